@@ -1,0 +1,90 @@
+"""The command line: one thin module of `gti_cli.commands` for each subcommand; stages are imported when they run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from gti_cli import __version__, console
+from gti_cli.commands import build_ids, diagnose, evaluate, extend, finetune, ground, status
+from gti_cli.errors import InputError
+
+app = typer.Typer(
+    name="gti",
+    help="Give a language model new words that mean something from the first step (Grounded Token Initialization).",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"gti {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("build-ids")(build_ids.build_ids)
+app.command("extend")(extend.extend)
+app.command("ground")(ground.ground)
+app.command("finetune")(finetune.finetune)
+app.command("evaluate")(evaluate.evaluate)
+app.command("diagnose")(diagnose.diagnose)
+app.command("status")(status.status)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 our bug, 2 the caller's input or state, 130 interrupted."""
+    console.configure()
+    try:
+        outcome = app(args=list(arguments) if arguments is not None else None, prog_name="gti", standalone_mode=False)
+    except InputError as error:
+        console.error(str(error))
+        return 2
+    except KeyboardInterrupt:
+        console.error("interrupted; run the same command again to go on")
+        return 130
+    except Exception as error:
+        return _usage_or_bug(error)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _usage_or_bug(error: Exception) -> int:
+    from importlib import import_module
+
+    exceptions = import_module(typer.BadParameter.__mro__[1].__module__)  # click's own, or the copy inside typer
+    if isinstance(error, exceptions.NoArgsIsHelpError):
+        print(error.ctx.get_help())
+        return 2
+    if isinstance(error, exceptions.UsageError):
+        hint = f" Try 'gti {error.ctx.info_name} --help'." if error.ctx and error.ctx.info_name != "gti" else ""
+        console.error(error.format_message() + hint)
+        return 2
+    if isinstance(error, exceptions.Abort):
+        console.error("interrupted; run the same command again to go on")
+        return 130
+    if isinstance(error, exceptions.Exit):
+        return int(error.exit_code)
+    import traceback
+
+    traceback.print_exc()
+    console.error(f"this is a bug in gti {__version__}: please report it with the lines above")
+    return 1
+
+
+def main() -> None:
+    """Entry point of the ``gti`` script."""
+    sys.exit(run())

@@ -1,0 +1,6 @@
+"""Placeholder until the stage is here."""
+
+
+def diagnose() -> None:
+    """Not written yet."""
+    raise NotImplementedError

@@ -1,0 +1,6 @@
+"""Placeholder until the stage is here."""
+
+
+def extend() -> None:
+    """Not written yet."""
+    raise NotImplementedError

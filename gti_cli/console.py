@@ -1,0 +1,171 @@
+"""What a person sees: results on stdout; progress, notes and warnings on stderr.
+
+Stages call `note`, `warn` and `progress` and never print; commands call `table` and `result`. With ``--json`` stdout
+carries one object and nothing else, so notes and progress stay on stderr whatever the flags.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Advance = Callable[..., None]
+
+
+@dataclass
+class _State:
+    quiet: bool = False
+    json_output: bool = False
+
+
+_state = _State()
+
+
+def configure(*, quiet: bool = False, json_output: bool = False) -> None:
+    """Set what the process prints: ``quiet`` drops progress and notes, ``json_output`` replaces tables by one object."""
+    _state.quiet, _state.json_output = quiet, json_output
+
+
+def is_quiet() -> bool:
+    """Whether progress and notes are off."""
+    return _state.quiet
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """Say something by the way (stderr; silent with ``--quiet``)."""
+    if not _state.quiet:
+        _stderr().print(message, style="dim", markup=False)
+
+
+def warn(message: str) -> None:
+    """Warn (stderr, also with ``--quiet``: what changes a result is never silent)."""
+    _stderr().print(f"warning: {message}", style="yellow", markup=False)
+
+
+def error(message: str) -> None:
+    """Print the one line of a failed command (stderr)."""
+    _stderr().print(f"error: {message}", style="bold red", markup=False)
+
+
+@contextmanager
+def progress(description: str, total: int | None, unit: str = "items") -> Iterator[Advance]:
+    """Show a progress bar with rate and time left on stderr; yields ``advance(n=1, *, note="")``.
+
+    Args:
+        description: what is being done, e.g. ``"Encoding texts"``.
+        total: how many units there are (None: not known).
+        unit: what is counted; the rate is shown in it per second.
+
+    On something that is no terminal a line is printed at most every 30 seconds, so that logs stay readable.
+    """
+    if _state.quiet:
+        yield lambda *_args, **_kwargs: None
+        return
+    console = _stderr()
+    if not console.is_terminal:
+        with _plain_progress(console, description, total, unit) as advance:
+            yield advance
+        return
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[rate]}"),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("ETA"),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[note]}", style="dim"),
+    )
+    with bars.Progress(*columns, console=console) as shown:
+        task = shown.add_task(description, total=total, rate="", note="")
+
+        def advance(n: int = 1, *, note: str = "") -> None:
+            speed = shown.tasks[0].speed
+            rate = f"{speed:,.4g} {unit}/s" if speed else ""
+            shown.update(task, advance=n, rate=rate, **({"note": note} if note else {}))
+
+        yield advance
+
+
+@contextmanager
+def _plain_progress(console: Console, description: str, total: int | None, unit: str) -> Iterator[Advance]:
+    import time
+
+    started = last = time.monotonic()
+    done = 0
+
+    def line(now: float, comment: str) -> str:
+        rate = done / max(now - started, 1e-9)
+        of = f"/{total:,}" if total is not None else ""
+        eta = f", ETA {(total - done) / rate:,.0f} s" if total is not None and 0 < rate and done < total else ""
+        return f"{description}: {done:,}{of} {unit}, {rate:,.4g} {unit}/s{eta}{'  ' + comment if comment else ''}"
+
+    def advance(n: int = 1, *, note: str = "") -> None:
+        nonlocal done, last
+        done += n
+        now = time.monotonic()
+        if now - last >= 30:
+            last = now
+            console.print(line(now, note), style="dim", markup=False)
+
+    yield advance
+    console.print(line(time.monotonic(), ""), style="dim", markup=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table on stdout (nothing with ``--json``). Numbers are right-aligned; floats get four digits."""
+    if _state.json_output:
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title=title, title_justify="left", title_style="bold")
+    numeric = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
+    for name, right in zip(columns, numeric, strict=True):
+        shown.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*[_cell(value) for value in row])
+    # A pipe has no width: let the table be as wide as it needs, so that logs do not lose digits.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console.print(shown, markup=False)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.4g}"
+    from rich.markup import escape
+
+    return escape(str(value))
+
+
+def say(message: str = "") -> None:
+    """Print a line of the result on stdout (nothing with ``--json``)."""
+    if not _state.json_output:
+        print(message)
+
+
+def result(payload: dict[str, Any]) -> None:
+    """With ``--json``: print ``payload`` as the one object on stdout. Without: nothing."""
+    if _state.json_output:
+        print(json.dumps(payload, ensure_ascii=False, allow_nan=False, sort_keys=True))

@@ -1,0 +1,251 @@
+"""Input tables (Parquet, CSV, JSONL) read with the checks that every stage needs, and Parquet written reproducibly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gti_cli.errors import InputError, examples
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class SemanticIDs:
+    """The semantic IDs of a catalogue.
+
+    Attributes:
+        item_ids: the N item ids, in the catalogue's order.
+        codes: (N, L) int32, the code of each item in each level.
+        tokens: N strings, e.g. ``"<a_12><b_3><c_7>"``: the item's codes as new tokens, in the order generated.
+    """
+
+    item_ids: list[str]
+    codes: npt.NDArray[np.int32]
+    tokens: list[str]
+
+    @property
+    def levels(self) -> int:
+        """Number of codes in a semantic ID."""
+        return int(self.codes.shape[1])
+
+    def row_of(self) -> dict[str, int]:
+        """Map each item id to its row."""
+        return {item: row for row, item in enumerate(self.item_ids)}
+
+
+def read(path: Path | str, columns: Sequence[str] = ()) -> pa.Table:
+    """Read a ``.parquet``, ``.csv`` or ``.jsonl`` (``.json``) table and check that it has rows and ``columns``.
+
+    Raises:
+        InputError: no such file, an unknown ending, a broken file, a missing column, no rows.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError("no such file", where=str(path), remedy="check the path")
+    if path.is_dir():
+        raise InputError(
+            "this is a folder, not a table", where=str(path), remedy="give a .parquet, .csv or .jsonl file"
+        )
+    table = _read_by_ending(path)
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise InputError(
+            f"column {examples(missing)} is missing (it has {', '.join(table.column_names)})",
+            where=str(path),
+            remedy="add the column or rename yours",
+        )
+    if table.num_rows == 0:
+        raise InputError("the table has no rows", where=str(path), remedy="give a table with at least one row")
+    return table
+
+
+def _read_by_ending(path: Path) -> pa.Table:
+    import pyarrow as pa
+
+    ending = path.suffix.lower()
+    try:
+        if ending in (".parquet", ".pq"):
+            import pyarrow.parquet as pq
+
+            return pq.read_table(path)
+        if ending == ".csv":
+            return _read_csv(path)
+        if ending in (".jsonl", ".json", ".ndjson"):
+            from pyarrow import json as pa_json
+
+            return pa_json.read_json(path)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as cause:
+        raise InputError(
+            f"cannot be read as {ending[1:]}: {str(cause).splitlines()[0]}",
+            where=str(path),
+            remedy="the file is damaged, truncated or of another kind: write it again",
+        ) from cause
+    raise InputError(
+        f"the ending {ending!r} is not known", where=str(path), remedy="give a .parquet, .csv or .jsonl file"
+    )
+
+
+def _read_csv(path: Path) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    # Ids such as 007 are text: only the columns that are numbers by contract may become numbers.
+    text = {name: pa.string() for name in ("item_id", "user_id", "query_id", "title", "description", "query", "split")}
+    options = csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""])
+    return csv.read_csv(path, convert_options=options, parse_options=csv.ParseOptions(newlines_in_values=True))
+
+
+def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False) -> list[str]:
+    """Return an id column as strings; ids must be strings or integers and none may be missing.
+
+    Raises:
+        InputError: a missing or empty id, another type, or (``unique``) a duplicate; with the first row concerned.
+    """
+    import pyarrow as pa
+
+    kind = table.schema.field(column).type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
+        raise InputError(
+            f"ids must be strings or integers, not {kind}",
+            where=f"{path}, column {column!r}",
+            remedy="convert the column",
+        )
+    values = table.column(column).to_pylist()
+    seen: dict[str, int] = {}
+    out: list[str] = []
+    for row, value in enumerate(values, start=1):
+        where = f"{path}, column {column!r}, row {row:,}"
+        if value is None or value == "":
+            raise InputError("the id is missing", where=where, remedy="give every row an id or drop the row")
+        text = str(value)
+        if unique:
+            if text in seen:
+                raise InputError(
+                    f"duplicate id {text!r} (first in row {seen[text]:,})",
+                    where=where,
+                    remedy="keep one row for each id",
+                )
+            seen[text] = row
+        out.append(text)
+    return out
+
+
+def strings(table: pa.Table, column: str, path: Path | str) -> list[str]:
+    """Return a text column with surrounding white space removed; missing values become ``""``.
+
+    Lists of strings (as catalogues often keep categories) are joined with ``" > "``.
+    """
+    import pyarrow as pa
+
+    kind = table.schema.field(column).type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return [" > ".join(str(part) for part in value) if value else "" for value in table.column(column).to_pylist()]
+    if pa.types.is_floating(kind) or pa.types.is_nested(kind):
+        raise InputError(f"must be text, not {kind}", where=f"{path}, column {column!r}", remedy="convert the column")
+    return ["" if value is None else str(value).strip() for value in table.column(column).to_pylist()]
+
+
+def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.int64]:
+    """Return a column of whole numbers (or times) as int64; a missing or fractional value is an error."""
+    import numpy as np
+    import pyarrow as pa
+
+    values = table.column(column).combine_chunks()
+    where = f"{path}, column {column!r}"
+    if pa.types.is_temporal(values.type):
+        values = values.cast(pa.timestamp("us")).cast(pa.int64()) if not pa.types.is_duration(values.type) else values
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise InputError(f"must be numbers or times, not {values.type}", where=where, remedy="convert the column")
+    if values.null_count:
+        row = values.is_null().to_pylist().index(True) + 1
+        raise InputError("the value is missing", where=f"{where}, row {row:,}", remedy="fill it in or drop the row")
+    numbers = values.to_numpy(zero_copy_only=False)
+    if np.issubdtype(numbers.dtype, np.floating):
+        wrong = np.flatnonzero(~np.isfinite(numbers) | (numbers != np.trunc(numbers)))
+        if len(wrong):
+            raise InputError(
+                f"{numbers[wrong[0]]} is no whole number", where=f"{where}, row {wrong[0] + 1:,}", remedy="use integers"
+            )
+    return np.asarray(numbers, dtype=np.int64)
+
+
+def vectors(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.float32]:
+    """Return a column of number lists as an (N, d) float32 matrix.
+
+    Raises:
+        InputError: missing, ragged, empty, NaN or infinite vectors, with the first row concerned.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    values = table.column(column).combine_chunks()
+    where = f"{path}, column {column!r}"
+    if not (
+        pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_fixed_size_list(values.type)
+    ):
+        raise InputError(
+            f"must be lists of numbers, not {values.type}", where=where, remedy="store one list in each row"
+        )
+    inner = values.type.value_type
+    if not (pa.types.is_floating(inner) or pa.types.is_integer(inner)):
+        raise InputError(f"must be lists of numbers, not of {inner}", where=where, remedy="convert the column")
+    if values.null_count:
+        row = values.is_null().to_pylist().index(True) + 1
+        raise InputError("the vector is missing", where=f"{where}, row {row:,}", remedy="fill it in or drop the row")
+    lengths = np.asarray(values.value_lengths())
+    width = int(lengths[0])
+    wrong = np.flatnonzero(lengths != width)
+    if width == 0 or len(wrong):
+        row = int(wrong[0]) + 1 if len(wrong) else 1
+        problem = f"{lengths[row - 1]} numbers where the first row has {width}" if width else "the vector is empty"
+        raise InputError(problem, where=f"{where}, row {row:,}", remedy="give every row a vector of the same length")
+    flat = values.flatten()
+    if flat.null_count:
+        row = flat.is_null().to_pylist().index(True) // width + 1
+        raise InputError("a number is missing", where=f"{where}, row {row:,}", remedy="fill it in")
+    matrix = np.asarray(flat.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(-1, width)
+    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    if len(bad):
+        raise InputError(
+            f"NaN or infinite number ({len(bad):,} rows have one)",
+            where=f"{where}, row {bad[0] + 1:,}",
+            remedy="encode these items again or drop them",
+        )
+    return matrix
+
+
+def read_semantic_ids(path: Path | str) -> SemanticIDs:
+    """Read ``semantic_ids.parquet`` (`item_id`, `codes`, `tokens`).
+
+    Raises:
+        InputError: a missing column, duplicate ids, ragged codes.
+    """
+    import numpy as np
+
+    table = read(path, ["item_id", "codes", "tokens"])
+    codes = vectors(table, "codes", path).astype(np.int32)
+    return SemanticIDs(ids(table, "item_id", path, unique=True), codes, strings(table, "tokens", path))
+
+
+def write(path: Path | str, columns: Mapping[str, Any] | pa.Table) -> None:
+    """Write columns (lists, arrays) or a table as Parquet; the same content gives the same bytes.
+
+    Written to a temporary name and renamed, so that a reader never sees half a file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
+    temporary = path.with_name(f".{path.name}.part")
+    pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+    os.replace(temporary, path)

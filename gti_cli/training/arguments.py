@@ -1,0 +1,64 @@
+"""The `transformers.TrainingArguments` that all training stages share, and how an interrupted one goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+
+def training_arguments(
+    scratch: Path,
+    *,
+    epochs: float,
+    max_steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    warmup_ratio: float = 0.03,
+    weight_decay: float = 0.0,
+    save_steps: int | None = None,
+    use_cpu: bool = False,
+    **more: Any,
+) -> TrainingArguments:
+    """Build the arguments: saves into ``scratch`` for resuming, logs for our progress bar, reports to nobody.
+
+    Args:
+        scratch: `StageRun.scratch`. epochs: passes over the data; ``max_steps`` > 0 overrides it.
+        batch_size: examples a step on each process. learning_rate: peak, after a linear warm-up, with linear decay.
+        seed: of order and dropout. save_steps: how often progress is kept (None: about ten times a run).
+        more: any further `TrainingArguments` field.
+    """
+    from transformers import TrainingArguments
+
+    saving = {"save_strategy": "steps", "save_steps": save_steps if save_steps is not None else 0.1}
+    fields: dict[str, Any] = {
+        "output_dir": str(scratch),
+        "num_train_epochs": epochs,
+        "max_steps": max_steps,
+        "per_device_train_batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "warmup_steps": warmup_ratio,
+        "weight_decay": weight_decay,
+        "lr_scheduler_type": "linear",
+        "seed": seed,
+        "data_seed": seed,
+        "logging_steps": 10,
+        "report_to": [],
+        "disable_tqdm": True,
+        "save_total_limit": 1,
+        "remove_unused_columns": False,
+        "dataloader_drop_last": False,
+        "use_cpu": use_cpu,
+        **saving,
+        **more,
+    }
+    return TrainingArguments(**fields)
+
+
+def last_checkpoint(scratch: Path) -> str | None:
+    """The newest complete Trainer checkpoint in ``scratch``, to pass to ``train(resume_from_checkpoint=…)``."""
+    found = [folder for folder in scratch.glob("checkpoint-*") if (folder / "trainer_state.json").is_file()]
+    return str(max(found, key=lambda folder: int(folder.name.split("-")[1]))) if found else None

@@ -1,0 +1,148 @@
+"""Find, load and write checkpoints: plain Hugging Face folders with a list of new tokens and a manifest inside."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gti_cli.errors import InputError
+from gti_cli.manifest import Manifest, read_manifest
+from gti_cli.vocabulary.tokens import NewTokens, check_tokenizer, read_new_tokens, write_new_tokens
+from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint to start from.
+
+    Attributes:
+        path: folder, or hub name. local: it is a folder on this machine.
+        manifest: of the stage that wrote it (None: not ours).
+        artifact: its name in the workspace (None: it lies elsewhere).
+    """
+
+    path: str
+    local: bool
+    manifest: Manifest | None
+    artifact: str | None
+
+    def new_tokens(self) -> NewTokens:
+        """Its list of new tokens; `InputError` where it has none."""
+        return read_new_tokens(self.path)
+
+    def upstream(self) -> dict[str, Manifest]:
+        """For `Workspace.stage(upstream=…)`."""
+        return {self.artifact: self.manifest} if self.artifact and self.manifest else {}
+
+    def inputs(self) -> dict[str, str]:
+        """For `Workspace.stage(inputs=…)`: a folder outside the workspace is digested as an input."""
+        return {"checkpoint": self.path} if self.local and not self.artifact else {}
+
+
+def find_checkpoint(workspace: Workspace, given: str | None, default: str, made_by: str) -> Checkpoint:
+    """Resolve ``--from`` / CKPT: a folder of the workspace by name, any folder, or a hub name.
+
+    Args:
+        workspace: where to look first. given: what the caller named (None: ``default``, which must be there).
+        default: the artifact that the stage before writes. made_by: that stage, for the error line.
+
+    Raises:
+        InputError: nothing there; no checkpoint; files changed since their stage wrote them.
+    """
+    name = default if given is None else given
+    inside = workspace.path(name)
+    if given is None or (inside / CHECKPOINT_MANIFEST).is_file():
+        return Checkpoint(str(inside), True, workspace.require(name, made_by), name)
+    folder = Path(name)
+    if folder.is_dir():
+        if folder.resolve().parent == workspace.root.resolve() and (folder / CHECKPOINT_MANIFEST).is_file():
+            return find_checkpoint(workspace, folder.resolve().name, default, made_by)
+        if not (folder / "config.json").is_file():
+            raise InputError("no config.json: this folder is no Hugging Face checkpoint", where=name)
+        own = folder / CHECKPOINT_MANIFEST
+        return Checkpoint(name, True, read_manifest(own) if own.is_file() else None, None)
+    if folder.exists():
+        raise InputError("this is a file, not a checkpoint folder", where=name)
+    if name.count("/") > 1 or name.startswith((".", "/")):
+        raise InputError("no such folder", where=name, remedy="check the path")
+    return Checkpoint(name, False, None, None)
+
+
+def check_same_ids(checkpoint: Checkpoint, semantic_ids: Manifest) -> None:
+    """Refuse a checkpoint that was made from other semantic IDs than the workspace holds.
+
+    Raises:
+        InputError: their lineages differ.
+    """
+    made_from = checkpoint.manifest.details.get("semantic_ids") if checkpoint.manifest else None
+    if made_from is not None and made_from != semantic_ids.identity:
+        raise InputError(
+            "the checkpoint was made from other semantic IDs than this workspace holds now",
+            where=checkpoint.path,
+            remedy="run 'gti extend' and the stages after it again with --force, or use another --workspace",
+        )
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer by folder or hub name; a pad token is chosen where it has none (the end-of-sequence token)."""
+    from transformers import AutoTokenizer
+
+    with _readable_errors(path):
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token is None:
+            raise InputError("the tokenizer has neither a pad nor an end-of-sequence token", where=path)
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(path: str, device: torch.device, dtype: torch.dtype, **options: Any) -> PreTrainedModel:
+    """Load a causal LM by folder or hub name, in evaluation mode, onto ``device`` in ``dtype``.
+
+    Raises:
+        InputError: it cannot be found or read, or is no causal LM.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    with _readable_errors(path):
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
+    return model.to(device).eval()
+
+
+def save_checkpoint(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: NewTokens
+) -> None:
+    """Write model (safetensors), tokenizer and list of new tokens; loads with plain transformers, no code of ours."""
+    check_tokenizer(tokenizer, tokens)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_new_tokens(folder, tokens)
+
+
+class _readable_errors:
+    """Turn the many ways in which transformers fails to load into one line."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        logging.getLogger("transformers").setLevel(logging.ERROR)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        from safetensors import SafetensorError
+
+        if isinstance(error, OSError | ValueError | SafetensorError | KeyError):
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(
+                f"cannot be loaded as a causal LM: {first}",
+                where=self.path,
+                remedy="give a Hugging Face checkpoint folder with safetensors, or a hub name (needs the network)",
+            ) from error

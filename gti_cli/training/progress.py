@@ -1,0 +1,54 @@
+"""Trainer's progress on our bar: rate and time left on stderr, nothing on stdout."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from gti_cli import console
+
+
+class Progress(TrainerCallback):
+    """Shows steps, rate, time left and the last loss; on the first process only."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._open = ExitStack()
+        self._advance: console.Advance | None = None
+        self._seen = 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Open the bar, at the step where a resumed run goes on."""
+        if not state.is_world_process_zero:
+            return
+        self._advance = self._open.enter_context(console.progress(self._description, state.max_steps, "steps"))
+        self._seen = 0
+        self._forward(state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Move on."""
+        self._forward(state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Show the last loss."""
+        if self._advance and logs and "loss" in logs:
+            self._advance(0, note=f"loss {logs['loss']:.4f}")
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Close the bar."""
+        self._open.close()
+        self._advance = None
+
+    def _forward(self, step: int) -> None:
+        if self._advance and step > self._seen:
+            self._advance(step - self._seen)
+            self._seen = step

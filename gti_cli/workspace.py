@@ -1,0 +1,308 @@
+"""The workspace: a folder where stages meet in files, each set of files with a manifest that says from what it was made.
+
+A stage runs inside `Workspace.stage`. Its outputs go to a staging folder and are moved into place once they are all
+there, manifest last, so a kill at any moment leaves either the old outputs or the new ones. The move is a redo log:
+a staging folder that holds ``COMMIT.json`` is complete and is rolled forward by whoever opens the workspace next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gti_cli import console
+from gti_cli.errors import InputError
+from gti_cli.manifest import (
+    Manifest,
+    RunClock,
+    canonical_digest,
+    digest_outputs,
+    digest_path,
+    package_versions,
+    read_manifest,
+)
+
+CHECKPOINT_MANIFEST = "gti.json"
+
+
+def write_json(path: Path, payload: Mapping[str, Any]) -> None:
+    """Write JSON under a temporary name and rename it; keys sorted, so that the same content gives the same bytes."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(
+        json.dumps(payload, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+    )
+    os.replace(temporary, path)
+
+
+@dataclass
+class StageRun:
+    """One run of a stage, inside `Workspace.stage`.
+
+    Attributes:
+        done: the outputs are there already, from the same inputs and options; the stage does nothing.
+        folder: where the stage writes its outputs (moved into place at the end).
+        scratch: where it keeps what lets an interrupted run resume (training checkpoints); gone once it is done.
+        resuming: ``scratch`` holds work of an interrupted run with the same inputs and options.
+        counts, metrics: what the stage reports; goes into the manifest. Plain JSON values only.
+        details: facts about the outputs that later stages read (e.g. the tokens' digest); part of the lineage.
+        device: the device in words, set by the stage when it has chosen one.
+        manifest: of the finished outputs (after the block, or at once when ``done``).
+    """
+
+    done: bool
+    folder: Path
+    scratch: Path
+    resuming: bool
+    clock: RunClock
+    counts: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    device: str | None = None
+    manifest: Manifest | None = None
+
+    def path(self, name: str) -> Path:
+        """Where to write the output ``name``."""
+        return self.folder / name
+
+    def result(self) -> Manifest:
+        """The manifest of the finished stage."""
+        if self.manifest is None:
+            raise RuntimeError("the stage has not finished: call result() after the with block")
+        return self.manifest
+
+
+class Workspace:
+    """A folder of artifacts. See the module's text; ``root`` is made when the first stage writes."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def path(self, name: str) -> Path:
+        """The path of a file or folder in the workspace."""
+        return self.root / name
+
+    def manifest_path(self, name: str) -> Path:
+        """Where the manifest of artifact ``name`` lies: inside a checkpoint folder, beside everything else."""
+        inside = self.root / name / CHECKPOINT_MANIFEST
+        return inside if inside.exists() else self.root / f"{name}.json"
+
+    def manifest(self, name: str) -> Manifest | None:
+        """The manifest of artifact ``name`` (``"semantic_ids"``, ``"grounded"``, ``"evaluation/NAME"``), if it is there."""
+        path = self.manifest_path(name)
+        return read_manifest(path) if path.is_file() else None
+
+    def require(self, name: str, made_by: str) -> Manifest:
+        """The manifest of an artifact that a stage builds on, its files checked against it.
+
+        Raises:
+            InputError: it is not there, a file is missing, or a file was edited since.
+        """
+        manifest = self.manifest(name)
+        if manifest is None:
+            raise InputError(f"{self.path(name)} is not there", remedy=f"run {made_by!r} first (workspace {self.root})")
+        for output, digest in manifest.outputs.items():
+            path = self.root / output
+            if not path.exists():
+                raise InputError(f"{path} is missing though its manifest lists it", remedy=f"run '{made_by} --force'")
+            if digest_path(path, skip=CHECKPOINT_MANIFEST) != digest:
+                raise InputError(
+                    f"{path} was changed after {made_by!r} wrote it",
+                    remedy=f"restore it or run '{made_by} --force', then the stages after it",
+                )
+        return manifest
+
+    def manifests(self) -> dict[str, Manifest]:
+        """All artifacts with a readable manifest, by name, in the order in which they were made."""
+        found: dict[str, Manifest] = {}
+        for path in sorted(self.root.glob("*.json")) + sorted(self.root.glob("*/*.json")):
+            if path.parent != self.root and path.name != CHECKPOINT_MANIFEST and path.parent.name not in _GROUPS:
+                continue
+            try:
+                manifest = read_manifest(path)
+            except InputError:
+                continue  # some other JSON file
+            found[manifest.name] = manifest
+        return dict(sorted(found.items(), key=lambda entry: (entry[1].run.get("finished", ""), entry[0])))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other writers out; finishes what a killed writer had completed.
+
+        Raises:
+            InputError: another process writes in this workspace.
+        """
+        from filelock import FileLock, Timeout
+
+        state = self.root / ".gti"
+        try:
+            state.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise InputError(f"cannot write in the workspace: {cause.strerror}", where=str(self.root)) from cause
+        lock = FileLock(state / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                "another gti process is writing in this workspace",
+                where=str(self.root),
+                remedy="wait for it, or use another --workspace",
+            ) from None
+        try:
+            for complete in sorted(state.glob("staging/*/COMMIT.json")):
+                self._roll_forward(complete.parent)
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def stage(
+        self,
+        command: str,
+        name: str,
+        outputs: Sequence[str],
+        *,
+        options: Mapping[str, Any],
+        inputs: Mapping[str, Path | str | None] | None = None,
+        upstream: Mapping[str, Manifest] | None = None,
+        seed: int = 0,
+        force: bool = False,
+        resume: bool = True,
+        checkpoint: bool = False,
+    ) -> Iterator[StageRun]:
+        """Run a stage: yields a `StageRun`; on leaving without an error its outputs are moved into place.
+
+        Args:
+            command: the subcommand, e.g. ``"build-ids"``.
+            name: the artifact's name, e.g. ``"semantic_ids"`` or ``"evaluation/finetuned"``.
+            outputs: files or folders below the workspace that the stage writes; with ``checkpoint`` just ``[name]``.
+            options: every option that changes the result, resolved, as JSON values.
+            inputs: files and folders outside the workspace that were read, by role; digested. None values are dropped.
+            upstream: manifests of the artifacts built on, by name (from `require`).
+            force: replace finished outputs made with other inputs or options. resume: go on with interrupted work.
+            checkpoint: the manifest goes into the folder ``name`` as ``gti.json``.
+
+        Raises:
+            InputError: finished outputs from other inputs or options, without ``force``; or a locked workspace.
+        """
+        described = _describe_inputs(inputs or {})
+        lineage = {key: manifest.identity for key, manifest in (upstream or {}).items()}
+        clean = json.loads(json.dumps(dict(options), sort_keys=True, allow_nan=False))
+        request = {
+            "command": command,
+            "options": clean,
+            "seed": seed,
+            "inputs": {role: entry["sha256"] for role, entry in described.items()},
+            "upstream": lineage,
+        }
+        with self.lock():
+            existing = self.manifest(name)
+            staging = self.root / ".gti" / "staging" / name.replace("/", "--")
+            if existing is not None and existing.request == canonical_digest(request) and self._intact(existing):
+                console.note(f"{command}: {self.path(name)} is up to date (same inputs and options); nothing to do")
+                yield StageRun(True, staging, staging / "scratch", False, RunClock(), manifest=existing)
+                return
+            if not force:
+                self._refuse_to_replace(command, name, outputs, existing, request)
+            run = self._open_staging(staging, request, resume)
+            try:
+                with run.clock:
+                    yield run
+            except BaseException:
+                # What lets the next run resume is kept; half-written outputs are not.
+                keep = any(run.scratch.iterdir())
+                shutil.rmtree(run.folder if keep else staging, ignore_errors=True)
+                raise
+            manifest = Manifest(
+                name=name,
+                command=command,
+                options=clean,
+                seed=seed,
+                inputs=described,
+                upstream=lineage,
+                outputs=digest_outputs(run.folder, outputs),
+                details=run.details,
+                counts=run.counts,
+                metrics=run.metrics,
+                request=canonical_digest(request),
+                run={"device": run.device, "versions": package_versions(), **run.clock.report()},
+            )
+            shutil.rmtree(run.scratch, ignore_errors=True)
+            final = f"{name}/{CHECKPOINT_MANIFEST}" if checkpoint else f"{name}.json"
+            write_json(staging / "COMMIT.json", {"manifest_path": final, "manifest": manifest.to_json()})
+            self._roll_forward(staging)
+            run.manifest = manifest
+
+    def _intact(self, manifest: Manifest) -> bool:
+        return all(
+            (self.root / output).exists() and digest_path(self.root / output, skip=CHECKPOINT_MANIFEST) == digest
+            for output, digest in manifest.outputs.items()
+        )
+
+    def _refuse_to_replace(
+        self, command: str, name: str, outputs: Sequence[str], existing: Manifest | None, request: Mapping[str, Any]
+    ) -> None:
+        if existing is not None:
+            raise InputError(
+                f"{self.path(name)} was made already, {existing.difference(request)}",
+                remedy=f"pass --force to replace it, or another --name or --workspace to keep both ({command})",
+            )
+        present = [output for output in outputs if (self.root / output).exists()]
+        if present:
+            raise InputError(
+                f"{self.path(present[0])} is there without a manifest (not written by a finished {command!r})",
+                remedy="move it away, or pass --force to replace it",
+            )
+
+    def _open_staging(self, staging: Path, request: Mapping[str, Any], resume: bool) -> StageRun:
+        marker = staging / "REQUEST.json"
+        same = marker.is_file() and json.loads(marker.read_text("utf-8")) == json.loads(json.dumps(request))
+        scratch = staging / "scratch"
+        resuming = resume and same and scratch.is_dir() and any(scratch.iterdir())
+        if not resuming:
+            shutil.rmtree(staging, ignore_errors=True)
+        folder = staging / "files"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        scratch.mkdir(exist_ok=True)
+        if resuming:
+            console.note(f"resuming interrupted work in {scratch}")
+        write_json(marker, request)
+        return StageRun(False, folder, scratch, resuming, RunClock())
+
+    def _roll_forward(self, staging: Path) -> None:
+        """Move a complete staging folder into place; safe to repeat after a kill at any point."""
+        commit = json.loads((staging / "COMMIT.json").read_text("utf-8"))
+        for output in commit["manifest"]["outputs"]:
+            made, place = staging / "files" / output, self.root / output
+            if not made.exists():
+                continue  # moved before the kill
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.is_dir():
+                shutil.rmtree(place)
+            os.replace(made, place)
+        target = self.root / commit["manifest_path"]
+        write_json(target, commit["manifest"])
+        (staging / "COMMIT.json").unlink()
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+_GROUPS = ("evaluation", "diagnostics")
+
+
+def _describe_inputs(inputs: Mapping[str, Path | str | None]) -> dict[str, dict[str, Any]]:
+    described: dict[str, dict[str, Any]] = {}
+    for role, given in inputs.items():
+        if given is None:
+            continue
+        path = Path(given)
+        if not path.exists():
+            raise InputError("no such file", where=str(path), remedy="check the path")
+        size = path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+        described[role] = {"path": str(path), "bytes": size, "sha256": digest_path(path)}
+    return described
