@@ -47,7 +47,7 @@ app.command("status")(status.status)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 1 our bug, 2 the caller's input or state, 130 interrupted."""
+    """Run the command line; returns 0 done, 1 our bug, 2 the caller's input or state, 130 interrupted."""
     console.configure()
     try:
         outcome = app(args=list(arguments) if arguments is not None else None, prog_name="gti", standalone_mode=False)

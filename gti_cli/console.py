@@ -29,7 +29,7 @@ _state = _State()
 
 
 def configure(*, quiet: bool = False, json_output: bool = False) -> None:
-    """Set what the process prints: ``quiet`` drops progress and notes, ``json_output`` replaces tables by one object."""
+    """Set what is printed: ``quiet`` drops progress and notes, ``json_output`` replaces tables by one object."""
     _state.quiet, _state.json_output = quiet, json_output
 
 
@@ -97,7 +97,9 @@ def progress(description: str, total: int | None, unit: str = "items") -> Iterat
         def advance(n: int = 1, *, note: str = "") -> None:
             speed = shown.tasks[0].speed
             rate = f"{speed:,.4g} {unit}/s" if speed else ""
-            shown.update(task, advance=n, rate=rate, **({"note": note} if note else {}))
+            shown.update(task, advance=n, rate=rate)
+            if note:
+                shown.update(task, note=note)
 
         yield advance
 
@@ -112,7 +114,7 @@ def _plain_progress(console: Console, description: str, total: int | None, unit:
     def line(now: float, comment: str) -> str:
         rate = done / max(now - started, 1e-9)
         of = f"/{total:,}" if total is not None else ""
-        eta = f", ETA {(total - done) / rate:,.0f} s" if total is not None and 0 < rate and done < total else ""
+        eta = f", ETA {(total - done) / rate:,.0f} s" if total is not None and rate > 0 and done < total else ""
         return f"{description}: {done:,}{of} {unit}, {rate:,.4g} {unit}/s{eta}{'  ' + comment if comment else ''}"
 
     def advance(n: int = 1, *, note: str = "") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,4 +247,4 @@ def write(path: Path | str, columns: Mapping[str, Any] | pa.Table) -> None:
     table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
     temporary = path.with_name(f".{path.name}.part")
     pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -1,4 +1,4 @@
-"""The workspace: a folder where stages meet in files, each set of files with a manifest that says from what it was made.
+"""The workspace: a folder where stages meet in files, each with a manifest that says from what it was made.
 
 A stage runs inside `Workspace.stage`. Its outputs go to a staging folder and are moved into place once they are all
 there, manifest last, so a kill at any moment leaves either the old outputs or the new ones. The move is a redo log:
@@ -8,7 +8,6 @@ a staging folder that holds ``COMMIT.json`` is complete and is rolled forward by
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,10 +33,9 @@ CHECKPOINT_MANIFEST = "gti.json"
 def write_json(path: Path, payload: Mapping[str, Any]) -> None:
     """Write JSON under a temporary name and rename it; keys sorted, so that the same content gives the same bytes."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(
-        json.dumps(payload, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
-    )
-    os.replace(temporary, path)
+    text = json.dumps(payload, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    temporary.write_text(text + "\n", "utf-8")
+    temporary.replace(path)
 
 
 @dataclass
@@ -93,7 +91,7 @@ class Workspace:
         return inside if inside.exists() else self.root / f"{name}.json"
 
     def manifest(self, name: str) -> Manifest | None:
-        """The manifest of artifact ``name`` (``"semantic_ids"``, ``"grounded"``, ``"evaluation/NAME"``), if it is there."""
+        """The manifest of artifact ``name`` (e.g. ``"grounded"``, ``"evaluation/NAME"``), if it is there."""
         path = self.manifest_path(name)
         return read_manifest(path) if path.is_file() else None
 
@@ -285,7 +283,7 @@ class Workspace:
             place.parent.mkdir(parents=True, exist_ok=True)
             if place.is_dir():
                 shutil.rmtree(place)
-            os.replace(made, place)
+            made.replace(place)
         target = self.root / commit["manifest_path"]
         write_json(target, commit["manifest"])
         (staging / "COMMIT.json").unlink()

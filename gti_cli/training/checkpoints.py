@@ -113,8 +113,9 @@ def load_model(path: str, device: torch.device, dtype: torch.dtype, **options: A
 
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with _readable_errors(path):
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
-    return model.to(device).eval()
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
+    model.to(device)  # type: ignore[arg-type]
+    return model.eval()
 
 
 def save_checkpoint(

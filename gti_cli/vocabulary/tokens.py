@@ -133,7 +133,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, tokens: NewTokens) -> No
     Raises:
         InputError: tokenizer and list do not belong together.
     """
-    found = tokenizer.convert_tokens_to_ids(tokens.names)
+    found = [tokenizer.convert_tokens_to_ids(name) for name in tokens.names]
     wrong = [name for name, mine, listed in zip(tokens.names, found, tokens.ids, strict=True) if mine != listed]
     if wrong:
         raise InputError(f"the tokenizer has other ids for {examples(wrong)}", remedy="run 'gti extend' again")
