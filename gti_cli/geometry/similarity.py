@@ -1,0 +1,190 @@
+"""Cosine similarities among rows, and how alike two sets of similarities are (representational similarity analysis).
+
+Every sum over pairs of cosines is a product of small matrices. With unit rows u_i, their mean m and d_i = u_i - m,
+
+    cos_ij = |m|^2 + a_i + a_j + d_i . d_j,   a_i = m . d_i,
+
+so with X = [d, a, 1] the deviations from |m|^2 are P = X G X' (G the identity with its last two columns swapped), and a
+sum over all pairs of P o Q is the trace of a product of (d + 2, d' + 2) matrices. That is exact, needs no n x n matrix,
+and does not cancel where all cosines are nearly 1 (rows that have collapsed), because the constant |m|^2 is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.floating[Any]]
+Matrix = npt.NDArray[np.float64]
+
+FLAT = 1e-13  # cosines whose standard deviation is below this are equal: what is left is rounding error
+TIE = 12  # decimals: cosines that agree to 1e-12 are tied in rank
+
+
+class Correlation(NamedTuple):
+    """Pearson and Spearman correlation; NaN where one side has no variance (all pairs equally similar)."""
+
+    pearson: float
+    spearman: float
+
+
+def unit_rows(rows: Array) -> Matrix:
+    """``rows`` (n, d) divided by their Euclidean norms, float64; rows of zeros stay zeros.
+
+    Raises:
+        ValueError: no matrix, or NaN or infinity in it.
+    """
+    matrix = np.asarray(rows, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(f"need a matrix with rows, not an array of shape {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        raise ValueError("the rows hold NaN or infinity")
+    largest = np.abs(matrix).max(axis=1, keepdims=True)  # scaled first: squares of tiny numbers vanish
+    scaled = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
+    norms = np.linalg.norm(scaled, axis=1, keepdims=True)
+    return np.asarray(np.divide(scaled, norms, out=np.zeros_like(matrix), where=norms > 0))
+
+
+def cosine_matrix(rows: Array, others: Array | None = None) -> Matrix:
+    """Cosines of each of ``rows`` (n, d) with each of ``others`` (m, d; default: ``rows``): (n, m) float64 in [-1, 1].
+
+    A row of zeros has cosine 0 with everything, itself included.
+    """
+    left = unit_rows(rows)
+    right = left if others is None else unit_rows(others)
+    return np.asarray(np.clip(left @ right.T, -1.0, 1.0))
+
+
+def mean_cosine(rows: Array) -> float:
+    """Mean cosine over the n (n - 1) / 2 pairs of ``rows`` (n, d), exact, without the n x n matrix.
+
+    Raises:
+        ValueError: fewer than two rows.
+    """
+    units = unit_rows(rows)
+    _need_pairs(len(units))
+    total = np.sum(units.sum(axis=0) ** 2) - np.sum(units**2)
+    return float(np.clip(total / (len(units) * (len(units) - 1)), -1.0, 1.0))
+
+
+def rsa(a: Array, b: Array) -> Correlation:
+    """Representational similarity of ``a`` (n, d) and ``b`` (n, d'), whose rows stand for the same n things.
+
+    Pearson and Spearman correlation between the upper triangles of the two cosine matrices, as the paper compares
+    learned rows with codebook vectors (the method: Kriegeskorte et al., Front. Syst. Neurosci. 2:4, 2008).
+
+    Raises:
+        ValueError: other numbers of rows, or fewer than three (two pairs always correlate perfectly).
+    """
+    if len(a) != len(b):
+        raise ValueError(f"the two sets must have the same rows in the same order, not {len(a)} and {len(b)}")
+    _need_pairs(len(a), 3)
+    return Correlation(pearson(a, b), spearman(a, b))
+
+
+def pearson(a: Array, b: Array) -> float:
+    """The Pearson part of `rsa`, exact in O(n d d') time."""
+    left, right = PairSums.of(a), PairSums.of(b)
+    return left.correlation(right)
+
+
+def spearman(a: Array, b: Array) -> float:
+    """The Spearman part of `rsa`; holds the upper triangles, 8 n^2 bytes for each of a few copies."""
+    upper = np.triu_indices(len(a), 1)
+    ranked = []
+    for rows in (a, b):
+        cosines = cosine_matrix(rows)[upper]
+        if float(np.std(cosines)) <= FLAT:
+            return float("nan")
+        rank = average_ranks(np.round(cosines, TIE))
+        ranked.append(rank - rank.mean())
+    norm = np.sqrt(ranked[0] @ ranked[0]) * np.sqrt(ranked[1] @ ranked[1])
+    return float(np.clip(ranked[0] @ ranked[1] / norm, -1.0, 1.0)) if norm > 0 else float("nan")
+
+
+def average_ranks(values: Matrix) -> Matrix:
+    """Ranks of ``values`` (n,) from 1; ties get the mean of the ranks that they share."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    first = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    last = np.concatenate((first[1:], [len(values)]))
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat((first + 1 + last) / 2, last - first)
+    return ranks
+
+
+class PairSums:
+    """Sums over pairs of the cosines among rows, less the constant |m|^2; see the text of this module.
+
+    Attributes:
+        x: (n, d + 2) float64, [d, a, 1].
+        own: (n,) the deviations of each row with itself, which belong to no pair.
+    """
+
+    def __init__(self, x: Matrix) -> None:
+        self.x = x
+        self.own = 2 * x[:, -2] + np.sum(x[:, :-2] ** 2, axis=1)
+
+    @classmethod
+    def of(cls, rows: Array) -> PairSums:
+        """Prepare ``rows`` (n, d)."""
+        units = unit_rows(rows)
+        mean = units.mean(axis=0)
+        deviation = units - mean
+        return cls(np.hstack([deviation, (deviation @ mean)[:, None], np.ones((len(units), 1))]))
+
+    def take(self, index: npt.NDArray[np.int64]) -> PairSums:
+        """The rows of ``index`` (m,) instead (a permutation, a part)."""
+        return PairSums(self.x[index])
+
+    def total(self, weights: Matrix | None = None) -> float:
+        """Sum over ordered pairs i != j of w_i w_j P_ij (``weights`` (n,), default 1)."""
+        w = np.ones(len(self.x)) if weights is None else weights
+        sums = w @ self.x
+        return float(sums[:-2] @ sums[:-2] + 2 * sums[-2] * sums[-1] - (w**2) @ self.own)
+
+    def product(self, other: PairSums, weights: Matrix | None = None) -> float:
+        """Sum over ordered pairs i != j of w_i w_j P_ij Q_ij."""
+        w = np.ones(len(self.x)) if weights is None else weights
+        cross = self.x.T @ (w[:, None] * other.x)
+        return float(np.sum(_swapped(cross) * cross) - (w**2) @ (self.own * other.own))
+
+    def moments(self, weights: Matrix | None = None) -> tuple[float, float]:
+        """Mean and variance of P over the pairs."""
+        w = np.ones(len(self.x)) if weights is None else weights
+        pairs = w.sum() ** 2 - (w**2).sum()
+        mean = self.total(w) / pairs
+        return mean, max(self.product(self, w) / pairs - mean**2, 0.0)
+
+    def correlation(
+        self,
+        other: PairSums,
+        weights: Matrix | None = None,
+        moments: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    ) -> float:
+        """Pearson correlation of P and Q over the pairs; NaN where one of them is constant.
+
+        Args:
+            other: of the same n things. weights: (n,) how often each thing counts (pairs of a thing with itself never).
+            moments: of both, where the caller has them already (a permutation does not change them).
+        """
+        w = np.ones(len(self.x)) if weights is None else weights
+        (mean_p, var_p), (mean_q, var_q) = moments or (self.moments(w), other.moments(w))
+        if var_p**0.5 <= FLAT or var_q**0.5 <= FLAT:
+            return float("nan")
+        covariance = self.product(other, w) / (w.sum() ** 2 - (w**2).sum()) - mean_p * mean_q
+        return float(np.clip(covariance / (var_p**0.5 * var_q**0.5), -1.0, 1.0))
+
+
+def _swapped(matrix: Matrix) -> Matrix:
+    """G M H: the last two rows and the last two columns change places."""
+    rows, columns = np.arange(matrix.shape[0]), np.arange(matrix.shape[1])
+    rows[-2:], columns[-2:] = rows[-2:][::-1].copy(), columns[-2:][::-1].copy()
+    return np.asarray(matrix[np.ix_(rows, columns)])
+
+
+def _need_pairs(n: int, least: int = 2) -> None:
+    if n < least:
+        raise ValueError(f"need at least {least} rows, not {n}")

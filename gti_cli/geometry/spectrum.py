@@ -1,0 +1,121 @@
+"""Spectrum of a set of rows: singular values, and one number for how many directions the rows use.
+
+Which matrix: the paper (arXiv 2604.02324) looks at the singular values of the new rows as they are, so "effective rank"
+without a word is of the raw rows. Rows that share a mean have one dominating direction whatever else they do; with
+``centred=True`` the mean row is taken off first, and the figure tells how many directions the rows differ in. The raw
+figure is the one that shows collapse (rows that are one point plus a little noise have raw rank 1, whatever the noise).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.floating[Any]]
+Vector = npt.NDArray[np.float64]
+
+
+def singular_values(rows: Array, *, centred: bool = False) -> Vector:
+    """Singular values of ``rows`` (n, d), the largest first: (min(n, d),) float64.
+
+    Args:
+        rows: n rows of width d; computed in float64.
+        centred: take the mean row off first. What remains of rows that are equal is rounding error, which has a full
+            spectrum of its own, so values below max(n, d) * eps of the raw rows' largest norm are set to zero.
+
+    Raises:
+        ValueError: ``rows`` is no matrix, is empty, or holds NaN or infinity.
+    """
+    matrix = _matrix(rows)
+    if not centred:
+        return np.asarray(np.linalg.svd(matrix, compute_uv=False), dtype=np.float64)
+    scale = float(np.linalg.norm(matrix))
+    values = np.asarray(np.linalg.svd(matrix - matrix.mean(axis=0), compute_uv=False), dtype=np.float64)
+    values[values <= max(matrix.shape) * np.finfo(np.float64).eps * scale] = 0.0
+    return values
+
+
+def effective_rank(rows_or_values: Array, *, centred: bool = False) -> float:
+    """Effective rank of rows (n, d), or of their singular values (k,).
+
+    exp(H(p)) with p = s / sum(s) and H the entropy in nats (Roy & Vetterli, "The effective rank: a measure of effective
+    dimensionality", EUSIPCO 2007): 1 for a rank-one matrix, min(n, d) where all singular values are equal.
+    0 for a matrix of zeros. ``centred`` as in `singular_values` (only for rows).
+    """
+    values = _values(rows_or_values, centred)
+    total = values.sum()
+    if total == 0:
+        return 0.0
+    share = values[values > 0] / total
+    share = share[share > 0]  # a value below the smallest float of the sum has no share
+    return float(np.exp(-np.sum(share * np.log(share))))
+
+
+def stable_rank(rows_or_values: Array, *, centred: bool = False) -> float:
+    """Squared Frobenius norm over squared spectral norm, of rows (n, d) or of singular values (k,); 0 for zeros.
+
+    Never more than the rank; insensitive to tiny singular values (Rudelson & Vershynin, J. ACM 54(4), 2007).
+    """
+    values = _scaled(_values(rows_or_values, centred))
+    return float(np.sum(values**2)) if values.size else 0.0
+
+
+def participation_ratio(rows_or_values: Array, *, centred: bool = False) -> float:
+    """(sum of l)^2 / sum of l^2 with l = s^2, of rows (n, d) or of singular values (k,); 0 for zeros.
+
+    With centred rows l are the variances along the principal axes, and this is the dimension of the cloud as used in
+    neuroscience (Gao et al., bioRxiv 214262, 2017).
+    """
+    variances = _scaled(_values(rows_or_values, centred)) ** 2
+    return float(np.sum(variances) ** 2 / np.sum(variances**2)) if variances.size else 0.0
+
+
+def energy_rank(rows_or_values: Array, share: float = 0.9, *, centred: bool = False) -> int:
+    """How many of the largest singular values hold ``share`` of the sum of their squares; 0 for zeros."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share must lie in (0, 1], not {share}")
+    energy = np.cumsum(_scaled(_values(rows_or_values, centred)) ** 2)
+    return int(np.searchsorted(energy, share * energy[-1] * (1 - 1e-12)) + 1) if energy.size else 0
+
+
+def spectral_decay(rows_or_values: Array, *, centred: bool = False) -> float:
+    """Exponent a of the power law s_k ~ k^-a, fitted by least squares in log-log over the singular values (k from 1).
+
+    0 for a flat spectrum, large for one that falls at once. Values below 1e-12 of the largest are rounding error and
+    are left out; NaN where fewer than two remain (rows on one line: there is no decay to fit).
+    """
+    values = _scaled(_values(rows_or_values, centred))
+    values = values[values > 1e-12]
+    if values.size < 2:
+        return float("nan")
+    rank = np.log(np.arange(1, values.size + 1))
+    level = np.log(values)
+    rank -= rank.mean()
+    return float(-(rank @ (level - level.mean())) / (rank @ rank))
+
+
+def _matrix(rows: Array) -> npt.NDArray[np.float64]:
+    matrix = np.asarray(rows, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(f"need a matrix with rows, not an array of shape {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        raise ValueError("the rows hold NaN or infinity")
+    return matrix
+
+
+def _values(rows_or_values: Array, centred: bool) -> Vector:
+    if np.ndim(rows_or_values) != 1:
+        return singular_values(rows_or_values, centred=centred)
+    if centred:
+        raise ValueError("centring needs the rows, not their singular values")
+    values = np.sort(np.asarray(rows_or_values, dtype=np.float64))[::-1]
+    if values.size == 0 or not np.isfinite(values).all() or values[-1] < 0:
+        raise ValueError("singular values must be finite and not negative, and there must be one")
+    return values
+
+
+def _scaled(values: Vector) -> Vector:
+    """Divided by the largest, so that squares neither overflow nor vanish; empty for zeros."""
+    return values / values[0] if values[0] > 0 else values[:0]
