@@ -73,10 +73,10 @@ def _usage_or_bug(error: Exception) -> int:
         hint = f" Try 'gti {error.ctx.info_name} --help'." if error.ctx and error.ctx.info_name != "gti" else ""
         console.error(error.format_message() + hint)
         return 2
-    if isinstance(error, exceptions.Abort):
+    if isinstance(error, typer.Abort):
         console.error("interrupted; run the same command again to go on")
         return 130
-    if isinstance(error, exceptions.Exit):
+    if isinstance(error, typer.Exit):
         return int(error.exit_code)
     import traceback
 

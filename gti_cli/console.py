@@ -156,9 +156,7 @@ def _cell(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.4g}"
-    from rich.markup import escape
-
-    return escape(str(value))
+    return str(value)
 
 
 def say(message: str = "") -> None:

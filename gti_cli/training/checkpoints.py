@@ -115,7 +115,8 @@ def load_model(path: str, device: torch.device, dtype: torch.dtype, **options: A
     with _readable_errors(path):
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
     model.to(device)  # type: ignore[arg-type]
-    return model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def save_checkpoint(

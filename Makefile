@@ -1,0 +1,43 @@
+# `make demo` and `make test` do everything on a machine that has Python, git and make: environment, install, run.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DEMO   ?= demo
+# A test worker for each core, each with one thread.
+WORKERS ?= auto
+
+.PHONY: help install demo test test-only lint bench clean
+help:
+	@echo "make demo   install, then the whole road on sample_data/ (results in $(DEMO)/)"
+	@echo "make test   install, then lint, types and the test suite with coverage"
+	@echo "make bench  install, then the benchmarks in tests/benchmarks (ratios against named peers)"
+	@echo "make clean  remove $(VENV) and $(DEMO)"
+
+# The stamp is newer than what decides what is installed: a second `make` starts at once.
+$(VENV)/.installed: pyproject.toml .ci/constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else "gti needs Python 3.10 to 3.13: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[encoders,dev]'
+	touch $@
+
+install: $(VENV)/.installed
+
+demo: install
+	PATH="$(abspath $(BIN)):$$PATH" bash sample_data/run.sh $(DEMO)
+
+test: install lint test-only
+
+test-only: install
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
+	$(BIN)/python -m pytest -n $(WORKERS) --cov=gti_cli --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: install
+	$(BIN)/ruff check gti_cli tests sample_data
+	$(BIN)/ruff format --check gti_cli tests sample_data
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python -m pytest tests/benchmarks --run-benchmarks -s -n 0
+
+clean:
+	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

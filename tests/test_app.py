@@ -1,0 +1,92 @@
+"""The command line itself: help at once, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gti_cli import app
+
+COMMANDS = ["build-ids", "extend", "ground", "finetune", "evaluate", "diagnose", "status"]
+HEAVY = ("torch", "transformers", "numpy", "pyarrow", "faiss", "sklearn", "datasets", "matplotlib")
+
+
+@pytest.mark.parametrize("arguments", [[], *[[command] for command in COMMANDS]])
+def test_help_is_there_and_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from gti_cli import app; "
+        f"status = app.run({[*arguments, '--help']!r}); "
+        f"print(sorted(set(sys.modules) & set({HEAVY!r})), status)"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # The bounds are 0.5 and 0.8 s on an idle machine; a loaded one gets ten times that before this fails.
+    assert time.monotonic() - started < 8
+    assert done.stdout.splitlines()[-1] == "[] 0"
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_the_common_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    common = ["--workspace", "--json", "--quiet"]
+    if command != "status":
+        common += ["--seed", "--device", "--dtype", "--force", "--no-resume"]
+    for option in common:
+        assert option in text, option
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run([]) == 2
+    captured = capsys.readouterr()
+    assert "build-ids" in captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such-command"], "No such command"),
+        (["status", "--no-such-option"], "No such option"),
+        (["status", "-w", "absent-folder"], "no such workspace"),
+        (["build-ids"], "Missing argument"),
+    ],
+)
+def test_usage_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.strip().splitlines()) == 1
+    assert message in captured.err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("gti ")
+
+
+def test_status_of_an_empty_workspace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["status", "-w", str(tmp_path)]) == 0
+    assert "Nothing here yet" in capsys.readouterr().out
+    assert app.run(["status", "-w", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"workspace": str(tmp_path), "artifacts": []}
+
+
+def test_interrupt_and_bug_have_their_own_exit_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gti_cli import lineage
+
+    for error, code in ((KeyboardInterrupt(), 130), (RuntimeError("boom"), 1)):
+
+        def fail(_: object, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(lineage, "inspect", fail)
+        assert app.run(["status", "-w", str(tmp_path)]) == code
+    assert "this is a bug in gti" in capsys.readouterr().err

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gti_cli import console
+
+
+@pytest.fixture(autouse=True)
+def fresh_console() -> object:
+    console.configure()
+    yield
+    console.configure()
+
+
+def test_table_goes_to_stdout_and_notes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("Title", ["name", "value"], [["a[b]", 0.12345], ["c", 1234567], ["d", None]])
+    console.note("by the way")
+    console.say("done")
+    captured = capsys.readouterr()
+    assert "a[b]" in captured.out
+    assert "0.1235" in captured.out
+    assert "1,234,567" in captured.out
+    assert captured.err == "by the way\n"
+
+
+def test_json_is_the_only_thing_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    console.configure(json_output=True)
+    console.table("Title", ["x"], [[1]])
+    console.say("words")
+    console.note("note")
+    with console.progress("Working", 3) as advance:
+        advance(3)
+    console.result({"a": 1})
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"a": 1}
+    assert "Working" in captured.err
+
+
+def test_quiet_keeps_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    console.configure(quiet=True)
+    console.note("note")
+    with console.progress("Working", 3) as advance:
+        advance()
+    console.warn("careful")
+    captured = capsys.readouterr()
+    assert captured.err == "warning: careful\n"
+    assert captured.out == ""
+    assert console.is_quiet()
+
+
+def test_progress_says_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress("Encoding", 4, "texts") as advance:
+        for _ in range(4):
+            advance(note="loss 1")
+    assert "Encoding: 4/4 texts" in capsys.readouterr().err

@@ -1,0 +1,162 @@
+"""Reading tables: three formats, every check, and bytes that do not change."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from gti_cli import tables
+from gti_cli.errors import InputError
+
+
+def table(**columns: Any) -> pa.Table:
+    return pa.table(columns)
+
+
+def test_three_formats_read_the_same(tmp_path: Path) -> None:
+    rows = table(item_id=["a", "b"], title=["Red, long", 'Say "hi"'])
+    pq.write_table(rows, tmp_path / "t.parquet")
+    (tmp_path / "t.csv").write_text('item_id,title\na,"Red, long"\nb,"Say ""hi"""\n')
+    (tmp_path / "t.jsonl").write_text(
+        '{"item_id": "a", "title": "Red, long"}\n{"item_id": "b", "title": "Say \\"hi\\""}\n'
+    )
+    for ending in ("parquet", "csv", "jsonl"):
+        assert tables.read(tmp_path / f"t.{ending}").to_pydict() == rows.to_pydict()
+
+
+def test_csv_ids_stay_text(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("item_id,timestamp\n007,3\n010,4\n")
+    read = tables.read(tmp_path / "t.csv")
+    assert tables.ids(read, "item_id", "t.csv") == ["007", "010"]
+    assert tables.integers(read, "timestamp", "t.csv").tolist() == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent.parquet", None, "no such file"),
+        ("t.parquet", b"PAR1 and no more", "cannot be read as parquet"),
+        ("t.jsonl", b'{"item_id": "a"', "cannot be read as jsonl"),
+        ("t.csv", b"item_id,title\na\n", "cannot be read as csv"),
+        ("t.xlsx", b"x", "ending '.xlsx' is not known"),
+        ("t.csv", b"other\n1\n", "column 'item_id' is missing \\(it has other\\)"),
+        ("t.csv", b"item_id\n", "no rows"),
+    ],
+)
+def test_unreadable_tables(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        tables.read(tmp_path / name, ["item_id"])
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_truncated_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(table(item_id=["a"] * 100), path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match="cannot be read as parquet"):
+        tables.read(path)
+
+
+def test_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="folder"):
+        tables.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["a", None], "row 2: the id is missing"),
+        (["a", ""], "row 2: the id is missing"),
+        (["a", "b", "a"], r"row 3: duplicate id 'a' \(first in row 1\)"),
+        ([0.5, 1.5], "strings or integers, not double"),
+    ],
+)
+def test_bad_ids(values: list[Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tables.ids(table(item_id=values), "item_id", "items.parquet", unique=True)
+
+
+def test_ids_of_all_allowed_kinds() -> None:
+    assert tables.ids(table(x=[3, 1]), "x", "t") == ["3", "1"]
+    assert tables.ids(pa.table({"x": pa.array(["a", "a"]).dictionary_encode()}), "x", "t") == ["a", "a"]
+
+
+def test_strings() -> None:
+    read = table(x=[" a ", None], y=[["Dresses", "Evening"], None], z=[1.5, 2.0])
+    assert tables.strings(read, "x", "t") == ["a", ""]
+    assert tables.strings(read, "y", "t") == ["Dresses > Evening", ""]
+    with pytest.raises(InputError, match="must be text"):
+        tables.strings(read, "z", "t")
+
+
+def test_integers_from_times_and_floats() -> None:
+    times = table(t=[datetime(2024, 1, 2), datetime(2024, 1, 1)], f=[2.0, 3.0])
+    first, second = tables.integers(times, "t", "t").tolist()
+    assert first - second == 86_400_000_000
+    assert tables.integers(times, "f", "t").tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [([1, None], "row 2: the value is missing"), ([1.0, 1.5], "row 2: 1.5 is no whole"), (["x"], "numbers or times")],
+)
+def test_bad_integers(values: list[Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tables.integers(table(t=values), "t", "t")
+
+
+@given(
+    hnp.arrays(
+        np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(-1e6, 1e6, width=32)
+    )
+)
+def test_vectors_come_back(matrix: np.ndarray) -> None:
+    kinds = [pa.array(matrix.tolist()), pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])]
+    for column in kinds:
+        np.testing.assert_array_equal(tables.vectors(pa.table({"e": column}), "e", "t"), matrix)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[1.0], [1.0, 2.0]], "row 2: 2 numbers where the first row has 1"),
+        ([[1.0], None], "row 2: the vector is missing"),
+        ([[1.0, 2.0], [1.0, None]], "row 2: a number is missing"),
+        ([[1.0], [float("nan")]], "row 2: NaN or infinite"),
+        ([[1.0], [float("inf")]], "row 2: NaN or infinite"),
+        ([[]], "row 1: the vector is empty|must be lists of numbers"),
+        ([1.0], "must be lists of numbers"),
+        ([["a"]], "must be lists of numbers"),
+    ],
+)
+def test_bad_vectors(values: list[Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tables.vectors(table(embedding=values), "embedding", "items.parquet")
+
+
+def test_written_bytes_do_not_change(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        tables.write(tmp_path / f"{name}.parquet", {"item_id": ["x"], "codes": [[1, 2]]})
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert [file.name for file in sorted(tmp_path.iterdir())] == ["a.parquet", "b.parquet"]
+
+
+def test_semantic_ids_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "semantic_ids.parquet"
+    tables.write(path, {"item_id": ["x", "y"], "codes": [[1, 2], [3, 4]], "tokens": ["<a_1><b_2>", "<a_3><b_4>"]})
+    found = tables.read_semantic_ids(path)
+    assert found.levels == 2
+    assert found.codes.dtype == np.int32
+    assert found.row_of() == {"x": 0, "y": 1}
