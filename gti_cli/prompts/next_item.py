@@ -1,0 +1,78 @@
+"""The question for a user's next item: the wording first, then the history as semantic IDs, nothing behind it.
+
+The question stands before the history so that all prompts start with the same tokens: they are computed once for all
+users in the search, and all prefixes of a history fit into one sequence in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from gti_cli.errors import InputError
+from gti_cli.prompts.chat import encode_prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SYSTEM = "You recommend items. Every item is written as a short run of code tokens."
+WORDINGS = (
+    "Name the item that comes next. Items so far, oldest first:\n",
+    "A customer chose the items below in this order. Which one will be chosen after them?\n",
+    "Carry on this sequence of items with one more:\n",
+)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stands around the history, the same for every user.
+
+    Attributes:
+        before: token ids up to the first item. behind: ids from the last item to the assistant's opening.
+    """
+
+    before: list[int]
+    behind: list[int]
+
+    def prompt(self, items: Sequence[Sequence[int]]) -> list[int]:
+        """Token ids of the prompt for a history, given each item's token ids; equals `encode_history`."""
+        return [*self.before, *(token for item in items for token in item), *self.behind]
+
+
+def encode_history(tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[str], wording: int = 0) -> list[int]:
+    """Token ids of the prompt for a history.
+
+    Args:
+        tokenizer: of the extended model. item_tokens: each item's tokens, e.g. ``"<a_12><b_3>"``, oldest first.
+        wording: which of `WORDINGS`.
+    """
+    return encode_prompt(tokenizer, SYSTEM, WORDINGS[wording] + "".join(item_tokens))
+
+
+def frame(tokenizer: PreTrainedTokenizerBase, item_tokens: str, wording: int = 0) -> Frame:
+    """What `encode_history` puts around any history: template and tokenizer run once, not once for each user.
+
+    Args:
+        tokenizer: of the extended model. item_tokens: the tokens of any one item. wording: which of `WORDINGS`.
+
+    Raises:
+        InputError: the tokenizer does not keep the item's tokens apart from the words around them.
+    """
+    whole = encode_history(tokenizer, [item_tokens], wording)
+    item = list(tokenizer(item_tokens, add_special_tokens=False)["input_ids"])
+    places = [at for at in range(len(whole) - len(item) + 1) if whole[at : at + len(item)] == item]
+    if len(places) != 1:
+        raise InputError(
+            f"the tokenizer does not keep {item_tokens!r} apart from the words around it",
+            remedy="give a checkpoint whose new tokens 'gti extend' added",
+        )
+    return Frame(whole[: places[0]], whole[places[0] + len(item) :])
+
+
+def cap(items: Sequence[_T], most: int | None) -> tuple[list[_T], int]:
+    """Keep the ``most`` recent items of a history (None: all); returns them and the number that was cut."""
+    cut = 0 if most is None else max(len(items) - most, 0)
+    return list(items[cut:]), cut

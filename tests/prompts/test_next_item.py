@@ -1,0 +1,57 @@
+import pytest
+from conftest import make_tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AddedToken
+
+from gti_cli.errors import InputError
+from gti_cli.prompts import next_item
+
+SIZES = (5, 4)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["chat", "plain"])
+def extended(request):
+    tokenizer = make_tokenizer(chat=request.param)
+    names = [f"<{'ab'[level]}_{code}>" for level, size in enumerate(SIZES) for code in range(size)]
+    tokenizer.add_tokens([AddedToken(name, normalized=False, special=False) for name in names])
+    return tokenizer
+
+
+histories = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(history=histories, wording=st.integers(0, len(next_item.WORDINGS) - 1))
+def test_frame_gives_what_template_and_tokenizer_give(extended, history, wording):
+    tokens = [f"<a_{a}><b_{b}>" for a, b in history]
+    whole = next_item.encode_history(extended, tokens, wording)
+    items = [extended(item, add_special_tokens=False)["input_ids"] for item in tokens]
+    around = next_item.frame(extended, "<a_0><b_0>", wording)
+    assert around.prompt(items) == whole
+    assert whole[: len(around.before)] == around.before
+    # The history is the last thing the user says, and decoding gives the tokens back exactly.
+    inside = whole[len(around.before) : len(whole) - len(around.behind)]
+    assert extended.decode(inside) == "".join(tokens)
+    said = extended.decode(whole)
+    assert next_item.WORDINGS[wording] in said and next_item.SYSTEM in said
+    closing = "<|im_end|>\n<|im_start|>assistant\n" if extended.chat_template else "\nAssistant: "
+    assert extended.decode(around.behind) == closing
+
+
+def test_unknown_tokens_are_refused(extended):
+    # "<c_0>" is no token here: it is cut into pieces that merge with their surroundings or occur elsewhere.
+    with pytest.raises(InputError, match="does not keep"):
+        next_item.frame(extended, "e")
+
+
+def test_wordings_differ_and_end_before_the_history():
+    assert len(set(next_item.WORDINGS)) == len(next_item.WORDINGS) >= 3
+    assert all(wording.endswith("\n") for wording in next_item.WORDINGS)
+
+
+@given(st.lists(st.integers()), st.none() | st.integers(1, 30))
+def test_cap_keeps_the_most_recent(items, most):
+    kept, cut = next_item.cap(items, most)
+    assert kept == (items if most is None else items[-most:])
+    assert len(kept) + cut == len(items)
