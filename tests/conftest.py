@@ -14,6 +14,25 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+from hypothesis import settings
+
+# Machines that run the suite are shared and slow at times: an example that takes long is no defect.
+settings.register_profile("gti", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("gti")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--run-benchmarks", action="store_true", help="run tests/benchmarks (ratios against named peers)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Timing has no place in the suite: benchmarks run when asked for."""
+    if config.getoption("--run-benchmarks"):
+        return
+    for item in items:
+        if "benchmarks" in item.path.parts:
+            item.add_marker(pytest.mark.skip(reason="a benchmark: pass --run-benchmarks"))
+
 
 SENTENCES = [
     "The red evening dress is made of silk and falls to the floor.",

@@ -13,7 +13,7 @@ def training_arguments(
     scratch: Path,
     *,
     epochs: float,
-    max_steps: int,
+    max_steps: int | None,
     batch_size: int,
     learning_rate: float,
     seed: int,
@@ -26,7 +26,7 @@ def training_arguments(
     """Build the arguments: saves into ``scratch`` for resuming, logs for our progress bar, reports to nobody.
 
     Args:
-        scratch: `StageRun.scratch`. epochs: passes over the data; ``max_steps`` > 0 overrides it.
+        scratch: `StageRun.scratch`. epochs: passes over the data; ``max_steps`` overrides it (None: by epochs).
         batch_size: examples a step on each process. learning_rate: peak, after a linear warm-up, with linear decay.
         seed: of order and dropout. save_steps: how often progress is kept (None: about ten times a run).
         more: any further `TrainingArguments` field.
@@ -37,7 +37,7 @@ def training_arguments(
     fields: dict[str, Any] = {
         "output_dir": str(scratch),
         "num_train_epochs": epochs,
-        "max_steps": max_steps,
+        "max_steps": max_steps or -1,
         "per_device_train_batch_size": batch_size,
         "learning_rate": learning_rate,
         "warmup_steps": warmup_ratio,

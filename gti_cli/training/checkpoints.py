@@ -57,7 +57,7 @@ def find_checkpoint(workspace: Workspace, given: str | None, default: str, made_
     """
     name = default if given is None else given
     inside = workspace.path(name)
-    if given is None or (inside / CHECKPOINT_MANIFEST).is_file():
+    if given is None or (Path(name).name == name and (inside / CHECKPOINT_MANIFEST).is_file()):
         return Checkpoint(str(inside), True, workspace.require(name, made_by), name)
     folder = Path(name)
     if folder.is_dir():
@@ -113,6 +113,8 @@ def load_model(path: str, device: torch.device, dtype: torch.dtype, **options: A
 
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with _readable_errors(path):
+        # Weights in pickled files (.bin) can run code when they are read: safetensors only.
+        options = {"use_safetensors": True, **options}
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
     model.to(device)  # type: ignore[arg-type]
     model.eval()  # type: ignore[no-untyped-call]
@@ -123,7 +125,10 @@ def save_checkpoint(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: NewTokens
 ) -> None:
     """Write model (safetensors), tokenizer and list of new tokens; loads with plain transformers, no code of ours."""
+    from transformers.utils import logging as hf_logging
+
     check_tokenizer(tokenizer, tokens)
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_new_tokens(folder, tokens)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from gti_cli import console
+
+
+def show_progress(trainer: Trainer, description: str) -> None:
+    """Put our bar in the place of the Trainer's own output, which goes to stdout."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress(description))
 
 
 class Progress(TrainerCallback):

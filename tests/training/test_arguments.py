@@ -1,0 +1,60 @@
+"""The shared arguments in a real, tiny Trainer run: resumed runs end where unbroken ones do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import Trainer, TrainerCallback
+
+from gti_cli.training.arguments import last_checkpoint, training_arguments
+from gti_cli.training.progress import show_progress
+
+
+class Line(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"loss": ((x @ self.weight - y) ** 2).mean()}
+
+
+class Stop(TrainerCallback):
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == 7:
+            raise KeyboardInterrupt
+
+
+def train(scratch: Path, callbacks: list[Any], **more: Any) -> torch.Tensor:
+    torch.manual_seed(0)
+    data = [{"x": torch.randn(3), "y": torch.randn(())} for _ in range(21)]
+    arguments = training_arguments(
+        scratch, epochs=2, max_steps=None, batch_size=4, learning_rate=0.1, seed=1, use_cpu=True, **more
+    )
+    trainer = Trainer(Line(), arguments, train_dataset=data, callbacks=callbacks)
+    show_progress(trainer, "Fitting")
+    trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
+    assert trainer.state.global_step == 12  # 21 examples in batches of 4: the last batch is not dropped
+    return trainer.model.weight.detach()
+
+
+def test_resumed_run_equals_the_unbroken_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = train(tmp_path / "a", [])
+    captured = capsys.readouterr()
+    assert "Fitting: 12/12 steps" in captured.err
+    assert captured.out == ""
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "b", [Stop()], save_steps=3)
+    assert last_checkpoint(tmp_path / "b") == str(tmp_path / "b" / "checkpoint-6")
+    assert torch.equal(train(tmp_path / "b", [], save_steps=3), whole)
+
+
+def test_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    assert last_checkpoint(tmp_path) is None
+    for step in (9, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "checkpoint-9" / "trainer_state.json").write_text("{}")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")

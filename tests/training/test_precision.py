@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gti_cli.errors import InputError
+from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type in ("cpu", "cuda", "mps")
+    for name in ("tpu", "cuda:x"):
+        with pytest.raises(InputError, match="unknown device"):
+            choose_device(name)
+
+
+def test_absent_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"
+    for name in ("cuda", "mps"):
+        with pytest.raises(InputError, match=r"no (CUDA|MPS) device"):
+            choose_device(name)
+
+
+def test_each_torchrun_process_gets_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert choose_device("cuda") == torch.device("cuda", 3)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(InputError, match="no cuda:7"):
+        choose_device("cuda:7")
+
+
+def test_dtypes() -> None:
+    cpu = torch.device("cpu")
+    assert choose_dtype("auto", cpu) is torch.float32
+    assert choose_dtype("bfloat16", cpu) is torch.bfloat16
+    with pytest.raises(InputError, match="unknown dtype"):
+        choose_dtype("float8", cpu)
+    assert "threads" in describe(cpu)
+
+
+def test_seed_makes_draws_repeat() -> None:
+    seed_everything(3)
+    first = torch.rand(4)
+    seed_everything(3)
+    assert torch.equal(first, torch.rand(4))
