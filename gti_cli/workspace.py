@@ -49,6 +49,8 @@ class StageRun:
         resuming: ``scratch`` holds work of an interrupted run with the same inputs and options.
         counts, metrics: what the stage reports; goes into the manifest. Plain JSON values only.
         details: facts about the outputs that later stages read (e.g. the tokens' digest); part of the lineage.
+        measured: rates and times of this run (tokens per second, …): kept under ``run``, outside the digest, since
+            equal work must have equal digests.
         device: the device in words, set by the stage when it has chosen one.
         manifest: of the finished outputs (after the block, or at once when ``done``).
     """
@@ -61,6 +63,7 @@ class StageRun:
     counts: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
     device: str | None = None
     manifest: Manifest | None = None
 
@@ -228,7 +231,7 @@ class Workspace:
                 counts=run.counts,
                 metrics=run.metrics,
                 request=canonical_digest(request),
-                run={"device": run.device, "versions": package_versions(), **run.clock.report()},
+                run={"device": run.device, "versions": package_versions(), **run.measured, **run.clock.report()},
             )
             shutil.rmtree(run.scratch, ignore_errors=True)
             final = f"{name}/{CHECKPOINT_MANIFEST}" if checkpoint else f"{name}.json"

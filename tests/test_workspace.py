@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def run_stage(root: Path, text: str = "one", *, name: str = "thing", **options: 
         if not run.done:
             run.path(f"{name}.txt").write_text(text)
             run.counts["letters"] = len(text)
+            run.measured["letters_per_second"] = time.perf_counter()
     return run.done, run.result()
 
 
@@ -33,6 +35,7 @@ def test_first_run_writes_outputs_and_manifest(tmp_path: Path) -> None:
     assert (tmp_path / "thing.txt").read_text() == "one"
     assert read_manifest(tmp_path / "thing.json") == manifest
     assert manifest.counts == {"letters": 3}
+    assert manifest.run["letters_per_second"] > 0
     assert manifest.run["versions"]["torch"]
     assert not list((tmp_path / ".gti").glob("staging/*"))
 
