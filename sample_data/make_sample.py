@@ -16,13 +16,6 @@ from rental_world.tables import World, draw_world, write_world
 SEED = "gti-sample-1"
 
 
-def make_data(folder: Path, items: int = 1_000, users: int = 2_000, queries: int = 300) -> World:
-    """Write the four tables into `folder`."""
-    world = draw_world(SEED, items, users, queries)
-    write_world(folder, world)
-    return world
-
-
 def print_report(world: World) -> None:
     """Print what simple loops can learn from the histories."""
     texts = [f"{product.title} {product.description}" for product in world.products]
@@ -38,15 +31,17 @@ def main() -> None:
     parser.add_argument("--only", choices=("data", "lm"), help="make the tables or the language model only")
     options = parser.parse_args()
     start = time.perf_counter()
+    world = draw_world(SEED, items=1_000, users=2_000, queries=300)
     if options.only != "lm":
-        world = make_data(options.out)
+        write_world(options.out, world)
         print(f"tables written ({time.perf_counter() - start:.0f} s); Recall@10, last item held out:")
         print_report(world)
     if options.only != "data":
         # Imported late: the tables need no torch.
         from rental_world.tiny_lm import make_lm
 
-        make_lm(options.out / "lm", SEED)
+        record = make_lm(options.out / "lm", SEED, world.products)
+        print(f"held-out perplexity: {record['heldout_perplexity']}")
         print(f"language model written ({time.perf_counter() - start:.0f} s)")
 
 

@@ -90,7 +90,7 @@ def _context(dense: np.ndarray, history: Sequence[int]) -> np.ndarray:
 def recall(split: Split, scorer: Scorer, k: int = 10, targets: np.ndarray | None = None) -> float:
     """Share of users whose held-out item is among the k best; with `targets`, of users whose item lies in that mask."""
     hits: list[bool] = []
-    for history, target in zip(split.known, split.target):
+    for history, target in zip(split.known, split.target, strict=True):
         if targets is not None and not targets[target]:
             continue
         scores = scorer(history).astype(float).copy()

@@ -53,14 +53,14 @@ def _match(asked: str, wanted: Product, offered: Product) -> int:
 
 
 def grade(asked: Sequence[str], wanted: Product, offered: Product) -> int:
-    """Grade a candidate: good meets all with at most one near miss; maybe has the right garment and something more."""
+    """Grade a candidate: good meets all with at most one near miss; maybe has the garment and something more."""
     matches = {name: _match(name, wanted, offered) for name in asked}
     if min(matches.values()) >= 1 and sum(matches.values()) >= 2 * len(matches) - 1:
         return 2
+    if "noun" not in matches:
+        return int(matches["style"] == 2)
     others = [match for name, match in matches.items() if name != "noun"]
-    if "noun" in matches:
-        return int(matches["noun"] >= 1 and max(others) >= 1)
-    return int(min(others) >= 1 or max(others) == 2 and sum(others) >= 2 and matches.get("style") == 2)
+    return int(matches["noun"] >= 1 and max(others) >= 1)
 
 
 def _words(rng: random.Random, form: str, wanted: Product) -> str:

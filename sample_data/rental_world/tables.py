@@ -65,7 +65,7 @@ def write_interactions(folder: Path, histories: Sequence[Sequence[tuple[int, int
     rows = [
         (f"U{user + 1:04d}", item_id(item), when) for user, history in enumerate(histories) for item, when in history
     ]
-    users, items, times = zip(*rows)
+    users, items, times = zip(*rows, strict=True)
     _write(
         folder / "interactions.parquet",
         {"user_id": _strings(users), "item_id": _strings(items), "timestamp": pa.array(times, type=pa.int64())},
@@ -80,7 +80,7 @@ def write_queries(folder: Path, queries: Sequence[Query]) -> None:
         for number, query in enumerate(queries)
         for item, relevance in query.judged
     ]
-    texts, items, grades, ids, split = zip(*rows)
+    texts, items, grades, ids, split = zip(*rows, strict=True)
     _write(
         folder / "queries.parquet",
         {

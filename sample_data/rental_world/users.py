@@ -94,7 +94,7 @@ def draw_popularity(rng: random.Random, count: int) -> np.ndarray:
 
 
 def _draw_distinct(rng: random.Random, options: Sequence[str], weights: Sequence[float], count: int) -> list[str]:
-    left, found = dict(zip(options, weights)), []
+    left, found = dict(zip(options, weights, strict=True)), []
     for _ in range(count):
         choice = rng.choices(list(left), list(left.values()))[0]
         found.append(choice)

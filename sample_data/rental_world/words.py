@@ -92,6 +92,17 @@ PRICE_NOTES: dict[int, tuple[str, ...]] = {
     3: ("A premium piece, worth the extra on the day.", "Not cheap, and it shows in the finish."),
     4: ("A luxury rental, insured and sent in its own box.", "A showpiece from the top of the price list."),
 }
+PRICE_WORDS: dict[int, tuple[str, ...]] = {
+    1: ("cheap", "low-cost"),
+    2: ("mid-priced", "fair-priced"),
+    3: ("premium", "costly"),
+    4: ("luxury", "expensive"),
+}
+LINE_NAMES = {
+    "evening": "evening wear", "occasion": "occasion wear", "bridal": "bridal wear", "casual": "everyday clothes",
+    "beach": "beachwear", "tailoring": "tailoring", "outer": "coats and jackets", "shoes": "shoes", "bags": "bags",
+    "accessories": "accessories", "snow": "skiwear", "sport": "activewear", "maternity": "maternity wear",
+}  # fmt: skip
 FIT_NOTES = (
     "Runs small, so take one size up.", "True to size.", "Cut generously; size down for a closer fit.",
     "Best on taller frames.", "Kind to every shape.", "Dry-cleaned before each rental.", "Comes with a spare button.",
@@ -139,6 +150,14 @@ def _parse_lists(table: str, separator: str = ",") -> dict[str, tuple[str, ...]]
     return {key: tuple(_cells(values, separator)) for key, values in rows}
 
 
+def _parse_prose() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in _rows("prose"):
+        topic, sentence = row.split(" | ", 1)
+        found.setdefault(topic, []).append(sentence)
+    return found
+
+
 KINDS = _parse_kinds()
 STYLES = _parse_styles()
 BRANDS = _parse_brands()
@@ -148,5 +167,6 @@ FAMILY_OF = {colour: family for family, colours in COLOURS.items() for colour in
 FEEL = {material: feels[0] for material, feels in _parse_lists("materials", ";").items()}
 DETAILS = _parse_lists("details", ";")
 PATTERNS = _parse_lists("patterns")
+PROSE = _parse_prose()
 MODEL_NAMES = tuple(_rows("names"))
 CATEGORIES = tuple(dict.fromkeys(kind.category for kind in KINDS))
