@@ -1,6 +1,97 @@
-"""Placeholder until the stage is here."""
+"""`gti diagnose`: see why the new tokens work, or do not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from gti_cli import console
+from gti_cli.commands.common import (
+    DEFAULT_WORKSPACE,
+    ForceOption,
+    JsonOption,
+    QuietOption,
+    SeedOption,
+    WorkspaceOption,
+    finish,
+)
 
 
-def diagnose() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+def diagnose(
+    checkpoints: Annotated[
+        list[str],
+        typer.Argument(metavar="CKPT...", help="Folders of the workspace by name, or any folders."),
+    ],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    plot: Annotated[bool, typer.Option("--plot", help="Also write pictures (PNG and SVG).")] = False,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the output (default: the checkpoints' names).")
+    ] = None,
+    tokens_from: Annotated[
+        str | None,
+        typer.Option(
+            "--tokens-from",
+            help="Which tokens are new: a file (one a line, or a table with a column 'token') or a regular expression.",
+        ),
+    ] = None,
+    base_vocab: Annotated[
+        int | None, typer.Option("--base-vocab", help="Which tokens are new: all ids from this on.")
+    ] = None,
+    codebooks: Annotated[
+        str,
+        typer.Option("--codebooks", help="For the RSA: auto (the workspace's), none, or a codebooks file."),
+    ] = "auto",
+    seed: SeedOption = 0,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Show whether new tokens have collapsed, are scattered, or are grounded: spectrum, cosines, RSA, a verdict."""
+    console.configure(quiet=quiet, json_output=json_output)
+    from gti_cli.diagnostics.diagnose import diagnose as stage
+
+    manifest = stage(
+        checkpoints,
+        workspace,
+        plot=plot,
+        name=name,
+        tokens_from=tokens_from,
+        base_vocab=base_vocab,
+        codebooks_from=codebooks,
+        seed=seed,
+        force=force,
+    )
+    rows = _rows(manifest.metrics, manifest.details["checkpoints"])
+    console.table("Rows of the new tokens", _COLUMNS, [row[:-2] for row in rows])
+    for row in rows:
+        console.say(f"{row[0]}: {row[-3]}, because {row[-2]}." + (f" What to do: {row[-1]}." if row[-1] else ""))
+    finish(manifest, workspace / manifest.name)
+
+
+_COLUMNS = (
+    "checkpoint",
+    "tokens",
+    "effective rank",
+    "pretrained's",
+    "stable rank",
+    "mean cosine",
+    "RSA r",
+    "RSA rho",
+    "verdict",
+)
+
+
+def _rows(metrics: dict[str, Any], order: list[str]) -> list[list[Any]]:
+    """One row for each matrix of each checkpoint; the last two cells are the verdict's reason and advice."""
+    rows = []
+    for label in order:
+        figures = metrics[label]
+        parts = {label: figures}
+        if "output" in figures:
+            parts = {f"{label} (input)": figures, f"{label} (output)": figures["output"]}
+        for title, entry in parts.items():
+            keys = ("tokens", "effective_rank", "pretrained_effective_rank", "stable_rank", "mean_cosine")
+            cells = [entry[key] for key in (*keys, "rsa_pearson", "rsa_spearman", "verdict", "reason", "advice")]
+            rows.append([title, *cells])
+    return rows

@@ -1,0 +1,154 @@
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from gti_cli.diagnostics.diagnose import diagnose
+from gti_cli.errors import InputError
+from tests.diagnostics.made import SIZES, make_extended, write_codebooks
+
+N = sum(SIZES)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    for kind in ("collapsed", "scattered", "grounded"):
+        make_extended(folder / kind, kind)
+    make_extended(folder / "untied", "grounded", tied=False, output="scattered")
+    make_extended(folder / "foreign", "grounded", ours=False)
+    write_codebooks(folder / "codebooks.safetensors")
+    write_codebooks(folder / "others.safetensors", (7, 6, 6))
+    return folder
+
+
+def run(made, workspace, *names, **options):
+    options = {"codebooks_from": str(made / "codebooks.safetensors"), **options}
+    return diagnose([made / name for name in names], workspace, **options)
+
+
+def test_several_checkpoints_side_by_side(made, tmp_path):
+    manifest = run(made, tmp_path / "ws", "collapsed", "scattered", "grounded", plot=True)
+    assert [manifest.metrics[label]["verdict"] for label in manifest.details["checkpoints"]] == [
+        "collapsed",
+        "scattered",
+        "grounded",
+    ]
+    folder = tmp_path / "ws" / "diagnostics" / "collapsed-scattered-grounded"
+    assert json.loads((folder / "metrics.json").read_text()) == manifest.metrics
+    pictures = {f"{stem}.{end}" for stem in ("spectrum", "cosine", "rsa") for end in ("png", "svg")}
+    assert {path.name for path in folder.iterdir()} == {
+        "metrics.json",
+        "spectrum.parquet",
+        "tokens.parquet",
+        *pictures,
+    }
+    spectrum = pq.read_table(folder / "spectrum.parquet").to_pydict()
+    assert len(spectrum["k"]) == 6 * N
+    tokens = pq.read_table(folder / "tokens.parquet").to_pydict()
+    assert tokens["token"][:2] == ["<a_0>", "<a_1>"]
+    assert manifest.metrics["grounded"]["norm_mean"] == pytest.approx(np.mean(tokens["norm"][-N:]))
+
+
+def test_same_seed_same_bytes(made, tmp_path):
+    folders = []
+    for name in ("one", "two"):
+        run(made, tmp_path / name, "grounded", "untied", plot=True, name="x")
+        folders.append(tmp_path / name / "diagnostics" / "x")
+    files = sorted(path.name for path in folders[0].iterdir())
+    assert files == sorted(path.name for path in folders[1].iterdir())
+    for file in files:
+        assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes(), file
+
+
+def test_untied_matrices_are_judged_apart(made, tmp_path):
+    metrics = run(made, tmp_path, "untied").metrics["untied"]
+    assert not metrics["tied"]
+    assert (metrics["verdict"], metrics["output"]["verdict"]) == ("grounded", "scattered")
+    assert run(made, tmp_path, "grounded").metrics["grounded"]["tied"]
+
+
+def test_a_foreign_checkpoint_gives_the_same_figures(made, tmp_path):
+    options = {"tokens_from": "<[abc]_[0-9]+>"}
+    theirs = run(made, tmp_path, "foreign", **options).metrics["foreign"]
+    ours = run(made, tmp_path, "grounded").metrics["grounded"]
+    for key in ("effective_rank", "mean_cosine", "rsa_pearson", "rsa_spearman", "verdict"):
+        assert theirs[key] == ours[key]
+
+
+def test_done_already_and_pictures_added_later(made, tmp_path):
+    first = run(made, tmp_path, "grounded")
+    assert run(made, tmp_path, "grounded").run == first.run  # nothing done again
+    second = run(made, tmp_path, "grounded", plot=True)
+    assert (tmp_path / "diagnostics" / "grounded" / "spectrum.svg").is_file()
+    assert run(made, tmp_path, "grounded").run == second.run  # asking without keeps the pictures
+    with pytest.raises(InputError, match="--force"):
+        run(made, tmp_path, "scattered", name="grounded")
+    with pytest.raises(InputError, match="--force"):
+        run(made, tmp_path, "grounded", seed=1)
+    assert run(made, tmp_path, "scattered", name="grounded", force=True).metrics["scattered"]
+
+
+def test_equal_folder_names_are_told_apart(made, tmp_path):
+    for parent in ("a", "b"):
+        (tmp_path / parent).mkdir()
+        (tmp_path / parent / "grounded").symlink_to(made / "grounded")
+    copies = [tmp_path / parent / "copy" for parent in ("a", "b")]
+    for copy in copies:
+        make_extended(copy, "grounded")
+    manifest = diagnose([*copies, made / "scattered"], tmp_path / "ws", name="x")
+    assert manifest.details["checkpoints"] == ["a/copy", "b/copy", "scattered"]
+    with pytest.raises(InputError, match="given twice"):
+        diagnose([tmp_path / "a" / "grounded", made / "grounded"], tmp_path / "ws")
+
+
+def test_without_codebooks(made, tmp_path):
+    for choice in ("auto", "none"):
+        metrics = run(made, tmp_path / choice, "grounded", codebooks_from=choice, plot=True).metrics["grounded"]
+        assert metrics["rsa_pearson"] is None
+        assert not (tmp_path / choice / "diagnostics" / "grounded" / "rsa.svg").exists()
+
+
+def test_what_is_refused_writes_nothing(made, tmp_path):
+    cases = [
+        ((), {}, "no checkpoint given"),
+        (("grounded",), {"codebooks_from": str(made / "others.safetensors")}, "do not belong together"),
+        (("grounded",), {"codebooks_from": str(made / "absent")}, "no such file"),
+        (("grounded",), {"name": "../x"}, "is no name"),
+        (("foreign",), {}, "nothing says which"),
+        (("absent",), {}, "no such folder"),
+    ]
+    for names, options, message in cases:
+        with pytest.raises(InputError, match=message):
+            run(made, tmp_path / "ws", *names, **options)
+    with pytest.raises(InputError, match="download a hub model"):
+        diagnose(["someone/model"], tmp_path / "ws")
+    assert not (tmp_path / "ws").exists()
+
+
+def test_codebooks_of_the_workspace_and_their_lineage(made, tmp_path):
+    from gti_cli.workspace import Workspace
+
+    space = Workspace(tmp_path)
+
+    def write_ids(seed, **options):
+        with space.stage(
+            "build-ids", "semantic_ids", ["codebooks.safetensors"], options={"seed": seed}, **options
+        ) as run:
+            write_codebooks(run.path("codebooks.safetensors"), seed=seed)
+            run.details["identity"] = f"ids {seed}"
+        return run.result()
+
+    ids = write_ids(0)
+    with space.stage(
+        "extend", "extended", ["extended"], options={}, upstream={"semantic_ids": ids}, checkpoint=True
+    ) as run:
+        make_extended(run.path("extended"), "grounded")
+        run.details.update(semantic_ids=ids.identity, base_vocab=384)
+    manifest = diagnose(["extended"], tmp_path)
+    assert manifest.metrics["extended"]["rsa_pearson"] > 0.5
+    assert set(manifest.upstream) == {"semantic_ids", "extended"}
+    write_ids(1, force=True)
+    with pytest.raises(InputError, match="other semantic IDs"):
+        diagnose(["extended"], tmp_path, name="again")

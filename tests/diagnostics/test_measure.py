@@ -1,0 +1,77 @@
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gti_cli.diagnostics.codebooks import match
+from gti_cli.diagnostics.measure import evenly, measure, neighbourhood
+from gti_cli.geometry.similarity import cosine_matrix
+from tests.diagnostics.made import SIZES, codebooks, new_rows
+from tests.diagnostics.test_codebooks import tokens_of
+
+N = sum(SIZES)
+ORACLE = match(tokens_of(np.repeat([0, 1, 2], SIZES), np.tile(np.arange(6), 3)), codebooks(), "x")
+
+
+def pretrained(n=100, seed=9):
+    return np.random.default_rng(seed).standard_normal((n, 32)).astype(np.float32)
+
+
+def figures_of(kind):
+    return measure(new_rows(kind, N).astype(np.float32), pretrained(), ORACLE)
+
+
+def test_json_values_only_also_where_nothing_is_defined():
+    for kind in ("collapsed", "scattered", "grounded"):
+        json.dumps(figures_of(kind), allow_nan=False)
+    collapsed = figures_of("collapsed")
+    assert collapsed["rsa_pearson"] is None
+    assert collapsed["effective_rank"] == pytest.approx(1)
+    assert collapsed["effective_rank_centred"] == 0
+
+
+def test_against_numpy_and_scipy():
+    rows = new_rows("grounded", N).astype(np.float32)
+    figures = measure(rows, pretrained(), ORACLE)
+    s = np.linalg.svd(rows.astype(float), compute_uv=False)
+    assert figures["effective_rank"] == pytest.approx(np.exp(stats.entropy(s)), rel=1e-6)
+    assert figures["norm_mean"] == pytest.approx(np.linalg.norm(rows, axis=1).mean())
+    upper = np.triu_indices(N, 1)
+    ours, oracle = cosine_matrix(rows)[upper], cosine_matrix(np.vstack(codebooks()))[upper]
+    assert figures["mean_cosine"] == pytest.approx(ours.mean())
+    assert figures["rsa_pearson"] == pytest.approx(stats.pearsonr(ours, oracle).statistic, abs=1e-6)
+    assert figures["rsa_spearman"] == pytest.approx(stats.spearmanr(ours, oracle).statistic, abs=1e-6)
+    assert figures["rsa_tokens"] == N
+    inside = np.triu_indices(6, 1)
+    one = stats.pearsonr(cosine_matrix(rows[6:12])[inside], cosine_matrix(codebooks()[1])[inside]).statistic
+    assert figures["rsa_levels"]["1"]["pearson"] == pytest.approx(one, abs=1e-6)
+
+
+def test_the_reference_has_as_many_rows():
+    figures = figures_of("scattered")
+    assert figures["pretrained_tokens"] == N
+    reference = pretrained()[evenly(100, N)]
+    s = np.linalg.svd(reference.astype(float), compute_uv=False)
+    assert figures["pretrained_effective_rank"] == pytest.approx(np.exp(stats.entropy(s)), rel=1e-6)
+
+
+def test_neighbours_leave_the_row_itself_out_also_among_equal_rows():
+    rows = pretrained(20)
+    rows[1] = rows[0]
+    figures = neighbourhood(rows[:3], rows)
+    assert figures["nearest_pretrained_cosine_q50"] == pytest.approx(1)
+    cosines = cosine_matrix(rows)
+    np.fill_diagonal(cosines, -2)
+    assert figures["pretrained_nearest_cosine_q25"] == pytest.approx(np.quantile(cosines.max(axis=1), 0.25), abs=1e-6)
+
+
+def test_without_codebooks_there_is_no_agreement():
+    figures = measure(new_rows("scattered", N).astype(np.float32), pretrained())
+    assert figures["rsa_pearson"] is None
+    assert figures["rsa_tokens"] == 0
+
+
+def test_evenly():
+    assert evenly(3, 10).tolist() == [0, 1, 2]
+    assert evenly(101, 3).tolist() == [0, 50, 100]

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from gti_cli.diagnostics import plots
+from gti_cli.diagnostics.measure import measure
+from gti_cli.geometry.similarity import cosine_matrix
+from gti_cli.geometry.spectrum import singular_values
+from tests.diagnostics.made import SIZES, new_rows
+from tests.diagnostics.test_measure import ORACLE, pretrained
+
+N = sum(SIZES)
+
+
+def series(kind, name=None, oracle=ORACLE):
+    new, old = new_rows(kind, N).astype(np.float32), pretrained()
+    figures = measure(new, old, oracle)
+    cosines = cosine_matrix(np.vstack([old[:10], new[:10]]))
+    values = singular_values(new), singular_values(old[:N])
+    return plots.Series(name or kind, *values, cosines, 10, np.repeat([0, 1], 5).astype(np.int32), figures)
+
+
+def badly_placed(figure, monkeypatch):
+    """Texts of a figure that overlap one another or leave it; empty where all can be read."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # lays out; the second time only draws, so that what is noted is what is seen
+    figure.set_layout_engine("none")
+    drawn = {}
+    draw = Text.draw
+
+    def note(self, renderer, *args, **kwargs):
+        if self.get_visible() and self.get_text().strip():
+            drawn[self] = self.get_window_extent(renderer)
+        return draw(self, renderer, *args, **kwargs)
+
+    monkeypatch.setattr(Text, "draw", note)
+    canvas.draw()
+    monkeypatch.undo()
+    width, height = canvas.get_width_height()
+    texts = [(text.get_text(), box) for text, box in drawn.items()]
+    outside = [text for text, box in texts if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height]
+    pairs = [(a, b) for i, (a, one) in enumerate(texts) for b, two in texts[i + 1 :] if one.overlaps(two)]
+    return outside + pairs
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_nothing_overlaps_and_nothing_is_cut_off(count, monkeypatch):
+    kinds = ["grounded", "collapsed", "scattered"]
+    all_series = [series(kinds[i % 3], f"a-rather-long-checkpoint-name/number-{i}-of-them") for i in range(count)]
+    for plot in (plots.plot_spectrum, plots.plot_cosines, plots.plot_rsa):
+        assert not badly_placed(plot(all_series), monkeypatch)
+
+
+def test_same_figures_same_bytes(tmp_path):
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        names = plots.plot_all([series("grounded"), series("collapsed")], folder)
+    assert names == [f"{stem}.{end}" for stem in ("spectrum", "cosine", "rsa") for end in ("png", "svg")]
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert b"<dc:date>" not in (tmp_path / "a" / "spectrum.svg").read_bytes()
+
+
+def test_no_rsa_picture_without_codebooks(tmp_path):
+    assert "rsa.png" not in plots.plot_all([series("grounded", oracle=None)], tmp_path)
+
+
+def test_readable_in_grey():
+    """The cosine map's lightness rises evenly, and no two series share both line style and marker."""
+    import matplotlib as mpl
+
+    red, green, blue, _ = mpl.colormaps["cividis"](np.linspace(0, 1, 50)).T
+    assert (np.diff(0.2126 * red + 0.7152 * green + 0.0722 * blue) > 0).all()
+    assert len(set(zip(plots.DASHES, plots.MARKERS, strict=True))) == len(plots.COLOURS)
+
+
+def test_values_drawn_are_the_values_measured():
+    entry = series("grounded")
+    left, right, *_ = plots.plot_spectrum([entry]).axes
+    assert np.array_equal(left.lines[0].get_ydata(), entry.values)
+    share = right.lines[0].get_ydata()
+    assert share[-1] == pytest.approx(1)
+    assert share[0] == pytest.approx(entry.values[0] / entry.values.sum())
+
+
+def test_long_names_keep_both_ends():
+    assert series("grounded", "x" * 30 + "y" * 30).short == "x" * 16 + "…" + "y" * 16
