@@ -1,6 +1,71 @@
-"""Placeholder until the stage is here."""
+"""`gti extend`: options of the stage `gti_cli.vocabulary.extend`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gti_cli import console
+from gti_cli.commands.common import (
+    DEFAULT_WORKSPACE,
+    DeviceOption,
+    DtypeOption,
+    ForceOption,
+    JsonOption,
+    NoResumeOption,
+    QuietOption,
+    SeedOption,
+    WorkspaceOption,
+    finish,
+)
 
 
-def extend() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+def extend(
+    model: Annotated[str, typer.Option("--model", "--from", help="A causal LM: hub name or folder.")],
+    init: Annotated[str, typer.Option("--init", help="How the new rows start: mean, hf-mean or random.")] = "mean",
+    tokens: Annotated[
+        Path | None, typer.Option("--tokens", help="Table of other new tokens (column `token`), no semantic IDs.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Folder of the checkpoint in the workspace.")] = "extended",
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    force: ForceOption = False,
+    no_resume: NoResumeOption = False,
+) -> None:
+    """Add the semantic IDs' tokens (or any others) to a tokenizer and a causal LM."""
+    console.configure(quiet=quiet, json_output=json_output)
+    from gti_cli.vocabulary.extend import extend as stage
+
+    manifest = stage(
+        model,
+        workspace,
+        tokens=tokens,
+        init=init,
+        name=name,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        force=force,
+        resume=not no_resume,
+    )
+    counts = manifest.counts
+    console.table(
+        f"Extended {manifest.details['model']}",
+        ["new tokens", "rows before", "rows now", "from reserve", "start"],
+        [
+            [
+                counts["new_tokens"],
+                counts["rows_before"],
+                counts["rows"],
+                counts["rows_from_reserve"],
+                manifest.details["initializer"],
+            ]
+        ],
+    )
+    finish(manifest, workspace / name)

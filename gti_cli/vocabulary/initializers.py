@@ -1,0 +1,65 @@
+"""How the new rows of an embedding matrix start, from the pretrained rows alone.
+
+Every function takes the pretrained rows (V, d), how many rows are wanted and a generator, and returns (n, d) float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+Initializer = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
+
+# Rows that are brought to float32 at a time: a statistic needs no second copy of the matrix.
+_BLOCK = 8192
+
+
+def moments(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean (d,) and covariance (d, d) of ``rows`` (V, d), in float64, block by block."""
+    width = rows.shape[1]
+    total = torch.zeros(width, dtype=torch.float64)
+    for block in torch.split(rows, _BLOCK):
+        total += block.double().sum(0)
+    mean = total / len(rows)
+    covariance = torch.zeros(width, width, dtype=torch.float64)
+    for block in torch.split(rows, _BLOCK):
+        centred = block.double() - mean
+        covariance += centred.T @ centred
+    return mean, covariance / len(rows)
+
+
+def mean(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Every new row = the mean of the pretrained rows (Hewitt 2021, "Initializing new word embeddings")."""
+    return moments(rows)[0].float().repeat(count, 1)
+
+
+def hf_mean(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """What transformers' ``resize_token_embeddings(mean_resizing=True)`` does: draws from N(mean, 1e-9 covariance).
+
+    The draws differ by about 3e-5 of the pretrained rows' spread: one point for all that matters, and literally one
+    in bfloat16. transformers falls back to the bare mean where the covariance is not positive definite; so does this.
+    """
+    centre, covariance = moments(rows)
+    return _draw(centre, 1e-9 * covariance, count, generator, strict=True)
+
+
+def random(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Draws from N(mean, covariance) of the pretrained rows: distinct, on the same ellipsoid, without meaning."""
+    centre, covariance = moments(rows)
+    return _draw(centre, covariance, count, generator, strict=False)
+
+
+def _draw(
+    centre: torch.Tensor, covariance: torch.Tensor, count: int, generator: torch.Generator, *, strict: bool
+) -> torch.Tensor:
+    """Draw (count, d) from a normal distribution whose covariance may be singular (``strict``: then the mean)."""
+    values, vectors = torch.linalg.eigh(covariance)
+    if strict and values.min() <= 0:
+        return centre.float().repeat(count, 1)
+    noise = torch.randn(count, len(centre), dtype=torch.float64, generator=generator)
+    drawn: torch.Tensor = centre + (noise * values.clamp(min=0).sqrt()) @ vectors.T
+    return drawn.float()
+
+
+INITIALIZERS: dict[str, Initializer] = {"mean": mean, "hf-mean": hf_mean, "random": random}
