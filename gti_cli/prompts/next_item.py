@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, examples
 from gti_cli.prompts.chat import encode_prompt
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from transformers import PreTrainedTokenizerBase
+
+    from gti_cli.vocabulary.tokens import NewTokens
 
 SYSTEM = "You recommend items. Every item is written as a short run of code tokens."
 WORDINGS = (
@@ -76,3 +80,31 @@ def cap(items: Sequence[_T], most: int | None) -> tuple[list[_T], int]:
     """Keep the ``most`` recent items of a history (None: all); returns them and the number that was cut."""
     cut = 0 if most is None else max(len(items) - most, 0)
     return list(items[cut:]), cut
+
+
+def encode_items(
+    tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[str], new_tokens: NewTokens
+) -> npt.NDArray[np.int64]:
+    """Token ids of items: (N, L) int64, for ``Frame.prompt``, for answers, and for tries.
+
+    Args:
+        tokenizer: of the extended model. item_tokens: each item's tokens. new_tokens: the checkpoint's own list.
+
+    Raises:
+        InputError: the tokenizer and the checkpoint do not know these tokens, each as one id of its own.
+    """
+    import numpy as np
+
+    encoded = tokenizer(list(item_tokens), add_special_tokens=False)["input_ids"]
+    known = set(new_tokens.ids.tolist())
+    wrong = [
+        text
+        for text, ids in zip(item_tokens, encoded, strict=True)
+        if not known.issuperset(ids) or len(ids) != len(encoded[0])
+    ]
+    if wrong:
+        raise InputError(
+            f"the checkpoint's tokenizer does not know the semantic IDs {examples(wrong)}",
+            remedy="these semantic IDs and this checkpoint do not belong together: run 'gti extend' on them",
+        )
+    return np.asarray(encoded, dtype=np.int64)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from conftest import make_tokenizer
 from hypothesis import given, settings
@@ -6,6 +7,7 @@ from transformers import AddedToken
 
 from gti_cli.errors import InputError
 from gti_cli.prompts import next_item
+from gti_cli.vocabulary.tokens import NewTokens, all_names, parse_name, semantic_id, split_tokens
 
 SIZES = (5, 4)
 
@@ -13,8 +15,7 @@ SIZES = (5, 4)
 @pytest.fixture(scope="module", params=[True, False], ids=["chat", "plain"])
 def extended(request):
     tokenizer = make_tokenizer(chat=request.param)
-    names = [f"<{'ab'[level]}_{code}>" for level, size in enumerate(SIZES) for code in range(size)]
-    tokenizer.add_tokens([AddedToken(name, normalized=False, special=False) for name in names])
+    tokenizer.add_tokens([AddedToken(name, normalized=False, special=False) for name in all_names(SIZES)])
     return tokenizer
 
 
@@ -55,3 +56,26 @@ def test_cap_keeps_the_most_recent(items, most):
     kept, cut = next_item.cap(items, most)
     assert kept == (items if most is None else items[-most:])
     assert len(kept) + cut == len(items)
+
+
+def new_tokens(tokenizer):
+    names = all_names(SIZES)
+    levels, codes = zip(*map(parse_name, names), strict=True)
+    ids = np.array(tokenizer.convert_tokens_to_ids(names))
+    return NewTokens(names, ids, np.array(levels, np.int32), np.array(codes, np.int32))
+
+
+def test_items_become_their_codes_tokens(extended):
+    tokens = new_tokens(extended)
+    texts = [semantic_id(codes) for codes in ((4, 0), (0, 3), (4, 0))]
+    ids = next_item.encode_items(extended, texts, tokens)
+    assert ids.shape == (3, 2) and ids.dtype == np.int64
+    assert extended.convert_ids_to_tokens(ids.ravel().tolist()) == [
+        name for text in texts for name in split_tokens(text)
+    ]
+
+
+@pytest.mark.parametrize("bad", ["<a_9><b_0>", "<a_1>", "a shirt", ""])
+def test_items_of_other_tokens_are_named(extended, bad):
+    with pytest.raises(InputError, match="does not know the semantic IDs " + repr(bad)):
+        next_item.encode_items(extended, ["<a_1><b_0>", bad], new_tokens(extended))

@@ -1,0 +1,137 @@
+"""Stage ``finetune``: teach a checkpoint with semantic-ID tokens to name a user's next item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gti_cli import tables
+from gti_cli.errors import InputError
+from gti_cli.histories.splits import read_interactions, split
+from gti_cli.manifest import Manifest
+from gti_cli.recommendation.options import FinetuneOptions, Job
+from gti_cli.recommendation.tasks import next_item
+from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.vocabulary.tokens import code_ids
+from gti_cli.workspace import Workspace
+
+_RESERVED = ("semantic_ids", "extended", "evaluation", "diagnostics", "items", "embeddings", "codebooks")
+
+
+def finetune(
+    interactions: Path,
+    workspace: Path = Path("gti-workspace"),
+    *,
+    from_: str | None = None,
+    name: str = "finetuned",
+    epochs: float = FinetuneOptions.epochs,
+    max_steps: int | None = None,
+    batch_size: int = FinetuneOptions.batch_size,
+    learning_rate: float = FinetuneOptions.learning_rate,
+    rows_learning_rate: float | None = None,
+    lora: bool = False,
+    lora_r: int = FinetuneOptions.lora_r,
+    lora_alpha: float = FinetuneOptions.lora_alpha,
+    lora_dropout: float = FinetuneOptions.lora_dropout,
+    history: int = FinetuneOptions.history,
+    targets: str = FinetuneOptions.targets,
+    valid_sample: int = FinetuneOptions.valid_sample,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    force: bool = False,
+    resume: bool = True,
+) -> Manifest:
+    """Fine-tune on users' histories: the semantic IDs so far -> the tokens of the next item and the end of the turn.
+
+    Args:
+        interactions: table of `user_id`, `item_id`, `timestamp` and optionally `split`.
+        from_: checkpoint to start from (None: the workspace's ``grounded``). name: the output's folder.
+        epochs, ..., valid_sample: see `FinetuneOptions`.
+        dtype: ``bfloat16`` computes in it; the weights that train are float32 in any case, and are saved in the number
+            format of the checkpoint that they came from.
+
+    Raises:
+        InputError: anything about the input, the options or the workspace that the caller can mend.
+    """
+    options = FinetuneOptions(
+        epochs=epochs,
+        max_steps=max_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        rows_learning_rate=rows_learning_rate,
+        lora=lora,
+        lora_r=lora_r,
+        lora_alpha=lora_alpha,
+        lora_dropout=lora_dropout,
+        history=history,
+        targets=targets,
+        valid_sample=valid_sample,
+    )
+    options.check()
+    space = Workspace(workspace)
+    ids = space.require("semantic_ids", "gti build-ids")
+    job, counts = _prepare(space, ids, interactions, from_, name, options, seed, device, dtype)
+    with space.stage(
+        "finetune",
+        name,
+        [name],
+        options={**options.resolved(), "dtype": "bfloat16" if job.autocast else "float32", "tasks": ["next-item"]},
+        inputs={"interactions": interactions, **job.checkpoint.inputs()},
+        upstream={"semantic_ids": ids, **job.checkpoint.upstream()},
+        seed=seed,
+        force=force,
+        resume=resume,
+        checkpoint=True,
+    ) as run:
+        if not run.done:
+            run.counts.update(counts)
+            run.details.update(job.checkpoint.manifest.details if job.checkpoint.manifest else {})
+            run.details["semantic_ids"] = ids.identity
+            run.details["new_tokens"] = len(job.new_tokens.names)
+            run.details["new_tokens_sha256"] = job.new_tokens.digest
+            from gti_cli.recommendation.train import train_and_save
+
+            train_and_save(job, run, run.path(name))
+    return run.result()
+
+
+def _prepare(
+    space: Workspace,
+    ids: Manifest,
+    interactions: Path,
+    from_: str | None,
+    name: str,
+    options: FinetuneOptions,
+    seed: int,
+    device: str,
+    dtype: str,
+) -> tuple[Job, dict[str, int]]:
+    """Check everything that can be checked before the model is loaded."""
+    from gti_cli.training.precision import choose_device, choose_dtype
+
+    checkpoint = find_checkpoint(space, from_, "grounded", "gti ground")
+    _check_name(name, checkpoint)
+    new_tokens = checkpoint.new_tokens()
+    check_same_ids(checkpoint, ids)
+    code_ids(new_tokens, ids.details["sizes"])
+    catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
+    row_of = catalogue.row_of()
+    splits = split(read_interactions(interactions, row_of))
+    task = next_item(
+        splits,
+        row_of,
+        history=options.history,
+        targets=options.targets,
+        valid_sample=options.valid_sample,
+        seed=seed,
+    )
+    place = choose_device(device)
+    autocast = str(choose_dtype(dtype, place)) == "torch.bfloat16"
+    return Job(checkpoint, new_tokens, catalogue, task, options, seed, place, autocast), splits.counts | task.counts
+
+
+def _check_name(name: str, checkpoint: Checkpoint) -> None:
+    if not name or Path(name).name != name or name.startswith(".") or name in _RESERVED:
+        raise InputError(f"--name {name!r} cannot be used", remedy="give a plain folder name such as finetuned")
+    if name == checkpoint.artifact:
+        raise InputError(f"--name {name!r} is the checkpoint to start from", remedy="give the output another name")

@@ -1,0 +1,110 @@
+"""The Trainer for windows of histories: loss on the answers' tokens only, logits computed nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+from transformers import Trainer, TrainingArguments
+
+from gti_cli.training.packing import IGNORED, BatchPlan, Layout, Window
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class WindowDataset(Dataset[Window]):
+    """A list of windows as torch wants it."""
+
+    def __init__(self, windows: Sequence[Window]) -> None:
+        self.windows = windows
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, place: int) -> Window:
+        return self.windows[place]
+
+
+def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Negative log-likelihood (nats, softmax over the whole vocabulary) of the answers in a batch of `Layout.collate`.
+
+    Returns:
+        its sum over the answers' tokens (0-dim float32) and the number of these tokens (0-dim int64).
+    """
+    branches = batch["branches"]
+    logits = model(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        attention_mask=(branches >= 0).long(),
+        logits_to_keep=batch["keep"],
+        use_cache=False,
+    ).logits
+    targets = batch["targets"]
+    loss = functional.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return loss, (targets != IGNORED).sum()
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, layout: Layout, windows: Sequence[Window], size: int, device: torch.device) -> float:
+    """Mean loss per answer token over windows, ``size`` of them at a time, with the model in the mode it is in."""
+    lengths = [layout.tokens(window) for window in windows]
+    order = sorted(range(len(windows)), key=lambda n: lengths[n])
+    total, count = 0.0, 0
+    for start in range(0, len(order), size):
+        batch = layout.collate([windows[n] for n in order[start : start + size]])
+        loss, tokens = answer_loss(model, {name: value.to(device) for name, value in batch.items()})
+        total, count = total + float(loss), count + int(tokens)
+    return total / count
+
+
+class AnswerTrainer(Trainer):
+    """`transformers.Trainer` over a `BatchPlan` of windows.
+
+    The batches are planned for the whole run, so there is one "epoch" and a resumed run skips what was done.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | nn.Module,
+        arguments: TrainingArguments,
+        layout: Layout,
+        windows: Sequence[Window],
+        plan: BatchPlan,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        super().__init__(
+            model=cast("PreTrainedModel", model),
+            args=arguments,
+            train_dataset=WindowDataset(windows),
+            data_collator=layout.collate,
+            optimizers=(optimizer, None),
+        )
+        self._plan = plan
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The planned batches; they are divided among processes already, so accelerate must not do it again."""
+        return DataLoader(
+            cast("WindowDataset", self.train_dataset),
+            batch_sampler=self._plan,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.device.type == "cuda",
+        )
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean loss per answer token of the step, over all processes."""
+        loss, count = answer_loss(model, inputs)
+        world = self.args.world_size
+        if world > 1:
+            # DDP averages gradients over processes; their numbers of targets may differ.
+            count = self.accelerator.reduce(count, reduction="sum") / world
+        loss = loss / count
+        return (loss, None) if return_outputs else loss

@@ -1,0 +1,208 @@
+"""Histories as training sequences: which items stand in one sequence, which of them are targets, and in which batch.
+
+A *window* is a run of a user's items of which some are targets: each is to be predicted from the items before it. Laid
+out, a window has a trunk (the words before the history, then the items) and one branch for each target (the words
+behind the history, then the target's tokens). A branch sees the trunk up to its own item and itself, at the positions
+that it would have in a sequence of its own. With one target the layout is an ordinary example.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+    from gti_cli.prompts.next_item import Frame
+
+IGNORED = -100  # label of a position that is not trained on, as torch's cross entropy has it
+_PADDING, _TRUNK = -1, 0
+
+
+@dataclass(frozen=True)
+class Window:
+    """Items in time order, as rows of the catalogue; those from place ``first`` on are targets (``first`` >= 1)."""
+
+    items: tuple[int, ...]
+    first: int
+
+    @property
+    def targets(self) -> int:
+        """Number of targets."""
+        return len(self.items) - self.first
+
+
+def windows(items: Sequence[int], history: int, *, last_only: bool = False) -> list[Window]:
+    """Cut a user's items into windows of at most ``history`` items before any target.
+
+    Every item but the first is a target once. Where there are more than ``history`` items before a target, it is shown
+    the most recent ones: with ``last_only`` exactly ``history``, else between half of ``history`` and all of it, so
+    that targets can share a window.
+    """
+    length = len(items)
+    if length < 2:
+        return []
+    if last_only:
+        start = max(length - 1 - history, 0)
+        return [Window(tuple(items[start:]), length - 1 - start)]
+    found = [Window(tuple(items[: history + 1]), 1)]
+    place = history + 1
+    while place < length:
+        start = place - (history + 1) // 2
+        stop = min(start + history + 1, length)
+        found.append(Window(tuple(items[start:stop]), place - start))
+        place = stop
+    return found
+
+
+def separate(window: Window) -> list[Window]:
+    """The same targets and histories with one target in each window: ordinary examples."""
+    return [Window(window.items[: place + 1], place) for place in range(window.first, len(window.items))]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How windows become tokens.
+
+    Attributes:
+        frame: the words around a history. items: (N, L) int64 token ids of each catalogue row's item.
+        end: id that ends an answer. pad: id that fills up a batch.
+    """
+
+    frame: Frame
+    items: npt.NDArray[np.int64]
+    end: int
+    pad: int
+
+    @property
+    def levels(self) -> int:
+        """Tokens of an item."""
+        return int(self.items.shape[1])
+
+    @property
+    def branch(self) -> int:
+        """Tokens of a branch: the words behind the history and the target (the end of the answer is not read)."""
+        return len(self.frame.behind) + self.levels
+
+    def tokens(self, window: Window) -> int:
+        """Length of a window's sequence."""
+        trunk = len(self.frame.before) + (len(window.items) - 1) * self.levels
+        return trunk + window.targets * self.branch
+
+    def sequence(self, window: Window) -> tuple[list[int], list[int], list[int]]:
+        """Token ids, positions and branches (0: the trunk) of a window, one entry for each token."""
+        items = self.items[list(window.items)]
+        ids = [*self.frame.before, *items[:-1].ravel().tolist()]
+        places = list(range(len(ids)))
+        branches = [_TRUNK] * len(ids)
+        for number, place in enumerate(range(window.first, len(window.items)), start=1):
+            start = len(self.frame.before) + place * self.levels
+            ids += [*self.frame.behind, *items[place].tolist()]
+            places += range(start, start + self.branch)
+            branches += [number] * self.branch
+        return ids, places, branches
+
+    def collate(self, batch: Sequence[Window]) -> dict[str, torch.Tensor]:
+        """Windows as one batch, filled up on the left so that all branches end in the same columns.
+
+        Returns:
+            ``input_ids``, ``position_ids``, ``branches`` (B, T) int64; ``keep`` (M * (L + 1),) the columns whose
+            logits predict answers, M the most targets of a window; ``targets`` (B, M * (L + 1)) what they predict,
+            `IGNORED` where a window has fewer targets.
+        """
+        import torch
+
+        width = max(self.tokens(window) for window in batch)
+        most = max(window.targets for window in batch)
+        answer = self.levels + 1
+        shape = (len(batch), width)
+        ids, places = np.full(shape, self.pad, np.int64), np.zeros(shape, np.int64)
+        branches = np.full(shape, _PADDING, np.int64)
+        targets = np.full((len(batch), most, answer), IGNORED, np.int64)
+        for row, window in enumerate(batch):
+            parts = self.sequence(window)
+            start = width - len(parts[0])
+            ids[row, start:], places[row, start:], branches[row, start:] = parts
+            targets[row, most - window.targets :, :-1] = self.items[list(window.items[window.first :])]
+            targets[row, most - window.targets :, -1] = self.end
+        ends = width - self.branch * np.arange(most)[::-1, None]
+        keep = (ends - answer + np.arange(answer)).ravel()
+        arrays = {
+            "input_ids": ids,
+            "position_ids": places,
+            "branches": branches,
+            "keep": keep,
+            "targets": targets.reshape(len(batch), -1),
+        }
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def batches_of_an_epoch(
+    lengths: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], size: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Shuffle windows into batches of about ``size`` targets and similar lengths; every window is in one batch.
+
+    Args:
+        lengths: (n,) tokens of each window. targets: (n,) its targets. size: most targets in a batch (a window that
+            alone has more is a batch of its own).
+    """
+    order = rng.permutation(len(lengths))
+    # Sorting within chunks of many batches leaves little padding and keeps batches random.
+    reach = np.cumsum(targets[order])
+    chunk = (reach - 1) // (size * 50)
+    order = order[np.lexsort((lengths[order], chunk))]
+    batches: list[npt.NDArray[np.int64]] = []
+    begin, filled = 0, 0
+    for place, count in enumerate(targets[order].tolist()):
+        if filled and filled + count > size:
+            batches.append(order[begin:place])
+            begin, filled = place, 0
+        filled += count
+    batches.append(order[begin:])
+    return [batches[n] for n in rng.permutation(len(batches))]
+
+
+class BatchPlan:
+    """The batches of a whole run, in order, known before it starts: a resumed run goes on with exactly the next one.
+
+    A ``batch_sampler`` for torch's ``DataLoader``. With several processes each takes every ``world``-th batch; a last
+    incomplete round is filled up with the run's first batches.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        targets: Sequence[int],
+        *,
+        size: int,
+        epochs: float,
+        max_steps: int | None,
+        seed: int,
+        world: int = 1,
+        rank: int = 0,
+    ) -> None:
+        """See `batches_of_an_epoch`; ``max_steps``, if given, overrides ``epochs``."""
+        rng = np.random.default_rng(seed)
+        all_lengths, all_targets = np.asarray(lengths, np.int64), np.asarray(targets, np.int64)
+        batches: list[npt.NDArray[np.int64]] = []
+        left = math.inf if max_steps is not None else epochs
+        while left > 0 and (max_steps is None or len(batches) < max_steps * world):
+            epoch = batches_of_an_epoch(all_lengths, all_targets, size, rng)
+            batches += epoch[: math.ceil(len(epoch) * min(left, 1))]
+            left -= 1
+        wanted = (max_steps if max_steps is not None else math.ceil(len(batches) / world)) * world
+        batches = [batches[n % len(batches)] for n in range(wanted)]
+        self.epochs = sum(len(batch) for batch in batches) / len(all_lengths)
+        self.steps = batches[rank::world]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch.tolist() for batch in self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)

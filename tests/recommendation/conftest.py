@@ -1,0 +1,95 @@
+"""A small workspace made by hand: semantic IDs, and a checkpoint that has their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_model, make_tokenizer
+
+from gti_cli import tables
+from gti_cli.training.checkpoints import save_checkpoint
+from gti_cli.vocabulary.tokens import NewTokens, all_names, semantic_id
+from gti_cli.workspace import Workspace
+
+SIZES = [4, 3, 5]
+ITEMS = 30
+USERS = 24
+
+
+@dataclass(frozen=True)
+class World:
+    """Paths of a workspace with semantic IDs and a checkpoint ``grounded``, and of a table of interactions."""
+
+    workspace: Path
+    interactions: Path
+    tokens: NewTokens
+    histories: dict[str, list[int]]
+
+
+def _semantic_ids(space: Workspace) -> Any:
+    rng = np.random.default_rng(1)
+    pairs = rng.permutation(np.stack(np.meshgrid(*[np.arange(k) for k in SIZES]), -1).reshape(-1, 3))[:ITEMS]
+    with space.stage("build-ids", "semantic_ids", ["semantic_ids.parquet"], options={}) as run:
+        columns = {
+            "item_id": [f"i{n}" for n in range(ITEMS)],
+            "codes": pairs.astype(np.int32).tolist(),
+            "tokens": [semantic_id(codes) for codes in pairs],
+        }
+        tables.write(run.path("semantic_ids.parquet"), columns)
+        run.details.update({"levels": 3, "sizes": SIZES, "token_style": "lc-rec", "identity": "ids-of-the-test"})
+    return run.result()
+
+
+def _checkpoint(space: Workspace, ids: Any, kind: str, tied: bool, dtype: Any, collapsed: bool) -> NewTokens:
+    import torch
+    from transformers import AddedToken
+
+    tokenizer = make_tokenizer()
+    base = len(tokenizer)
+    names = all_names(SIZES)
+    tokenizer.add_tokens([AddedToken(name, normalized=False, special=False) for name in names])
+    model = make_model(kind, len(tokenizer), tied=tied)
+    if collapsed:
+        with torch.no_grad():
+            for matrix in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
+                matrix[base:] = matrix[:base].mean(dim=0)
+    levels = np.repeat(np.arange(len(SIZES)), SIZES)
+    codes = np.concatenate([np.arange(size) for size in SIZES])
+    tokens = NewTokens(names, np.arange(base, base + len(names)), levels.astype(np.int32), codes.astype(np.int32))
+    with space.stage(
+        "ground", "grounded", ["grounded"], options={}, upstream={"semantic_ids": ids}, checkpoint=True
+    ) as run:
+        save_checkpoint(run.path("grounded"), model.to(dtype), tokenizer, tokens)
+        run.details.update({"semantic_ids": ids.identity, "model": "tiny", "initializer": "mean", "base_vocab": base})
+    return tokens
+
+
+@pytest.fixture
+def make_world(tmp_path: Path) -> Callable[..., World]:
+    """``make_world("llama", tied=False, dtype=torch.float16)``."""
+
+    def make(
+        kind: str = "qwen3", *, tied: bool = True, dtype: Any = None, collapsed: bool = False, name: str = "space"
+    ) -> World:
+        import torch
+
+        space = Workspace(tmp_path / name)
+        ids = _semantic_ids(space)
+        tokens = _checkpoint(space, ids, kind, tied, dtype or torch.float32, collapsed)
+        rng = np.random.default_rng(2)
+        # Item n is followed by n + 1 or n + 2, so that there is something to learn.
+        histories: dict[str, list[int]] = {}
+        for user in range(USERS):
+            steps = rng.integers(1, 3, size=int(rng.integers(3, 13)))
+            histories[f"u{user}"] = ((rng.integers(ITEMS) + np.cumsum(steps)) % ITEMS).tolist()
+        rows = [(user, f"i{item}", time) for user, items in histories.items() for time, item in enumerate(items)]
+        columns = dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*rows, strict=True)), strict=True))
+        tables.write(tmp_path / "interactions.parquet", columns)
+        return World(tmp_path / name, tmp_path / "interactions.parquet", tokens, histories)
+
+    return make

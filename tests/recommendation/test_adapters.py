@@ -1,0 +1,56 @@
+"""LoRA: which rows train, and that merging changes nothing that the model computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model
+
+from gti_cli.errors import InputError
+from gti_cli.recommendation.adapters import add_lora, merge_lora
+
+NEW = np.array([5, 40, 41, 99])
+
+
+@pytest.mark.parametrize(("kind", "tied"), [("qwen3", True), ("llama", False), ("llama", True)])
+def test_merged_model_computes_what_the_adapted_one_did(kind: str, tied: bool) -> None:
+    model = make_model(kind, 100, tied=tied)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    adapted, rows = add_lora(model, NEW, rank=4, alpha=16, dropout=0.1)
+    assert [tuple(row.shape) for row in rows] == [(4, 32)] * (1 if tied else 2)
+    torch.manual_seed(0)
+    ids = torch.randint(100, (3, 12))
+    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(3):
+        adapted(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    adapted.eval()
+    with torch.no_grad():
+        expected = adapted(input_ids=ids).logits
+        merged = merge_lora(adapted)
+        torch.testing.assert_close(merged(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+    after = merged.state_dict()
+    assert after.keys() == before.keys() and type(merged).__name__.endswith("ForCausalLM")
+    old = np.setdiff1d(np.arange(100), NEW)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        assert torch.equal(after[name][old], before[name][old])
+        assert (after[name][NEW] != before[name][NEW]).any(dim=1).all()
+    assert (merged.get_input_embeddings().weight is merged.get_output_embeddings().weight) == tied
+    projections = [name for name in before if name.endswith("_proj.weight")]
+    assert len(projections) == 14 and all((after[name] != before[name]).any() for name in projections)
+
+
+def test_what_lora_cannot_do_is_said() -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    gpt2: Any = GPT2LMHeadModel(GPT2Config(vocab_size=100, n_embd=8, n_layer=1, n_head=2))
+    with pytest.raises(InputError, match="none of the layers of GPT2LMHeadModel"):
+        add_lora(gpt2, NEW, rank=2, alpha=4, dropout=0.0)
+    biased = make_model("llama", 100, tied=False)
+    biased.lm_head = torch.nn.Linear(32, 100, bias=True)
+    with pytest.raises(InputError, match="has a bias"):
+        add_lora(biased, NEW, rank=2, alpha=4, dropout=0.0)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gti_cli.errors import InputError
+from gti_cli.histories.splits import History, Splits
+from gti_cli.recommendation.tasks import next_item
+from gti_cli.training.packing import Window, separate
+
+ROW_OF = {f"i{n}": n for n in range(10)}
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=30), min_size=1, max_size=5),
+    st.integers(1, 8),
+    st.sampled_from(["all", "last"]),
+)
+def test_counts_are_those_of_a_loop(users: list[list[int]], history: int, targets: str) -> None:
+    train = {f"u{n}": [f"i{item}" for item in items] for n, items in enumerate(users)}
+    splits = Splits(train, [], [], {})
+    if max(map(len, users)) < 2:
+        with pytest.raises(InputError, match="no next item to learn"):
+            next_item(splits, ROW_OF, history=history, targets=targets, valid_sample=10, seed=0)
+        return
+    task = next_item(splits, ROW_OF, history=history, targets=targets, valid_sample=10, seed=0)
+    singles = [single for window in task.train for single in separate(window)]
+    places = [place for items in users for place in range(1, len(items)) if targets == "all" or place == len(items) - 1]
+    assert len(singles) == task.counts["train_targets"] == len(places)
+    # Each target's history is cut if it is longer than what is shown of it.
+    cut = sum(place > len(single.items) - 1 for place, single in zip(places, singles, strict=True))
+    assert task.counts["cut_targets"] == cut
+    assert task.counts["train_users"] == sum(len(items) > 1 for items in users)
+
+
+def test_validation_is_sampled_once_and_for_all() -> None:
+    valid = [History(f"u{n}", ["i1", "i2", f"i{n % 10}"], "i3") for n in range(50)]
+    splits = Splits({"u": ["i1", "i2"]}, valid, [], {})
+    one, two = (next_item(splits, ROW_OF, history=2, targets="all", valid_sample=20, seed=4) for _ in range(2))
+    assert one.valid == two.valid and len(one.valid) == one.counts["valid_targets_used"] == 20
+    assert all(window == Window((2, window.items[1], 3), 2) for window in one.valid)
+    assert len(next_item(splits, ROW_OF, history=2, targets="all", valid_sample=99, seed=4).valid) == 50

@@ -1,0 +1,146 @@
+"""What fine-tuning trains, writes and resumes, on whole runs of the stage."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gti_cli.manifest import digest_path
+from gti_cli.recommendation.finetune import finetune
+from gti_cli.training.answers import AnswerTrainer
+from gti_cli.training.checkpoints import load_model
+from gti_cli.vocabulary.tokens import read_new_tokens
+
+FEW = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu"}
+
+
+def weights(folder: Path, dtype: Any = torch.float32) -> dict[str, torch.Tensor]:
+    return dict(load_model(str(folder), torch.device("cpu"), dtype).named_parameters())
+
+
+def rows(folder: Path) -> torch.Tensor:
+    return load_model(str(folder), torch.device("cpu"), torch.float32).get_input_embeddings().weight.detach()
+
+
+@pytest.mark.parametrize(("kind", "tied"), [("qwen3", True), ("llama", False)])
+@pytest.mark.parametrize("lora", [False, True])
+def test_trains_and_writes_a_plain_checkpoint(make_world: Any, kind: str, tied: bool, lora: bool) -> None:
+    world = make_world(kind, tied=tied)
+    manifest = finetune(world.interactions, world.workspace, lora=lora, **{**FEW, "max_steps": 15})
+    folder = world.workspace / "finetuned"
+    assert manifest.metrics["valid_loss"] < manifest.metrics["valid_loss_before"]
+    assert manifest.details["model"] == "tiny"
+    assert manifest.details["semantic_ids"] == "ids-of-the-test"
+    assert manifest.details["new_tokens_sha256"] == world.tokens.digest == read_new_tokens(folder).digest
+    assert manifest.counts["train_targets"] == sum(len(h) - 3 for h in world.histories.values())
+    assert manifest.run["targets_per_second"] > 0
+    names = {file.name for file in folder.iterdir()}
+    assert "model.safetensors" in names and not any("adapter" in name for name in names)
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert len(tokenizer) == model.get_input_embeddings().weight.shape[0]
+    before, after = rows(world.workspace / "grounded"), model.get_input_embeddings().weight.detach()
+    changed = (before != after).any(dim=1)
+    assert changed[world.tokens.ids].all()
+    old = torch.ones(len(before), dtype=torch.bool)
+    old[world.tokens.ids] = False
+    # Adapters leave pretrained rows as they are, bit for bit; tuning in full trains them too.
+    assert changed[old].any() == (not lora)
+    moved = (after - before)[world.tokens.ids].square().mean().sqrt()
+    assert manifest.metrics["new_rows_moved"] == pytest.approx(float(moved), rel=1e-5)
+    if not tied:
+        head_before = weights(world.workspace / "grounded")["lm_head.weight"]
+        head = model.get_output_embeddings().weight
+        assert ((head_before != head).any(dim=1)[old].any()) == (not lora)
+        assert (head_before != head).any(dim=1)[world.tokens.ids].all()
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_resumed_run_equals_an_unbroken_one(make_world: Any, monkeypatch: Any, lora: bool) -> None:
+    world = make_world()
+    other = world.workspace.with_name("unbroken")
+    shutil.copytree(world.workspace, other)
+    options = {**FEW, "max_steps": 20, "lora": lora, "lora_dropout": 0.2, "rows_learning_rate": 1e-2}
+    whole = finetune(world.interactions, other, **options)
+
+    loss = AnswerTrainer.compute_loss
+    calls = []
+
+    def failing(self: Any, *args: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return loss(self, *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AnswerTrainer, "compute_loss", failing)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(world.interactions, world.workspace, **options)
+    assert not (world.workspace / "finetuned").exists()
+    with monkeypatch.context() as patch:
+        calls.clear()
+        patch.setattr(AnswerTrainer, "compute_loss", lambda *a, **k: (calls.append(1), loss(*a, **k))[1])
+        resumed = finetune(world.interactions, world.workspace, **options)
+    assert 0 < len(calls) < 15
+    assert digest_path(world.workspace / "finetuned", skip="gti.json") == digest_path(other / "finetuned", "gti.json")
+    assert resumed.metrics == whole.metrics
+    assert resumed.digest == whole.digest
+
+
+def test_same_seed_same_bytes_and_nothing_to_do_twice(make_world: Any, capsys: Any) -> None:
+    world = make_world()
+    one = finetune(world.interactions, world.workspace, name="one", **FEW)
+    two = finetune(world.interactions, world.workspace, name="two", **FEW)
+    assert digest_path(world.workspace / "one", "gti.json") == digest_path(world.workspace / "two", "gti.json")
+    assert one.metrics == two.metrics
+    other = finetune(world.interactions, world.workspace, name="three", seed=1, **FEW)
+    assert other.metrics["train_loss"] != one.metrics["train_loss"]
+    capsys.readouterr()
+    assert finetune(world.interactions, world.workspace, name="one", **FEW) == one
+    assert "up to date" in capsys.readouterr().err
+
+
+def test_is_saved_in_the_number_format_of_its_source(make_world: Any) -> None:
+    from safetensors import safe_open
+
+    world = make_world(dtype=torch.float16)
+    manifest = finetune(world.interactions, world.workspace, **FEW)
+    with safe_open(world.workspace / "finetuned" / "model.safetensors", "pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
+    assert manifest.details["saved_dtype"] == "float16"
+
+
+def test_faster_rows_move_further(make_world: Any) -> None:
+    world = make_world()
+    slow = finetune(world.interactions, world.workspace, name="slow", **FEW)
+    fast = finetune(world.interactions, world.workspace, name="fast", rows_learning_rate=3e-2, **FEW)
+    assert fast.metrics["new_rows_moved"] > 5 * slow.metrics["new_rows_moved"]
+    assert fast.metrics["rows_travel_ratio"] == pytest.approx(10 * slow.metrics["rows_travel_ratio"])
+    before = rows(world.workspace / "grounded")
+    old = torch.ones(len(before), dtype=torch.bool)
+    old[world.tokens.ids] = False
+    step = [(rows(world.workspace / name) - before)[old].abs().max() for name in ("slow", "fast")]
+    assert step[1] == pytest.approx(step[0], rel=0.5)
+
+
+def test_collapsed_rows_that_cannot_get_apart_are_warned_of(make_world: Any, capsys: Any) -> None:
+    world = make_world(collapsed=True)
+    finetune(world.interactions, world.workspace, **{**FEW, "learning_rate": 1e-4})
+    said = capsys.readouterr().err
+    assert "collapsed (effective rank 1.0)" in said and "--rows-learning-rate" in said
+    finetune(world.interactions, world.workspace, name="fast", rows_learning_rate=0.3, **{**FEW, "learning_rate": 1e-4})
+    assert "collapsed" not in capsys.readouterr().err
+
+
+def test_last_targets_only(make_world: Any) -> None:
+    world = make_world()
+    manifest = finetune(world.interactions, world.workspace, targets="last", history=2, **FEW)
+    lengths = [len(h) - 2 for h in world.histories.values()]
+    assert manifest.counts["train_targets"] == sum(n >= 2 for n in lengths)
+    assert manifest.counts["cut_targets"] == sum(n > 3 for n in lengths)

@@ -1,0 +1,122 @@
+"""Windows, their layout, and the plan of batches, against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gti_cli.prompts.next_item import Frame
+from gti_cli.training.packing import IGNORED, BatchPlan, Layout, Window, batches_of_an_epoch, separate, windows
+
+ITEMS = np.arange(40).reshape(20, 2) + 100
+LAYOUT = Layout(Frame([1, 2, 3], [4, 5]), ITEMS, end=9, pad=0)
+
+
+@given(st.lists(st.integers(0, 19), max_size=40), st.integers(1, 12))
+def test_every_item_but_the_first_is_a_target_once_behind_its_most_recent_items(items: list[int], history: int) -> None:
+    found = [single for window in windows(items, history) for single in separate(window)]
+    assert [window.items[-1] for window in found] == items[1:]
+    for place, window in enumerate(found, start=1):
+        shown = window.items[:-1]
+        assert list(shown) == items[place - len(shown) : place]
+        assert window.targets == 1
+        assert len(shown) == place if place <= history else (history + 1) // 2 <= len(shown) <= history
+
+
+@given(st.lists(st.integers(0, 19), max_size=40), st.integers(1, 12))
+def test_last_only(items: list[int], history: int) -> None:
+    found = windows(items, history, last_only=True)
+    assert found == ([Window(tuple(items[-history - 1 :]), min(len(items) - 1, history))] if len(items) > 1 else [])
+
+
+some_windows = st.lists(
+    st.integers(2, 6).flatmap(
+        lambda n: st.builds(
+            Window,
+            st.lists(st.integers(0, 19), min_size=n, max_size=n).map(tuple),
+            st.integers(1, n - 1),
+        )
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(some_windows)
+def test_layout_keeps_what_separate_examples_would_hold(batch: list[Window]) -> None:
+    """Read each target back out of the batch: what its branch may see, in order of position, is its own example."""
+    tensors = LAYOUT.collate(batch)
+    most = max(window.targets for window in batch)
+    keep = tensors["keep"].view(most, 3)
+    targets = tensors["targets"].view(len(batch), most, 3)
+    width = tensors["input_ids"].shape[1]
+    for row, window in enumerate(batch):
+        ids, places, branches = (tensors[name][row] for name in ("input_ids", "position_ids", "branches"))
+        assert int((branches >= 0).sum()) == LAYOUT.tokens(window)
+        assert (ids[branches < 0] == LAYOUT.pad).all()
+        missing = most - window.targets
+        assert (targets[row, :missing] == IGNORED).all()
+        for number, single in enumerate(separate(window), start=1):
+            history, target = single.items[:-1], single.items[-1]
+            expected = [1, 2, 3, *ITEMS[list(history)].ravel(), 4, 5, *ITEMS[target]]
+            start = len(expected) - 4
+            seen = [n for n in range(width) if (branches[n] == 0 and places[n] < start) or branches[n] == number]
+            assert ids[seen].tolist() == expected
+            assert places[seen].tolist() == list(range(len(expected)))
+            answer = targets[row, missing + number - 1].tolist()
+            assert answer == [*ITEMS[target], 9]
+            # The kept columns are the end of the prompt and the answer's tokens: each predicts the next of the answer.
+            assert keep[missing + number - 1].tolist() == seen[-3:]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(5, 90), st.integers(1, 9)), min_size=1, max_size=200), st.integers(1, 30))
+def test_an_epoch_has_every_window_once(sizes: list[tuple[int, int]], size: int) -> None:
+    lengths, targets = (np.array(column) for column in zip(*sizes, strict=True))
+    found = batches_of_an_epoch(lengths, targets, size, np.random.default_rng(0))
+    assert sorted(np.concatenate(found).tolist()) == list(range(len(sizes)))
+    for batch in found:
+        assert len(batch) == 1 or targets[batch].sum() <= size
+
+
+def test_batches_hold_similar_lengths() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(10, 500, size=5000)
+    ones = np.ones(5000, np.int64)
+    batches = batches_of_an_epoch(lengths, ones, 32, rng)
+    assert [len(batch) for batch in batches].count(32) >= 5000 // 32 - 1
+    padded = sum(lengths[batch].max() * len(batch) for batch in batches)
+    assert padded < 1.05 * lengths.sum()
+
+
+def plan(n: int = 10, **more: object) -> BatchPlan:
+    fields = {"size": 3, "epochs": 2.0, "max_steps": None, "seed": 0, **more}
+    return BatchPlan([20] * n, [1] * n, **fields)  # type: ignore[arg-type]
+
+
+def test_plan_counts_epochs_and_steps() -> None:
+    assert len(plan()) == 8 and plan().epochs == 2
+    assert len(plan(epochs=0.5)) == 2
+    assert len(plan(max_steps=21)) == 21
+    assert list(plan()) == list(plan()) != list(plan(seed=1))
+    first, second = list(plan())[:4], list(plan())[4:]
+    assert all(sorted(n for batch in half for n in batch) == list(range(10)) for half in (first, second))
+    assert first != second
+
+
+@pytest.mark.parametrize("max_steps", [None, 3])
+def test_processes_share_the_plan_and_lose_nothing(max_steps: int | None) -> None:
+    whole = list(plan(max_steps=None if max_steps is None else 3 * max_steps, epochs=1.0))
+    parts = [list(plan(world=3, rank=rank, max_steps=max_steps, epochs=1.0)) for rank in range(3)]
+    assert len({len(part) for part in parts}) == 1
+    together = [batch for batches in zip(*parts, strict=True) for batch in batches]
+    assert together[: len(whole)] == whole
+    assert all(batch in whole for batch in together)
+
+
+def test_collate_gives_tensors_of_whole_numbers() -> None:
+    assert {value.dtype for value in LAYOUT.collate([Window((1, 2, 3), 2)]).values()} == {torch.int64}
