@@ -1,0 +1,124 @@
+"""Beam search against Hugging Face's constrained ``generate`` and against scoring every item."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model
+
+from gti_cli.decoding.beam import TrieTensors, beam_search
+from gti_cli.decoding.trie import Trie, build_trie
+
+PAD, VOCAB, K = 0, 120, 6
+CPU = torch.device("cpu")
+
+
+def token_ids(levels: int) -> list[np.ndarray]:
+    """Ids of each level's codes; shuffled, so that a code is never its own id by luck."""
+    ids = np.random.default_rng(9).permutation(np.arange(50, 50 + levels * K))
+    return [ids[level * K : (level + 1) * K].astype(np.int64) for level in range(levels)]
+
+
+def case(seed: int, items: int, levels: int, prompts: int, shared: int = 4) -> tuple[np.ndarray, list[list[int]]]:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, K, (items, levels)).astype(np.int32)
+    start = rng.integers(3, 40, shared).tolist()
+    return codes, [start + rng.integers(3, 40, rng.integers(1, 9)).tolist() for _ in range(prompts)]
+
+
+@torch.inference_mode()
+def every_score(model: Any, prompt: list[int], trie: Trie, ids: list[np.ndarray]) -> np.ndarray:
+    """Log-probability of each leaf, each scored by a forward pass of its own."""
+    scores = []
+    for codes in trie.leaf_codes:
+        answer = [int(ids[level][code]) for level, code in enumerate(codes)]
+        logits = model(torch.tensor([prompt + answer])).logits[0].float().log_softmax(-1)
+        scores.append(sum(float(logits[len(prompt) - 1 + n, token]) for n, token in enumerate(answer)))
+    return np.asarray(scores)
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "llama", "mistral", "gemma"])
+@pytest.mark.parametrize("shared", [0, 4])
+def test_wide_beam_is_the_exact_ranking(kind: str, shared: int) -> None:
+    codes, prompts = case(1, items=25, levels=3, prompts=3, shared=shared)
+    model, trie, ids = make_model(kind, VOCAB, seed=3), build_trie(codes), token_ids(3)
+    found = beam_search(model, prompts, TrieTensors(trie, ids, CPU), 40, PAD)
+    for row, prompt in enumerate(prompts):
+        expected = every_score(model, prompt, trie, ids)
+        order = np.argsort(-expected)
+        np.testing.assert_array_equal(found.leaves[row, : trie.leaves], order)
+        np.testing.assert_allclose(found.scores[row, : trie.leaves], expected[order], atol=1e-4)
+        assert (found.leaves[row, trie.leaves :] == -1).all()
+        assert np.isneginf(found.scores[row, trie.leaves :]).all()
+
+
+@torch.inference_mode()
+def by_generate(model: Any, prompts: list[list[int]], trie: Trie, ids: list[np.ndarray], beams: int) -> list[Any]:
+    """(tokens, score) lists from ``generate`` with ``prefix_allowed_tokens_fn``."""
+    allowed: dict[tuple[int, ...], set[int]] = {}
+    for codes in trie.leaf_codes:
+        answer = [int(ids[level][code]) for level, code in enumerate(codes)]
+        for length in range(trie.levels):
+            allowed.setdefault(tuple(answer[:length]), set()).add(answer[length])
+    longest = max(map(len, prompts))
+    padded = torch.tensor([[PAD] * (longest - len(p)) + p for p in prompts])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    out = model.generate(
+        padded,
+        attention_mask=mask,
+        num_beams=beams,
+        num_return_sequences=beams,
+        max_new_tokens=trie.levels,
+        min_new_tokens=trie.levels,
+        do_sample=False,
+        length_penalty=0.0,
+        eos_token_id=None,
+        pad_token_id=PAD,
+        return_dict_in_generate=True,
+        output_scores=True,
+        prefix_allowed_tokens_fn=lambda _, sequence: sorted(allowed[tuple(sequence[longest:].tolist())]),
+    )
+    tokens = out.sequences[:, longest:].view(len(prompts), beams, -1).tolist()
+    return list(zip(tokens, out.sequences_scores.view(len(prompts), beams).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "llama"])
+@pytest.mark.parametrize("seed", range(4))
+def test_same_lists_and_scores_as_generate(kind: str, seed: int) -> None:
+    codes, prompts = case(seed, items=60, levels=3, prompts=4, shared=seed)
+    model, trie, ids = make_model(kind, VOCAB, seed=seed), build_trie(codes), token_ids(3)
+    beams = 5
+    found = beam_search(model, prompts, TrieTensors(trie, ids, CPU), beams, PAD)
+    for row, (tokens, scores) in enumerate(by_generate(model, prompts, trie, ids, beams)):
+        mine = [
+            [int(ids[level][code]) for level, code in enumerate(trie.leaf_codes[leaf])] for leaf in found.leaves[row]
+        ]
+        assert mine == tokens
+        np.testing.assert_allclose(found.scores[row], scores, atol=1e-4)
+
+
+@pytest.mark.parametrize(("items", "levels", "prompts"), [(1, 3, 2), (1, 1, 1), (7, 1, 3), (12, 4, 1)])
+def test_corners(items: int, levels: int, prompts: int) -> None:
+    codes, asked = case(5, items, levels, prompts)
+    codes = np.vstack([codes, codes[:1]])  # two items share a semantic ID: one leaf
+    model, trie, ids = make_model(vocab_size=VOCAB), build_trie(codes), token_ids(levels)
+    found = beam_search(model, asked, TrieTensors(trie, ids, CPU), 30, PAD)
+    assert found.leaves.shape == (prompts, 30)
+    for row in found.leaves:
+        kept = row[row >= 0]
+        assert len(kept) == trie.leaves == len(set(kept.tolist()))
+
+
+def test_identical_prompts_and_batching_change_nothing() -> None:
+    codes, prompts = case(2, items=50, levels=3, prompts=5)
+    model, trie, ids = make_model(vocab_size=VOCAB), build_trie(codes), token_ids(3)
+    tensors = TrieTensors(trie, ids, CPU)
+    together = beam_search(model, [*prompts, prompts[0], prompts[0]], tensors, 6, PAD)
+    for row, prompt in enumerate(prompts):
+        alone = beam_search(model, [prompt], tensors, 6, PAD)
+        np.testing.assert_array_equal(alone.leaves[0], together.leaves[row])
+        np.testing.assert_allclose(alone.scores[0], together.scores[row], atol=1e-4)
+    np.testing.assert_array_equal(together.leaves[0], together.leaves[-1])
