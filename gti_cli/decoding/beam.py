@@ -1,7 +1,7 @@
 """Beam search over the trie of semantic IDs: every hypothesis is an item that exists.
 
 The score of a hypothesis is the sum of its tokens' log-probabilities under the softmax over the *whole* vocabulary, as
-in Hugging Face's constrained ``generate``: the trie forbids continuations, it does not renormalise over the allowed ones.
+in constrained ``generate`` of Hugging Face: the trie forbids continuations, it does not renormalise over the others.
 """
 
 from __future__ import annotations
