@@ -1,6 +1,185 @@
-"""Placeholder until the stage is here."""
+"""`gti build-ids`: items to semantic IDs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gti_cli import console
+from gti_cli.commands import common
+from gti_cli.commands.common import (
+    DEFAULT_WORKSPACE,
+    DeviceOption,
+    DtypeOption,
+    ForceOption,
+    JsonOption,
+    NoResumeOption,
+    QuietOption,
+    SeedOption,
+    WorkspaceOption,
+)
+
+if TYPE_CHECKING:
+    from gti_cli.manifest import Manifest
+
+_KMEANS, _RQVAE = "Residual k-means", "RQ-VAE"
 
 
-def build_ids() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+def build_ids(
+    items: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ITEMS",
+            help="Items table (.parquet, .csv, .jsonl): item_id, title, other text columns, optionally embedding.",
+            show_default=False,
+        ),
+    ],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            help="lsa (TF-IDF and SVD, no download), column (the embedding column), or a sentence-transformers model "
+            "by name or folder.  [default: column where there is one, else lsa]",
+            show_default=False,
+        ),
+    ] = None,
+    text_columns: Annotated[
+        str | None,
+        typer.Option(
+            "--text-columns",
+            help="Columns that make an item's text.  [default: title,description,brand,categories, those there are]",
+            show_default=False,
+        ),
+    ] = None,
+    quantizer: Annotated[str, typer.Option("--quantizer", help="rq-kmeans or rq-vae.")] = "rq-kmeans",
+    levels: Annotated[
+        int | None,
+        typer.Option("--levels", help="Codes in a semantic ID.  [default: 4, or as --codes lists]", show_default=False),
+    ] = None,
+    codes: Annotated[
+        str | None,
+        typer.Option(
+            "--codes",
+            help="Codes of each level: one number, or a list 1024,512,256.  [default: 256]",
+            show_default=False,
+        ),
+    ] = None,
+    collisions: Annotated[
+        str | None,
+        typer.Option(
+            "--collisions",
+            help="Items with the same codes: next-best (nearest free code), sinkhorn (balanced last level), suffix "
+            "(one more level), allow.  [default: next-best; allow with --import-index]",
+            show_default=False,
+        ),
+    ] = None,
+    import_index: Annotated[
+        Path | None,
+        typer.Option(
+            "--import-index",
+            help='Take the codes from LC-Rec\'s JSON {"item": ["<a_12>", ...]} instead of quantising; each code\'s '
+            "vector is then the mean of what its items leave over.",
+            show_default=False,
+        ),
+    ] = None,
+    token_style: Annotated[str, typer.Option("--token-style", help="lc-rec: <a_12><b_3>...")] = "lc-rec",
+    iterations: Annotated[int, typer.Option(help="Of Lloyd's algorithm in each level.", rich_help_panel=_KMEANS)] = 25,
+    restarts: Annotated[int, typer.Option(help="Runs of each level; the best is kept.", rich_help_panel=_KMEANS)] = 1,
+    sample: Annotated[
+        int, typer.Option(help="Train on at most so many items (all are encoded).", rich_help_panel=_KMEANS)
+    ] = 1 << 18,
+    hidden: Annotated[
+        str, typer.Option(help="Widths of the encoder's layers; the decoder mirrors them.", rich_help_panel=_RQVAE)
+    ] = "1024,512,256",
+    latent: Annotated[int, typer.Option(help="Width of the latent and of the codes.", rich_help_panel=_RQVAE)] = 32,
+    dropout: Annotated[float, typer.Option(help="After each hidden layer.", rich_help_panel=_RQVAE)] = 0.1,
+    commitment: Annotated[float, typer.Option(help="Weight of the commitment loss.", rich_help_panel=_RQVAE)] = 0.25,
+    epochs: Annotated[
+        int, typer.Option(help="At most; it stops when nothing improves.", rich_help_panel=_RQVAE)
+    ] = 1000,
+    batch_size: Annotated[int, typer.Option(help="Items a step.", rich_help_panel=_RQVAE)] = 1024,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.", rich_help_panel=_RQVAE)] = 1e-3,
+    warm_up: Annotated[
+        int, typer.Option(help="Epochs as a plain autoencoder before the k-means start.", rich_help_panel=_RQVAE)
+    ] = 20,
+    patience: Annotated[
+        int, typer.Option(help="Checks in a row without improvement after which it stops.", rich_help_panel=_RQVAE)
+    ] = 5,
+    check_every: Annotated[int, typer.Option(help="Epochs between checks.", rich_help_panel=_RQVAE)] = 10,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    force: ForceOption = False,
+    no_resume: NoResumeOption = False,
+) -> None:
+    """Give each item a semantic ID: encode its text, quantise it level by level, resolve collisions, report quality."""
+    from gti_cli.semantic_ids.build import build_ids as run
+    from gti_cli.semantic_ids.options import KMeansOptions, RQVAEOptions
+
+    console.configure(quiet=quiet, json_output=json_output)
+    manifest = run(
+        items,
+        workspace,
+        encoder=encoder,
+        text_columns=common.names(text_columns) if text_columns is not None else None,
+        quantizer=quantizer,
+        levels=levels,
+        codes=codes,
+        collisions=collisions,
+        import_index=import_index,
+        token_style=token_style,
+        kmeans=KMeansOptions(iterations=iterations, restarts=restarts, sample=sample),
+        rqvae=RQVAEOptions(
+            hidden=tuple(common.numbers(hidden, "--hidden")),
+            latent=latent,
+            dropout=dropout,
+            commitment=commitment,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            warm_up=warm_up,
+            patience=patience,
+            check_every=check_every,
+        ),
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        force=force,
+        resume=not no_resume,
+    )
+    show(manifest)
+    common.finish(manifest, workspace / "semantic_ids.parquet")
+
+
+def show(manifest: Manifest) -> None:
+    """Print the quality of the semantic IDs."""
+    counts, metrics = manifest.counts, manifest.metrics
+    console.table(
+        f"{counts['items']:,} items, {manifest.details['quantizer']} on {manifest.details['encoder']} embeddings",
+        ["level", "codes", "used", "use", "perplexity", "entropy (bits)", "explained variance"],
+        [
+            [
+                entry["level"],
+                entry["codes"],
+                entry["used"],
+                entry["use"],
+                entry["perplexity"],
+                entry["entropy"],
+                entry.get("explained_variance"),
+            ]
+            for entry in metrics["levels"]
+        ],
+    )
+    names = ["distinct", "rate", "items", "largest"]
+    before, after = metrics["collisions_before"], metrics["collisions_after"]
+    console.table(
+        f"Collisions ({manifest.details['collisions']}: {counts['moved']:,} items moved, "
+        f"{counts['identical_embeddings']:,} with the embedding of another)",
+        ["", "distinct tuples", "collision rate", "items in collisions", "largest group"],
+        [[name, *[figures[key] for key in names]] for name, figures in (("before", before), ("after", after))],
+    )

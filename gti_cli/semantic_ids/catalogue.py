@@ -1,0 +1,116 @@
+"""The items table as this stage reads it: ids, text columns, the text that an encoder gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gti_cli import tables
+from gti_cli.errors import InputError, examples
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+TEXT_COLUMNS = ("title", "description", "brand", "categories")
+EMBEDDING = "embedding"
+# Columns of the artifact `items.parquet` that are ours; a column of the same name in the input gives way.
+OWN_COLUMNS = ("item_id", "text", "same_as")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """N items.
+
+    Attributes:
+        path: the file read, for error lines.
+        item_ids: N strings, all different.
+        texts: N strings, the chosen columns joined by line breaks; ``""`` where all of them are empty.
+        text_columns: the columns of ``texts``, in order.
+        table: the table as it came.
+    """
+
+    path: str
+    item_ids: list[str]
+    texts: list[str]
+    text_columns: list[str]
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    @property
+    def has_embeddings(self) -> bool:
+        """Whether there is an ``embedding`` column."""
+        return EMBEDDING in self.table.column_names
+
+    def embeddings(self) -> npt.NDArray[np.float32]:
+        """The ``embedding`` column as (N, d) float32; `InputError` where it is missing, ragged, or not finite."""
+        if not self.has_embeddings:
+            raise InputError(
+                f"there is no {EMBEDDING!r} column",
+                where=self.path,
+                remedy="add one (a list of numbers for each item), or use --encoder lsa or a model's name",
+            )
+        return tables.vectors(self.table, EMBEDDING, self.path)
+
+    def require_texts(self) -> None:
+        """Make sure that each item has a text to encode.
+
+        Raises:
+            InputError: no text column, or items whose text is empty, with rows.
+        """
+        if not self.text_columns:
+            raise InputError(
+                f"none of the text columns {', '.join(TEXT_COLUMNS)} is there",
+                where=self.path,
+                remedy=f"name yours with --text-columns (it has {', '.join(self.table.column_names)})",
+            )
+        empty = [row for row, text in enumerate(self.texts) if not text]
+        if empty:
+            some = examples([self.item_ids[row] for row in empty])
+            raise InputError(
+                f"{len(empty):,} of {len(self):,} items have no text (item_id {some})",
+                where=f"{self.path}, columns {', '.join(self.text_columns)}, row {empty[0] + 1:,}",
+                remedy="fill in a text, drop these rows, or add columns with --text-columns",
+            )
+
+
+def read_catalogue(path: Path | str, text_columns: Sequence[str] | None = None) -> Catalogue:
+    """Read the items table.
+
+    Args:
+        path: Parquet, CSV or JSONL with ``item_id`` and text columns, optionally ``embedding``.
+        text_columns: which columns make the text (None: those of `TEXT_COLUMNS` that are there).
+
+    Raises:
+        InputError: a broken file, a missing column, a missing or duplicate id.
+    """
+    wanted = list(dict.fromkeys(text_columns or ()))
+    table = tables.read(path, ["item_id", *wanted])
+    item_ids = tables.ids(table, "item_id", path, unique=True)
+    chosen = wanted or [name for name in TEXT_COLUMNS if name in table.column_names]
+    parts = [tables.strings(table, name, path) for name in chosen]
+    texts = ["\n".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(item_ids)
+    return Catalogue(str(path), item_ids, texts, chosen, table)
+
+
+def kept_columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """The text columns (strings and lists of strings) of an items table, as they came."""
+    import pyarrow as pa
+
+    def is_text(kind: pa.DataType) -> bool:
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            return is_text(kind.value_type)
+        if pa.types.is_dictionary(kind):
+            return is_text(kind.value_type)
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+    return {
+        field.name: table.column(field.name)
+        for field in table.schema
+        if field.name not in OWN_COLUMNS and is_text(field.type)
+    }

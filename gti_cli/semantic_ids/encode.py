@@ -1,0 +1,208 @@
+"""Texts to vectors: LSA (no download), any sentence-transformers model, or the vectors that come with the items."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli import console
+from gti_cli.errors import InputError, examples
+from gti_cli.semantic_ids.catalogue import Catalogue
+
+if TYPE_CHECKING:
+    import torch
+
+Vectors = npt.NDArray[np.float32]
+
+LSA, COLUMN = "lsa", "column"
+LSA_WIDTH = 256
+LSA_TERMS = 1 << 19
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The embeddings of a catalogue.
+
+    Attributes:
+        vectors: (N, d) float32. counts: what the encoder used and cut, for the manifest.
+        state: arrays that encode later items the same way (`LsaState`); None where the encoder itself does.
+    """
+
+    vectors: Vectors
+    counts: dict[str, int] = field(default_factory=dict)
+    state: LsaState | None = None
+
+
+@dataclass(frozen=True)
+class LsaState:
+    """A fitted LSA: ``terms`` (T) in the order of the columns, ``idf`` (T,), ``components`` (d, T), all float32."""
+
+    terms: list[str]
+    idf: npt.NDArray[np.float32]
+    components: npt.NDArray[np.float32]
+
+
+def resolve_encoder(catalogue: Catalogue, encoder: str | None) -> str:
+    """The encoder to use: as named, else the ``embedding`` column where there is one, else LSA.
+
+    Raises:
+        InputError: items that the encoder cannot encode (no text, no column).
+    """
+    chosen = encoder or (COLUMN if catalogue.has_embeddings else LSA)
+    if chosen == COLUMN:
+        if not catalogue.has_embeddings:
+            catalogue.embeddings()  # raises with the remedy
+    else:
+        catalogue.require_texts()
+    return chosen
+
+
+def encode(
+    catalogue: Catalogue,
+    encoder: str,
+    seed: int,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> Encoded:
+    """Encode all items with ``encoder`` (as `resolve_encoder` returned it).
+
+    Args:
+        catalogue: the items. encoder: ``lsa``, ``column``, or a sentence-transformers model by name or folder.
+        seed: of LSA's randomised SVD. device, dtype: for a model.
+
+    Raises:
+        InputError: bad vectors, texts without a word, a model that cannot be loaded, a missing package.
+    """
+    if encoder == COLUMN:
+        return Encoded(catalogue.embeddings())
+    if encoder == LSA:
+        return encode_lsa(catalogue, seed)
+    return encode_model(catalogue, encoder, device, dtype)
+
+
+def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encoded:
+    """Latent semantic analysis: TF-IDF of words and word pairs, truncated SVD, rows of length 1.
+
+    Term frequencies are damped (1 + log tf). ``width`` is capped by the number of items and of terms. One BLAS thread,
+    so that the same seed gives the same bytes whatever the number of cores. (Deerwester et al., JASIS 41(6), 1990;
+    randomised SVD: Halko et al., SIAM Review 53(2), 2011.)
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(
+        ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", dtype=np.float32, max_features=LSA_TERMS
+    )
+    try:
+        weights = vectorizer.fit_transform(catalogue.texts)
+    except ValueError:  # an empty vocabulary
+        _refuse_wordless(catalogue, np.arange(len(catalogue)))
+        raise
+    _refuse_wordless(catalogue, np.flatnonzero(np.diff(weights.indptr) == 0))
+    rank = min(width, *weights.shape)
+    with _one_thread():
+        if rank < min(weights.shape):
+            svd = TruncatedSVD(rank, n_iter=4, random_state=seed % 2**32)
+            components = svd.fit(weights).components_.astype(np.float32)
+        else:  # as many dimensions as items or terms: the randomised method cannot, the exact one is cheap
+            components = np.linalg.svd(weights.toarray(), full_matrices=False)[2].astype(np.float32)
+    state = LsaState(list(vectorizer.get_feature_names_out()), vectorizer.idf_.astype(np.float32), components)
+    vectors, alone = _project(weights, components)
+    if alone:
+        console.warn(f"{alone:,} texts share no word with the others: LSA gives them all the same (zero) vector")
+    counts = {"terms": len(state.terms), "texts_that_share_nothing": alone}
+    return Encoded(vectors, counts, state)
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    limits: AbstractContextManager[Any] = import_module("threadpoolctl").threadpool_limits(limits=1)
+    return limits  # threadpoolctl comes with scikit-learn
+
+
+def _project(weights: Any, components: npt.NDArray[np.float32]) -> tuple[Vectors, int]:
+    """Rows of length 1 and how many are zero: what the SVD leaves of a text of its own is noise, not a direction."""
+    with _one_thread():
+        vectors = np.asarray(weights @ components.T, dtype=np.float32)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    alone = norms[:, 0] < 1e-5
+    vectors[alone] = 0.0
+    return np.divide(vectors, norms, out=vectors, where=~alone[:, None]), int(alone.sum())
+
+
+def _refuse_wordless(catalogue: Catalogue, rows: npt.NDArray[np.intp]) -> None:
+    if len(rows):
+        some = examples([catalogue.item_ids[row] for row in rows])
+        raise InputError(
+            f"the texts of {len(rows):,} items hold no word (item_id {some})",
+            where=f"{catalogue.path}, columns {', '.join(catalogue.text_columns)}, row {rows[0] + 1:,}",
+            remedy="fill in a text or drop these rows",
+        )
+
+
+def encode_model(
+    catalogue: Catalogue, name: str, device: torch.device | None, dtype: torch.dtype | None = None
+) -> Encoded:
+    """Encode with a sentence-transformers model (a name on the hub or a folder); rows of length 1.
+
+    Texts longer than the model reads are cut by its tokenizer; ``counts["texts_cut"]`` says how many.
+    """
+    model = _load_model(name, device, dtype)
+    limit = model.get_max_seq_length()
+    texts = catalogue.texts
+    # Longest first: batches of like length waste no padding, and a lack of memory shows at once.
+    order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
+    vectors: Vectors | None = None
+    cut = 0
+    with console.progress(f"Encoding with {name}", len(texts), "texts") as advance:
+        for start in range(0, len(order), _CHUNK):
+            rows = order[start : start + _CHUNK]
+            chunk = [texts[row] for row in rows]
+            found = model.encode(chunk, convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False)
+            if vectors is None:
+                vectors = np.empty((len(texts), found.shape[1]), dtype=np.float32)
+            vectors[rows] = found.astype(np.float32)
+            cut += _count_cut(model, chunk, limit)
+            advance(len(rows))
+    assert vectors is not None  # a catalogue has at least one item
+    if not np.isfinite(vectors).all():
+        raise InputError("the encoder returned NaN or infinity", where=name, remedy="use --dtype float32")
+    if cut:
+        console.note(f"{cut:,} of {len(texts):,} texts were longer than the {limit:,} tokens that {name} reads")
+    return Encoded(vectors, {"texts_cut": cut})
+
+
+def _count_cut(model: Any, texts: list[str], limit: int | None) -> int:
+    tokenizer = getattr(model, "tokenizer", None)
+    if limit is None or not callable(tokenizer):
+        return 0
+    lengths = [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
+    return sum(length > limit for length in lengths)
+
+
+def _load_model(name: str, device: torch.device | None, dtype: torch.dtype | None) -> Any:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as cause:
+        raise InputError(
+            f"--encoder {name} needs the package sentence-transformers",
+            remedy="pip install 'gti-cli[encoders]', or use --encoder lsa",
+        ) from cause
+    try:
+        return SentenceTransformer(
+            name,
+            device=str(device) if device is not None else None,
+            model_kwargs={"torch_dtype": dtype} if dtype is not None else None,
+        )
+    except Exception as cause:  # the library raises whatever its many loaders raise
+        first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        raise InputError(
+            f"cannot be loaded as a text encoder: {first}",
+            where=name,
+            remedy="give lsa, column, a folder with a sentence-transformers model, or a hub name (needs the network)",
+        ) from cause

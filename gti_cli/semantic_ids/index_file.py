@@ -1,0 +1,101 @@
+"""Semantic IDs that somebody else made, in LC-Rec's JSON: ``{"item": ["<a_12>", "<b_3>", …], …}``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli.errors import InputError, examples
+from gti_cli.vocabulary.tokens import parse_name
+
+MOST_CODES = 1 << 20  # of one level: more is a mistake, each would become a token
+
+
+@dataclass(frozen=True)
+class ImportedIndex:
+    """An index for the N items of a catalogue.
+
+    Attributes:
+        codes: (N, L) int32, rows as in the catalogue. sizes: codes of each level.
+        extra: entries of the index for items that the catalogue does not have (dropped).
+    """
+
+    codes: npt.NDArray[np.int32]
+    sizes: list[int]
+    extra: int
+
+
+def read_index(path: Path | str, item_ids: Sequence[str], sizes: Sequence[int] | None = None) -> ImportedIndex:
+    """Read an index for ``item_ids``.
+
+    Args:
+        path: the JSON file. item_ids: the catalogue's, in order.
+        sizes: codes of each level (None: the largest code of each level + 1).
+
+    Raises:
+        InputError: a broken file, an item without entry, tuples of unlike length, names that are no codes.
+    """
+    index = _load(path)
+    missing = [item for item in item_ids if item not in index]
+    if missing:
+        raise InputError(
+            f"{len(missing):,} items of the catalogue have no entry (item_id {examples(missing)})",
+            where=str(path),
+            remedy="give the index that belongs to these items, or drop the items",
+        )
+    width = len(index[item_ids[0]]) if isinstance(index[item_ids[0]], list) else 0
+    codes = np.asarray([_codes(path, item, index[item], width) for item in item_ids], dtype=np.int32)
+    found = [int(code) + 1 for code in codes.max(axis=0)]
+    if sizes is not None and (
+        len(sizes) != width or any(size < most for size, most in zip(sizes, found, strict=False))
+    ):
+        raise InputError(
+            f"the index needs at least {', '.join(map(str, found))} codes in its {width} levels,"
+            f" --levels and --codes say {', '.join(map(str, sizes))}",
+            where=str(path),
+            remedy="leave out --levels and --codes to take the index's own",
+        )
+    return ImportedIndex(codes, list(sizes) if sizes is not None else found, len(index) - len(item_ids))
+
+
+def _load(path: Path | str) -> dict[str, Any]:
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("no such file", where=str(path), remedy="check the path given to --import-index")
+    try:
+        index = json.loads(path.read_text("utf-8"))
+    except (ValueError, OSError) as cause:
+        raise InputError(
+            f"cannot be read as JSON: {cause}",
+            where=str(path),
+            remedy="the file is damaged, truncated or of another kind",
+        ) from cause
+    if not isinstance(index, dict) or not index:
+        raise InputError(
+            'this is no index: it must be one object {"item_id": ["<a_12>", "<b_3>", ...], ...}', where=str(path)
+        )
+    return index
+
+
+def _codes(path: Path | str, item: str, names: Any, width: int) -> list[int]:
+    where = f"{path}, item {item!r}"
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError('must be a list of names such as ["<a_12>", "<b_3>"]', where=where)
+    if len(names) != width:
+        raise InputError(f"{len(names)} codes where the first item has {width}", where=where)
+    codes = []
+    for level, name in enumerate(names):
+        parsed = parse_name(name)
+        if parsed is None or parsed[0] != level:
+            letter = chr(ord("a") + level)
+            raise InputError(f"{name!r} is no code of level {level} (expected <{letter}_NUMBER>)", where=where)
+        if parsed[1] >= MOST_CODES:
+            raise InputError(f"{name!r}: codes must be below {MOST_CODES:,}", where=where)
+        codes.append(parsed[1])
+    return codes

@@ -1,0 +1,75 @@
+"""Options of the quantisers; imports neither torch nor faiss, so that they can be checked before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gti_cli.errors import InputError
+
+
+@dataclass(frozen=True)
+class KMeansOptions:
+    """How the codebooks are trained.
+
+    Attributes:
+        iterations: of Lloyd's algorithm in each level. restarts: runs of each level, the best of which is kept.
+        sample: at most so many vectors are trained on (all are encoded).
+    """
+
+    iterations: int = 25
+    restarts: int = 1
+    sample: int = 1 << 18
+
+    def check(self) -> None:
+        """`InputError` where a number makes no sense."""
+        for name in ("iterations", "restarts", "sample"):
+            _at_least(f"--{name}", getattr(self, name), 1)
+
+
+@dataclass(frozen=True)
+class RQVAEOptions:
+    """Model and training. Defaults without a word are the paper's (arXiv 2604.02324).
+
+    Attributes:
+        hidden: widths of the encoder's layers, mirrored in the decoder. latent: width of the latent and of the codes.
+            Both are capped by the data: no layer wider than 4 d, no latent wider than d, for embeddings of width d.
+        dropout: after each hidden ReLU. commitment: weight of the commitment loss (0.25: van den Oord et al., arXiv
+            1711.00937, and LC-Rec). epochs: at most. batch_size, learning_rate: of Adam (LC-Rec's 1,024 and 1e-3).
+        warm_up: epochs as a plain autoencoder before the k-means start, so that the codebooks start from latents that
+            mean something (0: from the untrained encoder, as LC-Rec does).
+        patience: training stops when for so many checks in a row neither the reconstruction error nor the number of
+            collisions got better by 0.5 %. check_every: epochs between checks.
+    """
+
+    hidden: tuple[int, ...] = (1024, 512, 256)
+    latent: int = 32
+    dropout: float = 0.1
+    commitment: float = 0.25
+    epochs: int = 1000
+    batch_size: int = 1024
+    learning_rate: float = 1e-3
+    warm_up: int = 20
+    patience: int = 5
+    check_every: int = 10
+
+    def fitted(self, width: int) -> tuple[list[int], int]:
+        """Hidden widths and latent width for embeddings of ``width``."""
+        return [min(size, 4 * width) for size in self.hidden], min(self.latent, width)
+
+    def check(self) -> None:
+        """`InputError` where a number makes no sense."""
+        if not self.hidden or min(self.hidden) < 1:
+            raise InputError(f"--hidden {list(self.hidden)} must be widths of at least 1", remedy="write 1024,512,256")
+        for name in ("latent", "epochs", "batch_size", "patience", "check_every"):
+            _at_least("--" + name.replace("_", "-"), getattr(self, name), 1)
+        _at_least("--warm-up", self.warm_up, 0)
+        _at_least("--commitment", self.commitment, 0)
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"--dropout must be at least 0 and below 1, not {self.dropout}")
+        if not 0 < self.learning_rate < 1:
+            raise InputError(f"--learning-rate must be above 0 and below 1, not {self.learning_rate}")
+
+
+def _at_least(option: str, value: float, least: int) -> None:
+    if not value >= least:  # also refuses NaN
+        raise InputError(f"{option} must be at least {least}, not {value}")

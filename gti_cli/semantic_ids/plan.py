@@ -1,0 +1,150 @@
+"""What `build_ids` is asked to do, checked before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gti_cli.errors import InputError
+from gti_cli.semantic_ids import collisions
+from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
+from gti_cli.semantic_ids.encode import resolve_encoder
+from gti_cli.semantic_ids.index_file import ImportedIndex, read_index
+from gti_cli.semantic_ids.options import KMeansOptions, RQVAEOptions
+from gti_cli.vocabulary.tokens import MAX_LEVELS
+
+QUANTIZERS = ("rq-kmeans", "rq-vae")
+TOKEN_STYLES = ("lc-rec",)
+DEFAULT_LEVELS, DEFAULT_CODES = 4, 256
+MOST_CODES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked request.
+
+    Attributes:
+        catalogue: the items. encoder: resolved. quantizer: one of `QUANTIZERS`, or ``import``.
+        sizes: codes of each level, without a suffix level. policy: for collisions. index: imported codes, if any.
+        kmeans, rqvae: options of the quantisers.
+    """
+
+    catalogue: Catalogue
+    encoder: str
+    quantizer: str
+    sizes: list[int]
+    policy: str
+    index: ImportedIndex | None
+    kmeans: KMeansOptions
+    rqvae: RQVAEOptions
+
+    def options(self) -> dict[str, Any]:
+        """All options that decide the result, for the manifest."""
+        chosen: dict[str, Any] = {
+            "encoder": self.encoder,
+            "text_columns": self.catalogue.text_columns,
+            "quantizer": self.quantizer,
+            "levels": len(self.sizes),
+            "codes": self.sizes,
+            "collisions": self.policy,
+            "token_style": TOKEN_STYLES[0],
+        }
+        if self.quantizer == "rq-kmeans":
+            chosen["kmeans"] = asdict(self.kmeans)
+        if self.quantizer == "rq-vae":
+            chosen["rqvae"] = asdict(self.rqvae)
+        return chosen
+
+
+def make_plan(
+    items: Path | str,
+    *,
+    encoder: str | None,
+    text_columns: Sequence[str] | None,
+    quantizer: str,
+    levels: int | None,
+    codes: str | int | Sequence[int] | None,
+    collisions_policy: str | None,
+    import_index: Path | str | None,
+    token_style: str,
+    kmeans: KMeansOptions,
+    rqvae: RQVAEOptions,
+) -> Plan:
+    """Read the items and check every option; see `gti_cli.semantic_ids.build.build_ids` for what they mean."""
+    _one_of("--quantizer", quantizer, QUANTIZERS)
+    _one_of("--token-style", token_style, TOKEN_STYLES)
+    policy = collisions_policy or ("allow" if import_index else "next-best")
+    _one_of("--collisions", policy, collisions.POLICIES)
+    kmeans.check()
+    rqvae.check()
+    sizes = parse_sizes(codes, levels)
+    catalogue = read_catalogue(items, text_columns)
+    chosen = resolve_encoder(catalogue, encoder)
+    index = None
+    if import_index is not None:
+        given = sizes if codes is not None or levels is not None else None
+        index = read_index(import_index, catalogue.item_ids, given)
+        quantizer, sizes = "import", index.sizes
+    _check_levels(len(sizes), policy)
+    collisions.check_capacity(len(catalogue), sizes, policy)
+    if index is None:
+        check_enough(len(catalogue), sizes, "items")
+    return Plan(catalogue, chosen, quantizer, sizes, policy, index, kmeans, rqvae)
+
+
+def parse_sizes(codes: str | int | Sequence[int] | None, levels: int | None) -> list[int]:
+    """Codes of each level: one number for all ``levels`` (default 4 of 256), or a list with one number a level.
+
+    Raises:
+        InputError: no positive whole numbers, or a list whose length is not ``levels``.
+    """
+    try:
+        if codes is None:
+            sizes = [DEFAULT_CODES]
+        elif isinstance(codes, str):
+            sizes = [int(part) for part in codes.split(",")]
+        else:
+            sizes = [codes] if isinstance(codes, int) else [int(size) for size in codes]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 1 or max(sizes) > MOST_CODES:
+        raise InputError(
+            f"--codes {codes!r} must be whole numbers from 1 to {MOST_CODES:,}", remedy="write 256 or 1024,512,256"
+        )
+    if levels is not None and not 1 <= levels <= MAX_LEVELS:
+        raise InputError(f"--levels must be from 1 to {MAX_LEVELS}, not {levels}")
+    if len(sizes) == 1:
+        return sizes * (DEFAULT_LEVELS if levels is None else levels)
+    if levels is not None and len(sizes) != levels:
+        raise InputError(
+            f"--codes lists {len(sizes)} levels, --levels says {levels}",
+            remedy="leave out --levels, or make them agree",
+        )
+    return sizes
+
+
+def check_enough(n: int, sizes: Sequence[int], what: str) -> None:
+    """Refuse more codes in a level than there are ``n`` vectors to put them at.
+
+    Raises:
+        InputError: with the numbers.
+    """
+    if n < max(sizes):
+        level = max(range(len(sizes)), key=lambda index: sizes[index])
+        raise InputError(
+            f"{n:,} {what} are fewer than the {sizes[level]:,} codes of level {level}",
+            remedy=f"use --codes {max(1, min(n, 256) // 4)} or so, or give more items",
+        )
+
+
+def _check_levels(levels: int, policy: str) -> None:
+    total = levels + (policy == "suffix")
+    if total > MAX_LEVELS:
+        raise InputError(f"{total} levels are more than the {MAX_LEVELS} letters that name them")
+
+
+def _one_of(option: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InputError(f"unknown {option} {value!r}", remedy=f"use {' or '.join(known)}")

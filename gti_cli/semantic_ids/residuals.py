@@ -1,0 +1,85 @@
+"""Residual codebooks: assign vectors to them level by level, and add them up again. Works block by block.
+
+``vectors`` may be an array in memory or a memory-mapped file: no function here holds more than a block of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int32]
+
+BLOCK = 1 << 14
+
+
+def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
+    """Slices that cut ``range(n)`` into blocks."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def squared_distances(rows: Vectors, codebook: Vectors) -> Vectors:
+    """Squared Euclidean distances less each row's own squared norm: (n, K), float32.
+
+    The norm is the same for all codes of a row, so order and differences are those of the true distances.
+    """
+    scores = rows @ codebook.T
+    scores *= -2.0
+    scores += np.einsum("kd,kd->k", codebook, codebook)
+    return np.asarray(scores, dtype=np.float32)
+
+
+def assign(rows: Vectors, codebook: Vectors) -> npt.NDArray[np.int32]:
+    """The nearest code of each row: (n,) int32; of codes equally near, the smaller."""
+    return np.asarray(squared_distances(rows, codebook).argmin(axis=1), dtype=np.int32)
+
+
+def encode(vectors: Vectors, codebooks: Sequence[Vectors]) -> Codes:
+    """Greedy residual codes: in each level the code nearest to what the levels before left over.
+
+    Args:
+        vectors: (N, d). codebooks: L arrays (K_l, d).
+
+    Returns:
+        (N, L) int32.
+    """
+    codes = np.empty((len(vectors), len(codebooks)), dtype=np.int32)
+    for part in blocks(len(vectors)):
+        residual = np.array(vectors[part], dtype=np.float32)
+        for level, codebook in enumerate(codebooks):
+            codes[part, level] = assign(residual, codebook)
+            residual -= codebook[codes[part, level]]
+    return codes
+
+
+def decode(codes: Codes, codebooks: Sequence[Vectors], levels: int | None = None) -> Vectors:
+    """Sum of the codes' vectors over the first ``levels`` levels (None: all): (n, d) float32."""
+    total = np.zeros((len(codes), codebooks[0].shape[1]), dtype=np.float32)
+    for level, codebook in enumerate(codebooks[: len(codebooks) if levels is None else levels]):
+        total += codebook[codes[:, level]]
+    return total
+
+
+def mean_codebooks(vectors: Vectors, codes: Codes, sizes: Sequence[int]) -> list[Vectors]:
+    """Codebooks for codes that came without any: each code's vector is the mean residual of its items.
+
+    Level by level, the residual being what the levels before leave over; zeros for a code that no item has.
+
+    Args:
+        vectors: (N, d). codes: (N, L). sizes: L numbers of codes.
+    """
+    codebooks: list[Vectors] = []
+    for level, size in enumerate(sizes):
+        sums = np.zeros((size, vectors.shape[1]), dtype=np.float64)
+        for part in blocks(len(vectors)):
+            residual = np.array(vectors[part], dtype=np.float32)
+            if level:
+                residual -= decode(codes[part], codebooks, level)
+            np.add.at(sums, codes[part, level], residual)
+        counts = np.bincount(codes[:, level], minlength=size)
+        codebooks.append((sums / np.maximum(counts, 1)[:, None]).astype(np.float32))
+    return codebooks

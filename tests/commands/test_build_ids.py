@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gti_cli import tables
+from gti_cli.app import run
+from tests.semantic_ids.test_build import make_items
+
+
+def test_tables_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    items = str(make_items(tmp_path))
+    command = ["build-ids", items, "-w", str(tmp_path / "ws"), "--levels", "2", "--codes", "16", "--quiet"]
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    assert "perplexity" in out and "collision rate" in out and "semantic_ids.parquet" in out
+    assert run([*command, "--json"]) == 0  # done already: the same report
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["details"]["sizes"] == [16, 16]
+
+
+def test_every_option_reaches_the_stage(tmp_path: Path) -> None:
+    items = str(make_items(tmp_path))
+    options = {
+        "--encoder": "lsa",
+        "--text-columns": "title",
+        "--quantizer": "rq-vae",
+        "--codes": "16,8",
+        "--collisions": "sinkhorn",
+        "--hidden": "16,8",
+        "--latent": "4",
+        "--dropout": "0.2",
+        "--commitment": "0.5",
+        "--epochs": "3",
+        "--batch-size": "32",
+        "--learning-rate": "0.01",
+        "--warm-up": "1",
+        "--patience": "2",
+        "--check-every": "1",
+        "--seed": "7",
+    }
+    flat = [part for pair in options.items() for part in pair]
+    assert run(["build-ids", items, "-w", str(tmp_path / "ws"), *flat, "-q"]) == 0
+    manifest = json.loads((tmp_path / "ws" / "semantic_ids.json").read_text())
+    assert manifest["seed"] == 7
+    assert manifest["options"]["rqvae"]["hidden"] == [16, 8]
+    assert manifest["options"]["rqvae"]["learning_rate"] == 0.01
+    assert manifest["options"]["collisions"] == "sinkhorn"
+    assert manifest["options"]["text_columns"] == ["title"]
+    kmeans = ["--iterations", "5", "--restarts", "2", "--sample", "50", "--levels", "2", "--codes", "16"]
+    assert run(["build-ids", items, "-w", str(tmp_path / "ws2"), *kmeans, "-q"]) == 0
+    manifest = json.loads((tmp_path / "ws2" / "semantic_ids.json").read_text())
+    assert manifest["options"]["kmeans"] == {"iterations": 5, "restarts": 2, "sample": 50}
+    assert manifest["metrics"]["trained_on"] == 50
+
+
+GOOD = {"item_id": ["a", "b", "c"], "title": ["red dress", "blue dress", "grey coat"]}
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "words"),
+    [
+        ({**GOOD, "item_id": ["a", "b", "a"]}, [], "row 3: duplicate id 'a' (first in row 1)"),
+        ({**GOOD, "item_id": ["a", None, "c"]}, [], "row 2: the id is missing"),
+        ({"title": ["red"]}, [], "column 'item_id' is missing"),
+        ({**GOOD, "title": ["red", "", "grey"]}, [], "row 2: 1 of 3 items have no text (item_id 'b')"),
+        ({**GOOD, "embedding": [[1.0, 2.0], [NAN, 1.0], [0.0, 1.0]]}, [], "row 2: NaN or infinite"),
+        ({**GOOD, "embedding": [[1.0, 2.0], [1.0], [0.0, 1.0]]}, [], "row 2: 1 numbers where the first row has 2"),
+        (GOOD, ["--codes", "256"], "3 items are fewer than the 256 codes of level 0"),
+        (GOOD, ["--dropout", "2"], "--dropout must be at least 0"),
+        (GOOD, ["--sample", "0"], "--sample must be at least 1"),
+        (GOOD, ["--hidden", "x"], "--hidden 'x' is no list"),
+        (GOOD, ["--import-index", "nothing.json"], "nothing.json: no such file"),
+        (GOOD, ["--device", "tpu"], "unknown device 'tpu'"),
+        (GOOD, ["--dtype", "int8"], "unknown dtype 'int8'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: dict[str, Any], options: list[str], words: str
+) -> None:
+    tables.write(tmp_path / "items.parquet", columns)
+    sizes = [] if "--codes" in options else ["--codes", "2", "--levels", "2"]
+    assert run(["build-ids", str(tmp_path / "items.parquet"), "-w", str(tmp_path / "ws"), *sizes, *options]) == 2
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert printed.err.count("\n") == 1 and not printed.out
+    assert not list((tmp_path / "ws").glob("[!.]*"))
+
+
+def test_a_truncated_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make_items(tmp_path)
+    path.write_bytes(path.read_bytes()[:-40])
+    assert run(["build-ids", str(path), "-w", str(tmp_path / "ws")]) == 2
+    assert "cannot be read as parquet" in capsys.readouterr().err
+    assert not (tmp_path / "ws").exists()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from gti_cli.app import run; run(['build-ids', '--help']);"
+        "print([m for m in ('torch', 'numpy', 'pyarrow', 'faiss', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+    assert "--import-index" in done.stdout

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from gti_cli import tables
+from gti_cli.errors import InputError
+from gti_cli.semantic_ids import encode as encoders
+from gti_cli.semantic_ids.catalogue import kept_columns, read_catalogue
+
+Catalogues = Callable[..., Any]
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Catalogues:
+    def make(text_columns: list[str] | None = None, **columns: Any) -> Any:
+        size = len(next(iter(columns.values())))
+        columns.setdefault("item_id", [f"i{n}" for n in range(size)])
+        tables.write(tmp_path / "items.parquet", columns)
+        return read_catalogue(tmp_path / "items.parquet", text_columns)
+
+    return make
+
+
+TITLES = ["red silk dress", "blue silk dress", "grey wool coat", "grey wool scarf", "linen shirt", "blue linen shirt"]
+
+
+def test_texts_join_the_chosen_columns(catalogue: Catalogues) -> None:
+    made = catalogue(title=["a", "b"], brand=[None, " B "], categories=[["x", "y"], None], price=[1.0, 2.0])
+    assert made.text_columns == ["title", "brand", "categories"]
+    assert made.texts == ["a\nx > y", "b\nB"]
+    assert list(kept_columns(made.table)) == ["title", "brand", "categories"]
+    assert catalogue(["brand", "brand"], title=["a", "b"], brand=["c", "d"]).texts == ["c", "d"]
+
+
+def test_lsa_against_a_dense_svd(catalogue: Catalogues) -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    made = catalogue(title=TITLES)
+    found = encoders.encode_lsa(made, seed=0, width=3)
+    weights = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(TITLES).toarray()
+    u, s, _ = np.linalg.svd(weights, full_matrices=False)
+    expected = u[:, :3] * s[:3]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found.vectors @ found.vectors.T, expected @ expected.T, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-5)
+
+
+def test_lsa_width_is_capped_and_the_same_seed_gives_the_same_bytes(catalogue: Catalogues) -> None:
+    made = catalogue(title=TITLES)
+    first, again = encoders.encode_lsa(made, seed=4), encoders.encode_lsa(made, seed=4)
+    assert first.vectors.shape == (6, 6)
+    assert first.vectors.tobytes() == again.vectors.tobytes()
+    one = encoders.encode_lsa(catalogue(title=["one dress"]), seed=0)
+    np.testing.assert_allclose(np.abs(one.vectors), [[1.0]], atol=1e-6)
+
+
+def test_a_text_that_shares_nothing_gets_no_direction_made_of_noise(
+    catalogue: Catalogues, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = catalogue(title=[*TITLES * 3, "xylophone"])
+    found = encoders.encode_lsa(made, seed=0, width=3)
+    assert not found.vectors[-1].any()
+    assert found.counts["texts_that_share_nothing"] == 1
+    assert "share no word" in capsys.readouterr().err
+
+
+def test_column_is_the_default_where_there_is_one(catalogue: Catalogues) -> None:
+    vectors = [[1.0, 2.0], [3.0, 4.0]]
+    made = catalogue(embedding=vectors)
+    assert encoders.resolve_encoder(made, None) == "column"
+    np.testing.assert_array_equal(encoders.encode(made, "column", 0).vectors, np.float32(vectors))
+    assert encoders.resolve_encoder(catalogue(title=["a", "b"]), None) == "lsa"
+
+
+@pytest.mark.parametrize(
+    ("columns", "encoder", "words"),
+    [
+        ({"title": ["a", " ", None]}, None, "2 of 3 items have no text .*'i1', 'i2'"),
+        ({"name": ["a"]}, None, "none of the text columns"),
+        ({"title": ["a"]}, "column", "no 'embedding' column"),
+    ],
+)
+def test_items_that_cannot_be_encoded(
+    catalogue: Catalogues, columns: dict[str, list[Any]], encoder: str | None, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        encoders.resolve_encoder(catalogue(**columns), encoder)
+
+
+@pytest.mark.parametrize("titles", [["a dress", "?!", "..."], ["?!", "..."]])
+def test_texts_without_a_word(catalogue: Catalogues, titles: list[str]) -> None:
+    with pytest.raises(InputError, match="2 items hold no word"):
+        encoders.encode(catalogue(title=titles), "lsa", 0)
+
+
+def make_encoder(folder: Path, length: int = 12) -> Path:
+    """A tiny sentence-transformers model, mean pooling over a random BERT."""
+    import torch
+    from sentence_transformers import SentenceTransformer, models
+    from transformers import BertConfig, BertModel
+
+    from tests.conftest import make_tokenizer
+
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=length,
+    )
+    BertModel(config).save_pretrained(folder / "base")
+    tokenizer.model_max_length = length
+    tokenizer.save_pretrained(folder / "base")
+    transformer = models.Transformer(str(folder / "base"), max_seq_length=length)
+    SentenceTransformer(modules=[transformer, models.Pooling(16)]).save(str(folder / "encoder"))
+    return folder / "encoder"
+
+
+@pytest.mark.filterwarnings("ignore:Importing from:DeprecationWarning")
+def test_sentence_transformers_model_one_text_at_a_time(catalogue: Catalogues, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = make_encoder(tmp_path)
+    titles = ["a dress", "a blue dress", "coat", "a very long title about a dress that goes on and on and on and on"]
+    found = encoders.encode(catalogue(title=titles), str(folder), 0)
+    model = SentenceTransformer(str(folder))
+    for row, title in enumerate(titles):
+        expected = model.encode([title])[0]
+        np.testing.assert_allclose(found.vectors[row], expected / np.linalg.norm(expected), atol=1e-5)
+    assert found.counts == {"texts_cut": 1}
+
+
+def test_a_model_that_cannot_be_loaded(catalogue: Catalogues, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="cannot be loaded as a text encoder"):
+        encoders.encode(catalogue(title=["a"]), str(tmp_path / "empty"), 0)
+
+
+def test_without_sentence_transformers_the_extra_is_named(
+    catalogue: Catalogues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def fake(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "sentence_transformers":
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", fake)
+    with pytest.raises(InputError, match="needs the package sentence-transformers") as caught:
+        encoders.encode(catalogue(title=["a"]), "some/model", 0)
+    assert "gti-cli[encoders]" in str(caught.value)
+
+
+def test_dictionary_columns_are_text(catalogue: Catalogues) -> None:
+    made = catalogue(title=["a", "b"], brand=pa.array(["x", "x"]).dictionary_encode())
+    assert made.texts == ["a\nx", "b\nx"]
+    assert "brand" in kept_columns(made.table)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gti_cli.errors import InputError
+from gti_cli.semantic_ids.index_file import read_index
+
+
+def write(folder: Path, payload: Any) -> Path:
+    path = folder / "index.json"
+    path.write_text(payload if isinstance(payload, str) else json.dumps(payload))
+    return path
+
+
+GOOD = {"x": ["<a_1>", "<b_0>"], "y": ["<a_3>", "<b_2>"], "z": ["<a_9>", "<b_9>"]}
+
+
+def test_rows_follow_the_catalogue(tmp_path: Path) -> None:
+    index = read_index(write(tmp_path, GOOD), ["y", "x"])
+    assert index.codes.tolist() == [[3, 2], [1, 0]]
+    assert (index.sizes, index.extra) == ([4, 3], 1)
+    assert read_index(write(tmp_path, GOOD), ["y", "x"], [8, 8]).sizes == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ('{"x": ["<a_1>", "<b_0', "cannot be read as JSON"),
+        ([1, 2], "no index"),
+        ({}, "no index"),
+        ({"x": ["<a_1>"]}, "1 items of the catalogue have no entry .item_id 'y'"),
+        ({"x": ["<a_1>"], "y": ["<a_1>", "<b_1>"]}, "2 codes where the first item has 1"),
+        ({"x": ["<b_1>"], "y": ["<a_1>"]}, "'<b_1>' is no code of level 0"),
+        ({"x": ["hat"], "y": ["<a_1>"]}, "'hat' is no code of level 0"),
+        ({"x": "<a_1>", "y": ["<a_1>"]}, "must be a list of names"),
+        ({"x": ["<a_1>"], "y": [1]}, "must be a list of names"),
+        ({"x": ["<a_1>"], "y": []}, "must be a list of names"),
+        ({"x": ["<a_99999999999>"], "y": ["<a_1>"]}, "must be below"),
+    ],
+)
+def test_what_is_no_index(tmp_path: Path, payload: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read_index(write(tmp_path, payload), ["x", "y"])
+
+
+def test_sizes_that_do_not_fit(tmp_path: Path) -> None:
+    for sizes in ([3, 3], [4, 3, 1]):
+        with pytest.raises(InputError, match="needs at least 4, 3 codes in its 2 levels"):
+            read_index(write(tmp_path, GOOD), ["x", "y"], sizes)
+    with pytest.raises(InputError, match="no such file"):
+        read_index(tmp_path / "nothing.json", ["x"])

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gti_cli.errors import InputError
+from gti_cli.semantic_ids import quality, residuals, rqvae_training
+from gti_cli.semantic_ids.options import RQVAEOptions
+from gti_cli.semantic_ids.rqvae import RQVAE, Scale, nearest
+
+SMALL = RQVAEOptions(hidden=(32, 16), latent=8, epochs=30, batch_size=64, warm_up=10, check_every=5)
+
+
+def clouds(n: int = 300, width: int = 12, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((12, width))
+    return (centres[rng.integers(12, size=n)] + 0.3 * rng.standard_normal((n, width))).astype(np.float32)
+
+
+def test_quantise_is_naive_residual_assignment() -> None:
+    torch.manual_seed(0)
+    model = RQVAE(6, [7, 5], [16], 4, 0.0)
+    latents = torch.randn(20, 4)
+    total, seen, codes = model.quantise(latents)
+    for row in range(20):
+        rest, summed = latents[row].clone(), torch.zeros(4)
+        for level, book in enumerate(model.codebooks):
+            torch.testing.assert_close(seen[level, row], rest)
+            best = min(range(len(book)), key=lambda code: float((rest - book[code]).square().sum().detach()))
+            assert int(codes[row, level]) == best
+            rest, summed = rest - book[best].detach(), summed + book[best].detach()
+        torch.testing.assert_close(total[row].detach(), summed)
+
+
+def test_losses_and_gradients_by_hand() -> None:
+    """One layer of nothing but linear maps, one level: every gradient can be written down."""
+    torch.manual_seed(1)
+    model = RQVAE(3, [4], [], 2, 0.0)
+    rows = torch.randn(5, 3)
+    step = model(rows, 0.25)
+    latents = rows @ model.encoder[0].weight.T + model.encoder[0].bias
+    code = nearest(latents, model.codebooks[0])
+    chosen = model.codebooks[0][code]
+    difference = (latents - chosen).detach()
+    assert step.quantisation.item() == pytest.approx(float(difference.square().mean() * 1.25), rel=1e-5)
+    (step.reconstruction + step.quantisation).backward()
+    output = chosen.detach() @ model.decoder[0].weight.T + model.decoder[0].bias
+    assert step.reconstruction.item() == pytest.approx((output - rows).square().mean().item(), rel=1e-5)
+    # To the codebook: only the codebook loss. To the latents: straight-through and commitment.
+    expected = torch.zeros(4, 2).index_add_(0, code, -2 * difference / difference.numel())
+    torch.testing.assert_close(model.codebooks[0].grad, expected)
+    to_latents = (2 * (output - rows) / rows.numel()) @ model.decoder[0].weight + 0.25 * 2 * difference / 10
+    torch.testing.assert_close(model.encoder[0].weight.grad, to_latents.detach().T @ rows)
+
+
+def test_training_explains_the_data_and_repeats_itself() -> None:
+    vectors = clouds()
+    first = rqvae_training.train(vectors, [8, 8, 8], 3, torch.device("cpu"), SMALL)
+    again = rqvae_training.train(vectors, [8, 8, 8], 3, torch.device("cpu"), SMALL)
+    assert first.latents.tobytes() == again.latents.tobytes()
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(first.codebooks, again.codebooks, strict=True))
+    codes = residuals.encode(first.latents, first.codebooks)
+    kept = quality.reconstruction(vectors, codes, 3, first.decode)
+    assert kept[-1]["explained_variance"] > 0.6
+    assert kept[0]["error"] > kept[2]["error"]
+    assert all(quality.level_use(codes[:, level], 8)["use"] == 1 for level in range(3))
+    last = first.history[-1]
+    assert last["reconstruction"] == pytest.approx(kept[-1]["error"] / 12 / first.scale.spread**2, rel=1e-3)
+    assert last["collisions"] == 300 - quality.collision_figures(codes)["distinct"]
+    assert [row["epoch"] for row in first.history] == [5, 10, 15, 20, 25, 30]
+    assert first.stopped == rqvae_training.ALL_EPOCHS
+
+
+def test_stops_when_nothing_improves_and_says_so() -> None:
+    options = RQVAEOptions(hidden=(8,), latent=2, epochs=500, warm_up=30, check_every=2, patience=2, learning_rate=1e-6)
+    done = rqvae_training.train(clouds(60, 4), [4, 4], 0, torch.device("cpu"), options)
+    assert done.stopped == rqvae_training.STOOD_STILL
+    assert done.epochs < 500
+
+
+def test_dead_codes_are_revived() -> None:
+    vectors = clouds(100, 4)
+    trainer = rqvae_training._Trainer(vectors, [6], 0, torch.device("cpu"), SMALL)
+    with torch.no_grad():
+        trainer.model.codebooks[0][2:] = 1e6  # far from everything
+    trainer._epoch(trainer._step)
+    trainer._revive()
+    assert trainer.revived >= 4
+    assert float(trainer.model.codebooks[0].detach().abs().max()) < 1e4
+
+
+def test_one_item_and_items_that_are_all_alike() -> None:
+    options = RQVAEOptions(epochs=2, warm_up=1, check_every=1)
+    for vectors, size in ((np.ones((1, 5), np.float32), 1), (np.ones((6, 5), np.float32), 2)):
+        done = rqvae_training.train(vectors, [size, size], 0, torch.device("cpu"), options)
+        assert np.isfinite(done.latents).all()
+        assert done.decode(np.zeros((1, 2), np.int32), 2).shape == (1, 5)
+
+
+def test_scale_is_undone() -> None:
+    rows = torch.randn(4, 3) * 7 + 2
+    scale = Scale(rows.mean(dim=0), 3.0)
+    torch.testing.assert_close(scale.undo(scale.apply(rows)), rows)
+
+
+def test_sizes_follow_the_embeddings() -> None:
+    assert RQVAEOptions().fitted(1024) == ([1024, 512, 256], 32)
+    assert RQVAEOptions().fitted(16) == ([64, 64, 64], 16)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"hidden": ()},
+        {"hidden": (0,)},
+        {"latent": 0},
+        {"dropout": 1.0},
+        {"learning_rate": 0.0},
+        {"epochs": 0},
+        {"commitment": float("nan")},
+        {"warm_up": -1},
+    ],
+)
+def test_numbers_that_make_no_sense(bad: dict) -> None:
+    with pytest.raises(InputError, match="--"):
+        RQVAEOptions(**bad).check()
