@@ -54,6 +54,20 @@ def digest_outputs(folder: Path, outputs: Sequence[str]) -> dict[str, str]:
     return {output: digest_path(folder / output) for output in outputs}
 
 
+def describe_inputs(inputs: Mapping[str, Path | str | None]) -> dict[str, dict[str, Any]]:
+    """Path, size and SHA-256 of each input file or folder, by role; None values are dropped."""
+    described: dict[str, dict[str, Any]] = {}
+    for role, given in inputs.items():
+        if given is None:
+            continue
+        path = Path(given)
+        if not path.exists():
+            raise InputError("no such file", where=str(path), remedy="check the path")
+        size = path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+        described[role] = {"path": str(path), "bytes": size, "sha256": digest_path(path)}
+    return described
+
+
 def package_versions() -> dict[str, str]:
     """Versions of the packages that results may depend on."""
     from importlib import metadata

@@ -8,6 +8,7 @@ a staging folder that holds ``COMMIT.json`` is complete and is rolled forward by
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from gti_cli.manifest import (
     Manifest,
     RunClock,
     canonical_digest,
+    describe_inputs,
     digest_outputs,
     digest_path,
     package_versions,
@@ -191,7 +193,7 @@ class Workspace:
         Raises:
             InputError: finished outputs from other inputs or options, without ``force``; or a locked workspace.
         """
-        described = _describe_inputs(inputs or {})
+        described = describe_inputs(inputs or {})
         lineage = {key: manifest.identity for key, manifest in (upstream or {}).items()}
         clean = json.loads(json.dumps(dict(options), sort_keys=True, allow_nan=False))
         request = {
@@ -234,6 +236,7 @@ class Workspace:
                 run={"device": run.device, "versions": package_versions(), **run.measured, **run.clock.report()},
             )
             shutil.rmtree(run.scratch, ignore_errors=True)
+            _share(run.folder)
             final = f"{name}/{CHECKPOINT_MANIFEST}" if checkpoint else f"{name}.json"
             write_json(staging / "COMMIT.json", {"manifest_path": final, "manifest": manifest.to_json()})
             self._roll_forward(staging)
@@ -296,14 +299,9 @@ class Workspace:
 _GROUPS = ("evaluation", "diagnostics")
 
 
-def _describe_inputs(inputs: Mapping[str, Path | str | None]) -> dict[str, dict[str, Any]]:
-    described: dict[str, dict[str, Any]] = {}
-    for role, given in inputs.items():
-        if given is None:
-            continue
-        path = Path(given)
-        if not path.exists():
-            raise InputError("no such file", where=str(path), remedy="check the path")
-        size = path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-        described[role] = {"path": str(path), "bytes": size, "sha256": digest_path(path)}
-    return described
+def _share(folder: Path) -> None:
+    """Give outputs the permissions that the user's umask asks for: safetensors writes for the owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in folder.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)

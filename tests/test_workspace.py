@@ -263,3 +263,15 @@ def test_damaged_manifest_is_reported(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(InputError, match="no manifest"):
         read_manifest(path)
+
+
+def test_outputs_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        with Workspace(tmp_path).stage("c", "thing", ["thing"], options={}) as run:
+            run.path("thing").mkdir()
+            (run.path("thing") / "weights").write_text("")
+            (run.path("thing") / "weights").chmod(0o600)
+    finally:
+        os.umask(old)
+    assert (tmp_path / "thing" / "weights").stat().st_mode & 0o777 == 0o640

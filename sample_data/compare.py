@@ -1,0 +1,61 @@
+"""The last line of the demo: mean initialisation beside GTI, from what the stages wrote into the workspace.
+
+    python sample_data/compare.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from gti_cli import console
+from gti_cli.workspace import Workspace
+
+# method -> (checkpoint at initialisation, checkpoint after fine-tuning, stages that it took)
+METHODS = {
+    "mean + SFT": ("extended", "mean", ("mean",)),
+    "GTI + SFT": ("grounded", "gti", ("grounded", "gti")),
+    "mean + SFT, longer": ("extended", "mean-longer", ("mean-longer",)),
+}
+COLUMNS = ["method", "training s", "R@10", "NDCG@10", "eff. rank: start", "after SFT", "RSA r: start", "after SFT"]
+
+
+def main(folder: Path) -> None:
+    """Print the table, where the pictures lie, and what to try next."""
+    space = Workspace(folder)
+    geometry = read(folder / "diagnostics" / "demo" / "metrics.json")
+    rows: list[list[Any]] = []
+    for method, (start, end, stages) in METHODS.items():
+        manifests = [space.manifest(stage) for stage in stages]
+        scores = read(folder / "evaluation" / end / "metrics.json")["metrics"]
+        before, after = geometry[start], geometry[end]
+        rows.append(
+            [
+                method,
+                round(sum(manifest.seconds for manifest in manifests if manifest)),
+                scores["recall@10"],
+                scores["ndcg@10"],
+                before["effective_rank"],
+                after["effective_rank"],
+                before.get("rsa_pearson"),
+                after.get("rsa_pearson"),
+            ]
+        )
+    for name, scores in read(folder / "evaluation" / "gti" / "metrics.json")["baselines"].items():
+        rows.append([name, None, scores["recall@10"], scores["ndcg@10"], None, None, None, None])
+    console.table("The sample shop: one model, one seed, the same fine-tuning from two starts", COLUMNS, rows)
+    pictures = sorted(path.name for path in (folder / "diagnostics" / "demo").glob("*.png"))
+    print(f"Pictures in {folder / 'diagnostics' / 'demo'}: {', '.join(pictures)}")
+    print(f"Next: gti status -w {folder}    gti diagnose --help    or your own table: gti build-ids items.parquet")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON object."""
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo"))
