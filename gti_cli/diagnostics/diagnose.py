@@ -13,11 +13,12 @@ import numpy.typing as npt
 
 from gti_cli import console, tables
 from gti_cli.diagnostics import codebooks
-from gti_cli.diagnostics.measure import evenly, measure
+from gti_cli.diagnostics.measure import measure
 from gti_cli.diagnostics.plots import Series, plot_all
 from gti_cli.diagnostics.rows import INPUT, OUTPUT, CheckpointRows, Part, read_checkpoint
 from gti_cli.diagnostics.verdict import judge
 from gti_cli.errors import InputError
+from gti_cli.geometry.sampling import evenly
 from gti_cli.geometry.similarity import cosine_matrix
 from gti_cli.geometry.spectrum import singular_values
 from gti_cli.manifest import Manifest

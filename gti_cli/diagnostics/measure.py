@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gti_cli.diagnostics.codebooks import Oracle
 from gti_cli.geometry import spectrum
 from gti_cli.geometry.neighbours import nearest
+from gti_cli.geometry.sampling import evenly
 from gti_cli.geometry.similarity import mean_cosine, rsa
 
 Rows = npt.NDArray[np.float32]
@@ -95,11 +96,6 @@ def agreement(new: Rows, oracle: Oracle | None) -> dict[str, Any]:
                 "spearman": _plain(found.spearman),
             }
     return figures
-
-
-def evenly(size: int, most: int) -> npt.NDArray[np.int64]:
-    """At most ``most`` of the numbers 0 … size - 1, evenly spread."""
-    return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(np.int64))
 
 
 def _plain(value: Any) -> Any:

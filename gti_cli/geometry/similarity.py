@@ -20,6 +20,8 @@ Array = npt.NDArray[np.floating[Any]]
 Matrix = npt.NDArray[np.float64]
 
 FLAT = 1e-13  # cosines whose standard deviation is below this are equal: what is left is rounding error
+MOST_PAIRS = 5_000_000  # that are ranked (about 3,000 rows); beyond, Spearman's rho is of a sample
+_BAND = 512  # rows at a time
 TIE = 12  # decimals: cosines that agree to 1e-12 are tied in rank
 
 
@@ -90,18 +92,66 @@ def pearson(a: Array, b: Array) -> float:
     return left.correlation(right)
 
 
-def spearman(a: Array, b: Array) -> float:
-    """The Spearman part of `rsa`; holds the upper triangles, 8 n^2 bytes for each of a few copies."""
-    upper = np.triu_indices(len(a), 1)
+def spearman(a: Array, b: Array, *, most_pairs: int = MOST_PAIRS, seed: int = 0) -> float:
+    """The Spearman part of `rsa`: exact up to ``most_pairs`` pairs, sampled beyond.
+
+    The sample takes the n things in a random order round a circle and pairs each with the next few, so that every thing
+    counts equally often. `spearman_error` says how far it may be off.
+    """
+    return rank_correlation(*paired_cosines(a, b, most_pairs=most_pairs, seed=seed))
+
+
+def rank_correlation(left: Matrix, right: Matrix) -> float:
+    """Spearman correlation of two vectors of cosines (p,); cosines equal to 1e-12 are ties; NaN where one is flat."""
     ranked = []
-    for rows in (a, b):
-        cosines = cosine_matrix(rows)[upper]
+    for cosines in (left, right):
         if float(np.std(cosines)) <= FLAT:
             return float("nan")
         rank = average_ranks(np.round(cosines, TIE))
         ranked.append(rank - rank.mean())
     norm = np.sqrt(ranked[0] @ ranked[0]) * np.sqrt(ranked[1] @ ranked[1])
     return float(np.clip(ranked[0] @ ranked[1] / norm, -1.0, 1.0)) if norm > 0 else float("nan")
+
+
+def paired_cosines(a: Array, b: Array, *, most_pairs: int = MOST_PAIRS, seed: int = 0) -> tuple[Matrix, Matrix]:
+    """The cosines among ``a`` (n, d) and among ``b`` (n, d') for the same pairs of rows: two vectors (p,).
+
+    All n (n - 1) / 2 pairs where these are at most ``most_pairs``, else about that many as `spearman` samples them.
+    """
+    n = len(a)
+    if n * (n - 1) // 2 <= most_pairs:
+        upper = np.triu_indices(n, 1)
+        return cosine_matrix(a)[upper], cosine_matrix(b)[upper]
+    reach = max(1, most_pairs // n)  # < n / 2, so no pair comes twice
+    order = np.random.default_rng(seed).permutation(n)
+    circle = np.concatenate([order, order[:reach]])
+    found = []
+    for rows in (a, b):
+        units = unit_rows(rows)[circle]
+        found.append(
+            np.concatenate([_band(units[start : start + _BAND + reach], reach) for start in range(0, n, _BAND)])
+        )
+    return found[0], found[1]
+
+
+def _band(units: Matrix, reach: int) -> Matrix:
+    """Cosines of each of the first len(units) - reach rows with the ``reach`` rows behind it."""
+    here = len(units) - reach
+    cosines = units[:here] @ units.T
+    columns = np.arange(1, reach + 1) + np.arange(here)[:, None]
+    return np.asarray(np.clip(np.take_along_axis(cosines, columns, axis=1), -1.0, 1.0).ravel())
+
+
+def spearman_error(n: int, value: float, *, most_pairs: int = MOST_PAIRS) -> float:
+    """Standard error of `spearman` of ``n`` things from sampling pairs; 0 where all pairs are used.
+
+    (1 - rho^2) / sqrt(p) for p pairs, times sqrt(1 + rho^2 / 2), which ranking adds (Bonett & Wright 2000), as for
+    pairs drawn independently; every thing being in equally many pairs makes the true error smaller.
+    """
+    if n * (n - 1) // 2 <= most_pairs:
+        return 0.0
+    pairs = n * max(1, most_pairs // n)
+    return float((1 - value**2) * np.sqrt((1 + value**2 / 2) / pairs))
 
 
 def average_ranks(values: Matrix) -> Matrix:

@@ -37,6 +37,28 @@ def singular_values(rows: Array, *, centred: bool = False) -> Vector:
     return values
 
 
+def both_spectra(rows: Array) -> tuple[Vector, Vector]:
+    """The singular values of ``rows`` (n, d) as they are and centred, for the price of one pass over the rows.
+
+    With Q R the decomposition of [1, rows], R without its first row and column is that of the centred rows, and R
+    without its first column that of the rows; so the two spectra come from matrices no taller than d + 1.
+    """
+    matrix = _matrix(rows)
+    scale = float(np.linalg.norm(matrix))
+    triangle: Array = np.asarray(np.linalg.qr(np.hstack([np.ones((len(matrix), 1)), matrix]), mode="r"))
+    tall = triangle[:, 1:]
+    raw = np.linalg.svd(tall, compute_uv=False)
+    centred = np.linalg.svd(tall[1:], compute_uv=False) if len(tall) > 1 else np.zeros(0)
+    centred[centred <= max(matrix.shape) * np.finfo(np.float64).eps * scale] = 0.0
+    size = min(matrix.shape)
+    out = []
+    for values in (raw, centred):
+        padded = np.zeros(size)
+        padded[: min(size, len(values))] = values[:size]
+        out.append(padded)
+    return out[0], out[1]
+
+
 def effective_rank(rows_or_values: Array, *, centred: bool = False) -> float:
     """Effective rank of rows (n, d), or of their singular values (k,).
 
@@ -94,6 +116,32 @@ def spectral_decay(rows_or_values: Array, *, centred: bool = False) -> float:
     level = np.log(values)
     rank -= rank.mean()
     return float(-(rank @ (level - level.mean())) / (rank @ rank))
+
+
+def isotropy(rows: Array) -> float:
+    """How evenly the directions of ``rows`` (n, d) fill space: min Z(c) / max Z(c), in [e^-2, 1].
+
+    Z(c) = sum of exp(c . u_i) over the unit rows u_i, c running through the eigenvectors of their second moment, both
+    signs (Mu & Viswanath, "All-but-the-Top", ICLR 2018, there on rows of any norm; unit rows make it free of scale).
+    1 for rows that look the same from everywhere, e^-2 = 0.135 for one point; 0 / 0 of zero rows is NaN.
+    """
+    matrix = _matrix(rows)
+    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+    units = np.divide(matrix, norms, out=np.zeros_like(matrix), where=norms > 0)
+    if not norms.any():
+        return float("nan")
+    count, width = units.shape
+    if count < width:
+        # Beyond the rows' span Z is n; inside, the eigenvectors come from the smaller n x n matrix.
+        values, vectors = np.linalg.eigh(units @ units.T)
+        used = values > width * np.finfo(np.float64).eps * values[-1]
+        projections = vectors[:, used] * np.sqrt(values[used])
+    else:
+        projections = units @ np.linalg.eigh(units.T @ units)[1]
+    sums = np.concatenate([np.exp(projections).sum(axis=0), np.exp(-projections).sum(axis=0)])
+    if count < width:
+        sums = np.append(sums, float(count))
+    return float(sums.min() / sums.max())
 
 
 def _matrix(rows: Array) -> npt.NDArray[np.float64]:

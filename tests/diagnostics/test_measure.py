@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from gti_cli.diagnostics.codebooks import match
-from gti_cli.diagnostics.measure import evenly, measure, neighbourhood
+from gti_cli.diagnostics.measure import measure, neighbourhood
+from gti_cli.geometry.sampling import evenly
 from gti_cli.geometry.similarity import cosine_matrix
 from tests.diagnostics.made import SIZES, codebooks, new_rows
 from tests.diagnostics.test_codebooks import tokens_of
@@ -70,8 +71,3 @@ def test_without_codebooks_there_is_no_agreement():
     figures = measure(new_rows("scattered", N).astype(np.float32), pretrained())
     assert figures["rsa_pearson"] is None
     assert figures["rsa_tokens"] == 0
-
-
-def test_evenly():
-    assert evenly(3, 10).tolist() == [0, 1, 2]
-    assert evenly(101, 3).tolist() == [0, 50, 100]

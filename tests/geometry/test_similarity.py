@@ -5,7 +5,17 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import pdist
 
-from gti_cli.geometry.similarity import PairSums, average_ranks, cosine_matrix, mean_cosine, pearson, rsa, spearman
+from gti_cli.geometry.similarity import (
+    PairSums,
+    average_ranks,
+    cosine_matrix,
+    mean_cosine,
+    paired_cosines,
+    pearson,
+    rsa,
+    spearman,
+    spearman_error,
+)
 
 shapes = st.tuples(st.integers(4, 24), st.integers(2, 9), st.integers(2, 9), st.integers(0, 2**32 - 1))
 
@@ -152,3 +162,27 @@ def test_refuses_what_cannot_be_compared():
         cosine_matrix(np.array([[np.nan]]))
     with pytest.raises(ValueError, match="matrix"):
         cosine_matrix(np.ones(3))
+
+
+def test_sampled_spearman_is_within_its_stated_error():
+    a, b = pair(400, 6, 6, 0)
+    exact = spearman(a, b)
+    for seed in range(5):
+        sampled = spearman(a, b, most_pairs=20_000, seed=seed)
+        error = spearman_error(400, sampled, most_pairs=20_000)
+        assert 0 < error < 0.02
+        assert abs(sampled - exact) < 4 * error
+    assert spearman_error(400, exact) == 0
+
+
+def test_sampled_pairs_are_pairs_each_once_and_every_row_equally_often():
+    ids = np.arange(1300)
+    angle = ids / 3000  # the cosine of two rows tells their distance
+    rows = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    left, right = paired_cosines(rows, rows, most_pairs=1300 * 7)
+    assert len(left) == 1300 * 7
+    assert np.array_equal(left, right)
+    distance = np.round(np.arccos(left) * 3000).astype(int)
+    assert distance.min() >= 1  # no row with itself
+    everything = np.cos((ids[:, None] - ids)[np.triu_indices(1300, 1)] / 3000)
+    assert left.mean() == pytest.approx(everything.mean(), abs=0.003)

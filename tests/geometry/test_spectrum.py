@@ -6,8 +6,10 @@ from scipy import linalg
 from scipy.stats import entropy, ortho_group
 
 from gti_cli.geometry.spectrum import (
+    both_spectra,
     effective_rank,
     energy_rank,
+    isotropy,
     participation_ratio,
     singular_values,
     spectral_decay,
@@ -126,3 +128,34 @@ def test_refuses_impossible_requests():
         stable_rank(np.array([1.0, -2.0]))
     with pytest.raises(ValueError, match="share"):
         energy_rank(np.eye(2), 0.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.floats(1e-6, 1e6))
+def test_isotropy_against_its_definition(case, scale):
+    rows = noise(*case)
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    axes = np.linalg.svd(units, full_matrices=True)[2]
+    sums = [np.exp(sign * units @ axis).sum() for axis in axes for sign in (1, -1)]
+    expected = min(sums) / max(sums)
+    assert isotropy(scale * rows) == pytest.approx(expected, rel=1e-6)
+
+
+def test_isotropy_of_known_sets():
+    assert isotropy(np.ones((9, 4))) == pytest.approx(np.exp(-2))
+    assert isotropy(noise(4000, 8)) > 0.9
+    assert np.isnan(isotropy(np.zeros((3, 3))))
+
+
+@settings(max_examples=60, deadline=None)
+@given(shapes)
+def test_both_spectra_at_once(case):
+    rows = noise(*case) + 3
+    for found, centred in zip(both_spectra(rows), (False, True), strict=True):
+        np.testing.assert_allclose(found, singular_values(rows, centred=centred), atol=1e-10)
+
+
+def test_both_spectra_of_equal_rows():
+    raw, centred = both_spectra(np.repeat(noise(1, 300).astype(np.float32), 500, axis=0))
+    assert effective_rank(raw) == pytest.approx(1, abs=1e-9)
+    assert centred.max() == 0
