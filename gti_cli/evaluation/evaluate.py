@@ -1,0 +1,255 @@
+"""The stage `gti evaluate`: every user's held-out item, ranked among all items of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gti_cli import console, tables
+from gti_cli.decoding.beam import Ranking, TrieTensors, beam_search
+from gti_cli.decoding.trie import Trie, build_trie
+from gti_cli.errors import InputError
+from gti_cli.evaluation.baselines import ItemKNN, Popularity, rank_targets
+from gti_cli.evaluation.metrics import Ranks, averages, per_user
+from gti_cli.evaluation.ranking import Recommended, recommend_items
+from gti_cli.histories.splits import History, Splits, read_interactions, split
+from gti_cli.manifest import Manifest
+from gti_cli.prompts.next_item import cap, frame
+from gti_cli.tables import SemanticIDs
+from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
+from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
+from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
+from gti_cli.workspace import StageRun, Workspace, write_json
+
+if TYPE_CHECKING:
+    import torch
+
+KS = (5, 10, 20, 50, 100)
+DEFAULT_HISTORY = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be evaluated: everything resolved and checked before a model is loaded.
+
+    Attributes:
+        ks: cut-offs, ascending. beams: hypotheses kept by the search. history: most items shown. cut: items not shown.
+    """
+
+    checkpoint: Checkpoint
+    catalogue: SemanticIDs
+    sizes: list[int]
+    splits: Splits
+    entries: list[History]
+    ks: list[int]
+    beams: int
+    history: int
+    cut: int
+    filter_seen: bool
+
+
+def evaluate(
+    interactions: Path | str,
+    workspace: Path | str = Path("gti-workspace"),
+    *,
+    checkpoint: str | None = None,
+    split: str = "test",
+    k: Sequence[int] = KS,
+    beams: int | None = None,
+    batch_size: int = 32,
+    history: int | None = None,
+    filter_seen: bool = False,
+    name: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    force: bool = False,
+    resume: bool = True,
+) -> Manifest:
+    """Rank all items for every user with a target, by beam search over the trie of semantic IDs.
+
+    Args:
+        interactions: the table that `finetune` read. checkpoint: default ``finetuned``. split: ``test`` or ``valid``.
+        k: cut-offs of the metrics. beams: at least the largest (None: as many as are needed).
+        batch_size: users in a batch; changes speed, not results. history: most items shown (None: as in fine-tuning).
+        filter_seen: do not recommend items of the user's own history (beams make up for them).
+        name: of the output below ``evaluation/`` (None: the checkpoint's). resume: has no effect.
+
+    Raises:
+        InputError: too few beams, nobody to evaluate, a checkpoint without or with other new tokens.
+    """
+    space = Workspace(workspace)
+    ids = space.require("semantic_ids", "gti build-ids")
+    plan = _plan(space, ids, Path(interactions), checkpoint, split, k, beams, history, filter_seen)
+    artifact = f"evaluation/{name or Path(plan.checkpoint.path).name}"
+    chosen = choose_device(device)
+    number_format = choose_dtype(dtype, chosen)
+    with space.stage(
+        "evaluate",
+        artifact,
+        [artifact],
+        options={
+            "split": split,
+            "k": plan.ks,
+            "search": "beam",
+            "beams": plan.beams,
+            "history": plan.history,
+            "filter_seen": filter_seen,
+            "dtype": str(number_format).removeprefix("torch."),
+            "checkpoint": plan.checkpoint.path if not plan.checkpoint.local else None,
+        },
+        inputs={
+            "interactions": interactions,
+            "semantic_ids": space.path("semantic_ids.parquet"),
+            **plan.checkpoint.inputs(),
+        },
+        upstream={"semantic_ids": ids, **plan.checkpoint.upstream()},
+        seed=seed,
+        force=force,
+        resume=resume,
+    ) as run:
+        if not run.done:
+            seed_everything(seed)
+            run.device = describe(chosen)
+            _run(plan, run, run.path(artifact), chosen, number_format, batch_size)
+    return run.result()
+
+
+def _plan(
+    space: Workspace,
+    ids: Manifest,
+    interactions: Path,
+    given: str | None,
+    part: str,
+    k: Sequence[int],
+    beams: int | None,
+    history: int | None,
+    filter_seen: bool,
+) -> Plan:
+    if part not in ("test", "valid"):
+        raise InputError(f"--split {part!r} is not known", remedy="use test or valid")
+    ks = sorted(set(k))
+    if not ks or ks[0] < 1:
+        raise InputError("the cut-offs of --k must be positive", remedy="write for example --k 5,10,20")
+    checkpoint = find_checkpoint(space, given, "finetuned", "gti finetune")
+    new_tokens = checkpoint.new_tokens()
+    check_same_ids(checkpoint, ids)
+    code_ids(new_tokens, ids.details["sizes"])
+    catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
+    splits = split(read_interactions(interactions, catalogue.row_of()))
+    entries = splits.test if part == "test" else splits.valid
+    if not entries:
+        raise InputError(f"no user has a {part} item", where=str(interactions), remedy="use another --split")
+    history = _history(checkpoint, history)
+    # Items of the history that a list must not hold take places in the beam: room for them, so that none runs short.
+    seen = max(len(set(entry.items)) for entry in entries) if filter_seen else 0
+    needed = ks[-1] + seen
+    if beams is not None and beams < needed:
+        raise InputError(
+            f"--beams {beams} is fewer than the {needed} that Recall@{ks[-1]} needs"
+            + (f" beside {seen} seen items" if seen else ""),
+            remedy=f"use --beams {needed} or more, or a smaller --k",
+        )
+    cut = sum(cap(entry.items, history)[1] for entry in entries)
+    sizes = ids.details["sizes"]
+    return Plan(checkpoint, catalogue, sizes, splits, entries, ks, beams or needed, history, cut, filter_seen)
+
+
+def _history(checkpoint: Checkpoint, given: int | None) -> int:
+    trained = checkpoint.manifest.options.get("history") if checkpoint.manifest else None
+    if given is not None and given < 1:
+        raise InputError(f"--history {given} shows nothing", remedy="use 1 or more")
+    if given is not None and trained is not None and given != trained:
+        console.warn(f"--history {given}, but the checkpoint was fine-tuned with {trained}")
+    return int(given or trained or DEFAULT_HISTORY)
+
+
+def _run(plan: Plan, run: StageRun, folder: Path, device: torch.device, dtype: torch.dtype, batch_size: int) -> None:
+    import time
+
+    row_of = plan.catalogue.row_of()
+    trie = build_trie(plan.catalogue.codes)
+    started = time.monotonic()
+    ranking = search(plan, trie, device, dtype, batch_size)
+    run.measured["users_per_second"] = round(len(plan.entries) / (time.monotonic() - started), 2)
+    lists, ranks = recommend_items(ranking, trie, plan.entries, row_of, most=plan.ks[-1], filter_seen=plan.filter_seen)
+    values = per_user(ranks, plan.ks)
+    baselines = {
+        baseline.name: averages(
+            per_user(rank_targets(baseline, plan.entries, row_of, filter_seen=plan.filter_seen), plan.ks)
+        )
+        for baseline in (Popularity(plan.splits.train, row_of), ItemKNN(plan.splits.train, row_of))
+    }
+    run.metrics.update(metrics=averages(values), baselines=baselines)
+    run.counts.update(
+        plan.splits.counts,
+        evaluated=len(plan.entries),
+        catalogue=len(row_of),
+        semantic_ids=trie.leaves,
+        beams=plan.beams,
+        interactions_not_shown=plan.cut,
+        lists_shorter_than_k=sum(len(found.rows) < plan.ks[-1] for found in lists),
+        targets_in_history=sum(entry.target in entry.items for entry in plan.entries),
+    )
+    folder.mkdir(parents=True)
+    write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
+    _write_tables(folder, plan, lists, ranks, values)
+
+
+def search(plan: Plan, trie: Trie, device: torch.device, dtype: torch.dtype, batch_size: int) -> Ranking:
+    """Search for every user of the plan; ``Ranking`` in the order of ``plan.entries``.
+
+    Users with prompts of like length share a batch, so that little is padded; the last batch is as good as any.
+    """
+    tokenizer = load_tokenizer(plan.checkpoint.path)
+    new_tokens = plan.checkpoint.new_tokens()
+    check_tokenizer(tokenizer, new_tokens)
+    model = load_model(plan.checkpoint.path, device, dtype)
+    ids = code_ids(new_tokens, plan.sizes)
+    tensors = TrieTensors(trie, ids, device)
+    row_of, around = plan.catalogue.row_of(), frame(tokenizer, plan.catalogue.tokens[0])
+    item_ids = np.stack([ids[level][plan.catalogue.codes[:, level]] for level in range(trie.levels)], axis=1).tolist()
+    prompts = [
+        around.prompt([item_ids[row_of[item]] for item in cap(entry.items, plan.history)[0]]) for entry in plan.entries
+    ]
+    order = sorted(range(len(prompts)), key=lambda user: len(prompts[user]))
+    leaves = np.empty((len(prompts), plan.beams), dtype=np.int64)
+    scores = np.empty((len(prompts), plan.beams), dtype=np.float32)
+    with console.progress("Evaluating", len(prompts), "users") as advance:
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            pad = int(tokenizer.pad_token_id)
+            found = beam_search(model, [prompts[user] for user in batch], tensors, plan.beams, pad)
+            leaves[batch], scores[batch] = found.leaves, found.scores
+            advance(len(batch))
+    return Ranking(leaves, scores)
+
+
+def _write_tables(folder: Path, plan: Plan, lists: list[Recommended], ranks: Ranks, values: dict[str, Any]) -> None:
+    item_ids = plan.catalogue.item_ids
+    users = [entry.user_id for entry in plan.entries]
+    lengths = [len(found.rows) for found in lists]
+    tables.write(
+        folder / "recommendations.parquet",
+        {
+            "user_id": [user for user, length in zip(users, lengths, strict=True) for _ in range(length)],
+            "rank": np.concatenate([np.arange(1, length + 1, dtype=np.int32) for length in lengths]),
+            "item_id": [item_ids[row] for found in lists for row in found.rows],
+            "score": np.asarray([score for found in lists for score in found.scores], dtype=np.float32),
+        },
+    )
+    tables.write(
+        folder / "per_user.parquet",
+        {
+            "user_id": users,
+            "target": [entry.target for entry in plan.entries],
+            "history": np.asarray([len(entry.items) for entry in plan.entries], dtype=np.int32),
+            "items_ahead": ranks.ahead,
+            "items_tied": ranks.ties,
+            **values,
+        },
+    )
