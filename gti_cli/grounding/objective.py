@@ -1,0 +1,117 @@
+"""The objective of grounding: next-token negative log-likelihood of the answers, with a gradient for new rows only.
+
+Algorithm 1 of the paper (arXiv 2604.02324), computed without what it does not need: heads of templates once for the
+run, middles without autograd, logits where an answer is predicted and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from gti_cli.grounding.batches import Group
+from gti_cli.grounding.rows import NewRows
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, PreTrainedModel
+
+
+class GroundingModel(nn.Module):
+    """What the Trainer trains: its parameters, and its state, are the new rows alone."""
+
+    def __init__(self, model: PreTrainedModel, rows: NewRows, heads: list[list[int]]) -> None:
+        """``rows`` must be attached to ``model`` whenever `forward` runs; ``heads`` as in `batches.Corpus`."""
+        super().__init__()
+        self.rows = rows
+        self._model = (model,)
+        self._heads = _HeadBank(heads)
+
+    def forward(self, groups: list[Group]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss of a batch of `batches.Collator`.
+
+        Returns:
+            the sum over the answers' tokens (0-dim float32, nats) and the number of these tokens (0-dim int64).
+        """
+        self.rows.sync()
+        losses = [self._loss(group) for group in groups]
+        count = sum(len(group["targets"]) for group in groups)
+        return torch.stack(losses).sum(), torch.tensor(count, device=losses[0].device)
+
+    def _loss(self, group: Group) -> torch.Tensor:
+        model, head = self._model[0], self.rows.head
+        try:
+            head.keep, head.record = group["kinds"][:0], True  # no logits where none are trained on
+            mask, positions, cache = self._heads.gather(model, group["kinds"])
+            if group["middle"].shape[1]:
+                mask = torch.cat([mask, group["middle_mask"]], dim=1)
+                place = positions.unsqueeze(1) + (group["middle_mask"].cumsum(1) - 1).clamp(min=0)
+                positions = positions + group["middle_mask"].sum(1)
+                head.keep = group["keep_middle"]
+                with torch.no_grad():
+                    _run(model, group["middle"], mask, place, cache)
+                head.carried = head.recorded
+            head.keep, head.record = group["keep_tail"], False
+            mask = torch.cat([mask, group["tail_mask"]], dim=1)
+            place = positions.unsqueeze(1) + (group["tail_mask"].cumsum(1) - 1).clamp(min=0)
+            logits = _run(model, group["tail"], mask, place, cache)
+            return functional.cross_entropy(logits[0].float(), group["targets"], reduction="sum")
+        finally:
+            head.keep, head.record, head.recorded, head.carried = None, False, None, None
+
+
+def _run(
+    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache
+) -> torch.Tensor:
+    found: Any = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    logits: torch.Tensor = found.logits
+    return logits
+
+
+class _HeadBank:
+    """Keys and values of every template's head, computed when first asked for: the model below them never changes."""
+
+    def __init__(self, heads: list[list[int]]) -> None:
+        self._heads = heads
+        self._width = max(map(len, heads))
+        self._bank: list[tuple[torch.Tensor, torch.Tensor]] | None = None
+        self._mask = torch.zeros(0)
+
+    def gather(self, model: PreTrainedModel, kinds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
+        """(mask (B, H), lengths (B,), cache of B rows) for examples of templates ``kinds`` (B,)."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        if not self._width:
+            return kinds.new_zeros(len(kinds), 0), kinds.new_zeros(len(kinds)), cache
+        if self._bank is None:
+            self._bank = self._compute(model, kinds.device)
+        for layer, (keys, values) in enumerate(self._bank):
+            cache.update(keys[kinds], values[kinds], layer)
+        mask = self._mask[kinds]
+        return mask, mask.sum(1), cache
+
+    @torch.no_grad()
+    def _compute(self, model: PreTrainedModel, device: torch.device) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        from transformers import DynamicCache
+
+        ids = torch.zeros(len(self._heads), self._width, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for row, head in enumerate(self._heads):
+            ids[row, : len(head)] = torch.tensor(head, dtype=torch.int64)
+            mask[row, : len(head)] = 1
+        self._mask = mask.to(device)
+        seen = self._mask.clone()
+        seen[:, 0] = 1  # an empty head: attention over nothing at all is not a number
+        cache = DynamicCache()
+        _run(model, ids.to(device), seen, torch.arange(self._width, device=device).expand_as(seen), cache)
+        layers: list[Any] = list(cache.layers)
+        return [(layer.keys, layer.values) for layer in layers]
