@@ -109,6 +109,9 @@ def build_ids(
         int, typer.Option(help="Checks in a row without improvement after which it stops.", rich_help_panel=_RQVAE)
     ] = 5,
     check_every: Annotated[int, typer.Option(help="Epochs between checks.", rich_help_panel=_RQVAE)] = 10,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Also draw the quality (semantic_ids.png and .svg in the workspace).")
+    ] = False,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -153,6 +156,11 @@ def build_ids(
         resume=not no_resume,
     )
     show(manifest)
+    if plot:
+        from gti_cli.semantic_ids.plot import plot_quality
+
+        for path in plot_quality(workspace):
+            console.say(str(path))
     common.finish(manifest, workspace / "semantic_ids.parquet")
 
 
@@ -182,4 +190,16 @@ def show(manifest: Manifest) -> None:
         f"{counts['identical_embeddings']:,} with the embedding of another)",
         ["", "distinct tuples", "collision rate", "items in collisions", "largest group"],
         [[name, *[figures[key] for key in names]] for name, figures in (("before", before), ("after", after))],
+    )
+    rows = [
+        [f"neighbours kept (of {metrics['neighbourhood']['neighbours']})", e["depth"], e["recall"], e["by_chance"]]
+        for e in metrics["neighbourhood"]["prefixes"]
+    ]
+    for column, entries in metrics.get("purity", {}).items():
+        rows += [[f"purity of {column}", e["depth"], e["purity"], e["shuffled"]] for e in entries]
+    console.table("What a shared prefix means", ["", "codes", "share", "by chance"], rows)
+    console.table(
+        "The fullest first codes",
+        ["prefix", "items", "for example"],
+        [[e["prefix"], e["items"], " | ".join(e["titles"])] for e in metrics["fullest_prefixes"]],
     )

@@ -25,6 +25,7 @@ IDS, CODEBOOKS, ITEMS, EMBEDDINGS = (
     "embeddings.safetensors",
 )
 FILES = (IDS, CODEBOOKS, ITEMS, EMBEDDINGS)
+HISTORY = "rqvae_history.parquet"  # with --quantizer rq-vae
 
 
 def write_ids(path: Path, item_ids: Sequence[str], codes: Codes) -> None:
@@ -85,3 +86,10 @@ def identity(codebooks: Sequence[Vectors], codes: Codes, sizes: Sequence[int]) -
     update(np.ascontiguousarray(codes, dtype="<i4").tobytes())
     update("".join(all_names(sizes)).encode())
     return digest.hexdigest()
+
+
+def write_history(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write ``rqvae_history.parquet``: one row for each check of an RQ-VAE's training."""
+    import pyarrow as pa
+
+    tables.write(path, pa.Table.from_pylist(list(rows)))

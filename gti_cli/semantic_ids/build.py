@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli import console
+from gti_cli import console, tables
 from gti_cli.errors import examples
 from gti_cli.manifest import Manifest
-from gti_cli.semantic_ids import artifact, collisions, kmeans, quality, residuals
+from gti_cli.semantic_ids import artifact, collisions, kmeans, meaning, quality, residuals
+from gti_cli.semantic_ids.catalogue import CATEGORIES, Catalogue
 from gti_cli.semantic_ids.encode import COLUMN, LSA, Encoded, encode
 from gti_cli.semantic_ids.groups import first_alike
 from gti_cli.semantic_ids.options import KMeansOptions, RQVAEOptions
@@ -41,6 +42,7 @@ class Quantised:
     codes: Codes
     decode: Callable[[Codes, int], Vectors]
     metrics: dict[str, Any]
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def build_ids(
     with space.stage(
         "build-ids",
         artifact.NAME,
-        artifact.FILES,
+        [*artifact.FILES, *([artifact.HISTORY] if plan.quantizer == "rq-vae" else [])],
         options=plan.options(),
         inputs={"items": items, "index": import_index},
         seed=seed,
@@ -139,10 +141,13 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
         rest = quantised.space - residuals.decode(quantised.codes, codebooks)
         codebooks = [*codebooks, *residuals.mean_codebooks(rest, resolved.codes[:, -1:], sizes[-1:])]
     _report_ids(run, plan, encoded.vectors, quantised, resolved, sizes)
+    run.metrics.update(_meaning(plan.catalogue, encoded.vectors, quantised.space, resolved.codes, seed))
     artifact.write_ids(run.path(artifact.IDS), plan.catalogue.item_ids, resolved.codes)
     artifact.write_items(run.path(artifact.ITEMS), plan.catalogue, alike)
     artifact.write_codebooks(run.path(artifact.CODEBOOKS), codebooks)
     artifact.write_embeddings(run.path(artifact.EMBEDDINGS), encoded.vectors)
+    if quantised.history:
+        artifact.write_history(run.path(artifact.HISTORY), quantised.history)
     run.details.update(
         levels=len(sizes),
         sizes=sizes,
@@ -189,7 +194,7 @@ def _quantise_rqvae(plan: Plan, vectors: Vectors, seed: int, device: torch.devic
     trained = rqvae_training.train(vectors, plan.sizes, seed, device, plan.rqvae)
     codes = residuals.encode(trained.latents, trained.codebooks)
     metrics = {"epochs": trained.epochs, "stopped": trained.stopped, "revived_codes": trained.revived}
-    return Quantised(trained.latents, trained.codebooks, codes, trained.decode, {"rqvae": metrics})
+    return Quantised(trained.latents, trained.codebooks, codes, trained.decode, {"rqvae": metrics}, trained.history)
 
 
 def _report_items(run: StageRun, plan: Plan, encoded: Encoded, alike: npt.NDArray[np.int64]) -> None:
@@ -236,3 +241,15 @@ def _report_ids(
         **quantised.metrics,
     )
     run.counts.update(moved=resolved.moved, moved_prefix=resolved.moved_prefix)
+
+
+def _meaning(catalogue: Catalogue, vectors: Vectors, space: Vectors, codes: Codes, seed: int) -> dict[str, Any]:
+    """What the codes mean: neighbours, categories, examples."""
+    report: dict[str, Any] = {
+        "neighbourhood": meaning.neighbourhood_kept(vectors, codes, seed),
+        "fullest_prefixes": meaning.fullest_prefixes(codes, space, catalogue.titles()),
+    }
+    if CATEGORIES in catalogue.table.column_names:
+        values = tables.strings(catalogue.table, CATEGORIES, catalogue.path)
+        report["purity"] = {CATEGORIES: meaning.purity(values, codes, seed)}
+    return report

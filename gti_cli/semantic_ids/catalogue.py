@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-TEXT_COLUMNS = ("title", "description", "brand", "categories")
+TITLE, CATEGORIES = "title", "categories"
+TEXT_COLUMNS = (TITLE, "description", "brand", CATEGORIES)
 EMBEDDING = "embedding"
 # Columns of the artifact `items.parquet` that are ours; a column of the same name in the input gives way.
 OWN_COLUMNS = ("item_id", "text", "same_as")
@@ -46,6 +47,11 @@ class Catalogue:
     def has_embeddings(self) -> bool:
         """Whether there is an ``embedding`` column."""
         return EMBEDDING in self.table.column_names
+
+    def titles(self) -> list[str]:
+        """A line for each item that tells a person what it is: its title, else its text, else its id."""
+        titles = tables.strings(self.table, TITLE, self.path) if TITLE in self.table.column_names else self.texts
+        return [title or text or item for title, text, item in zip(titles, self.texts, self.item_ids, strict=True)]
 
     def embeddings(self) -> npt.NDArray[np.float32]:
         """The ``embedding`` column as (N, d) float32; `InputError` where it is missing, ragged, or not finite."""

@@ -109,3 +109,23 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
     assert "--import-index" in done.stdout
+
+
+@pytest.mark.parametrize("quantizer", ["rq-kmeans", "rq-vae"])
+def test_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str], quantizer: str) -> None:
+    items = str(make_items(tmp_path, categories=["$a_b$ > c", None] * 40))
+    command = ["build-ids", items, "-w", str(tmp_path / "ws"), "--levels", "2", "--codes", "16", "--plot", "-q"]
+    command += ["--quantizer", quantizer, "--epochs", "2", "--warm-up", "1", "--check-every", "1", "--hidden", "16"]
+    assert run(command) == 0
+    printed = capsys.readouterr().out
+    assert "purity of categories" in printed and "neighbours kept" in printed and "The fullest first codes" in printed
+    stems = ["semantic_ids", "rqvae_history"] if quantizer == "rq-vae" else ["semantic_ids"]
+    pictures = [tmp_path / "ws" / f"{stem}{ending}" for stem in stems for ending in (".png", ".svg")]
+    assert all(str(path) in printed for path in pictures)
+    before = [path.read_bytes() for path in pictures]
+    assert run(command) == 0  # done already; drawn anew, the same bytes
+    assert [path.read_bytes() for path in pictures] == before
+    if quantizer == "rq-vae":
+        history = tables.read(tmp_path / "ws" / "rqvae_history.parquet")
+        assert history.column("epoch").to_pylist() == [1, 2]
+        assert "use_1" in history.column_names
