@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from gti_cli import console
 from gti_cli.recommendation.options import Job
 from gti_cli.training.checkpoints import load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.packing import separate
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from gti_cli.training.answers import AnswerTrainer
-    from gti_cli.training.packing import BatchPlan, Layout
+    from gti_cli.training.packing import BatchPlan, Layout, Window
     from gti_cli.training.reach import Reach
 
 
@@ -76,10 +77,9 @@ def _train(job: Job, model: PreTrainedModel, layout: Layout, run: StageRun) -> P
     from gti_cli.training.progress import show_progress
 
     options = job.options
-    windows = [single for window in job.task.train for single in separate(window)]
-    lengths = [layout.tokens(window) for window in windows]
+    windows = _windows(job, model, layout, run)
     plan = BatchPlan(
-        lengths,
+        [layout.tokens(window) for window in windows],
         [window.targets for window in windows],
         size=options.batch_size,
         epochs=options.epochs,
@@ -111,8 +111,24 @@ def _train(job: Job, model: PreTrainedModel, layout: Layout, run: StageRun) -> P
     show_progress(trainer, "Fine-tuning")
     done = last_checkpoint(run.scratch) if run.resuming else None
     trainer.train(resume_from_checkpoint=done)
-    _report(trainer, plan, lengths, run, int(done.rpartition("-")[2]) if done else 0)
+    _report(trainer, plan, run, int(done.rpartition("-")[2]) if done else 0)
     return merge_lora(trained) if options.lora else model
+
+
+def _windows(job: Job, model: PreTrainedModel, layout: Layout, run: StageRun) -> list[Window]:
+    """History trees where the model's attention takes their mask, else one example for each target."""
+    from gti_cli.training.answers import takes_trees
+
+    if job.options.targets == "last" or takes_trees(model, layout, job.task.train, job.device):
+        run.details["packing"] = "separate examples" if job.options.targets == "last" else "history trees"
+        return job.task.train
+    run.details["packing"] = "separate examples"
+    if any(window.targets > 1 for window in job.task.train):
+        console.note(
+            f"{type(model).__name__}'s attention does not take the mask of history trees (all prefixes of a history in "
+            "one sequence): training on one example for each target, which gives the same result several times slower"
+        )
+    return [single for window in job.task.train for single in separate(window)]
 
 
 def _matrices(model: PreTrainedModel) -> list[torch.nn.Parameter]:
@@ -152,18 +168,16 @@ def _reach(job: Job, model: PreTrainedModel, rate: float, steps: int, warmup: in
     return found
 
 
-def _report(trainer: AnswerTrainer, plan: BatchPlan, lengths: list[int], run: StageRun, first_step: int) -> None:
+def _report(trainer: AnswerTrainer, plan: BatchPlan, run: StageRun, first_step: int) -> None:
     """Losses and counts of the whole run; rates of what was run now, from ``first_step`` on."""
     history = trainer.state.log_history
     losses = [entry["loss"] for entry in history if "loss" in entry]
     last = losses[-max(len(losses) // 10, 1) :]
     run.metrics["train_loss"] = sum(last) / len(last)
-    run.counts.update({"steps": len(plan), "targets_seen": sum(len(batch) for batch in plan.steps)})
     run.metrics["epochs"] = plan.epochs
+    run.counts.update({"steps": len(plan), "targets_seen": sum(plan.targets), "tokens_seen": sum(plan.tokens)})
     seconds = next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), 0.0)
-    mine = plan.steps[first_step:]
-    tokens = sum(lengths[n] for batch in mine for n in batch.tolist())
-    if seconds and mine:
+    if seconds and first_step < len(plan):
         run.measured["train_seconds"] = seconds
-        run.measured["tokens_per_second"] = tokens / seconds
-        run.measured["targets_per_second"] = sum(len(batch) for batch in mine) / seconds
+        run.measured["tokens_per_second"] = sum(plan.tokens[first_step:]) / seconds
+        run.measured["targets_per_second"] = sum(plan.targets[first_step:]) / seconds

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainingArguments
 
-from gti_cli.training.packing import IGNORED, BatchPlan, Layout, Window
+from gti_cli.training.packing import IGNORED, BatchPlan, Layout, Window, separate, tree_mask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,21 +30,33 @@ class WindowDataset(Dataset[Window]):
         return self.windows[place]
 
 
+def answer_logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits (B, K, V) of what predicts the answers in a batch of `Layout.collate`; K is the length of ``keep``."""
+    branches = batch["branches"]
+    if bool(branches.max() > 1):
+        kind = branches.device.type
+        autocast = torch.is_autocast_enabled(kind)
+        # Attention kernels want the mask in the number format of what they compute.
+        mask = tree_mask(batch, torch.get_autocast_dtype(kind) if autocast else next(model.parameters()).dtype)
+    else:  # ordinary examples: the model makes its own causal mask
+        mask = (branches >= 0).long()
+    logits: torch.Tensor = model(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        attention_mask=mask,
+        logits_to_keep=batch["keep"],
+        use_cache=False,
+    ).logits
+    return logits
+
+
 def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Negative log-likelihood (nats, softmax over the whole vocabulary) of the answers in a batch of `Layout.collate`.
 
     Returns:
         its sum over the answers' tokens (0-dim float32) and the number of these tokens (0-dim int64).
     """
-    branches = batch["branches"]
-    logits = model(
-        input_ids=batch["input_ids"],
-        position_ids=batch["position_ids"],
-        attention_mask=(branches >= 0).long(),
-        logits_to_keep=batch["keep"],
-        use_cache=False,
-    ).logits
-    targets = batch["targets"]
+    logits, targets = answer_logits(model, batch), batch["targets"]
     loss = functional.cross_entropy(
         logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
     )
@@ -62,6 +74,30 @@ def mean_loss(model: nn.Module, layout: Layout, windows: Sequence[Window], size:
         loss, tokens = answer_loss(model, {name: value.to(device) for name, value in batch.items()})
         total, count = total + float(loss), count + int(tokens)
     return total / count
+
+
+@torch.no_grad()
+def takes_trees(model: nn.Module, layout: Layout, windows: Sequence[Window], device: torch.device) -> bool:
+    """Whether the model computes the same for a window with several targets as for these targets one by one.
+
+    Tried on the longest such window: attention that takes no mask of our own fails or differs, and so does one that
+    looks back less far than the window is long.
+    """
+    several = [window for window in windows if window.targets > 1]
+    if not several:
+        return False
+    longest = max(several, key=layout.tokens)
+
+    def logits(batch: list[Window]) -> torch.Tensor:
+        tensors = {name: value.to(device) for name, value in layout.collate(batch).items()}
+        return answer_logits(model, tensors).float().flatten(0, 1)
+
+    try:
+        alone = torch.cat([logits([single]) for single in separate(longest)])
+        together = logits([longest])
+    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError):
+        return False
+    return bool((together - alone).abs().max() < 1e-3 * alone.std())
 
 
 class AnswerTrainer(Trainer):

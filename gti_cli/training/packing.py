@@ -95,26 +95,32 @@ class Layout:
         trunk = len(self.frame.before) + (len(window.items) - 1) * self.levels
         return trunk + window.targets * self.branch
 
-    def sequence(self, window: Window) -> tuple[list[int], list[int], list[int]]:
-        """Token ids, positions and branches (0: the trunk) of a window, one entry for each token."""
+    def sequence(self, window: Window) -> tuple[list[int], list[int], list[int], list[int]]:
+        """Of each token of a window: its id, position, branch (0: the trunk), and the first place it sees no more of.
+
+        The last says how much of the trunk it sees: a token of the trunk everything up to itself, one of a branch
+        everything before its branch.
+        """
         items = self.items[list(window.items)]
         ids = [*self.frame.before, *items[:-1].ravel().tolist()]
         places = list(range(len(ids)))
         branches = [_TRUNK] * len(ids)
+        limits = [place + 1 for place in places]
         for number, place in enumerate(range(window.first, len(window.items)), start=1):
             start = len(self.frame.before) + place * self.levels
             ids += [*self.frame.behind, *items[place].tolist()]
             places += range(start, start + self.branch)
             branches += [number] * self.branch
-        return ids, places, branches
+            limits += [start] * self.branch
+        return ids, places, branches, limits
 
     def collate(self, batch: Sequence[Window]) -> dict[str, torch.Tensor]:
         """Windows as one batch, filled up on the left so that all branches end in the same columns.
 
         Returns:
-            ``input_ids``, ``position_ids``, ``branches`` (B, T) int64; ``keep`` (M * (L + 1),) the columns whose
-            logits predict answers, M the most targets of a window; ``targets`` (B, M * (L + 1)) what they predict,
-            `IGNORED` where a window has fewer targets.
+            ``input_ids``, ``position_ids``, ``branches``, ``limits`` (B, T) int64, see `sequence`;
+            ``keep`` (M * (L + 1),) the columns whose logits predict answers, M the most targets of a window;
+            ``targets`` (B, M * (L + 1)) what they predict, `IGNORED` where a window has fewer targets.
         """
         import torch
 
@@ -123,12 +129,13 @@ class Layout:
         answer = self.levels + 1
         shape = (len(batch), width)
         ids, places = np.full(shape, self.pad, np.int64), np.zeros(shape, np.int64)
-        branches = np.full(shape, _PADDING, np.int64)
+        branches, limits = np.full(shape, _PADDING, np.int64), np.zeros(shape, np.int64)
         targets = np.full((len(batch), most, answer), IGNORED, np.int64)
         for row, window in enumerate(batch):
             parts = self.sequence(window)
             start = width - len(parts[0])
-            ids[row, start:], places[row, start:], branches[row, start:] = parts
+            for array, part in zip((ids, places, branches, limits), parts, strict=True):
+                array[row, start:] = part
             targets[row, most - window.targets :, :-1] = self.items[list(window.items[window.first :])]
             targets[row, most - window.targets :, -1] = self.end
         ends = width - self.branch * np.arange(most)[::-1, None]
@@ -137,10 +144,28 @@ class Layout:
             "input_ids": ids,
             "position_ids": places,
             "branches": branches,
+            "limits": limits,
             "keep": keep,
             "targets": targets.reshape(len(batch), -1),
         }
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def tree_mask(batch: dict[str, torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+    """What each token of a batch of `Layout.collate` may see, to be added to attention scores: (B, 1, T, T).
+
+    0 where it may: the trunk up to its limit, and its own branch up to itself. The lowest number of ``dtype``
+    elsewhere. Padding sees itself, since a softmax needs something to see.
+    """
+    import torch
+
+    branches, places, limits = batch["branches"], batch["position_ids"], batch["limits"]
+    other = branches[:, None, :]
+    trunk = (other == _TRUNK) & (places[:, None, :] < limits[:, :, None])
+    branch = (other > _TRUNK) & (other == branches[:, :, None]) & (places[:, None, :] <= places[:, :, None])
+    itself = torch.eye(branches.shape[1], dtype=torch.bool, device=branches.device)
+    mask = torch.zeros(trunk.shape, dtype=dtype, device=branches.device)
+    return mask.masked_fill_(~(trunk | branch | itself), torch.finfo(dtype).min)[:, None]
 
 
 def batches_of_an_epoch(
@@ -173,6 +198,10 @@ class BatchPlan:
 
     A ``batch_sampler`` for torch's ``DataLoader``. With several processes each takes every ``world``-th batch; a last
     incomplete round is filled up with the run's first batches.
+
+    Attributes:
+        steps: this process's batches, as places in the list of windows. targets, tokens: of each of them.
+        epochs: targets of all processes over the number of different ones.
     """
 
     def __init__(
@@ -198,8 +227,11 @@ class BatchPlan:
             left -= 1
         wanted = (max_steps if max_steps is not None else math.ceil(len(batches) / world)) * world
         batches = [batches[n % len(batches)] for n in range(wanted)]
-        self.epochs = sum(len(batch) for batch in batches) / len(all_lengths)
         self.steps = batches[rank::world]
+        seen = [int(all_targets[batch].sum()) for batch in batches]
+        self.epochs = sum(seen) / int(all_targets.sum())
+        self.targets = seen[rank::world]
+        self.tokens = [int(all_lengths[batch].sum()) for batch in self.steps]
 
     def __iter__(self) -> Iterator[list[int]]:
         return (batch.tolist() for batch in self.steps)

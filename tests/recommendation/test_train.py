@@ -144,3 +144,19 @@ def test_last_targets_only(make_world: Any) -> None:
     lengths = [len(h) - 2 for h in world.histories.values()]
     assert manifest.counts["train_targets"] == sum(n >= 2 for n in lengths)
     assert manifest.counts["cut_targets"] == sum(n > 3 for n in lengths)
+
+
+def test_trees_and_separate_examples_train_alike(make_world: Any, monkeypatch: Any, capsys: Any) -> None:
+    world = make_world()
+    # All targets in every step: the order of the batches cannot differ.
+    options = {**FEW, "max_steps": 3, "batch_size": 10_000, "history": 5}
+    trees = finetune(world.interactions, world.workspace, name="trees", **options)
+    monkeypatch.setattr("gti_cli.training.answers.takes_trees", lambda *_: False)
+    capsys.readouterr()
+    apart = finetune(world.interactions, world.workspace, name="apart", **options)
+    assert "does not take the mask of history trees" in capsys.readouterr().err
+    assert (trees.details["packing"], apart.details["packing"]) == ("history trees", "separate examples")
+    assert trees.counts["targets_seen"] == apart.counts["targets_seen"] == 3 * trees.counts["train_targets"]
+    assert trees.counts["tokens_seen"] < apart.counts["tokens_seen"] / 2
+    for metric in ("train_loss", "valid_loss", "new_rows_moved"):
+        assert trees.metrics[metric] == pytest.approx(apart.metrics[metric], rel=1e-4)

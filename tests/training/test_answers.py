@@ -9,9 +9,10 @@ import pytest
 import torch
 from conftest import make_model
 from torch.nn import functional
+from transformers import AutoModelForCausalLM
 
 from gti_cli.prompts.next_item import Frame
-from gti_cli.training.answers import answer_loss, mean_loss
+from gti_cli.training.answers import answer_loss, mean_loss, takes_trees
 from gti_cli.training.packing import Layout, Window, separate, windows
 
 RNG = np.random.default_rng(0)
@@ -48,5 +49,47 @@ def test_equals_a_loop_over_examples(kind: str, seed: int) -> None:
     gradients = [torch.autograd.grad(value / count, list(model.parameters())) for value in (loss, total)]
     for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    # The same targets as trees: several branches in a sequence.
+    trees = some_windows(seed)
+    assert len(trees) < len(singles)
+    tree_loss, tree_count = answer_loss(model, LAYOUT.collate(trees))
+    assert int(tree_count) == int(count)
+    torch.testing.assert_close(tree_loss, total, rtol=1e-5, atol=1e-5)
+    gradient = torch.autograd.grad(tree_loss / count, list(model.parameters()))
+    for mine, theirs in zip(gradient, gradients[1], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
     mean = mean_loss(model, LAYOUT, singles, 5, torch.device("cpu"))
     assert mean == pytest.approx(float(total.detach()) / int(count), rel=1e-5)
+
+
+def test_trees_are_tried_on_the_model_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    trees = some_windows(0)
+    model = make_model("qwen3", 100)
+    assert takes_trees(model, LAYOUT, trees, cpu)
+    assert not takes_trees(model, LAYOUT, [window for tree in trees for window in separate(tree)], cpu)
+    # One that looks back only 16 tokens computes something else in a separate example than our mask allows.
+    config = make_model("mistral", 100).config
+    config.sliding_window = 16
+    short = AutoModelForCausalLM.from_config(config).eval()
+    assert not takes_trees(short, LAYOUT, trees, cpu)
+
+    def refuses(*_: Any, **more: Any) -> Any:
+        if more["attention_mask"].dim() == 4:
+            raise ValueError("only 2-dimensional masks")
+        return original(*_, **more)
+
+    original = model.forward
+    monkeypatch.setattr(model, "forward", refuses)
+    assert not takes_trees(model, LAYOUT, trees, cpu)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_trees_in_bfloat16_stay_close(attention: str) -> None:
+    model = make_model("llama", 100)
+    model.set_attn_implementation(attention)
+    trees = some_windows(1)
+    expected, count = answer_loss(model, LAYOUT.collate(trees))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = answer_loss(model, LAYOUT.collate(trees))
+    assert float((loss / count).detach()) == pytest.approx(float((expected / count).detach()), rel=0.02)
