@@ -178,10 +178,10 @@ def batches_of_an_epoch(
             alone has more is a batch of its own).
     """
     order = rng.permutation(len(lengths))
-    # Sorting within chunks of many batches leaves little padding and keeps batches random.
-    reach = np.cumsum(targets[order])
-    chunk = (reach - 1) // (size * 50)
-    order = order[np.lexsort((lengths[order], chunk))]
+    # Sorting within chunks of many batches leaves little padding and keeps batches random; every other chunk from long
+    # to short, so that no batch joins the longest of one chunk and the shortest of the next.
+    chunk = (np.cumsum(targets[order]) - 1) // (size * 50)
+    order = order[np.lexsort((np.where(chunk % 2, -1, 1) * lengths[order], chunk))]
     batches: list[npt.NDArray[np.int64]] = []
     begin, filled = 0, 0
     for place, count in enumerate(targets[order].tolist()):
