@@ -64,9 +64,8 @@ class ItemKNN:
         shape = (len(row_of), len(row_of))
         counted = sparse.csr_matrix((weights, (sources, targets)), shape=shape)
         scale = sparse.diags(1 / np.sqrt(np.maximum(counts, 1)))
+        # The diagonal stays: where users come back to an item, an item is its own neighbour.
         self._similarity = (scale @ counted @ scale).tocsr()
-        self._similarity.setdiag(0)
-        self._similarity.eliminate_zeros()
 
     def scores(self, history: Sequence[int]) -> Floats:
         """(N,) score of every item after ``history`` (rows, oldest first)."""

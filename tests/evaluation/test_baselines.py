@@ -1,0 +1,77 @@
+"""Popularity and item-knn against loops over users."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from gti_cli.evaluation.baselines import ItemKNN, Popularity, rank_targets
+from gti_cli.evaluation.metrics import recall_at
+from gti_cli.histories.splits import History
+
+ITEMS = 15
+ROW_OF = {f"i{n}": n for n in range(ITEMS)}
+
+
+@pytest.fixture(scope="module")
+def train() -> dict[str, list[str]]:
+    rng = np.random.default_rng(3)
+    # The last three items are never seen in training; items repeat within a user.
+    return {f"u{n}": [f"i{row}" for row in rng.integers(0, ITEMS - 3, 1 + n % 9)] for n in range(30)}
+
+
+def knn_loop(train: dict[str, list[str]], history: list[int]) -> np.ndarray:
+    """Similarities to the last five items, from the definition."""
+    counts = Counter(item for items in train.values() for item in items)
+    similarity: Counter[tuple[int, int]] = Counter()
+    for items in train.values():
+        for a, first in enumerate(items):
+            for b in range(a + 1, min(a + 6, len(items))):
+                similarity[ROW_OF[first], ROW_OF[items[b]]] += 1 / (b - a)
+                similarity[ROW_OF[items[b]], ROW_OF[first]] += 0.5 / (b - a)
+    scores = np.zeros(ITEMS)
+    for back, row in enumerate(history[::-1][:5]):
+        for other in range(ITEMS):
+            scale = np.sqrt(max(counts[f"i{row}"], 1) * max(counts[f"i{other}"], 1))
+            scores[other] += 0.7**back * similarity[row, other] / scale
+    return scores
+
+
+@pytest.mark.parametrize("history", [[0], [1, 2, 3], [5, 5, 1, 0, 2, 7, 9, 3], [14]])
+def test_item_knn(train: dict[str, list[str]], history: list[int]) -> None:
+    expected = knn_loop(train, history)
+    found = ItemKNN(train, ROW_OF).scores(history)
+    np.testing.assert_allclose(np.where(np.isneginf(found), 0, found), expected, atol=1e-12)
+    assert (np.isneginf(found) == (expected == 0)).all()
+
+
+def test_popularity(train: dict[str, list[str]]) -> None:
+    counts = Counter(item for items in train.values() for item in items)
+    found = Popularity(train, ROW_OF).scores([0])
+    for item, row in ROW_OF.items():
+        assert found[row] == (counts[item] or -np.inf)
+
+
+@pytest.mark.parametrize("filter_seen", [False, True])
+@pytest.mark.parametrize("kind", [Popularity, ItemKNN])
+def test_places_of_the_targets(train: dict[str, list[str]], kind: type, filter_seen: bool) -> None:
+    rng = np.random.default_rng(4)
+    entries = [
+        History(f"u{n}", [f"i{row}" for row in rng.integers(0, ITEMS, 4)], f"i{rng.integers(ITEMS)}") for n in range(40)
+    ]
+    baseline = kind(train, ROW_OF)
+    ranks = rank_targets(baseline, entries, ROW_OF, filter_seen=filter_seen)
+    for user, entry in enumerate(entries):
+        rows = [ROW_OF[item] for item in entry.items]
+        scores = {row: score for row, score in enumerate(baseline.scores(rows)) if np.isfinite(score)}
+        if filter_seen:
+            scores = {row: score for row, score in scores.items() if row not in rows}
+        target = ROW_OF[entry.target]
+        if target not in scores:
+            assert ranks.ahead[user] == -1
+            continue
+        assert ranks.ahead[user] == sum(score > scores[target] for score in scores.values())
+        assert ranks.ties[user] == sum(score == scores[target] for score in scores.values())
+    assert recall_at(ranks, ITEMS).max() == 1

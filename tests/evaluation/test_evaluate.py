@@ -1,0 +1,193 @@
+"""The stage against scoring every item for every user with forward passes of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from gti_cli.app import run
+from gti_cli.evaluation.evaluate import evaluate
+from gti_cli.prompts.next_item import encode_history
+from gti_cli.training.checkpoints import load_model, load_tokenizer
+from gti_cli.vocabulary.tokens import semantic_id
+from gti_cli.workspace import Workspace
+from tests.evaluation.made import (
+    HISTORY,
+    ITEMS,
+    World,
+    add_checkpoint,
+    add_semantic_ids,
+    make_codes,
+    make_world,
+    write_interactions,
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+@torch.inference_mode()
+def item_scores(world: World) -> dict[str, np.ndarray]:
+    """User -> log-probability of every item after the user's last HISTORY items before the test item."""
+    folder = str(world.workspace / "finetuned")
+    tokenizer, model = load_tokenizer(folder), load_model(folder, torch.device("cpu"), torch.float32)
+    answers = [tokenizer(semantic_id(row), add_special_tokens=False)["input_ids"] for row in world.codes]
+    found = {}
+    for user, items in world.histories.items():
+        if len(items) < 3:
+            continue
+        shown = [semantic_id(world.codes[row]) for row in items[:-1][-HISTORY:]]
+        prompt = encode_history(tokenizer, shown)
+        batch = torch.tensor([prompt + answer for answer in answers])
+        logits = model(batch).logits[:, len(prompt) - 1 : -1].log_softmax(-1)
+        found[user] = logits.gather(-1, torch.tensor(answers)[..., None]).sum((1, 2)).numpy()
+    return found
+
+
+def expectation(world: World, scores: dict[str, np.ndarray], k: int, filter_seen: bool) -> dict[str, float]:
+    """Recall@k, NDCG@k and MRR@k by a loop over users and over the ranks of each tie."""
+    recall, ndcg, mrr = [], [], []
+    for user, values in scores.items():
+        items = world.histories[user]
+        seen = set(items[:-1]) if filter_seen else set()
+        allowed = [row for row in range(ITEMS) if row not in seen]
+        target = items[-1]
+        alike = [row for row in allowed if (world.codes[row] == world.codes[target]).all()]
+        before = sum(values[row] > values[target] for row in allowed if row not in alike)
+        ranks = range(before + 1, before + len(alike) + 1) if target in alike else []
+        recall.append(sum(rank <= k for rank in ranks) / max(len(alike), 1))
+        ndcg.append(sum(1 / math.log2(1 + rank) for rank in ranks if rank <= k) / max(len(alike), 1))
+        mrr.append(sum(1 / rank for rank in ranks if rank <= k) / max(len(alike), 1))
+    return {f"recall@{k}": np.mean(recall), f"ndcg@{k}": np.mean(ndcg), "mrr": np.mean(mrr)}
+
+
+@pytest.mark.parametrize("filter_seen", [False, True])
+def test_equal_to_scoring_every_item(world: World, filter_seen: bool) -> None:
+    scores = item_scores(world)
+    # As many beams as semantic IDs: the search misses nothing, whatever the cut-off.
+    manifest = evaluate(world.interactions, world.workspace, k=[10], beams=40, filter_seen=filter_seen, batch_size=5)
+    assert manifest.metrics["metrics"] == pytest.approx(expectation(world, scores, 10, filter_seen), abs=1e-6)
+    assert manifest.counts["evaluated"] == len(scores) == manifest.counts["test_targets"]
+    rows = pq.read_table(world.workspace / "evaluation/finetuned/recommendations.parquet").to_pylist()
+    for user, values in scores.items():
+        mine = [row for row in rows if row["user_id"] == user]
+        seen = set(world.histories[user][:-1]) if filter_seen else set()
+        order = sorted((row for row in range(ITEMS) if row not in seen), key=lambda row: -round(float(values[row]), 4))
+        assert [row["rank"] for row in mine] == list(range(1, 11))
+        assert [row["item_id"] for row in mine] == [f"i{row}" for row in order[:10]]
+        np.testing.assert_allclose([row["score"] for row in mine], values[order[:10]], atol=1e-4)
+
+
+def test_files_and_counts(world: World) -> None:
+    manifest = evaluate(world.interactions, world.workspace, k=[5, 10], batch_size=4)
+    folder = world.workspace / "evaluation/finetuned"
+    written = json.loads((folder / "metrics.json").read_text())
+    assert written["metrics"] == manifest.metrics["metrics"]
+    assert set(written["baselines"]) == {"popularity", "item-knn"}
+    assert set(written["baselines"]["popularity"]) == set(written["metrics"])
+    users = pq.read_table(folder / "per_user.parquet").to_pydict()
+    assert users["user_id"] == [user for user, items in world.histories.items() if len(items) >= 3]
+    assert np.mean(users["recall@5"]) == pytest.approx(written["metrics"]["recall@5"])
+    cut = sum(max(len(items) - 1 - HISTORY, 0) for items in world.histories.values() if len(items) >= 3)
+    assert manifest.counts["interactions_not_shown"] == cut > 0
+    assert manifest.counts["semantic_ids"] == manifest.counts["catalogue"] - 1 == ITEMS - 1
+
+
+def test_batch_size_changes_nothing(world: World) -> None:
+    found = []
+    for size in (1, 3, 100):
+        evaluate(world.interactions, world.workspace, k=[5], batch_size=size, name=f"b{size}")
+        found.append(pq.read_table(world.workspace / f"evaluation/b{size}/recommendations.parquet").to_pydict())
+    assert found[0]["item_id"] == found[1]["item_id"] == found[2]["item_id"]
+    np.testing.assert_allclose(found[0]["score"], found[2]["score"], atol=1e-4)
+
+
+def test_same_bytes_and_done_already(world: World) -> None:
+    first = evaluate(world.interactions, world.workspace, k=[5])
+    again = evaluate(world.interactions, world.workspace, k=[5])
+    assert again.run == first.run
+    forced = evaluate(world.interactions, world.workspace, k=[5], name="other")
+    assert list(forced.outputs.values()) == list(first.outputs.values())
+
+
+def test_short_lists_are_counted(world: World) -> None:
+    manifest = evaluate(world.interactions, world.workspace, k=[ITEMS], filter_seen=True)
+    # Everyone has seen something, so nobody can be shown as many items as there are.
+    assert manifest.counts["lists_shorter_than_k"] == manifest.counts["evaluated"]
+    assert manifest.metrics["metrics"][f"recall@{ITEMS}"] > 0.9 - manifest.counts["targets_in_history"] / 10
+
+
+def test_validation_part(world: World) -> None:
+    manifest = evaluate(world.interactions, world.workspace, k=[5], split="valid", name="v")
+    targets = pq.read_table(world.workspace / "evaluation/v/per_user.parquet").to_pydict()["target"]
+    assert targets == [f"i{items[-2]}" for items in world.histories.values() if len(items) >= 3]
+    assert manifest.options["split"] == "valid"
+
+
+def test_command_prints_one_row_for_each_method(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", "-w", str(world.workspace), "--interactions", str(world.interactions), "--k", "5,10"]
+    assert run(arguments) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("finetuned", "popularity", "item-knn", "recall@10", "ndcg@5"))
+    assert run([*arguments, "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["evaluated"] > 0
+
+
+def refused(arguments: list[str], world: World, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the command, which must refuse in one line and write nothing; returns the line."""
+    line = refused_line(["evaluate", "-w", str(world.workspace), *arguments], capsys)
+    assert not (world.workspace / "evaluation").exists()
+    return line
+
+
+def refused_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert run([*arguments, "--quiet"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    errors = [line for line in captured.err.splitlines() if not line.startswith("warning")]
+    assert len(errors) == 1, captured.err
+    return errors[0]
+
+
+def test_bad_options(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--interactions", str(world.interactions)]
+    assert "--beams 9" in refused([*given, "--k", "10", "--beams", "9"], world, capsys)
+    assert "seen items" in refused([*given, "--k", "10", "--beams", "10", "--filter-seen"], world, capsys)
+    assert "'train'" in refused([*given, "--split", "train"], world, capsys)
+    assert "--k" in refused([*given, "--k", "0"], world, capsys)
+    assert "--history" in refused([*given, "--history", "0"], world, capsys)
+
+
+def test_bad_input(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = write_interactions(tmp_path / "unknown.parquet", world.histories, "x{}".format)
+    assert "without a semantic ID" in refused(["--interactions", str(unknown)], world, capsys)
+    short = write_interactions(tmp_path / "short.parquet", {"u": [1, 2], "v": [3]})
+    assert "no user can be evaluated" in refused(["--interactions", str(short)], world, capsys)
+    assert "no such file" in refused(["--interactions", str(tmp_path / "none.parquet")], world, capsys)
+
+
+def test_checkpoints_that_do_not_fit(
+    world: World, tmp_path: Path, make_checkpoint: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--interactions", str(world.interactions)]
+    assert "no new tokens" in refused([str(make_checkpoint()), *given], world, capsys)
+    other = Workspace(tmp_path / "other")
+    codes = make_codes()[::-1].copy()
+    add_checkpoint(other, add_semantic_ids(other, codes, "others"))
+    folder = str(tmp_path / "other" / "finetuned")
+    assert "other semantic IDs" in refused([folder, *given], world, capsys)
+    assert "not there" in refused_line(["evaluate", "-w", str(tmp_path / "empty"), *given], capsys)
+
+
+def test_another_history_than_in_training_is_said(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(world.interactions, world.workspace, k=[5], history=2)
+    assert f"fine-tuned with {HISTORY}" in capsys.readouterr().err
