@@ -7,9 +7,8 @@ its own, bars have hatching, and cosines use a map whose lightness rises evenly,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,47 +19,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from gti_cli.diagnostics.series import Series
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (2, 2)), (0, (8, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "oo", "++")
 PRETRAINED = "#bbbbbb"
-LONGEST = 34  # characters of a series' name in a legend
 WIDE = 58  # characters of a label that still fits twice into a picture's width
-
-
-@dataclass(frozen=True)
-class Series:
-    """One matrix of one checkpoint as the pictures show it.
-
-    Attributes:
-        name: e.g. ``"grounded"`` or ``"grounded (output)"``.
-        values, pretrained_values: (k,) singular values of the new rows and of as many pretrained rows.
-        cosines: (2 c, 2 c), of c pretrained tokens followed by c new ones. shown: c.
-        levels: (c,) levels of the new tokens shown.
-        figures: of `measure.measure`.
-    """
-
-    name: str
-    values: npt.NDArray[np.float64]
-    pretrained_values: npt.NDArray[np.float64]
-    cosines: npt.NDArray[np.float64]
-    shown: int
-    levels: npt.NDArray[np.int32]
-    figures: Mapping[str, Any]
-
-    @property
-    def short(self) -> str:
-        """The name, its middle left out where it is too long for a picture."""
-        if len(self.name) <= LONGEST:
-            return self.name
-        half = (LONGEST - 1) // 2
-        return f"{self.name[:half]}…{self.name[-half:]}"
 
 
 def plot_all(series: Sequence[Series], folder: Path) -> list[str]:
     """Write every picture that the figures allow into ``folder``; returns the file names."""
-    pictures = {"spectrum": plot_spectrum(series), "cosine": plot_cosines(series)}
+    pictures = {"spectrum": plot_spectrum(series), "cosine": plot_cosines(series), "hierarchy": plot_hierarchy(series)}
     if any(entry.figures["rsa_tokens"] for entry in series):
         pictures["rsa"] = plot_rsa(series)
     names = []
@@ -169,42 +140,92 @@ def _cumulative(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64
 
 def plot_cosines(series: Sequence[Series]) -> Figure:
     """Cosines among pretrained and new tokens (the paper's figure 5), one panel a series, one colour scale."""
+    return _panels(
+        series,
+        [entry.cosines for entry in series],
+        _cosine_panel,
+        "Ticks: where the tokens of the next level begin." if any(np.any(np.diff(e.levels)) for e in series) else "",
+    )
+
+
+def plot_hierarchy(series: Sequence[Series]) -> Figure:
+    """Cosines among all new tokens, by level and within a level by hierarchy (the paper's figure 6)."""
+    pixels = max(len(entry.image_levels) / len(entry.image) for entry in series)
+    return _panels(
+        series,
+        [entry.image for entry in series],
+        _hierarchy_panel,
+        f"Each pixel is the mean over up to {math.ceil(pixels)} x {math.ceil(pixels)} tokens." if pixels > 1 else "",
+    )
+
+
+def _panels(
+    series: Sequence[Series],
+    images: Sequence[npt.NDArray[np.float64]],
+    draw: Callable[[Axes, Series], None],
+    caption: str,
+) -> Figure:
+    """One image a series, all on one colour scale."""
     from matplotlib.figure import Figure
 
     columns = len(series) if len(series) <= 3 else min(4, math.ceil(len(series) ** 0.5))
     rows = -(-len(series) // columns)
-    low = min(float(entry.cosines.min()) for entry in series)
-    low = max(-1.0, np.floor(low * 10) / 10)
+    low = max(-1.0, math.floor(min(float(image.min()) for image in images) * 10) / 10)
+    low = min(low, 0.0)  # at least from 0: a scale from .9 to 1 would make collapsed rows look different
     with _style():
         figure = Figure(figsize=(3.6 * columns + 1.1, 3.75 * rows + 0.3), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
-        for axes, entry in zip(grid.flat, series, strict=False):
-            image = _cosine_panel(axes, entry, low)
+        for axes, entry, image in zip(grid.flat, series, images, strict=False):
+            shown = axes.imshow(image, cmap="cividis", vmin=low, vmax=1.0, interpolation="nearest")
+            axes.spines[:].set_visible(False)
+            axes.set_title(entry.short)
+            draw(axes, entry)
         for axes in list(grid.flat)[len(series) :]:
             axes.set_axis_off()
-        figure.colorbar(image, ax=grid, label="cosine similarity", shrink=0.85, aspect=25)
-        if any(np.any(np.diff(entry.levels)) for entry in series):
-            figure.supxlabel("Ticks: where the tokens of the next level begin.", fontsize=9)
+        figure.colorbar(shown, ax=grid, label="cosine similarity", shrink=0.85, aspect=25)
+        if caption:
+            figure.supxlabel(caption, fontsize=9)
     return figure
 
 
-def _cosine_panel(axes: Axes, entry: Series, low: float) -> Any:
-    size, count = len(entry.cosines), entry.shown
-    image = axes.imshow(entry.cosines, cmap="cividis", vmin=low, vmax=1.0, interpolation="nearest")
+def _cosine_panel(axes: Axes, entry: Series) -> None:
+    size, count = len(entry.cosines), len(entry.levels)
     split = size - count - 0.5
     for line in (axes.axhline, axes.axvline):
         line(split, color="white", linewidth=1.6)
-    edges = [split, *(split + 1 + np.flatnonzero(np.diff(entry.levels))).tolist(), size - 0.5]
+    edges = (split + 1 + np.flatnonzero(np.diff(entry.levels))).tolist()
     # Levels get short ticks, not lines: lines would cover what there is to see.
-    axes.set_xticks(edges[1:-1], [], minor=False)
-    axes.set_yticks(edges[1:-1], [], minor=False)
-    axes.spines[:].set_visible(False)
-    places = [(size - count) / 2 - 0.5, split + count / 2]
-    axes.set_xticks(places, ["pretrained", "new"], minor=True)
-    axes.set_yticks(places, ["pretrained", "new"], minor=True, rotation=90, va="center")
+    axes.set_xticks(edges, [""] * len(edges))
+    axes.set_yticks(edges, [""] * len(edges))
+    _name_ranges(axes, [(-0.5, split, "pretrained"), (split, size - 0.5, "new")])
+
+
+def _hierarchy_panel(axes: Axes, entry: Series) -> None:
+    scale = len(entry.image) / len(entry.image_levels)
+    edges = [0, *(1 + np.flatnonzero(np.diff(entry.image_levels))).tolist(), len(entry.image_levels)]
+    names = [f"level {level}" if (level := int(entry.image_levels[edge])) >= 0 else "other" for edge in edges[:-1]]
+    places = [edge * scale - 0.5 for edge in edges]
+    for edge in places[1:-1]:
+        axes.axhline(edge, color="white", linewidth=1.0)
+        axes.axvline(edge, color="white", linewidth=1.0)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if set(names) == {"other"}:
+        names = [f"{len(entry.image_levels):,} new tokens"]
+    elif min(np.diff(places)) < 0.13 * len(entry.image):  # no room for words
+        names = [name.removeprefix("level ") for name in names]
+        names = [
+            name if size >= 0.05 * len(entry.image) else "" for name, size in zip(names, np.diff(places), strict=True)
+        ]
+    _name_ranges(axes, list(zip(places[:-1], places[1:], names, strict=True)))
+
+
+def _name_ranges(axes: Axes, ranges: Sequence[tuple[float, float, str]]) -> None:
+    """Names on both axes, in the middle of the ranges (from, to, name)."""
+    places, names = [(start + end) / 2 for start, end, _ in ranges], [name for *_, name in ranges]
+    axes.set_xticks(places, names, minor=True)
+    axes.set_yticks(places, names, minor=True, rotation=90, va="center")
     axes.tick_params(which="minor", length=0)
-    axes.set_title(entry.short)
-    return image
 
 
 def plot_rsa(series: Sequence[Series]) -> Figure:
@@ -229,6 +250,8 @@ def plot_rsa(series: Sequence[Series]) -> Figure:
                     facecolor=COLOURS[i % 7] if not HATCHES[i % 7] else "white",
                     edgecolor=COLOURS[i % 7],
                     hatch=HATCHES[i % 7],
+                    yerr=_rsa_errors(entry.figures, kind, levels, heights),
+                    error_kw={"linewidth": 1.0, "capsize": 1.5, "ecolor": "#333333"},
                 )
             axes.axhline(0, color="black", linewidth=0.8)
             axes.set_xticks(np.arange(len(groups)), groups)
@@ -236,8 +259,8 @@ def plot_rsa(series: Sequence[Series]) -> Figure:
             axes.set_axisbelow(True)
         low, high = axes_pair[0].get_ylim()
         axes_pair[0].set_ylim(min(low, -0.05), max(high, 0.2))  # noise must not fill the picture
-        axes_pair[0].set(title="Pearson r", ylabel="correlation with the codebooks' cosines")
-        axes_pair[1].set(title="Spearman rho")
+        axes_pair[0].set(title="Pearson r with 95 % intervals", ylabel="correlation with the codebooks' cosines")
+        axes_pair[1].set(title="Spearman rho with 95 % intervals")
         _legend(figure, axes_pair[0].get_legend_handles_labels()[0])
     return figure
 
@@ -246,3 +269,17 @@ def _rsa_values(figures: Mapping[str, Any], kind: str, levels: Sequence[int]) ->
     by_level = figures["rsa_levels"]
     values = [figures[f"rsa_{kind}"], *(by_level.get(str(level), {}).get(kind) for level in levels)]
     return [float("nan") if value is None else float(value) for value in values]
+
+
+def _rsa_errors(
+    figures: Mapping[str, Any], kind: str, levels: Sequence[int], heights: Sequence[float]
+) -> npt.NDArray[np.float64]:
+    """Distances (2, groups) from each value down and up to the ends of its interval; 0 where there is none."""
+    by_level = figures["rsa_levels"]
+    intervals = [figures.get(f"rsa_{kind}_interval")]
+    intervals += [by_level.get(str(level), {}).get(f"{kind}_interval") for level in levels]
+    ends = [
+        (value, value) if interval is None else interval for interval, value in zip(intervals, heights, strict=True)
+    ]
+    errors = [(max(value - low, 0.0), max(high - value, 0.0)) for (low, high), value in zip(ends, heights, strict=True)]
+    return np.asarray(np.nan_to_num(np.asarray(errors, dtype=np.float64).T))

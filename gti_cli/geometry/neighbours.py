@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.geometry.similarity import unit_rows
-
 Array = npt.NDArray[np.floating[Any]]
 
 
@@ -42,17 +40,31 @@ def nearest(queries: Array, blocks: Iterable[tuple[npt.NDArray[np.int64], Array]
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    units = unit_rows(queries).astype(np.float32)
+    units = _units(queries)
     ids = np.empty((len(units), 0), dtype=np.int64)
     cosines = np.empty((len(units), 0), dtype=np.float32)
     for block_ids, rows in blocks:
         if len(block_ids) == 0:
             continue
-        found = units @ unit_rows(rows).astype(np.float32).T
+        with np.errstate(
+            invalid="ignore"
+        ):  # some BLAS raise the flag for lanes that they only pad; the rows are finite
+            found = units @ _units(rows).T
         ids, cosines = _merge(ids, cosines, np.asarray(block_ids, dtype=np.int64), found, k)
     if ids.shape[1] == 0:
         raise ValueError("there are no rows to search")
     return Neighbours(ids, np.clip(cosines.astype(np.float64), -1.0, 1.0))
+
+
+def _units(rows: Array) -> npt.NDArray[np.float32]:
+    """Unit rows in float32: half the time and memory of `similarity.unit_rows`, and enough to compare cosines."""
+    largest = np.abs(rows).max(axis=1, keepdims=True).astype(np.float32)
+    if not np.isfinite(largest).all():
+        raise ValueError("the rows hold NaN or infinity")
+    # A power of two near the largest entry: dividing by it is exact, and squares neither overflow nor vanish.
+    scaled = np.ldexp(rows.astype(np.float32, copy=False), -np.frexp(largest)[1])
+    norms = np.linalg.norm(scaled, axis=1, keepdims=True)
+    return np.asarray(np.divide(scaled, norms, out=np.zeros_like(scaled), where=norms > 0))
 
 
 def _merge(

@@ -37,11 +37,13 @@ def test_several_checkpoints_side_by_side(made, tmp_path):
     ]
     folder = tmp_path / "ws" / "diagnostics" / "collapsed-scattered-grounded"
     assert json.loads((folder / "metrics.json").read_text()) == manifest.metrics
-    pictures = {f"{stem}.{end}" for stem in ("spectrum", "cosine", "rsa") for end in ("png", "svg")}
+    pictures = {f"{stem}.{end}" for stem in ("spectrum", "cosine", "hierarchy", "rsa") for end in ("png", "svg")}
     assert {path.name for path in folder.iterdir()} == {
         "metrics.json",
         "spectrum.parquet",
         "tokens.parquet",
+        "words.parquet",
+        "cosine.parquet",
         *pictures,
     }
     spectrum = pq.read_table(folder / "spectrum.parquet").to_pydict()

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from gti_cli.diagnostics.codebooks import match
-from gti_cli.diagnostics.measure import measure, neighbourhood
+from gti_cli.diagnostics.measure import block_structure, measure, neighbourhood
 from gti_cli.geometry.sampling import evenly
 from gti_cli.geometry.similarity import cosine_matrix
 from tests.diagnostics.made import SIZES, codebooks, new_rows
@@ -20,7 +20,7 @@ def pretrained(n=100, seed=9):
 
 
 def figures_of(kind):
-    return measure(new_rows(kind, N).astype(np.float32), pretrained(), ORACLE)
+    return measure(new_rows(kind, N).astype(np.float32), pretrained(), ORACLE).figures
 
 
 def test_json_values_only_also_where_nothing_is_defined():
@@ -34,7 +34,7 @@ def test_json_values_only_also_where_nothing_is_defined():
 
 def test_against_numpy_and_scipy():
     rows = new_rows("grounded", N).astype(np.float32)
-    figures = measure(rows, pretrained(), ORACLE)
+    figures = measure(rows, pretrained(), ORACLE).figures
     s = np.linalg.svd(rows.astype(float), compute_uv=False)
     assert figures["effective_rank"] == pytest.approx(np.exp(stats.entropy(s)), rel=1e-6)
     assert figures["norm_mean"] == pytest.approx(np.linalg.norm(rows, axis=1).mean())
@@ -46,7 +46,11 @@ def test_against_numpy_and_scipy():
     assert figures["rsa_tokens"] == N
     inside = np.triu_indices(6, 1)
     one = stats.pearsonr(cosine_matrix(rows[6:12])[inside], cosine_matrix(codebooks()[1])[inside]).statistic
-    assert figures["rsa_levels"]["1"]["pearson"] == pytest.approx(one, abs=1e-6)
+    level = figures["rsa_levels"]["1"]
+    assert level["pearson"] == pytest.approx(one, abs=1e-6)
+    assert level["pearson_interval"][0] < one < level["pearson_interval"][1]
+    assert figures["rsa_p"] == 0.001
+    assert figures["rsa_spearman_error"] == 0
 
 
 def test_the_reference_has_as_many_rows():
@@ -68,6 +72,31 @@ def test_neighbours_leave_the_row_itself_out_also_among_equal_rows():
 
 
 def test_without_codebooks_there_is_no_agreement():
-    figures = measure(new_rows("scattered", N).astype(np.float32), pretrained())
+    figures = measure(new_rows("scattered", N).astype(np.float32), pretrained()).figures
     assert figures["rsa_pearson"] is None
     assert figures["rsa_tokens"] == 0
+
+
+def test_block_structure_against_a_loop():
+    rows = new_rows("grounded", N)
+    levels, parents = np.repeat([0, 1, 2], 6), np.array([-1] * 6 + [0, 0, 1, 1, 2, -1] + [0, 0, 0, 5, 5, 5])
+    found = block_structure(rows.astype(np.float32), levels, parents)
+    cosines = cosine_matrix(rows.astype(np.float32))
+    pairs = [(i, j) for i in range(N) for j in range(i)]
+    for name, wanted in (
+        ("level_within", [(i, j) for i, j in pairs if levels[i] == levels[j]]),
+        ("level_between", [(i, j) for i, j in pairs if levels[i] != levels[j]]),
+        ("parent_within", [(i, j) for i, j in pairs if levels[i] == levels[j] and parents[i] == parents[j] >= 0]),
+        (
+            "parent_between",
+            [
+                (i, j)
+                for i, j in pairs
+                if levels[i] == levels[j] and parents[i] != parents[j] and parents[[i, j]].min() >= 0
+            ],
+        ),
+    ):
+        assert found[f"{name}_cosine"] == pytest.approx(np.mean([cosines[pair] for pair in wanted])), name
+    assert found["parent_contrast"] == found["parent_within_cosine"] - found["parent_between_cosine"]
+    assert block_structure(rows, None, None) == {}
+    assert "parent_contrast" not in block_structure(rows, levels, np.full(N, -1))

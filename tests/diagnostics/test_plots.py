@@ -1,22 +1,33 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gti_cli.diagnostics import plots
+from gti_cli.diagnostics.hierarchy import binned_cosines
 from gti_cli.diagnostics.measure import measure
+from gti_cli.diagnostics.series import Series
 from gti_cli.geometry.similarity import cosine_matrix
-from gti_cli.geometry.spectrum import singular_values
 from tests.diagnostics.made import SIZES, new_rows
 from tests.diagnostics.test_measure import ORACLE, pretrained
 
-N = sum(SIZES)
+LEVELS = np.repeat([0, 1, 2], SIZES).astype(np.int32)
 
 
-def series(kind, name=None, oracle=ORACLE):
-    new, old = new_rows(kind, N).astype(np.float32), pretrained()
-    figures = measure(new, old, oracle)
-    cosines = cosine_matrix(np.vstack([old[:10], new[:10]]))
-    values = singular_values(new), singular_values(old[:N])
-    return plots.Series(name or kind, *values, cosines, 10, np.repeat([0, 1], 5).astype(np.int32), figures)
+def series(kind, name=None, oracle=ORACLE, levels=LEVELS):
+    new, old = new_rows(kind, len(levels)).astype(np.float32), pretrained()
+    measured = measure(new, old, oracle, levels=levels)
+    return Series(
+        name=name or kind,
+        figures=measured.figures,
+        values=measured.values,
+        pretrained_values=measured.pretrained_values,
+        cosines=cosine_matrix(np.vstack([old[:10], new[:10]])),
+        shown=[""] * 20,
+        levels=levels[:10],
+        image=binned_cosines(new),
+        image_levels=levels,
+    )
 
 
 def badly_placed(figure, monkeypatch):
@@ -45,11 +56,14 @@ def badly_placed(figure, monkeypatch):
     return outside + pairs
 
 
+PLOTS = (plots.plot_spectrum, plots.plot_cosines, plots.plot_hierarchy, plots.plot_rsa)
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 9])
 def test_nothing_overlaps_and_nothing_is_cut_off(count, monkeypatch):
     kinds = ["grounded", "collapsed", "scattered"]
     all_series = [series(kinds[i % 3], f"a-rather-long-checkpoint-name/number-{i}-of-them") for i in range(count)]
-    for plot in (plots.plot_spectrum, plots.plot_cosines, plots.plot_rsa):
+    for plot in PLOTS:
         assert not badly_placed(plot(all_series), monkeypatch)
 
 
@@ -57,7 +71,7 @@ def test_same_figures_same_bytes(tmp_path):
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
         names = plots.plot_all([series("grounded"), series("collapsed")], folder)
-    assert names == [f"{stem}.{end}" for stem in ("spectrum", "cosine", "rsa") for end in ("png", "svg")]
+    assert names == [f"{stem}.{end}" for stem in ("spectrum", "cosine", "hierarchy", "rsa") for end in ("png", "svg")]
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert b"<dc:date>" not in (tmp_path / "a" / "spectrum.svg").read_bytes()
@@ -83,6 +97,23 @@ def test_values_drawn_are_the_values_measured():
     share = right.lines[0].get_ydata()
     assert share[-1] == pytest.approx(1)
     assert share[0] == pytest.approx(entry.values[0] / entry.values.sum())
+
+
+@pytest.mark.parametrize("sizes", [(4,), (2, 2), (1000, 3, 21), (300, 300, 300, 124)])
+def test_any_number_of_tokens_and_levels_can_be_read(sizes, monkeypatch):
+    levels = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
+    for shown in (levels, np.full_like(levels, -1)):
+        new = np.random.default_rng(0).standard_normal((len(levels), 32)).astype(np.float32)
+        entry = replace(series("grounded"), image=binned_cosines(new), image_levels=shown)
+        assert not badly_placed(plots.plot_hierarchy([entry]), monkeypatch)
+        assert not badly_placed(plots.plot_hierarchy([entry] * 4), monkeypatch)
+
+
+def test_intervals_reach_around_their_values():
+    entry = series("grounded")
+    errors = plots._rsa_errors(entry.figures, "pearson", [0, 1, 2], [entry.figures["rsa_pearson"], 0, 0, 0])
+    low, high = entry.figures["rsa_pearson_interval"]
+    assert errors[:, 0] == pytest.approx([entry.figures["rsa_pearson"] - low, high - entry.figures["rsa_pearson"]])
 
 
 def test_long_names_keep_both_ends():
