@@ -54,7 +54,10 @@ def build_ids(
             show_default=False,
         ),
     ] = None,
-    quantizer: Annotated[str, typer.Option("--quantizer", help="rq-kmeans or rq-vae.")] = "rq-kmeans",
+    quantizer: Annotated[
+        str | None,
+        typer.Option("--quantizer", help="rq-kmeans or rq-vae.  [default: rq-kmeans]", show_default=False),
+    ] = None,
     levels: Annotated[
         int | None,
         typer.Option("--levels", help="Codes in a semantic ID.  [default: 4, or as --codes lists]", show_default=False),
@@ -86,6 +89,14 @@ def build_ids(
         ),
     ] = None,
     token_style: Annotated[str, typer.Option("--token-style", help="lc-rec: <a_12><b_3>...")] = "lc-rec",
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse",
+            help="ITEMS are new: add them to the workspace's with its encoder and codebooks. No earlier ID changes, "
+            "and what was made from them stays valid.",
+        ),
+    ] = False,
     iterations: Annotated[int, typer.Option(help="Of Lloyd's algorithm in each level.", rich_help_panel=_KMEANS)] = 25,
     restarts: Annotated[int, typer.Option(help="Runs of each level; the best is kept.", rich_help_panel=_KMEANS)] = 1,
     sample: Annotated[
@@ -136,6 +147,7 @@ def build_ids(
         collisions=collisions,
         import_index=import_index,
         token_style=token_style,
+        reuse=reuse,
         kmeans=KMeansOptions(iterations=iterations, restarts=restarts, sample=sample),
         rqvae=RQVAEOptions(
             hidden=tuple(common.numbers(hidden, "--hidden")),
@@ -185,6 +197,8 @@ def show(manifest: Manifest) -> None:
     )
     names = ["distinct", "rate", "items", "largest"]
     before, after = metrics["collisions_before"], metrics["collisions_after"]
+    if "new_items" in counts:
+        console.say(f"{counts['new_items']:,} of them are new; no earlier ID has changed.")
     console.table(
         f"Collisions ({manifest.details['collisions']}: {counts['moved']:,} items moved, "
         f"{counts['identical_embeddings']:,} with the embedding of another)",

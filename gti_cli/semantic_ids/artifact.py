@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
+from gti_cli.errors import InputError
 from gti_cli.semantic_ids.catalogue import Catalogue, kept_columns
 from gti_cli.vocabulary.tokens import all_names, semantic_id
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -26,6 +30,8 @@ IDS, CODEBOOKS, ITEMS, EMBEDDINGS = (
 )
 FILES = (IDS, CODEBOOKS, ITEMS, EMBEDDINGS)
 HISTORY = "rqvae_history.parquet"  # with --quantizer rq-vae
+REUSE = "reuse.safetensors"  # what --reuse needs beyond the codebooks: the LSA, the RQ-VAE's weights
+SAME_AS = "same_as"
 
 
 def write_ids(path: Path, item_ids: Sequence[str], codes: Codes) -> None:
@@ -41,40 +47,68 @@ def write_ids(path: Path, item_ids: Sequence[str], codes: Codes) -> None:
     tables.write(path, columns)
 
 
-def write_items(path: Path, catalogue: Catalogue, first_alike: npt.NDArray[np.int64]) -> None:
-    """Write ``items.parquet``: item_id, text as encoded, the text columns as they came, and ``same_as``.
-
-    ``same_as`` is the id of the first item with an identical embedding, null for items whose embedding is their own.
-    """
+def items_table(catalogue: Catalogue) -> pa.Table:
+    """The table ``items.parquet`` without ``same_as``: item_id, text as encoded, the text columns as they came."""
     import pyarrow as pa
 
-    same_as = [
-        catalogue.item_ids[first] if first != row else None
-        for row, first in enumerate(np.asarray(first_alike).tolist())
-    ]
-    columns: dict[str, Any] = {
-        "item_id": pa.array(catalogue.item_ids, pa.string()),
-        "text": pa.array(catalogue.texts, pa.string()),
-        **kept_columns(catalogue.table),
-        "same_as": pa.array(same_as, pa.string()),
-    }
-    tables.write(path, columns)
+    return pa.table(
+        {
+            "item_id": pa.array(catalogue.item_ids, pa.string()),
+            "text": pa.array(catalogue.texts, pa.string()),
+            **kept_columns(catalogue.table),
+        }
+    )
+
+
+def with_same_as(items: pa.Table, first_alike: npt.NDArray[np.int64]) -> pa.Table:
+    """Add ``same_as``: the id of the first item with an identical embedding, null for an embedding of one's own."""
+    import pyarrow as pa
+
+    ids = items.column("item_id").to_pylist()
+    same_as = [ids[first] if first != row else None for row, first in enumerate(first_alike.tolist())]
+    if SAME_AS in items.column_names:
+        items = items.drop_columns([SAME_AS])
+    return items.append_column(SAME_AS, pa.array(same_as, pa.string()))
 
 
 def write_codebooks(path: Path, codebooks: Sequence[Vectors]) -> None:
     """Write ``codebooks.safetensors``: ``level_0`` … (K, d_code) float32."""
-    _write_safetensors(path, {f"level_{level}": codebook for level, codebook in enumerate(codebooks)})
+    write_arrays(path, {f"level_{level}": np.float32(codebook) for level, codebook in enumerate(codebooks)})
 
 
 def write_embeddings(path: Path, vectors: Vectors) -> None:
     """Write ``embeddings.safetensors``: ``embeddings`` (N, d) float32, rows as in the items table."""
-    _write_safetensors(path, {"embeddings": vectors})
+    write_arrays(path, {"embeddings": np.float32(vectors)})
 
 
-def _write_safetensors(path: Path, arrays: dict[str, Vectors]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays as safetensors."""
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}, path)
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read safetensors.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as cause:
+        raise InputError(
+            "cannot be read as safetensors", where=str(path), remedy="run 'gti build-ids' again with --force"
+        ) from cause
+
+
+def read_codebooks(path: Path) -> list[Vectors]:
+    """Read ``codebooks.safetensors``: L arrays (K_l, d_code)."""
+    arrays = read_arrays(path)
+    return [arrays[f"level_{level}"] for level in range(len(arrays))]
 
 
 def identity(codebooks: Sequence[Vectors], codes: Codes, sizes: Sequence[int]) -> str:

@@ -48,11 +48,6 @@ class Catalogue:
         """Whether there is an ``embedding`` column."""
         return EMBEDDING in self.table.column_names
 
-    def titles(self) -> list[str]:
-        """A line for each item that tells a person what it is: its title, else its text, else its id."""
-        titles = tables.strings(self.table, TITLE, self.path) if TITLE in self.table.column_names else self.texts
-        return [title or text or item for title, text, item in zip(titles, self.texts, self.item_ids, strict=True)]
-
     def embeddings(self) -> npt.NDArray[np.float32]:
         """The ``embedding`` column as (N, d) float32; `InputError` where it is missing, ragged, or not finite."""
         if not self.has_embeddings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -23,6 +25,7 @@ LSA, COLUMN = "lsa", "column"
 LSA_WIDTH = 256
 LSA_TERMS = 1 << 19
 _CHUNK = 1024
+_TFIDF: dict[str, Any] = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": r"(?u)\b\w+\b"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,17 @@ class LsaState:
     terms: list[str]
     idf: npt.NDArray[np.float32]
     components: npt.NDArray[np.float32]
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """As arrays for safetensors; the terms, which hold no line break, as UTF-8 bytes with one between them."""
+        names = np.frombuffer("\n".join(self.terms).encode(), dtype=np.uint8)
+        return {"lsa.terms": names, "lsa.idf": self.idf, "lsa.components": self.components}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> LsaState:
+        """What `arrays` gave."""
+        terms = arrays["lsa.terms"].tobytes().decode().split("\n")
+        return cls(terms, arrays["lsa.idf"], arrays["lsa.components"])
 
 
 def resolve_encoder(catalogue: Catalogue, encoder: str | None) -> str:
@@ -96,9 +110,7 @@ def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encod
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", dtype=np.float32, max_features=LSA_TERMS
-    )
+    vectorizer = TfidfVectorizer(**_TFIDF, dtype=np.float32, max_features=LSA_TERMS)
     try:
         weights = vectorizer.fit_transform(catalogue.texts)
     except ValueError:  # an empty vocabulary
@@ -118,6 +130,20 @@ def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encod
         console.warn(f"{alone:,} texts share no word with the others: LSA gives them all the same (zero) vector")
     counts = {"terms": len(state.terms), "texts_that_share_nothing": alone}
     return Encoded(vectors, counts, state)
+
+
+def encode_lsa_again(catalogue: Catalogue, state: LsaState) -> Encoded:
+    """Encode later items with a fitted LSA; words that it does not know count for nothing."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    _refuse_wordless(catalogue, np.flatnonzero([not re.search(r"\w", text) for text in catalogue.texts]))
+    vocabulary = {term: column for column, term in enumerate(state.terms)}
+    vectorizer = TfidfVectorizer(**_TFIDF, dtype=np.float32, vocabulary=vocabulary)
+    vectorizer.idf_ = state.idf
+    vectors, alone = _project(vectorizer.transform(catalogue.texts), state.components)
+    if alone:
+        console.warn(f"{alone:,} texts have no word that the LSA knows: they all get the same (zero) vector")
+    return Encoded(vectors, {"texts_that_share_nothing": alone}, state)
 
 
 def _one_thread() -> AbstractContextManager[Any]:

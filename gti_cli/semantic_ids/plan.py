@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli.errors import InputError
-from gti_cli.semantic_ids import collisions
+from gti_cli.semantic_ids import artifact, collisions
 from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
-from gti_cli.semantic_ids.encode import resolve_encoder
+from gti_cli.semantic_ids.encode import LSA, resolve_encoder
 from gti_cli.semantic_ids.index_file import ImportedIndex, read_index
 from gti_cli.semantic_ids.options import KMeansOptions, RQVAEOptions
 from gti_cli.vocabulary.tokens import MAX_LEVELS
@@ -56,6 +56,13 @@ class Plan:
         if self.quantizer == "rq-vae":
             chosen["rqvae"] = asdict(self.rqvae)
         return chosen
+
+    def outputs(self) -> list[str]:
+        """The files that the stage writes."""
+        extra = [artifact.HISTORY] if self.quantizer == "rq-vae" else []
+        if self.quantizer == "rq-vae" or self.encoder == LSA:
+            extra.append(artifact.REUSE)
+        return [*artifact.FILES, *extra]
 
 
 def make_plan(

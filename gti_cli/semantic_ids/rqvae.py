@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from gti_cli.semantic_ids import residuals
+from gti_cli.semantic_ids.options import RQVAEOptions
+
+Vectors = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int32]
+
+_MODEL, _MEAN, _SPREAD = "rqvae.model.", "rqvae.mean", "rqvae.spread"
 
 
 class Step(NamedTuple):
@@ -17,22 +26,6 @@ class Step(NamedTuple):
     reconstruction: Tensor
     quantisation: Tensor
     codes: Tensor
-
-
-@dataclass
-class Scale:
-    """Embeddings are centred and divided by one number, so that losses and learning rate mean the same for all data."""
-
-    mean: Tensor
-    spread: float = field(default=1.0)
-
-    def apply(self, rows: Tensor) -> Tensor:
-        """(n, d) embeddings to what the encoder sees."""
-        return (rows - self.mean) / self.spread
-
-    def undo(self, rows: Tensor) -> Tensor:
-        """What the decoder returns to embeddings."""
-        return rows * self.spread + self.mean
 
 
 class RQVAE(nn.Module):
@@ -83,6 +76,62 @@ class RQVAE(nn.Module):
             loss = loss + nn.functional.mse_loss(chosen, seen[level].detach())
             loss = loss + commitment * nn.functional.mse_loss(seen[level], chosen.detach())
         return Step(reconstruction, loss, codes)
+
+
+class Autoencoder:
+    """A trained `RQVAE` together with the scale of the embeddings that it was trained on.
+
+    Embeddings are centred and divided by one number, so that losses and learning rate mean the same for all data.
+
+    Args:
+        model: the trained model. mean: (d,) of the training embeddings. spread: root mean square around it.
+    """
+
+    def __init__(self, model: RQVAE, mean: Tensor, spread: float) -> None:
+        self.model, self.mean, self.spread = model, mean, spread
+
+    @property
+    def codebooks(self) -> list[Vectors]:
+        """L arrays (K_l, d_code) float32."""
+        return [np.asarray(book.detach().cpu().numpy(), dtype=np.float32) for book in self.model.codebooks]
+
+    def scale(self, rows: Tensor) -> Tensor:
+        """(n, d) embeddings to what the encoder sees."""
+        return (rows - self.mean) / self.spread
+
+    @torch.no_grad()
+    def to_space(self, vectors: Vectors) -> Vectors:
+        """(N, d) embeddings to latents (N, d_code), block by block, without dropout."""
+        self.model.eval()
+        parts = []
+        for part in residuals.blocks(len(vectors)):
+            rows = torch.from_numpy(np.array(vectors[part], dtype=np.float32)).to(self.mean.device)
+            parts.append(self.model.encoder(self.scale(rows)).cpu().numpy())
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def decode(self, codes: Codes, levels: int) -> Vectors:
+        """Embeddings (n, d) from the first ``levels`` codes of (n, L)."""
+        self.model.eval()
+        latents = torch.from_numpy(residuals.decode(codes, self.codebooks, levels)).to(self.mean.device)
+        return np.asarray((self.model.decoder(latents) * self.spread + self.mean).cpu().numpy())
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """All of it as arrays, for safetensors."""
+        arrays = {f"{_MODEL}{name}": value.detach().cpu().numpy() for name, value in self.model.state_dict().items()}
+        return {**arrays, _MEAN: self.mean.cpu().numpy(), _SPREAD: np.asarray([self.spread], dtype=np.float32)}
+
+    @classmethod
+    def from_state(
+        cls, arrays: Mapping[str, npt.NDArray[Any]], options: RQVAEOptions, sizes: Sequence[int]
+    ) -> Autoencoder:
+        """What `state` gave, for a model of ``options`` and codebook ``sizes``; on the CPU."""
+        mean = torch.from_numpy(np.array(arrays[_MEAN]))
+        hidden, latent = options.fitted(len(mean))
+        model = RQVAE(len(mean), sizes, hidden, latent, options.dropout)
+        weights = {name[len(_MODEL) :]: value for name, value in arrays.items() if name.startswith(_MODEL)}
+        model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        return cls(model, mean, float(arrays[_SPREAD][0]))
 
 
 def nearest(rows: Tensor, codebook: Tensor) -> Tensor:

@@ -15,10 +15,9 @@ from gti_cli import console
 from gti_cli.semantic_ids import kmeans, residuals
 from gti_cli.semantic_ids.groups import tuple_labels
 from gti_cli.semantic_ids.options import RQVAEOptions
-from gti_cli.semantic_ids.rqvae import RQVAE, Scale
+from gti_cli.semantic_ids.rqvae import RQVAE, Autoencoder
 
 Vectors = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.int32]
 
 STOOD_STILL = "reconstruction and collisions stood still"
 ALL_EPOCHS = "all epochs done"
@@ -30,26 +29,15 @@ class TrainedRQVAE:
     """A trained RQ-VAE.
 
     Attributes:
-        model, scale: to encode and decode. latents: (N, d_code) of the training vectors.
-        codebooks: L arrays (K_l, d_code). history: a row for each check.
+        autoencoder: to encode and decode. history: a row for each check.
         epochs: done. stopped: why training stopped. revived: dead codes that were started anew.
     """
 
-    model: RQVAE
-    scale: Scale
-    latents: Vectors
-    codebooks: list[Vectors]
+    autoencoder: Autoencoder
     history: list[dict[str, Any]] = field(default_factory=list)
     epochs: int = 0
     stopped: str = ALL_EPOCHS
     revived: int = 0
-
-    def decode(self, codes: Codes, levels: int) -> Vectors:
-        """Embeddings (n, d) from the first ``levels`` codes of (n, L)."""
-        latents = torch.from_numpy(residuals.decode(codes, self.codebooks, levels)).to(self.scale.mean.device)
-        self.model.eval()
-        with torch.no_grad():
-            return np.asarray(self.scale.undo(self.model.decoder(latents)).cpu().numpy())
 
 
 def train(
@@ -69,9 +57,10 @@ class _Trainer:
         hidden, latent = options.fitted(vectors.shape[1])
         rows = torch.from_numpy(np.ascontiguousarray(vectors)).to(device)
         mean = rows.mean(dim=0)
-        self.scale = Scale(mean, max(float((rows - mean).square().mean().sqrt()), 1e-12))
-        self.rows = self.scale.apply(rows)
+        spread = max(float((rows - mean).square().mean().sqrt()), 1e-12)
         self.model = RQVAE(vectors.shape[1], sizes, hidden, latent, options.dropout).to(device)
+        self.autoencoder = Autoencoder(self.model, mean, spread)
+        self.rows = self.autoencoder.scale(rows)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.learning_rate)
         self.order = torch.Generator().manual_seed(seed)
         self.used = [torch.zeros(size, dtype=torch.bool, device=device) for size in sizes]
@@ -99,10 +88,7 @@ class _Trainer:
                     stopped = STOOD_STILL
                     break
         console.note(f"RQ-VAE: stopped after {epoch:,} epochs: {stopped}")
-        codebooks = [np.asarray(book.detach().cpu().numpy(), dtype=np.float32) for book in self.model.codebooks]
-        return TrainedRQVAE(
-            self.model, self.scale, self._latents(), codebooks, self.history, epoch, stopped, self.revived
-        )
+        return TrainedRQVAE(self.autoencoder, self.history, epoch, stopped, self.revived)
 
     def _epoch(self, step: Any) -> list[float]:
         """One pass in random order; the mean of what ``step`` returns for a batch."""

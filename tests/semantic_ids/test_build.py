@@ -48,7 +48,7 @@ def test_the_artifact(tmp_path: Path) -> None:
     assert manifest.details["sizes"] == [8, 8, 8] and manifest.details["levels"] == 3
     assert manifest.identity == manifest.details["identity"]
     assert manifest.metrics["collisions_after"]["rate"] == 0
-    assert sorted(manifest.outputs) == sorted(FILES)
+    assert sorted(manifest.outputs) == sorted([*FILES, "reuse.safetensors"])
 
 
 @pytest.mark.parametrize("quantizer", ["rq-kmeans", "rq-vae"])

@@ -7,7 +7,7 @@ import torch
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids import quality, residuals, rqvae_training
 from gti_cli.semantic_ids.options import RQVAEOptions
-from gti_cli.semantic_ids.rqvae import RQVAE, Scale, nearest
+from gti_cli.semantic_ids.rqvae import RQVAE, Autoencoder, nearest
 
 SMALL = RQVAEOptions(hidden=(32, 16), latent=8, epochs=30, batch_size=64, warm_up=10, check_every=5)
 
@@ -58,15 +58,18 @@ def test_training_explains_the_data_and_repeats_itself() -> None:
     vectors = clouds()
     first = rqvae_training.train(vectors, [8, 8, 8], 3, torch.device("cpu"), SMALL)
     again = rqvae_training.train(vectors, [8, 8, 8], 3, torch.device("cpu"), SMALL)
-    assert first.latents.tobytes() == again.latents.tobytes()
-    assert all(a.tobytes() == b.tobytes() for a, b in zip(first.codebooks, again.codebooks, strict=True))
-    codes = residuals.encode(first.latents, first.codebooks)
-    kept = quality.reconstruction(vectors, codes, 3, first.decode)
+    assert first.autoencoder.to_space(vectors).tobytes() == again.autoencoder.to_space(vectors).tobytes()
+    assert all(
+        a.tobytes() == b.tobytes()
+        for a, b in zip(first.autoencoder.codebooks, again.autoencoder.codebooks, strict=True)
+    )
+    codes = residuals.encode(first.autoencoder.to_space(vectors), first.autoencoder.codebooks)
+    kept = quality.reconstruction(vectors, codes, 3, first.autoencoder.decode)
     assert kept[-1]["explained_variance"] > 0.6
     assert kept[0]["error"] > kept[2]["error"]
     assert all(quality.level_use(codes[:, level], 8)["use"] == 1 for level in range(3))
     last = first.history[-1]
-    assert last["reconstruction"] == pytest.approx(kept[-1]["error"] / 12 / first.scale.spread**2, rel=1e-3)
+    assert last["reconstruction"] == pytest.approx(kept[-1]["error"] / 12 / first.autoencoder.spread**2, rel=1e-3)
     assert last["collisions"] == 300 - quality.collision_figures(codes)["distinct"]
     assert [row["epoch"] for row in first.history] == [5, 10, 15, 20, 25, 30]
     assert first.stopped == rqvae_training.ALL_EPOCHS
@@ -94,14 +97,17 @@ def test_one_item_and_items_that_are_all_alike() -> None:
     options = RQVAEOptions(epochs=2, warm_up=1, check_every=1)
     for vectors, size in ((np.ones((1, 5), np.float32), 1), (np.ones((6, 5), np.float32), 2)):
         done = rqvae_training.train(vectors, [size, size], 0, torch.device("cpu"), options)
-        assert np.isfinite(done.latents).all()
-        assert done.decode(np.zeros((1, 2), np.int32), 2).shape == (1, 5)
+        assert np.isfinite(done.autoencoder.to_space(vectors)).all()
+        assert done.autoencoder.decode(np.zeros((1, 2), np.int32), 2).shape == (1, 5)
 
 
-def test_scale_is_undone() -> None:
-    rows = torch.randn(4, 3) * 7 + 2
-    scale = Scale(rows.mean(dim=0), 3.0)
-    torch.testing.assert_close(scale.undo(scale.apply(rows)), rows)
+def test_saved_and_loaded_it_is_the_same() -> None:
+    vectors = clouds(60, 5)
+    made = rqvae_training.train(vectors, [4, 6], 0, torch.device("cpu"), SMALL).autoencoder
+    again = Autoencoder.from_state(made.state(), SMALL, [4, 6])
+    assert made.to_space(vectors).tobytes() == again.to_space(vectors).tobytes()
+    codes = residuals.encode(made.to_space(vectors), made.codebooks)
+    assert made.decode(codes, 1).tobytes() == again.decode(codes, 1).tobytes()
 
 
 def test_sizes_follow_the_embeddings() -> None:
