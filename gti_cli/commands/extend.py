@@ -24,7 +24,7 @@ from gti_cli.commands.common import (
 
 def extend(
     model: Annotated[str, typer.Option("--model", "--from", help="A causal LM: hub name or folder.")],
-    init: Annotated[str, typer.Option("--init", help="How the new rows start: mean, hf-mean or random.")] = "mean",
+    init: Annotated[str, typer.Option("--init", help="How the new rows start: mean, hf-mean, noisy-mean or random.")] = "mean",
     tokens: Annotated[
         Path | None, typer.Option("--tokens", help="Table of other new tokens (column `token`), no semantic IDs.")
     ] = None,

@@ -44,6 +44,16 @@ def hf_mean(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch
     return _draw(centre, 1e-9 * covariance, count, generator, strict=True)
 
 
+def noisy_mean(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """The mean of the pretrained rows and noise from N(0, 1/d) on every coordinate, as LLaMA-Factory starts new rows.
+
+    The noise has norm 1 whatever the scale of the pretrained rows, so it may drown the mean or vanish beside it.
+    """
+    centre = moments(rows)[0]
+    noise = torch.randn(count, len(centre), dtype=torch.float64, generator=generator) / len(centre) ** 0.5
+    return (centre + noise).float()
+
+
 def random(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
     """Draws from N(mean, covariance) of the pretrained rows: distinct, on the same ellipsoid, without meaning."""
     centre, covariance = moments(rows)
@@ -62,4 +72,4 @@ def _draw(
     return drawn.float()
 
 
-INITIALIZERS: dict[str, Initializer] = {"mean": mean, "hf-mean": hf_mean, "random": random}
+INITIALIZERS: dict[str, Initializer] = {"mean": mean, "hf-mean": hf_mean, "noisy-mean": noisy_mean, "random": random}
