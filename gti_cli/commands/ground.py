@@ -1,6 +1,121 @@
-"""Placeholder until the stage is here."""
+"""`gti ground`: options -> stage -> what it came to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gti_cli import console
+from gti_cli.commands.common import (
+    DEFAULT_WORKSPACE,
+    DeviceOption,
+    DtypeOption,
+    ForceOption,
+    JsonOption,
+    NoResumeOption,
+    QuietOption,
+    SeedOption,
+    WorkspaceOption,
+    finish,
+)
+
+if TYPE_CHECKING:
+    from gti_cli.manifest import Manifest
 
 
-def ground() -> None:
-    """Not written yet."""
-    raise NotImplementedError
+def ground(
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            "--pairs",
+            help="Table of item_id with title, description, or of text, tokens (default: the items' own texts).",
+        ),
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="Checkpoint to start from: of the workspace, or a folder (default: extended)."),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Folder of the result in the workspace.")] = "grounded",
+    epochs: Annotated[float, typer.Option("--epochs", help="Passes over the pairs.")] = 10.0,
+    max_steps: Annotated[int | None, typer.Option("--max-steps", help="Steps; overrides --epochs.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Examples in a step, over all processes.")] = 16,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Peak learning rate.")] = 1e-3,
+    directions: Annotated[
+        str, typer.Option("--directions", help="both, to-tokens (text -> tokens) or to-text (tokens -> text).")
+    ] = "both",
+    held_out: Annotated[float, typer.Option("--held-out", help="Share of the pairs that is not trained on.")] = 0.05,
+    max_text_tokens: Annotated[
+        int, typer.Option("--max-text-tokens", help="Longer titles and descriptions are cut (and counted).")
+    ] = 128,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    force: ForceOption = False,
+    no_resume: NoResumeOption = False,
+) -> None:
+    """Teach new tokens what they mean: train their rows alone on pairs of text and tokens, the model frozen."""
+    from gti_cli.grounding.ground import ground as stage
+
+    console.configure(quiet=quiet, json_output=json_output)
+    manifest = stage(
+        workspace,
+        pairs=pairs,
+        from_=from_,
+        name=name,
+        epochs=epochs,
+        max_steps=max_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        directions=directions,
+        held_out=held_out,
+        max_text_tokens=max_text_tokens,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        force=force,
+        resume=not no_resume,
+    )
+    _show(manifest)
+    finish(manifest, workspace / name)
+
+
+_BEFORE_AFTER = (
+    ("loss text -> tokens, held-out pairs", "loss_to_tokens"),
+    ("loss tokens -> text, held-out pairs", "loss_to_text"),
+    ("effective rank of the new rows", "effective_rank"),
+    ("effective rank of the head's new rows", "output_effective_rank"),
+)
+
+
+def _show(manifest: Manifest) -> None:
+    counts, metrics, run = manifest.counts, manifest.metrics, manifest.run
+    forms = [name for name in ("title", "description", "both", "text") if f"pairs_{name}" in counts]
+    console.table(
+        f"Grounded {manifest.details['new_tokens']:,} new tokens of {manifest.details.get('model', 'the checkpoint')}",
+        ["", "before", "after"],
+        [
+            [label, metrics[f"{key}_before"], metrics[key]]
+            for label, key in _BEFORE_AFTER
+            if key in metrics and f"{key}_before" in metrics
+        ],
+    )
+    console.table(
+        "What it took",
+        ["", "figure"],
+        [
+            *[[f"pairs by {name}", counts[f"pairs_{name}"]] for name in forms],
+            ["held-out pairs", counts["held_out_pairs"]],
+            ["rows without any text", counts["rows_without_text"]],
+            ["texts cut", counts["texts_cut"]],
+            ["steps", counts["steps"]],
+            ["passes over the pairs", metrics["epochs"]],
+            ["training loss (last tenth of the steps)", metrics["train_loss"]],
+            ["way that the rows went (per coordinate)", metrics["rows_moved"]],
+            ["examples per second", run.get("examples_per_second")],
+        ],
+    )

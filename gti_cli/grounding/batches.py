@@ -38,6 +38,11 @@ class Corpus:
         """Tokens of each example that are no head: what its computation takes."""
         return [len(e) - len(self.heads[kind]) for e, kind in zip(self.examples, self.kinds, strict=True)]
 
+    def columns(self) -> int:
+        """The most columns that a batch can have: head, middle and tail are filled up each for itself."""
+        cuts = [(len(e), len(self.heads[k]), f) for e, k, f in zip(self.examples, self.kinds, self.firsts, strict=True)]
+        return max(h for _, h, _ in cuts) + max(f - h for _, h, f in cuts) + max(n - f for n, _, f in cuts)
+
 
 def cut_examples(
     examples: Sequence[Example], kinds: Sequence[int], groups: Sequence[int], new_ids: set[int], *, whole: bool = False

@@ -76,6 +76,19 @@ def _run(
     return logits
 
 
+def has_plain_cache(model: PreTrainedModel, longest: int) -> bool:
+    """Whether keys and values can stand with gaps between them, for sequences of up to ``longest`` columns.
+
+    Not so in models that keep a recurrent state, and in those whose attention window counts columns and is shorter.
+    """
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if getattr(model, "_is_stateful", False) or not kinds <= {"full_attention", "sliding_attention"}:
+        return False
+    window = getattr(config, "sliding_window", None)
+    return window is None or longest <= window
+
+
 class _HeadBank:
     """Keys and values of every template's head, computed when first asked for: the model below them never changes."""
 

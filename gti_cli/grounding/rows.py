@@ -57,15 +57,21 @@ class NewRows(nn.Module):
         self._stand_in = (EmbeddingWithRows(embedding, self),)
         self._check(model)
 
-    @torch.no_grad()
     def sync(self) -> None:
         """Write the parameters into the model's matrices, in their number format; no other row is touched."""
-        embedding, head = self._embedding[0], self._head[0]
-        embedding.weight[self.ids] = self.embedding.to(embedding.weight.dtype)
+        self._write(self._embedding[0], self._head[0])
+
+    def write_into(self, model: PreTrainedModel) -> None:
+        """Write the parameters into another copy of the model, as `sync` does; it may lie elsewhere."""
+        self._write(model.get_input_embeddings(), model.get_output_embeddings())  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def _write(self, embedding: Any, head: Any) -> None:
+        _put(embedding.weight, self.ids, self.embedding)
         if self.output is not None:
-            head.weight[self.ids] = self.output.to(head.weight.dtype)
+            _put(head.weight, self.ids, self.output)
         if self.bias is not None:
-            head.bias[self.ids] = self.bias.to(head.bias.dtype)
+            _put(head.bias, self.ids, self.bias)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -87,6 +93,10 @@ class NewRows(nn.Module):
             ours = self._stand_in[0](self.ids[:1])
         if ours.shape != known.shape or not torch.equal(ours, known):
             raise InputError(f"{type(model).__name__} embeds tokens in a way that gti cannot train row by row")
+
+
+def _put(matrix: torch.Tensor, ids: torch.Tensor, rows: torch.Tensor) -> None:
+    matrix[ids.to(matrix.device)] = rows.to(matrix.device, matrix.dtype)
 
 
 class EmbeddingWithRows(nn.Module):

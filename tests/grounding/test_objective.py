@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from grounding.made import NEW_IDS, OLD, PAD, algorithm_1, examples_of, model_of
 
 from gti_cli.grounding.batches import Collator, cut_examples
 from gti_cli.grounding.objective import GroundingModel
 from gti_cli.grounding.rows import NewRows
-from grounding.made import NEW_IDS, OLD, PAD, algorithm_1, examples_of, masked_loss, model_of
 
 MODELS = [
     ("qwen3", True),

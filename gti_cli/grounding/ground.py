@@ -1,0 +1,120 @@
+"""Stage ``ground``: new tokens learn what they mean, from pairs of text and tokens, in a frozen model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gti_cli import tables
+from gti_cli.errors import InputError
+from gti_cli.grounding.options import GroundOptions, Job
+from gti_cli.grounding.pairs import read_pairs
+from gti_cli.manifest import Manifest
+from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
+from gti_cli.vocabulary.tokens import code_ids
+from gti_cli.workspace import Workspace
+
+_RESERVED = ("semantic_ids", "extended", "evaluation", "diagnostics", "items", "embeddings", "codebooks")
+
+
+def ground(
+    workspace: Path | str = Path("gti-workspace"),
+    *,
+    pairs: Path | str | None = None,
+    from_: str | None = None,
+    name: str = "grounded",
+    epochs: float = GroundOptions.epochs,
+    max_steps: int | None = None,
+    batch_size: int = GroundOptions.batch_size,
+    learning_rate: float = GroundOptions.learning_rate,
+    directions: str = GroundOptions.directions,
+    held_out: float = GroundOptions.held_out,
+    max_text_tokens: int = GroundOptions.max_text_tokens,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    force: bool = False,
+    resume: bool = True,
+) -> Manifest:
+    """Train the rows of the new tokens, and nothing else (arXiv 2604.02324, Algorithm 1).
+
+    Args:
+        pairs: table of `item_id` with `title` and / or `description`, or of `text` with `tokens` (None: the items'
+            own texts in the workspace).
+        from_: checkpoint to start from (None: the workspace's ``extended``). name: the output's folder.
+        epochs, ..., max_text_tokens: see `GroundOptions`.
+        dtype: of the frozen model while it computes; the new rows train in float32, and all is saved in the number
+            format of the checkpoint that it came from.
+
+    Raises:
+        InputError: anything about the input, the options or the workspace that the caller can mend.
+    """
+    options = GroundOptions(
+        epochs=epochs,
+        max_steps=max_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        directions=directions,
+        held_out=held_out,
+        max_text_tokens=max_text_tokens,
+    )
+    options.check()
+    space = Workspace(workspace)
+    job, ids = _prepare(space, pairs, from_, name, options, seed, device, dtype)
+    with space.stage(
+        "ground",
+        name,
+        [name],
+        options={**options.resolved(), "dtype": str(job.dtype).removeprefix("torch.")},
+        inputs={"pairs": pairs, **job.checkpoint.inputs()},
+        upstream={**ids, **job.checkpoint.upstream()},
+        seed=seed,
+        force=force,
+        resume=resume,
+        checkpoint=True,
+    ) as run:
+        if not run.done:
+            run.details.update(job.checkpoint.manifest.details if job.checkpoint.manifest else {})
+            run.details.update({"semantic_ids": ids["semantic_ids"].identity} if ids else {})
+            run.details.update(new_tokens=len(job.new_tokens.names), new_tokens_sha256=job.new_tokens.digest)
+            from gti_cli.grounding.train import train_and_save
+
+            train_and_save(job, run, run.path(name))
+    return run.result()
+
+
+def _prepare(
+    space: Workspace,
+    pairs: Path | str | None,
+    from_: str | None,
+    name: str,
+    options: GroundOptions,
+    seed: int,
+    device: str,
+    dtype: str,
+) -> tuple[Job, dict[str, Manifest]]:
+    """Check everything that can be checked before the model is loaded; the job, and the semantic IDs if there are."""
+    from gti_cli.training.precision import choose_device, choose_dtype
+
+    checkpoint = find_checkpoint(space, from_, "extended", "gti extend")
+    if not name or Path(name).name != name or name.startswith(".") or name in _RESERVED:
+        raise InputError(f"--name {name!r} cannot be used", remedy="give a plain folder name such as grounded")
+    if name == checkpoint.artifact:
+        raise InputError(f"--name {name!r} is the checkpoint to start from", remedy="give the output another name")
+    new_tokens = checkpoint.new_tokens()
+    upstream: dict[str, Manifest] = {}
+    catalogue: dict[str, str] | None = None
+    # Tokens that are no codes (extend --tokens) have nothing to do with semantic IDs that may lie here too.
+    if (new_tokens.levels >= 0).any() and (pairs is None or space.manifest("semantic_ids") is not None):
+        ids = space.require("semantic_ids", "gti build-ids")
+        check_same_ids(checkpoint, ids)
+        code_ids(new_tokens, ids.details["sizes"])
+        known = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
+        catalogue, upstream = dict(zip(known.item_ids, known.tokens, strict=True)), {"semantic_ids": ids}
+    if pairs is None and catalogue is None:
+        raise InputError(
+            "there are no items whose texts could be used: the new tokens are no semantic IDs",
+            remedy="give --pairs, a table of text and tokens",
+        )
+    texts = read_pairs(space.path("items.parquet") if pairs is None else pairs, catalogue, new_tokens.names)
+    place = choose_device(device)
+    return Job(checkpoint, new_tokens, texts, options, seed, place, choose_dtype(dtype, place)), upstream

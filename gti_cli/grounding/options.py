@@ -1,0 +1,82 @@
+"""The options of grounding and what else a run needs, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from gti_cli.errors import InputError
+from gti_cli.prompts.pairs import DIRECTIONS, TO_TEXT, TO_TOKENS
+
+if TYPE_CHECKING:
+    import torch
+
+    from gti_cli.grounding.pairs import Texts
+    from gti_cli.training.checkpoints import Checkpoint
+    from gti_cli.vocabulary.tokens import NewTokens
+
+DIRECTION_NAMES = {"both": DIRECTIONS, "to-tokens": (TO_TOKENS,), "to-text": (TO_TEXT,)}
+
+
+@dataclass(frozen=True)
+class GroundOptions:
+    """What decides the outcome of a grounding run, beside its inputs and seed.
+
+    Attributes:
+        epochs: passes over the training pairs (may be a fraction). max_steps: overrides it if given.
+        batch_size: examples in a step, over all processes together.
+        learning_rate: peak, after 3 % linear warm-up, linear decay to 0.
+        directions: ``both``, ``to-tokens`` (text -> tokens) or ``to-text`` (tokens -> text).
+        held_out: share of the pairs that is not trained on. max_text_tokens: longer texts are cut.
+    """
+
+    epochs: float = 10.0
+    max_steps: int | None = None
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    directions: str = "both"
+    held_out: float = 0.05
+    max_text_tokens: int = 128
+
+    def check(self) -> None:
+        """Raise `InputError` for a value that cannot be meant."""
+        positive = {
+            "--epochs": self.epochs,
+            "--max-steps": self.max_steps,
+            "--batch-size": self.batch_size,
+            "--learning-rate": self.learning_rate,
+            "--max-text-tokens": self.max_text_tokens,
+        }
+        for option, value in positive.items():
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise InputError(f"{option} is {value}", remedy="give a number above 0")
+        if not 0 <= self.held_out < 1:
+            raise InputError(f"--held-out is {self.held_out}", remedy="give a share from 0 to below 1")
+        if self.directions not in DIRECTION_NAMES:
+            raise InputError(f"--directions is {self.directions!r}", remedy=f"use one of {', '.join(DIRECTION_NAMES)}")
+
+    def resolved(self) -> dict[str, Any]:
+        """For the manifest: without what has no effect."""
+        values = asdict(self)
+        if self.max_steps is not None:
+            del values["epochs"]
+        return values
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run, checked and ready to start.
+
+    Attributes:
+        checkpoint: to start from. new_tokens: its list. texts: what to ground with. options, seed: as given.
+        device, dtype: of the frozen model.
+    """
+
+    checkpoint: Checkpoint
+    new_tokens: NewTokens
+    texts: Texts
+    options: GroundOptions
+    seed: int
+    device: torch.device
+    dtype: torch.dtype
