@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gti_cli import __version__, console
-from gti_cli.commands import build_ids, diagnose, evaluate, extend, finetune, ground, status
+from gti_cli.commands import build_ids, diagnose, evaluate, extend, finetune, ground, recommend, status
 from gti_cli.errors import InputError
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command("ground")(ground.ground)
 app.command("finetune")(finetune.finetune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("diagnose")(diagnose.diagnose)
+app.command("recommend")(recommend.recommend)
 app.command("status")(status.status)
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gti_cli import console, tables
-from gti_cli.decoding.beam import Ranking, TrieTensors, beam_search
+from gti_cli.decoding.beam import Ranking, TrieTensors
+from gti_cli.decoding.search import Recommended, search_all
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines import ItemKNN, Popularity, rank_targets
 from gti_cli.evaluation.metrics import Ranks, averages, per_user
-from gti_cli.evaluation.ranking import Recommended, recommend_items
+from gti_cli.evaluation.ranking import recommend_items
 from gti_cli.histories.splits import History, Splits, read_interactions, split
 from gti_cli.manifest import Manifest
 from gti_cli.prompts.next_item import cap, frame
@@ -201,10 +202,7 @@ def _run(plan: Plan, run: StageRun, folder: Path, device: torch.device, dtype: t
 
 
 def search(plan: Plan, trie: Trie, device: torch.device, dtype: torch.dtype, batch_size: int) -> Ranking:
-    """Search for every user of the plan; ``Ranking`` in the order of ``plan.entries``.
-
-    Users with prompts of like length share a batch, so that little is padded; the last batch is as good as any.
-    """
+    """Search for every user of the plan; ``Ranking`` in the order of ``plan.entries``."""
     tokenizer = load_tokenizer(plan.checkpoint.path)
     new_tokens = plan.checkpoint.new_tokens()
     check_tokenizer(tokenizer, new_tokens)
@@ -216,17 +214,15 @@ def search(plan: Plan, trie: Trie, device: torch.device, dtype: torch.dtype, bat
     prompts = [
         around.prompt([item_ids[row_of[item]] for item in cap(entry.items, plan.history)[0]]) for entry in plan.entries
     ]
-    order = sorted(range(len(prompts)), key=lambda user: len(prompts[user]))
-    leaves = np.empty((len(prompts), plan.beams), dtype=np.int64)
-    scores = np.empty((len(prompts), plan.beams), dtype=np.float32)
-    with console.progress("Evaluating", len(prompts), "users") as advance:
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            pad = int(tokenizer.pad_token_id)
-            found = beam_search(model, [prompts[user] for user in batch], tensors, plan.beams, pad)
-            leaves[batch], scores[batch] = found.leaves, found.scores
-            advance(len(batch))
-    return Ranking(leaves, scores)
+    return search_all(
+        model,
+        prompts,
+        tensors,
+        plan.beams,
+        pad_id=int(tokenizer.pad_token_id),
+        batch_size=batch_size,
+        description="Evaluating",
+    )
 
 
 def _write_tables(folder: Path, plan: Plan, lists: list[Recommended], ranks: Ranks, values: dict[str, Any]) -> None:

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from gti_cli.decoding.beam import Ranking
+from gti_cli.decoding.search import Recommended, cut, to_items
 from gti_cli.decoding.trie import Trie
 from gti_cli.evaluation.metrics import Ranks
 from gti_cli.histories.splits import History
-
-
-@dataclass(frozen=True)
-class Recommended:
-    """Items recommended to one user, best first: catalogue rows and log-probabilities."""
-
-    rows: list[int]
-    scores: list[float]
 
 
 def recommend_items(
@@ -40,15 +32,11 @@ def recommend_items(
     for user, entry in enumerate(entries):
         seen = {row_of[item] for item in entry.items} if filter_seen else set()
         target = row_of[entry.target]
-        rows: list[int] = []
-        scores: list[float] = []
-        for leaf, score in zip(ranking.leaves[user], ranking.scores[user], strict=True):
-            if leaf < 0:
-                break
-            items = [row for row in trie.items_of(int(leaf)).tolist() if row not in seen]
-            if target in items:
-                ahead[user], ties[user] = len(rows), len(items)
-            rows += items
-            scores += [float(score)] * len(items)
-        lists.append(Recommended(rows[:most], scores[:most]))
+        groups = to_items(ranking, trie, user, seen)
+        before = 0
+        for rows, _ in groups:
+            if target in rows:
+                ahead[user], ties[user] = before, len(rows)
+            before += len(rows)
+        lists.append(cut(groups, most))
     return lists, Ranks(ahead, ties)

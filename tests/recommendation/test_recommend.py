@@ -1,0 +1,115 @@
+"""Recommendations against scoring every item with forward passes of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from gti_cli import tables
+from gti_cli.app import run
+from gti_cli.recommendation.recommend import recommend
+from tests.evaluation.made import ITEMS, World, make_world
+from tests.evaluation.test_evaluate import item_scores
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("recommend"))
+
+
+def best(values: np.ndarray, rows: list[int], k: int) -> list[str]:
+    return [f"i{row}" for row in sorted(rows, key=lambda row: -round(float(values[row]), 4))[:k]]
+
+
+def listed(path: Path, rows: list[int]) -> Path:
+    tables.write(path, {"item_id": [f"i{row}" for row in rows]})
+    return path
+
+
+@pytest.mark.parametrize("filter_seen", [False, True])
+def test_equal_to_scoring_every_item(world: World, tmp_path: Path, filter_seen: bool) -> None:
+    outside = [0, 3, 11]
+    for user, values in item_scores(world).items():
+        items = world.histories[user][:-1]
+        found = recommend(
+            world.workspace,
+            histories={user: [f"i{row}" for row in items]},
+            k=8,
+            beams=40,
+            exclude=listed(tmp_path / "out.parquet", outside),
+            filter_seen=filter_seen,
+        )
+        allowed = [row for row in range(ITEMS) if row not in outside and not (filter_seen and row in items)]
+        assert [line.item_id for line in found] == best(values, allowed, 8)
+        assert [line.rank for line in found] == list(range(1, 9))
+        rows = [int(line.item_id[1:]) for line in found]
+        assert [line.title for line in found] == [f"Dress number {row}" for row in rows]
+        np.testing.assert_allclose([line.score for line in found], values[rows], atol=1e-4)
+
+
+def test_only_fills_the_list_from_the_items_listed(world: World, tmp_path: Path) -> None:
+    rows = [2, 7, 9, 20]
+    only = listed(tmp_path / "only.parquet", rows)
+    # As few beams as items wanted: an item outside the list must not take a place in the beam.
+    found = recommend(world.workspace, histories={"u": ["i1", "i2"]}, k=4, only=only)
+    assert {line.item_id for line in found} == {f"i{row}" for row in rows}
+
+
+def test_fewer_items_than_wanted_is_said(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    only = listed(tmp_path / "only.parquet", [4, 5])
+    found = recommend(world.workspace, histories={"u": ["i4"]}, only=only, filter_seen=True)
+    assert [line.item_id for line in found] == ["i5"]
+    assert "fewer than 10 items" in capsys.readouterr().err
+
+
+def test_command_table_json_and_file(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = ["recommend", "-w", str(world.workspace), "-q", "-k", "3"]
+    assert run([*start, "--history", "i1,i2", "--history", "i5"]) == 0
+    assert "Dress number" in capsys.readouterr().out
+    assert run([*start, "--history", "i1,i2,i5", "--json"]) == 0
+    lines = json.loads(capsys.readouterr().out)["recommendations"]
+    expected = recommend(world.workspace, histories={"x": ["i1", "i2", "i5"]}, k=3)
+    assert [line["item_id"] for line in lines] == [line.item_id for line in expected]
+    output = tmp_path / "lists.parquet"
+    assert run([*start, "--input", str(world.interactions), "-o", str(output)]) == 0
+    written = pq.read_table(output).to_pydict()
+    assert list(dict.fromkeys(written["user_id"])) == list(world.histories)
+    assert written["rank"] == [1, 2, 3] * len(world.histories)
+    user = next(iter(world.histories))
+    alone = recommend(world.workspace, histories={user: [f"i{row}" for row in world.histories[user]]}, k=3)
+    assert written["item_id"][:3] == [line.item_id for line in alone]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--history", "i1,nope"], "'nope'"),
+        (["--history", ","], "history is empty"),
+        ([], "either a history or a table"),
+        (["--history", "i1", "-k", "5", "--beams", "4"], "--beams 4"),
+        (["--history", "i1", "-k", "5", "--beams", "5", "--filter-seen"], "--beams 5"),
+        (["--history", "i1", "--max-history", "0"], "--max-history"),
+        (["--history", "i1", "-o", "lists.txt"], ".parquet"),
+        (["other", "--history", "i1"], "no new_tokens"),
+    ],
+)
+def test_bad_input(world: World, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recommend", "-q", "-w", str(world.workspace), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert words in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_bad_lists(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tables.write(tmp_path / "unknown.parquet", {"item_id": ["i1", "zzz"]})
+    every = listed(tmp_path / "all.parquet", list(range(ITEMS)))
+    start = ["recommend", "-q", "-w", str(world.workspace), "--history", "i1"]
+    assert run([*start, "--exclude", str(tmp_path / "unknown.parquet")]) == 2
+    assert "'zzz'" in capsys.readouterr().err
+    assert run([*start, "--exclude", str(every)]) == 2
+    assert "no item to recommend" in capsys.readouterr().err
