@@ -98,6 +98,16 @@ def make_model(kind: str = "qwen3", vocab_size: int = 384, *, tied: bool = True,
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **common)).float().eval()
 
 
+@pytest.fixture(autouse=True)
+def _console_as_it_starts() -> Any:
+    """What one test's command line set (``-q``, ``--json``) must not silence the next test."""
+    from gti_cli import console
+
+    console.configure()
+    yield
+    console.configure()
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """A tiny chat tokenizer (do not change it; `make_tokenizer` gives a fresh one)."""

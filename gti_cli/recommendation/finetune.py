@@ -47,8 +47,8 @@ def finetune(
         interactions: table of `user_id`, `item_id`, `timestamp` and optionally `split`.
         from_: checkpoint to start from (None: the workspace's ``grounded``). name: the output's folder.
         epochs, ..., valid_sample: see `FinetuneOptions`.
-        dtype: ``bfloat16`` computes in it; the weights that train are float32 in any case, and are saved in the number
-            format of the checkpoint that they came from.
+        dtype: ``bfloat16`` computes in it (``auto``: where the machine is fast at it); the weights that train are
+            float32 in any case, and are saved in the number format of the checkpoint that they came from.
 
     Raises:
         InputError: anything about the input, the options or the workspace that the caller can mend.
@@ -107,7 +107,7 @@ def _prepare(
     dtype: str,
 ) -> tuple[Job, dict[str, int]]:
     """Check everything that can be checked before the model is loaded."""
-    from gti_cli.training.precision import choose_device, choose_dtype
+    from gti_cli.training.precision import choose_device, choose_training_dtype
 
     checkpoint = find_checkpoint(space, from_, "grounded", "gti ground")
     _check_name(name, checkpoint)
@@ -126,8 +126,9 @@ def _prepare(
         seed=seed,
     )
     place = choose_device(device)
-    autocast = str(choose_dtype(dtype, place)) == "torch.bfloat16"
-    return Job(checkpoint, new_tokens, catalogue, task, options, seed, place, autocast), splits.counts | task.counts
+    computed, why = choose_training_dtype(dtype, place)
+    job = Job(checkpoint, new_tokens, catalogue, task, options, seed, place, str(computed) == "torch.bfloat16", why)
+    return job, splits.counts | task.counts
 
 
 def _check_name(name: str, checkpoint: Checkpoint) -> None:

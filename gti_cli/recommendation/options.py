@@ -87,7 +87,7 @@ class Job:
 
     Attributes:
         checkpoint: to start from. new_tokens: its list. catalogue: the semantic IDs. task: what to train on.
-        options, seed: as given. device: to compute on. autocast: compute in bfloat16.
+        options, seed: as given. device: to compute on. autocast: compute in bfloat16. why: that or not.
     """
 
     checkpoint: Checkpoint
@@ -98,3 +98,4 @@ class Job:
     seed: int
     device: torch.device
     autocast: bool
+    why: str

@@ -31,6 +31,8 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     from gti_cli.training.precision import describe, seed_everything
 
     run.device = describe(job.device)
+    run.measured["dtype"] = f"{'bfloat16' if job.autocast else 'float32'}, {job.why}"
+    console.note(f"computing in {run.measured['dtype']}; the weights that train are float32")
     seed_everything(job.seed)
     path = job.checkpoint.path
     tokenizer = load_tokenizer(path)
@@ -38,21 +40,24 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     layout = _layout(job, tokenizer)
     saved = AutoConfig.from_pretrained(path).dtype or torch.float32
     model = load_model(path, job.device, torch.float32)
-    with torch.autocast(job.device.type, torch.bfloat16, enabled=job.autocast):
-        if job.task.valid:
-            run.metrics["valid_loss_before"] = mean_loss(model, layout, job.task.valid, 64, job.device)
-        new = torch.tensor(job.new_tokens.ids, device=job.device)
-        rows_before = _matrices(model)[0].detach()[new].clone()
-        model = _train(job, model, layout, run)
-        # What is measured is what is written: the number format of the checkpoint, not that of the training. Weights
-        # only: a model's constants (the angles of its positions) are made anew on loading, in full precision.
-        for weight in model.parameters():
-            weight.data = weight.data.to(saved).float()
-        cast("Any", model).eval()
-        moved = _matrices(model)[0].detach()[new] - rows_before
-        run.metrics["new_rows_moved"] = float(moved.square().mean().sqrt())
-        if job.task.valid:
-            run.metrics["valid_loss"] = mean_loss(model, layout, job.task.valid, 64, job.device)
+
+    def valid_loss() -> float:
+        return mean_loss(model, layout, job.task.valid, 64, job.device, job.autocast)
+
+    if job.task.valid:
+        run.metrics["valid_loss_before"] = valid_loss()
+    new = torch.tensor(job.new_tokens.ids, device=job.device)
+    rows_before = _matrices(model)[0].detach()[new].clone()
+    model = _train(job, model, layout, run)
+    # What is measured is what is written: the number format of the checkpoint, not that of the training. Weights only:
+    # a model's constants (the angles of its positions) are made anew on loading, in full precision.
+    for weight in model.parameters():
+        weight.data = weight.data.to(saved).float()
+    cast("Any", model).eval()
+    moved = _matrices(model)[0].detach()[new] - rows_before
+    run.metrics["new_rows_moved"] = float(moved.square().mean().sqrt())
+    if job.task.valid:
+        run.metrics["valid_loss"] = valid_loss()
     run.details["saved_dtype"] = str(saved).removeprefix("torch.")
     save_checkpoint(folder, cast("Any", model).to(saved), tokenizer, job.new_tokens)
 

@@ -64,14 +64,22 @@ def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, layout: Layout, windows: Sequence[Window], size: int, device: torch.device) -> float:
-    """Mean loss per answer token over windows, ``size`` of them at a time, with the model in the mode it is in."""
+def mean_loss(
+    model: nn.Module, layout: Layout, windows: Sequence[Window], size: int, device: torch.device, autocast: bool = False
+) -> float:
+    """Mean loss per answer token over windows, ``size`` of them at a time, with the model in the mode it is in.
+
+    Args:
+        autocast: compute in bfloat16. The context is left before this returns: it keeps bfloat16 copies of weights,
+            which must not outlive a step of the optimizer.
+    """
     lengths = [layout.tokens(window) for window in windows]
     order = sorted(range(len(windows)), key=lambda n: lengths[n])
     total, count = 0.0, 0
     for start in range(0, len(order), size):
         batch = layout.collate([windows[n] for n in order[start : start + size]])
-        loss, tokens = answer_loss(model, {name: value.to(device) for name, value in batch.items()})
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            loss, tokens = answer_loss(model, {name: value.to(device) for name, value in batch.items()})
         total, count = total + float(loss), count + int(tokens)
     return total / count
 

@@ -55,6 +55,34 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.float32 if name == "float32" else torch.bfloat16
 
 
+def choose_training_dtype(name: str, device: torch.device) -> tuple[torch.dtype, str]:
+    """Resolve ``auto|float32|bfloat16`` for computing in training, where float32 weights are kept in any case.
+
+    bfloat16 where the machine has instructions for it: GPUs that do, and CPUs with AMX or AVX-512 BF16 (measured: a
+    whole step 1.5 times faster with AVX-512 BF16). A rule, not a measurement, so that a run can be repeated.
+
+    Returns:
+        the number format, and why it was chosen, in words.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    import torch
+
+    if name != "auto":
+        return choose_dtype(name, device), "asked for"
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+        return (torch.bfloat16, "fast on this GPU") if fast else (torch.float32, "this GPU has no bfloat16")
+    if device.type == "cpu":
+        for test, words in (("_is_amx_tile_supported", "AMX"), ("_is_avx512_bf16_supported", "AVX-512 BF16")):
+            supported = getattr(torch.cpu, test, None)  # not in every version of torch
+            if supported is not None and supported():
+                return torch.bfloat16, f"fast on this CPU ({words})"
+        return torch.float32, "this CPU has no bfloat16 instructions"
+    return torch.float32, "the safe choice on this device"
+
+
 def describe(device: torch.device) -> str:
     """The device in words, for manifests: ``"cpu (2 threads)"``, ``"cuda:0 (NVIDIA H100)"``."""
     import torch

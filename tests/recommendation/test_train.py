@@ -16,7 +16,7 @@ from gti_cli.training.answers import AnswerTrainer
 from gti_cli.training.checkpoints import load_model
 from gti_cli.vocabulary.tokens import read_new_tokens
 
-FEW = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu"}
+FEW = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
 
 
 def weights(folder: Path, dtype: Any = torch.float32) -> dict[str, torch.Tensor]:
@@ -160,3 +160,14 @@ def test_trees_and_separate_examples_train_alike(make_world: Any, monkeypatch: A
     assert trees.counts["tokens_seen"] < apart.counts["tokens_seen"] / 2
     for metric in ("train_loss", "valid_loss", "new_rows_moved"):
         assert trees.metrics[metric] == pytest.approx(apart.metrics[metric], rel=1e-4)
+
+
+def test_bfloat16_trains_like_float32(make_world: Any) -> None:
+    world = make_world()
+    full, half = (
+        finetune(world.interactions, world.workspace, name=dtype, **{**FEW, "max_steps": 15, "dtype": dtype})
+        for dtype in ("float32", "bfloat16")
+    )
+    for metric in ("train_loss", "valid_loss", "new_rows_moved"):
+        assert half.metrics[metric] == pytest.approx(full.metrics[metric], rel=0.03)
+    assert half.metrics["train_loss"] != full.metrics["train_loss"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gti_cli.errors import InputError
-from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
+from gti_cli.training.precision import choose_device, choose_dtype, choose_training_dtype, describe, seed_everything
 
 
 def test_devices() -> None:
@@ -41,6 +41,23 @@ def test_dtypes() -> None:
     with pytest.raises(InputError, match="unknown dtype"):
         choose_dtype("float8", cpu)
     assert "threads" in describe(cpu)
+
+
+def test_training_computes_in_bfloat16_where_the_machine_is_fast_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    assert choose_training_dtype("float32", cpu) == (torch.float32, "asked for")
+    with pytest.raises(InputError, match="unknown dtype"):
+        choose_training_dtype("half", cpu)
+    for amx, avx512, words in ((True, True, "AMX"), (False, True, "AVX-512"), (False, False, "no bfloat16")):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda value=amx: value, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda value=avx512: value, raising=False)
+        found, why = choose_training_dtype("auto", cpu)
+        assert words in why and found is (torch.bfloat16 if amx or avx512 else torch.float32)
+    for supported in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda value=supported: value)
+        found, _ = choose_training_dtype("auto", torch.device("cuda"))
+        assert found is (torch.bfloat16 if supported else torch.float32)
+    assert choose_training_dtype("auto", torch.device("mps"))[0] is torch.float32
 
 
 def test_seed_makes_draws_repeat() -> None:
