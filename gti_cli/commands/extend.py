@@ -24,7 +24,7 @@ from gti_cli.commands.common import (
 
 def extend(
     model: Annotated[str, typer.Option("--model", "--from", help="A causal LM: hub name or folder.")],
-    init: Annotated[str, typer.Option("--init", help="How the new rows start: mean, hf-mean, noisy-mean or random.")] = "mean",
+    init: Annotated[str, typer.Option("--init", help="How the new rows start (see below).")] = "mean",
     tokens: Annotated[
         Path | None, typer.Option("--tokens", help="Table of other new tokens (column `token`), no semantic IDs.")
     ] = None,
@@ -38,7 +38,12 @@ def extend(
     force: ForceOption = False,
     no_resume: NoResumeOption = False,
 ) -> None:
-    """Add the semantic IDs' tokens (or any others) to a tokenizer and a causal LM."""
+    """Add the semantic IDs' tokens (or any others) to a tokenizer and a causal LM.
+
+    Starts: mean (of the old rows), hf-mean (what transformers does), noisy-mean (as LLaMA-Factory), random (their mean
+    and covariance), subword (pieces of each token's description), text (words of each code's items), codebook (the
+    codebooks' geometry, turned towards text).
+    """
     console.configure(quiet=quiet, json_output=json_output)
     from gti_cli.vocabulary.extend import extend as stage
 

@@ -14,11 +14,14 @@ from gti_cli.manifest import Manifest
 from gti_cli.training.checkpoints import find_checkpoint, load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.vocabulary.initializers import INITIALIZERS
+from gti_cli.vocabulary.meaning import FROM_MEANING, Meanings
 from gti_cli.vocabulary.tokens import NewTokens, all_names, parse_name
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+STARTS = (*INITIALIZERS, *FROM_MEANING)
 
 
 def extend(
@@ -39,7 +42,7 @@ def extend(
     Args:
         model: hub name or folder of a causal LM. workspace: holds the semantic IDs whose codes become tokens.
         tokens: instead, a table with a column `token`: any other vocabulary.
-        init: how the new rows start, one of `INITIALIZERS`. name: of the output folder in the workspace.
+        init: how the new rows start, one of `STARTS`. name: of the output folder in the workspace.
         seed: of random rows. device: where statistics are computed. dtype: of the written weights (auto: as they are).
         force: replace an extension made otherwise. resume: has no effect, the stage takes seconds.
 
@@ -47,9 +50,9 @@ def extend(
         InputError: no model, tokens that it has already, no semantic IDs.
     """
     space = Workspace(workspace)
-    if init not in INITIALIZERS:
-        raise InputError(f"--init {init!r} is not known", remedy=f"use one of {', '.join(INITIALIZERS)}")
-    upstream, names, identity = _wanted(space, tokens)
+    if init not in STARTS:
+        raise InputError(f"--init {init!r} is not known", remedy=f"use one of {', '.join(STARTS)}")
+    upstream, meanings, identity = _wanted(space, tokens)
     base = find_checkpoint(space, model, model, "gti extend")
     options = {"model": model if not base.local else None, "init": init, "dtype": dtype, "tokens": tokens is not None}
     with space.stage(
@@ -68,15 +71,15 @@ def extend(
             chosen = choose_device(device)
             seed_everything(seed)
             tokenizer = load_tokenizer(base.path)
-            _refuse_known(tokenizer, names, base.path)
+            _refuse_known(tokenizer, meanings.names, base.path)
             lm = load_model(base.path, torch.device("cpu"), _stored_dtype(base.path, dtype, chosen))
             before = matrices(lm)[0].shape[0]
-            added = add_tokens(lm, tokenizer, names, init, torch.Generator().manual_seed(seed))
+            added = add_tokens(lm, tokenizer, meanings, init, torch.Generator().manual_seed(seed))
             save_checkpoint(run.path(name), lm, tokenizer, added)
             run.device = describe(chosen)
             run.details.update(
                 semantic_ids=identity,
-                new_tokens=len(names),
+                new_tokens=len(meanings.names),
                 new_tokens_sha256=added.digest,
                 base_vocab=before,
                 model=Path(base.path).name if base.local else base.path,
@@ -89,22 +92,26 @@ def extend(
 def add_tokens(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    names: list[str],
+    meanings: Meanings,
     init: str,
     generator: torch.Generator,
 ) -> NewTokens:
-    """Add ``names`` to ``tokenizer`` and give each a row in the input and, where it is untied, the output matrix.
+    """Add ``meanings.names`` to ``tokenizer``, each with a row in the input and, where untied, the output matrix.
 
     Rows that a padded vocabulary holds in reserve are used before the matrix grows; old rows keep their bits.
     """
     from tokenizers import AddedToken
 
-    old_vocab = len(tokenizer)
+    names, old_vocab = meanings.names, len(tokenizer)
+    # Rows in reserve are untrained: statistics are of the rows that the tokenizer knew.
+    known = [matrix.detach()[:old_vocab] for matrix in matrices(model)]
+    if init in FROM_MEANING:  # before the tokenizer grows: a description must not become the token that it describes
+        starts = [FROM_MEANING[init](rows, meanings, tokenizer) for rows in known]
+    else:
+        starts = [INITIALIZERS[init](rows, len(names), generator) for rows in known]
     # Not "special": decoding with skip_special_tokens must keep them. Not normalised: exact inside any text.
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in names])
     ids = torch.tensor(tokenizer.convert_tokens_to_ids(names))
-    # Rows in reserve are untrained: statistics are of the rows that the tokenizer knew.
-    starts = [INITIALIZERS[init](matrix.detach()[:old_vocab], len(names), generator) for matrix in matrices(model)]
     bias = head_bias(model)
     bias_start = None if bias is None else bias.detach()[:old_vocab].float().mean()
     if len(tokenizer) > matrices(model)[0].shape[0]:
@@ -133,13 +140,35 @@ def head_bias(model: PreTrainedModel) -> torch.Tensor | None:
     return getattr(model.get_output_embeddings(), "bias", None)  # type: ignore[no-untyped-call]
 
 
-def _wanted(space: Workspace, tokens: Path | str | None) -> tuple[dict[str, Manifest], list[str], str | None]:
-    """(upstream, names of the new tokens, identity of the semantic IDs)."""
+def _wanted(space: Workspace, tokens: Path | str | None) -> tuple[dict[str, Manifest], Meanings, str | None]:
+    """(upstream, the new tokens and what is known about them, identity of the semantic IDs)."""
     if tokens is None:
         ids = space.require("semantic_ids", "gti build-ids")
-        return {"semantic_ids": ids}, all_names(ids.details["sizes"]), ids.identity
+        return {"semantic_ids": ids}, _meanings_of_codes(space, ids), ids.identity
     table = tables.read(tokens, ["token"])
-    return {}, tables.ids(table, "token", tokens, unique=True), None
+    names = tables.ids(table, "token", tokens, unique=True)
+    described = "description" in table.column_names
+    return {}, Meanings(names, tables.strings(table, "description", tokens) if described else []), None
+
+
+def _meanings_of_codes(space: Workspace, ids: Manifest) -> Meanings:
+    """The items' texts and codes, and the codebooks; whatever of it the workspace has."""
+    sizes = ids.details["sizes"]
+    names = all_names(sizes)
+    items, codebooks = space.path("items.parquet"), space.path("codebooks.safetensors")
+    levels: list[Any] = []
+    if "codebooks.safetensors" in ids.outputs:
+        from safetensors.numpy import load_file
+
+        stored = load_file(codebooks)
+        levels = [stored[f"level_{level}"] for level in range(len(sizes))]
+    if "items.parquet" not in ids.outputs:
+        return Meanings(names, codebooks=levels)
+    table = tables.read(items, ["item_id", "text"])
+    texts = dict(zip(tables.ids(table, "item_id", items), tables.strings(table, "text", items), strict=True))
+    known = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
+    starts = np.cumsum([0, *sizes[:-1]])
+    return Meanings(names, [], [texts[item] for item in known.item_ids], known.codes + starts, levels)
 
 
 def _refuse_known(tokenizer: PreTrainedTokenizerBase, names: list[str], path: str) -> None:

@@ -50,8 +50,9 @@ def noisy_mean(rows: torch.Tensor, count: int, generator: torch.Generator) -> to
     The noise has norm 1 whatever the scale of the pretrained rows, so it may drown the mean or vanish beside it.
     """
     centre = moments(rows)[0]
-    noise = torch.randn(count, len(centre), dtype=torch.float64, generator=generator) / len(centre) ** 0.5
-    return (centre + noise).float()
+    noise = torch.randn(count, len(centre), dtype=torch.float64, generator=generator)
+    found: torch.Tensor = centre + noise / len(centre) ** 0.5
+    return found.float()
 
 
 def random(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:

@@ -15,6 +15,7 @@ from gti_cli.app import run
 from gti_cli.errors import InputError
 from gti_cli.vocabulary.extend import add_tokens, extend, head_bias, matrices
 from gti_cli.vocabulary.initializers import INITIALIZERS
+from gti_cli.vocabulary.meaning import Meanings
 from gti_cli.vocabulary.tokens import all_names, read_new_tokens, semantic_id
 from gti_cli.workspace import Workspace
 
@@ -155,7 +156,7 @@ def test_rows_in_reserve_are_used_first(
 ) -> None:
     base = checkpoint(reserve=reserve)
     manifest = extend(str(base), space.root, device="cpu")
-    model, tokenizer = load(space.path("extended"))
+    model, _ = load(space.path("extended"))
     size = len(make_tokenizer())
     weight = model.get_input_embeddings().weight
     assert len(weight) == size + rows
@@ -215,7 +216,7 @@ def test_untied_matrices_start_each_from_their_own_rows(init: str) -> None:
     model = lm("llama", size, tied=False)
     with torch.no_grad():
         model.get_output_embeddings().weight.add_(3)
-    add_tokens(model, tokenizer, NAMES, init, torch.Generator().manual_seed(0))
+    add_tokens(model, tokenizer, Meanings(NAMES), init, torch.Generator().manual_seed(0))
     embedding, head = matrices(model)
     assert (embedding[size:].mean() - embedding[:size].mean()).abs() < 0.5
     assert (head[size:].mean() - head[:size].mean()).abs() < 0.5

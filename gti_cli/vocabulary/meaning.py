@@ -1,0 +1,167 @@
+"""New rows from what the new tokens mean, without training: from descriptions, from item texts, from codebooks.
+
+Each function takes the pretrained rows (V, d) of one matrix, so an untied head starts from its own words' rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gti_cli.errors import InputError, examples
+from gti_cli.vocabulary.initializers import moments
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+    from transformers import PreTrainedTokenizerBase
+
+_MOST_TOKENS = 2048  # of a text, as the paper encodes items
+_COLUMNS = 8192  # words whose rows are brought to float32 at a time
+
+
+@dataclass(frozen=True)
+class Meanings:
+    """What is known about n new tokens.
+
+    Attributes:
+        names: of the tokens. descriptions: one for each ("" where there is none); empty if there are none at all.
+        texts: of N items. places: (N, L) for each item the numbers of its tokens among ``names``, level by level.
+        codebooks: (K_l, d_code) for each level, in the order of ``names``.
+    """
+
+    names: list[str]
+    descriptions: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    places: npt.NDArray[np.int64] | None = None
+    codebooks: list[npt.NDArray[np.float32]] = field(default_factory=list)
+
+
+def subword(rows: torch.Tensor, meanings: Meanings, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+    """The mean of the pieces of each token's description, as the tokenizer cut it before the extension; (n, d).
+
+    Raises:
+        InputError: a token without a description.
+    """
+    bare = [name for name, text in zip(meanings.names, meanings.descriptions, strict=False) if not text]
+    if bare or not meanings.descriptions:
+        raise InputError(
+            f"--init subword needs a description of every token; {examples(bare or meanings.names)} have none",
+            remedy="add a column `description` to --tokens; for semantic IDs use --init text",
+        )
+    pieces = tokenizer(meanings.descriptions, add_special_tokens=False)["input_ids"]
+    return torch.stack([rows[torch.tensor(ids)].float().mean(0) for ids in pieces])
+
+
+def text(rows: torch.Tensor, meanings: Meanings, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+    """For each code what the words of its items have that those of all items have not; (n, d).
+
+    A text is the mean of its words' pretrained rows, weighted by rarity: log(N / number of items with the word). A code
+    is the mean of its items' texts, less the mean of all items, brought to the usual distance of a pretrained row from
+    the mean of the pretrained rows, and put there. Codes without items get the mean. Tokens that are no codes take
+    their descriptions for texts.
+    """
+    words, member, counts = _words(meanings, tokenizer, len(rows))
+    centre = moments(rows)[0]
+    # (n, V) in one sparse product: the rows are read block by block, never copied whole.
+    weights = (member @ words).tocsc()
+    found = torch.zeros(weights.shape[0], rows.shape[1], dtype=torch.float64)
+    used = np.flatnonzero(np.diff(weights.indptr))
+    for start in range(0, len(used), _COLUMNS):
+        columns = used[start : start + _COLUMNS]
+        block = rows[torch.from_numpy(columns)].double() - centre
+        found += torch.from_numpy(weights[:, columns] @ block.numpy())
+    has_items = torch.from_numpy(counts > 0)
+    found[has_items] -= _common(meanings, found, torch.from_numpy(counts))[has_items]
+    return (centre + at_norm(found, usual_norm(rows, centre))).float()
+
+
+def codebook(rows: torch.Tensor, meanings: Meanings, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+    """The codebooks' vectors, turned into the embedding space by the isometry that brings them nearest `text`; (n, d).
+
+    Orthogonal Procrustes (Schönemann 1966): angles between codes are those of the codebooks, their place among the
+    words is that of their items' words. Lengths are as in `text`. A code space wider than the embedding space keeps its
+    directions of largest overlap with `text`.
+
+    Raises:
+        InputError: there are no codebooks.
+    """
+    if not meanings.codebooks:
+        raise InputError("--init codebook needs the codebooks of semantic IDs", remedy="run 'gti build-ids' first")
+    codes = torch.from_numpy(np.concatenate([np.asarray(level, np.float64) for level in meanings.codebooks]))
+    centre = moments(rows)[0]
+    wanted = text(rows, meanings, tokenizer).double() - centre
+    left, _, right = torch.linalg.svd(codes.T @ wanted, full_matrices=False)
+    return (centre + at_norm(codes @ (left @ right), usual_norm(rows, centre))).float()
+
+
+def usual_norm(rows: torch.Tensor, centre: torch.Tensor) -> float:
+    """Root mean square distance of the pretrained rows (V, d) from their mean."""
+    total = sum(float((block.double() - centre).square().sum()) for block in torch.split(rows, _COLUMNS))
+    return float(np.sqrt(total / len(rows)))
+
+
+def at_norm(vectors: torch.Tensor, norm: float) -> torch.Tensor:
+    """Vectors (n, d) brought to length ``norm``; those of length zero stay."""
+    lengths = vectors.norm(dim=1, keepdim=True)
+    return torch.where(lengths > 1e-12 * norm, vectors * (norm / lengths.clamp(min=1e-300)), 0)
+
+
+def _words(
+    meanings: Meanings, tokenizer: PreTrainedTokenizerBase, vocabulary: int
+) -> tuple[csr_matrix, csr_matrix, npt.NDArray[np.float64]]:
+    """(N, V) words in texts, (n, N) texts in tokens, weights that sum to 1 in a row; (n,) texts of each token."""
+    from scipy.sparse import coo_matrix
+
+    texts, places = meanings.texts, meanings.places
+    if places is None:
+        texts, places = meanings.descriptions, np.arange(len(meanings.descriptions))[:, None]
+    if not any(texts):
+        raise InputError(
+            "--init text needs texts, and there are none",
+            remedy="use it with semantic IDs, or add a column `description` to --tokens",
+        )
+    pieces = [ids[:_MOST_TOKENS] for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+    lengths = [len(ids) for ids in pieces]
+    words = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in pieces])
+    owner = np.repeat(np.arange(len(texts)), lengths)
+    counted = coo_matrix((np.ones(len(words)), (owner, words)), shape=(len(texts), vocabulary)).tocsr()
+    documents = np.bincount(counted.indices, minlength=vocabulary)
+    # One text alone has no rare words: then all weigh the same.
+    rarity = np.log((1 + len(texts)) / (1 + documents)) + 1e-6
+    weighted = counted.multiply(rarity).tocsr()
+    items = np.repeat(np.arange(len(texts)), places.shape[1])
+    known = np.asarray([length > 0 for length in lengths])[items]
+    shape = (len(meanings.names), len(texts))
+    member = coo_matrix((known.astype(np.float64), (places.ravel(), items)), shape=shape).tocsr()
+    return _rows_to_one(weighted), _rows_to_one(member), np.asarray(member.sum(1)).ravel()
+
+
+def _rows_to_one(matrix: csr_matrix) -> csr_matrix:
+    from scipy.sparse import diags
+
+    sums = np.asarray(matrix.sum(1)).ravel()
+    return (diags(np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)) @ matrix).tocsr()
+
+
+def _common(meanings: Meanings, found: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """What all texts have in common, (n, d): for each token the mean over its level, weighted by ``counts`` (n,)."""
+    level = torch.zeros(len(meanings.names), dtype=torch.int64)
+    levels = 1 if meanings.places is None else meanings.places.shape[1]
+    if meanings.places is not None:
+        for number, places in enumerate(meanings.places.T):
+            level[torch.from_numpy(places)] = number
+    total = torch.zeros(levels, found.shape[1], dtype=torch.float64).index_add_(0, level, found * counts[:, None])
+    weight = torch.zeros(levels, dtype=torch.float64).index_add_(0, level, counts)
+    return (total / weight.clamp(min=1)[:, None])[level]
+
+
+FROM_MEANING: dict[str, Callable[[torch.Tensor, Meanings, Any], torch.Tensor]] = {
+    "subword": subword,
+    "text": text,
+    "codebook": codebook,
+}
