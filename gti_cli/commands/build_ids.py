@@ -116,6 +116,23 @@ def build_ids(
     warm_up: Annotated[
         int, typer.Option(help="Epochs as a plain autoencoder before the k-means start.", rich_help_panel=_RQVAE)
     ] = 20,
+    start: Annotated[
+        str,
+        typer.Option(
+            help="Of the codebooks: kmeans (of the latents), rq-kmeans (of the embeddings) or random.",
+            rich_help_panel=_RQVAE,
+        ),
+    ] = "kmeans",
+    diversity: Annotated[
+        float, typer.Option(help="Weight of LETTER's diversity loss; 0 leaves it out.", rich_help_panel=_RQVAE)
+    ] = 1e-4,
+    sinkhorn: Annotated[
+        float,
+        typer.Option(
+            help="Epsilon of the balanced assignment in the last level while training; 0: nearest code.",
+            rich_help_panel=_RQVAE,
+        ),
+    ] = 0.003,
     patience: Annotated[
         int, typer.Option(help="Checks in a row without improvement after which it stops.", rich_help_panel=_RQVAE)
     ] = 5,
@@ -158,6 +175,9 @@ def build_ids(
             batch_size=batch_size,
             learning_rate=learning_rate,
             warm_up=warm_up,
+            start=start,
+            diversity=diversity,
+            sinkhorn=sinkhorn,
             patience=patience,
             check_every=check_every,
         ),

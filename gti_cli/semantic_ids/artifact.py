@@ -123,7 +123,7 @@ def identity(codebooks: Sequence[Vectors], codes: Codes, sizes: Sequence[int]) -
 
 
 def write_history(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write ``rqvae_history.parquet``: one row for each check of an RQ-VAE's training."""
+    """Write ``rqvae_history.parquet``: one row for each epoch of an RQ-VAE's training."""
     import pyarrow as pa
 
     tables.write(path, pa.Table.from_pylist(list(rows)))

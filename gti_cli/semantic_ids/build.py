@@ -126,7 +126,7 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
     run.counts.update(report.count_items(items, vectors), **encoded.counts)
     if plan.index is None:
         check_enough(int((alike == np.arange(len(alike))).sum()), plan.sizes, "different embeddings")
-    quantiser = quantise.train(plan, vectors, seed, machine.device)
+    quantiser = quantise.train(plan, vectors, seed, machine.device, machine.dtype, run.scratch)
     space = quantiser.to_space(vectors)
     codes = plan.index.codes if plan.index is not None else residuals.encode(space, quantiser.codebooks)
     resolved = collisions.resolve(space, quantiser.codebooks, codes, plan.policy)

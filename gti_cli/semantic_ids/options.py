@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from gti_cli.errors import InputError
 
+STARTS = ("kmeans", "rq-kmeans", "random")
+
 
 @dataclass(frozen=True)
 class KMeansOptions:
@@ -35,8 +37,14 @@ class RQVAEOptions:
             Both are capped by the data: no layer wider than 4 d, no latent wider than d, for embeddings of width d.
         dropout: after each hidden ReLU. commitment: weight of the commitment loss (0.25: van den Oord et al., arXiv
             1711.00937, and LC-Rec). epochs: at most. batch_size, learning_rate: of Adam (LC-Rec's 1,024 and 1e-3).
-        warm_up: epochs as a plain autoencoder before the k-means start, so that the codebooks start from latents that
-            mean something (0: from the untrained encoder, as LC-Rec does).
+        warm_up: epochs as a plain autoencoder before the codebooks start, so that they start from latents that mean
+            something (0: from the untrained encoder, as LC-Rec does).
+        start: of the codebooks. ``kmeans``: residual k-means of the latents (as in the paper). ``rq-kmeans``: residual
+            k-means of the embeddings themselves decides which items share a code, and each code starts as the mean of
+            its items' latents (what is left of them). ``random``: small random vectors.
+        diversity: weight of LETTER's diversity loss (arXiv 2405.07314, whose weight is 1e-4; 0: without).
+        sinkhorn: epsilon of the balanced assignment of each batch in the last level while training (LC-Rec, arXiv
+            2311.09049, uses 0.003; 0: nearest code as in the other levels). IDs are always made by the nearest code.
         patience: training stops when for so many checks in a row neither the reconstruction error nor the number of
             collisions got better by 0.5 %. check_every: epochs between checks.
     """
@@ -49,6 +57,9 @@ class RQVAEOptions:
     batch_size: int = 1024
     learning_rate: float = 1e-3
     warm_up: int = 20
+    start: str = "kmeans"
+    diversity: float = 1e-4
+    sinkhorn: float = 0.003
     patience: int = 5
     check_every: int = 10
 
@@ -63,7 +74,10 @@ class RQVAEOptions:
         for name in ("latent", "epochs", "batch_size", "patience", "check_every"):
             _at_least("--" + name.replace("_", "-"), getattr(self, name), 1)
         _at_least("--warm-up", self.warm_up, 0)
-        _at_least("--commitment", self.commitment, 0)
+        for name in ("commitment", "diversity", "sinkhorn"):
+            _at_least(f"--{name}", getattr(self, name), 0)
+        if self.start not in STARTS:
+            raise InputError(f"unknown --start {self.start!r}", remedy=f"use {', '.join(STARTS)}")
         if not 0 <= self.dropout < 1:
             raise InputError(f"--dropout must be at least 0 and below 1, not {self.dropout}")
         if not 0 < self.learning_rate < 1:

@@ -94,13 +94,20 @@ def _draw_meaning(axes: Any, metrics: dict[str, Any]) -> None:
 def _draw_history(figure: Any, history: dict[str, list[Any]]) -> None:
     loss, use, collisions = figure.subplots(1, 3)
     epochs = history["epoch"]
-    for name in ("train_reconstruction", "train_quantisation", "reconstruction"):
+    for name in ("train_reconstruction", "train_quantisation"):
         loss.plot(epochs, history[name], label=name.replace("_", " "))
+    checks = [row for row, value in enumerate(history["reconstruction"]) if value is not None]
+    at = [epochs[row] for row in checks]
+
+    def values(name: str) -> list[float]:
+        return [history[name][row] for row in checks]
+
+    loss.plot(at, values("reconstruction"), "o-", markersize=3, label="reconstruction, as used")
     loss.set(title="Loss", xlabel="epoch")
     loss.legend(fontsize=8)
     for name in (name for name in history if name.startswith("use_")):
-        use.plot(epochs, history[name], label=name.replace("use_", "level "))
+        use.plot(at, values(name), label=name.replace("use_", "level "))
     use.set(title="Used codes", xlabel="epoch", ylim=(0, 1.05))
     use.legend(fontsize=8)
-    collisions.plot(epochs, history["collisions"])
+    collisions.plot(at, values("collisions"))
     collisions.set(title="Collisions (items less tuples)", xlabel="epoch")

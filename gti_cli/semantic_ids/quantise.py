@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,15 +40,25 @@ class Quantiser:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def train(plan: Plan, vectors: Vectors, seed: int, device: torch.device | None) -> Quantiser:
-    """Train the quantiser that ``plan`` asks for on the embeddings ``vectors`` (N, d)."""
+def train(
+    plan: Plan,
+    vectors: Vectors,
+    seed: int,
+    device: torch.device | None,
+    dtype: torch.dtype | None,
+    scratch: Path,
+) -> Quantiser:
+    """Train the quantiser that ``plan`` asks for on the embeddings ``vectors`` (N, d).
+
+    ``device`` and ``dtype`` are for an RQ-VAE, which keeps its training in ``scratch`` and goes on from what is there.
+    """
     if plan.index is not None:
         return residual(residuals.mean_codebooks(vectors, plan.index.codes, plan.sizes))
     if plan.quantizer == "rq-vae":
         from gti_cli.semantic_ids import rqvae_training
 
         assert device is not None  # build_ids gives one whenever torch is needed
-        done = rqvae_training.train(vectors, plan.sizes, seed, device, plan.rqvae)
+        done = rqvae_training.train(vectors, plan.sizes, seed, device, plan.rqvae, dtype=dtype, scratch=scratch)
         metrics = {"epochs": done.epochs, "stopped": done.stopped, "revived_codes": done.revived}
         made = done.autoencoder
         return Quantiser(made.codebooks, made.to_space, made.decode, made.state(), {"rqvae": metrics}, done.history)

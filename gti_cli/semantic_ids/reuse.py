@@ -203,7 +203,7 @@ def _join(earlier: pa.Table, new: pa.Table) -> pa.Table:
 
     try:
         return pa.concat_tables([earlier, new], promote_options="permissive")
-    except pa.ArrowInvalid as cause:
+    except pa.ArrowException as cause:
         raise InputError(
             f"a column has another type than in the first run: {str(cause).splitlines()[0]}", remedy="convert it"
         ) from cause

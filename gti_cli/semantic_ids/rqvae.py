@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gti_cli.semantic_ids import residuals
+from gti_cli.semantic_ids.diversity import balanced_codes
 from gti_cli.semantic_ids.options import RQVAEOptions
 
 Vectors = npt.NDArray[np.float32]
@@ -45,8 +46,8 @@ class RQVAE(nn.Module):
         self.decoder = _mlp(widths[::-1], dropout)
         self.codebooks = nn.ParameterList([nn.Parameter(torch.randn(size, latent) * 0.1) for size in sizes])
 
-    def quantise(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantise (B, d_code).
+    def quantise(self, latents: Tensor, sinkhorn: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantise (B, d_code) by the nearest code; with ``sinkhorn`` > 0 the last level by `diversity.balanced_codes`.
 
         Returns:
             the sum of the nearest codes' vectors (B, d_code), with gradient to the codebooks;
@@ -54,9 +55,10 @@ class RQVAE(nn.Module):
         """
         total = torch.zeros_like(latents)
         rest, seen, codes = latents, [], []
-        for codebook in self.codebooks:
+        for level, codebook in enumerate(self.codebooks):
+            balanced = sinkhorn > 0 and level == len(self.codebooks) - 1
             with torch.no_grad():
-                code = nearest(rest, codebook)
+                code = balanced_codes(rest, codebook, sinkhorn) if balanced else nearest(rest, codebook)
             chosen = codebook[code]
             seen.append(rest)
             codes.append(code)
@@ -64,18 +66,31 @@ class RQVAE(nn.Module):
             rest = rest - chosen.detach()
         return total, torch.stack(seen), torch.stack(codes, dim=1)
 
-    def forward(self, rows: Tensor, commitment: float) -> Step:
-        """One batch (B, d) of scaled embeddings. Losses are means over all numbers, summed over levels."""
-        latents = self.encoder(rows)
-        quantised, seen, codes = self.quantise(latents)
+    def forward(self, rows: Tensor, commitment: float, sinkhorn: float = 0.0, dtype: torch.dtype | None = None) -> Step:
+        """One batch (B, d) of scaled embeddings. Losses are means over all numbers, summed over levels.
+
+        Args:
+            rows: the batch. commitment, sinkhorn: see `options.RQVAEOptions`. dtype: bfloat16 runs encoder and decoder
+                in it; distances and losses are float32 always.
+        """
+        with self.precision(rows.device, dtype):
+            latents = self.encoder(rows).float()
+        quantised, seen, codes = self.quantise(latents, sinkhorn)
         straight_through = latents + (quantised - latents).detach()
-        reconstruction = nn.functional.mse_loss(self.decoder(straight_through), rows)
+        with self.precision(rows.device, dtype):
+            output = self.decoder(straight_through).float()
+        reconstruction = nn.functional.mse_loss(output, rows)
         loss = latents.new_zeros(())
         for level, codebook in enumerate(self.codebooks):
             chosen = codebook[codes[:, level]]
             loss = loss + nn.functional.mse_loss(chosen, seen[level].detach())
             loss = loss + commitment * nn.functional.mse_loss(seen[level], chosen.detach())
         return Step(reconstruction, loss, codes)
+
+    @staticmethod
+    def precision(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+        """The context in which encoder and decoder run."""
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
 class Autoencoder:

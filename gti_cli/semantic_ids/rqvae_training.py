@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from gti_cli import console
 from gti_cli.semantic_ids import kmeans, residuals
+from gti_cli.semantic_ids.diversity import code_groups, diversity_loss
 from gti_cli.semantic_ids.groups import tuple_labels
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.rqvae import RQVAE, Autoencoder
+from gti_cli.semantic_ids.rqvae_resume import Progress, load, save
 
 Vectors = npt.NDArray[np.float32]
 
@@ -29,7 +32,7 @@ class TrainedRQVAE:
     """A trained RQ-VAE.
 
     Attributes:
-        autoencoder: to encode and decode. history: a row for each check.
+        autoencoder: to encode and decode. history: a row for each epoch (figures of checks are None between them).
         epochs: done. stopped: why training stopped. revived: dead codes that were started anew.
     """
 
@@ -41,18 +44,37 @@ class TrainedRQVAE:
 
 
 def train(
-    vectors: Vectors, sizes: Sequence[int], seed: int, device: torch.device, options: RQVAEOptions | None = None
+    vectors: Vectors,
+    sizes: Sequence[int],
+    seed: int,
+    device: torch.device,
+    options: RQVAEOptions | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    scratch: Path | None = None,
 ) -> TrainedRQVAE:
-    """Train on ``vectors`` (N, d), N >= max(sizes); deterministic for one seed on one machine."""
-    options = options or RQVAEOptions()
-    return _Trainer(vectors, sizes, seed, device, options).run()
+    """Train on ``vectors`` (N, d), N >= max(sizes); deterministic for one seed on one machine.
+
+    Args:
+        vectors: the embeddings. sizes: codes of each level. seed: of everything random. device: where to train.
+        options: see `RQVAEOptions`. dtype: bfloat16 for encoder and decoder while training; None: float32.
+        scratch: folder in which training is kept at each check, and from which an interrupted one goes on.
+    """
+    return _Trainer(vectors, sizes, seed, device, options or RQVAEOptions(), dtype).run(scratch)
 
 
 class _Trainer:
     def __init__(
-        self, vectors: Vectors, sizes: Sequence[int], seed: int, device: torch.device, options: RQVAEOptions
+        self,
+        vectors: Vectors,
+        sizes: Sequence[int],
+        seed: int,
+        device: torch.device,
+        options: RQVAEOptions,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        self.options, self.sizes, self.seed, self.device = options, list(sizes), seed, device
+        self.vectors, self.options, self.sizes, self.seed = vectors, options, list(sizes), seed
+        self.device, self.dtype = device, dtype
         torch.manual_seed(seed)
         hidden, latent = options.fitted(vectors.shape[1])
         rows = torch.from_numpy(np.ascontiguousarray(vectors)).to(device)
@@ -64,57 +86,91 @@ class _Trainer:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.learning_rate)
         self.order = torch.Generator().manual_seed(seed)
         self.used = [torch.zeros(size, dtype=torch.bool, device=device) for size in sizes]
-        self.history: list[dict[str, Any]] = []
-        self.revived = 0
+        self.groups: list[Tensor] = []
+        self.done = Progress(0, [], 0)
 
-    def run(self) -> TrainedRQVAE:
-        options, stopped, epoch = self.options, ALL_EPOCHS, 0
+    def run(self, scratch: Path | None) -> TrainedRQVAE:
+        options, stopped, done = self.options, ALL_EPOCHS, self.done
+        found = load(scratch, self.model, self.optimizer, self.order) if scratch is not None else None
         with console.progress("RQ-VAE", options.warm_up + options.epochs, "epochs") as advance:
-            for _ in range(options.warm_up):
-                self._epoch(self._warm_step)
-                advance(1, note="warm-up")
-            self._start_codebooks()
-            for epoch in range(1, options.epochs + 1):
-                losses = self._epoch(self._step)
-                self._revive()
-                checked = epoch % options.check_every == 0 or epoch == options.epochs
-                if checked:
-                    self._check(epoch, losses)
-                    last = self.history[-1]
-                    advance(1, note=f"error {last['reconstruction']:.4f}, {last['collisions']:,} collisions")
-                else:
-                    advance(1)
+            if found is None:
+                for _ in range(options.warm_up):
+                    self._epoch(self._warm_step, 2)
+                    advance(1, note="warm-up")
+                self._start_codebooks()
+            else:
+                self.done = done = found
+                advance(options.warm_up + done.epoch)
+            while done.epoch < options.epochs:
+                self._train_epoch()
+                last = done.history[-1]
+                checked = last["reconstruction"] is not None
+                advance(
+                    1, note=f"error {last['reconstruction']:.4f}, {last['collisions']:,} colliding" if checked else ""
+                )
                 if checked and self._stands_still():
                     stopped = STOOD_STILL
                     break
-        console.note(f"RQ-VAE: stopped after {epoch:,} epochs: {stopped}")
-        return TrainedRQVAE(self.autoencoder, self.history, epoch, stopped, self.revived)
+                if checked and scratch is not None:
+                    save(scratch, self.model, self.optimizer, self.order, done)
+        console.note(f"RQ-VAE: stopped after {done.epoch:,} epochs: {stopped}")
+        return TrainedRQVAE(self.autoencoder, done.history, done.epoch, stopped, done.revived)
 
-    def _epoch(self, step: Any) -> list[float]:
-        """One pass in random order; the mean of what ``step`` returns for a batch."""
+    def _train_epoch(self) -> None:
+        options, done = self.options, self.done
+        if options.diversity > 0 and done.epoch % options.check_every == 0:
+            books = self.autoencoder.codebooks
+            self.groups = [torch.from_numpy(code_groups(book, self.seed)).to(self.device) for book in books]
+        losses = self._epoch(self._step, 3)
+        self._revive()
+        done.epoch += 1
+        row: dict[str, Any] = {"epoch": done.epoch}
+        row.update(zip(("train_reconstruction", "train_quantisation", "train_diversity"), losses, strict=True))
+        row.update(
+            {"reconstruction": None, "collisions": None, **{f"use_{level}": None for level in range(len(self.used))}}
+        )
+        if done.epoch % options.check_every == 0 or done.epoch == options.epochs:
+            row.update(self._check())
+        done.history.append(row)
+
+    def _epoch(self, step: Callable[[Tensor], Tensor], parts: int) -> list[float]:
+        """One pass in random order; the means of the ``parts`` losses that ``step`` returns for a batch."""
         self.model.train()
         order = torch.randperm(len(self.rows), generator=self.order).to(self.device)
-        sums = torch.zeros(2, device=self.device)
+        sums = torch.zeros(parts, device=self.device)
         for batch in torch.split(order, self.options.batch_size):
             self.optimizer.zero_grad(set_to_none=True)
             losses = step(self.rows[batch])
-            losses.sum().backward()
+            losses.sum().backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             sums += losses.detach() * len(batch)
         return [float(value) for value in sums / len(self.rows)]
 
     def _warm_step(self, rows: Tensor) -> Tensor:
-        loss = torch.nn.functional.mse_loss(self.model.decoder(self.model.encoder(rows)), rows)
+        with self.model.precision(self.device, self.dtype):
+            output = self.model.decoder(self.model.encoder(rows)).float()
+        loss = torch.nn.functional.mse_loss(output, rows)
         return torch.stack([loss, torch.zeros_like(loss)])
 
     def _step(self, rows: Tensor) -> Tensor:
-        step = self.model(rows, self.options.commitment)
+        step = self.model(rows, self.options.commitment, self.options.sinkhorn, self.dtype)
+        diversity = torch.zeros((), device=self.device)
         for level, used in enumerate(self.used):
             used[step.codes[:, level]] = True
-        return torch.stack([step.reconstruction, step.quantisation])
+            if self.options.diversity > 0:
+                codebook, codes = self.model.codebooks[level], step.codes[:, level]
+                diversity = diversity + diversity_loss(codebook, codes, self.groups[level], self.order)
+        return torch.stack([step.reconstruction, step.quantisation, self.options.diversity * diversity])
 
     def _start_codebooks(self) -> None:
-        found = kmeans.train(self._latents(), self.sizes, self.seed)
+        if self.options.start == "random":
+            return
+        latents = self._latents()
+        if self.options.start == "kmeans":
+            found = kmeans.train(latents, self.sizes, self.seed)
+        else:
+            codes = residuals.encode(self.vectors, kmeans.train(self.vectors, self.sizes, self.seed))
+            found = residuals.mean_codebooks(latents, codes, self.sizes)
         with torch.no_grad():
             for parameter, codebook in zip(self.model.codebooks, found, strict=True):
                 parameter.copy_(torch.from_numpy(codebook))
@@ -133,7 +189,7 @@ class _Trainer:
             _, seen, _ = self.model.quantise(self.model.encoder(self.rows[picked]))
             for level, codes in enumerate(dead):
                 self.model.codebooks[level][codes] = seen[level, : len(codes)]
-                self.revived += len(codes)
+                self.done.revived += len(codes)
 
     def _latents(self) -> Vectors:
         self.model.eval()
@@ -141,8 +197,8 @@ class _Trainer:
             parts = [self.model.encoder(part) for part in torch.split(self.rows, residuals.BLOCK)]
         return np.asarray(torch.cat(parts).cpu().numpy(), dtype=np.float32)
 
-    def _check(self, epoch: int, losses: list[float]) -> None:
-        """Judge the model as it will be used: without dropout, on all items."""
+    def _check(self) -> dict[str, Any]:
+        """Judge the model as it will be used: without dropout, nearest codes, on all items."""
         self.model.eval()
         squared, codes = 0.0, []
         with torch.no_grad():
@@ -151,27 +207,22 @@ class _Trainer:
                 squared += float((self.model.decoder(quantised) - part).square().sum())
                 codes.append(chosen.cpu().numpy())
         found = np.concatenate(codes).astype(np.int32)
-        entry: dict[str, Any] = {
-            "epoch": epoch,
-            "train_reconstruction": losses[0],
-            "train_quantisation": losses[1],
+        figures: dict[str, Any] = {
             "reconstruction": squared / self.rows.numel(),
             "collisions": len(found) - int(tuple_labels(found).max() + 1),
         }
         for level, size in enumerate(self.sizes):
-            entry[f"use_{level}"] = len(np.unique(found[:, level])) / size
-        self.history.append(entry)
+            figures[f"use_{level}"] = len(np.unique(found[:, level])) / size
+        return figures
 
     def _stands_still(self) -> bool:
+        checks = [row for row in self.done.history if row["reconstruction"] is not None]
         patience = self.options.patience
-        if len(self.history) <= patience:
+        if len(checks) <= patience:
             return False
 
-        def best(key: str, rows: list[dict[str, Any]]) -> float:
-            return float(min(row[key] for row in rows))
+        def stands(key: str) -> bool:
+            lately, before = (min(row[key] for row in part) for part in (checks[-patience:], checks[:-patience]))
+            return bool(lately >= _BETTER * before)
 
-        before, lately = self.history[:-patience], self.history[-patience:]
-        return all(
-            best(key, lately) >= best(key, before) * _BETTER and best(key, before) >= 0
-            for key in ("reconstruction", "collisions")
-        )
+        return stands("reconstruction") and stands("collisions")

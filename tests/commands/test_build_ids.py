@@ -40,6 +40,9 @@ def test_every_option_reaches_the_stage(tmp_path: Path) -> None:
         "--batch-size": "32",
         "--learning-rate": "0.01",
         "--warm-up": "1",
+        "--start": "rq-kmeans",
+        "--diversity": "0.01",
+        "--sinkhorn": "0.05",
         "--patience": "2",
         "--check-every": "1",
         "--seed": "7",
@@ -50,6 +53,8 @@ def test_every_option_reaches_the_stage(tmp_path: Path) -> None:
     assert manifest["seed"] == 7
     assert manifest["options"]["rqvae"]["hidden"] == [16, 8]
     assert manifest["options"]["rqvae"]["learning_rate"] == 0.01
+    assert manifest["options"]["rqvae"]["start"] == "rq-kmeans"
+    assert (manifest["options"]["rqvae"]["diversity"], manifest["options"]["rqvae"]["sinkhorn"]) == (0.01, 0.05)
     assert manifest["options"]["collisions"] == "sinkhorn"
     assert manifest["options"]["text_columns"] == ["title"]
     kmeans = ["--iterations", "5", "--restarts", "2", "--sample", "50", "--levels", "2", "--codes", "16"]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from gti_cli.errors import InputError
-from gti_cli.semantic_ids import quality, residuals, rqvae_training
+from gti_cli.semantic_ids import kmeans, quality, residuals, rqvae_resume, rqvae_training
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.rqvae import RQVAE, Autoencoder, nearest
 
@@ -71,7 +74,9 @@ def test_training_explains_the_data_and_repeats_itself() -> None:
     last = first.history[-1]
     assert last["reconstruction"] == pytest.approx(kept[-1]["error"] / 12 / first.autoencoder.spread**2, rel=1e-3)
     assert last["collisions"] == 300 - quality.collision_figures(codes)["distinct"]
-    assert [row["epoch"] for row in first.history] == [5, 10, 15, 20, 25, 30]
+    assert [row["epoch"] for row in first.history] == list(range(1, 31))
+    checks = [row["epoch"] for row in first.history if row["reconstruction"] is not None]
+    assert checks == [5, 10, 15, 20, 25, 30]
     assert first.stopped == rqvae_training.ALL_EPOCHS
 
 
@@ -84,12 +89,11 @@ def test_stops_when_nothing_improves_and_says_so() -> None:
 
 def test_dead_codes_are_revived() -> None:
     vectors = clouds(100, 4)
-    trainer = rqvae_training._Trainer(vectors, [6], 0, torch.device("cpu"), SMALL)
+    trainer = rqvae_training._Trainer(vectors, [6], 0, torch.device("cpu"), replace(SMALL, sinkhorn=0.0))
     with torch.no_grad():
         trainer.model.codebooks[0][2:] = 1e6  # far from everything
-    trainer._epoch(trainer._step)
-    trainer._revive()
-    assert trainer.revived >= 4
+    trainer._train_epoch()
+    assert trainer.done.revived >= 4
     assert float(trainer.model.codebooks[0].detach().abs().max()) < 1e4
 
 
@@ -126,8 +130,66 @@ def test_sizes_follow_the_embeddings() -> None:
         {"epochs": 0},
         {"commitment": float("nan")},
         {"warm_up": -1},
+        {"start": "there"},
+        {"diversity": -1.0},
+        {"sinkhorn": float("nan")},
     ],
 )
 def test_numbers_that_make_no_sense(bad: dict) -> None:
     with pytest.raises(InputError, match="--"):
         RQVAEOptions(**bad).check()
+
+
+@pytest.mark.parametrize("start", ["kmeans", "rq-kmeans", "random"])
+def test_starts(start: str) -> None:
+    vectors = clouds()
+    options = replace(SMALL, start=start)
+    trainer = rqvae_training._Trainer(vectors, [8, 8], 0, torch.device("cpu"), options)
+    before = [book.copy() for book in trainer.autoencoder.codebooks]
+    trainer._start_codebooks()
+    after = trainer.autoencoder.codebooks
+    latents = trainer.autoencoder.to_space(vectors)
+    if start == "random":
+        assert all((a == b).all() for a, b in zip(before, after, strict=True))
+    elif start == "kmeans":
+        assert all((a == b).all() for a, b in zip(after, kmeans.train(latents, [8, 8], 0), strict=True))
+    else:
+        codes = residuals.encode(vectors, kmeans.train(vectors, [8, 8], 0))
+        for code in range(8):
+            np.testing.assert_allclose(after[0][code], latents[codes[:, 0] == code].mean(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("stop_at", [5, 12, 20])
+def test_an_interrupted_training_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    vectors, cpu = clouds(100), torch.device("cpu")
+    whole = rqvae_training.train(vectors, [8, 8], 1, cpu, SMALL)
+    real = rqvae_training._Trainer._train_epoch
+
+    def interrupted(self: rqvae_training._Trainer) -> None:
+        if self.done.epoch == stop_at:
+            raise KeyboardInterrupt
+        real(self)
+
+    monkeypatch.setattr(rqvae_training._Trainer, "_train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rqvae_training.train(vectors, [8, 8], 1, cpu, SMALL, scratch=tmp_path)
+    monkeypatch.setattr(rqvae_training._Trainer, "_train_epoch", real)
+    resumed = rqvae_training.train(vectors, [8, 8], 1, cpu, SMALL, scratch=tmp_path)
+    assert resumed.history == whole.history and resumed.revived == whole.revived
+    mine, theirs = resumed.autoencoder.state(), whole.autoencoder.state()
+    assert all(mine[name].tobytes() == theirs[name].tobytes() for name in theirs)
+
+
+def test_a_damaged_state_is_started_over(tmp_path: Path) -> None:
+    (tmp_path / rqvae_resume.FILE).write_bytes(b"half a file")
+    done = rqvae_training.train(clouds(50), [4], 0, torch.device("cpu"), SMALL, scratch=tmp_path)
+    assert len(done.history) == 30
+
+
+def test_bfloat16_trains_as_well() -> None:
+    vectors = clouds()
+    made = rqvae_training.train(vectors, [8, 8, 8], 0, torch.device("cpu"), SMALL, dtype=torch.bfloat16).autoencoder
+    codes = residuals.encode(made.to_space(vectors), made.codebooks)
+    assert quality.reconstruction(vectors, codes, 3, made.decode)[-1]["explained_variance"] > 0.5
