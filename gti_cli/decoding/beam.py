@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from gti_cli.decoding.runner import Prefix, Runner
 from gti_cli.decoding.trie import Trie
 
 if TYPE_CHECKING:
@@ -53,14 +54,10 @@ class TrieTensors:
         return torch.where(allowed, found, 0), allowed
 
 
-@torch.inference_mode()
 def beam_search(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], trie: TrieTensors, beams: int, pad_id: int
 ) -> Ranking:
     """Find the best ``beams`` semantic IDs for each prompt.
-
-    The part that all prompts share is computed once, the rest of each prompt once; beams then read the same key-value
-    cache entries of their prompt, reordered as hypotheses survive.
 
     Args:
         model: a causal LM in evaluation mode. prompts: B token-id lists of any lengths, none empty.
@@ -70,111 +67,61 @@ def beam_search(
     Returns:
         `Ranking` with k = ``beams``. Ties are broken by the lower node, so the result is deterministic.
     """
-    state = _prefill(model, prompts, pad_id)
-    batch = len(prompts)
-    nodes = torch.zeros(batch, 1, dtype=torch.long, device=model.device)
-    scores = torch.zeros(batch, 1, device=model.device)
+    return beam_search_behind(Prefix(Runner(model), prompts, trie.levels), prompts, trie, beams, pad_id)
+
+
+@torch.inference_mode()
+def beam_search_behind(
+    prefix: Prefix, prompts: Sequence[Sequence[int]], trie: TrieTensors, beams: int, pad_id: int
+) -> Ranking:
+    """`beam_search` for some of the prompts that ``prefix`` was made for."""
+    state = prefix.prefill(prompts, pad_id)
+    nodes = torch.zeros(len(prompts), 1, dtype=torch.long, device=prefix.runner.model.device)
+    scores = torch.zeros(nodes.shape, device=nodes.device)
     for level in range(trie.levels):
-        nodes, scores, parents = _expand(trie, level, nodes, scores, state.logits, beams)
+        nodes, scores, parents = _expand(prefix.runner, trie, level, nodes, scores, state.features, beams)
         if level < trie.levels - 1:
-            state.advance(parents, trie.tokens[level][nodes])
+            state.step(parents, trie.tokens[level][nodes])
     return _ranking(nodes, scores, beams)
 
 
 def _expand(
-    trie: TrieTensors, level: int, nodes: torch.Tensor, scores: torch.Tensor, logits: torch.Tensor, beams: int
+    runner: Runner,
+    trie: TrieTensors,
+    level: int,
+    nodes: torch.Tensor,
+    scores: torch.Tensor,
+    features: torch.Tensor,
+    beams: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """One level down: (nodes, scores, parents), each (B, width); dead hypotheses have score -inf.
 
     Args:
-        nodes, scores: (B, W) live hypotheses. logits: (B, W, V) for the next token.
+        nodes, scores: (B, W) live hypotheses. features: (B, W, …) behind them, for ``runner.log_probs``.
     """
     children, allowed = trie.children(level, nodes)
-    log_z = torch.logsumexp(logits.float(), dim=-1)
-    gathered = logits.gather(-1, trie.tokens[level][children]).float() - log_z[..., None]
-    total = (scores[..., None] + gathered).masked_fill(~allowed, -torch.inf)
-    batch, width, fan = total.shape
-    # A stable sort, not topk: equal scores must come out in one order on every machine.
-    values, places = total.view(batch, -1).sort(dim=1, descending=True, stable=True)
-    keep = min(beams, int(torch.isfinite(values).sum(1).max()))
+    fan = children.shape[-1]
+    gained = runner.log_probs(features.flatten(0, 1), trie.tokens[level][children].flatten(0, 1))
+    total = (scores[..., None] + gained.view(children.shape)).masked_fill_(~allowed, -torch.inf)
+    values, places = best(total.flatten(1), beams)
+    keep = max(int(torch.isfinite(values).sum(1).max()), 1)
     values, places = values[:, :keep], places[:, :keep]
-    return children.view(batch, width * fan).gather(1, places), values, places // fan
+    return children.flatten(1).gather(1, places), values, places // fan
 
 
-class _State:
-    """The key-value cache and next-token logits of B x W hypotheses."""
+def best(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ``k`` largest of each row, descending; of equal scores the lower column first, on every machine.
 
-    def __init__(self, model: PreTrainedModel, cache: Any, mask: torch.Tensor, logits: torch.Tensor) -> None:
-        self._model, self._cache = model, cache
-        self._mask = mask  # (B * W, tokens so far)
-        self._positions = mask.sum(1)  # position of the next token
-        self.logits = logits  # (B, W, V)
-
-    def advance(self, parents: torch.Tensor, tokens: torch.Tensor) -> None:
-        """Continue hypothesis ``parents`` (B, W') with ``tokens`` (B, W')."""
-        batch, width = parents.shape
-        old_width = self.logits.shape[1]
-        rows = (torch.arange(batch, device=parents.device)[:, None] * old_width + parents).view(-1)
-        self._cache.reorder_cache(rows)
-        self._mask = torch.cat([self._mask[rows], self._mask.new_ones(len(rows), 1)], dim=1)
-        positions = self._positions[rows]
-        out = self._model(
-            input_ids=tokens.reshape(-1, 1),
-            attention_mask=self._mask,
-            past_key_values=self._cache,
-            use_cache=True,
-            **_positions(self._model, positions[:, None]),
-        )
-        self._positions = positions + 1
-        self.logits = out.logits[:, -1].view(batch, width, -1)
-
-
-def _positions(model: PreTrainedModel, positions: torch.Tensor) -> dict[str, torch.Tensor]:
-    import inspect
-
-    # A few architectures (OPT among them, for older versions) work positions out from the mask.
-    return {"position_ids": positions} if "position_ids" in inspect.signature(model.forward).parameters else {}
-
-
-def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad_id: int) -> _State:
-    """Compute the prompts: what all of them share once, then the rest, padded on the left."""
-    from transformers import DynamicCache
-
-    shared = _shared_prefix(prompts)
-    cache = DynamicCache(config=model.config)
-    batch = len(prompts)
-    if shared:
-        prefix = torch.tensor([prompts[0][:shared]], device=model.device)
-        model(input_ids=prefix, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache.batch_repeat_interleave(batch)
-    longest = max(len(prompt) for prompt in prompts) - shared
-    ids = torch.full((batch, longest), pad_id)
-    mask = torch.zeros(batch, longest, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        rest = torch.tensor(prompt[shared:])
-        ids[row, longest - len(rest) :], mask[row, longest - len(rest) :] = rest, 1
-    mask = torch.cat([torch.ones(batch, shared, dtype=torch.long), mask], dim=1).to(model.device)
-    # Padding stands between the shared part and the rest: masked out, and positions count real tokens only.
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
-    out = model(
-        input_ids=ids.to(model.device),
-        attention_mask=mask,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-        **_positions(model, positions),
-    )
-    return _State(model, cache, mask, out.logits[:, -1:])
-
-
-def _shared_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    """Number of tokens that all prompts start with; one less than the shortest, so that each has a token of its own."""
-    most = min(len(prompt) for prompt in prompts) - 1
-    first = prompts[0]
-    for place in range(most):
-        if any(prompt[place] != first[place] for prompt in prompts):
-            return place
-    return max(most, 0)
+    Returns:
+        (values, columns), both (B, min(k, columns of ``scores``)).
+    """
+    k = min(k, scores.shape[1])
+    bound = scores.topk(k, dim=1).values[:, -1:]
+    above, level = scores > bound, scores == bound
+    chosen = above | (level & (level.cumsum(1) <= k - above.sum(1, keepdim=True)))
+    columns = chosen.nonzero()[:, 1].view(-1, k)
+    values, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    return values, columns.gather(1, order)
 
 
 def _ranking(nodes: torch.Tensor, scores: torch.Tensor, beams: int) -> Ranking:

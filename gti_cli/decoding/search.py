@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console
-from gti_cli.decoding.beam import Ranking, TrieTensors, beam_search
+from gti_cli.decoding.beam import Ranking, TrieTensors, beam_search_behind
+from gti_cli.decoding.runner import Prefix, Runner
 from gti_cli.decoding.trie import Trie
 
 if TYPE_CHECKING:
@@ -44,10 +45,11 @@ def search_all(
     order = sorted(range(len(prompts)), key=lambda user: len(prompts[user]))
     leaves = np.empty((len(prompts), beams), dtype=np.int64)
     scores = np.empty((len(prompts), beams), dtype=np.float32)
+    prefix = Prefix(Runner(model), prompts, trie.levels)
     with console.progress(description, len(prompts), "users") as advance:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            found = beam_search(model, [prompts[user] for user in batch], trie, beams, pad_id)
+            found = beam_search_behind(prefix, [prompts[user] for user in batch], trie, beams, pad_id)
             leaves[batch], scores[batch] = found.leaves, found.scores
             advance(len(batch))
     return Ranking(leaves, scores)

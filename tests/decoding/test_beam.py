@@ -40,7 +40,7 @@ def every_score(model: Any, prompt: list[int], trie: Trie, ids: list[np.ndarray]
     return np.asarray(scores)
 
 
-@pytest.mark.parametrize("kind", ["qwen3", "llama", "mistral", "gemma"])
+@pytest.mark.parametrize("kind", ["qwen3", "llama", "mistral", "gemma2", "gpt2", "opt", "bloom"])
 @pytest.mark.parametrize("shared", [0, 4])
 def test_wide_beam_is_the_exact_ranking(kind: str, shared: int) -> None:
     codes, prompts = case(1, items=25, levels=3, prompts=3, shared=shared)
@@ -85,7 +85,7 @@ def by_generate(model: Any, prompts: list[list[int]], trie: Trie, ids: list[np.n
     return list(zip(tokens, out.sequences_scores.view(len(prompts), beams).tolist(), strict=True))
 
 
-@pytest.mark.parametrize("kind", ["qwen3", "llama"])
+@pytest.mark.parametrize("kind", ["qwen3", "llama", "bloom"])
 @pytest.mark.parametrize("seed", range(4))
 def test_same_lists_and_scores_as_generate(kind: str, seed: int) -> None:
     codes, prompts = case(seed, items=60, levels=3, prompts=4, shared=seed)

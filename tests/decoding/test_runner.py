@@ -1,0 +1,80 @@
+"""What a model can do is found out by trying; the ways of running it agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gti_cli.decoding.beam import TrieTensors, beam_search_behind, best
+from gti_cli.decoding.runner import Prefix, Rows, Runner, Tree, shared_prefix
+from gti_cli.decoding.trie import build_trie
+from tests.decoding.test_beam import CPU, PAD, VOCAB, case, every_score, token_ids
+
+
+@pytest.mark.parametrize(
+    ("kind", "lean", "trees"),
+    [
+        ("qwen3", True, True),
+        ("gpt2", True, True),
+        ("gemma2", False, True),
+        ("cohere", False, True),
+        ("bloom", True, False),
+    ],
+)
+def test_abilities(kind: str, lean: bool, trees: bool) -> None:
+    runner = Runner(make_model(kind, VOCAB, seed=3))
+    assert (runner.lean, runner.trees) == (lean, trees)
+
+
+def windowed(width: int) -> Any:
+    """A model whose layers see only the last ``width`` tokens."""
+    from transformers import AutoModelForCausalLM
+
+    config = make_model("mistral", VOCAB, seed=3).config
+    config.sliding_window = width
+    torch.manual_seed(1)
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.mark.parametrize(("width", "kind"), [(4, Rows), (512, Tree)])
+def test_windows_shorter_than_the_prompt_are_kept(width: int, kind: type) -> None:
+    codes, prompts = case(1, items=25, levels=3, prompts=3)
+    model, trie, ids = windowed(width), build_trie(codes), token_ids(3)
+    prefix = Prefix(Runner(model), prompts, 3)
+    assert isinstance(prefix.prefill(prompts, PAD), kind)
+    found = beam_search_behind(prefix, prompts, TrieTensors(trie, ids, CPU), 30, PAD)
+    for row, prompt in enumerate(prompts):
+        expected = np.sort(every_score(model, prompt, trie, ids))[::-1]
+        np.testing.assert_allclose(found.scores[row, : trie.leaves], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [VOCAB, 7 * VOCAB])
+def test_log_probs_in_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gti_cli.decoding.runner._CHUNK", chunk)
+    runner = Runner(make_model("gemma2", VOCAB, seed=3))
+    logits = torch.randn(11, VOCAB)
+    tokens = torch.randint(VOCAB, (11, 5))
+    torch.testing.assert_close(runner.log_probs(logits, tokens), logits.log_softmax(1).gather(1, tokens))
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5))
+def test_shared_prefix(prompts: list[list[int]]) -> None:
+    length = shared_prefix(prompts)
+    same = [len({tuple(p[:n]) for p in prompts}) == 1 for n in range(min(map(len, prompts)))]
+    assert length == max(n for n, alike in enumerate(same) if alike)
+
+
+@given(st.lists(st.lists(st.sampled_from([-np.inf, 0.0, 1.0, 2.0]), min_size=6, max_size=6), min_size=1, max_size=4))
+def test_best_is_a_stable_sort(rows: list[list[float]]) -> None:
+    for k in (1, 3, 6, 9):
+        values, columns = best(torch.tensor(rows), k)
+        for row, scores in enumerate(rows):
+            order = sorted(range(6), key=lambda column: -scores[column])[:k]
+            assert columns[row].tolist() == order
+            assert values[row].tolist() == [scores[column] for column in order]
