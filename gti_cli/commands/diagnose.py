@@ -24,7 +24,7 @@ def diagnose(
         typer.Argument(metavar="CKPT...", help="Folders of the workspace by name, or any folders."),
     ],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    plot: Annotated[bool, typer.Option("--plot", help="Also write pictures (PNG and SVG).")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Also write pictures (PNG and SVG) and report.html.")] = False,
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the output (default: the checkpoints' names).")
     ] = None,

@@ -9,6 +9,7 @@ from typing import Any
 
 from gti_cli import console
 from gti_cli.diagnostics.plots import plot_all
+from gti_cli.diagnostics.report import write_report
 from gti_cli.diagnostics.rows import INPUT, OUTPUT
 from gti_cli.diagnostics.series import Finding, find, write_tables
 from gti_cli.diagnostics.subjects import Reading, read_subjects
@@ -35,7 +36,7 @@ def diagnose(
     Args:
         checkpoints: folders of the workspace by name, or any folders. Only the rows needed are read, no model is built.
         workspace: where codebooks and items are, and where ``diagnostics/NAME`` goes.
-        plot: also write pictures (PNG and SVG).
+        plot: also write pictures (PNG and SVG) and ``report.html``.
         name: of the output (default: the checkpoints' names).
         tokens_from, base_vocab: which tokens are new, for checkpoints that do not say so themselves.
         codebooks_from: ``auto`` (the workspace's, where it has any), ``none``, or a codebooks file.
@@ -125,4 +126,5 @@ def _write(reading: Reading, folder: Path, plot: bool, seed: int) -> dict[str, A
     write_json(folder / "metrics.json", metrics)
     if plot:
         plot_all([finding.series for finding in findings], folder)
+        write_report(findings, reading.catalogue, folder)
     return metrics

@@ -176,7 +176,9 @@ def _panels(
         figure = Figure(figsize=(3.6 * columns + 1.1, 3.75 * rows + 0.3), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, entry, image in zip(grid.flat, series, images, strict=False):
-            shown = axes.imshow(image, cmap="cividis", vmin=low, vmax=1.0, interpolation="nearest")
+            shown = axes.imshow(
+                image, cmap="cividis", vmin=low, vmax=1.0, interpolation="nearest" if len(image) <= 150 else "auto"
+            )
             axes.spines[:].set_visible(False)
             axes.set_title(entry.short)
             draw(axes, entry)

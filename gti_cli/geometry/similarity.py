@@ -185,6 +185,10 @@ class PairSums:
         deviation = units - mean
         return cls(np.hstack([deviation, (deviation @ mean)[:, None], np.ones((len(units), 1))]))
 
+    def single(self) -> PairSums:
+        """In float32: half the time, correlations good to about 1e-5."""
+        return PairSums(self.x.astype(np.float32))
+
     def take(self, index: npt.NDArray[np.int64]) -> PairSums:
         """The rows of ``index`` (m,) instead (a permutation, a part)."""
         return PairSums(self.x[index])
@@ -197,9 +201,11 @@ class PairSums:
 
     def product(self, other: PairSums, weights: Matrix | None = None) -> float:
         """Sum over ordered pairs i != j of w_i w_j P_ij Q_ij."""
-        w = np.ones(len(self.x)) if weights is None else weights
-        cross = self.x.T @ (w[:, None] * other.x)
-        return float(np.sum(_swapped(cross) * cross) - (w**2) @ (self.own * other.own))
+        if weights is None:
+            cross, own = self.x.T @ other.x, self.own @ other.own
+        else:
+            cross, own = self.x.T @ (weights[:, None] * other.x), weights**2 @ (self.own * other.own)
+        return float(np.sum(_swapped(cross) * cross, dtype=np.float64) - own)
 
     def moments(self, weights: Matrix | None = None) -> tuple[float, float]:
         """Mean and variance of P over the pairs."""
@@ -224,7 +230,7 @@ class PairSums:
         (mean_p, var_p), (mean_q, var_q) = moments or (self.moments(w), other.moments(w))
         if var_p**0.5 <= FLAT or var_q**0.5 <= FLAT:
             return float("nan")
-        covariance = self.product(other, w) / (w.sum() ** 2 - (w**2).sum()) - mean_p * mean_q
+        covariance = self.product(other, weights) / (w.sum() ** 2 - (w**2).sum()) - mean_p * mean_q
         return float(np.clip(covariance / (var_p**0.5 * var_q**0.5), -1.0, 1.0))
 
 

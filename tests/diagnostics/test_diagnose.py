@@ -43,6 +43,7 @@ def test_several_checkpoints_side_by_side(made, tmp_path):
         "spectrum.parquet",
         "tokens.parquet",
         "words.parquet",
+        "report.html",
         "cosine.parquet",
         *pictures,
     }
