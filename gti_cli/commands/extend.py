@@ -62,7 +62,15 @@ def extend(
     counts = manifest.counts
     console.table(
         f"Extended {manifest.details['model']}",
-        ["new tokens", "rows before", "rows now", "from reserve", "start"],
+        [
+            "new tokens",
+            "rows before",
+            "rows now",
+            "from reserve",
+            "start",
+            "their share of ordinary text",
+            "KL to base",
+        ],
         [
             [
                 counts["new_tokens"],
@@ -70,6 +78,8 @@ def extend(
                 counts["rows"],
                 counts["rows_from_reserve"],
                 manifest.details["initializer"],
+                manifest.metrics["new_tokens_share"],
+                manifest.metrics["kl_to_base"],
             ]
         ],
     )

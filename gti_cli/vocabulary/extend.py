@@ -15,6 +15,7 @@ from gti_cli.training.checkpoints import find_checkpoint, load_model, load_token
 from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.vocabulary.initializers import INITIALIZERS
 from gti_cli.vocabulary.meaning import FROM_MEANING, Meanings
+from gti_cli.vocabulary.old_language import effect
 from gti_cli.vocabulary.tokens import NewTokens, all_names, parse_name
 from gti_cli.workspace import Workspace
 
@@ -43,7 +44,8 @@ def extend(
         model: hub name or folder of a causal LM. workspace: holds the semantic IDs whose codes become tokens.
         tokens: instead, a table with a column `token`: any other vocabulary.
         init: how the new rows start, one of `STARTS`. name: of the output folder in the workspace.
-        seed: of random rows. device: where statistics are computed. dtype: of the written weights (auto: as they are).
+        seed: of random rows. device: where the effect on ordinary text is measured.
+        dtype: of the written weights (auto: as they are).
         force: replace an extension made otherwise. resume: has no effect, the stage takes seconds.
 
     Raises:
@@ -77,6 +79,10 @@ def extend(
             added = add_tokens(lm, tokenizer, meanings, init, torch.Generator().manual_seed(seed))
             save_checkpoint(run.path(name), lm, tokenizer, added)
             run.device = describe(chosen)
+            lm.to(chosen)  # type: ignore[arg-type]
+            old_language = effect(lm, tokenizer, torch.from_numpy(added.ids))
+            old_language.say(init)
+            run.metrics.update(old_language.metrics())
             run.details.update(
                 semantic_ids=identity,
                 new_tokens=len(meanings.names),

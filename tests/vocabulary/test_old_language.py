@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model, make_tokenizer
+from scipy.special import softmax
+
+from gti_cli.vocabulary.extend import add_tokens
+from gti_cli.vocabulary.meaning import Meanings
+from gti_cli.vocabulary.old_language import ORDINARY_TEXT, Effect, effect
+
+NAMES = ["<x>", "<y>", "<z>"]
+
+
+@pytest.mark.parametrize("reserve", [0, 2, 20])
+def test_share_and_divergence_by_their_definitions(reserve: int) -> None:
+    """KL over the two whole distributions, against the model before the extension."""
+    tokenizer = make_tokenizer()
+    size = len(tokenizer)
+    base = make_model("llama", size + reserve)
+    model = make_model("llama", size + reserve)
+    added = add_tokens(model, tokenizer, Meanings(NAMES), "random", torch.Generator().manual_seed(0))
+    shares, divergences = [], []
+    for text in ORDINARY_TEXT[:2]:
+        ids = torch.tensor([tokenizer(text)["input_ids"]])
+        with torch.no_grad():
+            old = softmax(base(ids).logits[0, :, :size].double().numpy(), axis=-1)
+            new = softmax(model(ids).logits[0, :, : size + 3].double().numpy(), axis=-1)
+        shares.append(new[:, added.ids].sum(1))
+        divergences.append((old * np.log(old / new[:, :size])).sum(1))
+    found = effect(model, tokenizer, torch.from_numpy(added.ids), ORDINARY_TEXT[:2])
+    assert found.share == pytest.approx(np.concatenate(shares).mean(), abs=1e-6)
+    assert found.divergence == pytest.approx(np.concatenate(divergences).mean(), abs=1e-6)
+
+
+def test_loud_rows_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    Effect(0.3, 0.4).say("random")
+    assert "30.0% of the probability" in capsys.readouterr().err
+    Effect(0.001, 0.001).say("mean")
+    assert capsys.readouterr().err == ""
+
+
+def test_mean_rows_are_quieter_than_random_ones() -> None:
+    found = {}
+    for init in ("mean", "random"):
+        tokenizer, model = make_tokenizer(), make_model("llama")
+        names = [f"<n{n}>" for n in range(50)]
+        added = add_tokens(model, tokenizer, Meanings(names), init, torch.Generator().manual_seed(0))
+        found[init] = effect(model, tokenizer, torch.from_numpy(added.ids))
+    assert found["mean"].divergence < found["random"].divergence
