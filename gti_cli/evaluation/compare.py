@@ -1,0 +1,91 @@
+"""`gti evaluate --compare OTHER`: two evaluations of one workspace, user by user."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from gti_cli import tables
+from gti_cli.errors import InputError
+from gti_cli.evaluation.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differences
+from gti_cli.manifest import Manifest
+from gti_cli.workspace import Workspace, write_json
+
+_METRICS = ("recall@", "ndcg@", "mrr")
+_MUST_MATCH = ("split", "filter_seen")
+
+
+def find_other(space: Workspace, name: str) -> Manifest:
+    """The manifest of the evaluation ``name``, its files checked.
+
+    Raises:
+        InputError: there is no such evaluation, or its files were edited.
+    """
+    plain = name.removeprefix("evaluation/")
+    return space.require(f"evaluation/{plain}", f"gti evaluate --name {plain}")
+
+
+def compare(
+    workspace: Path | str, name: str, other: str, *, seed: int = 0, force: bool = False, resume: bool = True
+) -> Manifest:
+    """Paired differences of evaluation ``name`` to evaluation ``other``, with intervals and p-values.
+
+    Writes ``evaluation/NAME-vs-OTHER/metrics.json``; ``metrics[METRIC]`` of the manifest has `difference`, `low`,
+    `high` and `p`. Metrics that only one of the two has are left out.
+
+    Raises:
+        InputError: one of them is missing, or they are not of the same users and targets.
+    """
+    space = Workspace(workspace)
+    manifests = [find_other(space, one) for one in (name, other)]
+    short = [manifest.name.removeprefix("evaluation/") for manifest in manifests]
+    if short[0] == short[1]:
+        raise InputError(f"--compare {other!r} is this evaluation itself", remedy="give the name of another one")
+    for option in _MUST_MATCH:
+        values = [manifest.options.get(option) for manifest in manifests]
+        if values[0] != values[1]:
+            raise InputError(
+                f"{short[0]!r} was evaluated with {option} {values[0]!r}, {short[1]!r} with {values[1]!r}",
+                remedy="evaluate both in the same way",
+            )
+    artifact = f"evaluation/{short[0]}-vs-{short[1]}"
+    with space.stage(
+        "evaluate",
+        artifact,
+        [artifact],
+        options={"compare": short, "level": LEVEL, "resamples": RESAMPLES, "permutations": PERMUTATIONS},
+        upstream={manifest.name: manifest for manifest in manifests},
+        seed=seed,
+        force=force,
+        resume=resume,
+    ) as run:
+        if not run.done:
+            mine, theirs = (
+                tables.read(space.path(manifest.name) / "per_user.parquet", ["user_id", "target"])
+                for manifest in manifests
+            )
+            _check_same_targets(mine, theirs, short)
+            users = mine.column("user_id").to_pylist()
+            found = differences(_values(mine), _values(theirs), users, seed=seed)
+            run.metrics.update({metric: asdict(difference) for metric, difference in found.items()})
+            run.counts.update(targets=len(users), users=len(set(users)))
+            run.path(artifact).mkdir(parents=True)
+            write_json(run.path(artifact) / "metrics.json", {"differences": run.metrics, "counts": run.counts})
+    return run.result()
+
+
+def _values(table: pa.Table) -> dict[str, np.ndarray]:
+    names = [name for name in table.column_names if name.startswith(_METRICS)]
+    return {name: np.asarray(table.column(name).to_numpy(), dtype=np.float64) for name in names}
+
+
+def _check_same_targets(mine: pa.Table, theirs: pa.Table, names: list[str]) -> None:
+    for column in ("user_id", "target"):
+        if mine.column(column).to_pylist() != theirs.column(column).to_pylist():
+            raise InputError(
+                f"{names[0]!r} and {names[1]!r} were not evaluated on the same users and targets",
+                remedy="evaluate both with the same --interactions and --split",
+            )

@@ -1,0 +1,105 @@
+"""How sure a mean over users is, and whether two methods differ on the same users.
+
+Users are what is drawn: where a table gives a user several targets, they are resampled and flipped together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+RESAMPLES = 1000
+PERMUTATIONS = 4999
+LEVEL = 0.95
+_CELLS = 4_000_000  # random numbers held at a time
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired comparison of one metric: mean of this method minus that of the other.
+
+    Attributes:
+        difference: of the means. low, high: 95 % bootstrap interval. p: two-sided permutation p-value.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def intervals(
+    values: dict[str, Floats], users: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile bootstrap intervals of each metric's mean, users resampled with replacement.
+
+    Args:
+        values: metric -> (U,) one value for each target. users: whose target it is, U of them. seed: of the resamples;
+            the same resamples serve all metrics.
+    """
+    sums, sizes = _by_user(values, users)
+    means = np.concatenate([draw @ sums / (draw @ sizes)[:, None] for draw in _resamples(len(sizes), resamples, seed)])
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    return {name: (float(low[n]), float(high[n])) for n, name in enumerate(values)}
+
+
+def differences(
+    mine: dict[str, Floats],
+    other: dict[str, Floats],
+    users: Sequence[str],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    permutations: int = PERMUTATIONS,
+) -> dict[str, Difference]:
+    """Compare two methods on the same targets.
+
+    The p-value is that of a sign-flip test (Fisher): if the methods were exchangeable, each user's difference could as
+    well have the other sign; p = (1 + number of flips whose mean difference is as large) / (1 + permutations).
+
+    Args:
+        mine, other: metric -> (U,), the same targets in the same order; metrics in both are compared.
+        users: whose target it is, U of them.
+    """
+    gaps = {name: mine[name] - other[name] for name in mine if name in other}
+    bounds = intervals(gaps, users, seed=seed, resamples=resamples)
+    sums, sizes = _by_user(gaps, users)
+    observed = sums.sum(axis=0)
+    as_large = np.zeros(len(gaps), dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    for count in _chunks(permutations, len(sizes)):
+        flips = rng.integers(0, 2, (count, len(sizes)), dtype=np.int8).astype(np.float64) * 2 - 1
+        # Sums of the same numbers in another order differ by rounding: an equal difference must count as one.
+        as_large += (np.abs(flips @ sums) >= np.abs(observed) * (1 - 1e-9) - 1e-12).sum(axis=0)
+    return {
+        name: Difference(float(observed[n] / sizes.sum()), *bounds[name], float((1 + as_large[n]) / (1 + permutations)))
+        for n, name in enumerate(gaps)
+    }
+
+
+def _by_user(values: dict[str, Floats], users: Sequence[str]) -> tuple[Floats, Floats]:
+    """Sums over each user's targets (G, metrics), and the number of targets (G,)."""
+    number = {user: n for n, user in enumerate(dict.fromkeys(users))}
+    owner = np.fromiter((number[user] for user in users), dtype=np.int64, count=len(users))
+    columns = [np.bincount(owner, weights=column, minlength=len(number)) for column in values.values()]
+    return np.stack(columns, axis=1), np.bincount(owner, minlength=len(number)).astype(np.float64)
+
+
+def _resamples(users: int, count: int, seed: int) -> Iterator[Floats]:
+    """How often each user is drawn, (n, users) at a time."""
+    rng = np.random.default_rng(seed)
+    for n in _chunks(count, users):
+        drawn = rng.integers(0, users, (n, users)) + np.arange(n)[:, None] * users
+        yield np.bincount(drawn.ravel(), minlength=n * users).reshape(n, users).astype(np.float64)
+
+
+def _chunks(total: int, width: int) -> Iterator[int]:
+    step = max(_CELLS // max(width, 1), 1)
+    for start in range(0, total, step):
+        yield min(step, total - start)

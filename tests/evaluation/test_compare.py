@@ -1,0 +1,61 @@
+"""Two evaluations of one workspace, user by user."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from gti_cli.errors import InputError
+from gti_cli.evaluation.compare import compare
+from gti_cli.evaluation.evaluate import evaluate
+from gti_cli.workspace import Workspace
+from tests.evaluation.made import World, add_checkpoint, make_world
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = make_world(tmp_path)
+    space = Workspace(made.workspace)
+    add_checkpoint(space, space.require("semantic_ids", ""), "another", seed=1)
+    evaluate(made.interactions, made.workspace, k=[5, 10])
+    evaluate(made.interactions, made.workspace, k=[5], checkpoint="another")
+    return made
+
+
+def test_differences_of_the_tables(world: World) -> None:
+    manifest = compare(world.workspace, "finetuned", "another")
+    mine, other = (
+        pq.read_table(world.workspace / f"evaluation/{name}/per_user.parquet").to_pydict()
+        for name in ("finetuned", "another")
+    )
+    assert set(manifest.metrics) == {"recall@5", "ndcg@5", "mrr"}  # 10 was not asked of the other
+    for metric, found in manifest.metrics.items():
+        assert found["difference"] == pytest.approx(np.mean(mine[metric]) - np.mean(other[metric]))
+        assert found["low"] <= found["difference"] <= found["high"] and 0 < found["p"] <= 1
+    written = json.loads((world.workspace / "evaluation/finetuned-vs-another/metrics.json").read_text())
+    assert written["differences"] == manifest.metrics
+    assert set(manifest.upstream) == {"evaluation/finetuned", "evaluation/another"}
+    assert compare(world.workspace, "finetuned", "another").run == manifest.run  # done already
+
+
+def test_what_cannot_be_compared(world: World) -> None:
+    with pytest.raises(InputError, match="itself"):
+        compare(world.workspace, "finetuned", "evaluation/finetuned")
+    with pytest.raises(InputError, match="gti evaluate --name nothing"):
+        compare(world.workspace, "finetuned", "nothing")
+    evaluate(world.interactions, world.workspace, k=[5], split="valid", name="v")
+    with pytest.raises(InputError, match=r"split 'test'.*'valid'"):
+        compare(world.workspace, "finetuned", "v")
+
+
+def test_other_users_are_refused(world: World) -> None:
+    lines = pq.read_table(world.interactions).to_pylist()
+    fewer = world.interactions.with_name("fewer.jsonl")
+    fewer.write_text("".join(json.dumps(line) + "\n" for line in lines if line["user_id"] != "u5"))
+    evaluate(fewer, world.workspace, k=[5], name="fewer")
+    with pytest.raises(InputError, match="not evaluated on the same users"):
+        compare(world.workspace, "finetuned", "fewer")
