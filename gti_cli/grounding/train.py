@@ -45,7 +45,7 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     with rows.attached():
         _train(job, run, model, rows, tokenizer, train, held)
     _geometry(run, before, _parameters(rows))
-    _save(job, rows, tokenizer, folder)
+    run.details["saved_dtype"] = _save(job, rows, tokenizer, folder)
 
 
 def _corpus(job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> Corpus:
@@ -158,11 +158,12 @@ def _geometry(run: StageRun, before: dict[str, Any], after: dict[str, Any]) -> N
         run.metrics[f"{name}rows_moved"] = float(np.sqrt(np.mean((rows - before[name]) ** 2)))
 
 
-def _save(job: Job, rows: NewRows, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write the checkpoint as it came, with the new rows in their places: no other bit differs."""
+def _save(job: Job, rows: NewRows, tokenizer: PreTrainedTokenizerBase, folder: Path) -> str:
+    """Write the checkpoint as it came, with the new rows in their places: no other bit differs. Returns its format."""
     from transformers import AutoConfig
 
     saved = AutoConfig.from_pretrained(job.checkpoint.path).dtype or torch.float32
     model = load_model(job.checkpoint.path, torch.device("cpu"), saved)
     rows.write_into(model)
     save_checkpoint(folder, model, tokenizer, job.new_tokens)
+    return str(saved).removeprefix("torch.")

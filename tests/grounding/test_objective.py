@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from grounding.made import NEW_IDS, OLD, PAD, algorithm_1, examples_of, model_of
+from grounding.made import HEADS, NEW_IDS, OLD, PAD, algorithm_1, examples_of, model_of
 
 from gti_cli.grounding.batches import Collator, cut_examples
-from gti_cli.grounding.objective import GroundingModel
+from gti_cli.grounding.objective import GroundingModel, has_plain_cache
 from gti_cli.grounding.rows import NewRows
+from gti_cli.prompts.examples import Example
 
 MODELS = [
     ("qwen3", True),
@@ -64,3 +65,49 @@ def test_equals_algorithm_1(kind: str, tied: bool, whole: bool) -> None:
             assert not torch.equal(weight[OLD:], before[name][OLD:]), name
         else:
             assert torch.equal(weight, before[name]), name
+
+
+def test_weight_decay_moves_no_old_row() -> None:
+    data = examples_of(16)
+    model = model_of("phi", False)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    ground(model, [list(range(16))] * 5, data, 0.01, whole=False, decay=0.5)
+    for name, weight in model.named_parameters():
+        old = OLD if weight.shape[0] == OLD + len(NEW_IDS) else len(weight)
+        assert torch.equal(weight[:old], before[name][:old]), name
+
+
+def test_heads_are_shared_and_gradients_begin_at_the_first_new_token() -> None:
+    examples, kinds, groups = examples_of(40)
+    corpus = cut_examples(examples, kinds, groups, set(NEW_IDS.tolist()))
+    for example, kind, first in zip(examples, kinds, corpus.firsts, strict=True):
+        sequence = example.prompt + example.answer
+        assert sequence[: len(HEADS[kind])] == HEADS[kind][: len(corpus.heads[kind])]
+        assert sequence[first] >= OLD > max(sequence[:first])
+    batch = Collator(corpus, PAD)(list(range(40)))["groups"]
+    assert len(batch) == 2
+    assert sum(len(group["targets"]) for group in batch) == sum(len(example.answer) for example in examples)
+    # Text comes last in the second direction: nothing but the template stands before the tokens.
+    assert batch[1]["middle"].shape[1] == 0
+
+
+def test_an_example_needs_a_new_token_and_may_not_begin_with_it() -> None:
+    for prompt in ([3, 4], [OLD, 3]):
+        with pytest.raises(ValueError, match="must hold a new token"):
+            cut_examples([Example(prompt, [5, 2])], [0], [0], set(NEW_IDS.tolist()))
+
+
+def test_a_model_with_a_window_or_a_state_is_computed_whole() -> None:
+    model = model_of("gemma2")
+    assert has_plain_cache(model, 64) and not has_plain_cache(model, 65)
+    assert has_plain_cache(model_of("qwen3"), 100_000)
+
+
+def test_nothing_stays_attached() -> None:
+    model = model_of("qwen3")
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    rows = NewRows(model, NEW_IDS)
+    with pytest.raises(KeyboardInterrupt), rows.attached():
+        assert model.get_input_embeddings() is not embedding
+        raise KeyboardInterrupt
+    assert model.get_input_embeddings() is embedding and model.get_output_embeddings() is head

@@ -1,0 +1,69 @@
+"""What `gti ground` prints and how it refuses; the stage itself is tested in tests/grounding."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grounding.conftest import make_world  # noqa: F401 - a fixture
+
+from gti_cli.app import run as gti
+from gti_cli.manifest import digest_path
+
+SHORT = ["--max-steps", "4", "--batch-size", "8", "--device", "cpu", "-q"]
+
+
+def test_prints_before_and_after_then_up_to_date(make_world: Any, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    world = make_world()
+    where = ["-w", str(world.workspace)]
+    capsys.readouterr()
+    assert gti(["ground", *where, *SHORT]) == 0
+    said = capsys.readouterr()
+    for words in (
+        "Grounded 7 new tokens of tiny",
+        "loss text -> tokens",
+        "effective rank",
+        "pairs by both",
+        "held-out",
+    ):
+        assert words in said.out
+    assert str(world.workspace / "grounded") in said.out
+    assert gti(["ground", *where, *SHORT, "--json"]) == 0
+    manifest = json.loads(capsys.readouterr().out)
+    assert manifest["command"] == "ground" and manifest["counts"]["steps"] == 4
+    assert gti(["ground", *where, *SHORT, "--seed", "1"]) == 2
+    assert "was made already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("item_id,title\nnobody,A\n", "1 items have no semantic ID: 'nobody'"),
+        ("item_id,title\n", "the table has no rows"),
+        ("title\nA\n", "these columns make no pairs"),
+        ("", "cannot be read as csv"),
+    ],
+)
+def test_bad_pairs_end_with_one_line_and_code_2(
+    make_world: Any,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    message: str,
+) -> None:
+    world = make_world()
+    table = tmp_path / "bad.csv"
+    table.write_text(text)
+    before = digest_path(world.workspace)
+    capsys.readouterr()
+    assert gti(["ground", "--pairs", str(table), "-w", str(world.workspace), *SHORT]) == 2
+    said = capsys.readouterr()
+    assert message in said.err and len(said.err.strip().splitlines()) == 1 and not said.out
+    assert digest_path(world.workspace) == before
+
+
+def test_without_extend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gti(["ground", "-w", str(tmp_path / "empty"), "-q"]) == 2
+    assert "gti extend" in capsys.readouterr().err and not (tmp_path / "empty").exists()
