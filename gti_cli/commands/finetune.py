@@ -29,7 +29,8 @@ def finetune(
         Path, typer.Option("--interactions", help="Table of user_id, item_id, timestamp; split if you have it.")
     ],
     from_: Annotated[
-        str | None, typer.Option("--from", help="Checkpoint to start from: of the workspace, or a folder (default: grounded).")
+        str | None,
+        typer.Option("--from", help="Checkpoint to start from: name or folder (default: grounded)."),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Folder of the result in the workspace.")] = "finetuned",
     epochs: Annotated[float, typer.Option("--epochs", help="Passes over the training targets.")] = 3.0,
@@ -46,6 +47,12 @@ def finetune(
     valid_sample: Annotated[
         int, typer.Option("--valid-sample", help="Validation targets that the loss is measured on.")
     ] = 2000,
+    validations: Annotated[
+        int, typer.Option("--validations", help="Times to validate by NDCG@10 on the way; the best weights are kept.")
+    ] = 0,
+    patience: Annotated[
+        int | None, typer.Option("--patience", help="Stop after as many validations without a better one.")
+    ] = None,
     lora: Annotated[
         bool,
         typer.Option(
@@ -87,6 +94,8 @@ def finetune(
         history=history,
         targets=targets,
         valid_sample=valid_sample,
+        validations=validations,
+        patience=patience,
         seed=seed,
         device=device,
         dtype=dtype,
@@ -105,6 +114,8 @@ def finetune(
             ["validation loss before", metrics.get("valid_loss_before")],
             ["validation loss after", metrics.get("valid_loss")],
             ["validation targets used", counts["valid_targets_used"]],
+            *([["best NDCG@10 on validation users", metrics["valid_ndcg@10"]]] if "valid_ndcg@10" in metrics else []),
+            *([["at step", counts["best_step"]]] if "best_step" in counts else []),
             ["new rows: way they can go / way between pretrained rows", metrics["rows_travel_ratio"]],
             ["new rows: way they went (per coordinate)", metrics["new_rows_moved"]],
             ["targets per second", run.get("targets_per_second")],

@@ -35,6 +35,8 @@ def finetune(
     history: int = FinetuneOptions.history,
     targets: str = FinetuneOptions.targets,
     valid_sample: int = FinetuneOptions.valid_sample,
+    validations: int = FinetuneOptions.validations,
+    patience: int | None = None,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -46,7 +48,7 @@ def finetune(
     Args:
         interactions: table of `user_id`, `item_id`, `timestamp` and optionally `split`.
         from_: checkpoint to start from (None: the workspace's ``grounded``). name: the output's folder.
-        epochs, ..., valid_sample: see `FinetuneOptions`.
+        epochs, ..., patience: see `FinetuneOptions`.
         dtype: ``bfloat16`` computes in it (``auto``: where the machine is fast at it); the weights that train are
             float32 in any case, and are saved in the number format of the checkpoint that they came from.
 
@@ -66,6 +68,8 @@ def finetune(
         history=history,
         targets=targets,
         valid_sample=valid_sample,
+        validations=validations,
+        patience=patience,
     )
     options.check()
     space = Workspace(workspace)
@@ -126,8 +130,21 @@ def _prepare(
         seed=seed,
     )
     place = choose_device(device)
+    if options.validations and not task.valid:
+        raise InputError("there are no validation users for --validations", remedy="mark some rows valid, or drop it")
     computed, why = choose_training_dtype(dtype, place)
-    job = Job(checkpoint, new_tokens, catalogue, task, options, seed, place, str(computed) == "torch.bfloat16", why)
+    job = Job(
+        checkpoint,
+        new_tokens,
+        catalogue,
+        task,
+        options,
+        seed,
+        ids.details["sizes"],
+        place,
+        autocast=str(computed) == "torch.bfloat16",
+        why=why,
+    )
     return job, splits.counts | task.counts
 
 

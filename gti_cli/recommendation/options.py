@@ -32,6 +32,8 @@ class FinetuneOptions:
         lora_r, lora_alpha, lora_dropout: of the adapters (the paper's: 8, 32, 0.05).
         history: most items before a target. targets: ``all`` prefixes of a history, or the ``last`` item only.
         valid_sample: validation targets used for the loss.
+        validations: times to validate by NDCG@10 during training; the best weights are kept (0: never, the last are).
+        patience: stop after as many validations without a better one.
     """
 
     epochs: float = 3.0
@@ -46,6 +48,8 @@ class FinetuneOptions:
     history: int = 20
     targets: str = "all"
     valid_sample: int = 2000
+    validations: int = 0
+    patience: int | None = None
 
     def check(self) -> None:
         """Raise `InputError` for a value that cannot be meant."""
@@ -59,6 +63,7 @@ class FinetuneOptions:
             "--lora-alpha": self.lora_alpha,
             "--history": self.history,
             "--valid-sample": self.valid_sample,
+            "--patience": self.patience,
         }
         for option, value in positive.items():
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -67,6 +72,11 @@ class FinetuneOptions:
             raise InputError(f"--lora-dropout is {self.lora_dropout}", remedy="give a share from 0 to below 1")
         if self.targets not in TARGETS:
             raise InputError(f"--targets is {self.targets!r}", remedy="use all (every prefix of a history) or last")
+
+        if self.validations < 0:
+            raise InputError(f"--validations is {self.validations}", remedy="give 0 or more")
+        if self.patience is not None and not self.validations:
+            raise InputError("--patience needs validations to be patient about", remedy="add --validations 10")
 
     def resolved(self) -> dict[str, Any]:
         """For the manifest: without what has no effect."""
@@ -87,7 +97,8 @@ class Job:
 
     Attributes:
         checkpoint: to start from. new_tokens: its list. catalogue: the semantic IDs. task: what to train on.
-        options, seed: as given. device: to compute on. autocast: compute in bfloat16. why: that or not.
+        options, seed: as given. sizes: codes of each level. device: to compute on.
+        autocast: compute in bfloat16. why: this number format.
     """
 
     checkpoint: Checkpoint
@@ -96,6 +107,7 @@ class Job:
     task: NextItem
     options: FinetuneOptions
     seed: int
+    sizes: list[int]
     device: torch.device
     autocast: bool
     why: str

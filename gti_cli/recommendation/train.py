@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from gti_cli.training.answers import AnswerTrainer
     from gti_cli.training.packing import BatchPlan, Layout, Window
     from gti_cli.training.reach import Reach
+    from gti_cli.training.validation import Validation
+
+RANKED_USERS = 500  # validation users whose next item is searched for; enough to tell better from worse, and quick
 
 
 def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
@@ -114,9 +117,14 @@ def _train(job: Job, model: PreTrainedModel, layout: Layout, run: StageRun) -> P
                 scale_row_steps(optimizer, weight, new, rows_rate / options.learning_rate)
     trainer = AnswerTrainer(trained, arguments, layout, windows, plan, optimizer)
     show_progress(trainer, "Fine-tuning")
+    validation = _validation(job, model, trained, layout, run, len(plan))
+    if validation:
+        trainer.add_callback(validation)
     done = last_checkpoint(run.scratch) if run.resuming else None
     trainer.train(resume_from_checkpoint=done)
     _report(trainer, plan, run, int(done.rpartition("-")[2]) if done else 0)
+    if validation:
+        validation.restore_best()
     return merge_lora(trained) if options.lora else model
 
 
@@ -134,6 +142,23 @@ def _windows(job: Job, model: PreTrainedModel, layout: Layout, run: StageRun) ->
             "one sequence): training on one example for each target, which gives the same result several times slower"
         )
     return [single for window in job.task.train for single in separate(window)]
+
+
+def _validation(
+    job: Job, model: PreTrainedModel, trained: Any, layout: Layout, run: StageRun, steps: int
+) -> Validation | None:
+    """The callback that validates, if asked for. ``model`` computes what is trained, adapters and all."""
+    from gti_cli.training.validation import Ranker, Validation, validation_steps
+    from gti_cli.vocabulary.tokens import code_ids
+
+    if not job.options.validations:
+        return None
+    users = job.task.valid[:: -(-len(job.task.valid) // RANKED_USERS)]
+    run.counts["valid_users_ranked"] = len(users)
+    ids = code_ids(job.new_tokens, job.sizes)
+    ranker = Ranker(layout, job.catalogue.codes, ids, users, job.device, job.autocast)
+    times = validation_steps(steps, job.options.validations)
+    return Validation(lambda: ranker(model), trained, run.scratch, times, job.options.patience)
 
 
 def _matrices(model: PreTrainedModel) -> list[torch.nn.Parameter]:
@@ -175,14 +200,28 @@ def _reach(job: Job, model: PreTrainedModel, rate: float, steps: int, warmup: in
 
 def _report(trainer: AnswerTrainer, plan: BatchPlan, run: StageRun, first_step: int) -> None:
     """Losses and counts of the whole run; rates of what was run now, from ``first_step`` on."""
-    history = trainer.state.log_history
-    losses = [entry["loss"] for entry in history if "loss" in entry]
+    from gti_cli.training.validation import history
+
+    log = trainer.state.log_history
+    losses = [entry["loss"] for entry in log if "loss" in entry]
     last = losses[-max(len(losses) // 10, 1) :]
     run.metrics["train_loss"] = sum(last) / len(last)
-    run.metrics["epochs"] = plan.epochs
-    run.counts.update({"steps": len(plan), "targets_seen": sum(plan.targets), "tokens_seen": sum(plan.tokens)})
-    seconds = next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), 0.0)
-    if seconds and first_step < len(plan):
+    steps = trainer.state.global_step  # fewer than planned after an early stop
+    run.counts.update(
+        {
+            "steps": steps,
+            "steps_planned": len(plan),
+            "targets_seen": sum(plan.targets[:steps]),
+            "tokens_seen": sum(plan.tokens[:steps]),
+        }
+    )
+    run.metrics["epochs"] = plan.epochs * run.counts["targets_seen"] / sum(plan.targets)
+    if found := history(trainer.state):
+        best_step, best = max(found, key=lambda entry: entry[1])
+        run.metrics["valid_ndcg@10"] = best
+        run.counts.update({"best_step": best_step, "validations": len(found)})
+    seconds = next((entry["train_runtime"] for entry in reversed(log) if "train_runtime" in entry), 0.0)
+    if seconds and first_step < steps:
         run.measured["train_seconds"] = seconds
-        run.measured["tokens_per_second"] = sum(plan.tokens[first_step:]) / seconds
-        run.measured["targets_per_second"] = sum(plan.targets[first_step:]) / seconds
+        run.measured["tokens_per_second"] = sum(plan.tokens[first_step:steps]) / seconds
+        run.measured["targets_per_second"] = sum(plan.targets[first_step:steps]) / seconds

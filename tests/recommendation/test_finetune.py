@@ -24,6 +24,8 @@ BAD = {
     "dropout": ({"lora_dropout": 1.0}, "--lora-dropout is 1"),
     "targets": ({"targets": "some"}, "--targets is 'some'"),
     "history": ({"history": 0}, "--history is 0"),
+    "validations": ({"validations": -1}, "--validations is -1"),
+    "patience": ({"patience": 3}, "--patience needs validations"),
     "name": ({"name": "../out"}, "cannot be used"),
     "own source": ({"name": "grounded"}, "is the checkpoint to start from"),
     "reserved": ({"name": "semantic_ids"}, "cannot be used"),

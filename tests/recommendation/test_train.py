@@ -61,12 +61,38 @@ def test_trains_and_writes_a_plain_checkpoint(make_world: Any, kind: str, tied: 
         assert (head_before != head).any(dim=1)[world.tokens.ids].all()
 
 
+def test_looking_on_the_way_changes_nothing(make_world: Any) -> None:
+    world = make_world()
+    options = {**FEW, "lora": True, "learning_rate": 1e-2}
+    plain = finetune(world.interactions, world.workspace, name="plain", **options)
+    assert "valid_ndcg@10" not in plain.metrics
+    manifest = finetune(world.interactions, world.workspace, name="looking", validations=2, **options)
+    assert manifest.counts["validations"] == 2 and manifest.counts["best_step"] in (3, 6)
+    assert manifest.counts["valid_users_ranked"] == len(world.histories)
+    assert 0 < manifest.metrics["valid_ndcg@10"] <= 1
+    assert manifest.metrics["train_loss"] == plain.metrics["train_loss"]
+
+
+def test_best_weights_are_kept_and_patience_stops(make_world: Any, monkeypatch: Any) -> None:
+    world = make_world()
+    values = iter([0.3, 0.5, 0.4, 0.2])
+    monkeypatch.setattr("gti_cli.training.validation.Ranker.__call__", lambda *_: next(values))
+    stopped = finetune(world.interactions, world.workspace, name="stopped", validations=6, patience=2, **FEW)
+    assert (stopped.counts["best_step"], stopped.counts["steps"], stopped.counts["steps_planned"]) == (2, 4, 6)
+    # What is kept is the second step's, also where training went on to the end.
+    values = iter([0.3, 0.5, 0.1, 0.1, 0.1, 0.1])
+    finetune(world.interactions, world.workspace, name="on", validations=6, **FEW)
+    finetune(world.interactions, world.workspace, name="last", **FEW)
+    digests = [digest_path(world.workspace / name, "gti.json") for name in ("stopped", "on", "last")]
+    assert digests[0] == digests[1] != digests[2]
+
+
 @pytest.mark.parametrize("lora", [False, True])
 def test_resumed_run_equals_an_unbroken_one(make_world: Any, monkeypatch: Any, lora: bool) -> None:
     world = make_world()
     other = world.workspace.with_name("unbroken")
     shutil.copytree(world.workspace, other)
-    options = {**FEW, "max_steps": 20, "lora": lora, "lora_dropout": 0.2, "rows_learning_rate": 1e-2}
+    options = {**FEW, "max_steps": 20, "lora": lora, "lora_dropout": 0.2, "rows_learning_rate": 1e-2, "validations": 5}
     whole = finetune(world.interactions, other, **options)
 
     loss = AnswerTrainer.compute_loss

@@ -1,0 +1,140 @@
+"""Validation by ranking while a model trains: NDCG@10 on a sample of users, the best state kept, early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from gti_cli import console
+from gti_cli.decoding.beam import TrieTensors, beam_search
+from gti_cli.decoding.trie import Trie, build_trie
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from gti_cli.training.packing import Layout, Window
+
+METRIC = "valid_ndcg@10"
+_K, _BEAMS = 10, 20
+_BEST = "best.safetensors"
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """Ranks the catalogue for users, and says where their next item stands.
+
+    Attributes:
+        layout: prompts and items as tokens. codes: (N, L) of the catalogue. code_ids: L arrays, token id by code.
+        windows: the users; each window has one target. device: where the model is. autocast: compute in bfloat16.
+    """
+
+    layout: Layout
+    codes: npt.NDArray[np.int32]
+    code_ids: Sequence[npt.NDArray[np.int64]]
+    windows: Sequence[Window]
+    device: torch.device
+    autocast: bool
+
+    def __call__(self, model: PreTrainedModel, batch_size: int = 32) -> float:
+        """Mean NDCG@10 over the users, by beam search with 20 beams; the model's mode is as before afterwards."""
+        trie = build_trie(self.codes)
+        tensors = TrieTensors(trie, self.code_ids, self.device)
+        items = self.layout.items.tolist()
+        order = sorted(self.windows, key=lambda window: len(window.items))
+        training = model.training
+        model.eval()  # type: ignore[no-untyped-call]
+        total = 0.0
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            prompts = [self.layout.frame.prompt([items[row] for row in window.items[:-1]]) for window in batch]
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+                found = beam_search(model, prompts, tensors, _BEAMS, self.layout.pad)
+            total += float(ndcg(found.leaves, trie, np.array([window.items[-1] for window in batch]), _K).sum())
+        model.train(training)
+        return total / len(order)
+
+
+def ndcg(leaves: npt.NDArray[np.int64], trie: Trie, targets: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.float64]:
+    """NDCG@k of each of B lists with one relevant item; items that share a semantic ID share its ranks evenly.
+
+    Args:
+        leaves: (B, W) ranked leaves of the trie, -1 for none. targets: (B,) catalogue rows.
+    """
+    sizes = np.diff(trie.item_starts)
+    leaf_of = np.empty(len(trie.items), dtype=np.int64)
+    leaf_of[trie.items] = np.repeat(np.arange(trie.leaves), sizes)
+    hit = leaves == leaf_of[targets][:, None]
+    filled = np.where(leaves >= 0, sizes[leaves], 0)
+    ahead = np.where(hit, np.cumsum(filled, axis=1) - filled, 0).sum(axis=1)
+    ties = sizes[leaf_of[targets]]
+    gains = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
+    gained = gains[np.minimum(ahead + ties, k)] - gains[np.minimum(ahead, k)]
+    return np.where(hit.any(axis=1), gained / ties, 0.0)
+
+
+class Validation(TrainerCallback):
+    """Validates at given steps, keeps the weights of the best, and stops when ``patience`` validations bring no better.
+
+    What was measured stands in the Trainer's log, so that a resumed run knows it; what is measured is a function of
+    the weights alone, so that it repeats itself exactly.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[], float],
+        model: torch.nn.Module,
+        folder: Path,
+        steps: Sequence[int],
+        patience: int | None,
+    ) -> None:
+        self._measure, self._model, self._path = measure, model, folder / _BEST
+        self._steps, self._patience = set(steps), patience
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Validate, if it is time."""
+        if state.global_step not in self._steps:
+            return
+        seen = history(state)
+        value = self._measure()
+        state.log_history.append({"step": state.global_step, METRIC: value})
+        console.note(f"step {state.global_step:,}: NDCG@10 {value:.4f} on validation users")
+        if all(value > earlier for _, earlier in seen):
+            self._keep()
+        elif self._patience is not None:
+            best = max(range(len(seen)), key=lambda n: seen[n][1])
+            control.should_training_stop = len(seen) - best >= self._patience
+
+    def _keep(self) -> None:
+        from safetensors.torch import save_file
+
+        kept = {n: p.detach().clone().contiguous() for n, p in self._model.named_parameters() if p.requires_grad}
+        part = self._path.with_suffix(".part")
+        save_file(kept, part)
+        part.replace(self._path)
+
+    def restore_best(self) -> None:
+        """Put the best weights back into the model."""
+        from safetensors.torch import load_file
+
+        best = load_file(self._path)
+        with torch.no_grad():
+            for name, parameter in self._model.named_parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(best[name])
+
+
+def history(state: TrainerState) -> list[tuple[int, float]]:
+    """(step, NDCG@10) of every validation of a run so far, resumed parts included."""
+    return [(int(entry["step"]), float(entry[METRIC])) for entry in state.log_history if METRIC in entry]
+
+
+def validation_steps(steps: int, times: int) -> list[int]:
+    """``times`` steps spread evenly over a run of ``steps``, the last step among them; fewer where there are fewer."""
+    return sorted({round(steps * n / times) for n in range(1, times + 1)} - {0})
