@@ -34,9 +34,12 @@ class Vocabulary:
         return {number: name for name, number in self.ids.items()}
 
     def word(self, token_id: int) -> str:
-        """A token as people read it: decoded, white space around it removed; its name where nothing is left."""
+        """A token as people read it: decoded, white space around it removed.
+
+        Its name where nothing is left, or where it is only some bytes of a character.
+        """
         text = self.tokenizer.decode([token_id], skip_special_tokens=False).strip()
-        return text or self.names.get(token_id, f"id {token_id}")
+        return text if text and "\ufffd" not in text else self.names.get(token_id, f"id {token_id}")
 
 
 def read_vocabulary(folder: Path) -> Vocabulary | None:

@@ -39,7 +39,9 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #ccc; text-align: right; vertical-align: top; }
 th:first-child, td:first-child, .words td, .words th { text-align: left; }
-thead th { border-bottom: 2px solid #555; } td.word { font-weight: 600; }
+thead th { border-bottom: 2px solid #555; } td.word, tbody th { white-space: nowrap; }
+td.word:last-child { font-weight: 600; }
+.words td { min-width: 4ch; } .words td + td { min-width: 28ch; }
 figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; } figcaption { max-width: 70ch; }
 p, li, dd { max-width: 70ch; } .verdict { border-left: 4px solid #0072B2; padding-left: .8rem; margin: .8rem 0;
   overflow-wrap: anywhere; }
@@ -61,8 +63,8 @@ bootstrapped over codes.</dd>
 <dt>parent</dt>
 <dd>The code of the level before that most often comes right before a code.</dd>
 <dt>word agreement</dt>
-<dd>Share of the ten nearest pretrained words of a token that occur in the texts of the items that carry it; by chance:
-the same words looked up in the texts of other tokens.</dd>
+<dd>Share of the ten nearest pretrained words of a token (cosine, the mean pretrained row taken off) that occur in the
+texts of the items that carry it; by chance: the same words looked up in the texts of other tokens.</dd>
 <dt>collapsed</dt>
 <dd>(effective rank - 1) is at most {100 * LOW_RANK:.0f} % of what as many pretrained rows have.</dd>
 <dt>grounded</dt>

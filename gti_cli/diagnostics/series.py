@@ -74,7 +74,8 @@ def find(subject: Subject, part_name: str, texts: TextWords | None, seed: int) -
         part.new, part.pretrained, subject.oracle, levels=rows.tokens.levels, parents=subject.parents, seed=seed
     )
     figures = measured.figures
-    words = nearest_words(part.new, part.place, rows.pretrained, rows.vocabulary)
+    mean = part.pretrained.mean(axis=0, dtype=np.float64).astype(np.float32)
+    words = nearest_words(part.new, part.place, rows.pretrained, rows.vocabulary, mean=mean)
     agreed = None
     figures.update(word_agreement=None, word_agreement_chance=None, words_searched=words.searched)
     if texts is not None and rows.vocabulary is not None and subject.carriers is not None:

@@ -54,15 +54,20 @@ def nearest_words(
     pretrained: npt.NDArray[np.int64],
     vocabulary: Vocabulary | None,
     *,
+    mean: npt.NDArray[np.float32] | None = None,
     work: float = _WORK,
 ) -> NearestWords:
     """Search the rows ``pretrained`` (p,) of the matrix at ``place`` for the nearest to ``new`` (n, d), by cosine.
 
-    The matrix is read in blocks and never held. Where the search would cost more than ``work`` multiply-adds, an even
-    part of the vocabulary is searched; ``searched`` says how many rows that were.
+    ``mean`` (d,), the mean pretrained row, is taken off both sides first: rows of a vocabulary share a direction that
+    has no meaning and would otherwise decide, so that every token had the same few words for neighbours. The matrix is
+    read in blocks and never held. Where the search would cost more than ``work`` multiply-adds, an even part of the
+    vocabulary is searched; ``searched`` says how many rows that were.
     """
     ids = pretrained[evenly(len(pretrained), max(WORDS, int(work / (len(new) * new.shape[1]))))]
-    neighbours = nearest(new, place.blocks(ids, 4096), WORDS)
+    centre = np.zeros(new.shape[1], dtype=np.float32) if mean is None else mean
+    blocks = ((part, rows - centre) for part, rows in place.blocks(ids, 4096))
+    neighbours = nearest(new - centre, blocks, WORDS)
     known: dict[int, str] = {
         int(token): vocabulary.word(int(token)) if vocabulary else f"id {token}" for token in np.unique(neighbours.ids)
     }

@@ -80,6 +80,7 @@ def test_words_are_readable(folder):
     ids = vocabulary.tokenizer.encode(" silk dress").ids
     assert "".join(vocabulary.word(i) for i in ids) == "silkdress"
     assert vocabulary.word(vocabulary.ids["Ġ"]) == "Ġ"
+    assert vocabulary.word(vocabulary.ids["Ã"]) == "Ã"  # one byte of a character
     assert vocabulary.word(10**6) == "id 1000000"
 
 

@@ -30,6 +30,10 @@ def test_nearest_words_against_brute_force(tmp_path):
     assert np.array_equal(result.neighbours.ids, ids[order])
     assert result.words[0][0] == vocabulary.word(int(ids[order[0, 0]]))
     assert result.searched == len(ids)
+    mean = np.full(8, 2.0, dtype=np.float32)
+    moved = nearest_words(new + mean, place, ids, vocabulary, mean=mean)
+    order = np.argsort(-cosine_matrix(new, matrix.numpy()[ids] - mean), axis=1)[:, :10]
+    assert np.array_equal(moved.neighbours.ids, ids[order])
     few = nearest_words(new, place, ids, None, work=20 * 5 * 8)
     assert few.searched == 20
     assert few.words[0][0].startswith("id ")
