@@ -30,6 +30,9 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option("--split", help="test or valid.")] = "test",
     k: Annotated[str, typer.Option("--k", help="Cut-offs of the metrics.")] = "5,10,20,50,100",
+    search: Annotated[
+        str, typer.Option("--search", help="beam, or exact: provably the best, and what the beam misses.")
+    ] = "beam",
     beams: Annotated[
         int | None, typer.Option("--beams", help="Hypotheses kept; at least the largest cut-off (default: as needed).")
     ] = None,
@@ -63,6 +66,7 @@ def evaluate(
         checkpoint=checkpoint,
         split=split,
         k=cut_offs,
+        search=search,
         beams=beams,
         batch_size=batch_size,
         history=history,
@@ -89,6 +93,11 @@ def evaluate(
         console.say(
             f"{counts['interactions_not_shown']:,} interactions lie further back than the "
             f"{manifest.options['history']} items that a prompt shows."
+        )
+    if "users_whose_beam_missed" in counts:
+        console.say(
+            f"The beam alone would have missed {counts['semantic_ids_the_beam_missed']:,} semantic IDs of "
+            f"{counts['users_whose_beam_missed']:,} users."
         )
     if counts["lists_shorter_than_k"]:
         console.say(f"{counts['lists_shorter_than_k']:,} users have fewer than {shown[-1]} items to be recommended.")

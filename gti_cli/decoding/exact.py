@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from gti_cli import console
 from gti_cli.decoding.beam import Ranking, TrieTensors
 
 if TYPE_CHECKING:
@@ -61,10 +62,12 @@ def exact_search(
     scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
     followed = np.zeros(len(prompts), dtype=np.int64)
     missed = np.zeros(len(prompts), dtype=np.int64)
-    for row, prompt in enumerate(prompts):
-        found, values, followed[row] = _one(model, prompt, trie, float(beam.scores[row, k - 1]), k)
-        leaves[row, : len(found)], scores[row, : len(found)] = found, values
-        missed[row] = len(np.setdiff1d(found, beam.leaves[row, :k]))
+    with console.progress("Proving", len(prompts), "users") as advance:
+        for row, prompt in enumerate(prompts):
+            found, values, followed[row] = _one(model, prompt, trie, float(beam.scores[row, k - 1]), k)
+            leaves[row, : len(found)], scores[row, : len(found)] = found, values
+            missed[row] = len(np.setdiff1d(found, beam.leaves[row, :k]))
+            advance()
     return Exact(Ranking(leaves, scores), followed, missed)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from gti_cli import console, tables
 from gti_cli.decoding.beam import Ranking, TrieTensors
+from gti_cli.decoding.exact import exact_search
 from gti_cli.decoding.search import Recommended, search_all
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
 KS = (5, 10, 20, 50, 100)
+SEARCHES = ("beam", "exact")
 DEFAULT_HISTORY = 20
 
 
@@ -38,7 +40,8 @@ class Plan:
     """What is to be evaluated: everything resolved and checked before a model is loaded.
 
     Attributes:
-        ks: cut-offs, ascending. beams: hypotheses kept by the search. history: most items shown. cut: items not shown.
+        ks: cut-offs, ascending. needed: semantic IDs in a list, so that the largest cut-off is filled.
+        search: one of `SEARCHES`. beams: hypotheses kept. history: most items shown. cut: items not shown.
     """
 
     checkpoint: Checkpoint
@@ -47,6 +50,8 @@ class Plan:
     splits: Splits
     entries: list[History]
     ks: list[int]
+    needed: int
+    search: str
     beams: int
     history: int
     cut: int
@@ -60,6 +65,7 @@ def evaluate(
     checkpoint: str | None = None,
     split: str = "test",
     k: Sequence[int] = KS,
+    search: str = "beam",
     beams: int | None = None,
     batch_size: int = 32,
     history: int | None = None,
@@ -71,11 +77,12 @@ def evaluate(
     force: bool = False,
     resume: bool = True,
 ) -> Manifest:
-    """Rank all items for every user with a target, by beam search over the trie of semantic IDs.
+    """Rank all items for every user with a target, by a search over the trie of semantic IDs.
 
     Args:
         interactions: the table that `finetune` read. checkpoint: default ``finetuned``. split: ``test`` or ``valid``.
         k: cut-offs of the metrics. beams: at least the largest (None: as many as are needed).
+        search: ``beam``, or ``exact``: provably the most probable items, and how often the beam missed one.
         batch_size: users in a batch; changes speed, not results. history: most items shown (None: as in fine-tuning).
         filter_seen: do not recommend items of the user's own history (beams make up for them).
         name: of the output below ``evaluation/`` (None: the checkpoint's). resume: has no effect.
@@ -85,7 +92,7 @@ def evaluate(
     """
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
-    plan = _plan(space, ids, Path(interactions), checkpoint, split, k, beams, history, filter_seen)
+    plan = _plan(space, ids, Path(interactions), checkpoint, split, k, search, beams, history, filter_seen)
     artifact = f"evaluation/{name or Path(plan.checkpoint.path).name}"
     chosen = choose_device(device)
     number_format = choose_dtype(dtype, chosen)
@@ -96,7 +103,7 @@ def evaluate(
         options={
             "split": split,
             "k": plan.ks,
-            "search": "beam",
+            "search": search,
             "beams": plan.beams,
             "history": plan.history,
             "filter_seen": filter_seen,
@@ -127,10 +134,13 @@ def _plan(
     given: str | None,
     part: str,
     k: Sequence[int],
+    search: str,
     beams: int | None,
     history: int | None,
     filter_seen: bool,
 ) -> Plan:
+    if search not in SEARCHES:
+        raise InputError(f"--search {search!r} is not known", remedy="use beam or exact")
     if part not in ("test", "valid"):
         raise InputError(f"--split {part!r} is not known", remedy="use test or valid")
     ks = sorted(set(k))
@@ -157,7 +167,8 @@ def _plan(
         )
     cut = sum(cap(entry.items, history)[1] for entry in entries)
     sizes = ids.details["sizes"]
-    return Plan(checkpoint, catalogue, sizes, splits, entries, ks, beams or needed, history, cut, filter_seen)
+    width = beams or needed
+    return Plan(checkpoint, catalogue, sizes, splits, entries, ks, needed, search, width, history, cut, filter_seen)
 
 
 def _history(checkpoint: Checkpoint, given: int | None) -> int:
@@ -175,7 +186,7 @@ def _run(plan: Plan, run: StageRun, folder: Path, device: torch.device, dtype: t
     row_of = plan.catalogue.row_of()
     trie = build_trie(plan.catalogue.codes)
     started = time.monotonic()
-    ranking = search(plan, trie, device, dtype, batch_size)
+    ranking, found = find_ids(plan, trie, device, dtype, batch_size)
     run.measured["users_per_second"] = round(len(plan.entries) / (time.monotonic() - started), 2)
     lists, ranks = recommend_items(ranking, trie, plan.entries, row_of, most=plan.ks[-1], filter_seen=plan.filter_seen)
     values = per_user(ranks, plan.ks)
@@ -192,6 +203,7 @@ def _run(plan: Plan, run: StageRun, folder: Path, device: torch.device, dtype: t
         catalogue=len(row_of),
         semantic_ids=trie.leaves,
         beams=plan.beams,
+        **found,
         interactions_not_shown=plan.cut,
         lists_shorter_than_k=sum(len(found.rows) < plan.ks[-1] for found in lists),
         targets_in_history=sum(entry.target in entry.items for entry in plan.entries),
@@ -201,8 +213,10 @@ def _run(plan: Plan, run: StageRun, folder: Path, device: torch.device, dtype: t
     _write_tables(folder, plan, lists, ranks, values)
 
 
-def search(plan: Plan, trie: Trie, device: torch.device, dtype: torch.dtype, batch_size: int) -> Ranking:
-    """Search for every user of the plan; ``Ranking`` in the order of ``plan.entries``."""
+def find_ids(
+    plan: Plan, trie: Trie, device: torch.device, dtype: torch.dtype, batch_size: int
+) -> tuple[Ranking, dict[str, int]]:
+    """Search for every user of the plan: ``Ranking`` in the order of ``plan.entries``; counts of an exact search."""
     tokenizer = load_tokenizer(plan.checkpoint.path)
     new_tokens = plan.checkpoint.new_tokens()
     check_tokenizer(tokenizer, new_tokens)
@@ -214,15 +228,18 @@ def search(plan: Plan, trie: Trie, device: torch.device, dtype: torch.dtype, bat
     prompts = [
         around.prompt([item_ids[row_of[item]] for item in cap(entry.items, plan.history)[0]]) for entry in plan.entries
     ]
-    return search_all(
-        model,
-        prompts,
-        tensors,
-        plan.beams,
-        pad_id=int(tokenizer.pad_token_id),
-        batch_size=batch_size,
-        description="Evaluating",
+    pad = int(tokenizer.pad_token_id)
+    ranking = search_all(
+        model, prompts, tensors, plan.beams, pad_id=pad, batch_size=batch_size, description="Evaluating"
     )
+    if plan.search == "beam":
+        return ranking, {}
+    exact = exact_search(model, prompts, tensors, ranking, plan.needed)
+    return exact.ranking, {
+        "users_whose_beam_missed": int((exact.missed > 0).sum()),
+        "semantic_ids_the_beam_missed": int(exact.missed.sum()),
+        "prefixes_followed": int(exact.followed.sum()),
+    }
 
 
 def _write_tables(folder: Path, plan: Plan, lists: list[Recommended], ranks: Ranks, values: dict[str, Any]) -> None:

@@ -191,3 +191,17 @@ def test_checkpoints_that_do_not_fit(
 def test_another_history_than_in_training_is_said(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(world.interactions, world.workspace, k=[5], history=2)
     assert f"fine-tuned with {HISTORY}" in capsys.readouterr().err
+
+
+def test_exact_search_needs_no_wide_beam(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(world.interactions, world.workspace, k=[3], beams=40, name="wide")  # wide enough to miss nothing
+    arguments = ["evaluate", "-w", str(world.workspace), "--interactions", str(world.interactions), "--k", "3"]
+    assert run([*arguments, "--search", "exact", "--name", "exact"]) == 0
+    assert "The beam alone would have missed" in capsys.readouterr().out
+    lists = [
+        pq.read_table(world.workspace / f"evaluation/{name}/recommendations.parquet").to_pydict()
+        for name in ("wide", "exact")
+    ]
+    assert lists[0]["item_id"] == lists[1]["item_id"]
+    np.testing.assert_allclose(lists[0]["score"], lists[1]["score"], atol=1e-4)
+    assert "--search 'best'" in refused_line([*arguments, "--search", "best"], capsys)
