@@ -46,6 +46,9 @@ def ground(
         str, typer.Option("--directions", help="both, to-tokens (text -> tokens) or to-text (tokens -> text).")
     ] = "both",
     held_out: Annotated[float, typer.Option("--held-out", help="Share of the pairs that is not trained on.")] = 0.05,
+    retrieval_sample: Annotated[
+        int, typer.Option("--retrieval-sample", help="How many held-out texts to find among all items (0: none).")
+    ] = 500,
     max_text_tokens: Annotated[
         int, typer.Option("--max-text-tokens", help="Longer titles and descriptions are cut (and counted).")
     ] = 128,
@@ -73,6 +76,7 @@ def ground(
         learning_rate=learning_rate,
         directions=directions,
         held_out=held_out,
+        retrieval_sample=retrieval_sample,
         max_text_tokens=max_text_tokens,
         seed=seed,
         device=device,
@@ -87,6 +91,8 @@ def ground(
 _BEFORE_AFTER = (
     ("loss text -> tokens, held-out pairs", "loss_to_tokens"),
     ("loss tokens -> text, held-out pairs", "loss_to_text"),
+    ("held-out text finds its item, first of all items", "retrieval@1"),
+    ("held-out text finds its item, among the first 10", "retrieval@10"),
     ("effective rank of the new rows", "effective_rank"),
     ("effective rank of the head's new rows", "output_effective_rank"),
 )
@@ -110,6 +116,11 @@ def _show(manifest: Manifest) -> None:
         [
             *[[f"pairs by {name}", counts[f"pairs_{name}"]] for name in forms],
             ["held-out pairs", counts["held_out_pairs"]],
+            *(
+                [["chance of finding an item among the first 10", metrics["retrieval_chance@10"]]]
+                if "retrieval_chance@10" in metrics
+                else []
+            ),
             ["rows without any text", counts["rows_without_text"]],
             ["texts cut", counts["texts_cut"]],
             ["steps", counts["steps"]],

@@ -28,6 +28,7 @@ def ground(
     learning_rate: float = GroundOptions.learning_rate,
     directions: str = GroundOptions.directions,
     held_out: float = GroundOptions.held_out,
+    retrieval_sample: int = GroundOptions.retrieval_sample,
     max_text_tokens: int = GroundOptions.max_text_tokens,
     seed: int = 0,
     device: str = "auto",
@@ -55,6 +56,7 @@ def ground(
         learning_rate=learning_rate,
         directions=directions,
         held_out=held_out,
+        retrieval_sample=retrieval_sample,
         max_text_tokens=max_text_tokens,
     )
     options.check()
@@ -93,6 +95,7 @@ def _prepare(
     dtype: str,
 ) -> tuple[Job, dict[str, Manifest]]:
     """Check everything that can be checked before the model is loaded; the job, and the semantic IDs if there are."""
+    from gti_cli.grounding.retrieval import Catalogue
     from gti_cli.training.precision import choose_device, choose_dtype
 
     checkpoint = find_checkpoint(space, from_, "extended", "gti extend")
@@ -102,19 +105,20 @@ def _prepare(
         raise InputError(f"--name {name!r} is the checkpoint to start from", remedy="give the output another name")
     new_tokens = checkpoint.new_tokens()
     upstream: dict[str, Manifest] = {}
-    catalogue: dict[str, str] | None = None
+    catalogue: Catalogue | None = None
+    tokens_of: dict[str, str] | None = None
     # Tokens that are no codes (extend --tokens) have nothing to do with semantic IDs that may lie here too.
     if (new_tokens.levels >= 0).any() and (pairs is None or space.manifest("semantic_ids") is not None):
         ids = space.require("semantic_ids", "gti build-ids")
         check_same_ids(checkpoint, ids)
-        code_ids(new_tokens, ids.details["sizes"])
         known = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
-        catalogue, upstream = dict(zip(known.item_ids, known.tokens, strict=True)), {"semantic_ids": ids}
-    if pairs is None and catalogue is None:
+        catalogue = Catalogue(known.codes, known.tokens, code_ids(new_tokens, ids.details["sizes"]))
+        tokens_of, upstream = dict(zip(known.item_ids, known.tokens, strict=True)), {"semantic_ids": ids}
+    if pairs is None and tokens_of is None:
         raise InputError(
             "there are no items whose texts could be used: the new tokens are no semantic IDs",
             remedy="give --pairs, a table of text and tokens",
         )
-    texts = read_pairs(space.path("items.parquet") if pairs is None else pairs, catalogue, new_tokens.names)
+    texts = read_pairs(space.path("items.parquet") if pairs is None else pairs, tokens_of, new_tokens.names)
     place = choose_device(device)
-    return Job(checkpoint, new_tokens, texts, options, seed, place, choose_dtype(dtype, place)), upstream
+    return Job(checkpoint, new_tokens, texts, catalogue, options, seed, place, choose_dtype(dtype, place)), upstream

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from gti_cli.grounding.pairs import Texts
+    from gti_cli.grounding.retrieval import Catalogue
     from gti_cli.training.checkpoints import Checkpoint
     from gti_cli.vocabulary.tokens import NewTokens
 
@@ -28,7 +29,8 @@ class GroundOptions:
         batch_size: examples in a step, over all processes together.
         learning_rate: peak, after 3 % linear warm-up, linear decay to 0.
         directions: ``both``, ``to-tokens`` (text -> tokens) or ``to-text`` (tokens -> text).
-        held_out: share of the pairs that is not trained on. max_text_tokens: longer texts are cut.
+        held_out: share of the pairs that is not trained on. retrieval_sample: how many of them, in the direction text
+            -> tokens, are searched for among all items before and after. max_text_tokens: longer texts are cut.
     """
 
     epochs: float = 10.0
@@ -37,6 +39,7 @@ class GroundOptions:
     learning_rate: float = 1e-3
     directions: str = "both"
     held_out: float = 0.05
+    retrieval_sample: int = 500
     max_text_tokens: int = 128
 
     def check(self) -> None:
@@ -51,6 +54,8 @@ class GroundOptions:
         for option, value in positive.items():
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise InputError(f"{option} is {value}", remedy="give a number above 0")
+        if self.retrieval_sample < 0:
+            raise InputError(f"--retrieval-sample is {self.retrieval_sample}", remedy="give 0 (none) or more")
         if not 0 <= self.held_out < 1:
             raise InputError(f"--held-out is {self.held_out}", remedy="give a share from 0 to below 1")
         if self.directions not in DIRECTION_NAMES:
@@ -69,13 +74,15 @@ class Job:
     """A run, checked and ready to start.
 
     Attributes:
-        checkpoint: to start from. new_tokens: its list. texts: what to ground with. options, seed: as given.
+        checkpoint: to start from. new_tokens: its list. texts: what to ground with. catalogue: the semantic IDs that
+            exist (None: the tokens are no semantic IDs). options, seed: as given.
         device, dtype: of the frozen model.
     """
 
     checkpoint: Checkpoint
     new_tokens: NewTokens
     texts: Texts
+    catalogue: Catalogue | None
     options: GroundOptions
     seed: int
     device: torch.device

@@ -12,6 +12,7 @@ from gti_cli.grounding.batches import Collator, Corpus, cut_examples
 from gti_cli.grounding.objective import GroundingModel, has_plain_cache
 from gti_cli.grounding.options import DIRECTION_NAMES, Job
 from gti_cli.grounding.pairs import hold_out, make_pairs
+from gti_cli.grounding.retrieval import retrieval, sample
 from gti_cli.grounding.rows import NewRows
 from gti_cli.grounding.trainer import GroundTrainer, mean_loss
 from gti_cli.prompts.pairs import DIRECTIONS, FORMS, TEXT_FORM, Pair, encode_pairs
@@ -90,6 +91,7 @@ def _train(
     trained = GroundingModel(model, rows, corpus.heads)
     unseen = _corpus(job, model, tokenizer, held) if held else None
     _held_out(job, run, model, rows, unseen, pad, "_before")
+    _search(job, run, model, tokenizer, held, "_before")
     logging = 1 if len(plan) < 200 else 10
     arguments = training_arguments(
         run.scratch,
@@ -110,6 +112,7 @@ def _train(
     trainer.train(resume_from_checkpoint=done)
     _report(run, trainer, plan, corpus, int(done.rpartition("-")[2]) if done else 0)
     _held_out(job, run, model, rows, unseen, pad, "")
+    _search(job, run, model, tokenizer, held, "")
 
 
 def _held_out(
@@ -123,6 +126,24 @@ def _held_out(
         places = [n for n, group in enumerate(corpus.groups) if DIRECTIONS[group] == direction]
         loss = mean_loss(measured, Collator(corpus, pad), places, job.device)
         run.metrics[_LOSSES[direction] + suffix] = loss
+
+
+def _search(
+    job: Job,
+    run: StageRun,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    held: Sequence[Pair],
+    suffix: str,
+) -> None:
+    """Constrained retrieval of held-out texts' items, where there are items and that direction is trained."""
+    known = {} if job.catalogue is None else dict.fromkeys(job.catalogue.tokens)
+    asked = sample([pair for pair in held if pair.tokens in known], job.options.retrieval_sample, job.seed)
+    if job.catalogue is None or not asked or DIRECTIONS[0] not in DIRECTION_NAMES[job.options.directions]:
+        return
+    found = retrieval(model, tokenizer, job.catalogue, asked)
+    run.counts["retrieval_pairs"] = len(asked)
+    run.metrics.update({name if "chance" in name else name + suffix: value for name, value in found.items()})
 
 
 def _report(run: StageRun, trainer: GroundTrainer, plan: BatchPlan, corpus: Corpus, first_step: int) -> None:
