@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from gti_cli.commands.common import (
     finish,
     numbers,
 )
+
+if TYPE_CHECKING:
+    from gti_cli.manifest import Manifest
 
 
 def evaluate(
@@ -46,6 +49,9 @@ def evaluate(
     name: Annotated[
         str | None, typer.Option("--name", help="Folder below evaluation/ (default: the checkpoint's name).")
     ] = None,
+    compare: Annotated[
+        str | None, typer.Option("--compare", help="Another evaluation of the workspace: paired differences to it.")
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -60,6 +66,8 @@ def evaluate(
     cut_offs = numbers(k, "--k")
     from gti_cli.evaluation.evaluate import evaluate as stage
 
+    if compare is not None:
+        _find_other(workspace, compare)  # before hours of search, not behind them
     manifest = stage(
         interactions,
         workspace,
@@ -101,4 +109,32 @@ def evaluate(
         )
     if counts["lists_shorter_than_k"]:
         console.say(f"{counts['lists_shorter_than_k']:,} users have fewer than {shown[-1]} items to be recommended.")
-    finish(manifest, workspace / manifest.name)
+    if compare is None:
+        finish(manifest, workspace / manifest.name)
+        return
+    from gti_cli.evaluation.compare import compare as compare_stage
+
+    differences = compare_stage(workspace, model, compare, seed=seed, force=force, resume=not no_resume)
+    _show_differences(differences)
+    console.say(str(workspace / manifest.name))
+    console.say(str(workspace / differences.name))
+    console.result({**manifest.to_json(), "comparison": differences.to_json()})
+
+
+def _find_other(workspace: Path, name: str) -> None:
+    from gti_cli.evaluation.compare import find_other
+    from gti_cli.workspace import Workspace
+
+    find_other(Workspace(workspace), name)
+
+
+def _show_differences(manifest: Manifest) -> None:
+    mine, other = manifest.options["compare"]
+    console.table(
+        f"{mine} minus {other}, {manifest.counts['users']:,} users: 95 % bootstrap intervals, sign-flip test",
+        ["metric", "difference", "from", "to", "p"],
+        [
+            [metric, *(found[key] for key in ("difference", "low", "high", "p"))]
+            for metric, found in manifest.metrics.items()
+        ],
+    )

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from gti_cli.app import run
 from gti_cli.errors import InputError
 from gti_cli.evaluation.compare import compare
 from gti_cli.evaluation.evaluate import evaluate
@@ -59,3 +60,20 @@ def test_other_users_are_refused(world: World) -> None:
     evaluate(fewer, world.workspace, k=[5], name="fewer")
     with pytest.raises(InputError, match="not evaluated on the same users"):
         compare(world.workspace, "finetuned", "fewer")
+
+
+def test_command(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", "-w", str(world.workspace), "--interactions", str(world.interactions), "--k", "5,10"]
+    assert run([*arguments, "--compare", "another", "-q"]) == 0
+    out = capsys.readouterr().out
+    assert "finetuned minus another" in out and "difference" in out and "finetuned-vs-another" in out
+    assert run([*arguments, "--compare", "another", "-q", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["comparison"]["metrics"]["recall@5"]["p"] <= 1
+
+
+def test_command_refuses_before_it_searches(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", "-w", str(world.workspace), "--interactions", str(world.interactions), "--name", "new"]
+    assert run([*arguments, "--compare", "nothing", "-q"]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.strip().splitlines()) == 1 and captured.out == ""
+    assert not (world.workspace / "evaluation/new").exists()
