@@ -55,7 +55,11 @@ def training_arguments(
         **saving,
         **more,
     }
-    return TrainingArguments(**fields)
+    arguments = TrainingArguments(**fields)
+    # One process, one device: where several GPUs are seen, Trainer would wrap the model in DataParallel unasked, which
+    # splits our batches along the wrong dimension. Several GPUs are for torchrun.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def last_checkpoint(scratch: Path) -> str | None:
