@@ -102,6 +102,13 @@ def build_ids(
     sample: Annotated[
         int, typer.Option(help="Train on at most so many items (all are encoded).", rich_help_panel=_KMEANS)
     ] = 1 << 18,
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="Train for evenly used codes (slower).", rich_help_panel=_KMEANS)
+    ] = False,
+    beam: Annotated[
+        int,
+        typer.Option(help="Partial codes an item keeps from level to level; 1 is greedy.", rich_help_panel=_KMEANS),
+    ] = 1,
     hidden: Annotated[
         str, typer.Option(help="Widths of the encoder's layers; the decoder mirrors them.", rich_help_panel=_RQVAE)
     ] = "1024,512,256",
@@ -111,7 +118,9 @@ def build_ids(
     epochs: Annotated[
         int, typer.Option(help="At most; it stops when nothing improves.", rich_help_panel=_RQVAE)
     ] = 1000,
-    batch_size: Annotated[int, typer.Option(help="Items a step.", rich_help_panel=_RQVAE)] = 1024,
+    batch_size: Annotated[
+        int, typer.Option(help="Items a step, at most (fewer for small catalogues).", rich_help_panel=_RQVAE)
+    ] = 1024,
     learning_rate: Annotated[float, typer.Option(help="Of Adam.", rich_help_panel=_RQVAE)] = 1e-3,
     warm_up: Annotated[
         int, typer.Option(help="Epochs as a plain autoencoder before the k-means start.", rich_help_panel=_RQVAE)
@@ -165,7 +174,7 @@ def build_ids(
         import_index=import_index,
         token_style=token_style,
         reuse=reuse,
-        kmeans=KMeansOptions(iterations=iterations, restarts=restarts, sample=sample),
+        kmeans=KMeansOptions(iterations, restarts, sample, balanced, beam),
         rqvae=RQVAEOptions(
             hidden=tuple(common.numbers(hidden, "--hidden")),
             latent=latent,

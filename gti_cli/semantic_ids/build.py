@@ -128,7 +128,7 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
         check_enough(int((alike == np.arange(len(alike))).sum()), plan.sizes, "different embeddings")
     quantiser = quantise.train(plan, vectors, seed, machine.device, machine.dtype, run.scratch)
     space = quantiser.to_space(vectors)
-    codes = plan.index.codes if plan.index is not None else residuals.encode(space, quantiser.codebooks)
+    codes = plan.index.codes if plan.index is not None else residuals.encode(space, quantiser.codebooks, plan.beam)
     resolved = collisions.resolve(space, quantiser.codebooks, codes, plan.policy)
     codebooks, sizes = list(quantiser.codebooks), list(plan.sizes)
     if plan.policy == "suffix":

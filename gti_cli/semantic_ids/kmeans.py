@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console
-from gti_cli.semantic_ids import residuals
+from gti_cli.semantic_ids import balanced, residuals
 from gti_cli.semantic_ids.options import KMeansOptions
 
 Vectors = npt.NDArray[np.float32]
@@ -27,29 +27,37 @@ def train(vectors: Vectors, sizes: Sequence[int], seed: int, options: KMeansOpti
 
     faiss by itself trains on 256 vectors a code without saying so; here the sample is what ``options`` say.
     """
-    import faiss
-
     options = options or KMeansOptions()
     residual = draw_sample(vectors, options.sample, seed)
     codebooks: list[Vectors] = []
     with console.progress("Residual k-means", len(sizes), "levels") as advance:
         for level, size in enumerate(sizes):
-            kmeans = faiss.Kmeans(
-                residual.shape[1],
-                size,
-                niter=options.iterations,
-                nredo=options.restarts,
-                seed=(seed * 1009 + level) % 2**31,
-                min_points_per_centroid=1,  # no warning: the catalogue has the size it has
-                max_points_per_centroid=len(residual),
-            )
-            kmeans.train(residual)
-            codebook = np.array(kmeans.centroids, dtype=np.float32).reshape(size, -1)
+            level_seed = (seed * 1009 + level) % 2**31
+            if options.balanced:
+                codebook = balanced.train_level(residual, size, level_seed, options)
+            else:
+                codebook = _train_level(residual, size, level_seed, options)
             for part in residuals.blocks(len(residual)):
                 residual[part] -= codebook[residuals.assign(residual[part], codebook)]
             codebooks.append(codebook)
             advance(1)
     return codebooks
+
+
+def _train_level(rows: Vectors, size: int, seed: int, options: KMeansOptions) -> Vectors:
+    import faiss
+
+    kmeans = faiss.Kmeans(
+        rows.shape[1],
+        size,
+        niter=options.iterations,
+        nredo=options.restarts,
+        seed=seed,
+        min_points_per_centroid=1,  # no warning: the catalogue has the size it has
+        max_points_per_centroid=len(rows),
+    )
+    kmeans.train(rows)
+    return np.array(kmeans.centroids, dtype=np.float32).reshape(size, -1)
 
 
 def draw_sample(vectors: Vectors, most: int, seed: int) -> Vectors:

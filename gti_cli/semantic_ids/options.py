@@ -16,15 +16,20 @@ class KMeansOptions:
     Attributes:
         iterations: of Lloyd's algorithm in each level. restarts: runs of each level, the best of which is kept.
         sample: at most so many vectors are trained on (all are encoded).
+        balanced: train each level for evenly used codes (`gti_cli.semantic_ids.balanced`); slower.
+        beam: how many partial codes an item keeps from level to level when it is encoded (1: greedy; more: a lower
+            error, as in the beam search of Babenko & Lempitsky, CVPR 2014). Codebooks are trained greedily.
     """
 
     iterations: int = 25
     restarts: int = 1
     sample: int = 1 << 18
+    balanced: bool = False
+    beam: int = 1
 
     def check(self) -> None:
         """`InputError` where a number makes no sense."""
-        for name in ("iterations", "restarts", "sample"):
+        for name in ("iterations", "restarts", "sample", "beam"):
             _at_least(f"--{name}", getattr(self, name), 1)
 
 
@@ -36,7 +41,8 @@ class RQVAEOptions:
         hidden: widths of the encoder's layers, mirrored in the decoder. latent: width of the latent and of the codes.
             Both are capped by the data: no layer wider than 4 d, no latent wider than d, for embeddings of width d.
         dropout: after each hidden ReLU. commitment: weight of the commitment loss (0.25: van den Oord et al., arXiv
-            1711.00937, and LC-Rec). epochs: at most. batch_size, learning_rate: of Adam (LC-Rec's 1,024 and 1e-3).
+            1711.00937, and LC-Rec). epochs: at most. learning_rate: of Adam (LC-Rec's 1e-3).
+        batch_size: at most (LC-Rec's 1,024); smaller for few items, see `batch`.
         warm_up: epochs as a plain autoencoder before the codebooks start, so that they start from latents that mean
             something (0: from the untrained encoder, as LC-Rec does).
         start: of the codebooks. ``kmeans``: residual k-means of the latents (as in the paper). ``rq-kmeans``: residual
@@ -66,6 +72,15 @@ class RQVAEOptions:
     def fitted(self, width: int) -> tuple[list[int], int]:
         """Hidden widths and latent width for embeddings of ``width``."""
         return [min(size, 4 * width) for size in self.hidden], min(self.latent, width)
+
+    def batch(self, items: int, last: int) -> int:
+        """Items a step: few enough for 16 steps an epoch, so that an epoch of a small catalogue is worth something.
+
+        Never more than ``batch_size``, and (up to there) no less than 32, or with `sinkhorn` four for each of the
+        ``last`` codes of the last level: a balanced assignment of fewer would force items apart for no reason.
+        """
+        least = 4 * last if self.sinkhorn > 0 else 32
+        return min(self.batch_size, max(items // 16, least))
 
     def check(self) -> None:
         """`InputError` where a number makes no sense."""

@@ -57,6 +57,11 @@ class Plan:
             chosen["rqvae"] = asdict(self.rqvae)
         return chosen
 
+    @property
+    def beam(self) -> int:
+        """Partial codes kept while encoding; an RQ-VAE's codebooks are trained for the nearest code."""
+        return self.kmeans.beam if self.quantizer == "rq-kmeans" else 1
+
     def outputs(self) -> list[str]:
         """The files that the stage writes."""
         extra = [artifact.HISTORY] if self.quantizer == "rq-vae" else []

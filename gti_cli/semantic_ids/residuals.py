@@ -38,22 +38,53 @@ def assign(rows: Vectors, codebook: Vectors) -> npt.NDArray[np.int32]:
     return np.asarray(squared_distances(rows, codebook).argmin(axis=1), dtype=np.int32)
 
 
-def encode(vectors: Vectors, codebooks: Sequence[Vectors]) -> Codes:
+def encode(vectors: Vectors, codebooks: Sequence[Vectors], beam: int = 1) -> Codes:
     """Greedy residual codes: in each level the code nearest to what the levels before left over.
 
     Args:
         vectors: (N, d). codebooks: L arrays (K_l, d).
+        beam: keep so many partial codes from level to level and return the best in the end; never worse than greedy.
 
     Returns:
         (N, L) int32.
     """
     codes = np.empty((len(vectors), len(codebooks)), dtype=np.int32)
+    if beam > 1:
+        for part in blocks(len(vectors), max(1, BLOCK // (4 * beam))):
+            codes[part] = _beam_search(np.array(vectors[part], dtype=np.float32), codebooks, beam)
+        return codes
     for part in blocks(len(vectors)):
         residual = np.array(vectors[part], dtype=np.float32)
         for level, codebook in enumerate(codebooks):
             codes[part, level] = assign(residual, codebook)
             residual -= codebook[codes[part, level]]
     return codes
+
+
+def _beam_search(rows: Vectors, codebooks: Sequence[Vectors], beam: int) -> Codes:
+    """Codes (n, L) of one block. The greedy path is always kept beside the beam, so the result is never worse."""
+    n = len(rows)
+    paths = np.zeros((n, 1, 0), dtype=np.int32)
+    rest = rows[:, None, :]
+    item = np.arange(n)[:, None]
+    for codebook in codebooks:
+        width, size = rest.shape[1], len(codebook)
+        scores = squared_distances(rest.reshape(n * width, -1), codebook).reshape(n, width, size)
+        scores += np.einsum("nwd,nwd->nw", rest, rest)[:, :, None]
+        greedy = scores[:, 0].argmin(axis=1)  # path 0 is the greedy one
+        twice = (paths[:, 1:] == paths[:, :1]).all(axis=2).any(axis=1)
+        scores[twice, 0] = np.inf  # the greedy path is in the beam as well: its children must not fill it twice
+        flat = scores.reshape(n, width * size)
+        keep = min(beam, width * size)
+        best = np.sort(np.argpartition(flat, keep - 1, axis=1)[:, :keep], axis=1) if keep < width * size else None
+        best = np.tile(np.arange(width * size), (n, 1)) if best is None else best
+        order = np.argsort(np.take_along_axis(flat, best, axis=1), axis=1, kind="stable")
+        chosen = np.hstack([greedy[:, None], np.take_along_axis(best, order, axis=1)])
+        parent, code = np.divmod(chosen, size)
+        paths = np.concatenate([paths[item, parent], code[:, :, None].astype(np.int32)], axis=2)
+        rest = rest[item, parent] - codebook[code]
+    error = np.einsum("nwd,nwd->nw", rest, rest)
+    return np.asarray(paths[item[:, 0], error.argmin(axis=1)], dtype=np.int32)
 
 
 def decode(codes: Codes, codebooks: Sequence[Vectors], levels: int | None = None) -> Vectors:

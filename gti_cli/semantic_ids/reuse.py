@@ -174,7 +174,8 @@ def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, device: str, dty
     books = earlier.codebooks[:levels]
     quantiser = quantise.load(details["quantizer"], books, earlier.state, earlier.manifest.options)
     space = quantiser.to_space(encoded.vectors)
-    new = residuals.encode(space, books)
+    beam = int(earlier.manifest.options.get("kmeans", {}).get("beam", 1))
+    new = residuals.encode(space, books, beam)
     resolved = collisions.resolve(space, books, new, earlier.policy, earlier.ids.codes)
     _check_suffixes(resolved.codes, list(details["sizes"]), earlier.policy)
     vectors = np.vstack([earlier.vectors, encoded.vectors])

@@ -138,7 +138,7 @@ class _Trainer:
         self.model.train()
         order = torch.randperm(len(self.rows), generator=self.order).to(self.device)
         sums = torch.zeros(parts, device=self.device)
-        for batch in torch.split(order, self.options.batch_size):
+        for batch in torch.split(order, self.options.batch(len(self.rows), self.sizes[-1])):
             self.optimizer.zero_grad(set_to_none=True)
             losses = step(self.rows[batch])
             losses.sum().backward()  # type: ignore[no-untyped-call]

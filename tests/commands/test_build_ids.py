@@ -57,10 +57,30 @@ def test_every_option_reaches_the_stage(tmp_path: Path) -> None:
     assert (manifest["options"]["rqvae"]["diversity"], manifest["options"]["rqvae"]["sinkhorn"]) == (0.01, 0.05)
     assert manifest["options"]["collisions"] == "sinkhorn"
     assert manifest["options"]["text_columns"] == ["title"]
-    kmeans = ["--iterations", "5", "--restarts", "2", "--sample", "50", "--levels", "2", "--codes", "16"]
+    kmeans = [
+        "--iterations",
+        "5",
+        "--restarts",
+        "2",
+        "--sample",
+        "50",
+        "--balanced",
+        "--beam",
+        "3",
+        "--levels",
+        "2",
+        "--codes",
+        "16",
+    ]
     assert run(["build-ids", items, "-w", str(tmp_path / "ws2"), *kmeans, "-q"]) == 0
     manifest = json.loads((tmp_path / "ws2" / "semantic_ids.json").read_text())
-    assert manifest["options"]["kmeans"] == {"iterations": 5, "restarts": 2, "sample": 50}
+    assert manifest["options"]["kmeans"] == {
+        "iterations": 5,
+        "restarts": 2,
+        "sample": 50,
+        "balanced": True,
+        "beam": 3,
+    }
     assert manifest["metrics"]["trained_on"] == 50
 
 
@@ -80,6 +100,7 @@ NAN = float("nan")
         (GOOD, ["--codes", "256"], "3 items are fewer than the 256 codes of level 0"),
         (GOOD, ["--dropout", "2"], "--dropout must be at least 0"),
         (GOOD, ["--sample", "0"], "--sample must be at least 1"),
+        (GOOD, ["--beam", "0"], "--beam must be at least 1"),
         (GOOD, ["--hidden", "x"], "--hidden 'x' is no list"),
         (GOOD, ["--import-index", "nothing.json"], "nothing.json: no such file"),
         (GOOD, ["--device", "tpu"], "unknown device 'tpu'"),

@@ -124,3 +124,61 @@ def test_any_shape_with_ties_and_duplicates(n: int, width: int, sizes: list[int]
 @pytest.mark.parametrize("n", [0, 1, residuals.BLOCK, residuals.BLOCK + 1])
 def test_blocks_cover_everything_once(n: int) -> None:
     assert sum(part.stop - part.start for part in residuals.blocks(n)) == n
+
+
+@pytest.mark.parametrize("beam", [2, 5, 1000])
+def test_beam_is_never_worse_than_greedy_and_a_full_one_is_exact(beam: int) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((50, 4)).astype(np.float32)
+    books = [rng.standard_normal((size, 4)).astype(np.float32) for size in (5, 4, 3)]
+
+    def errors(codes: np.ndarray) -> np.ndarray:
+        return ((vectors - residuals.decode(codes, books)) ** 2).sum(axis=1)
+
+    greedy, found = errors(residuals.encode(vectors, books)), errors(residuals.encode(vectors, books, beam))
+    assert (found <= greedy + 1e-5).all()
+    assert found.sum() < greedy.sum()
+    if beam == 1000:
+        every = np.stack(np.meshgrid(*[np.arange(len(b)) for b in books], indexing="ij"), axis=-1).reshape(-1, 3)
+        sums = residuals.decode(every.astype(np.int32), books)
+        best = ((vectors[:, None] - sums[None]) ** 2).sum(axis=2).min(axis=1)
+        np.testing.assert_allclose(found, best, atol=1e-4)
+
+
+def test_beam_against_faiss() -> None:
+    """The same codebooks, the same beam: the errors agree with faiss' residual quantizer."""
+    import faiss
+
+    vectors = np.random.default_rng(1).standard_normal((300, 8)).astype(np.float32)
+    books = kmeans.train(vectors, [16, 16, 16], seed=0)
+    peer = faiss.ResidualQuantizer(8, 3, 4)
+    peer.max_beam_size = 4
+    faiss.copy_array_to_vector(np.concatenate(books).ravel(), peer.codebooks)
+    peer.is_trained = True
+    theirs = ((vectors - peer.decode(peer.compute_codes(vectors))) ** 2).sum(axis=1)
+    ours = ((vectors - residuals.decode(residuals.encode(vectors, books, 4), books)) ** 2).sum(axis=1)
+    assert ours.mean() <= theirs.mean() * 1.001
+
+
+def test_balanced_training_evens_out_the_codes() -> None:
+    from gti_cli.semantic_ids.quality import level_use
+
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((6, 8)) * 3
+    weights = np.array([0.7, 0.1, 0.1, 0.05, 0.03, 0.02])
+    vectors = centres[rng.choice(6, size=1500, p=weights)] + 0.3 * rng.standard_normal((1500, 8))
+    vectors = vectors.astype(np.float32)
+    plain, even = (
+        residuals.encode(vectors, kmeans.train(vectors, [32, 32], 0, KMeansOptions(balanced=balanced)))
+        for balanced in (False, True)
+    )
+    for level in range(2):
+        assert level_use(even[:, level], 32)["perplexity"] > 25
+    assert level_use(even[:, 1], 32)["perplexity"] > level_use(plain[:, 1], 32)["perplexity"]
+    again = kmeans.train(vectors, [32, 32], 0, KMeansOptions(balanced=True))
+    np.testing.assert_array_equal(residuals.encode(vectors, again), even)
+
+
+def test_balanced_with_items_that_are_all_alike() -> None:
+    codebooks = kmeans.train(np.ones((9, 3), np.float32), [4, 4], 0, KMeansOptions(balanced=True, iterations=3))
+    assert all(np.isfinite(book).all() for book in codebooks)

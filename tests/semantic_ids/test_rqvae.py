@@ -117,6 +117,8 @@ def test_saved_and_loaded_it_is_the_same() -> None:
 def test_sizes_follow_the_embeddings() -> None:
     assert RQVAEOptions().fitted(1024) == ([1024, 512, 256], 32)
     assert RQVAEOptions().fitted(16) == ([64, 64, 64], 16)
+    assert [RQVAEOptions().batch(n, 64) for n in (100, 8000, 10**6)] == [256, 500, 1024]
+    assert RQVAEOptions(sinkhorn=0).batch(100, 64) == 32
 
 
 @pytest.mark.parametrize(
