@@ -9,8 +9,11 @@ import typer
 from gti_cli import console
 from gti_cli.commands.common import (
     DEFAULT_WORKSPACE,
+    DeviceOption,
+    DtypeOption,
     ForceOption,
     JsonOption,
+    NoResumeOption,
     QuietOption,
     SeedOption,
     WorkspaceOption,
@@ -43,12 +46,18 @@ def diagnose(
         typer.Option("--codebooks", help="For the RSA: auto (the workspace's), none, or a codebooks file."),
     ] = "auto",
     seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     json_output: JsonOption = False,
     quiet: QuietOption = False,
     force: ForceOption = False,
+    no_resume: NoResumeOption = False,
 ) -> None:
     """Show whether new tokens have collapsed, are scattered, or are grounded: spectrum, cosines, RSA, a verdict."""
     console.configure(quiet=quiet, json_output=json_output)
+    # Every command takes the same common options, so that scripts can pass them to all; here no model runs and nothing is
+    # left to resume: figures are computed from the stored rows on the CPU, in float64.
+    del device, dtype, no_resume
     from gti_cli.diagnostics.diagnose import diagnose as stage
 
     manifest = stage(
