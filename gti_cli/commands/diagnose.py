@@ -55,8 +55,8 @@ def diagnose(
 ) -> None:
     """Show whether new tokens have collapsed, are scattered, or are grounded: spectrum, cosines, RSA, a verdict."""
     console.configure(quiet=quiet, json_output=json_output)
-    # Every command takes the same common options, so that scripts can pass them to all; here no model runs and nothing is
-    # left to resume: figures are computed from the stored rows on the CPU, in float64.
+    # Every command takes the same common options, so that scripts can pass them to all; here no model runs and nothing
+    # is left to resume: figures are computed from the stored rows on the CPU, in float64.
     del device, dtype, no_resume
     from gti_cli.diagnostics.diagnose import diagnose as stage
 
