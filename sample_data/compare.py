@@ -17,7 +17,6 @@ from gti_cli.workspace import Workspace
 METHODS = {
     "mean + SFT": ("extended", "mean", ("mean",)),
     "GTI + SFT": ("grounded", "gti", ("grounded", "gti")),
-    "mean + SFT, longer": ("extended", "mean-longer", ("mean-longer",)),
 }
 COLUMNS = ["method", "training s", "R@10", "NDCG@10", "eff. rank: start", "after SFT", "RSA r: start", "after SFT"]
 
@@ -45,7 +44,7 @@ def main(folder: Path) -> None:
         )
     for name, scores in read(folder / "evaluation" / "gti" / "metrics.json")["baselines"].items():
         rows.append([name, None, scores["recall@10"], scores["ndcg@10"], None, None, None, None])
-    console.table("The sample shop: one model, one seed, the same fine-tuning from two starts", COLUMNS, rows)
+    console.table("The sample shop (synthetic; one seed): two starts, the same training time", COLUMNS, rows)
     pictures = sorted(path.name for path in (folder / "diagnostics" / "demo").glob("*.png"))
     print(f"Pictures in {folder / 'diagnostics' / 'demo'}: {', '.join(pictures)}")
     print(f"Next: gti status -w {folder}    gti diagnose --help    or your own table: gti build-ids items.parquet")

@@ -1,39 +1,36 @@
 #!/usr/bin/env bash
-# The whole road on the sample shop, as a user would walk it: semantic IDs, new tokens, then the same fine-tuning from two
-# starts (mean initialisation, and grounded by GTI), evaluated and diagnosed side by side.
+# The whole road on the sample shop, as a user would walk it: semantic IDs, new tokens, then fine-tuning from two starts
+# (mean initialisation, and grounded by GTI) on the same budget of time, evaluated and diagnosed side by side.
 #
 #   bash sample_data/run.sh [FOLDER]      results go to FOLDER (default: demo); run it again and finished stages are kept
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-out=${1:-demo}
-export GTI_WORKSPACE="$out"
+export GTI_WORKSPACE=${1:-demo}
 # Everything here is small: neither hub nor GPU is wanted.
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
-steps=${STEPS:-300}
-device=(--device cpu)
+cpu=(--device cpu)
+shop=(--interactions "$here/interactions.parquet")
 
 echo "1. Semantic IDs: 3 levels of 64 codes from titles, descriptions, brands and categories"
 gti build-ids "$here/items.parquet" --levels 3 --codes 64
 
 echo "2. 192 new tokens into the tokenizer and the model, every new row = the mean of the old rows"
-gti extend --model "$here/lm" --init mean "${device[@]}"
+gti extend --model "$here/lm" --init mean "${cpu[@]}"
 
 echo "3. Grounding: the model frozen, the new rows trained on pairs of text and semantic ID"
-gti ground --pairs "$here/titles.parquet" "${device[@]}"
+gti ground --pairs "$here/titles.parquet" --max-steps 300 "${cpu[@]}"
 
-echo "4. The same fine-tuning from both starts"
-for start in extended:mean grounded:gti; do
-  gti finetune --interactions "$here/interactions.parquet" --from "${start%%:*}" --name "${start##*:}" \
-    --max-steps "$steps" "${device[@]}"
-done
+echo "4. Fine-tuning from both starts; the time that grounding took goes into more steps for the other"
+gti finetune "${shop[@]}" --from grounded --name gti --max-steps 250 "${cpu[@]}"
+gti finetune "${shop[@]}" --from extended --name mean --max-steps 350 "${cpu[@]}"
 
 echo "5. Every user's last rental, predicted from those before it"
-for name in mean gti; do
-  gti evaluate "$name" --interactions "$here/interactions.parquet" "${device[@]}"
+for name in gti mean; do
+  gti evaluate "$name" "${shop[@]}" --k 5,10,20 "${cpu[@]}"
 done
 
 echo "6. The new rows, before and after"
 gti diagnose extended grounded mean gti --name demo --plot
 
-python "$here/compare.py" "$out"
+python "$here/compare.py" "$GTI_WORKSPACE"
