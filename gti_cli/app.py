@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gti_cli import __version__, console
+from gti_cli import __version__, console, processes
 from gti_cli.commands import build_ids, diagnose, evaluate, extend, finetune, ground, recommend, status
 from gti_cli.errors import InputError
 
@@ -50,6 +50,7 @@ app.command("status")(status.status)
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 done, 1 our bug, 2 the caller's input or state, 130 interrupted."""
     console.configure()
+    console.silence(processes.rank() > 0)  # of several processes, the first one speaks
     try:
         outcome = app(args=list(arguments) if arguments is not None else None, prog_name="gti", standalone_mode=False)
     except InputError as error:

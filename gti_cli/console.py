@@ -23,6 +23,7 @@ Advance = Callable[..., None]
 class _State:
     quiet: bool = False
     json_output: bool = False
+    silent: bool = False
 
 
 _state = _State()
@@ -33,9 +34,14 @@ def configure(*, quiet: bool = False, json_output: bool = False) -> None:
     _state.quiet, _state.json_output = quiet, json_output
 
 
+def silence(wanted: bool) -> None:
+    """Print nothing but errors, whatever `configure` says: for all but the first of several processes."""
+    _state.silent = wanted
+
+
 def is_quiet() -> bool:
     """Whether progress and notes are off."""
-    return _state.quiet
+    return _state.quiet or _state.silent
 
 
 def _stderr() -> Console:
@@ -46,13 +52,14 @@ def _stderr() -> Console:
 
 def note(message: str) -> None:
     """Say something by the way (stderr; silent with ``--quiet``)."""
-    if not _state.quiet:
+    if not is_quiet():
         _stderr().print(message, style="dim", markup=False)
 
 
 def warn(message: str) -> None:
     """Warn (stderr, also with ``--quiet``: what changes a result is never silent)."""
-    _stderr().print(f"warning: {message}", style="yellow", markup=False)
+    if not _state.silent:
+        _stderr().print(f"warning: {message}", style="yellow", markup=False)
 
 
 def error(message: str) -> None:
@@ -71,7 +78,7 @@ def progress(description: str, total: int | None, unit: str = "items") -> Iterat
 
     On something that is no terminal a line is printed at most every 30 seconds, so that logs stay readable.
     """
-    if _state.quiet:
+    if is_quiet():
         yield lambda *_args, **_kwargs: None
         return
     console = _stderr()
@@ -131,7 +138,7 @@ def _plain_progress(console: Console, description: str, total: int | None, unit:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table on stdout (nothing with ``--json``). Numbers are right-aligned; floats get four digits."""
-    if _state.json_output:
+    if _state.json_output or _state.silent:
         return
     from rich.console import Console
     from rich.table import Table
@@ -161,11 +168,11 @@ def _cell(value: object) -> str:
 
 def say(message: str = "") -> None:
     """Print a line of the result on stdout (nothing with ``--json``)."""
-    if not _state.json_output:
+    if not _state.json_output and not _state.silent:
         print(message)
 
 
 def result(payload: dict[str, Any]) -> None:
     """With ``--json``: print ``payload`` as the one object on stdout. Without: nothing."""
-    if _state.json_output:
+    if _state.json_output and not _state.silent:
         print(json.dumps(payload, ensure_ascii=False, allow_nan=False, sort_keys=True))

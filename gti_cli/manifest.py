@@ -172,6 +172,15 @@ class Manifest:
         """As the JSON object that is written."""
         return {"format": FORMAT, "digest": self.digest, **asdict(self)}
 
+    @classmethod
+    def from_json(cls, payload: Mapping[str, Any]) -> Manifest:
+        """The manifest in a JSON object; other keys are passed over.
+
+        Raises:
+            KeyError, TypeError: it is no manifest.
+        """
+        return cls(**{key: payload[key] for key in cls.__dataclass_fields__})
+
     def difference(self, request: Mapping[str, Any]) -> str:
         """Say in words how this artifact's making differs from ``request``."""
         changes = [
@@ -205,8 +214,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         payload = json.loads(path.read_text("utf-8"))
-        fields = {key: payload[key] for key in Manifest.__dataclass_fields__}
-        manifest = Manifest(**fields)
+        manifest = Manifest.from_json(payload)
     except (OSError, ValueError, KeyError, TypeError) as cause:
         raise InputError("this is no manifest of gti, or a damaged one", where=str(path)) from cause
     if payload.get("digest") != manifest.digest:

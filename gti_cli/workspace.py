@@ -8,15 +8,13 @@ a staging folder that holds ``COMMIT.json`` is complete and is rolled forward by
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gti_cli import console
+from gti_cli import console, processes
 from gti_cli.errors import InputError
 from gti_cli.manifest import (
     Manifest,
@@ -28,56 +26,11 @@ from gti_cli.manifest import (
     package_versions,
     read_manifest,
 )
+from gti_cli.staging import StageRun, share, write_json
+
+__all__ = ["CHECKPOINT_MANIFEST", "StageRun", "Workspace", "write_json"]
 
 CHECKPOINT_MANIFEST = "gti.json"
-
-
-def write_json(path: Path, payload: Mapping[str, Any]) -> None:
-    """Write JSON under a temporary name and rename it; keys sorted, so that the same content gives the same bytes."""
-    temporary = path.with_name(f".{path.name}.part")
-    text = json.dumps(payload, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", "utf-8")
-    temporary.replace(path)
-
-
-@dataclass
-class StageRun:
-    """One run of a stage, inside `Workspace.stage`.
-
-    Attributes:
-        done: the outputs are there already, from the same inputs and options; the stage does nothing.
-        folder: where the stage writes its outputs (moved into place at the end).
-        scratch: where it keeps what lets an interrupted run resume (training checkpoints); gone once it is done.
-        resuming: ``scratch`` holds work of an interrupted run with the same inputs and options.
-        counts, metrics: what the stage reports; goes into the manifest. Plain JSON values only.
-        details: facts about the outputs that later stages read (e.g. the tokens' digest); part of the lineage.
-        measured: rates and times of this run (tokens per second, …): kept under ``run``, outside the digest, since
-            equal work must have equal digests.
-        device: the device in words, set by the stage when it has chosen one.
-        manifest: of the finished outputs (after the block, or at once when ``done``).
-    """
-
-    done: bool
-    folder: Path
-    scratch: Path
-    resuming: bool
-    clock: RunClock
-    counts: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
-    measured: dict[str, Any] = field(default_factory=dict)
-    device: str | None = None
-    manifest: Manifest | None = None
-
-    def path(self, name: str) -> Path:
-        """Where to write the output ``name``."""
-        return self.folder / name
-
-    def result(self) -> Manifest:
-        """The manifest of the finished stage."""
-        if self.manifest is None:
-            raise RuntimeError("the stage has not finished: call result() after the with block")
-        return self.manifest
 
 
 class Workspace:
@@ -203,16 +156,22 @@ class Workspace:
             "inputs": {role: entry["sha256"] for role, entry in described.items()},
             "upstream": lineage,
         }
+        staging = self.root / ".gti" / "staging" / name.replace("/", "--")
+        if processes.rank() > 0:
+            with self._follow(staging, name) as run:
+                yield run
+            return
         with self.lock():
             existing = self.manifest(name)
-            staging = self.root / ".gti" / "staging" / name.replace("/", "--")
             if existing is not None and existing.request == canonical_digest(request) and self._intact(existing):
                 console.note(f"{command}: {self.path(name)} is up to date (same inputs and options); nothing to do")
+                processes.announce(staging.parent.parent, staging.name, {"done": True, "manifest": existing.to_json()})
                 yield StageRun(True, staging, staging / "scratch", False, RunClock(), manifest=existing)
                 return
             if not force:
                 self._refuse_to_replace(command, name, outputs, existing, request)
             run = self._open_staging(staging, request, resume)
+            processes.announce(staging.parent.parent, staging.name, {"done": False, "resuming": run.resuming})
             try:
                 with run.clock:
                     yield run
@@ -236,11 +195,31 @@ class Workspace:
                 run={"device": run.device, "versions": package_versions(), **run.measured, **run.clock.report()},
             )
             shutil.rmtree(run.scratch, ignore_errors=True)
-            _share(run.folder)
+            share(run.folder)
             final = f"{name}/{CHECKPOINT_MANIFEST}" if checkpoint else f"{name}.json"
             write_json(staging / "COMMIT.json", {"manifest_path": final, "manifest": manifest.to_json()})
             self._roll_forward(staging)
             run.manifest = manifest
+
+    @contextmanager
+    def _follow(self, staging: Path, name: str) -> Iterator[StageRun]:
+        """A process other than the first of a launch: shares its decision and scratch, keeps no output of its own."""
+        decision = processes.await_decision(staging.parent.parent, staging.name)
+        if decision["done"]:
+            manifest = Manifest.from_json(decision["manifest"])
+            yield StageRun(True, staging, staging / "scratch", False, RunClock(), manifest=manifest)
+            return
+        folder = staging.parent.parent / "followers" / f"{processes.rank()}-{staging.name}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        run = StageRun(False, folder, staging / "scratch", decision["resuming"], RunClock())
+        try:
+            yield run
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        run.manifest = Manifest(
+            name, "", {}, 0, {}, {}, {}, run.details, run.counts, run.metrics, "", {"device": run.device}
+        )
 
     def _intact(self, manifest: Manifest) -> bool:
         return all(
@@ -297,11 +276,3 @@ class Workspace:
 
 
 _GROUPS = ("evaluation", "diagnostics")
-
-
-def _share(folder: Path) -> None:
-    """Give outputs the permissions that the user's umask asks for: safetensors writes for the owner alone."""
-    umask = os.umask(0)
-    os.umask(umask)
-    for path in folder.rglob("*"):
-        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)

@@ -51,6 +51,7 @@ def training_arguments(
         "save_total_limit": 1,
         "remove_unused_columns": False,
         "dataloader_drop_last": False,
+        "ddp_find_unused_parameters": False,  # every trained parameter takes part in every step
         "use_cpu": use_cpu,
         **saving,
         **more,
