@@ -14,8 +14,10 @@ from gti_cli.errors import InputError
 from gti_cli.workspace import Workspace
 
 
-def _process(root: str, rank: int, interrupted: bool, results: Any) -> None:
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT="1234")
+def _process(root: str, rank: int, port: int, interrupted: bool, results: Any) -> None:
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=str(port)
+    )
     try:
         with Workspace(root).stage("train", "model", ["model.txt"], options={"x": 1}) as run:
             if not run.done:
@@ -30,11 +32,11 @@ def _process(root: str, rank: int, interrupted: bool, results: Any) -> None:
         results.put((rank, None, None, None))
 
 
-def launch(root: Path, *, interrupted: bool = False) -> list[tuple[Any, ...]]:
+def launch(root: Path, port: int, *, interrupted: bool = False) -> list[tuple[Any, ...]]:
     """What each of two processes saw; rank 1 starts first, so it has to wait."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    started = [context.Process(target=_process, args=(str(root), rank, interrupted, results)) for rank in (1, 0)]
+    started = [context.Process(target=_process, args=(str(root), rank, port, interrupted, results)) for rank in (1, 0)]
     for process in started:
         process.start()
     found = [results.get(timeout=60) for _ in started]
@@ -44,17 +46,17 @@ def launch(root: Path, *, interrupted: bool = False) -> list[tuple[Any, ...]]:
 
 
 def test_one_writes_and_all_agree(tmp_path: Path) -> None:
-    assert launch(tmp_path) == [(0, False, False, {"loss": 0.5}), (1, False, False, {"loss": 0.5})]
+    assert launch(tmp_path, 1) == [(0, False, False, {"loss": 0.5}), (1, False, False, {"loss": 0.5})]
     assert (tmp_path / "model.txt").read_text() == "by 0"
     assert not list((tmp_path / ".gti" / "followers").iterdir())
     # Again: nothing to do, for both.
-    assert [entry[:2] for entry in launch(tmp_path)] == [(0, True), (1, True)]
+    assert [entry[:2] for entry in launch(tmp_path, 2)] == [(0, True), (1, True)]
 
 
 def test_both_resume_or_neither(tmp_path: Path) -> None:
-    launch(tmp_path, interrupted=True)
+    launch(tmp_path, 1, interrupted=True)
     assert not (tmp_path / "model.txt").exists()
-    assert [entry[:3] for entry in launch(tmp_path)] == [(0, False, True), (1, False, True)]
+    assert [entry[:3] for entry in launch(tmp_path, 2)] == [(0, False, True), (1, False, True)]
     assert (tmp_path / "model.txt").read_text() == "by 0"
 
 
