@@ -150,8 +150,8 @@ def _words(findings: Sequence[Finding], catalogue: Catalogue | None) -> list[str
     """The nearest words of the tokens that most items carry (without a catalogue: of the first tokens)."""
     parts = [
         "<h2>What the tokens are nearest to</h2>",
-        "<p>The pretrained words nearest (the mean pretrained row taken off) to the tokens that most items carry; words "
-        "that occur in the texts of these items are bold and underlined.</p>"
+        "<p>The pretrained words nearest (the mean pretrained row taken off) to the tokens that most items carry; "
+        "words that occur in the texts of these items are bold and underlined.</p>"
         if catalogue is not None
         else "<p>The pretrained words nearest to the first tokens.</p>",
     ]

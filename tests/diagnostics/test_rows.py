@@ -181,3 +181,25 @@ def test_a_model_without_tokenizer_needs_the_base_vocabulary(tmp_path):
     assert len(rows.tokens.ids) == 10
     with pytest.raises(InputError, match=r"no tokenizer\.json"):
         read_checkpoint(tmp_path, tokens_from="<.*>")
+
+
+def test_a_large_file_is_not_read_whole(tmp_path):
+    """151,936 x 4,096 bfloat16, 1.2 GB as a sparse file: reading 64 new rows and a sample takes a few of its rows."""
+    import tracemalloc
+
+    height, width, new = 151_936, 4096, 64
+    tensor = {"dtype": "BF16", "shape": [height, width], "data_offsets": [0, 2 * height * width]}
+    header = json.dumps({"model.embed_tokens.weight": tensor}).encode()
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.seek(2 * (height - new) * width, 1)
+        file.write(np.full((new, width), 0x3F80, dtype="<u2").tobytes())  # 1.0
+    config = {"vocab_size": height, "hidden_size": width, "tie_word_embeddings": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    tracemalloc.start()
+    rows = read_checkpoint(tmp_path, base_vocab=height - new, least_sample=500)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (rows.parts["input"].new == 1).all()
+    assert (rows.parts["input"].pretrained == 0).all()
+    assert peak < 60_000_000
