@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gti_cli import tables
 from gti_cli.grounding.batches import Collator, Corpus, cut_examples
 from gti_cli.grounding.objective import GroundingModel, has_plain_cache
 from gti_cli.grounding.options import DIRECTION_NAMES, Job
 from gti_cli.grounding.pairs import hold_out, make_pairs
 from gti_cli.grounding.retrieval import retrieval, sample
 from gti_cli.grounding.rows import NewRows
-from gti_cli.grounding.trainer import GroundTrainer, mean_loss
+from gti_cli.grounding.trainer import GroundTrainer, mean_loss, trajectory
 from gti_cli.prompts.pairs import DIRECTIONS, FORMS, TEXT_FORM, Pair, encode_pairs
 from gti_cli.training.checkpoints import load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.packing import BatchPlan
@@ -24,6 +25,7 @@ from gti_cli.workspace import StageRun
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+TRAJECTORY = "trajectory.parquet"  # in the checkpoint's folder: step, loss, effective_rank
 _FORMS = (*FORMS, TEXT_FORM)
 _LOSSES = {DIRECTIONS[0]: "loss_to_tokens", DIRECTIONS[1]: "loss_to_text"}
 
@@ -44,9 +46,10 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
     before = _parameters(rows)
     with rows.attached():
-        _train(job, run, model, rows, tokenizer, train, held)
+        history = _train(job, run, model, rows, tokenizer, train, held)
     _geometry(run, before, _parameters(rows))
     run.details["saved_dtype"] = _save(job, rows, tokenizer, folder)
+    tables.write(folder / TRAJECTORY, trajectory(history))
 
 
 def _corpus(job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> Corpus:
@@ -72,7 +75,8 @@ def _train(
     tokenizer: PreTrainedTokenizerBase,
     train: Sequence[Pair],
     held: Sequence[Pair],
-) -> None:
+) -> list[dict[str, Any]]:
+    """Train and measure; returns the Trainer's log."""
     from gti_cli.training.arguments import last_checkpoint, training_arguments
     from gti_cli.training.optimizer import adamw
     from gti_cli.training.progress import show_progress
@@ -113,6 +117,7 @@ def _train(
     _report(run, trainer, plan, corpus, int(done.rpartition("-")[2]) if done else 0)
     _held_out(job, run, model, rows, unseen, pad, "")
     _search(job, run, model, tokenizer, held, "")
+    return trainer.state.log_history
 
 
 def _held_out(
