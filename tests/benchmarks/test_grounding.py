@@ -1,0 +1,148 @@
+"""Grounding against the ways in which it is done elsewhere: same model, same examples, same loss, one thread.
+
+Run with ``pytest tests/benchmarks/test_grounding.py --run-benchmarks -s``; prints the ratios.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gti_cli.grounding.batches import Collator, cut_examples
+from gti_cli.grounding.objective import GroundingModel
+from gti_cli.grounding.rows import NewRows
+from gti_cli.prompts.examples import Example, collate
+
+WIDTH, LAYERS, CODES, LEVELS, BATCH, STEPS = 256, 6, 1024, 4, 32, 2
+
+
+def model_of(vocab: int) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "qwen3",
+        vocab_size=vocab + CODES,
+        hidden_size=WIDTH,
+        intermediate_size=3 * WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        tie_word_embeddings=True,
+        max_position_embeddings=512,
+    )
+    return AutoModelForCausalLM.from_config(config).float().eval()
+
+
+def examples_of(vocab: int, mixed: bool) -> list[Example]:
+    """Prompts of 48 tokens, 30 of them a template; the other direction names 4 tokens and answers with 16."""
+    rng = np.random.default_rng(0)
+    found = []
+    for n in range(BATCH):
+        text, tokens = rng.integers(100, vocab, 16).tolist(), (vocab + rng.integers(0, CODES, LEVELS)).tolist()
+        if mixed and n % 2:
+            found.append(Example([*range(40, 68), *tokens, 3, 4], [*text, 2]))
+        else:
+            found.append(Example([*range(10, 40), *text, 3, 4], [*tokens, 2]))
+    return found
+
+
+def masked(vocab: int, examples: list[Example]) -> Any:
+    """Algorithm 1 as released: the gradient of the whole matrix, masked."""
+    model = model_of(vocab)
+    model.requires_grad_(False)
+    weight = model.get_input_embeddings().weight.requires_grad_(True)
+    optimizer = torch.optim.AdamW([weight], lr=1e-3, weight_decay=0.0)
+    batch = collate(examples, 0)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = model(**batch).loss
+        loss.backward()
+        weight.grad[:vocab] = 0
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def peft_tokens(vocab: int, examples: list[Example]) -> Any:
+    """PEFT's trainable tokens."""
+    from peft import TrainableTokensConfig, get_peft_model
+
+    config = TrainableTokensConfig(token_indices=list(range(vocab, vocab + CODES)), task_type="CAUSAL_LM")
+    model: Any = get_peft_model(model_of(vocab), config)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.0)
+    batch = collate(examples, 0)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = model(**batch).loss
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def ours(vocab: int, examples: list[Example]) -> Any:
+    model = model_of(vocab)
+    ids = torch.arange(vocab, vocab + CODES)
+    kinds = [int(example.prompt[0] == 40) for example in examples]
+    corpus = cut_examples(examples, kinds, kinds, set(ids.tolist()))
+    rows = NewRows(model, ids)
+    trained, collator = GroundingModel(model, rows, corpus.heads), Collator(corpus, 0)
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-3, weight_decay=0.0)
+    attached = rows.attached()
+    attached.__enter__()
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss, count = trained(**collator(range(len(examples))))
+        (loss / count).backward()
+        optimizer.step()
+        return float((loss / count).detach())
+
+    step.keep = attached  # type: ignore[attr-defined]
+    return step
+
+
+WAYS = {"masked gradient": masked, "peft trainable tokens": peft_tokens, "gti": ours}
+
+
+def measure(way: str, vocab: int, mixed: bool) -> tuple[float, float, list[float]]:
+    """(CPU seconds a step, MB of memory beyond model and libraries, losses) in a process of its own."""
+    torch.set_num_threads(1)
+    examples = examples_of(vocab, mixed)
+    step = WAYS[way](vocab, examples)
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    losses = [step()]
+    started = time.process_time()
+    losses += [step() for _ in range(STEPS)]
+    seconds = (time.process_time() - started) / STEPS
+    return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024, losses
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["text-to-tokens", "both"])
+@pytest.mark.parametrize("vocab", [32_000, 151_936])
+def test_against_peers(vocab: int, mixed: bool) -> None:
+    found = {}
+    for way in WAYS:
+        with get_context("spawn").Pool(1) as pool:
+            found[way] = pool.apply(measure, (way, vocab, mixed))
+    seconds, memory, losses = found["gti"]
+    print(f"\nvocabulary {vocab:,}, {'both directions' if mixed else 'text -> tokens'}, batch {BATCH}")
+    for way, (time_, peak, theirs) in found.items():
+        ratios = f"{time_ / seconds:5.1f} x time, {peak / memory:5.1f} x memory"
+        print(f"  {way:24} {time_:7.3f} s/step {peak:8.0f} MB   {ratios}")
+        assert theirs == pytest.approx(losses, abs=2e-4)
+    for way in ("masked gradient", "peft trainable tokens"):
+        assert found[way][0] / seconds >= (3 if mixed else 5), way
+        assert memory / found[way][1] <= 0.5, way
