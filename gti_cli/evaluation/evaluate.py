@@ -15,9 +15,11 @@ from gti_cli.decoding.exact import exact_search
 from gti_cli.decoding.search import Recommended, search_all
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
-from gti_cli.evaluation.baselines import ItemKNN, Popularity, rank_targets
-from gti_cli.evaluation.metrics import Ranks, averages, per_user
-from gti_cli.evaluation.ranking import recommend_items
+from gti_cli.evaluation.baselines import ItemKNN, Popularity, rank_targets, train_counts
+from gti_cli.evaluation.intervals import intervals
+from gti_cli.evaluation.metrics import Ranks, averages, of_lists, per_user
+from gti_cli.evaluation.ranking import as_table, recommend_items
+from gti_cli.evaluation.slices import masks, sliced
 from gti_cli.histories.splits import History, Splits, read_interactions, split
 from gti_cli.manifest import Manifest
 from gti_cli.prompts.next_item import cap, frame
@@ -190,13 +192,18 @@ def _run(plan: Plan, run: StageRun, folder: Path, device: torch.device, dtype: t
     run.measured["users_per_second"] = round(len(plan.entries) / (time.monotonic() - started), 2)
     lists, ranks = recommend_items(ranking, trie, plan.entries, row_of, most=plan.ks[-1], filter_seen=plan.filter_seen)
     values = per_user(ranks, plan.ks)
-    baselines = {
-        baseline.name: averages(
-            per_user(rank_targets(baseline, plan.entries, row_of, filter_seen=plan.filter_seen), plan.ks)
+    counts = train_counts(plan.splits.train, row_of)
+    baselines: dict[str, dict[str, float]] = {}
+    for baseline in (Popularity(plan.splits.train, row_of), ItemKNN(plan.splits.train, row_of)):
+        places, shown = rank_targets(
+            baseline, plan.entries, row_of, filter_seen=plan.filter_seen, k=min(plan.ks[-1], len(row_of))
         )
-        for baseline in (Popularity(plan.splits.train, row_of), ItemKNN(plan.splits.train, row_of))
-    }
-    run.metrics.update(metrics=averages(values), baselines=baselines)
+        baselines[baseline.name] = {**averages(per_user(places, plan.ks)), **of_lists(shown, plan.ks, counts)}
+    table = as_table(lists, plan.ks[-1])
+    run.metrics.update(metrics={**averages(values), **of_lists(table, plan.ks, counts)}, baselines=baselines)
+    users = [entry.user_id for entry in plan.entries]
+    run.metrics["intervals"] = {name: list(bounds) for name, bounds in intervals(values, users).items()}
+    run.metrics["slices"] = sliced(values, masks(plan.entries, plan.splits.train))
     run.counts.update(
         plan.splits.counts,
         evaluated=len(plan.entries),

@@ -56,11 +56,12 @@ def _expected(ranks: Ranks, gains: Floats) -> Floats:
 
 
 def per_user(ranks: Ranks, ks: Sequence[int]) -> dict[str, Floats]:
-    """Every metric for every user: ``recall@K``, ``ndcg@K`` for each K, and ``mrr`` (cut at the largest K)."""
+    """Every metric for every user: ``recall@K``, ``ndcg@K``, ``precision@K``, and ``mrr`` at the largest K."""
     found: dict[str, Floats] = {}
     for k in ks:
         found[f"recall@{k}"] = recall_at(ranks, k)
         found[f"ndcg@{k}"] = ndcg_at(ranks, k)
+        found[f"precision@{k}"] = found[f"recall@{k}"] / k
     found["mrr"] = reciprocal_rank(ranks, max(ks))
     return found
 
@@ -70,9 +71,23 @@ def averages(values: dict[str, Floats]) -> dict[str, float]:
     return {name: float(column.mean()) for name, column in values.items()}
 
 
-def ranks_from_scores(scores: Floats, target: int) -> tuple[int, int]:
-    """(ahead, ties) of item ``target`` under ``scores`` (N,); -inf marks items that are not recommended."""
-    own = scores[target]
-    if np.isneginf(own):
-        return -1, 1
-    return int((scores > own).sum()), int((scores == own).sum())
+def of_lists(lists: npt.NDArray[np.int64], ks: Sequence[int], counts: Floats) -> dict[str, float]:
+    """What the lists are like, whoever they are for.
+
+    ``coverage@K``: share of the catalogue's items that are in anyone's first K. ``novelty@K``: mean over the items in
+    the first K, then over the users, of -log2 p with p = (c + 1) / (sum of c + N), c the item's training interactions:
+    bits, higher for lists of rarer items; the 1 gives items never seen in training a finite number.
+
+    Args:
+        lists: (U, k) catalogue rows, best first; -1: nothing more. ks: cut-offs, at most k. counts: (N,) float64.
+    """
+    bits = -np.log2((counts + 1) / (counts.sum() + len(counts)))
+    found: dict[str, float] = {}
+    for k in ks:
+        first = lists[:, :k]
+        shown = first >= 0
+        found[f"coverage@{k}"] = len(np.unique(first[shown])) / len(counts)
+        lengths = shown.sum(1)
+        sums = np.where(shown, bits[first], 0).sum(1)[lengths > 0]
+        found[f"novelty@{k}"] = float((sums / lengths[lengths > 0]).mean()) if len(sums) else 0.0
+    return found

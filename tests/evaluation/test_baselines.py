@@ -42,14 +42,14 @@ def knn_loop(train: dict[str, list[str]], history: list[int]) -> np.ndarray:
 @pytest.mark.parametrize("history", [[0], [1, 2, 3], [5, 5, 1, 0, 2, 7, 9, 3], [14]])
 def test_item_knn(train: dict[str, list[str]], history: list[int]) -> None:
     expected = knn_loop(train, history)
-    found = ItemKNN(train, ROW_OF).scores(history)
+    found = ItemKNN(train, ROW_OF).scores([history, [0]])[0]
     np.testing.assert_allclose(np.where(np.isneginf(found), 0, found), expected, atol=1e-12)
     assert (np.isneginf(found) == (expected == 0)).all()
 
 
 def test_popularity(train: dict[str, list[str]]) -> None:
     counts = Counter(item for items in train.values() for item in items)
-    found = Popularity(train, ROW_OF).scores([0])
+    found = Popularity(train, ROW_OF).scores([[0]])[0]
     for item, row in ROW_OF.items():
         assert found[row] == (counts[item] or -np.inf)
 
@@ -59,15 +59,18 @@ def test_popularity(train: dict[str, list[str]]) -> None:
 def test_places_of_the_targets(train: dict[str, list[str]], kind: type, filter_seen: bool) -> None:
     rng = np.random.default_rng(4)
     entries = [
-        History(f"u{n}", [f"i{row}" for row in rng.integers(0, ITEMS, 4)], f"i{rng.integers(ITEMS)}") for n in range(40)
+        History(f"u{n}", [f"i{row}" for row in rng.integers(0, ITEMS, 4)], f"i{rng.integers(ITEMS)}")
+        for n in range(300)
     ]
     baseline = kind(train, ROW_OF)
-    ranks = rank_targets(baseline, entries, ROW_OF, filter_seen=filter_seen)
+    ranks, lists = rank_targets(baseline, entries, ROW_OF, filter_seen=filter_seen, k=6)
     for user, entry in enumerate(entries):
         rows = [ROW_OF[item] for item in entry.items]
-        scores = {row: score for row, score in enumerate(baseline.scores(rows)) if np.isfinite(score)}
+        scores = {row: score for row, score in enumerate(baseline.scores([rows])[0]) if np.isfinite(score)}
         if filter_seen:
             scores = {row: score for row, score in scores.items() if row not in rows}
+        order = sorted(scores, key=lambda row: (-scores[row], row))[:6]
+        assert lists[user].tolist() == order + [-1] * (6 - len(order))
         target = ROW_OF[entry.target]
         if target not in scores:
             assert ranks.ahead[user] == -1

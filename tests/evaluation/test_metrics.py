@@ -45,13 +45,20 @@ def test_by_hand() -> None:
     assert metrics.averages(values)["recall@5"] == pytest.approx(2.75 / 4)
 
 
-@given(st.lists(st.sampled_from([-math.inf, 0.0, 1.0, 2.0]), min_size=1, max_size=12), st.data())
-def test_places_from_scores(scores: list[float], data: st.DataObject) -> None:
-    target = data.draw(st.integers(0, len(scores) - 1))
-    ahead, ties = metrics.ranks_from_scores(np.asarray(scores), target)
-    if scores[target] == -math.inf:
-        assert (ahead, ties) == (-1, 1)
-    else:
-        order = sorted(scores, reverse=True)
-        assert ahead == order.index(scores[target])
-        assert ties == order.count(scores[target])
+def test_coverage_and_novelty_by_loops() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 5, 12).astype(float)
+    lists = [rng.permutation(12)[: n % 6] for n in range(9)]  # some users have short lists, or none
+    table = np.full((9, 6), -1)
+    for user, rows in enumerate(lists):
+        table[user, : len(rows)] = rows
+    found = metrics.of_lists(table, [1, 4], counts)
+    for k in (1, 4):
+        seen = {int(row) for rows in lists for row in rows[:k]}
+        bits = [
+            np.mean([-math.log2((counts[row] + 1) / (counts.sum() + 12)) for row in rows[:k]])
+            for rows in lists
+            if len(rows)
+        ]
+        assert found[f"coverage@{k}"] == len(seen) / 12
+        assert found[f"novelty@{k}"] == pytest.approx(np.mean(bits))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.evaluation.slices import HISTORY_LENGTH, TARGET_SEEN, masks, sliced
 from gti_cli.histories.splits import History
+from tests.evaluation.made import make_world
 
 
 def test_bins_by_hand() -> None:
@@ -45,3 +50,14 @@ def test_every_target_is_in_one_bin_and_bins_average_to_the_whole(seed: int, use
         for metric, whole in values.items():
             mean = sum(part["targets"] * part[metric] for part in bins.values()) / users
             assert mean == pytest.approx(whole.mean())
+
+
+def test_written_by_the_stage(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    manifest = evaluate(world.interactions, world.workspace, k=[5])
+    written = json.loads((world.workspace / "evaluation/finetuned/metrics.json").read_text())
+    for metric, (low, high) in written["intervals"].items():
+        assert low <= written["metrics"][metric] <= high
+    assert {"recall@5", "ndcg@5", "mrr"} <= set(written["intervals"]) <= set(written["metrics"])
+    for bins in written["slices"].values():
+        assert sum(part["targets"] for part in bins.values()) == manifest.counts["evaluated"]
