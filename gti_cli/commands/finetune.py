@@ -53,6 +53,9 @@ def finetune(
     patience: Annotated[
         int | None, typer.Option("--patience", help="Stop after as many validations without a better one.")
     ] = None,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory, a third slower.")
+    ] = False,
     lora: Annotated[
         bool,
         typer.Option(
@@ -96,6 +99,7 @@ def finetune(
         valid_sample=valid_sample,
         validations=validations,
         patience=patience,
+        gradient_checkpointing=gradient_checkpointing,
         seed=seed,
         device=device,
         dtype=dtype,

@@ -37,6 +37,7 @@ def finetune(
     valid_sample: int = FinetuneOptions.valid_sample,
     validations: int = FinetuneOptions.validations,
     patience: int | None = None,
+    gradient_checkpointing: bool = False,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -48,7 +49,7 @@ def finetune(
     Args:
         interactions: table of `user_id`, `item_id`, `timestamp` and optionally `split`.
         from_: checkpoint to start from (None: the workspace's ``grounded``). name: the output's folder.
-        epochs, ..., patience: see `FinetuneOptions`.
+        epochs, ..., gradient_checkpointing: see `FinetuneOptions`.
         dtype: ``bfloat16`` computes in it (``auto``: where the machine is fast at it); the weights that train are
             float32 in any case, and are saved in the number format of the checkpoint that they came from.
 
@@ -70,6 +71,7 @@ def finetune(
         valid_sample=valid_sample,
         validations=validations,
         patience=patience,
+        gradient_checkpointing=gradient_checkpointing,
     )
     options.check()
     space = Workspace(workspace)

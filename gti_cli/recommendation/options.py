@@ -34,6 +34,7 @@ class FinetuneOptions:
         valid_sample: validation targets used for the loss.
         validations: times to validate by NDCG@10 during training; the best weights are kept (0: never, the last are).
         patience: stop after as many validations without a better one.
+        gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
     """
 
     epochs: float = 3.0
@@ -50,6 +51,7 @@ class FinetuneOptions:
     valid_sample: int = 2000
     validations: int = 0
     patience: int | None = None
+    gradient_checkpointing: bool = False
 
     def check(self) -> None:
         """Raise `InputError` for a value that cannot be meant."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from gti_cli import console
+from gti_cli.errors import InputError
 from gti_cli.recommendation.options import Job
 from gti_cli.training.checkpoints import load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.packing import separate
@@ -41,7 +42,9 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     tokenizer = load_tokenizer(path)
     check_tokenizer(tokenizer, job.new_tokens)
     layout = _layout(job, tokenizer)
-    saved = AutoConfig.from_pretrained(path).dtype or torch.float32
+    config = AutoConfig.from_pretrained(path)
+    _check_length(config, layout, job)
+    saved = config.dtype or torch.float32
     model = load_model(path, job.device, torch.float32)
 
     def valid_loss() -> float:
@@ -73,6 +76,20 @@ def _layout(job: Job, tokenizer: PreTrainedTokenizerBase) -> Layout:
     items = encode_items(tokenizer, job.catalogue.tokens, job.new_tokens)
     around = frame(tokenizer, job.catalogue.tokens[0])
     return Layout(around, items, end_of_turn(tokenizer), int(tokenizer.pad_token_id))
+
+
+def _check_length(config: Any, layout: Layout, job: Job) -> None:
+    """Raise `InputError` where a prompt is longer than the model's positions reach."""
+    most = getattr(config.get_text_config(), "max_position_embeddings", None)
+    longest = max(len(window.items) - 1 for window in (*job.task.train, *job.task.valid))
+    tokens = len(layout.frame.before) + longest * layout.levels + layout.branch
+    if most is not None and tokens > most:
+        fits = (most - tokens) // layout.levels + longest
+        raise InputError(
+            f"a history of {longest} items makes {tokens:,} tokens, more than the {most:,} positions of the model",
+            where=job.checkpoint.path,
+            remedy=f"use --history {fits} or fewer" if fits > 0 else "use a model with more positions",
+        )
 
 
 def _train(job: Job, model: PreTrainedModel, layout: Layout, run: StageRun) -> PreTrainedModel:
@@ -184,6 +201,8 @@ def _arguments(job: Job, run: StageRun, steps: int) -> Any:
         logging_steps=logging,
         use_cpu=job.device.type == "cpu",
         bf16=job.autocast,
+        gradient_checkpointing=job.options.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if job.options.gradient_checkpointing else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gti_cli.errors import InputError
 from gti_cli.manifest import digest_path
 from gti_cli.recommendation.finetune import finetune
 from gti_cli.training.answers import AnswerTrainer
@@ -197,3 +199,27 @@ def test_bfloat16_trains_like_float32(make_world: Any) -> None:
     for metric in ("train_loss", "valid_loss", "new_rows_moved"):
         assert half.metrics[metric] == pytest.approx(full.metrics[metric], rel=0.03)
     assert half.metrics["train_loss"] != full.metrics["train_loss"]
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_gradient_checkpointing_changes_no_result(make_world: Any, lora: bool) -> None:
+    world = make_world()
+    options = {**FEW, "max_steps": 2, "lora": lora, "lora_dropout": 0.0}
+    plain = finetune(world.interactions, world.workspace, name="plain", **options)
+    less = finetune(world.interactions, world.workspace, name="less", gradient_checkpointing=True, **options)
+    assert less.metrics["valid_loss"] == pytest.approx(plain.metrics["valid_loss"], rel=1e-5)
+    assert less.metrics["new_rows_moved"] == pytest.approx(plain.metrics["new_rows_moved"], rel=1e-3)
+
+
+def test_histories_longer_than_the_models_positions_are_refused(make_world: Any) -> None:
+    world = make_world()
+    folder = world.workspace.parent / "short"
+    shutil.copytree(world.workspace / "grounded", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 135}))
+    with pytest.raises(InputError, match=r"more than the 135 positions .* --history \d+ or fewer") as error:
+        finetune(world.interactions, world.workspace, from_=str(folder), **FEW)
+    fits = int(str(error.value).rpartition("--history ")[2].split()[0])
+    finetune(world.interactions, world.workspace, from_=str(folder), history=fits, **FEW)
+    with pytest.raises(InputError, match="more than the 135 positions"):
+        finetune(world.interactions, world.workspace, from_=str(folder), name="b", history=fits + 1, **FEW)
