@@ -24,7 +24,7 @@ from gti_cli.commands.common import (
 if TYPE_CHECKING:
     from gti_cli.manifest import Manifest
 
-_KMEANS, _RQVAE = "Residual k-means", "RQ-VAE"
+_TEXT, _KMEANS, _RQVAE = "Text encoder that is a model", "Residual k-means", "RQ-VAE"
 
 
 def build_ids(
@@ -97,6 +97,23 @@ def build_ids(
             "and what was made from them stays valid.",
         ),
     ] = False,
+    pooling: Annotated[
+        str, typer.Option(help="auto (the model's own), mean, cls or last token.", rich_help_panel=_TEXT)
+    ] = "auto",
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="Put before each text.  [default: the model's own]", show_default=False, rich_help_panel=_TEXT
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            help="Cut texts there.  [default: what the model reads]", show_default=False, rich_help_panel=_TEXT
+        ),
+    ] = None,
+    batch_tokens: Annotated[int, typer.Option(help="Tokens in a batch, padding included.", rich_help_panel=_TEXT)] = 1
+    << 14,
     iterations: Annotated[int, typer.Option(help="Of Lloyd's algorithm in each level.", rich_help_panel=_KMEANS)] = 25,
     restarts: Annotated[int, typer.Option(help="Runs of each level; the best is kept.", rich_help_panel=_KMEANS)] = 1,
     sample: Annotated[
@@ -159,7 +176,7 @@ def build_ids(
 ) -> None:
     """Give each item a semantic ID: encode its text, quantise it level by level, resolve collisions, report quality."""
     from gti_cli.semantic_ids.build import build_ids as run
-    from gti_cli.semantic_ids.options import KMeansOptions, RQVAEOptions
+    from gti_cli.semantic_ids.options import EncoderOptions, KMeansOptions, RQVAEOptions
 
     console.configure(quiet=quiet, json_output=json_output)
     manifest = run(
@@ -190,6 +207,7 @@ def build_ids(
             patience=patience,
             check_every=check_every,
         ),
+        text_model=EncoderOptions(pooling, prompt, max_tokens, batch_tokens),
         seed=seed,
         device=device,
         dtype=dtype,

@@ -78,7 +78,7 @@ def write_codebooks(path: Path, codebooks: Sequence[Vectors]) -> None:
 
 def write_embeddings(path: Path, vectors: Vectors) -> None:
     """Write ``embeddings.safetensors``: ``embeddings`` (N, d) float32, rows as in the items table."""
-    write_arrays(path, {"embeddings": np.float32(vectors)})
+    write_arrays(path, {"embeddings": np.asarray(vectors, dtype=np.float32)})
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -14,7 +14,7 @@ from gti_cli.manifest import Manifest
 from gti_cli.semantic_ids import artifact, collisions, quantise, report, residuals
 from gti_cli.semantic_ids.encode import COLUMN, LSA, encode
 from gti_cli.semantic_ids.groups import first_alike
-from gti_cli.semantic_ids.options import KMeansOptions, RQVAEOptions
+from gti_cli.semantic_ids.options import EncoderOptions, KMeansOptions, RQVAEOptions
 from gti_cli.semantic_ids.plan import QUANTIZERS, TOKEN_STYLES, Plan, check_enough, make_plan
 from gti_cli.workspace import StageRun, Workspace
 
@@ -46,6 +46,7 @@ def build_ids(
     reuse: bool = False,
     kmeans: KMeansOptions | None = None,
     rqvae: RQVAEOptions | None = None,
+    text_model: EncoderOptions | None = None,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -66,7 +67,7 @@ def build_ids(
             code's items (`residuals.mean_codebooks`), so that the diagnostics have something to compare with.
         token_style: ``lc-rec``.
         reuse: add the items to those of the workspace with its encoder and codebooks (`gti_cli.semantic_ids.reuse`).
-        kmeans, rqvae: options of the quantisers.
+        kmeans, rqvae: options of the quantisers. text_model: of an encoder that is a model.
         seed, device, dtype, force, resume: as everywhere.
 
     Returns:
@@ -99,6 +100,7 @@ def build_ids(
         token_style=token_style,
         kmeans=kmeans or KMeansOptions(),
         rqvae=rqvae or RQVAEOptions(),
+        text_model=text_model or EncoderOptions(),
     )
     machine = _choose(plan, seed, device, dtype)
     space = Workspace(workspace)
@@ -119,7 +121,15 @@ def build_ids(
 
 def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
     run.device = machine.name
-    encoded = encode(plan.catalogue, plan.encoder, seed, machine.device, machine.dtype)
+    encoded = encode(
+        plan.catalogue,
+        plan.encoder,
+        seed,
+        machine.device,
+        machine.dtype,
+        options=plan.text_model,
+        scratch=run.scratch,
+    )
     vectors = encoded.vectors
     alike = first_alike(vectors)
     items = artifact.with_same_as(artifact.items_table(plan.catalogue), alike)

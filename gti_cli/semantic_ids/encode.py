@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from gti_cli import console
 from gti_cli.errors import InputError, examples
 from gti_cli.semantic_ids.catalogue import Catalogue
+from gti_cli.semantic_ids.options import EncoderOptions
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +26,6 @@ Vectors = npt.NDArray[np.float32]
 LSA, COLUMN = "lsa", "column"
 LSA_WIDTH = 256
 LSA_TERMS = 1 << 19
-_CHUNK = 1024
 _TFIDF: dict[str, Any] = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": r"(?u)\b\w+\b"}
 
 
@@ -83,12 +84,16 @@ def encode(
     seed: int,
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
+    *,
+    options: EncoderOptions | None = None,
+    scratch: Path | None = None,
 ) -> Encoded:
     """Encode all items with ``encoder`` (as `resolve_encoder` returned it).
 
     Args:
         catalogue: the items. encoder: ``lsa``, ``column``, or a sentence-transformers model by name or folder.
-        seed: of LSA's randomised SVD. device, dtype: for a model.
+        seed: of LSA's randomised SVD. device, dtype, options: for a model.
+        scratch: where a model's vectors are kept while it encodes, and from which an interrupted run goes on.
 
     Raises:
         InputError: bad vectors, texts without a word, a model that cannot be loaded, a missing package.
@@ -97,7 +102,10 @@ def encode(
         return Encoded(catalogue.embeddings())
     if encoder == LSA:
         return encode_lsa(catalogue, seed)
-    return encode_model(catalogue, encoder, device, dtype)
+    from gti_cli.semantic_ids.text_model import TextModel, encode_texts
+
+    model = TextModel(encoder, options or EncoderOptions(), device, dtype)
+    return Encoded(*encode_texts(model, catalogue.texts, scratch))
 
 
 def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encoded:
@@ -169,66 +177,3 @@ def _refuse_wordless(catalogue: Catalogue, rows: npt.NDArray[np.intp]) -> None:
             where=f"{catalogue.path}, columns {', '.join(catalogue.text_columns)}, row {rows[0] + 1:,}",
             remedy="fill in a text or drop these rows",
         )
-
-
-def encode_model(
-    catalogue: Catalogue, name: str, device: torch.device | None, dtype: torch.dtype | None = None
-) -> Encoded:
-    """Encode with a sentence-transformers model (a name on the hub or a folder); rows of length 1.
-
-    Texts longer than the model reads are cut by its tokenizer; ``counts["texts_cut"]`` says how many.
-    """
-    model = _load_model(name, device, dtype)
-    limit = model.get_max_seq_length()
-    texts = catalogue.texts
-    # Longest first: batches of like length waste no padding, and a lack of memory shows at once.
-    order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
-    vectors: Vectors | None = None
-    cut = 0
-    with console.progress(f"Encoding with {name}", len(texts), "texts") as advance:
-        for start in range(0, len(order), _CHUNK):
-            rows = order[start : start + _CHUNK]
-            chunk = [texts[row] for row in rows]
-            found = model.encode(chunk, convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False)
-            if vectors is None:
-                vectors = np.empty((len(texts), found.shape[1]), dtype=np.float32)
-            vectors[rows] = found.astype(np.float32)
-            cut += _count_cut(model, chunk, limit)
-            advance(len(rows))
-    assert vectors is not None  # a catalogue has at least one item
-    if not np.isfinite(vectors).all():
-        raise InputError("the encoder returned NaN or infinity", where=name, remedy="use --dtype float32")
-    if cut:
-        console.note(f"{cut:,} of {len(texts):,} texts were longer than the {limit:,} tokens that {name} reads")
-    return Encoded(vectors, {"texts_cut": cut})
-
-
-def _count_cut(model: Any, texts: list[str], limit: int | None) -> int:
-    tokenizer = getattr(model, "tokenizer", None)
-    if limit is None or not callable(tokenizer):
-        return 0
-    lengths = [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
-    return sum(length > limit for length in lengths)
-
-
-def _load_model(name: str, device: torch.device | None, dtype: torch.dtype | None) -> Any:
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError as cause:
-        raise InputError(
-            f"--encoder {name} needs the package sentence-transformers",
-            remedy="pip install 'gti-cli[encoders]', or use --encoder lsa",
-        ) from cause
-    try:
-        return SentenceTransformer(
-            name,
-            device=str(device) if device is not None else None,
-            model_kwargs={"torch_dtype": dtype} if dtype is not None else None,
-        )
-    except Exception as cause:  # the library raises whatever its many loaders raise
-        first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-        raise InputError(
-            f"cannot be loaded as a text encoder: {first}",
-            where=name,
-            remedy="give lsa, column, a folder with a sentence-transformers model, or a hub name (needs the network)",
-        ) from cause

@@ -7,6 +7,31 @@ from dataclasses import dataclass
 from gti_cli.errors import InputError
 
 STARTS = ("kmeans", "rq-kmeans", "random")
+POOLINGS = ("auto", "mean", "cls", "last")
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """How a text model encodes.
+
+    Attributes:
+        pooling: ``auto`` (the model's own), or ``mean``, ``cls``, ``last`` token.
+        prompt: put before each text (None: the model's own default prompt, if it has one).
+        max_tokens: texts are cut there (None: what the model reads). batch_tokens: tokens in a batch, padding included.
+    """
+
+    pooling: str = "auto"
+    prompt: str | None = None
+    max_tokens: int | None = None
+    batch_tokens: int = 1 << 14
+
+    def check(self) -> None:
+        """`InputError` where a value makes no sense."""
+        if self.pooling not in POOLINGS:
+            raise InputError(f"unknown --pooling {self.pooling!r}", remedy=f"use {', '.join(POOLINGS)}")
+        if self.max_tokens is not None:
+            _at_least("--max-tokens", self.max_tokens, 2)
+        _at_least("--batch-tokens", self.batch_tokens, 1)
 
 
 @dataclass(frozen=True)

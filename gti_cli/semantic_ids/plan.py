@@ -10,9 +10,9 @@ from typing import Any
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids import artifact, collisions
 from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
-from gti_cli.semantic_ids.encode import LSA, resolve_encoder
+from gti_cli.semantic_ids.encode import COLUMN, LSA, resolve_encoder
 from gti_cli.semantic_ids.index_file import ImportedIndex, read_index
-from gti_cli.semantic_ids.options import KMeansOptions, RQVAEOptions
+from gti_cli.semantic_ids.options import EncoderOptions, KMeansOptions, RQVAEOptions
 from gti_cli.vocabulary.tokens import MAX_LEVELS
 
 QUANTIZERS = ("rq-kmeans", "rq-vae")
@@ -28,7 +28,7 @@ class Plan:
     Attributes:
         catalogue: the items. encoder: resolved. quantizer: one of `QUANTIZERS`, or ``import``.
         sizes: codes of each level, without a suffix level. policy: for collisions. index: imported codes, if any.
-        kmeans, rqvae: options of the quantisers.
+        kmeans, rqvae: options of the quantisers. text_model: of an encoder that is a model.
     """
 
     catalogue: Catalogue
@@ -39,6 +39,7 @@ class Plan:
     index: ImportedIndex | None
     kmeans: KMeansOptions
     rqvae: RQVAEOptions
+    text_model: EncoderOptions
 
     def options(self) -> dict[str, Any]:
         """All options that decide the result, for the manifest."""
@@ -51,6 +52,8 @@ class Plan:
             "collisions": self.policy,
             "token_style": TOKEN_STYLES[0],
         }
+        if self.encoder not in (LSA, COLUMN):
+            chosen["text_model"] = asdict(self.text_model)
         if self.quantizer == "rq-kmeans":
             chosen["kmeans"] = asdict(self.kmeans)
         if self.quantizer == "rq-vae":
@@ -83,6 +86,7 @@ def make_plan(
     token_style: str,
     kmeans: KMeansOptions,
     rqvae: RQVAEOptions,
+    text_model: EncoderOptions,
 ) -> Plan:
     """Read the items and check every option; see `gti_cli.semantic_ids.build.build_ids` for what they mean."""
     _one_of("--quantizer", quantizer, QUANTIZERS)
@@ -91,6 +95,7 @@ def make_plan(
     _one_of("--collisions", policy, collisions.POLICIES)
     kmeans.check()
     rqvae.check()
+    text_model.check()
     sizes = parse_sizes(codes, levels)
     catalogue = read_catalogue(items, text_columns)
     chosen = resolve_encoder(catalogue, encoder)
@@ -103,7 +108,7 @@ def make_plan(
     collisions.check_capacity(len(catalogue), sizes, policy)
     if index is None:
         check_enough(len(catalogue), sizes, "items")
-    return Plan(catalogue, chosen, quantizer, sizes, policy, index, kmeans, rqvae)
+    return Plan(catalogue, chosen, quantizer, sizes, policy, index, kmeans, rqvae, text_model)
 
 
 def parse_sizes(codes: str | int | Sequence[int] | None, levels: int | None) -> list[int]:

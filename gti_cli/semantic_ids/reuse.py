@@ -17,6 +17,7 @@ from gti_cli.semantic_ids import artifact, collisions, quantise, report, residua
 from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
 from gti_cli.semantic_ids.encode import COLUMN, LSA, Encoded, LsaState, encode, encode_lsa_again
 from gti_cli.semantic_ids.groups import first_alike
+from gti_cli.semantic_ids.options import EncoderOptions
 from gti_cli.semantic_ids.plan import parse_sizes
 from gti_cli.tables import SemanticIDs
 from gti_cli.workspace import StageRun, Workspace
@@ -165,7 +166,8 @@ def _encode(catalogue: Catalogue, earlier: Earlier, device: str, dtype: str) -> 
 
     chosen = choose_device(device)
     kind = choose_dtype(dtype, chosen)
-    return encode(catalogue, encoder, earlier.manifest.seed, chosen, kind), describe(chosen)
+    options = EncoderOptions(**earlier.manifest.options["text_model"])
+    return encode(catalogue, encoder, earlier.manifest.seed, chosen, kind, options=options), describe(chosen)
 
 
 def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, device: str, dtype: str) -> None:

@@ -13,6 +13,8 @@ from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids import encode as encoders
 from gti_cli.semantic_ids.catalogue import kept_columns, read_catalogue
+from gti_cli.semantic_ids.options import EncoderOptions
+from gti_cli.semantic_ids.text_model import TextModel, encode_texts, token_batches
 
 Catalogues = Callable[..., Any]
 
@@ -109,7 +111,7 @@ def make_encoder(folder: Path, length: int = 12) -> Path:
     from tests.conftest import make_tokenizer
 
     torch.manual_seed(0)
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer(chat=False)
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=16,
@@ -138,6 +140,103 @@ def test_sentence_transformers_model_one_text_at_a_time(catalogue: Catalogues, t
         expected = model.encode([title])[0]
         np.testing.assert_allclose(found.vectors[row], expected / np.linalg.norm(expected), atol=1e-5)
     assert found.counts == {"texts_cut": 1}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+TEXTS = ["a dress", "a blue dress", "coat", "a red coat of wool", "scarf", "a long text about one dress and more"]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+def test_pooling_prompt_and_limit_against_the_bare_model(encoder: Path, pooling: str) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    options = EncoderOptions(pooling, "item: ", 10, batch_tokens=24)
+    model = TextModel(str(encoder), options, None, None)
+    found, counts = encode_texts(model, TEXTS, None)
+    tokenizer, bare = AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder).eval()
+    for row, text in enumerate(TEXTS):
+        ids = tokenizer("item: " + text)["input_ids"]
+        assert model.lengths([text]) == [len(ids)]
+        with torch.no_grad():
+            states = bare(input_ids=torch.tensor([ids[:10]])).last_hidden_state[0].numpy()
+        expected = {"mean": states.mean(axis=0), "cls": states[0], "last": states[-1]}[pooling]
+        np.testing.assert_allclose(found[row], expected / np.linalg.norm(expected), atol=1e-5)
+    assert counts["texts_cut"] == sum(length > 10 for length in model.lengths(TEXTS)) > 0
+
+
+def test_token_batches() -> None:
+    lengths = [3, 9, 1, 4, 4, 30, 2]
+    batches = list(token_batches(lengths, 10))
+    assert sorted(row for rows in batches for row in rows) == list(range(7))
+    assert batches[0] == [5]
+    assert all(len(rows) == 1 or len(rows) * max(lengths[row] for row in rows) <= 10 for rows in batches)
+    assert list(token_batches([], 10)) == []
+
+
+def test_an_interrupted_encoding_goes_on_from_what_is_there(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gti_cli.semantic_ids import text_model
+
+    monkeypatch.setattr(text_model, "_SAVE_EVERY", 1)
+    model = TextModel(str(encoder), EncoderOptions(batch_tokens=12), None, None)
+    whole = np.array(encode_texts(model, TEXTS, None)[0])
+    real, calls = model.encode, []
+
+    def count(texts: list[str]) -> np.ndarray:
+        calls.append(texts)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(texts)
+
+    monkeypatch.setattr(model, "encode", count)
+    with pytest.raises(KeyboardInterrupt):
+        encode_texts(model, TEXTS, tmp_path)
+    calls.extend([[]] * 10)
+    done = len(calls)
+    np.testing.assert_array_equal(encode_texts(model, TEXTS, tmp_path)[0], whole)
+    batches = len(list(token_batches(model.lengths(TEXTS), 12)))
+    assert len(calls) - done == batches - 2  # the two that were finished are not encoded again
+    encode_texts(model, [*TEXTS[1:], "another"], tmp_path)  # other texts: nothing of it is taken
+    assert len(calls) - done > batches - 2
+
+
+def test_a_model_that_returns_nan(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TextModel(str(encoder), EncoderOptions(), None, None)
+    monkeypatch.setattr(model, "encode", lambda texts: np.full((len(texts), 2), np.nan, np.float32))
+    with pytest.raises(InputError, match="NaN or infinity"):
+        encode_texts(model, ["a"], None)
+
+
+@pytest.mark.parametrize("bad", [{"pooling": "max"}, {"max_tokens": 1}, {"batch_tokens": 0}])
+def test_encoder_options_that_make_no_sense(bad: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="--"):
+        EncoderOptions(**bad).check()
+
+
+def test_with_a_model_from_end_to_end(encoder: Path, tmp_path: Path) -> None:
+    from gti_cli.semantic_ids.build import build_ids
+    from tests.semantic_ids.test_build import make_items
+    from tests.semantic_ids.test_reuse import new_items
+
+    options = EncoderOptions(pooling="last")
+    done = build_ids(
+        make_items(tmp_path),
+        tmp_path / "ws",
+        encoder=str(encoder),
+        levels=3,
+        codes=8,
+        text_model=options,
+        device="cpu",
+    )
+    assert done.options["text_model"]["pooling"] == "last" and done.counts["width"] == 16
+    again = build_ids(new_items(tmp_path), tmp_path / "ws", reuse=True, device="cpu")
+    assert again.counts["items"] == 92
 
 
 def test_a_model_that_cannot_be_loaded(catalogue: Catalogues, tmp_path: Path) -> None:

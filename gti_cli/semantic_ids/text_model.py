@@ -1,0 +1,208 @@
+"""Encode texts with a sentence-transformers or Hugging Face model: sorted by length, batched by tokens, resumable."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli import console
+from gti_cli.errors import InputError
+from gti_cli.manifest import canonical_digest
+from gti_cli.semantic_ids.options import EncoderOptions
+
+if TYPE_CHECKING:
+    import torch
+
+Vectors = npt.NDArray[np.float32]
+
+_SAVE_EVERY = 32  # batches
+_POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
+
+
+class TextModel:
+    """A text encoder.
+
+    Args:
+        name: a sentence-transformers model or a plain Hugging Face encoder, on the hub or a folder. A
+            sentence-transformers model brings its own pooling and prompt (Qwen3-Embedding, say, pools the last token);
+            a plain one is pooled by the mean, unless ``options`` say otherwise.
+        options: see `EncoderOptions`. device, dtype: where and in what it runs.
+
+    Raises:
+        InputError: the package is missing, or the model cannot be loaded.
+    """
+
+    def __init__(
+        self, name: str, options: EncoderOptions, device: torch.device | None, dtype: torch.dtype | None
+    ) -> None:
+        self.name, self.options = name, options
+        self._model = _load(name, options, device, dtype)
+        if options.max_tokens:
+            self._model.max_seq_length = options.max_tokens
+
+    @property
+    def limit(self) -> int:
+        """Tokens that the model reads of a text; the rest is cut."""
+        return int(self._model.get_max_seq_length() or 1 << 30)
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special ones and the prompt included, before anything is cut."""
+        prompt = self.options.prompt or self._model.prompts.get(self._model.default_prompt_name or "") or ""
+        found: list[int] = []
+        for start in range(0, len(texts), 4096):
+            part = [prompt + text for text in texts[start : start + 4096]]
+            found += [len(ids) for ids in self._model.tokenizer(part, truncation=False, verbose=False)["input_ids"]]
+        return found
+
+    def encode(self, texts: list[str]) -> Vectors:
+        """One batch: (n, d) float32, rows of length 1."""
+        found = self._model.encode(
+            texts,
+            batch_size=len(texts),
+            prompt=self.options.prompt,
+            convert_to_numpy=True,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+        )
+        return np.asarray(found, dtype=np.float32)
+
+
+def encode_texts(model: TextModel, texts: Sequence[str], scratch: Path | None) -> tuple[Vectors, dict[str, int]]:
+    """Encode all texts.
+
+    Args:
+        model: the encoder. texts: N of them.
+        scratch: with it, vectors go to a file there as they come, so that memory holds a batch only, and an interrupted
+            run goes on behind the last batches written.
+
+    Returns:
+        (N, d) float32 (memory-mapped with ``scratch``), and the counts: ``texts_cut`` at the model's limit.
+    """
+    lengths, limit = model.lengths(texts), model.limit
+    batches = list(token_batches([min(length, limit) for length in lengths], model.options.batch_tokens))
+    store = _Store(scratch, canonical_digest([list(texts), batches]) if scratch else "")
+    first = store.done
+    with console.progress(f"Encoding with {model.name}", len(texts), "texts") as advance:
+        advance(sum(len(rows) for rows in batches[:first]))
+        for index, rows in enumerate(batches[first:], start=first + 1):
+            found = model.encode([texts[row] for row in rows])
+            if not np.isfinite(found).all():
+                raise InputError("the encoder returned NaN or infinity", where=model.name, remedy="use --dtype float32")
+            store.put(rows, found, len(texts))
+            if index % _SAVE_EVERY == 0 or index == len(batches):
+                store.save(index)
+            advance(len(rows))
+    cut = sum(length > limit for length in lengths)
+    if cut:
+        console.note(f"{cut:,} of {len(texts):,} texts were longer than the {limit:,} tokens that {model.name} reads")
+    return store.vectors(), {"texts_cut": cut}
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Rows in batches of like length, the longest first: padded, a batch has at most ``budget`` tokens.
+
+    Sorted, so that little is padded; the longest first, so that a lack of memory shows at once. A text longer than the
+    budget is a batch of its own.
+    """
+    batch: list[int] = []
+    longest = 0
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        if batch and longest * (len(batch) + 1) > budget:
+            yield batch
+            batch = []
+        if not batch:
+            longest = lengths[row]
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+class _Store:
+    """The vectors so far, in memory or in a file with a note of how many batches it holds."""
+
+    def __init__(self, folder: Path | None, request: str) -> None:
+        self._folder, self._request = folder, request
+        self._vectors: Vectors | None = None
+        self.done = 0
+        if folder is None or not (folder / "encoding.json").is_file():
+            return
+        noted = json.loads((folder / "encoding.json").read_text("utf-8"))
+        if noted["request"] == request:
+            self._vectors = np.load(folder / "encoding.npy", mmap_mode="r+")
+            self.done = noted["batches"]
+
+    def put(self, rows: list[int], found: Vectors, total: int) -> None:
+        if self._vectors is None:
+            shape = (total, found.shape[1])
+            if self._folder is None:
+                self._vectors = np.empty(shape, dtype=np.float32)
+            else:
+                path = self._folder / "encoding.npy"
+                self._vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        self._vectors[rows] = found
+
+    def save(self, batches: int) -> None:
+        if self._folder is None or not isinstance(self._vectors, np.memmap):
+            return
+        self._vectors.flush()
+        temporary = self._folder / ".encoding.json.part"
+        temporary.write_text(json.dumps({"request": self._request, "batches": batches}), "utf-8")
+        temporary.replace(self._folder / "encoding.json")
+
+    def vectors(self) -> Vectors:
+        assert self._vectors is not None  # a catalogue has at least one item
+        return self._vectors
+
+
+def _load(name: str, options: EncoderOptions, device: torch.device | None, dtype: torch.dtype | None) -> Any:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as cause:
+        raise InputError(
+            f"--encoder {name} needs the package sentence-transformers",
+            remedy="pip install 'gti-cli[encoders]', or use --encoder lsa",
+        ) from cause
+    from transformers.utils import logging as hf_logging
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)  # texts over the limit are counted, not warned of
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        model: Any = SentenceTransformer(
+            name,
+            device=str(device) if device is not None else None,
+            model_kwargs={"torch_dtype": dtype} if dtype is not None else None,
+        )
+    except Exception as cause:  # the library raises whatever its many loaders raise
+        first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        raise InputError(
+            f"cannot be loaded as a text encoder: {first}",
+            where=name,
+            remedy="give lsa, column, a folder with a sentence-transformers model, or a hub name (needs the network)",
+        ) from cause
+    if options.pooling != "auto":
+        transformer = model[0]
+        model = SentenceTransformer(
+            modules=[transformer, _pooling(transformer, _POOLING[options.pooling])],
+            device=str(model.device),
+            prompts=model.prompts,
+            default_prompt_name=model.default_prompt_name,
+        )
+    return model
+
+
+def _pooling(transformer: Any, mode: str) -> Any:
+    """A pooling module behind ``transformer``; the package moved and renamed both in its version 5."""
+    from importlib import import_module
+
+    try:
+        modules = import_module("sentence_transformers.sentence_transformer.modules")
+    except ImportError:
+        modules = import_module("sentence_transformers.models")
+    width = getattr(transformer, "get_embedding_dimension", None) or transformer.get_word_embedding_dimension
+    return modules.Pooling(width(), mode)
