@@ -1,6 +1,6 @@
 """The last line of the demo: mean initialisation beside GTI, from what the stages wrote into the workspace.
 
-    python sample_data/compare.py [FOLDER]
+python sample_data/compare.py [FOLDER]
 """
 
 from __future__ import annotations

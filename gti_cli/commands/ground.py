@@ -33,6 +33,13 @@ def ground(
             help="Table of item_id with title, description, or of text, tokens (default: the items' own texts).",
         ),
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            help="Own wordings of the questions (a JSON file; see prompts/templates.py).",
+        ),
+    ] = None,
     from_: Annotated[
         str | None,
         typer.Option("--from", help="Checkpoint to start from: of the workspace, or a folder (default: extended)."),
@@ -68,6 +75,7 @@ def ground(
     manifest = stage(
         workspace,
         pairs=pairs,
+        prompts=prompts,
         from_=from_,
         name=name,
         epochs=epochs,

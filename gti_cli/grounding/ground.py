@@ -9,6 +9,8 @@ from gti_cli.errors import InputError
 from gti_cli.grounding.options import GroundOptions, Job
 from gti_cli.grounding.pairs import read_pairs
 from gti_cli.manifest import Manifest
+from gti_cli.prompts.pairs import OURS
+from gti_cli.prompts.templates import read_templates
 from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
 from gti_cli.vocabulary.tokens import code_ids
 from gti_cli.workspace import Workspace
@@ -20,6 +22,7 @@ def ground(
     workspace: Path | str = Path("gti-workspace"),
     *,
     pairs: Path | str | None = None,
+    prompts: Path | str | None = None,
     from_: str | None = None,
     name: str = "grounded",
     epochs: float = GroundOptions.epochs,
@@ -40,7 +43,7 @@ def ground(
 
     Args:
         pairs: table of `item_id` with `title` and / or `description`, or of `text` with `tokens` (None: the items'
-            own texts in the workspace).
+            own texts in the workspace). prompts: own wordings, see `prompts.templates.read_templates`.
         from_: checkpoint to start from (None: the workspace's ``extended``). name: the output's folder.
         epochs, ..., max_text_tokens: see `GroundOptions`.
         dtype: of the frozen model while it computes; the new rows train in float32, and all is saved in the number
@@ -61,13 +64,13 @@ def ground(
     )
     options.check()
     space = Workspace(workspace)
-    job, ids = _prepare(space, pairs, from_, name, options, seed, device, dtype)
+    job, ids = _prepare(space, pairs, prompts, from_, name, options, seed, device, dtype)
     with space.stage(
         "ground",
         name,
         [name],
         options={**options.resolved(), "dtype": str(job.dtype).removeprefix("torch.")},
-        inputs={"pairs": pairs, **job.checkpoint.inputs()},
+        inputs={"pairs": pairs, "prompts": prompts, **job.checkpoint.inputs()},
         upstream={**ids, **job.checkpoint.upstream()},
         seed=seed,
         force=force,
@@ -87,6 +90,7 @@ def ground(
 def _prepare(
     space: Workspace,
     pairs: Path | str | None,
+    prompts: Path | str | None,
     from_: str | None,
     name: str,
     options: GroundOptions,
@@ -120,5 +124,8 @@ def _prepare(
             remedy="give --pairs, a table of text and tokens",
         )
     texts = read_pairs(space.path("items.parquet") if pairs is None else pairs, tokens_of, new_tokens.names)
+    templates = OURS if prompts is None else read_templates(prompts)
     place = choose_device(device)
-    return Job(checkpoint, new_tokens, texts, catalogue, options, seed, place, choose_dtype(dtype, place)), upstream
+    number_format = choose_dtype(dtype, place)
+    job = Job(checkpoint, new_tokens, texts, catalogue, options, seed, place, number_format, templates)
+    return job, upstream

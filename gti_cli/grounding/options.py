@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError
-from gti_cli.prompts.pairs import DIRECTIONS, TO_TEXT, TO_TOKENS
+from gti_cli.prompts.pairs import DIRECTIONS, OURS, TO_TEXT, TO_TOKENS, Templates
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +76,7 @@ class Job:
     Attributes:
         checkpoint: to start from. new_tokens: its list. texts: what to ground with. catalogue: the semantic IDs that
             exist (None: the tokens are no semantic IDs). options, seed: as given.
-        device, dtype: of the frozen model.
+        device, dtype: of the frozen model. templates: the wordings of the prompts.
     """
 
     checkpoint: Checkpoint
@@ -87,3 +87,4 @@ class Job:
     seed: int
     device: torch.device
     dtype: torch.dtype
+    templates: Templates = OURS

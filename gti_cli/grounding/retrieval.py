@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gti_cli.decoding.beam import TrieTensors, beam_search
 from gti_cli.decoding.trie import build_trie
-from gti_cli.prompts.pairs import TO_TOKENS, Pair, encode_pairs
+from gti_cli.prompts.pairs import OURS, TO_TOKENS, Pair, Templates, encode_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -34,7 +34,11 @@ class Catalogue:
 
 
 def retrieval(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, catalogue: Catalogue, pairs: Sequence[Pair]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    catalogue: Catalogue,
+    pairs: Sequence[Pair],
+    templates: Templates = OURS,
 ) -> dict[str, float]:
     """Decode the semantic ID of each pair's text, constrained to those that exist, with 10 beams.
 
@@ -49,7 +53,7 @@ def retrieval(
     leaf_of = {tuple(codes): leaf for leaf, codes in enumerate(trie.leaf_codes.tolist())}
     codes_of = dict(zip(catalogue.tokens, catalogue.codes.tolist(), strict=True))
     wanted = np.asarray([leaf_of[tuple(codes_of[pair.tokens])] for pair in pairs])
-    prompts = [example.prompt for example in encode_pairs(tokenizer, pairs, TO_TOKENS)]
+    prompts = [example.prompt for example in encode_pairs(tokenizer, pairs, TO_TOKENS, templates)]
     found = np.full((len(pairs), _BEAMS), -1)
     order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
     for start in range(0, len(order), _BATCH):

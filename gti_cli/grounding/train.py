@@ -57,7 +57,7 @@ def _corpus(job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     examples, kinds, groups = [], [], []
     for direction in DIRECTION_NAMES[job.options.directions]:
         number = DIRECTIONS.index(direction)
-        examples += encode_pairs(tokenizer, pairs, direction)
+        examples += encode_pairs(tokenizer, pairs, direction, job.templates)
         kinds += [number * len(_FORMS) + _FORMS.index(pair.form) for pair in pairs]
         groups += [number] * len(pairs)
     new = set(job.new_tokens.ids.tolist())
@@ -146,7 +146,7 @@ def _search(
     asked = sample([pair for pair in held if pair.tokens in known], job.options.retrieval_sample, job.seed)
     if job.catalogue is None or not asked or DIRECTIONS[0] not in DIRECTION_NAMES[job.options.directions]:
         return
-    found = retrieval(model, tokenizer, job.catalogue, asked)
+    found = retrieval(model, tokenizer, job.catalogue, asked, job.templates)
     run.counts["retrieval_pairs"] = len(asked)
     run.metrics.update({name if "chance" in name else name + suffix: value for name, value in found.items()})
 

@@ -5,7 +5,7 @@ Each direction comes in three forms: by the title, by the description, by both. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,19 +21,34 @@ FORMS = ("title", "description", "both")
 TEXT_FORM = "text"  # of pairs that say `text` and `tokens` themselves
 
 SYSTEM = "You know a catalogue in which every entry has a short run of code tokens as its name."
-_MARK = "\ue000gti\ue000"  # private use: stands where the text goes while a template is taken apart
+MARK = "\ue000gti\ue000"  # private use: stands where the text goes while a template is taken apart
 
 # One question for each direction and form; the mark is the place of the text or of the tokens.
 _QUESTIONS = {
-    (TO_TOKENS, "title"): f"Give the code tokens of the entry with this title.\n{_MARK}",
-    (TO_TOKENS, "description"): f"Give the code tokens of the entry described here.\n{_MARK}",
-    (TO_TOKENS, "both"): f"Give the code tokens of the entry with this title and description.\n{_MARK}",
-    (TO_TOKENS, TEXT_FORM): f"Give the code tokens for this text.\n{_MARK}",
-    (TO_TEXT, "title"): f"What is the title of this entry?\n{_MARK}",
-    (TO_TEXT, "description"): f"How is this entry described?\n{_MARK}",
-    (TO_TEXT, "both"): f"What are the title and the description of this entry?\n{_MARK}",
-    (TO_TEXT, TEXT_FORM): f"Say in words what these code tokens stand for.\n{_MARK}",
+    (TO_TOKENS, "title"): f"Give the code tokens of the entry with this title.\n{MARK}",
+    (TO_TOKENS, "description"): f"Give the code tokens of the entry described here.\n{MARK}",
+    (TO_TOKENS, "both"): f"Give the code tokens of the entry with this title and description.\n{MARK}",
+    (TO_TOKENS, TEXT_FORM): f"Give the code tokens for this text.\n{MARK}",
+    (TO_TEXT, "title"): f"What is the title of this entry?\n{MARK}",
+    (TO_TEXT, "description"): f"How is this entry described?\n{MARK}",
+    (TO_TEXT, "both"): f"What are the title and the description of this entry?\n{MARK}",
+    (TO_TEXT, TEXT_FORM): f"Say in words what these code tokens stand for.\n{MARK}",
 }
+
+
+@dataclass(frozen=True)
+class Templates:
+    """What pairs are asked with.
+
+    Attributes:
+        system: the system message. questions: (direction, form) -> the user's message, with `MARK` in it once.
+    """
+
+    system: str
+    questions: Mapping[tuple[str, str], str]
+
+
+OURS = Templates(SYSTEM, _QUESTIONS)
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,9 @@ def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], most: in
     return kept, cut
 
 
-def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], direction: str) -> list[Example]:
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], direction: str, templates: Templates = OURS
+) -> list[Example]:
     """Tokenise pairs in one direction (`TO_TOKENS` or `TO_TEXT`).
 
     Equal to `chat.encode_prompt` and `chat.encode_answer` on each pair, but the template is rendered once for each
@@ -84,7 +101,7 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], dire
     """
     if not pairs:
         return []
-    frames = {form: _frame(tokenizer, direction, form) for form in {pair.form for pair in pairs}}
+    frames = {form: _frame(tokenizer, templates, direction, form) for form in {pair.form for pair in pairs}}
     asked = [pair.text if direction == TO_TOKENS else pair.tokens for pair in pairs]
     prompts = [text.join(frames[pair.form]) for pair, text in zip(pairs, asked, strict=True)]
     # A chat template writes its own opening token; a plain prompt needs the tokenizer's.
@@ -96,17 +113,18 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], dire
     return [Example(list(p), [*a, end]) for p, a in zip(prompt_ids, answer_ids, strict=True)]
 
 
-def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair, direction: str) -> Example:
+def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair, direction: str, templates: Templates = OURS) -> Example:
     """Tokenise one pair, the plain way."""
     from gti_cli.prompts.chat import encode_prompt
 
     asked, answer = (pair.text, pair.tokens) if direction == TO_TOKENS else (pair.tokens, pair.text)
-    question = _QUESTIONS[direction, pair.form].replace(_MARK, asked)
-    return Example(encode_prompt(tokenizer, SYSTEM, question), encode_answer(tokenizer, answer))
+    question = templates.questions[direction, pair.form].replace(MARK, asked)
+    return Example(encode_prompt(tokenizer, templates.system, question), encode_answer(tokenizer, answer))
 
 
-def _frame(tokenizer: PreTrainedTokenizerBase, direction: str, form: str) -> tuple[str, str]:
-    before, mark, behind = render_prompt(tokenizer, SYSTEM, _QUESTIONS[direction, form]).partition(_MARK)
+def _frame(tokenizer: PreTrainedTokenizerBase, templates: Templates, direction: str, form: str) -> tuple[str, str]:
+    question = templates.questions[direction, form]
+    before, mark, behind = render_prompt(tokenizer, templates.system, question).partition(MARK)
     if not mark:
         raise ValueError("the chat template does not repeat the user's message")
     return before, behind

@@ -183,3 +183,17 @@ def test_other_semantic_ids(make_world: Any) -> None:
         run.details.update({"sizes": [3, 4], "identity": "another"})
     with pytest.raises(InputError, match="other semantic IDs"):
         ground(world.workspace, **STEPS)
+
+
+def test_own_wordings_reach_the_training(make_world: Any, tmp_path: Path) -> None:
+    world = make_world()
+    mine = tmp_path / "prompts.json"
+    mine.write_text('{"system": "Shop.", "text->tokens": {"title": "{text}?"}}')
+    ours = ground(world.workspace, **STEPS)
+    theirs = ground(world.workspace, prompts=mine, **STEPS, name="other")
+    assert theirs.metrics["loss_to_tokens_before"] != ours.metrics["loss_to_tokens_before"]
+    assert "prompts" in theirs.inputs and "prompts" not in ours.inputs
+    mine.write_text('{"text->tokens": {"title": "?"}}')
+    with pytest.raises(InputError, match=r"must hold \{text\} once"):
+        ground(world.workspace, prompts=mine, **STEPS, name="third")
+    assert not (world.workspace / "third").exists()
