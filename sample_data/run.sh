@@ -22,8 +22,8 @@ echo "3. Grounding: the model frozen, the new rows trained on pairs of text and 
 gti ground --pairs "$here/titles.parquet" --max-steps 300 "${cpu[@]}"
 
 echo "4. Fine-tuning from both starts; the time that grounding took goes into more steps for the other"
-gti finetune "${shop[@]}" --from grounded --name gti --max-steps 250 "${cpu[@]}"
-gti finetune "${shop[@]}" --from extended --name mean --max-steps 350 "${cpu[@]}"
+gti finetune "${shop[@]}" --from grounded --name gti --max-steps 200 "${cpu[@]}"
+gti finetune "${shop[@]}" --from extended --name mean --max-steps 280 "${cpu[@]}"
 
 echo "5. Every user's last rental, predicted from those before it"
 for name in gti mean; do

@@ -202,8 +202,15 @@ def _arguments(job: Job, run: StageRun, steps: int) -> Any:
         use_cpu=job.device.type == "cpu",
         bf16=job.autocast,
         gradient_checkpointing=job.options.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if job.options.gradient_checkpointing else None,
     )
+
+
+def _checkpointing() -> dict[str, Any]:
+    from transformers import TrainingArguments
+
+    known = TrainingArguments.__dataclass_fields__
+    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
 
 
 def _reach(job: Job, model: PreTrainedModel, rate: float, steps: int, warmup: int, run: StageRun) -> Reach:

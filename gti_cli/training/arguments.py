@@ -20,6 +20,7 @@ def training_arguments(
     warmup_ratio: float = 0.03,
     weight_decay: float = 0.0,
     save_steps: int | None = None,
+    gradient_checkpointing: bool = False,
     use_cpu: bool = False,
     **more: Any,
 ) -> TrainingArguments:
@@ -29,11 +30,17 @@ def training_arguments(
         scratch: `StageRun.scratch`. epochs: passes over the data; ``max_steps`` overrides it (None: by epochs).
         batch_size: examples a step on each process. learning_rate: peak, after a linear warm-up, with linear decay.
         seed: of order and dropout. save_steps: how often progress is kept (None: about ten times a run).
+        gradient_checkpointing: keep few activations and compute the others twice.
         more: any further `TrainingArguments` field.
     """
     from transformers import TrainingArguments
 
     saving = {"save_strategy": "steps", "save_steps": save_steps if save_steps is not None else 0.1}
+    if gradient_checkpointing:
+        # transformers 5.2x renamed the field and warns at the old name.
+        known = TrainingArguments.__dataclass_fields__
+        name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+        more = {name: True, f"{name}_kwargs": {"use_reentrant": False}, **more}
     fields: dict[str, Any] = {
         "output_dir": str(scratch),
         "num_train_epochs": epochs,
