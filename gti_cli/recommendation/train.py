@@ -205,14 +205,6 @@ def _arguments(job: Job, run: StageRun, steps: int) -> Any:
     )
 
 
-def _checkpointing() -> dict[str, Any]:
-    from transformers import TrainingArguments
-
-    known = TrainingArguments.__dataclass_fields__
-    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
-    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
-
-
 def _reach(job: Job, model: PreTrainedModel, rate: float, steps: int, warmup: int, run: StageRun) -> Reach:
     from gti_cli.training.optimizer import sum_of_rates
     from gti_cli.training.reach import reach
