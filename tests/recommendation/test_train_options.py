@@ -1,0 +1,92 @@
+"""What further options of a run do: validation on the way, packing, number format, memory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+
+from gti_cli.errors import InputError
+from gti_cli.manifest import digest_path
+from gti_cli.recommendation.finetune import finetune
+
+FEW = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
+
+
+def test_looking_on_the_way_changes_nothing(make_world: Any) -> None:
+    world = make_world()
+    options = {**FEW, "lora": True, "learning_rate": 1e-2}
+    plain = finetune(world.interactions, world.workspace, name="plain", **options)
+    assert "valid_ndcg@10" not in plain.metrics
+    manifest = finetune(world.interactions, world.workspace, name="looking", validations=2, **options)
+    assert manifest.counts["validations"] == 2 and manifest.counts["best_step"] in (3, 6)
+    assert manifest.counts["valid_users_ranked"] == len(world.histories)
+    assert 0 < manifest.metrics["valid_ndcg@10"] <= 1
+    assert manifest.metrics["train_loss"] == plain.metrics["train_loss"]
+
+
+def test_best_weights_are_kept_and_patience_stops(make_world: Any, monkeypatch: Any) -> None:
+    world = make_world()
+    values = iter([0.3, 0.5, 0.4, 0.2])
+    monkeypatch.setattr("gti_cli.training.validation.Ranker.__call__", lambda *_: next(values))
+    stopped = finetune(world.interactions, world.workspace, name="stopped", validations=6, patience=2, **FEW)
+    assert (stopped.counts["best_step"], stopped.counts["steps"], stopped.counts["steps_planned"]) == (2, 4, 6)
+    # What is kept is the second step's, also where training went on to the end.
+    values = iter([0.3, 0.5, 0.1, 0.1, 0.1, 0.1])
+    finetune(world.interactions, world.workspace, name="on", validations=6, **FEW)
+    finetune(world.interactions, world.workspace, name="last", **FEW)
+    digests = [digest_path(world.workspace / name, "gti.json") for name in ("stopped", "on", "last")]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_trees_and_separate_examples_train_alike(make_world: Any, monkeypatch: Any, capsys: Any) -> None:
+    world = make_world()
+    # All targets in every step: the order of the batches cannot differ.
+    options = {**FEW, "max_steps": 3, "batch_size": 10_000, "history": 5}
+    trees = finetune(world.interactions, world.workspace, name="trees", **options)
+    monkeypatch.setattr("gti_cli.training.answers.takes_trees", lambda *_: False)
+    capsys.readouterr()
+    apart = finetune(world.interactions, world.workspace, name="apart", **options)
+    assert "does not take the mask of history trees" in capsys.readouterr().err
+    assert (trees.details["packing"], apart.details["packing"]) == ("history trees", "separate examples")
+    assert trees.counts["targets_seen"] == apart.counts["targets_seen"] == 3 * trees.counts["train_targets"]
+    assert trees.counts["tokens_seen"] < apart.counts["tokens_seen"] / 2
+    for metric in ("train_loss", "valid_loss", "new_rows_moved"):
+        assert trees.metrics[metric] == pytest.approx(apart.metrics[metric], rel=1e-4)
+
+
+def test_bfloat16_trains_like_float32(make_world: Any) -> None:
+    world = make_world()
+    full, half = (
+        finetune(world.interactions, world.workspace, name=dtype, **{**FEW, "max_steps": 15, "dtype": dtype})
+        for dtype in ("float32", "bfloat16")
+    )
+    for metric in ("train_loss", "valid_loss", "new_rows_moved"):
+        assert half.metrics[metric] == pytest.approx(full.metrics[metric], rel=0.03)
+    assert half.metrics["train_loss"] != full.metrics["train_loss"]
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_gradient_checkpointing_changes_no_result(make_world: Any, lora: bool) -> None:
+    world = make_world()
+    options = {**FEW, "max_steps": 2, "lora": lora, "lora_dropout": 0.0}
+    plain = finetune(world.interactions, world.workspace, name="plain", **options)
+    less = finetune(world.interactions, world.workspace, name="less", gradient_checkpointing=True, **options)
+    assert less.metrics["valid_loss"] == pytest.approx(plain.metrics["valid_loss"], rel=1e-5)
+    assert less.metrics["new_rows_moved"] == pytest.approx(plain.metrics["new_rows_moved"], rel=1e-3)
+
+
+def test_histories_longer_than_the_models_positions_are_refused(make_world: Any) -> None:
+    world = make_world()
+    folder = world.workspace.parent / "short"
+    shutil.copytree(world.workspace / "grounded", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 135}))
+    with pytest.raises(InputError, match=r"more than the 135 positions .* --history \d+ or fewer") as error:
+        finetune(world.interactions, world.workspace, from_=str(folder), **FEW)
+    fits = int(str(error.value).rpartition("--history ")[2].split()[0])
+    finetune(world.interactions, world.workspace, from_=str(folder), history=fits, **FEW)
+    with pytest.raises(InputError, match="more than the 135 positions"):
+        finetune(world.interactions, world.workspace, from_=str(folder), name="b", history=fits + 1, **FEW)
