@@ -8,6 +8,7 @@ a staging folder that holds ``COMMIT.json`` is complete and is rolled forward by
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from gti_cli.manifest import (
 )
 from gti_cli.staging import StageRun, share, write_json
 
-__all__ = ["CHECKPOINT_MANIFEST", "StageRun", "Workspace", "write_json"]
+__all__ = ["CHECKPOINT_MANIFEST", "StageRun", "Workspace", "check_output_name", "write_json"]
 
 CHECKPOINT_MANIFEST = "gti.json"
 
@@ -276,3 +277,21 @@ class Workspace:
 
 
 _GROUPS = ("evaluation", "diagnostics")
+_RESERVED = (*_GROUPS, "semantic_ids", "extended", "items", "embeddings", "codebooks")
+
+
+def check_output_name(name: str, *, default: str, start: str | None = None) -> None:
+    """Check a ``--name`` before anything is written.
+
+    Args:
+        name: of the output's folder. default: the stage's own, which is always allowed.
+        start: the artifact that the stage starts from, which it must not replace.
+
+    Raises:
+        InputError: no plain folder name (it could lie outside the workspace), another stage's, or that of ``start``.
+    """
+    plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name)
+    if not plain or (name in _RESERVED and name != default):
+        raise InputError(f"--name {name!r} cannot be used", remedy=f"give a plain folder name such as {default}")
+    if name == start:
+        raise InputError(f"--name {name!r} is the checkpoint to start from", remedy="give the output another name")

@@ -55,6 +55,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["status", "--no-such-option"], "No such option"),
         (["status", "-w", "absent-folder"], "no such workspace"),
         (["build-ids"], "Missing argument"),
+        (["extend", "--model", "absent", "--name", "../escaped"], "cannot be used"),
     ],
 )
 def test_usage_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

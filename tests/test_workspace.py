@@ -14,7 +14,7 @@ import pytest
 
 from gti_cli.errors import InputError
 from gti_cli.manifest import Manifest, read_manifest
-from gti_cli.workspace import Workspace, write_json
+from gti_cli.workspace import Workspace, check_output_name, write_json
 
 
 def run_stage(root: Path, text: str = "one", *, name: str = "thing", **options: Any) -> tuple[bool, Manifest]:
@@ -275,3 +275,18 @@ def test_outputs_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(old)
     assert (tmp_path / "thing" / "weights").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../escaped", "a/b", "/tmp/x", ".hidden", "semantic_ids", "evaluation"]
+)
+def test_output_names_stay_in_the_workspace_and_off_other_stages(name: str) -> None:
+    with pytest.raises(InputError, match="cannot be used"):
+        check_output_name(name, default="grounded")
+
+
+def test_output_names_that_are_allowed() -> None:
+    check_output_name("mean-2.seed_1", default="grounded", start="extended")
+    check_output_name("extended", default="extended")
+    with pytest.raises(InputError, match="start from"):
+        check_output_name("mean", default="finetuned", start="mean")

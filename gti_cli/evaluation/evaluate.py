@@ -27,7 +27,7 @@ from gti_cli.tables import SemanticIDs
 from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
 from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
-from gti_cli.workspace import StageRun, Workspace, write_json
+from gti_cli.workspace import StageRun, Workspace, check_output_name, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,9 @@ def evaluate(
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
     plan = _plan(space, ids, Path(interactions), checkpoint, split, k, search, beams, history, filter_seen)
-    artifact = f"evaluation/{name or Path(plan.checkpoint.path).name}"
+    own = Path(plan.checkpoint.path).name
+    check_output_name(name or own, default=own or "finetuned")
+    artifact = f"evaluation/{name or own}"
     chosen = choose_device(device)
     number_format = choose_dtype(dtype, chosen)
     with space.stage(

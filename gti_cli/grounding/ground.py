@@ -13,9 +13,7 @@ from gti_cli.prompts.pairs import OURS
 from gti_cli.prompts.templates import read_templates
 from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
 from gti_cli.vocabulary.tokens import code_ids
-from gti_cli.workspace import Workspace
-
-_RESERVED = ("semantic_ids", "extended", "evaluation", "diagnostics", "items", "embeddings", "codebooks")
+from gti_cli.workspace import Workspace, check_output_name
 
 
 def ground(
@@ -103,10 +101,7 @@ def _prepare(
     from gti_cli.training.precision import choose_device, choose_dtype
 
     checkpoint = find_checkpoint(space, from_, "extended", "gti extend")
-    if not name or Path(name).name != name or name.startswith(".") or name in _RESERVED:
-        raise InputError(f"--name {name!r} cannot be used", remedy="give a plain folder name such as grounded")
-    if name == checkpoint.artifact:
-        raise InputError(f"--name {name!r} is the checkpoint to start from", remedy="give the output another name")
+    check_output_name(name, default="grounded", start=checkpoint.artifact)
     new_tokens = checkpoint.new_tokens()
     upstream: dict[str, Manifest] = {}
     catalogue: Catalogue | None = None

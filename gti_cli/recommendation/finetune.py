@@ -10,11 +10,9 @@ from gti_cli.histories.splits import read_interactions, split
 from gti_cli.manifest import Manifest
 from gti_cli.recommendation.options import FinetuneOptions, Job
 from gti_cli.recommendation.tasks import next_item
-from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
 from gti_cli.vocabulary.tokens import code_ids
-from gti_cli.workspace import Workspace
-
-_RESERVED = ("semantic_ids", "extended", "evaluation", "diagnostics", "items", "embeddings", "codebooks")
+from gti_cli.workspace import Workspace, check_output_name
 
 
 def finetune(
@@ -116,7 +114,7 @@ def _prepare(
     from gti_cli.training.precision import choose_device, choose_training_dtype
 
     checkpoint = find_checkpoint(space, from_, "grounded", "gti ground")
-    _check_name(name, checkpoint)
+    check_output_name(name, default="finetuned", start=checkpoint.artifact)
     new_tokens = checkpoint.new_tokens()
     check_same_ids(checkpoint, ids)
     code_ids(new_tokens, ids.details["sizes"])
@@ -148,10 +146,3 @@ def _prepare(
         why=why,
     )
     return job, splits.counts | task.counts
-
-
-def _check_name(name: str, checkpoint: Checkpoint) -> None:
-    if not name or Path(name).name != name or name.startswith(".") or name in _RESERVED:
-        raise InputError(f"--name {name!r} cannot be used", remedy="give a plain folder name such as finetuned")
-    if name == checkpoint.artifact:
-        raise InputError(f"--name {name!r} is the checkpoint to start from", remedy="give the output another name")

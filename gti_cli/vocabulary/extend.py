@@ -17,7 +17,7 @@ from gti_cli.vocabulary.initializers import INITIALIZERS
 from gti_cli.vocabulary.meaning import FROM_MEANING, Meanings
 from gti_cli.vocabulary.old_language import effect
 from gti_cli.vocabulary.tokens import NewTokens, all_names, parse_name
-from gti_cli.workspace import Workspace
+from gti_cli.workspace import Workspace, check_output_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -52,6 +52,7 @@ def extend(
         InputError: no model, tokens that it has already, no semantic IDs.
     """
     space = Workspace(workspace)
+    check_output_name(name, default="extended")
     if init not in STARTS:
         raise InputError(f"--init {init!r} is not known", remedy=f"use one of {', '.join(STARTS)}")
     upstream, meanings, identity = _wanted(space, tokens)
