@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.diagnostics.safetensors_rows import read_header
 from gti_cli.errors import InputError
+from gti_cli.tensors.safetensors_rows import read_header
 from gti_cli.vocabulary.tokens import NewTokens
 
 _LEVEL = re.compile(r"level_(\d+)")

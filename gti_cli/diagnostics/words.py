@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.diagnostics.new_tokens import Vocabulary
-from gti_cli.diagnostics.safetensors_rows import TensorPlace
 from gti_cli.geometry.neighbours import Neighbours, nearest
 from gti_cli.geometry.sampling import evenly
+from gti_cli.tensors.safetensors_rows import TensorPlace
 
 WORDS = 10  # nearest words of each token
 _WORK = 1e11  # multiply-adds that a search may cost; beyond, an even part of the vocabulary is searched

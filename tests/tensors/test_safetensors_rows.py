@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from gti_cli.diagnostics.safetensors_rows import read_header, read_tensors
 from gti_cli.errors import InputError
+from gti_cli.tensors.safetensors_rows import read_header, read_metadata, read_tensors
 
 
 def matrix(dtype, rows=11, width=5):
@@ -40,10 +40,34 @@ def test_blocks_cover_all_ids_in_order(tmp_path_factory, ids, size):
 
 
 def test_long_runs_are_read_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("gti_cli.diagnostics.safetensors_rows._RUN", 40)
+    monkeypatch.setattr("gti_cli.tensors.safetensors_rows._RUN", 40)
     wanted = matrix(torch.float32)
     save_file({"m": wanted}, tmp_path / "x.safetensors")
     assert np.array_equal(read_header(tmp_path / "x.safetensors")["m"].rows(np.arange(11)), wanted.numpy())
+
+
+@given(st.integers(0, 220), st.integers(0, 220), st.integers(1, 64))
+def test_raw_bytes_are_those_of_the_file(tmp_path_factory, one, other, piece):
+    file = tmp_path_factory.mktemp("raw") / "x.safetensors"
+    save_file({"m": matrix(torch.float32), "flags": torch.tensor([True, False])}, file, metadata={"format": "pt"})
+    place = read_header(file)["m"]
+    whole = matrix(torch.float32).numpy().tobytes()
+    first, last = sorted((one, other))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gti_cli.tensors.safetensors_rows._RUN", piece)
+        assert b"".join(place.raw(first, last)) == whole[first:last]
+        assert b"".join(place.raw()) == whole
+    assert b"".join(read_header(file)["flags"].raw()) == b"\x01\x00"
+    assert read_metadata(file) == {"format": "pt"}
+
+
+def test_a_file_cut_while_it_is_read(tmp_path):
+    file = tmp_path / "x.safetensors"
+    save_file({"m": matrix(torch.float32)}, file)
+    place = read_header(file)["m"]
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(InputError, match="ends inside tensor 'm'"):
+        list(place.raw())
 
 
 def test_truncated_at_any_byte_is_one_clear_error(tmp_path):
@@ -89,8 +113,15 @@ def write_sharded(folder, weight_map):
 def test_shards(tmp_path):
     write_sharded(tmp_path, {"a": "s1.safetensors", "b": "s2.safetensors"})
     found = read_tensors(tmp_path)
+    assert found["b"].file.name == "s2.safetensors"
     assert found["a"].file.name == "s1.safetensors"
     assert found["b"].shape == (2, 5)
+
+
+def test_one_file_wins_over_shards_as_in_transformers(tmp_path):
+    write_sharded(tmp_path, {"a": "s1.safetensors", "b": "s2.safetensors"})
+    save_file({"whole": matrix(torch.float32)}, tmp_path / "model.safetensors")
+    assert list(read_tensors(tmp_path)) == ["whole"]
 
 
 @pytest.mark.parametrize(

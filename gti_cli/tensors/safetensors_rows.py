@@ -1,0 +1,206 @@
+"""Rows of a matrix in a safetensors file, read by offset: no other byte of a checkpoint is touched.
+
+The format is a length, a JSON header and raw little-endian numbers, so a row of a (V, d) matrix lies at a known place.
+Reading it here, and not through the safetensors package, gives bfloat16 without importing torch, keeps mapped pages out
+of the process's memory, and lets a damaged file be named for what it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli.errors import InputError
+
+INDEX_FILE = "model.safetensors.index.json"
+SINGLE_FILE = "model.safetensors"
+METADATA = "__metadata__"
+_REPAIR = "the file is damaged or truncated: copy or save it again"
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_LARGEST_HEADER = 100_000_000  # as the safetensors package allows
+_RUN = 1 << 24  # bytes read at a time
+
+
+@dataclass(frozen=True)
+class TensorPlace:
+    """Where a tensor lies: ``file``, ``dtype`` as safetensors names it, ``shape``, first byte in the file, bytes."""
+
+    name: str
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    size: int
+
+    def raw(self, first: int = 0, last: int | None = None) -> Iterator[bytes]:
+        """Bytes ``first`` … ``last`` (None: the end) of the tensor, as they are stored, at most 16 MiB at a time.
+
+        Raises:
+            InputError: the file ends early.
+        """
+        left = (self.size if last is None else last) - first
+        with self.file.open("rb") as file:
+            file.seek(self.start + first)
+            while left:
+                data = file.read(min(left, _RUN))
+                if not data:
+                    raise InputError(f"ends inside tensor {self.name!r}", where=str(self.file), remedy=_REPAIR)
+                left -= len(data)
+                yield data
+
+    def rows(self, ids: npt.NDArray[np.int64] | Sequence[int]) -> npt.NDArray[np.float32]:
+        """Rows ``ids`` (n,) of this (V, d) matrix as (n, d) float32 (exact for float16, bfloat16 and float32).
+
+        Raises:
+            InputError: numbers of another kind, or the file ends early.
+            IndexError: an id outside 0 … V - 1.
+        """
+        wanted = np.asarray(ids, dtype=np.int64)
+        height, width = self.shape
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= height):
+            raise IndexError(f"row ids must lie in 0 … {height - 1}")
+        self._check_kind()
+        distinct, back = np.unique(wanted, return_inverse=True)
+        out = np.empty((len(distinct), width), dtype=np.float32)
+        with self.file.open("rb") as file:
+            for first, last in _runs(distinct, max(1, _RUN // max(1, self.row_bytes))):
+                file.seek(self.start + int(distinct[first]) * self.row_bytes)
+                size = (last - first) * self.row_bytes
+                data = file.read(size)
+                if len(data) != size:
+                    raise InputError(f"ends inside tensor {self.name!r}", where=str(self.file), remedy=_REPAIR)
+                out[first:last] = _as_float32(data, self.dtype).reshape(-1, width)
+        return out if np.array_equal(distinct, wanted) else out[back]
+
+    def blocks(
+        self, ids: npt.NDArray[np.int64], rows: int = 8192
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+        """The rows ``ids`` (n,) in blocks of at most ``rows``: pairs of ids (m,) and rows (m, d) float32."""
+        for start in range(0, len(ids), rows):
+            part = ids[start : start + rows]
+            yield part, self.rows(part)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row (of a vector: of a number)."""
+        return int(np.prod(self.shape[1:], dtype=np.int64)) * _BYTES[self.dtype]
+
+    def _check_kind(self) -> None:
+        if self.dtype not in _BYTES:
+            raise InputError(
+                f"tensor {self.name!r} holds {self.dtype} numbers (a quantised checkpoint)",
+                where=str(self.file),
+                remedy="give the checkpoint before quantisation (float32, float16 or bfloat16)",
+            )
+
+
+def _runs(ids: npt.NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
+    """Positions [first, last) of neighbouring ids, at most ``most`` of them at a time."""
+    edges = np.flatnonzero(np.diff(ids) != 1) + 1
+    for first, last in zip([0, *edges.tolist()], [*edges.tolist(), len(ids)], strict=True):
+        for start in range(first, last, most):
+            yield start, min(start + most, last)
+
+
+def _as_float32(data: bytes, dtype: str) -> npt.NDArray[np.float32]:
+    if dtype == "BF16":
+        return (np.frombuffer(data, dtype="<u2").astype(np.uint32) << 16).view(np.float32)
+    kind = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype]
+    return np.frombuffer(data, dtype=kind).astype(np.float32)
+
+
+def read_header(file: Path) -> dict[str, TensorPlace]:
+    """The tensors of one safetensors file, by name.
+
+    Raises:
+        InputError: no such file, no safetensors file, or shorter than its header says.
+    """
+    return _read_header(file)[0]
+
+
+def read_metadata(file: Path) -> dict[str, str]:
+    """The free texts in a safetensors file's header (``format: pt`` and the like); `InputError` as `read_header`."""
+    return _read_header(file)[1]
+
+
+def _read_header(file: Path) -> tuple[dict[str, TensorPlace], dict[str, str]]:
+    where = str(file)
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if size < 8 or length > min(_LARGEST_HEADER, size - 8):
+                raise InputError("is no safetensors file, or a truncated one", where=where, remedy=_REPAIR)
+            header = json.loads(stream.read(length))
+        metadata = {str(key): str(value) for key, value in header.pop(METADATA, {}).items()}
+        places = {name: _place(name, entry, file, 8 + length, size) for name, entry in header.items()}
+    except OSError as cause:
+        raise InputError(f"cannot be read: {cause.strerror or cause}", where=where, remedy="check the path") from cause
+    except (ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise InputError("has no readable safetensors header", where=where, remedy=_REPAIR) from cause
+    return places, metadata
+
+
+def _place(name: str, entry: dict[str, Any], file: Path, base: int, size: int) -> TensorPlace:
+    start, end = (int(offset) for offset in entry["data_offsets"])
+    shape = tuple(int(length) for length in entry["shape"])
+    dtype = str(entry["dtype"])
+    if base + end > size:
+        raise InputError(
+            f"is truncated: {size:,} bytes, and tensor {name!r} ends at byte {base + end:,}",
+            where=str(file),
+            remedy=_REPAIR,
+        )
+    if (
+        start < 0
+        or end < start
+        or (dtype in _BYTES and end - start != _BYTES[dtype] * int(np.prod(shape, dtype=np.int64)))
+    ):
+        raise InputError(f"tensor {name!r} has a size that is not its shape's", where=str(file), remedy=_REPAIR)
+    return TensorPlace(name, file, dtype, shape, base + start, end - start)
+
+
+def read_tensors(folder: Path) -> dict[str, TensorPlace]:
+    """The tensors of a checkpoint folder, one file or sharded, by name. One file wins, as when transformers loads it.
+
+    Raises:
+        InputError: no safetensors in the folder, a missing or damaged shard.
+    """
+    if (folder / SINGLE_FILE).is_file():
+        return read_header(folder / SINGLE_FILE)
+    index = folder / INDEX_FILE
+    if index.is_file():
+        return _read_sharded(folder, index)
+    pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+    if pickled:
+        raise InputError(
+            f"holds pickled weights ({pickled[0]}) and no {SINGLE_FILE}; gti never unpickles",
+            where=str(folder),
+            remedy="convert it with model.save_pretrained(folder)",
+        )
+    raise InputError(
+        f"no {SINGLE_FILE} in this folder", where=str(folder), remedy="give a Hugging Face checkpoint folder"
+    )
+
+
+def _read_sharded(folder: Path, index: Path) -> dict[str, TensorPlace]:
+    try:
+        names = json.loads(index.read_text("utf-8"))["weight_map"]
+        shards = sorted({str(shard) for shard in names.values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise InputError("has no readable weight_map", where=str(index), remedy=_REPAIR) from cause
+    found: dict[str, TensorPlace] = {}
+    for shard in shards:
+        if Path(shard).name != shard:
+            raise InputError(f"names a shard outside the folder: {shard!r}", where=str(index), remedy=_REPAIR)
+        found.update(read_header(folder / shard))
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InputError(f"lists tensor {missing[0]!r}, which no shard holds", where=str(index), remedy=_REPAIR)
+    return found
