@@ -8,13 +8,18 @@ figure is the one that shows collapse (rows that are one point plus a little noi
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gti_cli.geometry.threads import one_thread
+
 Array = npt.NDArray[np.floating[Any]]
 Vector = npt.NDArray[np.float64]
+
+_WELL = 1e-4  # smallest singular value, of the largest, that a Gram matrix gives to 1e-8 of itself
 
 
 def singular_values(rows: Array, *, centred: bool = False) -> Vector:
@@ -38,25 +43,45 @@ def singular_values(rows: Array, *, centred: bool = False) -> Vector:
 
 
 def both_spectra(rows: Array) -> tuple[Vector, Vector]:
-    """The singular values of ``rows`` (n, d) as they are and centred, for the price of one pass over the rows.
+    """The singular values of ``rows`` (n, d) as they are and centred: two (min(n, d),) vectors, much faster than twice
+    `singular_values`, and the same to 1e-8 of each value.
 
-    With Q R the decomposition of [1, rows], R without its first row and column is that of the centred rows, and R
-    without its first column that of the rows; so the two spectra come from matrices no taller than d + 1.
+    The reflection that turns the vector of ones into a multiple of the first axis keeps singular values and moves all
+    that the rows share into the first row; the other n - 1 rows are the centred set, of full rank where it can be.
     """
     matrix = _matrix(rows)
-    scale = float(np.linalg.norm(matrix))
-    triangle: Array = np.asarray(np.linalg.qr(np.hstack([np.ones((len(matrix), 1)), matrix]), mode="r"))
-    tall = triangle[:, 1:]
-    raw = np.linalg.svd(tall, compute_uv=False)
-    centred = np.linalg.svd(tall[1:], compute_uv=False) if len(tall) > 1 else np.zeros(0)
-    centred[centred <= max(matrix.shape) * np.finfo(np.float64).eps * scale] = 0.0
-    size = min(matrix.shape)
-    out = []
-    for values in (raw, centred):
-        padded = np.zeros(size)
-        padded[: min(size, len(values))] = values[:size]
-        out.append(padded)
-    return out[0], out[1]
+    count, size = len(matrix), min(matrix.shape)
+    values = [_values_of(matrix)]
+    if count > 1:
+        root = math.sqrt(count)
+        shared = (root * matrix.mean(axis=0) - matrix[0]) / (root - 1)
+        values.append(_values_of(matrix[1:] - shared))
+        noise = max(matrix.shape) * np.finfo(np.float64).eps * float(np.linalg.norm(matrix))
+        values[1][values[1] <= noise] = 0.0
+    padded = np.zeros((2, size))
+    for line, found in zip(padded, values, strict=False):
+        line[: min(size, len(found))] = found[:size]
+    return padded[0], padded[1]
+
+
+def _values_of(matrix: npt.NDArray[np.float64]) -> Vector:
+    """Singular values, from the small Gram matrix where that is exact enough.
+
+    Squaring costs a value s a relative error of eps (s_1 / s)^2, at most 1e-8 down to `_WELL` of the largest; where
+    smaller ones are there (rows that have collapsed), from the triangle of a QR decomposition.
+    """
+    scale = float(np.abs(matrix).max())
+    if scale == 0:
+        return np.zeros(min(matrix.shape))
+    tall = (
+        matrix if len(matrix) >= matrix.shape[1] else matrix.T
+    ) / scale  # scaled: squares neither vanish nor overflow
+    gram = tall.T @ tall
+    with one_thread():
+        squares = np.linalg.eigvalsh(gram)
+        if squares[0] > _WELL**2 * squares[-1]:
+            return np.asarray(scale * np.sqrt(squares[::-1]))
+        return np.asarray(scale * np.linalg.svd(np.linalg.qr(tall, mode="r"), compute_uv=False))
 
 
 def effective_rank(rows_or_values: Array, *, centred: bool = False) -> float:
@@ -133,11 +158,16 @@ def isotropy(rows: Array) -> float:
     count, width = units.shape
     if count < width:
         # Beyond the rows' span Z is n; inside, the eigenvectors come from the smaller n x n matrix.
-        values, vectors = np.linalg.eigh(units @ units.T)
+        gram = units @ units.T
+        with one_thread():
+            values, vectors = np.linalg.eigh(gram)
         used = values > width * np.finfo(np.float64).eps * values[-1]
         projections = vectors[:, used] * np.sqrt(values[used])
     else:
-        projections = units @ np.linalg.eigh(units.T @ units)[1]
+        gram = units.T @ units
+        with one_thread():
+            axes = np.linalg.eigh(gram)[1]
+        projections = units @ axes
     sums = np.concatenate([np.exp(projections).sum(axis=0), np.exp(-projections).sum(axis=0)])
     if count < width:
         sums = np.append(sums, float(count))

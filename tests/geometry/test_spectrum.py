@@ -159,3 +159,18 @@ def test_both_spectra_of_equal_rows():
     raw, centred = both_spectra(np.repeat(noise(1, 300).astype(np.float32), 500, axis=0))
     assert effective_rank(raw) == pytest.approx(1, abs=1e-9)
     assert centred.max() == 0
+
+
+@pytest.mark.parametrize("shape", [(30, 90), (90, 30), (40, 40), (2, 50), (50, 2), (1, 7)])
+@pytest.mark.parametrize("smallest", [1e-2, 1.1e-4, 1e-5, 1e-9])
+def test_both_spectra_are_numpys_however_fast_they_fall(shape, smallest):
+    """Above 1e-4 of the largest the values come from a Gram matrix, below it from a QR decomposition."""
+    k = min(shape)
+    left, right = (np.linalg.qr(noise(size, k, size))[0] for size in shape)
+    rows = (left * np.geomspace(1, smallest, k)) @ right.T + 0.3
+    raw, centred = both_spectra(rows)
+    np.testing.assert_allclose(raw, np.linalg.svd(rows, compute_uv=False), rtol=3e-8, atol=1e-14)
+    wanted = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False)
+    np.testing.assert_allclose(centred[: shape[0] - 1], wanted[: shape[0] - 1], rtol=3e-8, atol=3e-14)
+    if shape[0] > 1:
+        assert effective_rank(centred) == pytest.approx(np.exp(entropy(wanted)), rel=1e-6)
