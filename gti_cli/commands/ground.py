@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gti_cli import console
+from gti_cli import console, processes
 from gti_cli.commands.common import (
     DEFAULT_WORKSPACE,
     DeviceOption,
@@ -59,6 +59,15 @@ def ground(
     max_text_tokens: Annotated[
         int, typer.Option("--max-text-tokens", help="Longer titles and descriptions are cut (and counted).")
     ] = 128,
+    held_out_sample: Annotated[
+        int, typer.Option("--held-out-sample", help="Most held-out examples of a direction that are evaluated.")
+    ] = 2000,
+    eval_every: Annotated[
+        int | None, typer.Option("--eval-every", help="Steps between evaluations (default: about ten in a run).")
+    ] = None,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Also draw the curves (NAME_curves.png and .svg in the workspace).")
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -86,6 +95,8 @@ def ground(
         held_out=held_out,
         retrieval_sample=retrieval_sample,
         max_text_tokens=max_text_tokens,
+        held_out_sample=held_out_sample,
+        eval_every=eval_every,
         seed=seed,
         device=device,
         dtype=dtype,
@@ -93,17 +104,27 @@ def ground(
         resume=not no_resume,
     )
     _show(manifest)
+    if plot and processes.rank() == 0:
+        from gti_cli.grounding.plot import plot_curves
+
+        for path in plot_curves(workspace, name):
+            console.say(str(path))
     finish(manifest, workspace / name)
 
 
+_LEVELS = tuple((f"codes of level {n} right, given those before", f"accuracy_level_{n}") for n in range(26))
 _BEFORE_AFTER = (
     ("loss text -> tokens, held-out pairs", "loss_to_tokens"),
     ("loss tokens -> text, held-out pairs", "loss_to_text"),
+    *_LEVELS,
     ("held-out text finds its item, first of all items", "retrieval@1"),
     ("held-out text finds its item, among the first 10", "retrieval@10"),
     ("effective rank of the new rows", "effective_rank"),
     ("effective rank of the head's new rows", "output_effective_rank"),
+    ("agreement with the codebooks (RSA, Pearson)", "rsa_pearson"),
+    ("agreement with the codebooks (RSA, Spearman)", "rsa_spearman"),
 )
+_EVALUATED = (("text -> tokens", "held_out_examples_to_tokens"), ("tokens -> text", "held_out_examples_to_text"))
 
 
 def _show(manifest: Manifest) -> None:
@@ -124,6 +145,11 @@ def _show(manifest: Manifest) -> None:
         [
             *[[f"pairs by {name}", counts[f"pairs_{name}"]] for name in forms],
             ["held-out pairs", counts["held_out_pairs"]],
+            *[
+                [f"held-out examples evaluated, {direction}", counts[key]]
+                for direction, key in _EVALUATED
+                if key in counts
+            ],
             *(
                 [["chance of finding an item among the first 10", metrics["retrieval_chance@10"]]]
                 if "retrieval_chance@10" in metrics

@@ -15,6 +15,8 @@ from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
 from gti_cli.vocabulary.tokens import code_ids
 from gti_cli.workspace import Workspace, check_output_name
 
+CODEBOOKS = "codebooks.safetensors"
+
 
 def ground(
     workspace: Path | str = Path("gti-workspace"),
@@ -31,6 +33,8 @@ def ground(
     held_out: float = GroundOptions.held_out,
     retrieval_sample: int = GroundOptions.retrieval_sample,
     max_text_tokens: int = GroundOptions.max_text_tokens,
+    held_out_sample: int = GroundOptions.held_out_sample,
+    eval_every: int | None = None,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -43,7 +47,7 @@ def ground(
         pairs: table of `item_id` with `title` and / or `description`, or of `text` with `tokens` (None: the items'
             own texts in the workspace). prompts: own wordings, see `prompts.templates.read_templates`.
         from_: checkpoint to start from (None: the workspace's ``extended``). name: the output's folder.
-        epochs, ..., max_text_tokens: see `GroundOptions`.
+        epochs, ..., eval_every: see `GroundOptions`.
         dtype: of the frozen model while it computes; the new rows train in float32, and all is saved in the number
             format of the checkpoint that it came from.
 
@@ -59,6 +63,8 @@ def ground(
         held_out=held_out,
         retrieval_sample=retrieval_sample,
         max_text_tokens=max_text_tokens,
+        held_out_sample=held_out_sample,
+        eval_every=eval_every,
     )
     options.check()
     space = Workspace(workspace)
@@ -106,6 +112,7 @@ def _prepare(
     upstream: dict[str, Manifest] = {}
     catalogue: Catalogue | None = None
     tokens_of: dict[str, str] | None = None
+    codebooks: Path | None = None
     # Tokens that are no codes (extend --tokens) have nothing to do with semantic IDs that may lie here too.
     if (new_tokens.levels >= 0).any() and (pairs is None or space.manifest("semantic_ids") is not None):
         ids = space.require("semantic_ids", "gti build-ids")
@@ -113,6 +120,7 @@ def _prepare(
         known = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
         catalogue = Catalogue(known.codes, known.tokens, code_ids(new_tokens, ids.details["sizes"]))
         tokens_of, upstream = dict(zip(known.item_ids, known.tokens, strict=True)), {"semantic_ids": ids}
+        codebooks = space.path(CODEBOOKS) if CODEBOOKS in ids.outputs else None
     if pairs is None and tokens_of is None:
         raise InputError(
             "there are no items whose texts could be used: the new tokens are no semantic IDs",
@@ -122,5 +130,5 @@ def _prepare(
     templates = OURS if prompts is None else read_templates(prompts)
     place = choose_device(device)
     number_format = choose_dtype(dtype, place)
-    job = Job(checkpoint, new_tokens, texts, catalogue, options, seed, place, number_format, templates)
+    job = Job(checkpoint, new_tokens, texts, catalogue, options, seed, place, number_format, templates, codebooks)
     return job, upstream

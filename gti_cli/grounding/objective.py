@@ -36,11 +36,23 @@ class GroundingModel(nn.Module):
             the sum over the answers' tokens (0-dim float32, nats) and the number of these tokens (0-dim int64).
         """
         self.rows.sync()
-        losses = [self._loss(group) for group in groups]
+        losses = [self._loss(*self._logits(group)) for group in groups]
         count = sum(len(group["targets"]) for group in groups)
         return torch.stack(losses).sum(), torch.tensor(count, device=losses[0].device)
 
-    def _loss(self, group: Group) -> torch.Tensor:
+    def predict(self, groups: list[Group]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Loss as in `forward` (summed), targets (m,) and, for each of them, the most probable token (m,)."""
+        self.rows.sync()
+        found = [self._logits(group) for group in groups]
+        loss = torch.stack([self._loss(*part) for part in found]).sum()
+        return loss, torch.cat([targets for _, targets in found]), torch.cat([z.argmax(-1) for z, _ in found])
+
+    @staticmethod
+    def _loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(logits.float(), targets, reduction="sum")
+
+    def _logits(self, group: Group) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (m, V) where answers are predicted, and what they predict (m,)."""
         model, head = self._model[0], self.rows.head
         try:
             head.keep, head.record = group["kinds"][:0], True  # no logits where none are trained on
@@ -56,8 +68,7 @@ class GroundingModel(nn.Module):
             head.keep, head.record = group["keep_tail"], False
             mask = torch.cat([mask, group["tail_mask"]], dim=1)
             place = positions.unsqueeze(1) + (group["tail_mask"].cumsum(1) - 1).clamp(min=0)
-            logits = _run(model, group["tail"], mask, place, cache)
-            return functional.cross_entropy(logits[0].float(), group["targets"], reduction="sum")
+            return _run(model, group["tail"], mask, place, cache)[0], group["targets"]
         finally:
             head.keep, head.record, head.recorded, head.carried = None, False, None, None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError
@@ -31,6 +32,8 @@ class GroundOptions:
         directions: ``both``, ``to-tokens`` (text -> tokens) or ``to-text`` (tokens -> text).
         held_out: share of the pairs that is not trained on. retrieval_sample: how many of them, in the direction text
             -> tokens, are searched for among all items before and after. max_text_tokens: longer texts are cut.
+        held_out_sample: most held-out examples of each direction on which losses and accuracies are measured.
+        eval_every: steps from one evaluation to the next (None: see `evaluation.evaluation_steps`).
     """
 
     epochs: float = 10.0
@@ -41,6 +44,8 @@ class GroundOptions:
     held_out: float = 0.05
     retrieval_sample: int = 500
     max_text_tokens: int = 128
+    held_out_sample: int = 2000
+    eval_every: int | None = None
 
     def check(self) -> None:
         """Raise `InputError` for a value that cannot be meant."""
@@ -50,6 +55,8 @@ class GroundOptions:
             "--batch-size": self.batch_size,
             "--learning-rate": self.learning_rate,
             "--max-text-tokens": self.max_text_tokens,
+            "--held-out-sample": self.held_out_sample,
+            "--eval-every": self.eval_every,
         }
         for option, value in positive.items():
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -77,6 +84,7 @@ class Job:
         checkpoint: to start from. new_tokens: its list. texts: what to ground with. catalogue: the semantic IDs that
             exist (None: the tokens are no semantic IDs). options, seed: as given.
         device, dtype: of the frozen model. templates: the wordings of the prompts.
+        codebooks: file of the vectors that the codes stand for (None: there is none).
     """
 
     checkpoint: Checkpoint
@@ -88,3 +96,4 @@ class Job:
     device: torch.device
     dtype: torch.dtype
     templates: Templates = OURS
+    codebooks: Path | None = None

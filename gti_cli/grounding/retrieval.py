@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +44,8 @@ def retrieval(
 
     Returns:
         ``retrieval@1`` and ``retrieval@10``: share of pairs whose semantic ID is among the first 1 or 10;
-        ``retrieval_chance@1`` and ``@10``: of a draw without looking; ``accuracy_level_1`` …: share whose best
-        semantic ID is right up to that level. Items that share a semantic ID count as one.
+        ``retrieval_chance@1`` and ``@10``: of a draw without looking; ``retrieval_prefix_1`` …: share whose best
+        semantic ID is right in its first n codes. Items that share a semantic ID count as one.
     """
     trie = build_trie(catalogue.codes)
     device = model.device
@@ -68,12 +68,15 @@ def retrieval(
         "retrieval@10": float(hits.any(axis=1).mean()),
         "retrieval_chance@1": 1 / trie.leaves,
         "retrieval_chance@10": min(10 / trie.leaves, 1.0),
-        **{f"accuracy_level_{level}": share for level, share in enumerate(by_level, start=1)},
+        **{f"retrieval_prefix_{length}": share for length, share in enumerate(by_level, start=1)},
     }
 
 
-def sample(pairs: Sequence[Pair], most: int, seed: int) -> list[Pair]:
-    """At most ``most`` pairs, drawn with ``seed``, in their order."""
+T = TypeVar("T")
+
+
+def sample(pairs: Sequence[T], most: int, seed: int) -> list[T]:
+    """At most ``most`` pairs (or anything else), drawn with ``seed``, in their order."""
     if len(pairs) <= most:
         return list(pairs)
     drawn: Any = np.random.default_rng(seed).choice(len(pairs), most, replace=False)

@@ -10,12 +10,15 @@ import torch
 
 from gti_cli import tables
 from gti_cli.grounding.batches import Collator, Corpus, cut_examples
+from gti_cli.grounding.evaluation import Evaluation, evaluation_steps, trajectory
+from gti_cli.grounding.geometry import read_oracle
+from gti_cli.grounding.measures import HeldOut, Measures, matrices
 from gti_cli.grounding.objective import GroundingModel, has_plain_cache
 from gti_cli.grounding.options import DIRECTION_NAMES, Job
 from gti_cli.grounding.pairs import hold_out, make_pairs
-from gti_cli.grounding.retrieval import retrieval, sample
+from gti_cli.grounding.plot import TRAJECTORY
 from gti_cli.grounding.rows import NewRows
-from gti_cli.grounding.trainer import GroundTrainer, mean_loss, trajectory
+from gti_cli.grounding.trainer import GroundTrainer
 from gti_cli.prompts.pairs import DIRECTIONS, FORMS, TEXT_FORM, Pair, encode_pairs
 from gti_cli.training.checkpoints import load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.packing import BatchPlan
@@ -23,11 +26,9 @@ from gti_cli.vocabulary.tokens import check_tokenizer
 from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
-TRAJECTORY = "trajectory.parquet"  # in the checkpoint's folder: step, loss, effective_rank
 _FORMS = (*FORMS, TEXT_FORM)
-_LOSSES = {DIRECTIONS[0]: "loss_to_tokens", DIRECTIONS[1]: "loss_to_text"}
 
 
 def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
@@ -44,12 +45,12 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     run.counts.update(counts, train_pairs=len(train), held_out_pairs=len(held))
     model = load_model(path, job.device, job.dtype)
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
-    before = _parameters(rows)
+    before = matrices(rows)
     with rows.attached():
-        history = _train(job, run, model, rows, tokenizer, train, held)
-    _geometry(run, before, _parameters(rows))
+        curve = _train(job, run, model, rows, tokenizer, train, held)
+    run.metrics.update(_moved(before, matrices(rows)))
     run.details["saved_dtype"] = _save(job, rows, tokenizer, folder)
-    tables.write(folder / TRAJECTORY, trajectory(history))
+    tables.write(folder / TRAJECTORY, curve)
 
 
 def _corpus(job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> Corpus:
@@ -75,9 +76,9 @@ def _train(
     tokenizer: PreTrainedTokenizerBase,
     train: Sequence[Pair],
     held: Sequence[Pair],
-) -> list[dict[str, Any]]:
-    """Train and measure; returns the Trainer's log."""
-    from gti_cli.training.arguments import last_checkpoint, training_arguments
+) -> dict[str, list[Any]]:
+    """Train and measure; returns the curve."""
+    from gti_cli.training.arguments import last_checkpoint
     from gti_cli.training.optimizer import adamw
     from gti_cli.training.progress import show_progress
 
@@ -93,62 +94,61 @@ def _train(
         seed=job.seed,
     )
     trained = GroundingModel(model, rows, corpus.heads)
-    unseen = _corpus(job, model, tokenizer, held) if held else None
-    _held_out(job, run, model, rows, unseen, pad, "_before")
-    _search(job, run, model, tokenizer, held, "_before")
-    logging = 1 if len(plan) < 200 else 10
-    arguments = training_arguments(
+    arguments = _arguments(job, run, len(plan))
+    measures = _measures(job, run, model, rows, tokenizer, held)
+    before = measures.point()
+    run.metrics.update({f"{name}_before": value for name, value in {**before, **measures.search()}.items()})
+    trainer = GroundTrainer(trained, arguments, Collator(corpus, pad), plan, adamw(trained, options.learning_rate))
+    show_progress(trainer, "Grounding")
+    examples = sum(measures.held_out.counts.values()) if measures.held_out else 0
+    times = evaluation_steps(len(plan), options.eval_every, examples, options.batch_size)
+    trainer.add_callback(Evaluation(measures.point, times))
+    done = last_checkpoint(run.scratch) if run.resuming else None
+    trainer.train(resume_from_checkpoint=done)
+    _report(run, trainer, plan, corpus, int(done.rpartition("-")[2]) if done else 0)
+    run.metrics.update({**measures.point(), **measures.search()})
+    for name in [name for name in run.metrics if "chance" in name and name.endswith("_before")]:
+        del run.metrics[name]  # the same before and after
+    return trajectory(trainer.state.log_history, before)
+
+
+def _arguments(job: Job, run: StageRun, steps: int) -> TrainingArguments:
+    from gti_cli.training.arguments import training_arguments
+
+    logging = 1 if steps < 200 else 10
+    return training_arguments(
         run.scratch,
         epochs=1,
-        max_steps=len(plan),
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
+        max_steps=steps,
+        batch_size=job.options.batch_size,
+        learning_rate=job.options.learning_rate,
         seed=job.seed,
         # Saving in step with logging makes the logged losses of a resumed run those of an unbroken one.
-        save_steps=max(len(plan) // 10 // logging, 1) * logging,
+        save_steps=max(steps // 10 // logging, 1) * logging,
         logging_steps=logging,
         use_cpu=job.device.type == "cpu",
         max_grad_norm=0.0,  # Algorithm 1 does not clip
     )
-    trainer = GroundTrainer(trained, arguments, Collator(corpus, pad), plan, adamw(trained, options.learning_rate))
-    show_progress(trainer, "Grounding")
-    done = last_checkpoint(run.scratch) if run.resuming else None
-    trainer.train(resume_from_checkpoint=done)
-    _report(run, trainer, plan, corpus, int(done.rpartition("-")[2]) if done else 0)
-    _held_out(job, run, model, rows, unseen, pad, "")
-    _search(job, run, model, tokenizer, held, "")
-    return trainer.state.log_history
 
 
-def _held_out(
-    job: Job, run: StageRun, model: PreTrainedModel, rows: NewRows, corpus: Corpus | None, pad: int, suffix: str
-) -> None:
-    """Loss on the held-out pairs, for each direction."""
-    if corpus is None:
-        return
-    measured = GroundingModel(model, rows, corpus.heads)
-    for direction in DIRECTION_NAMES[job.options.directions]:
-        places = [n for n, group in enumerate(corpus.groups) if DIRECTIONS[group] == direction]
-        loss = mean_loss(measured, Collator(corpus, pad), places, job.device)
-        run.metrics[_LOSSES[direction] + suffix] = loss
-
-
-def _search(
+def _measures(
     job: Job,
     run: StageRun,
     model: PreTrainedModel,
+    rows: NewRows,
     tokenizer: PreTrainedTokenizerBase,
     held: Sequence[Pair],
-    suffix: str,
-) -> None:
-    """Constrained retrieval of held-out texts' items, where there are items and that direction is trained."""
-    known = {} if job.catalogue is None else dict.fromkeys(job.catalogue.tokens)
-    asked = sample([pair for pair in held if pair.tokens in known], job.options.retrieval_sample, job.seed)
-    if job.catalogue is None or not asked or DIRECTIONS[0] not in DIRECTION_NAMES[job.options.directions]:
-        return
-    found = retrieval(model, tokenizer, job.catalogue, asked, job.templates)
-    run.counts["retrieval_pairs"] = len(asked)
-    run.metrics.update({name if "chance" in name else name + suffix: value for name, value in found.items()})
+) -> Measures:
+    oracle = read_oracle(job.codebooks, job.new_tokens) if job.codebooks else None
+    held_out = None
+    if held:
+        unseen = _corpus(job, model, tokenizer, held)
+        held_out = HeldOut(job, GroundingModel(model, rows, unseen.heads), unseen, int(tokenizer.pad_token_id))
+        run.counts.update(held_out.counts)
+    found = Measures(job, model, rows, tokenizer, held_out, held, oracle)
+    if found.asked:
+        run.counts["retrieval_pairs"] = len(found.asked)
+    return found
 
 
 def _report(run: StageRun, trainer: GroundTrainer, plan: BatchPlan, corpus: Corpus, first_step: int) -> None:
@@ -167,21 +167,11 @@ def _report(run: StageRun, trainer: GroundTrainer, plan: BatchPlan, corpus: Corp
         run.measured["tokens_per_second"] = sum(len(corpus.examples[n]) for n in mine) / seconds
 
 
-def _parameters(rows: NewRows) -> dict[str, Any]:
-    found = {"": rows.embedding, "output_": rows.output}
-    return {name: p.detach().cpu().numpy().copy() for name, p in found.items() if p is not None}
-
-
-def _geometry(run: StageRun, before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Effective rank before and after, and how far a coordinate went (root mean square)."""
+def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
+    """How far a coordinate of each matrix went (root mean square)."""
     import numpy as np
 
-    from gti_cli.geometry.spectrum import effective_rank
-
-    for name, rows in after.items():
-        run.metrics[f"{name}effective_rank_before"] = effective_rank(before[name])
-        run.metrics[f"{name}effective_rank"] = effective_rank(rows)
-        run.metrics[f"{name}rows_moved"] = float(np.sqrt(np.mean((rows - before[name]) ** 2)))
+    return {f"{name}rows_moved": float(np.sqrt(np.mean((rows - before[name]) ** 2))) for name, rows in after.items()}
 
 
 def _save(job: Job, rows: NewRows, tokenizer: PreTrainedTokenizerBase, folder: Path) -> str:

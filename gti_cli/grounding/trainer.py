@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -60,15 +60,6 @@ class GroundTrainer(Trainer):
             pin_memory=self.args.device.type == "cuda",
         )
 
-    def log(self, logs: dict[str, float], *args: Any, **more: Any) -> None:
-        """Add the effective rank of the new rows where progress is saved: the curve outlives an interruption."""
-        if "loss" in logs and self.state.global_step % int(self.args.save_steps) == 0:
-            from gti_cli.geometry.spectrum import effective_rank
-
-            rows: Any = self.accelerator.unwrap_model(self.model).rows.embedding
-            logs = {**logs, "effective_rank": effective_rank(rows.detach().cpu().numpy())}
-        super().log(logs, *args, **more)
-
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
@@ -80,24 +71,3 @@ class GroundTrainer(Trainer):
             count = self.accelerator.reduce(count, reduction="sum") / world
         loss = loss / count
         return (loss, None) if return_outputs else loss
-
-
-def trajectory(history: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Columns `step`, `loss` (of the training steps since the last log) and `effective_rank` out of a log history."""
-    points = [entry for entry in history if "effective_rank" in entry]
-    return {name: [point[name] for point in points] for name in ("step", "loss", "effective_rank")}
-
-
-@torch.no_grad()
-def mean_loss(
-    model: GroundingModel, collator: Collator, places: Sequence[int], device: torch.device, size: int = 32
-) -> float:
-    """Mean loss per answer token over the examples ``places``, ``size`` of them at a time."""
-    lengths = collator.corpus.text_lengths()
-    order = sorted(places, key=lambda n: lengths[n])
-    total, count = 0.0, 0
-    for start in range(0, len(order), size):
-        groups = collator(order[start : start + size])["groups"]
-        loss, tokens = model([{name: value.to(device) for name, value in group.items()} for group in groups])
-        total, count = total + float(loss), count + int(tokens)
-    return total / count

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_model, make_tokenizer
+from safetensors.numpy import save_file
 
 from gti_cli import tables
 from gti_cli.training.checkpoints import save_checkpoint
@@ -18,6 +19,7 @@ from gti_cli.vocabulary.tokens import NewTokens, all_names, semantic_id
 from gti_cli.workspace import Workspace
 
 SIZES = [3, 4]
+OUTPUTS = ["semantic_ids.parquet", "items.parquet", "codebooks.safetensors"]
 COLOURS, THINGS = ("red", "blue", "green"), ("dress", "jacket", "coat", "boots")
 
 
@@ -40,11 +42,13 @@ def make_world(tmp_path: Path) -> Callable[..., World]:
         titles = [f"{COLOURS[a]} {THINGS[b]}" for a, b in codes]
         ids = [f"i{n}" for n in range(12)]
         texts = [f"A {title} for the weekend, made of silk." for title in titles[:-1]] + [None]
-        with space.stage("build-ids", "semantic_ids", ["semantic_ids.parquet", "items.parquet"], options={}) as run:
+        with space.stage("build-ids", "semantic_ids", OUTPUTS, options={}) as run:
             tokens = [semantic_id(pair) for pair in codes]
             columns = {"item_id": ids, "codes": np.asarray(codes, np.int32).tolist(), "tokens": tokens}
             tables.write(run.path("semantic_ids.parquet"), columns)
             tables.write(run.path("items.parquet"), {"item_id": ids, "title": titles, "description": texts})
+            books = {f"level_{n}": np.random.default_rng(n).normal(size=(k, 5)) for n, k in enumerate(SIZES)}
+            save_file({n: b.astype(np.float32) for n, b in books.items()}, run.path("codebooks.safetensors"))
             run.details.update({"levels": 2, "sizes": SIZES, "token_style": "lc-rec", "identity": "of-the-test"})
         new = _extended(space, run.result(), kind, tied, dtype)
         return World(space.root, new, list(zip(ids, titles, tokens, strict=True)))

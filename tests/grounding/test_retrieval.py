@@ -43,8 +43,8 @@ def test_equals_scoring_every_item(make_world: Any) -> None:
     assert found["retrieval@10"] == 1.0
     assert found["retrieval_chance@1"] == pytest.approx(1 / 7) and found["retrieval_chance@10"] == 1.0
     level_1 = np.mean([codes[n, 0] == codes[b, 0] for n, b in enumerate(best)])
-    assert found["accuracy_level_1"] == pytest.approx(level_1)
-    assert found["accuracy_level_2"] == pytest.approx(found["retrieval@1"])
+    assert found["retrieval_prefix_1"] == pytest.approx(level_1)
+    assert found["retrieval_prefix_2"] == pytest.approx(found["retrieval@1"])
 
 
 def test_the_stage_reports_it_and_can_leave_it_out(make_world: Any) -> None:
@@ -53,7 +53,7 @@ def test_the_stage_reports_it_and_can_leave_it_out(make_world: Any) -> None:
     manifest = ground(world.workspace, **options)
     metrics = manifest.metrics
     assert manifest.counts["retrieval_pairs"] == manifest.counts["held_out_pairs"] == 10
-    assert 0 <= metrics["retrieval@1"] <= metrics["accuracy_level_1"] <= 1
+    assert 0 <= metrics["retrieval@1"] <= metrics["retrieval_prefix_1"] <= 1
     assert "retrieval@1_before" in metrics and "retrieval_chance@1_before" not in metrics
     without = ground(world.workspace, name="other", retrieval_sample=0, **options)
     assert not any("retrieval" in name for name in without.metrics)

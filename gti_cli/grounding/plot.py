@@ -1,0 +1,98 @@
+"""A picture of a grounding run: training loss, held-out losses, effective rank and RSA over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gti_cli import tables
+from gti_cli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TRAJECTORY = "trajectory.parquet"  # in the checkpoint's folder, see `evaluation.trajectory`
+_DPI = 120
+# Colours that the colour-blind can tell apart (Okabe and Ito); style and marker tell the lines apart in grey.
+_STYLES: tuple[dict[str, Any], ...] = (
+    {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    {"color": "#D55E00", "linestyle": "--", "marker": "s"},
+    {"color": "#009E73", "linestyle": "-.", "marker": "^"},
+    {"color": "#CC79A7", "linestyle": ":", "marker": "D"},
+)
+
+
+def plot_curves(workspace: Path | str, name: str = "grounded") -> list[Path]:
+    """Write ``NAME_curves.png`` and ``.svg`` into the workspace, from the trajectory of the checkpoint NAME.
+
+    Beside the checkpoint and not in it: what is in its folder is part of what later stages check.
+
+    Raises:
+        InputError: the workspace has no such checkpoint.
+    """
+    space = Workspace(workspace)
+    manifest = space.require(name, "gti ground")
+    curve = tables.read(space.path(name) / TRAJECTORY).to_pydict()
+    title = f"Grounding of {manifest.details['new_tokens']:,} new tokens of {manifest.details.get('model', name)}"
+    return _save(draw(curve, title), space.path(f"{name}_curves"))
+
+
+def draw(curve: dict[str, list[Any]], title: str) -> Figure:
+    """Panels of a trajectory: loss, effective rank, and where they were measured accuracy by level and RSA."""
+    from matplotlib.figure import Figure
+
+    accuracy = {name: f"level {name.rpartition('_')[2]}" for name in curve if name.startswith("accuracy_level_")}
+    losses = {"loss_to_tokens": "held-out, text → tokens", "loss_to_text": "held-out, tokens → text"}
+    ranks = {"effective_rank": "embedding", "output_effective_rank": "head"}
+    agreement = {"rsa_pearson": "Pearson", "rsa_spearman": "Spearman"}
+    agreement |= {f"output_{key}": f"{label}, head" for key, label in agreement.items()}
+    panels = [
+        ("Loss", "nats per answer token", _present(curve, losses)),
+        ("Codes right, given those before (held-out)", "share of codes", _present(curve, accuracy)),
+        ("Effective rank of the new rows", "effective rank", _present(curve, ranks)),
+        ("Agreement of rows with codebooks (RSA)", "correlation of cosines", _present(curve, agreement)),
+    ]
+    shown = [panel for panel in panels if panel[2] or panel[0] == "Loss"]
+    figure = Figure(figsize=(5.2 * min(len(shown), 2), 3.6 * ((len(shown) + 1) // 2)), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots((len(shown) + 1) // 2, min(len(shown), 2), squeeze=False).ravel()
+    for axis, (heading, unit, labels) in zip(axes, shown, strict=False):
+        if heading == "Loss":
+            training = _points(curve, "loss")
+            axis.plot(*training, color="0.55", linewidth=0.9, label="training batches")
+        _lines(axis, curve, labels)
+        axis.set(title=heading, xlabel="training step", ylabel=unit)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(fontsize=8, frameon=False)
+    for axis in axes[len(shown) :]:
+        axis.set_axis_off()
+    return figure
+
+
+def _present(curve: dict[str, list[Any]], labels: dict[str, str]) -> dict[str, str]:
+    return {name: label for name, label in labels.items() if any(value is not None for value in curve.get(name, ()))}
+
+
+def _lines(axis: Axes, curve: dict[str, list[Any]], labels: dict[str, str]) -> None:
+    for number, (name, label) in enumerate(labels.items()):
+        style = _STYLES[number % len(_STYLES)]
+        axis.plot(*_points(curve, name), **style, markersize=4, linewidth=1.3, label=label)
+
+
+def _points(curve: dict[str, list[Any]], name: str) -> tuple[Sequence[int], Sequence[float]]:
+    found = [(s, v) for s, v in zip(curve["step"], curve[name], strict=True) if v is not None]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    paths = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
+    with matplotlib.rc_context({"svg.hashsalt": "gti"}):  # the same picture gives the same bytes
+        figure.savefig(paths[0], dpi=_DPI, metadata={"Software": None})
+        figure.savefig(paths[1], metadata={"Date": None})
+    return paths

@@ -1,0 +1,125 @@
+"""The curve of a run: what is measured along the way, against plain computations, and its picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from gti_cli.app import run as gti
+from gti_cli.diagnostics import codebooks as books
+from gti_cli.diagnostics.measure import agreement
+from gti_cli.grounding.evaluation import evaluation_steps, trajectory
+from gti_cli.grounding.geometry import describe, read_oracle
+from gti_cli.grounding.ground import ground
+from gti_cli.grounding.pairs import hold_out, make_pairs, read_pairs
+from gti_cli.prompts.pairs import TO_TEXT, TO_TOKENS, encode_pairs
+from gti_cli.training.checkpoints import load_model, load_tokenizer
+from gti_cli.vocabulary.tokens import NewTokens
+
+STEPS = {"max_steps": 24, "batch_size": 8, "learning_rate": 0.02, "device": "cpu", "held_out": 0.2}
+
+
+def held_out_by_hand(world: Any, checkpoint: str) -> dict[str, float]:
+    """Losses and accuracies of the held-out pairs, one example at a time by the model's own forward."""
+    path = str(world.workspace / checkpoint)
+    model, tokenizer = load_model(path, torch.device("cpu"), torch.float32), load_tokenizer(path)
+    texts = read_pairs(
+        world.workspace / "items.parquet", {item: tokens for item, _, tokens in world.items}, world.tokens.names
+    )
+    _, held = hold_out(make_pairs(texts, tokenizer, 128)[0], 0.2, 0)
+    found: dict[str, float] = {}
+    for direction, key in ((TO_TOKENS, "loss_to_tokens"), (TO_TEXT, "loss_to_text")):
+        losses: list[float] = []
+        right: dict[int, list[bool]] = {0: [], 1: []}
+        for example in encode_pairs(tokenizer, held, direction):
+            with torch.no_grad():
+                logits = model(torch.tensor([example.prompt + example.answer])).logits[0].log_softmax(-1)
+            for n, token in enumerate(example.answer):
+                row = logits[len(example.prompt) - 1 + n]
+                losses.append(-float(row[token]))
+                if direction == TO_TOKENS and n < 2:
+                    right[n].append(int(row.argmax()) == token)
+        found[key] = float(np.mean(losses))
+        if direction == TO_TOKENS:
+            found |= {f"accuracy_level_{n}": float(np.mean(values)) for n, values in right.items()}
+    return found
+
+
+def test_figures_before_and_after_are_those_of_plain_computations(make_world: Any) -> None:
+    world = make_world()
+    manifest = ground(world.workspace, **STEPS)
+    assert manifest.counts["held_out_examples_to_tokens"] == manifest.counts["held_out_pairs"] == 7
+    for checkpoint, suffix in (("extended", "_before"), ("grounded", "")):
+        for name, value in held_out_by_hand(world, checkpoint).items():
+            assert manifest.metrics[name + suffix] == pytest.approx(value, abs=1e-4), name
+
+
+def test_the_curve_begins_before_the_first_step_and_ends_with_the_last(make_world: Any) -> None:
+    world = make_world()
+    manifest = ground(world.workspace, eval_every=5, **STEPS)
+    curve = pq.read_table(world.workspace / "grounded" / "trajectory.parquet").to_pydict()
+    assert curve["step"] == list(range(25))
+    assert curve["loss"][0] is None and np.isfinite(curve["loss"][1:]).all()
+    names = ("loss_to_tokens", "loss_to_text", "accuracy_level_0", "effective_rank", "rsa_pearson", "rsa_spearman")
+    for name in names:
+        assert [n for n, value in enumerate(curve[name]) if value is not None] == [0, 5, 10, 15, 20, 24], name
+        assert curve[name][0] == manifest.metrics[f"{name}_before"], name
+        assert curve[name][24] == pytest.approx(manifest.metrics[name], abs=1e-6), name
+    assert curve["loss_to_tokens"][24] < curve["loss_to_tokens"][0]
+
+
+def test_a_sample_of_the_held_out_examples_is_counted(make_world: Any) -> None:
+    world = make_world()
+    manifest = ground(world.workspace, held_out_sample=3, **STEPS)
+    assert (manifest.counts["held_out_examples_to_tokens"], manifest.counts["held_out_examples_to_text"]) == (3, 3)
+
+
+def test_rsa_is_that_of_diagnose(make_world: Any) -> None:
+    world = make_world()
+    rows = np.random.default_rng(0).normal(size=(7, 16)).astype(np.float32)
+    path = world.workspace / "codebooks.safetensors"
+    found = describe(rows, read_oracle(path, world.tokens), 0)
+    expected = agreement(rows, books.match(world.tokens, books.read_codebooks(path), "here"))
+    assert found["rsa_pearson"] == expected["rsa_pearson"] and found["rsa_spearman"] == expected["rsa_spearman"]
+    # One more level, of tokens without a codebook, changes nothing; rows that are all equal have no correlation.
+    more = NewTokens(
+        [*world.tokens.names, "<c_0>"],
+        np.append(world.tokens.ids, 999),
+        np.append(world.tokens.levels, np.int32(2)),
+        np.append(world.tokens.codes, np.int32(0)),
+    )
+    longer = np.vstack([rows, rows[:1]])
+    assert describe(longer, read_oracle(path, more), 0)["rsa_pearson"] == found["rsa_pearson"]
+    assert describe(np.ones_like(rows), read_oracle(path, world.tokens), 0)["rsa_spearman"] is None
+
+
+def test_when_to_evaluate() -> None:
+    assert evaluation_steps(100, None, 0, 16) == list(range(10, 101, 10))
+    assert evaluation_steps(7, None, 0, 16) == list(range(1, 8))
+    assert evaluation_steps(20, None, 4000, 16) == [20]  # not more work than training
+    assert evaluation_steps(1000, None, 4000, 16) == [250, 500, 750, 1000]
+    assert evaluation_steps(20, 6, 4000, 16) == [6, 12, 18, 20]
+
+
+def test_columns_where_nothing_was_logged() -> None:
+    history = [{"step": 2, "loss": 0.5}, {"step": 3, "effective_rank": 2.0}, {"step": 3, "train_runtime": 1.0}]
+    curve = trajectory(history, {"effective_rank": 1.0})
+    assert curve == {"step": [0, 2, 3], "loss": [None, 0.5, None], "effective_rank": [1.0, None, 2.0]}
+
+
+def test_plot(make_world: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    world = make_world(tied=False)
+    call = ["ground", "-w", str(world.workspace), "--max-steps", "6", "--batch-size", "8", "--device", "cpu", "--plot"]
+    assert gti(call) == 0
+    assert "grounded_curves.svg" in capsys.readouterr().out
+    paths = [world.workspace / f"grounded_curves.{ending}" for ending in ("png", "svg")]
+    first = [path.read_bytes() for path in paths]
+    assert min(Image.open(paths[0]).size) > 400 and np.asarray(Image.open(paths[0]).convert("L")).std() > 5
+    assert gti(call) == 0  # up to date: drawn again, to the same bytes
+    assert [path.read_bytes() for path in paths] == first
+    assert gti(["ground", "--from", "grounded", "--name", "more", *call[1:-1]]) == 0  # the checkpoint is as it was
