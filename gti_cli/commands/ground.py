@@ -65,6 +65,10 @@ def ground(
     eval_every: Annotated[
         int | None, typer.Option("--eval-every", help="Steps between evaluations (default: about ten in a run).")
     ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option("--patience", help="Stop after so many evaluations without a lower held-out loss; keep the best."),
+    ] = None,
     plot: Annotated[
         bool, typer.Option("--plot", help="Also draw the curves (NAME_curves.png and .svg in the workspace).")
     ] = False,
@@ -97,6 +101,7 @@ def ground(
         max_text_tokens=max_text_tokens,
         held_out_sample=held_out_sample,
         eval_every=eval_every,
+        patience=patience,
         seed=seed,
         device=device,
         dtype=dtype,
@@ -104,6 +109,8 @@ def ground(
         resume=not no_resume,
     )
     _show(manifest)
+    if "stopping" in manifest.metrics:
+        console.say(f"Training ended because {manifest.metrics['stopping']['reason']}.")
     if plot and processes.rank() == 0:
         from gti_cli.grounding.plot import plot_curves
 
@@ -158,6 +165,7 @@ def _show(manifest: Manifest) -> None:
             ["rows without any text", counts["rows_without_text"]],
             ["texts cut", counts["texts_cut"]],
             ["steps", counts["steps"]],
+            *([["step whose rows are kept", metrics["stopping"]["best_step"]]] if "stopping" in metrics else []),
             ["passes over the pairs", metrics["epochs"]],
             ["training loss (last tenth of the steps)", metrics["train_loss"]],
             ["way that the rows went (per coordinate)", metrics["rows_moved"]],

@@ -35,6 +35,7 @@ def ground(
     max_text_tokens: int = GroundOptions.max_text_tokens,
     held_out_sample: int = GroundOptions.held_out_sample,
     eval_every: int | None = None,
+    patience: int | None = None,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -47,7 +48,7 @@ def ground(
         pairs: table of `item_id` with `title` and / or `description`, or of `text` with `tokens` (None: the items'
             own texts in the workspace). prompts: own wordings, see `prompts.templates.read_templates`.
         from_: checkpoint to start from (None: the workspace's ``extended``). name: the output's folder.
-        epochs, ..., eval_every: see `GroundOptions`.
+        epochs, ..., patience: see `GroundOptions`.
         dtype: of the frozen model while it computes; the new rows train in float32, and all is saved in the number
             format of the checkpoint that it came from.
 
@@ -65,6 +66,7 @@ def ground(
         max_text_tokens=max_text_tokens,
         held_out_sample=held_out_sample,
         eval_every=eval_every,
+        patience=patience,
     )
     options.check()
     space = Workspace(workspace)

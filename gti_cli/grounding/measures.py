@@ -10,6 +10,7 @@ import torch
 
 from gti_cli import processes
 from gti_cli.grounding.batches import Collator, Corpus
+from gti_cli.grounding.evaluation import HELD_OUT_LOSS
 from gti_cli.grounding.geometry import Oracle, describe_all
 from gti_cli.grounding.objective import GroundingModel
 from gti_cli.grounding.options import DIRECTION_NAMES, Job
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LOSSES = {DIRECTIONS[0]: "loss_to_tokens", DIRECTIONS[1]: "loss_to_text"}
-HELD_OUT_LOSS = "held_out_loss"
 _BATCH = 32
 
 

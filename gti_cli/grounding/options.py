@@ -34,6 +34,8 @@ class GroundOptions:
             -> tokens, are searched for among all items before and after. max_text_tokens: longer texts are cut.
         held_out_sample: most held-out examples of each direction on which losses and accuracies are measured.
         eval_every: steps from one evaluation to the next (None: see `evaluation.evaluation_steps`).
+        patience: stop after as many evaluations without a lower held-out loss, and keep the best rows (None: train
+            to the end and keep the last rows).
     """
 
     epochs: float = 10.0
@@ -46,6 +48,7 @@ class GroundOptions:
     max_text_tokens: int = 128
     held_out_sample: int = 2000
     eval_every: int | None = None
+    patience: int | None = None
 
     def check(self) -> None:
         """Raise `InputError` for a value that cannot be meant."""
@@ -57,6 +60,7 @@ class GroundOptions:
             "--max-text-tokens": self.max_text_tokens,
             "--held-out-sample": self.held_out_sample,
             "--eval-every": self.eval_every,
+            "--patience": self.patience,
         }
         for option, value in positive.items():
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -65,6 +69,8 @@ class GroundOptions:
             raise InputError(f"--retrieval-sample is {self.retrieval_sample}", remedy="give 0 (none) or more")
         if not 0 <= self.held_out < 1:
             raise InputError(f"--held-out is {self.held_out}", remedy="give a share from 0 to below 1")
+        if self.patience is not None and not self.held_out:
+            raise InputError("--patience watches the loss on held-out pairs", remedy="give a --held-out above 0")
         if self.directions not in DIRECTION_NAMES:
             raise InputError(f"--directions is {self.directions!r}", remedy=f"use one of {', '.join(DIRECTION_NAMES)}")
 

@@ -10,7 +10,7 @@ import torch
 
 from gti_cli import tables
 from gti_cli.grounding.batches import Collator, Corpus, cut_examples
-from gti_cli.grounding.evaluation import Evaluation, evaluation_steps, trajectory
+from gti_cli.grounding.evaluation import Evaluation, evaluation_steps, stopping, trajectory
 from gti_cli.grounding.geometry import read_oracle
 from gti_cli.grounding.measures import HeldOut, Measures, matrices
 from gti_cli.grounding.objective import GroundingModel, has_plain_cache
@@ -20,6 +20,7 @@ from gti_cli.grounding.plot import TRAJECTORY
 from gti_cli.grounding.rows import NewRows
 from gti_cli.grounding.trainer import GroundTrainer
 from gti_cli.prompts.pairs import DIRECTIONS, FORMS, TEXT_FORM, Pair, encode_pairs
+from gti_cli.training.best import BestState
 from gti_cli.training.checkpoints import load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.packing import BatchPlan
 from gti_cli.vocabulary.tokens import check_tokenizer
@@ -102,9 +103,13 @@ def _train(
     show_progress(trainer, "Grounding")
     examples = sum(measures.held_out.counts.values()) if measures.held_out else 0
     times = evaluation_steps(len(plan), options.eval_every, examples, options.batch_size)
-    trainer.add_callback(Evaluation(measures.point, times))
+    best = BestState(trained, run.scratch) if options.patience is not None else None
+    trainer.add_callback(Evaluation(measures.point, times, best, options.patience))
     done = last_checkpoint(run.scratch) if run.resuming else None
-    trainer.train(resume_from_checkpoint=done)
+    trainer.go_on(done, lambda log: options.patience is not None and stopping(log, options.patience)["stopped"])
+    if best is not None and options.patience is not None:
+        best.restore()
+        run.metrics["stopping"] = stopping(trainer.state.log_history, options.patience)
     _report(run, trainer, plan, corpus, int(done.rpartition("-")[2]) if done else 0)
     run.metrics.update({**measures.point(), **measures.search()})
     for name in [name for name in run.metrics if "chance" in name and name.endswith("_before")]:
@@ -157,10 +162,12 @@ def _report(run: StageRun, trainer: GroundTrainer, plan: BatchPlan, corpus: Corp
     losses = [entry["loss"] for entry in history if "loss" in entry]
     last = losses[-max(len(losses) // 10, 1) :]
     run.metrics["train_loss"] = sum(last) / len(last)
-    run.metrics["epochs"] = plan.epochs
-    run.counts.update(steps=len(plan), examples_seen=sum(len(batch) for batch in plan.steps))
+    steps = trainer.state.global_step  # fewer than planned after an early stop
+    seen = sum(len(batch) for batch in plan.steps[:steps])
+    run.metrics["epochs"] = seen / len(corpus.examples)
+    run.counts.update(steps=steps, steps_planned=len(plan), examples_seen=seen)
     seconds = next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), 0.0)
-    mine = [n for batch in plan.steps[first_step:] for n in batch.tolist()]
+    mine = [n for batch in plan.steps[first_step:steps] for n in batch.tolist()]
     if seconds and mine:
         run.measured["train_seconds"] = seconds
         run.measured["examples_per_second"] = len(mine) / seconds

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 
 from gti_cli.grounding.batches import Collator, Places
 from gti_cli.grounding.objective import GroundingModel
@@ -59,6 +61,18 @@ class GroundTrainer(Trainer):
             collate_fn=self.data_collator,
             pin_memory=self.args.device.type == "cuda",
         )
+
+    def go_on(self, checkpoint: str | None, finished: Callable[[list[dict[str, Any]]], bool]) -> None:
+        """Train from the start, or from ``checkpoint``; not a step more if its log says that training had ``finished``.
+
+        (The Trainer itself forgets on resuming that a callback had asked it to stop.)
+        """
+        if checkpoint is not None:
+            state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+            if finished(state.log_history):
+                self.state = state
+                return
+        self.train(resume_from_checkpoint=checkpoint)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from gti_cli import console
 from gti_cli.decoding.beam import TrieTensors, beam_search
 from gti_cli.decoding.trie import Trie, build_trie
+from gti_cli.training.best import BestState
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 METRIC = "valid_ndcg@10"
 _K, _BEAMS = 10, 20
-_BEST = "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Validation(TrainerCallback):
         steps: Sequence[int],
         patience: int | None,
     ) -> None:
-        self._measure, self._model, self._path = measure, model, folder / _BEST
+        self._measure, self._best = measure, BestState(model, folder)
         self._steps, self._patience = set(steps), patience
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -106,28 +106,14 @@ class Validation(TrainerCallback):
         state.log_history.append({"step": state.global_step, METRIC: value})
         console.note(f"step {state.global_step:,}: NDCG@10 {value:.4f} on validation users")
         if all(value > earlier for _, earlier in seen):
-            self._keep()
+            self._best.keep()
         elif self._patience is not None:
             best = max(range(len(seen)), key=lambda n: seen[n][1])
             control.should_training_stop = len(seen) - best >= self._patience
 
-    def _keep(self) -> None:
-        from safetensors.torch import save_file
-
-        kept = {n: p.detach().clone().contiguous() for n, p in self._model.named_parameters() if p.requires_grad}
-        part = self._path.with_suffix(".part")
-        save_file(kept, part)
-        part.replace(self._path)
-
     def restore_best(self) -> None:
         """Put the best weights back into the model."""
-        from safetensors.torch import load_file
-
-        best = load_file(self._path)
-        with torch.no_grad():
-            for name, parameter in self._model.named_parameters():
-                if parameter.requires_grad:
-                    parameter.copy_(best[name])
+        self._best.restore()
 
 
 def history(state: TrainerState) -> list[tuple[int, float]]:

@@ -13,7 +13,6 @@ from PIL import Image
 from gti_cli.app import run as gti
 from gti_cli.diagnostics import codebooks as books
 from gti_cli.diagnostics.measure import agreement
-from gti_cli.grounding.evaluation import evaluation_steps, trajectory
 from gti_cli.grounding.geometry import describe, read_oracle
 from gti_cli.grounding.ground import ground
 from gti_cli.grounding.pairs import hold_out, make_pairs, read_pairs
@@ -96,20 +95,6 @@ def test_rsa_is_that_of_diagnose(make_world: Any) -> None:
     longer = np.vstack([rows, rows[:1]])
     assert describe(longer, read_oracle(path, more), 0)["rsa_pearson"] == found["rsa_pearson"]
     assert describe(np.ones_like(rows), read_oracle(path, world.tokens), 0)["rsa_spearman"] is None
-
-
-def test_when_to_evaluate() -> None:
-    assert evaluation_steps(100, None, 0, 16) == list(range(10, 101, 10))
-    assert evaluation_steps(7, None, 0, 16) == list(range(1, 8))
-    assert evaluation_steps(20, None, 4000, 16) == [20]  # not more work than training
-    assert evaluation_steps(1000, None, 4000, 16) == [250, 500, 750, 1000]
-    assert evaluation_steps(20, 6, 4000, 16) == [6, 12, 18, 20]
-
-
-def test_columns_where_nothing_was_logged() -> None:
-    history = [{"step": 2, "loss": 0.5}, {"step": 3, "effective_rank": 2.0}, {"step": 3, "train_runtime": 1.0}]
-    curve = trajectory(history, {"effective_rank": 1.0})
-    assert curve == {"step": [0, 2, 3], "loss": [None, 0.5, None], "effective_rank": [1.0, None, 2.0]}
 
 
 def test_plot(make_world: Any, capsys: pytest.CaptureFixture[str]) -> None:
