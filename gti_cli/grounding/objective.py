@@ -30,12 +30,15 @@ class GroundingModel(nn.Module):
         self._heads = _HeadBank(heads)
 
     def forward(self, groups: list[Group]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss of a batch of `batches.Collator`.
+        """Loss of a batch of `batches.Collator`, which may be empty.
 
         Returns:
             the sum over the answers' tokens (0-dim float32, nats) and the number of these tokens (0-dim int64).
         """
         self.rows.sync()
+        if not groups:  # a batch that is smaller than the number of processes: this one has no share of it
+            nothing = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
+            return nothing, torch.tensor(0, device=nothing.device)
         losses = [self._loss(*self._logits(group)) for group in groups]
         count = sum(len(group["targets"]) for group in groups)
         return torch.stack(losses).sum(), torch.tensor(count, device=losses[0].device)
