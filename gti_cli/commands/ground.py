@@ -69,6 +69,12 @@ def ground(
         int | None,
         typer.Option("--patience", help="Stop after so many evaluations without a lower held-out loss; keep the best."),
     ] = None,
+    unfreeze_steps: Annotated[
+        int, typer.Option("--unfreeze-steps", help="Then so many steps with every weight trained (0: none).")
+    ] = 0,
+    unfreeze_learning_rate: Annotated[
+        float, typer.Option("--unfreeze-learning-rate", help="Peak learning rate of these steps.")
+    ] = 1e-4,
     plot: Annotated[
         bool, typer.Option("--plot", help="Also draw the curves (NAME_curves.png and .svg in the workspace).")
     ] = False,
@@ -102,6 +108,8 @@ def ground(
         held_out_sample=held_out_sample,
         eval_every=eval_every,
         patience=patience,
+        unfreeze_steps=unfreeze_steps,
+        unfreeze_learning_rate=unfreeze_learning_rate,
         seed=seed,
         device=device,
         dtype=dtype,
@@ -136,12 +144,13 @@ _EVALUATED = (("text -> tokens", "held_out_examples_to_tokens"), ("tokens -> tex
 
 def _show(manifest: Manifest) -> None:
     counts, metrics, run = manifest.counts, manifest.metrics, manifest.run
+    two = "unfrozen_steps" in counts
     forms = [name for name in ("title", "description", "both", "text") if f"pairs_{name}" in counts]
     console.table(
         f"Grounded {manifest.details['new_tokens']:,} new tokens of {manifest.details.get('model', 'the checkpoint')}",
-        ["", "before", "after"],
+        ["", "before", *(["rows trained", "all trained"] if two else ["after"])],
         [
-            [label, metrics[f"{key}_before"], metrics[key]]
+            [label, metrics[f"{key}_before"], *([metrics[f"{key}_frozen"]] if two else []), metrics[key]]
             for label, key in _BEFORE_AFTER
             if key in metrics and f"{key}_before" in metrics
         ],
@@ -166,6 +175,7 @@ def _show(manifest: Manifest) -> None:
             ["texts cut", counts["texts_cut"]],
             ["steps", counts["steps"]],
             *([["step whose rows are kept", metrics["stopping"]["best_step"]]] if "stopping" in metrics else []),
+            *([["steps with every weight trained", counts["unfrozen_steps"]]] if two else []),
             ["passes over the pairs", metrics["epochs"]],
             ["training loss (last tenth of the steps)", metrics["train_loss"]],
             ["way that the rows went (per coordinate)", metrics["rows_moved"]],

@@ -36,19 +36,21 @@ def ground(
     held_out_sample: int = GroundOptions.held_out_sample,
     eval_every: int | None = None,
     patience: int | None = None,
+    unfreeze_steps: int = GroundOptions.unfreeze_steps,
+    unfreeze_learning_rate: float = GroundOptions.unfreeze_learning_rate,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
     force: bool = False,
     resume: bool = True,
 ) -> Manifest:
-    """Train the rows of the new tokens, and nothing else (arXiv 2604.02324, Algorithm 1).
+    """Train the rows of the new tokens, and nothing else (arXiv 2604.02324, Algorithm 1); if asked, then all weights.
 
     Args:
         pairs: table of `item_id` with `title` and / or `description`, or of `text` with `tokens` (None: the items'
             own texts in the workspace). prompts: own wordings, see `prompts.templates.read_templates`.
         from_: checkpoint to start from (None: the workspace's ``extended``). name: the output's folder.
-        epochs, ..., patience: see `GroundOptions`.
+        epochs, ..., unfreeze_learning_rate: see `GroundOptions`.
         dtype: of the frozen model while it computes; the new rows train in float32, and all is saved in the number
             format of the checkpoint that it came from.
 
@@ -67,6 +69,8 @@ def ground(
         held_out_sample=held_out_sample,
         eval_every=eval_every,
         patience=patience,
+        unfreeze_steps=unfreeze_steps,
+        unfreeze_learning_rate=unfreeze_learning_rate,
     )
     options.check()
     space = Workspace(workspace)

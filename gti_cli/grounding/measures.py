@@ -10,13 +10,15 @@ import torch
 
 from gti_cli import processes
 from gti_cli.grounding.batches import Collator, Corpus
+from gti_cli.grounding.corpus import corpus_of
 from gti_cli.grounding.evaluation import HELD_OUT_LOSS
-from gti_cli.grounding.geometry import Oracle, describe_all
+from gti_cli.grounding.geometry import Oracle, describe_all, read_oracle
 from gti_cli.grounding.objective import GroundingModel
 from gti_cli.grounding.options import DIRECTION_NAMES, Job
 from gti_cli.grounding.retrieval import retrieval, sample
 from gti_cli.grounding.rows import NewRows
 from gti_cli.prompts.pairs import DIRECTIONS, TO_TOKENS, Pair
+from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -136,3 +138,24 @@ def matrices(rows: NewRows) -> dict[str, Any]:
     """The parameters as float32 arrays (n, d): ``""`` the embedding's, ``"output_"`` an untied head's."""
     found = {"": rows.embedding, "output_": rows.output}
     return {name: p.detach().cpu().numpy().copy() for name, p in found.items() if p is not None}
+
+
+def measures_of(
+    job: Job,
+    run: StageRun,
+    model: PreTrainedModel,
+    rows: NewRows,
+    tokenizer: PreTrainedTokenizerBase,
+    held: Sequence[Pair],
+) -> Measures:
+    """Everything that is measured of a model with ``rows`` attached; counts of what is sampled go to ``run``."""
+    oracle = read_oracle(job.codebooks, job.new_tokens) if job.codebooks else None
+    held_out = None
+    if held:
+        unseen = corpus_of(job, model, tokenizer, held)
+        held_out = HeldOut(job, GroundingModel(model, rows, unseen.heads), unseen, int(tokenizer.pad_token_id))
+        run.counts.update(held_out.counts)
+    found = Measures(job, model, rows, tokenizer, held_out, held, oracle)
+    if found.asked:
+        run.counts["retrieval_pairs"] = len(found.asked)
+    return found

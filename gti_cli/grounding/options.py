@@ -36,6 +36,8 @@ class GroundOptions:
         eval_every: steps from one evaluation to the next (None: see `evaluation.evaluation_steps`).
         patience: stop after as many evaluations without a lower held-out loss, and keep the best rows (None: train
             to the end and keep the last rows).
+        unfreeze_steps: then so many steps with every weight trained (the paper's second phase; 0: none).
+        unfreeze_learning_rate: peak of these.
     """
 
     epochs: float = 10.0
@@ -49,6 +51,8 @@ class GroundOptions:
     held_out_sample: int = 2000
     eval_every: int | None = None
     patience: int | None = None
+    unfreeze_steps: int = 0
+    unfreeze_learning_rate: float = 1e-4
 
     def check(self) -> None:
         """Raise `InputError` for a value that cannot be meant."""
@@ -61,12 +65,15 @@ class GroundOptions:
             "--held-out-sample": self.held_out_sample,
             "--eval-every": self.eval_every,
             "--patience": self.patience,
+            "--unfreeze-learning-rate": self.unfreeze_learning_rate,
         }
         for option, value in positive.items():
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise InputError(f"{option} is {value}", remedy="give a number above 0")
         if self.retrieval_sample < 0:
             raise InputError(f"--retrieval-sample is {self.retrieval_sample}", remedy="give 0 (none) or more")
+        if self.unfreeze_steps < 0:
+            raise InputError(f"--unfreeze-steps is {self.unfreeze_steps}", remedy="give 0 (none) or more")
         if not 0 <= self.held_out < 1:
             raise InputError(f"--held-out is {self.held_out}", remedy="give a share from 0 to below 1")
         if self.patience is not None and not self.held_out:
@@ -79,6 +86,8 @@ class GroundOptions:
         values = asdict(self)
         if self.max_steps is not None:
             del values["epochs"]
+        if not self.unfreeze_steps:
+            del values["unfreeze_steps"], values["unfreeze_learning_rate"]
         return values
 
 

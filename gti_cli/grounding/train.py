@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from gti_cli import tables
-from gti_cli.grounding.batches import Collator, Corpus, cut_examples
+from gti_cli.grounding.batches import Collator, Corpus
+from gti_cli.grounding.corpus import corpus_of
 from gti_cli.grounding.evaluation import Evaluation, evaluation_steps, stopping, trajectory
-from gti_cli.grounding.geometry import read_oracle
-from gti_cli.grounding.measures import HeldOut, Measures, matrices
-from gti_cli.grounding.objective import GroundingModel, has_plain_cache
-from gti_cli.grounding.options import DIRECTION_NAMES, Job
+from gti_cli.grounding.measures import matrices, measures_of
+from gti_cli.grounding.objective import GroundingModel
+from gti_cli.grounding.options import Job
 from gti_cli.grounding.pairs import hold_out, make_pairs
 from gti_cli.grounding.plot import TRAJECTORY
 from gti_cli.grounding.rows import NewRows
 from gti_cli.grounding.trainer import GroundTrainer
-from gti_cli.prompts.pairs import DIRECTIONS, FORMS, TEXT_FORM, Pair, encode_pairs
+from gti_cli.prompts.pairs import Pair
 from gti_cli.training.best import BestState
 from gti_cli.training.checkpoints import load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.packing import BatchPlan
@@ -29,11 +29,11 @@ from gti_cli.workspace import StageRun
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
-_FORMS = (*FORMS, TEXT_FORM)
-
 
 def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     """Train, write the checkpoint into ``folder`` and report counts and metrics to ``run``."""
+    from transformers import AutoConfig
+
     from gti_cli.training.precision import describe, seed_everything
 
     run.device = describe(job.device)
@@ -50,23 +50,17 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     with rows.attached():
         curve = _train(job, run, model, rows, tokenizer, train, held)
     run.metrics.update(_moved(before, matrices(rows)))
-    run.details["saved_dtype"] = _save(job, rows, tokenizer, folder)
+    saved = AutoConfig.from_pretrained(path).dtype or torch.float32
+    if job.options.unfreeze_steps:
+        del model
+        final = _with(job, rows, job.device, torch.float32)
+        curve = _second_phase(job, run, final, tokenizer, train, held, curve)
+        cast("Any", final).to(saved)
+    else:
+        final = _with(job, rows, torch.device("cpu"), saved)
+    run.details["saved_dtype"] = str(saved).removeprefix("torch.")
+    save_checkpoint(folder, final, tokenizer, job.new_tokens)
     tables.write(folder / TRAJECTORY, curve)
-
-
-def _corpus(job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> Corpus:
-    """All pairs in the wanted directions; an example's group is its direction."""
-    examples, kinds, groups = [], [], []
-    for direction in DIRECTION_NAMES[job.options.directions]:
-        number = DIRECTIONS.index(direction)
-        examples += encode_pairs(tokenizer, pairs, direction, job.templates)
-        kinds += [number * len(_FORMS) + _FORMS.index(pair.form) for pair in pairs]
-        groups += [number] * len(pairs)
-    new = set(job.new_tokens.ids.tolist())
-    corpus = cut_examples(examples, kinds, groups, new)
-    return (
-        corpus if has_plain_cache(model, corpus.columns()) else cut_examples(examples, kinds, groups, new, whole=True)
-    )
 
 
 def _train(
@@ -84,7 +78,7 @@ def _train(
     from gti_cli.training.progress import show_progress
 
     options, pad = job.options, int(tokenizer.pad_token_id)
-    corpus = _corpus(job, model, tokenizer, train)
+    corpus = corpus_of(job, model, tokenizer, train)
     lengths = corpus.text_lengths()
     plan = BatchPlan(
         lengths,
@@ -96,7 +90,7 @@ def _train(
     )
     trained = GroundingModel(model, rows, corpus.heads)
     arguments = _arguments(job, run, len(plan))
-    measures = _measures(job, run, model, rows, tokenizer, held)
+    measures = measures_of(job, run, model, rows, tokenizer, held)
     before = measures.point()
     run.metrics.update({f"{name}_before": value for name, value in {**before, **measures.search()}.items()})
     trainer = GroundTrainer(trained, arguments, Collator(corpus, pad), plan, adamw(trained, options.learning_rate))
@@ -136,26 +130,6 @@ def _arguments(job: Job, run: StageRun, steps: int) -> TrainingArguments:
     )
 
 
-def _measures(
-    job: Job,
-    run: StageRun,
-    model: PreTrainedModel,
-    rows: NewRows,
-    tokenizer: PreTrainedTokenizerBase,
-    held: Sequence[Pair],
-) -> Measures:
-    oracle = read_oracle(job.codebooks, job.new_tokens) if job.codebooks else None
-    held_out = None
-    if held:
-        unseen = _corpus(job, model, tokenizer, held)
-        held_out = HeldOut(job, GroundingModel(model, rows, unseen.heads), unseen, int(tokenizer.pad_token_id))
-        run.counts.update(held_out.counts)
-    found = Measures(job, model, rows, tokenizer, held_out, held, oracle)
-    if found.asked:
-        run.counts["retrieval_pairs"] = len(found.asked)
-    return found
-
-
 def _report(run: StageRun, trainer: GroundTrainer, plan: BatchPlan, corpus: Corpus, first_step: int) -> None:
     """Losses and counts of the whole run; rates of what was run now, from ``first_step`` on."""
     history = trainer.state.log_history
@@ -181,12 +155,35 @@ def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
     return {f"{name}rows_moved": float(np.sqrt(np.mean((rows - before[name]) ** 2))) for name, rows in after.items()}
 
 
-def _save(job: Job, rows: NewRows, tokenizer: PreTrainedTokenizerBase, folder: Path) -> str:
-    """Write the checkpoint as it came, with the new rows in their places: no other bit differs. Returns its format."""
-    from transformers import AutoConfig
-
-    saved = AutoConfig.from_pretrained(job.checkpoint.path).dtype or torch.float32
-    model = load_model(job.checkpoint.path, torch.device("cpu"), saved)
+def _with(job: Job, rows: NewRows, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The model as it was loaded from its checkpoint, with the new rows in their places: no other bit differs."""
+    model = load_model(job.checkpoint.path, device, dtype)
     rows.write_into(model)
-    save_checkpoint(folder, model, tokenizer, job.new_tokens)
-    return str(saved).removeprefix("torch.")
+    return model
+
+
+def _second_phase(
+    job: Job,
+    run: StageRun,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[Pair],
+    held: Sequence[Pair],
+    curve: dict[str, list[Any]],
+) -> dict[str, list[Any]]:
+    """Train all weights and measure; the first phase's figures are kept as ``…_frozen``. Returns the curve of both."""
+    from gti_cli.grounding.unfreeze import train_everything
+
+    corpus = corpus_of(job, model, tokenizer, train, whole=True)
+    log = train_everything(job, run, model, corpus, int(tokenizer.pad_token_id))
+    rows = NewRows(model, torch.tensor(job.new_tokens.ids))
+    with rows.attached():
+        measures = measures_of(job, run, model, rows, tokenizer, held)
+        point = measures.point()
+        found = {**point, **measures.search()}
+    run.metrics.update({f"{name}_frozen": run.metrics[name] for name in found if "chance" not in name})
+    run.metrics.update(found)
+    first = curve["step"][-1]
+    second = trajectory([*log, {"step": job.options.unfreeze_steps, **point}], dict.fromkeys(point))
+    second["step"] = [first + step for step in second["step"]]
+    return {name: [*values, *second[name][1:]] for name, values in curve.items()}

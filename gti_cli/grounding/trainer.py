@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,8 +12,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-from gti_cli.grounding.batches import Collator, Places
-from gti_cli.grounding.objective import GroundingModel
+from gti_cli.grounding.batches import Places
 from gti_cli.training.packing import BatchPlan
 
 if TYPE_CHECKING:
@@ -38,16 +37,16 @@ class GroundTrainer(Trainer):
 
     def __init__(
         self,
-        model: GroundingModel,
+        model: nn.Module,
         arguments: TrainingArguments,
-        collator: Collator,
+        collator: Callable[[Sequence[int]], dict[str, Any]],
         plan: BatchPlan,
         optimizer: torch.optim.Optimizer,
     ) -> None:
         super().__init__(
             model=cast("PreTrainedModel", model),
             args=arguments,
-            train_dataset=Places(len(collator.corpus.examples)),
+            train_dataset=Places(1 + max(int(batch.max()) for batch in plan.steps)),
             data_collator=collator,
             optimizers=(optimizer, None),
         )
@@ -74,11 +73,16 @@ class GroundTrainer(Trainer):
                 return
         self.train(resume_from_checkpoint=checkpoint)
 
+    def losses(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of the loss over a batch's answer tokens, and their number."""
+        found: tuple[torch.Tensor, torch.Tensor] = model(**inputs)
+        return found
+
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean loss per answer token of the step, over all processes."""
-        loss, count = model(**inputs)
+        loss, count = self.losses(model, inputs)
         world = self.args.world_size
         if world > 1:
             # DDP averages gradients over processes; their numbers of tokens differ.

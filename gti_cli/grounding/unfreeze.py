@@ -1,0 +1,105 @@
+"""The paper's second phase: after the new rows, some more steps over the same pairs with every weight trained.
+
+Ordinary training of the whole model: nothing here is particular to new rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from gti_cli import console
+from gti_cli.grounding.batches import Corpus
+from gti_cli.grounding.options import Job
+from gti_cli.grounding.trainer import GroundTrainer
+from gti_cli.prompts.examples import Example, collate
+from gti_cli.training.arguments import last_checkpoint, training_arguments
+from gti_cli.training.optimizer import adamw
+from gti_cli.training.packing import IGNORED, BatchPlan
+from gti_cli.training.progress import show_progress
+from gti_cli.workspace import StageRun
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def answer_loss(model: nn.Module, head: nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Negative log-likelihood of the answers in a batch of `prompts.examples.collate`; logits nowhere else.
+
+    Args:
+        model: a causal LM, possibly wrapped. head: its language-model head.
+
+    Returns:
+        the sum over the answers' tokens (0-dim float32, nats) and the number of these tokens (0-dim int64).
+    """
+    labels = batch["labels"][:, 1:]
+    keep = labels != IGNORED
+    handle = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :-1][keep].unsqueeze(0),))
+    try:
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
+    finally:
+        handle.remove()
+    return functional.cross_entropy(logits[0].float(), labels[keep], reduction="sum"), keep.sum()
+
+
+class _Collator:
+    def __init__(self, examples: Sequence[Example], pad: int) -> None:
+        self._examples, self._pad = examples, pad
+
+    def __call__(self, places: Sequence[int]) -> dict[str, torch.Tensor]:
+        """The examples ``places``; a process without a share computes one that does not count."""
+        batch = collate([self._examples[n] for n in places or [0]], self._pad)
+        return {**batch, "weight": torch.tensor(float(bool(places)))}
+
+
+class WholeTrainer(GroundTrainer):
+    """The Trainer of grounding over whole sequences and a whole model."""
+
+    def losses(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `answer_loss`."""
+        plain: Any = self.accelerator.unwrap_model(self.model)
+        loss, count = answer_loss(model, plain.get_output_embeddings(), inputs)
+        return loss * inputs["weight"], (count * inputs["weight"]).long()
+
+
+def train_everything(job: Job, run: StageRun, model: PreTrainedModel, corpus: Corpus, pad: int) -> list[dict[str, Any]]:
+    """Train every weight of ``model`` (float32) for ``unfreeze_steps`` steps; returns the Trainer's log.
+
+    The examples are those of ``corpus``, in batches drawn anew. Learning rate: ``unfreeze_learning_rate`` at its peak,
+    warm-up and decay as in the first phase. Progress is kept in a folder of its own, so a run that is interrupted here
+    goes on here.
+    """
+    options = job.options
+    steps = int(options.unfreeze_steps)
+    lengths = [len(example) for example in corpus.examples]
+    plan = BatchPlan(lengths, [1] * len(lengths), size=options.batch_size, epochs=0, max_steps=steps, seed=job.seed + 1)
+    logging = 1 if steps < 200 else 10
+    arguments = training_arguments(
+        run.scratch / "unfrozen",
+        epochs=1,
+        max_steps=steps,
+        batch_size=options.batch_size,
+        learning_rate=options.unfreeze_learning_rate,
+        seed=job.seed,
+        save_steps=max(steps // 10 // logging, 1) * logging,
+        logging_steps=logging,
+        use_cpu=job.device.type == "cpu",
+        bf16=job.dtype == torch.bfloat16,
+    )
+    model.requires_grad_(True)
+    trainer = WholeTrainer(
+        model, arguments, _Collator(corpus.examples, pad), plan, adamw(model, options.unfreeze_learning_rate)
+    )
+    show_progress(trainer, "Grounding, everything trained")
+    console.note(f"all weights of the model train for {steps:,} more steps: the checkpoint's old rows change too")
+    trainer.train(resume_from_checkpoint=last_checkpoint(run.scratch / "unfrozen") if run.resuming else None)
+    model.eval()  # type: ignore[no-untyped-call]
+    run.counts["unfrozen_steps"] = steps
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    last = losses[-max(len(losses) // 10, 1) :]
+    run.metrics["unfrozen_train_loss"] = sum(last) / len(last)
+    return list(trainer.state.log_history)
