@@ -28,6 +28,13 @@ def diagnose(
     ],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     plot: Annotated[bool, typer.Option("--plot", help="Also write pictures (PNG and SVG) and report.html.")] = False,
+    trajectory: Annotated[
+        bool,
+        typer.Option(
+            "--trajectory",
+            help="Follow the figures from checkpoint to checkpoint of a training, and say what was kept.",
+        ),
+    ] = False,
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the output (default: the checkpoints' names).")
     ] = None,
@@ -64,6 +71,7 @@ def diagnose(
         checkpoints,
         workspace,
         plot=plot,
+        trajectory=trajectory,
         name=name,
         tokens_from=tokens_from,
         base_vocab=base_vocab,
@@ -75,6 +83,10 @@ def diagnose(
     console.table("Rows of the new tokens", _COLUMNS, [row[:-2] for row in rows])
     for row in rows:
         console.say(f"{row[0]}: {row[-3]}, because {row[-2]}." + (f" What to do: {row[-1]}." if row[-1] else ""))
+    if trajectory:
+        console.table(
+            "From checkpoint to checkpoint", _MOVES, _moves(manifest.metrics, manifest.details["checkpoints"])
+        )
     finish(manifest, workspace / manifest.name)
 
 
@@ -90,17 +102,34 @@ _COLUMNS = (
     "verdict",
 )
 
+_MOVES = ("checkpoint", "from", "effective rank", "mean cosine", "norm", "RSA r", "CKA", "same row, cosine", "moved")
+
 
 def _rows(metrics: dict[str, Any], order: list[str]) -> list[list[Any]]:
     """One row for each matrix of each checkpoint; the last two cells are the verdict's reason and advice."""
     rows = []
     for label in order:
         figures = metrics[label]
-        parts = {label: figures}
-        if "output" in figures:
-            parts = {f"{label} (input)": figures, f"{label} (output)": figures["output"]}
-        for title, entry in parts.items():
+        for title, entry in _matrices(label, figures).items():
             keys = ("tokens", "effective_rank", "pretrained_effective_rank", "stable_rank", "mean_cosine")
             cells = [entry[key] for key in (*keys, "rsa_pearson", "rsa_spearman", "verdict", "reason", "advice")]
             rows.append([title, *cells])
     return rows
+
+
+def _matrices(label: str, figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The figures of each matrix of a checkpoint, by what to call it."""
+    if "output" not in figures:
+        return {label: figures}
+    return {f"{label} (input)": figures, f"{label} (output)": figures["output"]}
+
+
+def _moves(metrics: dict[str, Any], order: list[str]) -> list[list[Any]]:
+    """One row for each matrix of each checkpoint: its figures, and what it kept of the checkpoint before it."""
+    keys = ("effective_rank", "mean_cosine", "norm_mean", "rsa_pearson")
+    kept = ("cka_to_previous", "cosine_to_previous", "moved_from_previous")
+    return [
+        [title, entry["previous"] or "–", *(entry[key] for key in (*keys, *kept))]
+        for label in order
+        for title, entry in _matrices(label, metrics[label]).items()
+    ]

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli import console
-from gti_cli.diagnostics.plots import plot_all
+from gti_cli.diagnostics.plot_trajectory import plot_trajectory
+from gti_cli.diagnostics.plots import plot_all, save
 from gti_cli.diagnostics.report import write_report
 from gti_cli.diagnostics.rows import INPUT, OUTPUT
 from gti_cli.diagnostics.series import Finding, find, write_tables
 from gti_cli.diagnostics.subjects import Reading, read_subjects
+from gti_cli.diagnostics.timeline import Entry, Point, expand, lay_out
+from gti_cli.diagnostics.trajectory import add_persistence, lines, moments, write_trajectory
 from gti_cli.diagnostics.words import TextWords
 from gti_cli.errors import InputError
 from gti_cli.manifest import Manifest
@@ -24,6 +27,7 @@ def diagnose(
     workspace: Path | str = Path("gti-workspace"),
     *,
     plot: bool = False,
+    trajectory: bool = False,
     name: str | None = None,
     tokens_from: str | None = None,
     base_vocab: int | None = None,
@@ -37,6 +41,8 @@ def diagnose(
         checkpoints: folders of the workspace by name, or any folders. Only the rows needed are read, no model is built.
         workspace: where codebooks and items are, and where ``diagnostics/NAME`` goes.
         plot: also write pictures (PNG and SVG) and ``report.html``.
+        trajectory: the checkpoints are points in time: follow every figure from each to what was trained from it, and
+            say what was kept. Folders that hold ``checkpoint-N`` folders stand for these.
         name: of the output (default: the checkpoints' names).
         tokens_from, base_vocab: which tokens are new, for checkpoints that do not say so themselves.
         codebooks_from: ``auto`` (the workspace's, where it has any), ``none``, or a codebooks file.
@@ -47,9 +53,19 @@ def diagnose(
         InputError: no checkpoint, damaged files, no new tokens, codebooks of other sizes, a name that is no name.
     """
     space = Workspace(workspace)
+    entries = [Entry(str(path)) for path in checkpoints]
+    if trajectory:
+        entries = expand(space, [entry.path for entry in entries])
     reading = read_subjects(
-        space, checkpoints, tokens_from=tokens_from, base_vocab=base_vocab, codebooks_from=codebooks_from, seed=seed
+        space,
+        [entry.path for entry in entries],
+        tokens_from=tokens_from,
+        base_vocab=base_vocab,
+        codebooks_from=codebooks_from,
+        seed=seed,
+        lend_tokens=trajectory,
     )
+    points = lay_out(space, entries, reading.subjects) if trajectory else []
     labels = [subject.label for subject in reading.subjects]
     artifact = f"diagnostics/{_output_name(name, labels)}"
     options = {
@@ -59,6 +75,7 @@ def diagnose(
         "base_vocab": base_vocab,
         "codebooks": codebooks_from if codebooks_from in ("auto", "none") else "file",
         "plot": plot,
+        **({"trajectory": [[point.subject.label for point in line] for line in lines(points)]} if trajectory else {}),
     }
     plot, force = _pictures(space, artifact, options, plot, force)
     inputs = {
@@ -79,7 +96,7 @@ def diagnose(
             folder = run.path(artifact)
             folder.mkdir(parents=True)
             run.device = "cpu"
-            run.metrics.update(_write(reading, folder, plot, seed))
+            run.metrics.update(_write(reading, points, folder, plot, seed))
             run.counts.update({subject.label: len(subject.rows.tokens.ids) for subject in reading.subjects})
             run.details["checkpoints"] = labels
     return run.result()
@@ -105,7 +122,7 @@ def _output_name(name: str | None, labels: list[str]) -> str:
     return name
 
 
-def _write(reading: Reading, folder: Path, plot: bool, seed: int) -> dict[str, Any]:
+def _write(reading: Reading, points: Sequence[Point], folder: Path, plot: bool, seed: int) -> dict[str, Any]:
     """Measure, write the tables and pictures, and return the metrics by checkpoint."""
     texts = TextWords(reading.catalogue.texts) if reading.catalogue is not None else None
     matrices = sum(len(subject.rows.parts) for subject in reading.subjects)
@@ -115,6 +132,8 @@ def _write(reading: Reading, folder: Path, plot: bool, seed: int) -> dict[str, A
             for part_name in subject.rows.parts:
                 findings.append(find(subject, part_name, texts, seed))
                 advance()
+    add_persistence(points, findings)
+    followed = moments(points, findings)
     metrics: dict[str, Any] = {}
     for finding in findings:
         figures = finding.series.figures
@@ -123,8 +142,12 @@ def _write(reading: Reading, folder: Path, plot: bool, seed: int) -> dict[str, A
         else:
             metrics[finding.subject.label][OUTPUT] = figures
     write_tables(findings, folder)
+    if followed:
+        write_trajectory(followed, folder)
     write_json(folder / "metrics.json", metrics)
     if plot:
         plot_all([finding.series for finding in findings], folder)
+        if followed:
+            save(plot_trajectory(followed), folder / "trajectory")
         write_report(findings, reading.catalogue, folder)
     return metrics

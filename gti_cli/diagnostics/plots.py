@@ -41,10 +41,11 @@ def plot_all(series: Sequence[Series], folder: Path) -> list[str]:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
+    """Matplotlib's settings for all pictures, whatever those of this machine are."""
     import matplotlib as mpl
 
-    style: dict[str, Any] = {
+    ours: dict[str, Any] = {
         "svg.hashsalt": "gti",  # else ids in the SVG are random
         "figure.dpi": 100,
         "font.size": 10,
@@ -55,14 +56,14 @@ def _style() -> Iterator[None]:
         "legend.frameon": False,
         "hatch.linewidth": 0.8,
     }
-    settings: dict[Any, Any] = {**mpl.rcParamsDefault, "backend": "agg", **style}
+    settings: dict[Any, Any] = {**mpl.rcParamsDefault, "backend": "agg", **ours}
     with mpl.rc_context(settings):
         yield
 
 
 def save(figure: Figure, stem: Path) -> list[str]:
     """Write ``stem.png`` (150 dots an inch) and ``stem.svg``, without a date in them."""
-    with _style():
+    with style():
         figure.savefig(stem.with_suffix(".png"), dpi=150, metadata={"Software": None})
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
     return [f"{stem.name}.png", f"{stem.name}.svg"]
@@ -73,16 +74,16 @@ def plot_spectrum(series: Sequence[Series]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-    with _style():
+    with style():
         figure = Figure(figsize=(10.5, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         lines = [_spectrum_lines(left, right, entry, i) for i, entry in enumerate(series)]
         first = series[0]
         rank = first.figures["pretrained_effective_rank"]
         label = f"{first.figures['pretrained_tokens']:,} pretrained rows of {first.short} (effective rank {rank:,.1f})"
-        style: dict[str, Any] = {"color": PRETRAINED, "linewidth": 5, "zorder": 1.5}  # wide and light, behind the rest
-        lines.append(left.plot(*_steps(first.pretrained_values), label=label, **style)[0])
-        right.plot(*_cumulative(first.pretrained_values), **style)
+        wide: dict[str, Any] = {"color": PRETRAINED, "linewidth": 5, "zorder": 1.5}  # wide and light, behind the rest
+        lines.append(left.plot(*_steps(first.pretrained_values), label=label, **wide)[0])
+        right.plot(*_cumulative(first.pretrained_values), **wide)
         top = max(float(entry.values[0]) for entry in (*series,)) or 1.0
         top = max(top, float(first.pretrained_values[0]))
         left.set(
@@ -96,11 +97,11 @@ def plot_spectrum(series: Sequence[Series]) -> Figure:
             axes.set_axisbelow(True)
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
-        _legend(figure, lines)
+        legend(figure, lines)
     return figure
 
 
-def _legend(figure: Figure, handles: Sequence[Any]) -> None:
+def legend(figure: Figure, handles: Sequence[Any]) -> None:
     """A legend below the axes, in two columns where its labels are short enough; the figure grows by its height."""
     columns = 2 if max(len(handle.get_label()) for handle in handles) <= WIDE and len(handles) > 1 else 1
     width, height = figure.get_size_inches()
@@ -109,7 +110,7 @@ def _legend(figure: Figure, handles: Sequence[Any]) -> None:
 
 
 def _spectrum_lines(left: Axes, right: Axes, entry: Series, i: int) -> Any:
-    style: dict[str, Any] = {"color": COLOURS[i % 7], "linestyle": DASHES[i % 7], "linewidth": 1.8}
+    drawn: dict[str, Any] = {"color": COLOURS[i % 7], "linestyle": DASHES[i % 7], "linewidth": 1.8}
     rank = entry.figures["effective_rank"]
     (line,) = left.plot(
         *_steps(entry.values),
@@ -117,10 +118,10 @@ def _spectrum_lines(left: Axes, right: Axes, entry: Series, i: int) -> Any:
         marker=MARKERS[i % 7],
         markevery=(0.05 + 0.01 * (i % 5), 0.22),
         markersize=6,
-        **style,
+        **drawn,
     )
     indices, share = _cumulative(entry.values)
-    right.plot(indices, share, **style)
+    right.plot(indices, share, **drawn)
     if rank >= 1:
         height = float(np.interp(np.log(rank), np.log(indices), share))
         right.plot([rank], [height], marker=MARKERS[i % 7], markersize=9, color=COLOURS[i % 7], markeredgecolor="white")
@@ -172,7 +173,7 @@ def _panels(
     rows = -(-len(series) // columns)
     low = max(-1.0, math.floor(min(float(image.min()) for image in images) * 10) / 10)
     low = min(low, 0.0)  # at least from 0: a scale from .9 to 1 would make collapsed rows look different
-    with _style():
+    with style():
         figure = Figure(figsize=(3.6 * columns + 1.1, 3.75 * rows + 0.3), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, entry, image in zip(grid.flat, series, images, strict=False):
@@ -237,7 +238,7 @@ def plot_rsa(series: Sequence[Series]) -> Figure:
     levels = sorted({int(level) for entry in series for level in entry.figures["rsa_levels"]})
     groups = ["all", *(f"level {level}" for level in levels)]
     width = min(0.8 / len(series), 0.3)
-    with _style():
+    with style():
         figure = Figure(figsize=(10.5, 3.9), layout="constrained")
         axes_pair = figure.subplots(1, 2, sharey=True)
         for axes, kind in zip(axes_pair, ("pearson", "spearman"), strict=True):
@@ -263,7 +264,7 @@ def plot_rsa(series: Sequence[Series]) -> Figure:
         axes_pair[0].set_ylim(min(low, -0.05), max(high, 0.2))  # noise must not fill the picture
         axes_pair[0].set(title="Pearson r with 95 % intervals", ylabel="correlation with the codebooks' cosines")
         axes_pair[1].set(title="Spearman rho with 95 % intervals")
-        _legend(figure, axes_pair[0].get_legend_handles_labels()[0])
+        legend(figure, axes_pair[0].get_legend_handles_labels()[0])
     return figure
 
 

@@ -70,6 +70,7 @@ def write_report(findings: Sequence[Finding], catalogue: Catalogue | None, folde
             [[title, *(entry.figures.get(key) for entry in series)] for key, title in _DETAILS],
         ),
         *_rsa(series),
+        *_moves(series),
         *_words(findings, catalogue),
         GLOSSARY,
     ]
@@ -135,6 +136,20 @@ def _rsa(series: Sequence[Series]) -> list[str]:
             rows.append([entry.name, scope, found["tokens"], r, rho, found["p"], found["permutations"]])
     columns = ["checkpoint", "scope", "codes", "Pearson r (95 %)", "Spearman rho (95 %)", "p", "permutations"]
     return ["<h2>Agreement with the codebooks, in figures</h2>", _table(columns, rows)]
+
+
+def _moves(series: Sequence[Series]) -> list[str]:
+    """What checkpoints kept of those before them, where they were diagnosed as a trajectory."""
+    columns = {
+        "previous": "trained from",
+        "cka_to_previous": "CKA",
+        "cosine_to_previous": "cosine of a row with itself",
+        "moved_from_previous": "moved, of its norm",
+        "cka_to_start": "CKA with the beginning",
+        "cosine_to_start": "cosine with the beginning",
+    }
+    rows = [[entry.name, *(entry.figures[key] for key in columns)] for entry in series if entry.figures.get("previous")]
+    return ["<h2>What training kept</h2>", _table(["checkpoint", *columns.values()], rows)] if rows else []
 
 
 _RSA_KEYS = ("pearson", "spearman", "p", "permutations", "pearson_interval", "spearman_interval")

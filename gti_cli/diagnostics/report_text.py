@@ -28,6 +28,12 @@ PICTURES = {
         "Representational similarity: correlation between the cosines of the new rows and those of the codebook "
         "vectors, over all codes and within each level.",
     ),
+    "trajectory": (
+        "Along the training",
+        "Every figure from checkpoint to checkpoint; from one start several trainings may branch. Last panel: what "
+        "each checkpoint kept of the one before it, as debiased linear CKA (1: the same arrangement, 0: nothing; "
+        "a start whose rows are one point has no arrangement to keep).",
+    ),
 }
 
 STYLE = """
@@ -62,6 +68,9 @@ cosine of their codebook vectors. p is from a permutation test that moves codes 
 bootstrapped over codes.</dd>
 <dt>parent</dt>
 <dd>The code of the level before that most often comes right before a code.</dd>
+<dt>CKA</dt>
+<dd>Centred kernel alignment of the rows of a checkpoint with those of the one that it was trained from: 1 for the same
+arrangement up to rotation and scale, about 0 for an unrelated one.</dd>
 <dt>word agreement</dt>
 <dd>Share of the ten nearest pretrained words of a token (cosine, the mean pretrained row taken off) that occur in the
 texts of the items that carry it; by chance: the same words looked up in the texts of other tokens.</dd>

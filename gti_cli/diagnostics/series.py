@@ -49,10 +49,13 @@ class Series:
     @property
     def short(self) -> str:
         """The name, its middle left out where it is too long for a picture."""
-        if len(self.name) <= LONGEST:
-            return self.name
-        half = (LONGEST - 1) // 2
-        return f"{self.name[:half]}…{self.name[-half:]}"
+        return shorten(self.name, LONGEST)
+
+
+def shorten(name: str, longest: int) -> str:
+    """``name`` in at most ``longest`` characters, its middle left out."""
+    half = (longest - 1) // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[-half:]}"
 
 
 @dataclass(frozen=True)

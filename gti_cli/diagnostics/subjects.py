@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from gti_cli.diagnostics.rows import CheckpointRows, read_checkpoint
 from gti_cli.errors import InputError
 from gti_cli.manifest import Manifest
 from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.vocabulary.tokens import NEW_TOKENS_FILE
 from gti_cli.workspace import Workspace
 
 
@@ -28,6 +29,7 @@ class Subject:
         label: its name, different from all others. rows: what was read of it.
         oracle: codebook vectors of its codes. order: (n,) its new tokens by hierarchy.
         parents: (n,) the code before each, -1 for none. carriers: item rows that carry each token. (None: no catalogue)
+        manifest: of the stage that wrote it, None where it is not ours.
     """
 
     label: str
@@ -36,6 +38,7 @@ class Subject:
     order: npt.NDArray[np.int64]
     parents: npt.NDArray[np.int64] | None
     carriers: list[npt.NDArray[np.int64]] | None
+    manifest: Manifest | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,12 @@ def read_subjects(
     base_vocab: int | None,
     codebooks_from: str,
     seed: int,
+    lend_tokens: bool = False,
 ) -> Reading:
     """Read all checkpoints; everything that can go wrong with the input goes wrong here, before anything is written.
+
+    With ``lend_tokens`` a checkpoint that does not say which of its tokens are new has those of the one before it, as
+    the folders that a Trainer saves along the way do not.
 
     Raises:
         InputError: see `diagnose.diagnose`.
@@ -80,15 +87,19 @@ def read_subjects(
         oracle_file = Path(codebooks_from)
         books = codebooks.read_codebooks(oracle_file)
     subjects = []
+    lent: str | None = None
     for text, checkpoint in zip(labels, found, strict=True):
         before = checkpoint.manifest.details.get("base_vocab") if checkpoint.manifest else None
-        rows = read_checkpoint(
-            Path(checkpoint.path), tokens_from=tokens_from, base_vocab=base_vocab, seed=seed, rows_before=before
-        )
+        folder = Path(checkpoint.path)
+        own = folder / NEW_TOKENS_FILE
+        wanted = tokens_from or (lent if base_vocab is None and not own.is_file() else None)
+        rows = read_checkpoint(folder, tokens_from=wanted, base_vocab=base_vocab, seed=seed, rows_before=before)
+        lent = str(own) if lend_tokens and own.is_file() else lent
         if ids is not None and (rows.tokens.levels >= 0).any():
             check_same_ids(checkpoint, ids)
         upstream.update(checkpoint.upstream())
-        subjects.append(_subject(text, rows, books, catalogue, tokens_from is not None))
+        subject = _subject(text, rows, books, catalogue, tokens_from is not None)
+        subjects.append(replace(subject, manifest=checkpoint.manifest))
     if books is None and codebooks_from == "auto":
         console.note(f"no semantic IDs in {space.root}: no RSA with codebooks (or pass --codebooks FILE)")
     return Reading(subjects, catalogue, upstream, oracle_file)

@@ -1,0 +1,180 @@
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from gti_cli import tables
+from gti_cli.diagnostics.diagnose import diagnose
+from gti_cli.diagnostics.plot_trajectory import plot_trajectory
+from gti_cli.diagnostics.rows import read_checkpoint
+from gti_cli.diagnostics.timeline import Entry, expand
+from gti_cli.diagnostics.trajectory import Moment
+from gti_cli.errors import InputError
+from gti_cli.geometry.persistence import cka, moved, row_cosine
+from gti_cli.vocabulary.tokens import NEW_TOKENS_FILE
+from gti_cli.workspace import Workspace
+from tests.diagnostics.made import make_extended, write_codebooks
+from tests.diagnostics.test_plots import badly_placed
+
+
+def stage(space, name, kind, start=None, log=None, steps=None, **options):
+    """A checkpoint in the workspace with a manifest that says from what it was trained."""
+    upstream = {start: space.manifest(start)} if start else {}
+    how = {"kind": kind, "from": start}
+    with space.stage("made", name, [name], options=how, upstream=upstream, checkpoint=True) as run:
+        make_extended(run.path(name), kind, **options)
+        if log:
+            tables.write(run.path(name) / "trajectory.parquet", log)
+        if steps:
+            run.counts["steps"] = steps
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ws")
+    space = Workspace(root)
+    stage(space, "extended", "collapsed")
+    log = {"step": [0, 10, 20, 40], "loss": [None, 3.0, 2.0, 1.0], "effective_rank": [1.0, None, 4.0, 8.0]}
+    stage(space, "grounded", "grounded", "extended", log, 40)
+    stage(space, "between", "scattered", "grounded")
+    stage(space, "gti", "grounded", "between")
+    stage(space, "mean", "scattered", "extended")
+    write_codebooks(root.parent / "codebooks.safetensors")
+    return space
+
+
+def follow(space, *names, **options):
+    options = {"name": "t", "force": True, **options}
+    manifest = diagnose(names, space.root, trajectory=True, **options)
+    table = pq.read_table(space.root / "diagnostics" / options["name"] / "trajectory.parquet").to_pylist()
+    return manifest, table
+
+
+def test_lines_follow_the_manifests_whatever_the_order_given(space):
+    manifest, table = follow(space, "gti", "mean", "grounded", "extended")
+    assert manifest.options["trajectory"] == [["extended", "mean"], ["extended", "grounded", "gti"]]
+    points = [(row["line"], row["checkpoint"], row["position"]) for row in table if row["source"] == "checkpoint"]
+    assert points == [
+        ("mean", "extended", 0),
+        ("mean", "mean", 1),
+        ("gti", "extended", 0),
+        ("gti", "grounded", 1),
+        ("gti", "gti", 2),  # through 'between', which was not given
+    ]
+    metrics = manifest.metrics
+    assert [metrics[name]["previous"] for name in ("extended", "grounded", "gti")] == [None, "extended", "grounded"]
+
+
+def test_what_was_kept_is_computed_from_the_rows(space):
+    metrics = follow(space, "extended", "grounded", "between")[0].metrics
+    first, second, third = (
+        read_checkpoint(space.path(name)).parts["input"].new for name in ("extended", "grounded", "between")
+    )
+    assert metrics["between"]["cka_to_previous"] == pytest.approx(cka(second, third))
+    assert metrics["between"]["cosine_to_previous"] == pytest.approx(row_cosine(second, third))
+    assert metrics["between"]["moved_from_previous"] == pytest.approx(moved(second, third))
+    assert metrics["grounded"]["moved_from_previous"] == pytest.approx(moved(first, second))
+    assert metrics["grounded"]["cka_to_previous"] is None  # a start of one point has no geometry to keep
+    assert metrics["between"]["cka_to_start"] is None
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_the_log_of_a_training_lies_between_its_checkpoints(space):
+    table = follow(space, "extended", "grounded")[1]
+    logged = [(row["step"], row["position"], row["loss"], row["effective_rank"]) for row in table]
+    assert logged[1:3] == [(10, 0.25, 3.0, None), (20, 0.5, 2.0, 4.0)]
+    assert [row["source"] for row in table] == ["checkpoint", "log", "log", "checkpoint"]
+    assert table[-1]["step"] == 40
+    assert table[-1]["cka_to_previous"] is None
+
+
+def test_without_the_start_the_log_is_left_out(space):
+    assert [row["source"] for row in follow(space, "grounded", "gti")[1]] == ["checkpoint"] * 2
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory, space):
+    """A Trainer's output folder: checkpoints without a list of new tokens, and the end result."""
+    folder = tmp_path_factory.mktemp("trainer") / "run"
+    for step, kind in ((30, "scattered"), (4, "collapsed"), (100, "grounded")):
+        make_extended(folder / f"checkpoint-{step}", kind, ours=False)
+    (folder / "checkpoint-x").mkdir()
+    return folder
+
+
+def test_folders_of_checkpoints_are_taken_apart_in_the_order_of_their_steps(space, trainer):
+    names = ["checkpoint-4", "checkpoint-30", "checkpoint-100"]
+    entries = expand(space, ["extended", str(trainer)])
+    assert entries == [Entry("extended"), *(Entry(str(trainer / n), int(n[11:]), 1) for n in names)]
+    manifest, table = follow(space, "extended", str(trainer))
+    assert manifest.details["checkpoints"] == ["extended", *names]
+    assert [(row["position"], row["step"]) for row in table] == [(0, None), (0.04, 4), (0.3, 30), (1.0, 100)]
+    assert manifest.metrics["checkpoint-100"]["previous"] == "checkpoint-30"
+    alone = follow(space, str(trainer), tokens_from="<[abc]_[0-9]+>")[1]
+    assert [row["position"] for row in alone] == [0.04, 0.3, 1.0]
+
+
+def test_a_trainers_folder_that_is_a_checkpoint_comes_last(space, trainer, tmp_path):
+    folder = tmp_path / "whole"
+    shutil.copytree(trainer, folder)
+    shutil.copytree(trainer / "checkpoint-100", folder, dirs_exist_ok=True)
+    manifest, table = follow(space, "extended", str(folder))
+    assert manifest.details["checkpoints"][-1] == "whole"
+    assert table[-1]["position"] == 1
+    assert table[-1]["cka_to_previous"] == pytest.approx(1)
+
+
+def test_checkpoints_of_other_tokens_are_refused(space, tmp_path):
+    folder = make_extended(tmp_path / "other", "grounded")
+    table = pq.read_table(folder / NEW_TOKENS_FILE)
+    tables.write(folder / NEW_TOKENS_FILE, table.slice(0, 12))
+    with pytest.raises(InputError, match="new tokens are not those of extended"):
+        follow(space, "extended", str(folder))
+
+
+def test_untied_matrices_are_followed_apart(tmp_path):
+    space = Workspace(tmp_path)
+    stage(space, "extended", "collapsed", tied=False, output="scattered")
+    log = {"step": [5], "loss": [1.0], "effective_rank": [2.0], "output_effective_rank": [3.0]}
+    stage(space, "grounded", "grounded", "extended", log, 10, tied=False, output="scattered")
+    manifest, table = follow(space, "extended", "grounded")
+    assert manifest.metrics["grounded"]["cka_to_previous"] is None
+    assert manifest.metrics["grounded"]["output"]["cka_to_previous"] == pytest.approx(1)
+    logged = {row["matrix"]: row["effective_rank"] for row in table if row["source"] == "log"}
+    assert logged == {"input": 2.0, "output": 3.0}
+
+
+def test_pictures_and_page(space):
+    follow(space, "extended", "grounded", "gti", "mean", plot=True)
+    folder = space.root / "diagnostics" / "t"
+    assert (folder / "trajectory.png").is_file()
+    assert (folder / "trajectory.svg").is_file()
+    page = (folder / "report.html").read_text("utf-8")
+    assert "Along the training" in page
+    assert "What training kept" in page
+
+
+def points(line, count, scale):
+    keys = ("effective_rank", "pretrained_effective_rank", "mean_cosine", "norm_mean", "pretrained_norm_mean")
+    names = [f"a-long-name-of-checkpoint-{step}" for step in range(count)]
+    return [
+        Moment(line, names[i], "input", "checkpoint", float(i), None, dict.fromkeys(keys, scale * (i + 1)))
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 40])
+@pytest.mark.parametrize("lines", [1, 6])
+def test_nothing_overlaps(count, lines, monkeypatch):
+    found = [moment for n in range(lines) for moment in points(f"line-{n}", count, 10 ** (n - 3))]
+    assert not badly_placed(plot_trajectory(found), monkeypatch)
+
+
+def test_a_figure_that_is_not_known_leaves_a_gap():
+    found = points("line", 3, 1.0)
+    found[1] = Moment("line", "x", "input", "checkpoint", 1.0, None, {})
+    axes = plot_trajectory(found).axes[0]
+    assert axes.lines[0].get_xdata().tolist() == [0, 2]
+    assert np.array_equal(axes.lines[0].get_ydata(), [1, 3])
