@@ -69,6 +69,15 @@ def ground(
         int | None,
         typer.Option("--patience", help="Stop after so many evaluations without a lower held-out loss; keep the best."),
     ] = None,
+    lora: Annotated[
+        bool, typer.Option("--lora", help="Train adapters of the frozen model beside the new rows; merged at the end.")
+    ] = False,
+    lora_r: Annotated[int, typer.Option("--lora-r", help="Rank of the adapters.")] = 8,
+    lora_alpha: Annotated[float, typer.Option("--lora-alpha", help="Scale of the adapters.")] = 32,
+    lora_dropout: Annotated[float, typer.Option("--lora-dropout", help="Dropout of the adapters.")] = 0.05,
+    lora_learning_rate: Annotated[
+        float, typer.Option("--lora-learning-rate", help="Peak learning rate of the adapters.")
+    ] = 2e-4,
     unfreeze_steps: Annotated[
         int, typer.Option("--unfreeze-steps", help="Then so many steps with every weight trained (0: none).")
     ] = 0,
@@ -108,6 +117,11 @@ def ground(
         held_out_sample=held_out_sample,
         eval_every=eval_every,
         patience=patience,
+        lora=lora,
+        lora_r=lora_r,
+        lora_alpha=lora_alpha,
+        lora_dropout=lora_dropout,
+        lora_learning_rate=lora_learning_rate,
         unfreeze_steps=unfreeze_steps,
         unfreeze_learning_rate=unfreeze_learning_rate,
         seed=seed,

@@ -23,6 +23,8 @@ from gti_cli.workspace import StageRun
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from gti_cli.training.lora import Adapters
+
 LOSSES = {DIRECTIONS[0]: "loss_to_tokens", DIRECTIONS[1]: "loss_to_text"}
 _BATCH = 32
 
@@ -53,6 +55,7 @@ class HeldOut:
         ``accuracy_level_n``: share of the codes of level n for which, given the text and the codes before it, no other
         token of the whole vocabulary is more probable.
         """
+        self._model.eval()  # no dropout of adapters; the Trainer sets its mode at every step
         found: dict[str, float] = {}
         loss, count = 0.0, 0.0
         for direction, places in self._places.items():
@@ -147,13 +150,15 @@ def measures_of(
     rows: NewRows,
     tokenizer: PreTrainedTokenizerBase,
     held: Sequence[Pair],
+    adapters: Adapters | None = None,
 ) -> Measures:
     """Everything that is measured of a model with ``rows`` attached; counts of what is sampled go to ``run``."""
     oracle = read_oracle(job.codebooks, job.new_tokens) if job.codebooks else None
     held_out = None
     if held:
-        unseen = corpus_of(job, model, tokenizer, held)
-        held_out = HeldOut(job, GroundingModel(model, rows, unseen.heads), unseen, int(tokenizer.pad_token_id))
+        unseen = corpus_of(job, model, tokenizer, held, whole=adapters is not None)
+        measured = GroundingModel(model, rows, unseen.heads, adapters)
+        held_out = HeldOut(job, measured, unseen, int(tokenizer.pad_token_id))
         run.counts.update(held_out.counts)
     found = Measures(job, model, rows, tokenizer, held_out, held, oracle)
     if found.asked:

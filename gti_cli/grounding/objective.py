@@ -18,14 +18,23 @@ from gti_cli.grounding.rows import NewRows
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
 
+    from gti_cli.training.lora import Adapters
+
 
 class GroundingModel(nn.Module):
-    """What the Trainer trains: its parameters, and its state, are the new rows alone."""
+    """What the Trainer trains: its parameters, and its state, are the new rows alone (and adapters, if any)."""
 
-    def __init__(self, model: PreTrainedModel, rows: NewRows, heads: list[list[int]]) -> None:
-        """``rows`` must be attached to ``model`` whenever `forward` runs; ``heads`` as in `batches.Corpus`."""
+    def __init__(
+        self, model: PreTrainedModel, rows: NewRows, heads: list[list[int]], adapters: Adapters | None = None
+    ) -> None:
+        """``rows`` must be attached to ``model`` whenever `forward` runs; ``heads`` as in `batches.Corpus`.
+
+        ``adapters`` are those within ``model``: then every position needs a gradient, and no head can be kept.
+        """
         super().__init__()
-        self.rows = rows
+        if adapters is not None and any(heads):
+            raise ValueError("what adapters compute changes with every step: cut no examples")
+        self.rows, self.adapters = rows, adapters
         self._model = (model,)
         self._heads = _HeadBank(heads)
 

@@ -36,6 +36,8 @@ class GroundOptions:
         eval_every: steps from one evaluation to the next (None: see `evaluation.evaluation_steps`).
         patience: stop after as many evaluations without a lower held-out loss, and keep the best rows (None: train
             to the end and keep the last rows).
+        lora: train low-rank adapters of the frozen model beside the new rows. lora_r, lora_alpha, lora_dropout: of
+            them (the paper's for fine-tuning: 8, 32, 0.05). lora_learning_rate: their peak; the rows keep theirs.
         unfreeze_steps: then so many steps with every weight trained (the paper's second phase; 0: none).
         unfreeze_learning_rate: peak of these.
     """
@@ -51,6 +53,11 @@ class GroundOptions:
     held_out_sample: int = 2000
     eval_every: int | None = None
     patience: int | None = None
+    lora: bool = False
+    lora_r: int = 8
+    lora_alpha: float = 32
+    lora_dropout: float = 0.05
+    lora_learning_rate: float = 2e-4
     unfreeze_steps: int = 0
     unfreeze_learning_rate: float = 1e-4
 
@@ -65,6 +72,9 @@ class GroundOptions:
             "--held-out-sample": self.held_out_sample,
             "--eval-every": self.eval_every,
             "--patience": self.patience,
+            "--lora-r": self.lora_r,
+            "--lora-alpha": self.lora_alpha,
+            "--lora-learning-rate": self.lora_learning_rate,
             "--unfreeze-learning-rate": self.unfreeze_learning_rate,
         }
         for option, value in positive.items():
@@ -74,6 +84,8 @@ class GroundOptions:
             raise InputError(f"--retrieval-sample is {self.retrieval_sample}", remedy="give 0 (none) or more")
         if self.unfreeze_steps < 0:
             raise InputError(f"--unfreeze-steps is {self.unfreeze_steps}", remedy="give 0 (none) or more")
+        if not 0 <= self.lora_dropout < 1:
+            raise InputError(f"--lora-dropout is {self.lora_dropout}", remedy="give a share from 0 to below 1")
         if not 0 <= self.held_out < 1:
             raise InputError(f"--held-out is {self.held_out}", remedy="give a share from 0 to below 1")
         if self.patience is not None and not self.held_out:
@@ -86,6 +98,9 @@ class GroundOptions:
         values = asdict(self)
         if self.max_steps is not None:
             del values["epochs"]
+        if not self.lora:
+            for name in ("lora_r", "lora_alpha", "lora_dropout", "lora_learning_rate"):
+                del values[name]
         if not self.unfreeze_steps:
             del values["unfreeze_steps"], values["unfreeze_learning_rate"]
         return values

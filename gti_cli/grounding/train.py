@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from gti_cli import tables
+from gti_cli import console, tables
 from gti_cli.grounding.batches import Collator, Corpus
 from gti_cli.grounding.corpus import corpus_of
 from gti_cli.grounding.evaluation import Evaluation, evaluation_steps, stopping, trajectory
@@ -29,6 +29,8 @@ from gti_cli.workspace import StageRun
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
+    from gti_cli.training.lora import Adapters
+
 
 def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     """Train, write the checkpoint into ``folder`` and report counts and metrics to ``run``."""
@@ -48,16 +50,17 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
     before = matrices(rows)
     with rows.attached():
-        curve = _train(job, run, model, rows, tokenizer, train, held)
+        adapters = _adapters(job, model)
+        curve = _train(job, run, model, rows, adapters, tokenizer, train, held)
     run.metrics.update(_moved(before, matrices(rows)))
     saved = AutoConfig.from_pretrained(path).dtype or torch.float32
     if job.options.unfreeze_steps:
         del model
-        final = _with(job, rows, job.device, torch.float32)
+        final = _with(job, rows, adapters, job.device, torch.float32)
         curve = _second_phase(job, run, final, tokenizer, train, held, curve)
         cast("Any", final).to(saved)
     else:
-        final = _with(job, rows, torch.device("cpu"), saved)
+        final = _with(job, rows, adapters, torch.device("cpu"), saved)
     run.details["saved_dtype"] = str(saved).removeprefix("torch.")
     save_checkpoint(folder, final, tokenizer, job.new_tokens)
     tables.write(folder / TRAJECTORY, curve)
@@ -68,6 +71,7 @@ def _train(
     run: StageRun,
     model: PreTrainedModel,
     rows: NewRows,
+    adapters: Adapters | None,
     tokenizer: PreTrainedTokenizerBase,
     train: Sequence[Pair],
     held: Sequence[Pair],
@@ -78,7 +82,7 @@ def _train(
     from gti_cli.training.progress import show_progress
 
     options, pad = job.options, int(tokenizer.pad_token_id)
-    corpus = corpus_of(job, model, tokenizer, train)
+    corpus = corpus_of(job, model, tokenizer, train, whole=adapters is not None)
     lengths = corpus.text_lengths()
     plan = BatchPlan(
         lengths,
@@ -88,12 +92,14 @@ def _train(
         max_steps=options.max_steps,
         seed=job.seed,
     )
-    trained = GroundingModel(model, rows, corpus.heads)
+    trained = GroundingModel(model, rows, corpus.heads, adapters)
     arguments = _arguments(job, run, len(plan))
-    measures = measures_of(job, run, model, rows, tokenizer, held)
+    measures = measures_of(job, run, model, rows, tokenizer, held, adapters)
     before = measures.point()
     run.metrics.update({f"{name}_before": value for name, value in {**before, **measures.search()}.items()})
-    trainer = GroundTrainer(trained, arguments, Collator(corpus, pad), plan, adamw(trained, options.learning_rate))
+    rate = options.learning_rate if adapters is None else options.lora_learning_rate
+    optimizer = adamw(trained, rate, rows=list(rows.parameters()), rows_rate=options.learning_rate)
+    trainer = GroundTrainer(trained, arguments, Collator(corpus, pad), plan, optimizer)
     show_progress(trainer, "Grounding")
     examples = sum(measures.held_out.counts.values()) if measures.held_out else 0
     times = evaluation_steps(len(plan), options.eval_every, examples, options.batch_size)
@@ -155,10 +161,27 @@ def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
     return {f"{name}rows_moved": float(np.sqrt(np.mean((rows - before[name]) ** 2))) for name, rows in after.items()}
 
 
-def _with(job: Job, rows: NewRows, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-    """The model as it was loaded from its checkpoint, with the new rows in their places: no other bit differs."""
+def _adapters(job: Job, model: PreTrainedModel) -> Adapters | None:
+    """LoRA inside ``model``, if asked for. After `NewRows`, which freezes all that it finds."""
+    from gti_cli.training.lora import Adapters
+
+    options = job.options
+    if not options.lora:
+        return None
+    found = Adapters(model, rank=options.lora_r, alpha=options.lora_alpha, dropout=options.lora_dropout)
+    count = sum(parameter.numel() for parameter in found.parameters())
+    console.note(f"adapters with {count:,} weights train beside the new rows; merged at the end, old rows as they were")
+    return found
+
+
+def _with(
+    job: Job, rows: NewRows, adapters: Adapters | None, device: torch.device, dtype: torch.dtype
+) -> PreTrainedModel:
+    """The model as its checkpoint has it, with new rows in their places and adapters merged: no other bit differs."""
     model = load_model(job.checkpoint.path, device, dtype)
     rows.write_into(model)
+    if adapters is not None:
+        adapters.merge_into(model)
     return model
 
 

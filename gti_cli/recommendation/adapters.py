@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError
+from gti_cli.training.lora import projections
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from torch import nn
     from transformers import PreTrainedModel
-
-_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def add_lora(
@@ -31,12 +30,7 @@ def add_lora(
     """
     from peft import LoraConfig, get_peft_model
 
-    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    layers = [layer for layer in _LAYERS if layer in names]
-    if not layers:
-        raise InputError(
-            f"--lora knows none of the layers of {type(model).__name__}", remedy="fine-tune without --lora"
-        )
+    layers = projections(model)
     head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if getattr(head, "bias", None) is not None:
         raise InputError(f"--lora cannot train the rows of {type(model).__name__}'s head, which has a bias")
