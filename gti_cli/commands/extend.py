@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from gti_cli.commands.common import (
     finish,
 )
 
+if TYPE_CHECKING:
+    from gti_cli.manifest import Manifest
+
 
 def extend(
     model: Annotated[str, typer.Option("--model", "--from", help="A causal LM: hub name or folder.")],
@@ -28,6 +31,13 @@ def extend(
     tokens: Annotated[
         Path | None, typer.Option("--tokens", help="Table of other new tokens (column `token`), no semantic IDs.")
     ] = None,
+    measure_effect: Annotated[
+        bool,
+        typer.Option(
+            "--measure-effect/--no-effect",
+            help="Measure what the new rows take from ordinary text; without it no model is loaded.",
+        ),
+    ] = True,
     name: Annotated[str, typer.Option("--name", help="Folder of the checkpoint in the workspace.")] = "extended",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
@@ -52,6 +62,7 @@ def extend(
         workspace,
         tokens=tokens,
         init=init,
+        measure_effect=measure_effect,
         name=name,
         seed=seed,
         device=device,
@@ -59,28 +70,30 @@ def extend(
         force=force,
         resume=not no_resume,
     )
-    counts = manifest.counts
-    console.table(
-        f"Extended {manifest.details['model']}",
-        [
-            "new tokens",
-            "rows before",
-            "rows now",
-            "from reserve",
-            "start",
-            "their share of ordinary text",
-            "KL to base",
-        ],
-        [
-            [
-                counts["new_tokens"],
-                counts["rows_before"],
-                counts["rows"],
-                counts["rows_from_reserve"],
-                manifest.details["initializer"],
-                manifest.metrics["new_tokens_share"],
-                manifest.metrics["kl_to_base"],
-            ]
-        ],
-    )
+    _print(manifest)
     finish(manifest, workspace / name)
+
+
+def _print(manifest: Manifest) -> None:
+    counts, metrics = manifest.counts, manifest.metrics
+    matrices = [("", "input"), ("head_", "output")] if "head_new_rows_norm" in metrics else [("", "")]
+    lines: list[list[object]] = [
+        ["new tokens", counts["new_tokens"]],
+        ["rows before", counts["rows_before"]],
+        ["rows now", counts["rows"]],
+        ["new tokens in rows held in reserve", counts["rows_from_reserve"]],
+    ]
+    for prefix, matrix in matrices:
+        of = f", {matrix} matrix" if matrix else ""
+        lines += [
+            [f"effective rank of the new rows{of}", metrics[f"{prefix}new_rows_effective_rank"]],
+            [f"mean norm of the new rows{of}", metrics[f"{prefix}new_rows_norm"]],
+            [f"mean norm of pretrained rows{of}", metrics[f"{prefix}pretrained_rows_norm"]],
+        ]
+    if "kl_to_base" in metrics:
+        lines += [
+            ["share of ordinary text that the new tokens take", metrics["new_tokens_share"]],
+            ["KL to the base model on ordinary text, nats", metrics["kl_to_base"]],
+        ]
+    title = f"Extended {manifest.details['model']}, start {manifest.details['initializer']}"
+    console.table(title, ["", "value"], lines)

@@ -24,7 +24,7 @@ METADATA = "__metadata__"
 _REPAIR = "the file is damaged or truncated: copy or save it again"
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _LARGEST_HEADER = 100_000_000  # as the safetensors package allows
-_RUN = 1 << 24  # bytes read at a time
+_RUN = 1 << 22  # bytes read at a time
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TensorPlace:
     size: int
 
     def raw(self, first: int = 0, last: int | None = None) -> Iterator[bytes]:
-        """Bytes ``first`` … ``last`` (None: the end) of the tensor, as they are stored, at most 16 MiB at a time.
+        """Bytes ``first`` … ``last`` (None: the end) of the tensor, as they are stored, at most 4 MiB at a time.
 
         Raises:
             InputError: the file ends early.

@@ -93,7 +93,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """Load a tokenizer by folder or hub name; a pad token is chosen where it has none (the end-of-sequence token)."""
     from transformers import AutoTokenizer
 
-    with _readable_errors(path):
+    with readable_errors(path):
         tokenizer = AutoTokenizer.from_pretrained(path)
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
@@ -102,8 +102,8 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(path: str, device: torch.device, dtype: torch.dtype, **options: Any) -> PreTrainedModel:
-    """Load a causal LM by folder or hub name, in evaluation mode, onto ``device`` in ``dtype``.
+def load_model(path: str, device: torch.device, dtype: torch.dtype | str, **options: Any) -> PreTrainedModel:
+    """Load a causal LM by folder or hub name, in evaluation mode, onto ``device`` in ``dtype`` ("auto": as stored).
 
     Raises:
         InputError: it cannot be found or read, or is no causal LM.
@@ -112,7 +112,7 @@ def load_model(path: str, device: torch.device, dtype: torch.dtype, **options: A
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    with _readable_errors(path):
+    with readable_errors(path):
         # Weights in pickled files (.bin) can run code when they are read: safetensors only.
         options = {"use_safetensors": True, **options}
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
@@ -127,14 +127,19 @@ def save_checkpoint(
     """Write model (safetensors), tokenizer and list of new tokens; loads with plain transformers, no code of ours."""
     from transformers.utils import logging as hf_logging
 
-    check_tokenizer(tokenizer, tokens)
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
+    save_tokenizer(folder, tokenizer, tokens)
+
+
+def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, tokens: NewTokens) -> None:
+    """Write what of a checkpoint is no weights: tokenizer and list of new tokens, checked against each other."""
+    check_tokenizer(tokenizer, tokens)
     tokenizer.save_pretrained(folder)
     write_new_tokens(folder, tokens)
 
 
-class _readable_errors:
+class readable_errors:
     """Turn the many ways in which transformers fails to load into one line."""
 
     def __init__(self, path: str) -> None:

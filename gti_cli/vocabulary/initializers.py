@@ -1,6 +1,7 @@
 """How the new rows of an embedding matrix start, from the pretrained rows alone.
 
 Every function takes the pretrained rows (V, d), how many rows are wanted and a generator, and returns (n, d) float32.
+The rows are read in blocks and never held whole: they may lie in a file.
 """
 
 from __future__ import annotations
@@ -9,32 +10,31 @@ from collections.abc import Callable
 
 import torch
 
-Initializer = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
+from gti_cli.tensors.stored import Rows, blocks
 
-# Rows that are brought to float32 at a time: a statistic needs no second copy of the matrix.
-_BLOCK = 8192
+Initializer = Callable[[Rows, int, torch.Generator], torch.Tensor]
 
 
-def moments(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def moments(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (d,) and covariance (d, d) of ``rows`` (V, d), in float64, block by block."""
     width = rows.shape[1]
     total = torch.zeros(width, dtype=torch.float64)
-    for block in torch.split(rows, _BLOCK):
+    for block in blocks(rows):
         total += block.double().sum(0)
     mean = total / len(rows)
     covariance = torch.zeros(width, width, dtype=torch.float64)
-    for block in torch.split(rows, _BLOCK):
+    for block in blocks(rows):
         centred = block.double() - mean
         covariance += centred.T @ centred
     return mean, covariance / len(rows)
 
 
-def mean(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+def mean(rows: Rows, count: int, generator: torch.Generator) -> torch.Tensor:
     """Every new row = the mean of the pretrained rows (Hewitt 2021, "Initializing new word embeddings")."""
     return moments(rows)[0].float().repeat(count, 1)
 
 
-def hf_mean(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+def hf_mean(rows: Rows, count: int, generator: torch.Generator) -> torch.Tensor:
     """What transformers' ``resize_token_embeddings(mean_resizing=True)`` does: draws from N(mean, 1e-9 covariance).
 
     The draws differ by about 3e-5 of the pretrained rows' spread: one point for all that matters, and literally one
@@ -44,7 +44,7 @@ def hf_mean(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch
     return _draw(centre, 1e-9 * covariance, count, generator, strict=True)
 
 
-def noisy_mean(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+def noisy_mean(rows: Rows, count: int, generator: torch.Generator) -> torch.Tensor:
     """The mean of the pretrained rows and noise from N(0, 1/d) on every coordinate, as LLaMA-Factory starts new rows.
 
     The noise has norm 1 whatever the scale of the pretrained rows, so it may drown the mean or vanish beside it.
@@ -55,7 +55,7 @@ def noisy_mean(rows: torch.Tensor, count: int, generator: torch.Generator) -> to
     return found.float()
 
 
-def random(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+def random(rows: Rows, count: int, generator: torch.Generator) -> torch.Tensor:
     """Draws from N(mean, covariance) of the pretrained rows: distinct, on the same ellipsoid, without meaning."""
     centre, covariance = moments(rows)
     return _draw(centre, covariance, count, generator, strict=False)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from gti_cli.errors import InputError, examples
+from gti_cli.tensors.stored import Rows, blocks
 from gti_cli.vocabulary.initializers import moments
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Meanings:
     codebooks: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
 
-def subword(rows: torch.Tensor, meanings: Meanings, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+def subword(rows: Rows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     """The mean of the pieces of each token's description, as the tokenizer cut it before the extension; (n, d).
 
     Raises:
@@ -57,7 +58,7 @@ def subword(rows: torch.Tensor, meanings: Meanings, tokenizer: PreTrainedTokeniz
     return torch.stack([rows[torch.tensor(ids)].float().mean(0) for ids in pieces])
 
 
-def text(rows: torch.Tensor, meanings: Meanings, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+def text(rows: Rows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     """For each code what the words of its items have that those of all items have not; (n, d).
 
     A text is the mean of its words' pretrained rows, weighted by rarity: log(N / number of items with the word). A code
@@ -80,7 +81,7 @@ def text(rows: torch.Tensor, meanings: Meanings, tokenizer: PreTrainedTokenizerB
     return (centre + at_norm(found, usual_norm(rows, centre))).float()
 
 
-def codebook(rows: torch.Tensor, meanings: Meanings, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+def codebook(rows: Rows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     """The codebooks' vectors, turned into the embedding space by the isometry that brings them nearest `text`; (n, d).
 
     Orthogonal Procrustes (Schönemann 1966): angles between codes are those of the codebooks, their place among the
@@ -99,9 +100,9 @@ def codebook(rows: torch.Tensor, meanings: Meanings, tokenizer: PreTrainedTokeni
     return (centre + at_norm(codes @ (left @ right), usual_norm(rows, centre))).float()
 
 
-def usual_norm(rows: torch.Tensor, centre: torch.Tensor) -> float:
+def usual_norm(rows: Rows, centre: torch.Tensor) -> float:
     """Root mean square distance of the pretrained rows (V, d) from their mean."""
-    total = sum(float((block.double() - centre).square().sum()) for block in torch.split(rows, _COLUMNS))
+    total = sum(float((block.double() - centre).square().sum()) for block in blocks(rows))
     return float(np.sqrt(total / len(rows)))
 
 
@@ -160,7 +161,7 @@ def _common(meanings: Meanings, found: torch.Tensor, counts: torch.Tensor) -> to
     return (total / weight.clamp(min=1)[:, None])[level]
 
 
-FROM_MEANING: dict[str, Callable[[torch.Tensor, Meanings, Any], torch.Tensor]] = {
+FROM_MEANING: dict[str, Callable[[Rows, Meanings, Any], torch.Tensor]] = {
     "subword": subword,
     "text": text,
     "codebook": codebook,

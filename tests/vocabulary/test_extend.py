@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,51 +13,17 @@ from conftest import make_tokenizer
 from gti_cli import tables
 from gti_cli.app import run
 from gti_cli.errors import InputError
-from gti_cli.vocabulary.extend import add_tokens, extend, head_bias, matrices
+from gti_cli.geometry.spectrum import effective_rank
+from gti_cli.vocabulary.extend import extend
+from gti_cli.vocabulary.in_memory import add_tokens, head_bias, matrices
 from gti_cli.vocabulary.initializers import INITIALIZERS
 from gti_cli.vocabulary.meaning import Meanings
 from gti_cli.vocabulary.tokens import all_names, read_new_tokens, semantic_id
 from gti_cli.workspace import Workspace
+from tests.vocabulary.made import lm, load, write_checkpoint
 
 SIZES = [4, 3]
 NAMES = all_names(SIZES)
-KINDS = {
-    "qwen3": {},
-    "llama": {},
-    "mistral": {},
-    "gemma": {},
-    "gemma2": {},
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
-    "gpt_neox": {},
-    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
-    "phi": {},
-}
-
-
-def lm(kind: str, vocab: int, tied: bool, dtype: torch.dtype = torch.float32) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    fields = {
-        "vocab_size": vocab,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": 128,
-        "tie_word_embeddings": tied,
-        "initializer_range": 0.2,
-        "pad_token_id": 0,
-        "bos_token_id": None,
-        "eos_token_id": 2,
-        **KINDS[kind],
-    }
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **fields)).to(dtype).eval()
-    if head_bias(model) is not None:
-        torch.nn.init.normal_(head_bias(model))  # type: ignore[arg-type]
-    return model
 
 
 @pytest.fixture
@@ -78,58 +44,37 @@ def space(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Callable[..., Path]:
-    """Write a model, with ``reserve`` rows more than its tokenizer has tokens."""
-
-    def make(kind: str = "qwen3", *, tied: bool = True, reserve: int = 0, dtype: torch.dtype = torch.float32) -> Path:
-        folder, tokenizer = tmp_path / "base", make_tokenizer()
-        lm(kind, len(tokenizer) + reserve, tied, dtype).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return folder
-
-    return make
+    """Write a checkpoint into `base`; arguments as of `write_checkpoint`."""
+    return functools.partial(write_checkpoint, tmp_path / "base")
 
 
-def load(folder: Path) -> tuple[Any, Any]:
-    """Model and tokenizer by plain transformers."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-
-
-def logits(model: Any, tokenizer: Any) -> torch.Tensor:
-    ids = tokenizer("A blue denim jacket with brass buttons", return_tensors="pt").input_ids
-    with torch.no_grad():
-        found: torch.Tensor = model(ids).logits
-    return found
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("tied", [True, False])
-def test_old_logits_stay_and_new_rows_are_the_mean(
-    kind: str, tied: bool, space: Workspace, checkpoint: Callable[..., Path]
-) -> None:
+@pytest.mark.parametrize(("kind", "tied"), [("qwen3", True), ("phi", False)])
+def test_new_rows_are_the_mean(kind: str, tied: bool, space: Workspace, checkpoint: Callable[..., Path]) -> None:
     base = checkpoint(kind, tied=tied)
-    old_model, old_tokenizer = load(base)
     manifest = extend(str(base), space.root, device="cpu")
     model, tokenizer = load(space.path("extended"))
-    size = len(old_tokenizer)
-    assert model.get_input_embeddings().weight.shape[0] == size + len(NAMES) == len(tokenizer)
-    # A wider product may be summed in another order: the weights are the same to the bit, logits to a rounding.
-    torch.testing.assert_close(
-        logits(model, tokenizer)[..., :size], logits(old_model, old_tokenizer), rtol=0, atol=1e-6
-    )
-    for name, weight in old_model.state_dict().items():
-        grown = model.state_dict()[name]
-        assert torch.equal(grown[: len(weight)] if weight.ndim else grown, weight), name
+    size = len(tokenizer) - len(NAMES)
     for matrix in matrices(model):
         expected = matrix[:size].double().mean(0).float()
         torch.testing.assert_close(matrix[size:], expected.expand(len(NAMES), -1))
     if (bias := head_bias(model)) is not None:
         torch.testing.assert_close(bias[size:], bias[:size].mean().expand(len(NAMES)))
-    assert model.config.vocab_size == len(tokenizer)
     assert manifest.details["base_vocab"] == size
     assert manifest.details["semantic_ids"] == "ids"
     assert manifest.details["new_tokens_sha256"] == read_new_tokens(space.path("extended")).digest
+
+
+def test_what_is_said_about_the_new_rows(space: Workspace, checkpoint: Callable[..., Path]) -> None:
+    base = checkpoint("llama", tied=False)
+    found = extend(str(base), space.root, init="random", device="cpu").metrics
+    model, tokenizer = load(space.path("extended"))
+    size = len(tokenizer) - len(NAMES)
+    for prefix, matrix in zip(("", "head_"), matrices(model), strict=True):
+        rows = matrix.detach().double()
+        assert found[f"{prefix}new_rows_norm"] == pytest.approx(float(rows[size:].norm(dim=1).mean()), rel=1e-5)
+        assert found[f"{prefix}pretrained_rows_norm"] == pytest.approx(float(rows[:size].norm(dim=1).mean()), rel=1e-5)
+        assert found[f"{prefix}new_rows_effective_rank"] == pytest.approx(effective_rank(rows[size:].numpy()), rel=1e-5)
+    assert 0 < found["new_tokens_share"] < 1
 
 
 def test_each_token_is_one_id_inside_text_and_comes_back(space: Workspace, checkpoint: Callable[..., Path]) -> None:
@@ -262,15 +207,3 @@ def test_duplicate_tokens_in_the_file(tmp_path: Path, checkpoint: Callable[..., 
     (tmp_path / "t.csv").write_text("token\nx\nx\n")
     with pytest.raises(InputError, match="duplicate id 'x'"):
         extend(str(checkpoint()), tmp_path / "w", tokens=tmp_path / "t.csv")
-
-
-def test_command(space: Workspace, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
-    line = ["extend", "--model", str(checkpoint()), "-w", str(space.root), "--device", "cpu"]
-    assert run(line) == 0
-    assert "Extended base" in capsys.readouterr().out
-    assert run([*line, "--json"]) == 0  # done already: the manifest is printed all the same
-    captured = capsys.readouterr()
-    assert json.loads(captured.out)["counts"]["new_tokens"] == 7
-    assert "up to date" in captured.err
-    assert run([*line, "--init", "random"]) == 2
-    assert "--force" in capsys.readouterr().err

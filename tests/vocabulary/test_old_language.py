@@ -6,7 +6,7 @@ import torch
 from conftest import make_model, make_tokenizer
 from scipy.special import softmax
 
-from gti_cli.vocabulary.extend import add_tokens
+from gti_cli.vocabulary.in_memory import add_tokens
 from gti_cli.vocabulary.meaning import Meanings
 from gti_cli.vocabulary.old_language import ORDINARY_TEXT, Effect, effect
 
@@ -27,9 +27,9 @@ def test_share_and_divergence_by_their_definitions(reserve: int) -> None:
         with torch.no_grad():
             old = softmax(base(ids).logits[0, :, :size].double().numpy(), axis=-1)
             new = softmax(model(ids).logits[0, :, : size + 3].double().numpy(), axis=-1)
-        shares.append(new[:, added.ids].sum(1))
+        shares.append(new[:, added.tokens.ids].sum(1))
         divergences.append((old * np.log(old / new[:, :size])).sum(1))
-    found = effect(model, tokenizer, torch.from_numpy(added.ids), ORDINARY_TEXT[:2])
+    found = effect(model, tokenizer, torch.from_numpy(added.tokens.ids), ORDINARY_TEXT[:2])
     assert found.share == pytest.approx(np.concatenate(shares).mean(), abs=1e-6)
     assert found.divergence == pytest.approx(np.concatenate(divergences).mean(), abs=1e-6)
 
@@ -47,5 +47,5 @@ def test_mean_rows_are_quieter_than_random_ones() -> None:
         tokenizer, model = make_tokenizer(), make_model("llama")
         names = [f"<n{n}>" for n in range(50)]
         added = add_tokens(model, tokenizer, Meanings(names), init, torch.Generator().manual_seed(0))
-        found[init] = effect(model, tokenizer, torch.from_numpy(added.ids))
+        found[init] = effect(model, tokenizer, torch.from_numpy(added.tokens.ids))
     assert found["mean"].divergence < found["random"].divergence

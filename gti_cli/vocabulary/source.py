@@ -1,0 +1,36 @@
+"""Where the files of the model to extend lie: a folder, or the cache of a hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gti_cli.tensors.safetensors_rows import INDEX_FILE, SINGLE_FILE
+from gti_cli.training.checkpoints import Checkpoint, readable_errors
+
+
+def files_of(base: Checkpoint) -> Path | None:
+    """The folder with the model's configuration and safetensors; None where it has no safetensors.
+
+    A model that is named by its hub name is fetched first: configuration, safetensors and nothing else.
+
+    Raises:
+        InputError: the hub has no such model, or cannot be reached.
+    """
+    folder = Path(base.path) if base.local else _fetch(base.path)
+    has_weights = (folder / SINGLE_FILE).is_file() or (folder / INDEX_FILE).is_file()
+    return folder if has_weights else None
+
+
+def _fetch(name: str) -> Path:
+    from transformers.utils.hub import cached_file, get_checkpoint_shard_files
+
+    with readable_errors(name):
+        config = cached_file(name, "config.json")
+        for optional in (SINGLE_FILE, "generation_config.json"):
+            cached_file(name, optional, _raise_exceptions_for_missing_entries=False)
+        folder = Path(str(config)).parent
+        if not (folder / SINGLE_FILE).is_file():
+            index = cached_file(name, INDEX_FILE, _raise_exceptions_for_missing_entries=False)
+            if index is not None:
+                get_checkpoint_shard_files(name, index)  # type: ignore[no-untyped-call]
+    return folder

@@ -1,0 +1,94 @@
+"""Where the new rows start, whichever way a checkpoint is extended, and what is said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from gti_cli.geometry.spectrum import both_spectra, effective_rank
+from gti_cli.tensors.stored import Rows, blocks
+from gti_cli.vocabulary.initializers import INITIALIZERS
+from gti_cli.vocabulary.meaning import FROM_MEANING, Meanings
+from gti_cli.vocabulary.tokens import NewTokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+STARTS = (*INITIALIZERS, *FROM_MEANING)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The new rows of one matrix.
+
+    Attributes:
+        rows: (n, d) as they are stored. norm, pretrained_norm: mean length of a new and of a pretrained row.
+    """
+
+    rows: torch.Tensor
+    norm: float
+    pretrained_norm: float
+
+    def metrics(self) -> dict[str, float]:
+        """For the manifest; the effective rank is of the rows as they are, not centred."""
+        return {
+            "new_rows_effective_rank": effective_rank(both_spectra(self.rows.numpy())[0]),
+            "new_rows_norm": self.norm,
+            "pretrained_rows_norm": self.pretrained_norm,
+        }
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What an extension did.
+
+    Attributes:
+        tokens: the new ones. starts: their rows in the input matrix and, where untied, the output matrix.
+        rows_before, rows: heights of the matrices. dtype: in which the input matrix is stored.
+        counts: what else is worth counting.
+    """
+
+    tokens: NewTokens
+    starts: list[Start]
+    rows_before: int
+    rows: int
+    dtype: torch.dtype
+    counts: dict[str, int]
+
+    @property
+    def from_reserve(self) -> int:
+        """New tokens that took rows which a padded vocabulary held in reserve."""
+        return int((self.tokens.ids < self.rows_before).sum())
+
+    def metrics(self) -> dict[str, float]:
+        """For the manifest: of the input matrix, and with ``head_`` before the name of an untied output matrix."""
+        found = self.starts[0].metrics()
+        for start in self.starts[1:]:
+            found.update({f"head_{name}": value for name, value in start.metrics().items()})
+        return found
+
+
+def start_rows(
+    matrices: Sequence[Rows],
+    meanings: Meanings,
+    tokenizer: PreTrainedTokenizerBase,
+    init: str,
+    generator: torch.Generator,
+) -> list[torch.Tensor]:
+    """New rows (n, d) float32 for each of ``matrices`` (V, d), the rows that ``tokenizer`` knows before it grows.
+
+    Before, because a description must not become the token that it describes.
+    """
+    if init in FROM_MEANING:
+        return [FROM_MEANING[init](rows, meanings, tokenizer) for rows in matrices]
+    return [INITIALIZERS[init](rows, len(meanings.names), generator) for rows in matrices]
+
+
+def describe_start(rows: torch.Tensor, known: Rows, dtype: torch.dtype) -> Start:
+    """How new ``rows`` (n, d), once stored as ``dtype``, lie beside the ``known`` ones."""
+    stored = rows.to(dtype).float()
+    total = sum(float(block.double().norm(dim=1).sum()) for block in blocks(known))
+    return Start(stored, float(stored.double().norm(dim=1).mean()), total / len(known))

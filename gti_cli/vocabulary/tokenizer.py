@@ -1,0 +1,83 @@
+"""New tokens in a tokenizer: each one id, also inside text, also after the tokenizer was written and read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gti_cli import console
+from gti_cli.errors import InputError, examples
+from gti_cli.training.checkpoints import load_tokenizer
+from gti_cli.vocabulary.tokens import NewTokens, check_tokenizer, parse_name
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def known_height(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Rows up to the tokenizer's last token; those behind are padding, untrained, and no part of any statistic."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def grow_tokenizer(tokenizer: PreTrainedTokenizerBase, names: list[str]) -> NewTokens:
+    """Add ``names`` to ``tokenizer``, each one id, exact inside any text, and kept when special tokens are dropped.
+
+    Raises:
+        InputError: the tokenizer gives a new token the id of an old one (its ids have gaps).
+    """
+    from tokenizers import AddedToken
+
+    taken = set(tokenizer.get_vocab().values())
+    # Not "special": decoding with skip_special_tokens must keep them. Not normalised: exact inside any text.
+    tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in names])
+    ids = np.asarray(tokenizer.convert_tokens_to_ids(names), dtype=np.int64)
+    clash = [name for name, number in zip(names, ids.tolist(), strict=True) if number in taken]
+    if clash or len(set(ids.tolist())) < len(names):
+        raise InputError(
+            f"the tokenizer gives new tokens ids that others have: {examples(clash or names)}", remedy=_GAPS
+        )
+    places = [parse_name(name) or (-1, -1) for name in names]
+    levels, codes = np.asarray(places, dtype=np.int32).reshape(-1, 2).T
+    return NewTokens(names, ids, levels, codes)
+
+
+def check_saved(folder: Path, before: dict[str, int], tokens: NewTokens) -> None:
+    """Read the tokenizer that was written into ``folder`` again: old ids are as ``before``, each new token is one id.
+
+    Warns where it puts a space between a new token and the text behind it, as tokenizers of the first Llama do.
+
+    Raises:
+        InputError: ids changed by writing and reading.
+    """
+    tokenizer = load_tokenizer(str(folder))
+    try:
+        check_tokenizer(tokenizer, tokens)
+    except InputError as cause:
+        raise InputError(f"after saving and loading, {cause.problem}", remedy=_GAPS) from cause
+    vocabulary = tokenizer.get_vocab()
+    moved = [name for name, number in before.items() if vocabulary.get(name) != number]
+    if moved:
+        raise InputError(f"after saving and loading, old tokens have other ids: {examples(moved)}", remedy=_GAPS)
+    split = [
+        name
+        for name, number in zip(tokens.names, tokens.ids.tolist(), strict=True)
+        if tokenizer.encode(name, add_special_tokens=False) != [number]
+    ]
+    if split:
+        raise InputError(f"the tokenizer does not keep these tokens whole: {examples(split)}", remedy=_WHOLE)
+    name = tokens.names[0]
+    if _comes_back(tokenizer, "xy") and not _comes_back(tokenizer, f"x{name}y"):
+        console.warn(
+            f"this tokenizer puts a space between a new token and what stands behind it ('x{name}y' does not come back "
+            "as it was); that is so for every token added to it. Sequences of new tokens alone are exact"
+        )
+
+
+def _comes_back(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
+    return str(tokenizer.decode(tokenizer.encode(text, add_special_tokens=False))).strip() == text
+
+
+_GAPS = "the ids of this tokenizer have gaps, so tokens cannot be added to it: renumber it, or choose another model"
+_WHOLE = "choose other names: one of them may be part of another"

@@ -1,0 +1,173 @@
+"""What extension by files copies, changes and refuses; the architectures are in test_architectures.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from gti_cli import tables
+from gti_cli.errors import InputError
+from gti_cli.vocabulary.extend import extend
+from gti_cli.vocabulary.layout import check_nothing_else_grows, find_layout
+from tests.vocabulary.made import load, write_checkpoint
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    tables.write(tmp_path / "words.parquet", {"token": ["<x>", "<y>", "<z>"]})
+    return tmp_path / "words.parquet"
+
+
+def change_config(folder: Path, **fields: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config.update(fields)
+    kept = {key: value for key, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(kept))
+
+
+def test_the_stored_format_counts_not_the_configuration(tmp_path: Path, words: Path) -> None:
+    base = write_checkpoint(tmp_path / "base", dtype=torch.bfloat16)
+    change_config(base, dtype=None)
+    extend(str(base), tmp_path / "w", tokens=words, device="cpu")
+    new = load_file(tmp_path / "w" / "extended" / "model.safetensors")
+    assert {weight.dtype for weight in new.values()} == {torch.bfloat16}
+    assert "dtype" not in json.loads((tmp_path / "w" / "extended" / "config.json").read_text())
+
+
+def test_another_format_when_asked_for(tmp_path: Path, words: Path) -> None:
+    base = write_checkpoint(tmp_path / "base", dtype=torch.float16)
+    extend(str(base), tmp_path / "w", tokens=words, device="cpu", dtype="float32")
+    old, new = load_file(base / "model.safetensors"), load_file(tmp_path / "w" / "extended" / "model.safetensors")
+    for name, weight in old.items():
+        assert torch.equal(new[name][: len(weight)], weight.float())
+    assert json.loads((tmp_path / "w" / "extended" / "config.json").read_text())["dtype"] == "float32"
+
+
+def test_what_else_lies_in_the_folder(tmp_path: Path, words: Path) -> None:
+    base = write_checkpoint(tmp_path / "base")
+    (base / "generation_config.json").write_text('{"temperature": 0.7}')
+    (base / "LICENSE").write_text("yes")
+    for stale in ("added_tokens.json", "pytorch_model.bin", "trajectory.parquet", ".hidden"):
+        (base / stale).write_text("{}")
+    extend(str(base), tmp_path / "w", tokens=words, device="cpu")
+    new = tmp_path / "w" / "extended"
+    assert {path.name for path in new.iterdir()} == {
+        "LICENSE", "chat_template.jinja", "config.json", "generation_config.json", "gti.json", "model.safetensors",
+        "new_tokens.parquet", "tokenizer.json", "tokenizer_config.json",
+    }  # fmt: skip
+    assert json.loads((new / "generation_config.json").read_text()) == {"temperature": 0.7}
+    before, after = (json.loads((folder / "config.json").read_text()) for folder in (base, new))
+    assert {key for key in before if before[key] != after.get(key)} == {"vocab_size"}
+    assert list(before) == list(after)
+
+
+def test_no_model_is_loaded_when_no_effect_is_wanted(
+    tmp_path: Path, words: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = write_checkpoint(tmp_path / "base", tied=False)
+    monkeypatch.setattr("gti_cli.vocabulary.extend.load_model", None)
+    manifest = extend(str(base), tmp_path / "w", tokens=words, measure_effect=False)
+    assert "kl_to_base" not in manifest.metrics
+    assert manifest.metrics["new_rows_norm"] > 0 and manifest.metrics["head_new_rows_norm"] > 0
+    model, tokenizer = load(tmp_path / "w" / "extended")
+    assert len(model.get_output_embeddings().weight) == len(tokenizer)
+
+
+def test_names_that_the_model_does_not_know_are_left_to_transformers(tmp_path: Path, words: Path) -> None:
+    """Weights of a model without its head: transformers puts the prefix before them, and so do we."""
+    base = write_checkpoint(tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    bare = {name.removeprefix("model."): weight for name, weight in weights.items()}
+    save_file(bare, base / "model.safetensors", metadata={"format": "pt"})
+    layout = find_layout(base)
+    assert layout is not None and layout.matrices[0].name == "embed_tokens.weight"
+    odd = {name.replace("embed_tokens", "wte"): weight for name, weight in bare.items()}
+    save_file(odd, base / "model.safetensors", metadata={"format": "pt"})
+    assert find_layout(base) is None
+
+
+def test_weights_of_another_vocabulary(tmp_path: Path, words: Path) -> None:
+    base = write_checkpoint(tmp_path / "base")
+    change_config(base, vocab_size=99)
+    with pytest.raises(InputError, match="has 384 rows, and the configuration says 99"):
+        extend(str(base), tmp_path / "w", tokens=words)
+    assert not (tmp_path / "w" / "extended").exists()
+
+
+def test_architectures_with_more_over_their_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = write_checkpoint(tmp_path / "base", "llama")
+    check_nothing_else_grows(base, 500)
+    monkeypatch.setattr("gti_cli.vocabulary.layout._over_vocabulary", lambda _: {})
+    with pytest.raises(InputError, match=r"another tensor over its vocabulary, 'model\.embed_tokens\.weight'"):
+        check_nothing_else_grows(base, 500)
+
+
+def test_pickled_weights_are_refused(tmp_path: Path, words: Path) -> None:
+    base = write_checkpoint(tmp_path / "base")
+    (base / "model.safetensors").unlink()
+    (base / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    with pytest.raises(InputError, match="cannot be loaded as a causal LM"):
+        extend(str(base), tmp_path / "w", tokens=words)
+
+
+def test_a_model_in_the_cache_of_a_hub(tmp_path: Path, words: Path) -> None:
+    """By its name, without the network: the cache as huggingface_hub lays it out, sharded weights."""
+    cache = tmp_path / "hub" / "models--some--lm"
+    write_checkpoint(cache / "snapshots" / "0abc", shards=True)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("0abc")
+    line = [sys.executable, "-m", "gti_cli", "extend", "--model", "some/lm", "--tokens", str(words)]
+    line += ["-w", str(tmp_path / "w"), "--no-effect", "--json"]
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["details"]["model"] == "some/lm"
+    assert len(list((tmp_path / "w" / "extended").glob("*.safetensors"))) > 1
+    model, _ = load(tmp_path / "w" / "extended")
+    assert len(model.get_input_embeddings().weight) == 387
+
+
+def test_memory_is_that_of_a_block_not_of_the_model(tmp_path: Path) -> None:
+    """A sparse 400 MB checkpoint through the writer, in a process of its own: it grows by blocks, far under that."""
+    base = tmp_path / "base"
+    base.mkdir()
+    shape, other = (100_000, 1000), (100_000, 1000)
+    header = json.dumps(
+        {
+            "embed": {"dtype": "BF16", "shape": shape, "data_offsets": [0, 200_000_000]},
+            "other": {"dtype": "BF16", "shape": other, "data_offsets": [200_000_000, 400_000_000]},
+        }
+    ).encode()
+    with (base / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 400_000_000)
+    program = f"""
+import resource, torch
+from pathlib import Path
+from gti_cli.tensors.rewrite import Growth, rewrite
+from gti_cli.tensors.safetensors_rows import read_tensors
+from gti_cli.tensors.stored import StoredRows
+from gti_cli.vocabulary.initializers import moments
+base, target = Path({str(base)!r}), Path({str(tmp_path)!r}) / "new"
+target.mkdir()
+small = StoredRows(read_tensors(base)["embed"], 2)
+moments(small)  # what torch allocates once
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rows = StoredRows(read_tensors(base)["embed"], 20000)
+mean = moments(rows)[0].float()
+rewrite(base, target, {{"embed": Growth(100500, torch.arange(100000, 100500), mean.repeat(500, 1), mean)}})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    grown = int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+    assert grown < 150_000_000, f"{grown:,} bytes"
+    assert (tmp_path / "new" / "model.safetensors").stat().st_size > 400_000_000
