@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_PARQUET = (".parquet", ".pq")
+
+
 @dataclass(frozen=True)
 class SemanticIDs:
     """The semantic IDs of a catalogue.
@@ -39,8 +42,10 @@ class SemanticIDs:
         return {item: row for row, item in enumerate(self.item_ids)}
 
 
-def read(path: Path | str, columns: Sequence[str] = ()) -> pa.Table:
+def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] = ()) -> pa.Table:
     """Read a ``.parquet``, ``.csv`` or ``.jsonl`` (``.json``) table and check that it has rows and ``columns``.
+
+    Columns in ``skip`` are not loaded from Parquet, where that is possible.
 
     Raises:
         InputError: no such file, an unknown ending, a broken file, a missing column, no rows.
@@ -52,7 +57,7 @@ def read(path: Path | str, columns: Sequence[str] = ()) -> pa.Table:
         raise InputError(
             "this is a folder, not a table", where=str(path), remedy="give a .parquet, .csv or .jsonl file"
         )
-    table = _read_by_ending(path)
+    table = _read_by_ending(path, skip)
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise InputError(
@@ -65,15 +70,25 @@ def read(path: Path | str, columns: Sequence[str] = ()) -> pa.Table:
     return table
 
 
-def _read_by_ending(path: Path) -> pa.Table:
+def column_names(path: Path | str, table: pa.Table) -> list[str]:
+    """The columns of the file that `read` gave as ``table``, those skipped included."""
+    if Path(path).suffix.lower() not in _PARQUET:
+        return list(table.column_names)
+    import pyarrow.parquet as pq
+
+    return list(pq.read_schema(path).names)
+
+
+def _read_by_ending(path: Path, skip: Sequence[str]) -> pa.Table:
     import pyarrow as pa
 
     ending = path.suffix.lower()
     try:
-        if ending in (".parquet", ".pq"):
+        if ending in _PARQUET:
             import pyarrow.parquet as pq
 
-            return pq.read_table(path)
+            names = pq.read_schema(path).names
+            return pq.read_table(path, columns=[name for name in names if name not in skip] if skip else None)
         if ending == ".csv":
             return _read_csv(path)
         if ending in (".jsonl", ".json", ".ndjson"):
@@ -177,8 +192,14 @@ def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.i
     return np.asarray(numbers, dtype=np.int64)
 
 
-def vectors(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.float32]:
+def vectors(
+    table: pa.Table, column: str, path: Path | str, *, first_row: int = 1, width: int | None = None
+) -> npt.NDArray[np.float32]:
     """Return a column of number lists as an (N, d) float32 matrix.
+
+    Args:
+        table, column, path: what to convert, and for error lines where it came from. first_row: number of the table's
+            first row there. width: d, where earlier rows have set it.
 
     Raises:
         InputError: missing, ragged, empty, NaN or infinite vectors, with the first row concerned.
@@ -198,25 +219,26 @@ def vectors(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.fl
     if not (pa.types.is_floating(inner) or pa.types.is_integer(inner)):
         raise InputError(f"must be lists of numbers, not of {inner}", where=where, remedy="convert the column")
     if values.null_count:
-        row = values.is_null().to_pylist().index(True) + 1
+        row = values.is_null().to_pylist().index(True) + first_row
         raise InputError("the vector is missing", where=f"{where}, row {row:,}", remedy="fill it in or drop the row")
     lengths = np.asarray(values.value_lengths())
-    width = int(lengths[0])
+    width = int(lengths[0]) if width is None else width
     wrong = np.flatnonzero(lengths != width)
     if width == 0 or len(wrong):
-        row = int(wrong[0]) + 1 if len(wrong) else 1
-        problem = f"{lengths[row - 1]} numbers where the first row has {width}" if width else "the vector is empty"
+        at = int(wrong[0]) if len(wrong) else 0
+        row = at + first_row
+        problem = f"{lengths[at]} numbers where the first row has {width}" if width else "the vector is empty"
         raise InputError(problem, where=f"{where}, row {row:,}", remedy="give every row a vector of the same length")
     flat = values.flatten()
     if flat.null_count:
-        row = flat.is_null().to_pylist().index(True) // width + 1
+        row = flat.is_null().to_pylist().index(True) // width + first_row
         raise InputError("a number is missing", where=f"{where}, row {row:,}", remedy="fill it in")
     matrix = np.asarray(flat.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(-1, width)
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(bad):
         raise InputError(
-            f"NaN or infinite number ({len(bad):,} rows have one)",
-            where=f"{where}, row {bad[0] + 1:,}",
+            "NaN or infinite number",
+            where=f"{where}, row {bad[0] + first_row:,}",
             remedy="encode these items again or drop them",
         )
     return matrix

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gti_cli import console
+from gti_cli import console, processes
 from gti_cli.commands import common
 from gti_cli.commands.common import (
     DEFAULT_WORKSPACE,
@@ -214,6 +214,8 @@ def build_ids(
         force=force,
         resume=not no_resume,
     )
+    if processes.rank() > 0:
+        return  # it has encoded its share; the first process has the figures
     show(manifest)
     if plot:
         from gti_cli.semantic_ids.plot import plot_quality

@@ -13,7 +13,9 @@ import numpy.typing as npt
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.catalogue import Catalogue, kept_columns
-from gti_cli.vocabulary.tokens import all_names, semantic_id
+from gti_cli.semantic_ids.residuals import blocks
+from gti_cli.semantic_ids.vector_file import Rows, VectorFile, write_vectors
+from gti_cli.vocabulary.tokens import all_names, token_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,9 +44,21 @@ def write_ids(path: Path, item_ids: Sequence[str], codes: Codes) -> None:
     columns = {
         "item_id": pa.array(item_ids, pa.string()),
         "codes": pa.ListArray.from_arrays(pa.array(offsets), pa.array(codes.reshape(-1), pa.int32())),
-        "tokens": pa.array([semantic_id(row) for row in codes.tolist()], pa.string()),
+        "tokens": _tokens(codes),
     }
     tables.write(path, columns)
+
+
+def _tokens(codes: Codes) -> pa.Array:
+    """`semantic_id` of each row, built column by column: no Python object for each code of a large catalogue."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts = []
+    for level in range(codes.shape[1]):
+        names = pa.array([token_name(level, code) for code in range(int(codes[:, level].max()) + 1)], pa.string())
+        parts.append(names.take(pa.array(codes[:, level])))
+    return pc.binary_join_element_wise(*parts, "")
 
 
 def items_table(catalogue: Catalogue) -> pa.Table:
@@ -76,9 +90,16 @@ def write_codebooks(path: Path, codebooks: Sequence[Vectors]) -> None:
     write_arrays(path, {f"level_{level}": np.float32(codebook) for level, codebook in enumerate(codebooks)})
 
 
-def write_embeddings(path: Path, vectors: Vectors) -> None:
-    """Write ``embeddings.safetensors``: ``embeddings`` (N, d) float32, rows as in the items table."""
-    write_arrays(path, {"embeddings": np.asarray(vectors, dtype=np.float32)})
+def write_embeddings(path: Path, *parts: Rows) -> VectorFile:
+    """Write ``embeddings.safetensors``: ``embeddings`` (N, d) float32, rows as in the items table.
+
+    Args:
+        path: of the file. parts: all rows, one part behind the other; nothing is written if they lie there already.
+    """
+    if not (len(parts) == 1 and isinstance(parts[0], VectorFile) and parts[0].path == path):
+        shape = (sum(len(part) for part in parts), int(parts[0].shape[1]))
+        write_vectors(path, shape, (part[rows] for part in parts for rows in blocks(len(part))))
+    return VectorFile(path)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

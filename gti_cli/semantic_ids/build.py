@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gti_cli import console, tables
+from gti_cli import console, processes, tables
 from gti_cli.manifest import Manifest
 from gti_cli.semantic_ids import artifact, collisions, quantise, report, residuals
 from gti_cli.semantic_ids.encode import COLUMN, LSA, encode
@@ -134,7 +134,10 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
         machine.dtype,
         options=plan.text_model,
         scratch=run.scratch,
+        store=run.path(artifact.EMBEDDINGS),
     )
+    if processes.rank() > 0:
+        return  # several processes share the encoding; the rest is the first one's work
     vectors = encoded.vectors
     alike = first_alike(vectors)
     items = artifact.with_same_as(artifact.items_table(plan.catalogue), alike)
@@ -149,8 +152,7 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
     if plan.policy == "suffix":
         # The suffix means nothing by itself; its vector is what the items that bear it have in common.
         sizes.append(int(resolved.codes[:, -1].max()) + 1)
-        rest = space - residuals.decode(codes, codebooks)
-        codebooks += residuals.mean_codebooks(rest, resolved.codes[:, -1:], sizes[-1:])
+        codebooks = residuals.mean_codebooks(space, resolved.codes, sizes, known=codebooks)
     if plan.quantizer == "rq-vae":
         run.measured["dtype"] = f"{machine.training_dtype}".removeprefix("torch.") + f" ({machine.why})"
     run.counts.update(moved=resolved.moved, moved_prefix=resolved.moved_prefix)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ TEXT_COLUMNS = (TITLE, "description", "brand", CATEGORIES)
 EMBEDDING = "embedding"
 # Columns of the artifact `items.parquet` that are ours; a column of the same name in the input gives way.
 OWN_COLUMNS = ("item_id", "text", "same_as")
+_BLOCK = 1 << 13  # rows
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Catalogue:
         item_ids: N strings, all different.
         texts: N strings, the chosen columns joined by line breaks; ``""`` where all of them are empty.
         text_columns: the columns of ``texts``, in order.
-        table: the table as it came.
+        table: the table as it came, but for embeddings in Parquet, which stay on disk.
+        has_embeddings: whether there is an ``embedding`` column.
     """
 
     path: str
@@ -39,24 +41,44 @@ class Catalogue:
     texts: list[str]
     text_columns: list[str]
     table: pa.Table
+    has_embeddings: bool
 
     def __len__(self) -> int:
         return len(self.item_ids)
 
-    @property
-    def has_embeddings(self) -> bool:
-        """Whether there is an ``embedding`` column."""
-        return EMBEDDING in self.table.column_names
-
-    def embeddings(self) -> npt.NDArray[np.float32]:
-        """The ``embedding`` column as (N, d) float32; `InputError` where it is missing, ragged, or not finite."""
+    def require_embeddings(self) -> None:
+        """`InputError` where there is no ``embedding`` column."""
         if not self.has_embeddings:
             raise InputError(
                 f"there is no {EMBEDDING!r} column",
                 where=self.path,
                 remedy="add one (a list of numbers for each item), or use --encoder lsa or a model's name",
             )
-        return tables.vectors(self.table, EMBEDDING, self.path)
+
+    def embedding_width(self) -> int:
+        """d of the ``embedding`` column, from its first rows; `InputError` as `embedding_blocks`."""
+        return int(next(self.embedding_blocks()).shape[1])
+
+    def embedding_blocks(self) -> Iterator[npt.NDArray[np.float32]]:
+        """The ``embedding`` column, (n, d) float32 at a time; of a Parquet file no more than that is in memory.
+
+        Raises:
+            InputError: it is missing, ragged, or not finite.
+        """
+        self.require_embeddings()
+        if EMBEDDING in self.table.column_names:
+            yield tables.vectors(self.table, EMBEDDING, self.path)
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        row, width = 1, None
+        # A buffered stream: by default a whole row group, which may be the whole file, is loaded at once.
+        with pq.ParquetFile(self.path, buffer_size=1 << 20, pre_buffer=False) as file:
+            for batch in file.iter_batches(_BLOCK, columns=[EMBEDDING], use_threads=False):
+                block = tables.vectors(pa.Table.from_batches([batch]), EMBEDDING, self.path, first_row=row, width=width)
+                row, width = row + len(block), block.shape[1]
+                yield block
 
     def require_texts(self) -> None:
         """Make sure that each item has a text to encode.
@@ -91,12 +113,12 @@ def read_catalogue(path: Path | str, text_columns: Sequence[str] | None = None) 
         InputError: a broken file, a missing column, a missing or duplicate id.
     """
     wanted = list(dict.fromkeys(text_columns or ()))
-    table = tables.read(path, ["item_id", *wanted])
+    table = tables.read(path, ["item_id", *wanted], skip=[EMBEDDING])
     item_ids = tables.ids(table, "item_id", path, unique=True)
     chosen = wanted or [name for name in TEXT_COLUMNS if name in table.column_names]
     parts = [tables.strings(table, name, path) for name in chosen]
     texts = ["\n".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(item_ids)
-    return Catalogue(str(path), item_ids, texts, chosen, table)
+    return Catalogue(str(path), item_ids, texts, chosen, table, EMBEDDING in tables.column_names(path, table))
 
 
 def kept_columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:

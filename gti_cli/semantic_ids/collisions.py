@@ -20,10 +20,11 @@ from gti_cli.semantic_ids import residuals
 from gti_cli.semantic_ids.groups import members, tuple_labels
 from gti_cli.semantic_ids.sinkhorn import balanced_assignment
 from gti_cli.semantic_ids.tree import CodeTree
+from gti_cli.semantic_ids.vector_file import Rows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
-Rows = npt.NDArray[np.intp]
+RowNumbers = npt.NDArray[np.intp]
 
 POLICIES = ("next-best", "sinkhorn", "suffix", "allow")
 
@@ -60,7 +61,7 @@ def check_capacity(n: int, sizes: Sequence[int], policy: str) -> None:
 
 
 def resolve(
-    space: Vectors, codebooks: Sequence[Vectors], codes: Codes, policy: str, taken: Codes | None = None
+    space: Rows, codebooks: Sequence[Vectors], codes: Codes, policy: str, taken: Codes | None = None
 ) -> Resolved:
     """Give colliding items other tuples, as ``policy`` says. Items without a collision keep theirs under ``next-best``.
 
@@ -108,7 +109,7 @@ def colliding(codes: Codes) -> npt.NDArray[np.bool_]:
     return np.asarray(np.bincount(labels)[labels] > 1)
 
 
-def _last_distances(space: Vectors, codebooks: Sequence[Vectors], codes: Codes, rows: Rows) -> Vectors:
+def _last_distances(space: Rows, codebooks: Sequence[Vectors], codes: Codes, rows: RowNumbers) -> Vectors:
     """(n, K_last) squared distances of the rows' last residual to the last level's codes, up to a constant a row."""
     rest = np.asarray(space[rows]) - residuals.decode(codes[rows], codebooks, len(codebooks) - 1)
     return residuals.squared_distances(rest, codebooks[-1])
@@ -119,7 +120,7 @@ class _Crowd:
     """A prefix (all levels but the last) with a collision: its ``rows``, which of them ``collides``, and the codes of
     the last level that earlier items have (``taken``)."""
 
-    rows: Rows
+    rows: RowNumbers
     collides: npt.NDArray[np.bool_]
     taken: npt.NDArray[np.int32]
 
@@ -137,7 +138,7 @@ def _crowds(codes: Codes, fixed: Codes) -> Iterator[_Crowd]:
             yield _Crowd(new - first, collides[new], every[rows[rows < first], -1])
 
 
-def _spread(space: Vectors, codebooks: Sequence[Vectors], codes: Codes, fixed: Codes) -> None:
+def _spread(space: Rows, codebooks: Sequence[Vectors], codes: Codes, fixed: Codes) -> None:
     for crowd in _crowds(codes, fixed):
         free = np.setdiff1d(np.arange(len(codebooks[-1])), crowd.taken)
         if len(free):
@@ -145,11 +146,11 @@ def _spread(space: Vectors, codebooks: Sequence[Vectors], codes: Codes, fixed: C
             codes[crowd.rows, -1] = free[balanced_assignment(cost)]
 
 
-def _share_out(space: Vectors, codebooks: Sequence[Vectors], codes: Codes, fixed: Codes) -> Rows:
+def _share_out(space: Rows, codebooks: Sequence[Vectors], codes: Codes, fixed: Codes) -> RowNumbers:
     """Assign colliding items to the free codes of their prefix; returns those for which none was left."""
     from scipy.optimize import linear_sum_assignment
 
-    leftover: list[Rows] = []
+    leftover: list[RowNumbers] = []
     for crowd in _crowds(codes, fixed):
         rows = crowd.rows[crowd.collides]
         staying = codes[crowd.rows[~crowd.collides], -1]
@@ -161,7 +162,7 @@ def _share_out(space: Vectors, codebooks: Sequence[Vectors], codes: Codes, fixed
     return np.sort(np.concatenate(leftover)) if leftover else np.empty(0, dtype=np.intp)
 
 
-def _move_away(space: Vectors, codebooks: Sequence[Vectors], codes: Codes, leftover: Rows, fixed: Codes) -> None:
+def _move_away(space: Rows, codebooks: Sequence[Vectors], codes: Codes, leftover: RowNumbers, fixed: Codes) -> None:
     """Items whose prefix is full go to the nearest free tuple below the deepest ancestor that has room."""
     tree = CodeTree([len(codebook) for codebook in codebooks])
     placed = np.ones(len(codes), dtype=bool)

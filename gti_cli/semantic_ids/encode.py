@@ -17,6 +17,7 @@ from gti_cli import console
 from gti_cli.errors import InputError, examples
 from gti_cli.semantic_ids.catalogue import Catalogue
 from gti_cli.semantic_ids.options import EncoderOptions
+from gti_cli.semantic_ids.vector_file import Rows, VectorFile, write_vectors
 
 if TYPE_CHECKING:
     import torch
@@ -34,11 +35,11 @@ class Encoded:
     """The embeddings of a catalogue.
 
     Attributes:
-        vectors: (N, d) float32. counts: what the encoder used and cut, for the manifest.
+        vectors: (N, d) float32; a `VectorFile` where they went to disk. counts: what was used and cut.
         state: arrays that encode later items the same way (`LsaState`); None where the encoder itself does.
     """
 
-    vectors: Vectors
+    vectors: Rows
     counts: dict[str, int] = field(default_factory=dict)
     state: LsaState | None = None
 
@@ -71,8 +72,7 @@ def resolve_encoder(catalogue: Catalogue, encoder: str | None) -> str:
     """
     chosen = encoder or (COLUMN if catalogue.has_embeddings else LSA)
     if chosen == COLUMN:
-        if not catalogue.has_embeddings:
-            catalogue.embeddings()  # raises with the remedy
+        catalogue.require_embeddings()
     else:
         catalogue.require_texts()
     return chosen
@@ -87,25 +87,35 @@ def encode(
     *,
     options: EncoderOptions | None = None,
     scratch: Path | None = None,
+    store: Path | None = None,
 ) -> Encoded:
     """Encode all items with ``encoder`` (as `resolve_encoder` returned it).
 
     Args:
         catalogue: the items. encoder: ``lsa``, ``column``, or a sentence-transformers model by name or folder.
         seed: of LSA's randomised SVD. device, dtype, options: for a model.
-        scratch: where a model's vectors are kept while it encodes, and from which an interrupted run goes on.
+        scratch: where a model's vectors are kept while it encodes, and from which an interrupted run goes on; processes
+            of one launch (torchrun) share it, and the work.
+        store: where ``column`` and a model write the vectors, as a safetensors file (None: they come in memory).
 
     Raises:
         InputError: bad vectors, texts without a word, a model that cannot be loaded, a missing package.
     """
     if encoder == COLUMN:
-        return Encoded(catalogue.embeddings())
+        if store is None:
+            return Encoded(np.concatenate(list(catalogue.embedding_blocks())))
+        write_vectors(store, (len(catalogue), catalogue.embedding_width()), catalogue.embedding_blocks())
+        return Encoded(VectorFile(store))
     if encoder == LSA:
         return encode_lsa(catalogue, seed)
     from gti_cli.semantic_ids.text_model import TextModel, encode_texts
 
     model = TextModel(encoder, options or EncoderOptions(), device, dtype)
-    return Encoded(*encode_texts(model, catalogue.texts, scratch))
+    vectors, counts = encode_texts(model, catalogue.texts, scratch)
+    if store is None or not isinstance(vectors, VectorFile):
+        return Encoded(vectors, counts)
+    # What is in scratch stays there: an interruption later in the stage must not cost the encoding.
+    return Encoded(vectors.also_at(store), counts)
 
 
 def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encoded:

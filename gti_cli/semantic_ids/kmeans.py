@@ -10,11 +10,12 @@ import numpy.typing as npt
 from gti_cli import console
 from gti_cli.semantic_ids import balanced, residuals
 from gti_cli.semantic_ids.options import KMeansOptions
+from gti_cli.semantic_ids.vector_file import Rows
 
 Vectors = npt.NDArray[np.float32]
 
 
-def train(vectors: Vectors, sizes: Sequence[int], seed: int, options: KMeansOptions | None = None) -> list[Vectors]:
+def train(vectors: Rows, sizes: Sequence[int], seed: int, options: KMeansOptions | None = None) -> list[Vectors]:
     """Train residual codebooks.
 
     Args:
@@ -60,9 +61,9 @@ def _train_level(rows: Vectors, size: int, seed: int, options: KMeansOptions) ->
     return np.array(kmeans.centroids, dtype=np.float32).reshape(size, -1)
 
 
-def draw_sample(vectors: Vectors, most: int, seed: int) -> Vectors:
+def draw_sample(vectors: Rows, most: int, seed: int) -> Vectors:
     """A copy of at most ``most`` rows, drawn without replacement and kept in order; all rows where they are so few."""
     if len(vectors) <= most:
-        return np.array(vectors, dtype=np.float32)
+        return np.array(vectors[:], dtype=np.float32)
     rows = np.sort(np.random.default_rng(seed).choice(len(vectors), most, replace=False))
     return np.array(vectors[rows], dtype=np.float32)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gti_cli.geometry.neighbours import nearest
 from gti_cli.semantic_ids import residuals
 from gti_cli.semantic_ids.groups import members, tuple_labels
+from gti_cli.semantic_ids.vector_file import Rows
 from gti_cli.vocabulary.tokens import semantic_id
 
 Vectors = npt.NDArray[np.float32]
@@ -24,7 +25,7 @@ _BLOCK = 1 << 13
 
 
 def neighbourhood_kept(
-    vectors: Vectors, codes: Codes, seed: int, neighbours: int = NEIGHBOURS, queries: int = QUERIES
+    vectors: Rows, codes: Codes, seed: int, neighbours: int = NEIGHBOURS, queries: int = QUERIES
 ) -> dict[str, Any]:
     """How many of an item's nearest neighbours (by cosine of the embeddings) share its first 1, 2, 3 codes.
 
@@ -60,7 +61,7 @@ def neighbourhood_kept(
     return report
 
 
-def _id_blocks(vectors: Vectors) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
+def _id_blocks(vectors: Rows) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
     for part in residuals.blocks(len(vectors), _BLOCK):
         yield np.arange(part.start, part.stop, dtype=np.int64), np.asarray(vectors[part])
 
@@ -104,7 +105,7 @@ def _purity(groups: npt.NDArray[np.int64], labels: npt.NDArray[np.intp]) -> floa
 
 
 def fullest_prefixes(
-    codes: Codes, space: Vectors, titles: Sequence[str], depth: int = 1, most: int = FULLEST, shown: int = 3
+    codes: Codes, space: Rows, titles: Sequence[str], depth: int = 1, most: int = FULLEST, shown: int = 3
 ) -> list[dict[str, Any]]:
     """The prefixes of ``depth`` codes with the most items, the fullest first; ties in order of the codes.
 

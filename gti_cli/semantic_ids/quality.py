@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from gti_cli.semantic_ids import residuals
 from gti_cli.semantic_ids.groups import tuple_labels
+from gti_cli.semantic_ids.vector_file import Rows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -51,7 +52,7 @@ def collision_figures(codes: Codes) -> dict[str, float | int]:
     }
 
 
-def reconstruction(vectors: Vectors, codes: Codes, levels: int, decode: Decoder) -> list[dict[str, float]]:
+def reconstruction(vectors: Rows, codes: Codes, levels: int, decode: Decoder) -> list[dict[str, float]]:
     """What is kept of the embeddings after 1, 2, … ``levels`` levels.
 
     Args:

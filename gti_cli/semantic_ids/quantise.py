@@ -14,6 +14,7 @@ from gti_cli import console
 from gti_cli.semantic_ids import kmeans, residuals
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.plan import Plan
+from gti_cli.semantic_ids.vector_file import Rows
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,7 @@ class Quantiser:
     """
 
     codebooks: list[Vectors]
-    to_space: Callable[[Vectors], Vectors]
+    to_space: Callable[[Rows], Rows]
     decode: Callable[[Codes, int], Vectors]
     state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -42,7 +43,7 @@ class Quantiser:
 
 def train(
     plan: Plan,
-    vectors: Vectors,
+    vectors: Rows,
     seed: int,
     device: torch.device | None,
     dtype: torch.dtype | None,
@@ -58,7 +59,9 @@ def train(
         from gti_cli.semantic_ids import rqvae_training
 
         assert device is not None  # build_ids gives one whenever torch is needed
-        done = rqvae_training.train(vectors, plan.sizes, seed, device, plan.rqvae, dtype=dtype, scratch=scratch)
+        done = rqvae_training.train(
+            np.asarray(vectors[:], dtype=np.float32), plan.sizes, seed, device, plan.rqvae, dtype=dtype, scratch=scratch
+        )
         metrics = {"epochs": done.epochs, "stopped": done.stopped, "revived_codes": done.revived}
         made = done.autoencoder
         return Quantiser(made.codebooks, made.to_space, made.decode, made.state(), {"rqvae": metrics}, done.history)

@@ -13,6 +13,7 @@ from gti_cli.semantic_ids import meaning, quality
 from gti_cli.semantic_ids.artifact import ITEMS
 from gti_cli.semantic_ids.catalogue import CATEGORIES, TITLE
 from gti_cli.semantic_ids.quantise import Quantiser
+from gti_cli.semantic_ids.vector_file import Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,31 +22,33 @@ Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
 
 
-def count_items(items: pa.Table, vectors: Vectors) -> dict[str, int]:
+def count_items(items: pa.Table, vectors: Rows) -> dict[str, int]:
     """Counts of a catalogue; warns of items whose embedding another one has.
 
     Args:
         items: the artifact's items table with ``same_as``. vectors: (N, d).
     """
-    ids, same_as = items.column("item_id").to_pylist(), items.column("same_as").to_pylist()
-    pairs = [f"{item} = {other}" for item, other in zip(ids, same_as, strict=True) if other is not None]
-    if pairs:
+    import pyarrow.compute as pc
+
+    alike = items.filter(pc.is_valid(items.column("same_as"))).select(["item_id", "same_as"])
+    if len(alike):
+        pairs = [f"{pair['item_id']} = {pair['same_as']}" for pair in alike.to_pylist()]
         console.warn(
             f"{len(pairs):,} items have the same embedding as another ({examples(pairs)}); "
             f"all of them in {ITEMS}, column 'same_as'"
         )
-    texts = items.column("text").to_pylist()
+    texts = items.column("text").filter(pc.not_equal(items.column("text"), ""))
     return {
-        "items": len(ids),
+        "items": len(items),
         "width": int(vectors.shape[1]),
-        "repeated_texts": len([text for text in texts if text]) - len({text for text in texts if text}),
-        "identical_embeddings": len(pairs),
+        "repeated_texts": len(texts) - pc.count_distinct(texts).as_py(),
+        "identical_embeddings": len(alike),
     }
 
 
 def measure(
     items: pa.Table,
-    vectors: Vectors,
+    vectors: Rows,
     quantiser: Quantiser,
     before: Codes,
     after: Codes,

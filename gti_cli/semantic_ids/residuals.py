@@ -1,6 +1,6 @@
 """Residual codebooks: assign vectors to them level by level, and add them up again. Works block by block.
 
-``vectors`` may be an array in memory or a memory-mapped file: no function here holds more than a block of it.
+``vectors`` may be an array in memory or a `VectorFile`: no function here holds more than a block of it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from gti_cli.semantic_ids.vector_file import Rows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -38,7 +40,7 @@ def assign(rows: Vectors, codebook: Vectors) -> npt.NDArray[np.int32]:
     return np.asarray(squared_distances(rows, codebook).argmin(axis=1), dtype=np.int32)
 
 
-def encode(vectors: Vectors, codebooks: Sequence[Vectors], beam: int = 1) -> Codes:
+def encode(vectors: Rows, codebooks: Sequence[Vectors], beam: int = 1) -> Codes:
     """Greedy residual codes: in each level the code nearest to what the levels before left over.
 
     Args:
@@ -95,16 +97,21 @@ def decode(codes: Codes, codebooks: Sequence[Vectors], levels: int | None = None
     return total
 
 
-def mean_codebooks(vectors: Vectors, codes: Codes, sizes: Sequence[int]) -> list[Vectors]:
+def mean_codebooks(vectors: Rows, codes: Codes, sizes: Sequence[int], known: Sequence[Vectors] = ()) -> list[Vectors]:
     """Codebooks for codes that came without any: each code's vector is the mean residual of its items.
 
     Level by level, the residual being what the levels before leave over; zeros for a code that no item has.
 
     Args:
-        vectors: (N, d). codes: (N, L). sizes: L numbers of codes.
+        vectors: (N, d). codes: (N, L). sizes: L numbers of codes. known: codebooks of the first levels, which stay.
+
+    Returns:
+        L codebooks (K_l, d).
     """
-    codebooks: list[Vectors] = []
+    codebooks: list[Vectors] = list(known)
     for level, size in enumerate(sizes):
+        if level < len(known):
+            continue
         sums = np.zeros((size, vectors.shape[1]), dtype=np.float64)
         for part in blocks(len(vectors)):
             residual = np.array(vectors[part], dtype=np.float32)

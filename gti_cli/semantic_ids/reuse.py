@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli import console, tables
+from gti_cli import console, processes, tables
 from gti_cli.errors import InputError, examples
 from gti_cli.manifest import Manifest, digest_path
 from gti_cli.semantic_ids import artifact, collisions, quantise, report, residuals
@@ -19,6 +19,7 @@ from gti_cli.semantic_ids.encode import COLUMN, LSA, Encoded, LsaState, encode, 
 from gti_cli.semantic_ids.groups import first_alike
 from gti_cli.semantic_ids.options import EncoderOptions
 from gti_cli.semantic_ids.plan import parse_sizes
+from gti_cli.semantic_ids.vector_file import VectorFile
 from gti_cli.tables import SemanticIDs
 from gti_cli.workspace import StageRun, Workspace
 
@@ -36,7 +37,7 @@ class Earlier:
     manifest: Manifest
     ids: SemanticIDs
     items: pa.Table
-    vectors: Vectors
+    vectors: VectorFile
     codebooks: list[Vectors]
     state: Mapping[str, npt.NDArray[Any]]
     history: pa.Table | None
@@ -100,7 +101,8 @@ def add_items(
         seed=manifest.seed,
         force=True,
     ) as run:
-        _add(run, catalogue, earlier, device, dtype)
+        if processes.rank() == 0:  # new items are few: nothing is shared out
+            _add(run, catalogue, earlier, device, dtype)
         batch = {"sha256": sha, "items": len(catalogue)}
         run.details.update({**manifest.details, "batches": [*batches, batch]})
     return run.result()
@@ -126,7 +128,7 @@ def _read(space: Workspace, manifest: Manifest) -> Earlier:
         manifest,
         tables.read_semantic_ids(space.path(artifact.IDS)),
         tables.read(space.path(artifact.ITEMS)),
-        artifact.read_arrays(space.path(artifact.EMBEDDINGS))["embeddings"],
+        VectorFile(space.path(artifact.EMBEDDINGS)),
         artifact.read_codebooks(space.path(artifact.CODEBOOKS)),
         artifact.read_arrays(space.path(state)) if state in manifest.outputs else {},
         tables.read(space.path(history)) if history in manifest.outputs else None,
@@ -145,7 +147,7 @@ def _check_items(catalogue: Catalogue, earlier: Earlier) -> None:
     sizes = [len(book) for book in earlier.codebooks[: earlier.quantised_levels]]
     collisions.check_capacity(len(known) + len(catalogue), sizes, earlier.policy)
     if earlier.manifest.details["encoder"] == COLUMN:
-        width = catalogue.embeddings().shape[1]
+        width = catalogue.embedding_width()
         if width != earlier.vectors.shape[1]:
             raise InputError(
                 f"the embeddings have {width} numbers, those of the first run {earlier.vectors.shape[1]}",
@@ -180,7 +182,7 @@ def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, device: str, dty
     new = residuals.encode(space, books, beam)
     resolved = collisions.resolve(space, books, new, earlier.policy, earlier.ids.codes)
     _check_suffixes(resolved.codes, list(details["sizes"]), earlier.policy)
-    vectors = np.vstack([earlier.vectors, encoded.vectors])
+    vectors = artifact.write_embeddings(run.path(artifact.EMBEDDINGS), earlier.vectors, encoded.vectors)
     codes = np.vstack([earlier.ids.codes, resolved.codes])
     items = _join(earlier.items, artifact.items_table(catalogue))
     items = artifact.with_same_as(items, first_alike(vectors))
@@ -193,7 +195,6 @@ def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, device: str, dty
     artifact.write_ids(run.path(artifact.IDS), [*earlier.ids.item_ids, *catalogue.item_ids], codes)
     tables.write(run.path(artifact.ITEMS), items)
     artifact.write_codebooks(run.path(artifact.CODEBOOKS), earlier.codebooks)
-    artifact.write_embeddings(run.path(artifact.EMBEDDINGS), vectors)
     if artifact.REUSE in earlier.manifest.outputs:
         artifact.write_arrays(run.path(artifact.REUSE), earlier.state)
     if earlier.history is not None:

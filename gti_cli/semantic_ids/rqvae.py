@@ -15,6 +15,7 @@ from gti_cli.semantic_ids import residuals
 from gti_cli.semantic_ids.diversity import balanced_codes
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.relu_dropout import ReluDropout
+from gti_cli.semantic_ids.vector_file import Rows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -116,7 +117,7 @@ class Autoencoder:
         return (rows - self.mean) / self.spread
 
     @torch.no_grad()
-    def to_space(self, vectors: Vectors) -> Vectors:
+    def to_space(self, vectors: Rows) -> Vectors:
         """(N, d) embeddings to latents (N, d_code), block by block, without dropout."""
         self.model.eval()
         parts = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli import console
+from gti_cli import console, processes
 from gti_cli.errors import InputError
 from gti_cli.manifest import canonical_digest
+from gti_cli.semantic_ids.encoding_store import InMemory, OnDisk, Store
 from gti_cli.semantic_ids.options import EncoderOptions
+from gti_cli.semantic_ids.vector_file import Rows
 
 if TYPE_CHECKING:
     import torch
 
 Vectors = npt.NDArray[np.float32]
 
-_SAVE_EVERY = 32  # batches
 _POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 
 
@@ -73,31 +73,35 @@ class TextModel:
         return np.asarray(found, dtype=np.float32)
 
 
-def encode_texts(model: TextModel, texts: Sequence[str], scratch: Path | None) -> tuple[Vectors, dict[str, int]]:
+def encode_texts(model: TextModel, texts: Sequence[str], scratch: Path | None) -> tuple[Rows, dict[str, int]]:
     """Encode all texts.
 
     Args:
         model: the encoder. texts: N of them.
         scratch: with it, vectors go to a file there as they come, so that memory holds a batch only, and an interrupted
-            run goes on behind the last batches written.
+            run goes on behind the last batches written. Processes of one launch that are given the same folder take
+            every n-th batch each; the first one returns when all have done theirs.
 
     Returns:
-        (N, d) float32 (memory-mapped with ``scratch``), and the counts: ``texts_cut`` at the model's limit.
+        (N, d) float32 (a `VectorFile` with ``scratch``), and the counts: ``texts_cut`` at the model's limit.
     """
     lengths, limit = model.lengths(texts), model.limit
     batches = list(token_batches([min(length, limit) for length in lengths], model.options.batch_tokens))
-    store = _Store(scratch, canonical_digest([list(texts), batches]) if scratch else "")
-    first = store.done
+    store: Store = InMemory() if scratch is None else OnDisk(scratch, canonical_digest([list(texts), batches]))
+    store.open(len(texts), len(batches))
+    mine = range(len(batches)) if scratch is None else range(processes.rank(), len(batches), processes.world())
     with console.progress(f"Encoding with {model.name}", len(texts), "texts") as advance:
-        advance(sum(len(rows) for rows in batches[:first]))
-        for index, rows in enumerate(batches[first:], start=first + 1):
+        advance(sum(len(rows) for index, rows in enumerate(batches) if store.has(index)))
+        for index in mine:
+            rows = batches[index]
+            if store.has(index):
+                continue
             found = model.encode([texts[row] for row in rows])
             if not np.isfinite(found).all():
                 raise InputError("the encoder returned NaN or infinity", where=model.name, remedy="use --dtype float32")
-            store.put(rows, found, len(texts))
-            if index % _SAVE_EVERY == 0 or index == len(batches):
-                store.save(index)
+            store.put(index, rows, found)
             advance(len(rows))
+        store.finish()
     cut = sum(length > limit for length in lengths)
     if cut:
         console.note(f"{cut:,} of {len(texts):,} texts were longer than the {limit:,} tokens that {model.name} reads")
@@ -121,43 +125,6 @@ def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         batch.append(row)
     if batch:
         yield batch
-
-
-class _Store:
-    """The vectors so far, in memory or in a file with a note of how many batches it holds."""
-
-    def __init__(self, folder: Path | None, request: str) -> None:
-        self._folder, self._request = folder, request
-        self._vectors: Vectors | None = None
-        self.done = 0
-        if folder is None or not (folder / "encoding.json").is_file():
-            return
-        noted = json.loads((folder / "encoding.json").read_text("utf-8"))
-        if noted["request"] == request:
-            self._vectors = np.load(folder / "encoding.npy", mmap_mode="r+")
-            self.done = noted["batches"]
-
-    def put(self, rows: list[int], found: Vectors, total: int) -> None:
-        if self._vectors is None:
-            shape = (total, found.shape[1])
-            if self._folder is None:
-                self._vectors = np.empty(shape, dtype=np.float32)
-            else:
-                path = self._folder / "encoding.npy"
-                self._vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        self._vectors[rows] = found
-
-    def save(self, batches: int) -> None:
-        if self._folder is None or not isinstance(self._vectors, np.memmap):
-            return
-        self._vectors.flush()
-        temporary = self._folder / ".encoding.json.part"
-        temporary.write_text(json.dumps({"request": self._request, "batches": batches}), "utf-8")
-        temporary.replace(self._folder / "encoding.json")
-
-    def vectors(self) -> Vectors:
-        assert self._vectors is not None  # a catalogue has at least one item
-        return self._vectors
 
 
 def _load(name: str, options: EncoderOptions, device: torch.device | None, dtype: torch.dtype | None) -> Any:

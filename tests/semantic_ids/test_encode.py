@@ -181,9 +181,9 @@ def test_token_batches() -> None:
 def test_an_interrupted_encoding_goes_on_from_what_is_there(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gti_cli.semantic_ids import text_model
+    from gti_cli.semantic_ids import encoding_store
 
-    monkeypatch.setattr(text_model, "_SAVE_EVERY", 1)
+    monkeypatch.setattr(encoding_store, "_SAVE_EVERY", 1)
     model = TextModel(str(encoder), EncoderOptions(batch_tokens=12), None, None)
     whole = np.array(encode_texts(model, TEXTS, None)[0])
     real, calls = model.encode, []
@@ -265,3 +265,32 @@ def test_dictionary_columns_are_text(catalogue: Catalogues) -> None:
     made = catalogue(title=["a", "b"], brand=pa.array(["x", "x"]).dictionary_encode())
     assert made.texts == ["a\nx", "b\nx"]
     assert "brand" in kept_columns(made.table)
+
+
+def test_embeddings_of_parquet_come_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gti_cli.semantic_ids import catalogue as module
+
+    monkeypatch.setattr(module, "_BLOCK", 4)
+    rows = np.random.default_rng(0).standard_normal((11, 3)).astype(np.float32)
+    path = tmp_path / "items.parquet"
+    tables.write(path, {"item_id": [f"i{n}" for n in range(11)], "embedding": rows.tolist()})
+    made = read_catalogue(path)
+    assert made.has_embeddings and "embedding" not in made.table.column_names
+    assert made.embedding_width() == 3 and max(len(block) for block in made.embedding_blocks()) == 4
+    found = encoders.encode(made, "column", 0, store=tmp_path / "stored").vectors
+    np.testing.assert_array_equal(found[:], rows)
+    np.testing.assert_array_equal(encoders.encode(made, "column", 0).vectors[:], rows)
+    for bad, message in (([1.0, 2.0], "row 10: 2 numbers where the first"), ([1.0, float("nan"), 0.0], "row 10: NaN")):
+        column = rows.tolist()
+        column[9] = bad
+        tables.write(path, {"item_id": [f"i{n}" for n in range(11)], "embedding": column})
+        with pytest.raises(InputError, match=message):
+            encoders.encode(read_catalogue(path), "column", 0)
+
+
+def test_embeddings_of_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "items.jsonl").write_text(
+        '{"item_id": "a", "embedding": [1, 2]}\n{"item_id": "b", "embedding": [3, 4]}\n'
+    )
+    made = read_catalogue(tmp_path / "items.jsonl")
+    np.testing.assert_array_equal(encoders.encode(made, "column", 0).vectors[:], [[1, 2], [3, 4]])
