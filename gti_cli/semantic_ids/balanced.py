@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +14,8 @@ Vectors = npt.NDArray[np.float32]
 
 SOFTNESS = 0.1  # of the assignment, as a share of the mean squared distance to the nearest centre
 _UPDATES = 4  # of the prices in each iteration
+_KEPT = 1 << 27  # distances in memory: half a gigabyte
+_BLOCK = 1 << 11  # rows: what is done to a block one step after the other stays in the processor's cache
 
 
 def train_level(rows: Vectors, size: int, seed: int, options: KMeansOptions) -> Vectors:
@@ -30,19 +34,46 @@ def train_level(rows: Vectors, size: int, seed: int, options: KMeansOptions) -> 
 def _run(rows: Vectors, size: int, seed: int, iterations: int) -> Vectors:
     codebook: Vectors = rows[np.random.default_rng(seed).choice(len(rows), size, replace=False)].copy()
     prices: Vectors = np.zeros(size, dtype=np.float32)
+    own = float(np.einsum("nd,nd->", rows, rows, dtype=np.float64))
     for _ in range(iterations):
-        softness = max(SOFTNESS * _error(rows, codebook), 1e-12)
+        distances = _Distances(rows, codebook)
+        softness = max(SOFTNESS * (distances.sum_of_nearest() + own) / len(rows), 1e-12)
         for _ in range(_UPDATES):
-            mass = _soft_counts(rows, codebook, prices, softness)
+            mass = _soft_counts(distances, prices, softness)
             prices += (softness * np.log((mass + 1e-3) * size / len(rows))).astype(np.float32)
         sums, counts = np.zeros(codebook.shape, dtype=np.float64), np.zeros(size, dtype=np.int64)
-        for part in residuals.blocks(len(rows)):
-            codes = (residuals.squared_distances(rows[part], codebook) + prices).argmin(axis=1)
+        for part, scores in distances.blocks():
+            codes = (scores + prices).argmin(axis=1)
             sums += _sum_by(codes, rows[part], size)
             counts += np.bincount(codes, minlength=size)
         used = counts > 0
         codebook[used] = (sums[used] / counts[used, None]).astype(np.float32)
     return codebook
+
+
+class _Distances:
+    """Squared distances (N, K) less each row's own square, block by block.
+
+    They are wanted several times for one codebook, so they are kept where that takes no more than `_KEPT` numbers.
+    """
+
+    def __init__(self, rows: Vectors, codebook: Vectors) -> None:
+        self._rows, self._codebook = rows, codebook
+        self._kept: list[Vectors] | None = None
+        if len(rows) * len(codebook) <= _KEPT:
+            self._kept = [self._compute(part) for part in residuals.blocks(len(rows), _BLOCK)]
+
+    def _compute(self, part: slice) -> Vectors:
+        return residuals.squared_distances(self._rows[part], self._codebook)
+
+    def blocks(self) -> Iterator[tuple[slice, Vectors]]:
+        """Rows, and their distances."""
+        for index, part in enumerate(residuals.blocks(len(self._rows), _BLOCK)):
+            yield part, self._compute(part) if self._kept is None else self._kept[index]
+
+    def sum_of_nearest(self) -> float:
+        """Over all rows, the distance to the nearest code."""
+        return float(sum(scores.min(axis=1).sum(dtype=np.float64) for _, scores in self.blocks()))
 
 
 def _sum_by(codes: npt.NDArray[np.intp], rows: Vectors, size: int) -> npt.NDArray[np.float64]:
@@ -53,15 +84,14 @@ def _sum_by(codes: npt.NDArray[np.intp], rows: Vectors, size: int) -> npt.NDArra
     return np.asarray(members @ rows.astype(np.float64))
 
 
-def _soft_counts(rows: Vectors, codebook: Vectors, prices: Vectors, softness: float) -> npt.NDArray[np.float64]:
+def _soft_counts(distances: _Distances, prices: Vectors, softness: float) -> npt.NDArray[np.float64]:
     """Expected number of rows of each code under the softened assignment: (K,)."""
-    mass = np.zeros(len(codebook), dtype=np.float64)
-    for part in residuals.blocks(len(rows)):
-        scores = residuals.squared_distances(rows[part], codebook) + prices
-        scores -= scores.min(axis=1, keepdims=True)
-        weights = np.exp(scores / -softness)
-        weights /= weights.sum(axis=1, keepdims=True)
-        mass += weights.sum(axis=0, dtype=np.float64)
+    mass = np.zeros(len(prices), dtype=np.float64)
+    for _, scores in distances.blocks():
+        weights = (scores + prices) * np.float32(-1 / softness)
+        weights -= weights.max(axis=1, keepdims=True)
+        np.exp(weights, out=weights)
+        mass += (1 / weights.sum(axis=1)) @ weights
     return mass
 
 
