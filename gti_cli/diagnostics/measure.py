@@ -15,13 +15,14 @@ from gti_cli.geometry.blocks import block_cosines
 from gti_cli.geometry.neighbours import nearest
 from gti_cli.geometry.sampling import evenly
 from gti_cli.geometry.significance import bootstrap_intervals, permutation_test
-from gti_cli.geometry.similarity import MOST_PAIRS, mean_cosine, pearson, spearman, spearman_error
+from gti_cli.geometry.similarity import MOST_PAIRS, centred_rows, mean_cosine, pearson, spearman, spearman_error
 
 Rows = npt.NDArray[np.float32]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MOST_COMPARED = 8192  # pretrained rows among which the nearest is looked for
 _QUERIES = 2048  # pretrained rows whose own nearest neighbours are looked up, as the yardstick
-_LEVEL_PAIRS = 2_000_000  # of pairs that are ranked within one level
+_BLOCK = 1024  # pretrained rows whose cosines to all new rows are held at a time
+_LEVEL_PAIRS = 1_000_000  # of pairs that are ranked within one level
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def neighbourhood(new: Rows, pretrained: Rows) -> dict[str, float]:
     At most `MOST_COMPARED` pretrained rows are compared, for both.
     """
     pretrained = pretrained[evenly(len(pretrained), MOST_COMPARED)]
-    block = [(np.arange(len(pretrained)), pretrained)]
+    ids = np.arange(len(pretrained))
+    block = [(ids[at : at + _BLOCK], pretrained[at : at + _BLOCK]) for at in range(0, len(ids), _BLOCK)]
     to_pretrained = nearest(new, block, 1).cosines[:, 0]
     queries = evenly(len(pretrained), _QUERIES)
     found = nearest(pretrained[queries], block, 2)
@@ -158,11 +160,22 @@ def agreement(new: Rows, oracle: Oracle | None, seed: int = 0) -> dict[str, Any]
     for level, (rows, vectors) in oracle.by_level().items():
         if len(rows) >= 3:
             found = _rsa(new[rows], vectors, None, seed, _LEVEL_PAIRS)
+            found.update(_centred_rsa(new[rows], vectors, seed))
             figures["rsa_levels"][str(level)] = {"tokens": len(rows), **found}
     return figures
 
 
-_RSA = ("pearson", "spearman", "spearman_error", "p", "permutations", "pearson_interval", "spearman_interval")
+_RSA = (
+    "pearson",
+    "spearman",
+    "spearman_error",
+    "p",
+    "spearman_p",
+    "permutations",
+    "permuted",
+    "pearson_interval",
+    "spearman_interval",
+)
 
 
 def _rsa(a: Rows, b: Rows, groups: npt.NDArray[np.int32] | None, seed: int, most_pairs: int) -> dict[str, Any]:
@@ -170,8 +183,20 @@ def _rsa(a: Rows, b: Rows, groups: npt.NDArray[np.int32] | None, seed: int, most
     test = permutation_test(a, b, groups, seed=seed)
     intervals = bootstrap_intervals(a, b, seed=seed)
     pairs = [None if math.isnan(interval.low) else list(interval) for interval in intervals]
-    values = (pearson(a, b), rho, spearman_error(len(a), rho, most_pairs=most_pairs), test.p, test.permutations, *pairs)
+    error = spearman_error(len(a), rho, most_pairs=most_pairs)
+    values = (pearson(a, b), rho, error, *test, *pairs)
     return {name: _plain(value) for name, value in zip(_RSA, values, strict=True)}
+
+
+def _centred_rsa(a: Rows, b: Rows, seed: int) -> dict[str, Any]:
+    """RSA of one level with its mean row taken off both sides.
+
+    Rows that share a large part (as all rows of a vocabulary do) differ in cosine mostly by how much of it each has;
+    without it, the cosines are those of what tells the codes apart.
+    """
+    left, right = centred_rows(a), centred_rows(b)
+    test = permutation_test(left, right, seed=seed)
+    return {"centred_pearson": _plain(pearson(left, right)), "centred_p": _plain(test.pearson)}
 
 
 def _plain(value: Any) -> Any:

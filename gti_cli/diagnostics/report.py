@@ -133,8 +133,10 @@ def _rsa(series: Sequence[Series]) -> list[str]:
         scopes = {"all codes": overall, **{f"level {key}": found for key, found in figures["rsa_levels"].items()}}
         for scope, found in scopes.items():
             r, rho = (_with_interval(found[kind], found[f"{kind}_interval"]) for kind in ("pearson", "spearman"))
-            rows.append([entry.name, scope, found["tokens"], r, rho, found["p"], found["permutations"]])
-    columns = ["checkpoint", "scope", "codes", "Pearson r (95 %)", "Spearman rho (95 %)", "p", "permutations"]
+            cells = [found["tokens"], r, found["p"], rho, found["spearman_p"]]
+            rows.append([entry.name, scope, *cells, found.get("centred_pearson"), found.get("centred_p")])
+    columns = ["checkpoint", "scope", "codes", "Pearson r (95 %)", "p", "Spearman rho (95 %)", "p"]
+    columns += ["centred r", "p"]
     return ["<h2>Agreement with the codebooks, in figures</h2>", _table(columns, rows)]
 
 
@@ -152,7 +154,7 @@ def _moves(series: Sequence[Series]) -> list[str]:
     return ["<h2>What training kept</h2>", _table(["checkpoint", *columns.values()], rows)] if rows else []
 
 
-_RSA_KEYS = ("pearson", "spearman", "p", "permutations", "pearson_interval", "spearman_interval")
+_RSA_KEYS = ("pearson", "spearman", "p", "spearman_p", "pearson_interval", "spearman_interval")
 
 
 def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:

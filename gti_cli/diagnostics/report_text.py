@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gti_cli.diagnostics.verdict import LEAST_RSA, LOW_RANK, MOST_P
+from gti_cli.diagnostics.verdict import COLLAPSED_UP_TO, CROWDED_UP_TO, LEAST_RSA, MOST_P
 
 # By the stem of the picture's file: heading and caption.
 PICTURES = {
@@ -65,7 +65,7 @@ directions the rows use. 1: one point or one line.</dd>
 <dt>RSA</dt>
 <dd>Representational similarity analysis: correlation over all pairs of codes between the cosine of their rows and the
 cosine of their codebook vectors. p is from a permutation test that moves codes within their level; intervals are
-bootstrapped over codes.</dd>
+bootstrapped over codes. Centred: within a level, its mean row taken off both sides first.</dd>
 <dt>parent</dt>
 <dd>The code of the level before that most often comes right before a code.</dd>
 <dt>CKA</dt>
@@ -74,14 +74,19 @@ arrangement up to rotation and scale, about 0 for an unrelated one.</dd>
 <dt>word agreement</dt>
 <dd>Share of the ten nearest pretrained words of a token (cosine, the mean pretrained row taken off) that occur in the
 texts of the items that carry it; by chance: the same words looked up in the texts of other tokens.</dd>
-<dt>collapsed</dt>
-<dd>(effective rank - 1) is at most {100 * LOW_RANK:.0f} % of what as many pretrained rows have.</dd>
-<dt>grounded</dt>
-<dd>Not collapsed, and RSA r is at least {LEAST_RSA} with p at most {MOST_P}, over all codes or within the first
-level.</dd>
-<dt>scattered</dt>
-<dd>Not collapsed, without that agreement; or, without codebooks, off the pretrained manifold: the median cosine to the
-nearest pretrained row is below what 95 % of pretrained rows have among themselves.</dd>
-<dt>distinct</dt>
-<dd>Not collapsed and on the manifold, without codebooks to compare with.</dd>
+<dt>collapsed, crowded</dt>
+<dd>(effective rank - 1) is at most {100 * COLLAPSED_UP_TO:.0f} %, at most {100 * CROWDED_UP_TO:.0f} %, of what as many
+pretrained rows have.</dd>
+<dt>on the manifold</dt>
+<dd>The median cosine of new rows to their nearest pretrained row is at least what 95 % of pretrained rows have among
+themselves.</dd>
+<dt>following the codebooks</dt>
+<dd>In some level RSA r, the level's mean row taken off both sides, is at least {LEAST_RSA} with p at most {MOST_P}
+over the number of levels.</dd>
+<dt>grounded, partly grounded, structured</dt>
+<dd>Neither collapsed nor crowded. Grounded: on the manifold and following the codebooks; partly: on the manifold, r
+significant but smaller; structured: following the codebooks, off the manifold.</dd>
+<dt>distinct, scattered</dt>
+<dd>Neither collapsed nor crowded, not following the codebooks (or no codebooks to compare with). Distinct: on the
+manifold; scattered: off it, also where r is significant but smaller.</dd>
 </dl>"""

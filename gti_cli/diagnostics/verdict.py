@@ -1,4 +1,4 @@
-"""One word for a set of new rows, why, and what to do about it."""
+"""One word for a set of new rows, which figure crossed which threshold, and what to do about it."""
 
 from __future__ import annotations
 
@@ -6,78 +6,123 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-COLLAPSED, SCATTERED, GROUNDED, DISTINCT = "collapsed", "scattered", "grounded", "distinct"
+COLLAPSED, CROWDED, SCATTERED, DISTINCT = "collapsed", "crowded", "scattered", "distinct"
+STRUCTURED, PARTLY, GROUNDED = "structured", "partly grounded", "grounded"
 
-LOW_RANK = 0.05  # of the pretrained rows' effective rank, both less the 1 that any rows have
-LEAST_RSA = 0.1  # Pearson correlation with the codebooks' cosines that counts as their structure …
-MOST_P = 0.01  # … and how unlikely it must be by chance
+# Shares of the way from effective rank 1 (one point) to that of as many pretrained rows. Rows spread about their mean
+# like pretrained rows, only t times as far, reach 5 % at t = 0.04 and 20 % at t = 0.1 (constructed, mean 1.3 times the
+# spread, as in small language models).
+COLLAPSED_UP_TO = 0.05
+CROWDED_UP_TO = 0.2
+# Correlation with the codebooks' cosines within a level, means taken off. Where 10 % of the rows' variance is a linear
+# image of the codebook and the rest is noise it is 0.25 to 0.5 (constructed; widths 32 to 1,024): 0.1 takes a few per
+# cent of the variance, and the permutation test says that it is no chance.
+LEAST_RSA = 0.1
+MOST_P = 0.01  # in at least one level, so divided by the number of levels that were tested
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``word`` is one of collapsed, scattered, grounded, distinct; ``reason`` and ``advice`` are a sentence each."""
+    """``word`` is one of this module's constants; ``reason`` and ``advice`` are a sentence each."""
 
     word: str
     reason: str
     advice: str
 
 
-_START = (
-    "give the rows a start that tells them apart or ground them ('gti ground'), "
-    "and train them at a higher rate than the model"
-)
-_GROUND = "ground them on the items' texts ('gti ground') before fine-tuning"
-_LONGER = "ground them for longer, or at a higher rate"
+_ADVICE = {
+    COLLAPSED: "give the rows a start that tells them apart or ground them ('gti ground'), and train them at a higher "
+    "rate than the model",
+    CROWDED: "ground the rows before fine-tuning ('gti ground'), or train them for longer or at a higher rate than the "
+    "model",
+    SCATTERED: "ground them on the items' texts ('gti ground') before fine-tuning",
+    STRUCTURED: "ground them on the items' texts ('gti ground'): they tell the codes apart, but not in the terms of "
+    "the language model",
+    PARTLY: "ground them for longer, or at a higher rate",
+    GROUNDED: "nothing",
+}
+_DISTINCT = {
+    True: "ground them on the items' texts ('gti ground'), or for longer",
+    False: "diagnose in the workspace that holds the codebooks, or pass --codebooks FILE",
+}
 
 
 def judge(figures: Mapping[str, Any]) -> Verdict:
-    """Judge the figures of `measure.measure`.
+    """Judge the figures of `measure.measure`, by the first that applies:
 
-    - collapsed: the rows use hardly any direction, (effective rank - 1) at most `LOW_RANK` of what as many pretrained
-      rows have. They are one point or one line; the model cannot tell the tokens apart.
-    - grounded: not collapsed, and the RSA with the codebooks is at least `LEAST_RSA` with p at most `MOST_P`, over all
-      codes or within the first level. (The first level holds what sets items apart most; deeper levels code what is
-      left over, and can be right without resembling their codebook.)
-    - scattered: not collapsed, without that structure; or, where there are no codebooks to compare with, off the
-      pretrained manifold (the median cosine to the nearest pretrained row is below what 95 % of pretrained rows have).
-    - distinct: not collapsed and on the manifold, and no codebooks say whether the rows mean anything.
+    - collapsed: effective rank at most `COLLAPSED_UP_TO` of the way from one point to as many pretrained rows; the
+      model cannot tell the tokens apart. crowded: at most `CROWDED_UP_TO`; they have begun to come apart.
+    - grounded: on the pretrained manifold (the median cosine to the nearest pretrained row is at least what 95 % of
+      pretrained rows have among themselves) and following the codebooks: in some level RSA, each level's mean row taken
+      off, of at least `LEAST_RSA` with p at most `MOST_P` over the number of levels. partly grounded: on the manifold,
+      RSA significant but smaller. structured: following the codebooks, off the manifold.
+    - distinct: on the manifold, without RSA (or without codebooks to compare with). scattered: off it, without RSA of
+      that size.
+
+    The RSA over all codes with rows as they are (the paper's) does not decide: pairs of codes of different levels,
+    which come to differ in any training, outweigh the pairs of one level.
     """
     rank, reference = figures["effective_rank"], figures["pretrained_effective_rank"]
+    share = (rank - 1) / max(reference - 1, 1e-9)
+    said = [
+        f"effective rank {rank:,.1f} is {100 * max(share, 0):.0f} % of the way from one point (1) to as many "
+        f"pretrained rows ({reference:,.1f}); up to {100 * COLLAPSED_UP_TO:.0f} % is collapsed, "
+        f"up to {100 * CROWDED_UP_TO:.0f} % crowded"
+    ]
+    if share <= COLLAPSED_UP_TO:
+        return Verdict(COLLAPSED, f"{said[0]}; mean cosine {figures['mean_cosine']:.2f}", _ADVICE[COLLAPSED])
     near, usual = figures["nearest_pretrained_cosine_q50"], figures["pretrained_nearest_cosine_q05"]
-    if (rank - 1) / max(reference - 1, 1e-9) <= LOW_RANK:
-        return Verdict(
-            COLLAPSED,
-            f"effective rank {rank:.1f} where as many pretrained rows have {reference:.1f}, "
-            f"mean cosine {figures['mean_cosine']:.2f}",
-            _START,
+    on = near >= usual
+    said.append(
+        f"{'on' if on else 'off'} the pretrained manifold: the median cosine to the nearest pretrained row is "
+        f"{near:.2f}, {'at least' if on else 'less than'} the {usual:.2f} that 95 % of pretrained rows reach"
+    )
+    strength, sentence = _following(figures)
+    said.append(sentence)
+    if figures.get("word_agreement") is not None:
+        said.append(
+            f"{100 * figures['word_agreement']:.0f} % of their nearest words occur in the texts of their items, "
+            f"{100 * figures['word_agreement_chance']:.0f} % by chance"
         )
-    where = (
-        f"{'on' if near >= usual else 'off'} the pretrained manifold "
-        f"(median cosine to the nearest row {near:.2f}, of pretrained rows 95 % have {usual:.2f} or more)"
-    )
-    found = _correlations(figures)
-    if not found:
-        if near < usual:
-            return Verdict(SCATTERED, f"the rows are distinct and lie {where}", _GROUND)
-        reason = f"the rows are distinct and lie {where}; there are no codebooks to compare them with"
-        return Verdict(DISTINCT, reason, "diagnose in the workspace that holds the codebooks, or pass --codebooks FILE")
-    said = " and ".join(f"r = {r:.2f} {scope} (p = {p:.3f})" for scope, r, p in found)
-    if any(r >= LEAST_RSA and p <= MOST_P for _, r, p in found):
-        return Verdict(GROUNDED, f"the rows follow the codebooks, RSA {said}, and lie {where}", "nothing")
-    weak = any(r > 0 and p <= MOST_P for _, r, p in found)
-    follow = "hardly follow" if weak else "do not follow"
-    return Verdict(
-        SCATTERED,
-        f"the rows are distinct, {follow} the codebooks, RSA {said}, and lie {where}",
-        _LONGER if weak else _GROUND,
-    )
+    if share <= CROWDED_UP_TO:
+        word = CROWDED
+    elif strength == _STRONG:
+        word = GROUNDED if on else STRUCTURED
+    elif not on:
+        word = SCATTERED
+    else:
+        word = PARTLY if strength == _WEAK else DISTINCT
+    advice = _DISTINCT[strength != _UNKNOWN] if word == DISTINCT else _ADVICE[word]
+    return Verdict(word, "; ".join(said), advice)
+
+
+_STRONG, _WEAK, _NONE, _UNKNOWN = range(4)
+
+
+def _following(figures: Mapping[str, Any]) -> tuple[int, str]:
+    """How well rows follow the codebooks, and the figures that say so."""
+    tested = _correlations(figures)
+    if not tested:
+        return _UNKNOWN, "no codebooks to compare them with" if not figures.get("rsa_tokens") else "RSA undefined"
+    most = MOST_P / len(tested)
+    sure = [entry for entry in tested if entry[2] <= most and entry[1] > 0]
+    needed = f"needs r of at least {LEAST_RSA} with p of at most {most:.2g}"
+    scope, r, p = max(sure or tested, key=lambda entry: entry[1])
+    among = f"the best of {len(tested)} levels, " if len(tested) > 1 else ""
+    best = f"RSA r = {r:.2f} {scope} (p = {p:.3f}, {among}{needed})"
+    if sure and r >= LEAST_RSA:
+        return _STRONG, f"following the codebooks: {best}"
+    if sure:
+        return _WEAK, f"following the codebooks weakly: {best}"
+    return _NONE, f"not following the codebooks: {best}"
 
 
 def _correlations(figures: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """(scope, r, p) over all codes and within the first level, as far as defined."""
-    first = figures.get("rsa_levels", {}).get("0", {})
+    """(scope, r, p) within each level; over all codes as they are where no level can be tested."""
     found = [
-        ("over all codes", figures.get("rsa_pearson"), figures.get("rsa_p")),
-        ("within the first level", first.get("pearson"), first.get("p")),
+        (f"within level {level}", entry.get("centred_pearson"), entry.get("centred_p"))
+        for level, entry in figures.get("rsa_levels", {}).items()
     ]
+    if not found:
+        found = [("over all codes", figures.get("rsa_pearson"), figures.get("rsa_p"))]
     return [(scope, r, p) for scope, r, p in found if r is not None and p is not None]

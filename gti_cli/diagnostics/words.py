@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +75,7 @@ def nearest_words(
     return NearestWords(neighbours, len(ids), [[known[token] for token in row] for row in neighbours.ids.tolist()])
 
 
+@lru_cache(maxsize=1 << 18)
 def plain(word: str) -> str:
     """A word as it is compared: lower case, nothing but letters and digits; ``""`` where it has no two letters."""
     kept = "".join(character for character in word.lower() if character.isalnum())

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gti_cli.geometry.similarity import unit_rows
 
 Array = npt.NDArray[np.floating[Any]]
+_SMALL = 24
 
 
 class BlockCosines(NamedTuple):
@@ -30,9 +31,9 @@ def block_cosines(rows: Array, groups: npt.NDArray[np.integer[Any]]) -> BlockCos
     if len(groups) != len(units):
         raise ValueError(f"one group for each row: {len(groups)} for {len(units)}")
     _, index = np.unique(groups, return_inverse=True)
-    sums = np.zeros((int(index.max()) + 1, units.shape[1]))
-    np.add.at(sums, index, units)
     sizes = np.bincount(index).astype(np.float64)
+    starts = np.concatenate([[0], np.cumsum(sizes[:-1])]).astype(np.int64)
+    sums = np.add.reduceat(units[np.argsort(index, kind="stable")], starts, axis=0)
     own = float(np.sum(units**2))
     inside = float(np.sum(sums**2)) - own
     everything = float(np.sum(units.sum(axis=0) ** 2)) - own
@@ -75,6 +76,9 @@ def _principal(centred: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The first right singular vector, by power iteration; its largest entry is positive."""
     start = int(np.argmax(np.einsum("ij,ij->i", centred, centred)))
     vector = centred[start].copy()
+    if len(centred) <= _SMALL:  # most of the sets that a division ends in; exact, and faster than iterating
+        vector = np.asarray(np.linalg.eigh(centred @ centred.T)[1][:, -1] @ centred)
+        return np.asarray(vector if vector[np.argmax(np.abs(vector))] > 0 else -vector)
     for _ in range(30):
         vector = np.asarray(centred.T @ (centred @ vector))
         norm = float(np.linalg.norm(vector))

@@ -29,7 +29,7 @@ def nearest(queries: Array, blocks: Iterable[tuple[npt.NDArray[np.int64], Array]
 
     Args:
         queries: (n, d).
-        blocks: pairs of ids (m,) and rows (m, d); any number of them, any sizes.
+        blocks: pairs of ids (m,), rising, and rows (m, d); any number of them, any sizes.
         k: how many neighbours; fewer come back where the blocks hold fewer rows.
 
     Cosines are compared in float32 (good to about 1e-6); equal cosines go to the smaller id. A row of zeros has cosine
@@ -75,7 +75,11 @@ def _merge(
     k: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """The best k of what was kept and of one block's cosines (n, m)."""
-    if found.shape[1] > 4 * k:
+    if k == 1:
+        # The first of equal ones is that with the smaller id, as ids rise within a block.
+        best = found.argmax(axis=1)[:, None]
+        new_ids, new_cosines = block_ids[best], np.take_along_axis(found, best, axis=1)
+    elif found.shape[1] > 4 * k:
         # Partition first, sort the few that are left: a full sort of every block would cost more than the product.
         # Everything that ties with the k-th stays in, so that the smaller id wins whatever the partition's order.
         edge = -np.partition(-found, k - 1, axis=1)[:, k - 1]

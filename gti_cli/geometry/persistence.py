@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.geometry.similarity import unit_rows
+from gti_cli.geometry.similarity import centred_rows, unit_rows
 
 Array = npt.NDArray[np.floating[Any]]
 Matrix = npt.NDArray[np.float64]
@@ -24,7 +24,7 @@ def cka(a: Array, b: Array) -> float:
     Raises:
         ValueError: other numbers of rows, fewer than four, NaN or infinity.
     """
-    x, y = _centred(a), _centred(b)
+    x, y = centred_rows(a), centred_rows(b)
     if len(x) != len(y):
         raise ValueError(f"the two sets must have the same rows in the same order, not {len(x)} and {len(y)}")
     if len(x) < 4:
@@ -44,7 +44,7 @@ def row_cosine(a: Array, b: Array) -> float:
     """
     if np.shape(a) != np.shape(b):
         raise ValueError(f"the two sets must have one shape, not {np.shape(a)} and {np.shape(b)}")
-    x, y = _centred(a), _centred(b)
+    x, y = centred_rows(a), centred_rows(b)
     if not x.any() or not y.any():
         return float("nan")
     return float(np.mean(np.einsum("ij,ij->i", unit_rows(x), unit_rows(y))))
@@ -55,19 +55,6 @@ def moved(a: Array, b: Array) -> float:
     before = float(np.linalg.norm(np.asarray(a, dtype=np.float64)))
     distance = float(np.linalg.norm(np.asarray(b, dtype=np.float64) - a))
     return distance / before if before > 0 else float("nan")
-
-
-def _centred(rows: Array) -> Matrix:
-    """Rows less their mean, scaled to about 1; zeros where what is left of equal rows is rounding error."""
-    matrix = np.asarray(rows, dtype=np.float64)
-    if matrix.ndim != 2 or matrix.size == 0 or not np.isfinite(matrix).all():
-        raise ValueError("need a matrix of finite numbers")
-    largest = float(np.abs(matrix).max())
-    centred = matrix - matrix.mean(axis=0)
-    left = float(np.abs(centred).max())
-    if left <= 4 * np.finfo(np.float64).eps * max(len(matrix), 1) * largest:
-        return np.zeros_like(matrix)
-    return np.asarray(centred / left)
 
 
 def _hsic(x: Matrix, y: Matrix) -> float:

@@ -8,25 +8,28 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.geometry.sampling import evenly
-from gti_cli.geometry.similarity import FLAT, TIE, PairSums, average_ranks, cosine_matrix
+from gti_cli.geometry.similarity import FLAT, TIE, average_ranks, cosine_matrix
 
 Array = npt.NDArray[np.floating[Any]]
 Matrix = npt.NDArray[np.float64]
 
 PERMUTATIONS = 999
 RESAMPLES = 999
-MOST_PERMUTED = 4096  # things in the permutation test; evenly spread ones are taken beyond
-MOST_RESAMPLED = 1024  # things in the bootstrap, which holds n x n matrices
-_WORK = 1e10  # multiply-adds that a permutation test may cost before it does with fewer permutations
-_FEWEST = 99
+MOST_PERMUTED = 512  # things in the permutation test, which holds their pairs; evenly spread ones are taken beyond
+MOST_RESAMPLED = 768  # things in the bootstrap, which holds n x n matrices
 _FEW = 64
 
 
 class Significance(NamedTuple):
-    """``p``: one-sided p-value, NaN where the correlation is undefined. ``permutations``: how many were drawn."""
+    """One-sided p-values of Pearson's r and Spearman's rho, NaN where the correlation is undefined.
 
-    p: float
+    ``permutations``: how many were drawn. ``things``: how many took part.
+    """
+
+    pearson: float
+    spearman: float
     permutations: int
+    things: int
 
 
 class Interval(NamedTuple):
@@ -45,34 +48,48 @@ def permutation_test(
     seed: int = 0,
     most: int = MOST_PERMUTED,
 ) -> Significance:
-    """Is the Pearson RSA of ``a`` (n, d) with ``b`` (n, d') higher than that of things matched at random?
+    """Is the RSA of ``a`` (n, d) with ``b`` (n, d') higher than that of things matched at random?
 
     The rows of ``b`` change places (Mantel 1967), within ``groups`` (n,) where given: codes within their level, so that
-    a difference between levels alone is no evidence. p = (1 + how many are as high) / (1 + permutations). Many rows of
-    great width get fewer permutations (at least 99), which the result says, and of more than ``most`` things a part
-    that is evenly spread is tested: p is then larger than it would be, never smaller.
+    a difference between levels alone is no evidence. p = (1 + how many are as high) / (1 + permutations), from the same
+    permutations for both correlations. Of more than ``most`` things a part that is evenly spread is tested, which sees
+    less than all would: p errs to the large side.
     """
     kept = evenly(len(a), most)
-    left, right = PairSums.of(a[kept]), PairSums.of(b[kept])
-    moments = (left.moments(), right.moments())
-    observed = left.correlation(right, moments=moments)
-    if np.isnan(observed):
-        return Significance(float("nan"), 0)
-    if len(kept) > _FEW:  # of fewer things some orders give the very same correlation, which rounding would tell apart
-        left, right = left.single(), right.single()
-        observed = left.correlation(right, moments=moments)
-    work = len(kept) * left.x.shape[1] * right.x.shape[1]
-    count = int(np.clip(_WORK / work, min(_FEWEST, permutations), permutations))
+    upper = np.triu_indices(len(kept), 1)
+    left, right = (cosine_matrix(rows[kept])[upper] for rows in (a, b))
+    if min(float(np.std(left)), float(np.std(right))) <= FLAT:
+        return Significance(float("nan"), float("nan"), 0, len(kept))
+    # Of few things some orders give the very same correlation, which rounding to single would tell apart.
+    kind = np.float64 if len(kept) <= _FEW else np.float32
+    fixed, moving = [], []
+    for values in ((left, right), (_pair_ranks(left), _pair_ranks(right))):
+        centred = [(value - value.mean()).astype(kind) for value in values]
+        fixed.append(centred[0])
+        square = np.zeros((len(kept), len(kept)), dtype=kind)
+        square[upper] = centred[1]
+        moving.append(np.ascontiguousarray(square + square.T).ravel())
+    still = (upper[0] * len(kept) + upper[1]).astype(np.int32)
+    observed = [float(one @ other[still]) for one, other in zip(fixed, moving, strict=True)]
+    slack = [1e-12 * float(np.linalg.norm(one)) ** 2 for one in fixed] if kind is np.float64 else [0.0, 0.0]
     rng = np.random.default_rng(seed)
     labels = np.zeros(len(kept), dtype=np.int64) if groups is None else np.asarray(groups)[kept]
     members = [np.flatnonzero(labels == group) for group in np.unique(labels)]
-    as_high = 0
-    for _ in range(count):
-        order = np.empty(len(kept), dtype=np.int64)
+    as_high = [0, 0]
+    order = np.empty(len(kept), dtype=np.int32)
+    for _ in range(permutations):
         for rows in members:
             order[rows] = rng.permutation(rows)
-        as_high += left.correlation(right.take(order), moments=moments) >= observed - 1e-12
-    return Significance((1 + as_high) / (1 + count), count)
+        pairs = order[upper[0]] * np.int32(len(kept)) + order[upper[1]]
+        for at in (0, 1):
+            as_high[at] += float(fixed[at] @ moving[at][pairs]) >= observed[at] - slack[at]
+    p = [(1 + count) / (1 + permutations) for count in as_high]
+    return Significance(p[0], p[1], permutations, len(kept))
+
+
+def _pair_ranks(cosines: Matrix) -> Matrix:
+    """Ranks of cosines (p,); those that agree to 1e-12 are tied."""
+    return average_ranks(np.round(cosines, TIE))
 
 
 def bootstrap_intervals(
@@ -108,7 +125,7 @@ def _ranks(cosines: Matrix) -> Matrix:
     """The matrix of ranks (n, n) of the upper triangle, symmetric, zeros on the diagonal."""
     upper = np.triu_indices(len(cosines), 1)
     out = np.zeros_like(cosines)
-    out[upper] = average_ranks(np.round(cosines[upper], TIE))
+    out[upper] = _pair_ranks(cosines[upper])
     return np.asarray(out + out.T)
 
 

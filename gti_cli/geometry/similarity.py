@@ -20,7 +20,7 @@ Array = npt.NDArray[np.floating[Any]]
 Matrix = npt.NDArray[np.float64]
 
 FLAT = 1e-13  # cosines whose standard deviation is below this are equal: what is left is rounding error
-MOST_PAIRS = 5_000_000  # that are ranked (about 3,000 rows); beyond, Spearman's rho is of a sample
+MOST_PAIRS = 2_000_000  # that are ranked (2,000 rows); beyond, Spearman's rho is of a sample
 _BAND = 512  # rows at a time
 TIE = 12  # decimals: cosines that agree to 1e-12 are tied in rank
 
@@ -47,6 +47,25 @@ def unit_rows(rows: Array) -> Matrix:
     scaled = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
     norms = np.linalg.norm(scaled, axis=1, keepdims=True)
     return np.asarray(np.divide(scaled, norms, out=np.zeros_like(matrix), where=norms > 0))
+
+
+def centred_rows(rows: Array) -> Matrix:
+    """``rows`` (n, d) less their mean row, divided by the largest entry that is left; float64.
+
+    Zeros where what is left of equal rows is rounding error.
+
+    Raises:
+        ValueError: no matrix, or NaN or infinity in it.
+    """
+    matrix = np.asarray(rows, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.size == 0 or not np.isfinite(matrix).all():
+        raise ValueError("need a matrix of finite numbers")
+    largest = float(np.abs(matrix).max())
+    centred = matrix - matrix.mean(axis=0)
+    left = float(np.abs(centred).max())
+    if left <= 4 * np.finfo(np.float64).eps * len(matrix) * largest:
+        return np.zeros_like(matrix)
+    return np.asarray(centred / left)
 
 
 def cosine_matrix(rows: Array, others: Array | None = None) -> Matrix:
@@ -185,52 +204,28 @@ class PairSums:
         deviation = units - mean
         return cls(np.hstack([deviation, (deviation @ mean)[:, None], np.ones((len(units), 1))]))
 
-    def single(self) -> PairSums:
-        """In float32: half the time, correlations good to about 1e-5."""
-        return PairSums(self.x.astype(np.float32))
+    def total(self) -> float:
+        """Sum over ordered pairs i != j of P_ij."""
+        sums = self.x.sum(axis=0)
+        return float(sums[:-2] @ sums[:-2] + 2 * sums[-2] * sums[-1] - self.own.sum())
 
-    def take(self, index: npt.NDArray[np.int64]) -> PairSums:
-        """The rows of ``index`` (m,) instead (a permutation, a part)."""
-        return PairSums(self.x[index])
+    def product(self, other: PairSums) -> float:
+        """Sum over ordered pairs i != j of P_ij Q_ij."""
+        cross = self.x.T @ other.x
+        return float(np.sum(_swapped(cross) * cross) - self.own @ other.own)
 
-    def total(self, weights: Matrix | None = None) -> float:
-        """Sum over ordered pairs i != j of w_i w_j P_ij (``weights`` (n,), default 1)."""
-        w = np.ones(len(self.x)) if weights is None else weights
-        sums = w @ self.x
-        return float(sums[:-2] @ sums[:-2] + 2 * sums[-2] * sums[-1] - (w**2) @ self.own)
-
-    def product(self, other: PairSums, weights: Matrix | None = None) -> float:
-        """Sum over ordered pairs i != j of w_i w_j P_ij Q_ij."""
-        if weights is None:
-            cross, own = self.x.T @ other.x, self.own @ other.own
-        else:
-            cross, own = self.x.T @ (weights[:, None] * other.x), weights**2 @ (self.own * other.own)
-        return float(np.sum(_swapped(cross) * cross, dtype=np.float64) - own)
-
-    def moments(self, weights: Matrix | None = None) -> tuple[float, float]:
+    def moments(self) -> tuple[float, float]:
         """Mean and variance of P over the pairs."""
-        w = np.ones(len(self.x)) if weights is None else weights
-        pairs = w.sum() ** 2 - (w**2).sum()
-        mean = self.total(w) / pairs
-        return mean, max(self.product(self, w) / pairs - mean**2, 0.0)
+        pairs = len(self.x) * (len(self.x) - 1)
+        mean = self.total() / pairs
+        return mean, max(self.product(self) / pairs - mean**2, 0.0)
 
-    def correlation(
-        self,
-        other: PairSums,
-        weights: Matrix | None = None,
-        moments: tuple[tuple[float, float], tuple[float, float]] | None = None,
-    ) -> float:
-        """Pearson correlation of P and Q over the pairs; NaN where one of them is constant.
-
-        Args:
-            other: of the same n things. weights: (n,) how often each thing counts (pairs of a thing with itself never).
-            moments: of both, where the caller has them already (a permutation does not change them).
-        """
-        w = np.ones(len(self.x)) if weights is None else weights
-        (mean_p, var_p), (mean_q, var_q) = moments or (self.moments(w), other.moments(w))
+    def correlation(self, other: PairSums) -> float:
+        """Pearson correlation of P and Q, of the same n things, over the pairs; NaN where one of them is constant."""
+        (mean_p, var_p), (mean_q, var_q) = self.moments(), other.moments()
         if var_p**0.5 <= FLAT or var_q**0.5 <= FLAT:
             return float("nan")
-        covariance = self.product(other, weights) / (w.sum() ** 2 - (w**2).sum()) - mean_p * mean_q
+        covariance = self.product(other) / (len(self.x) * (len(self.x) - 1)) - mean_p * mean_q
         return float(np.clip(covariance / (var_p**0.5 * var_q**0.5), -1.0, 1.0))
 
 

@@ -168,7 +168,8 @@ def isotropy(rows: Array) -> float:
         with one_thread():
             axes = np.linalg.eigh(gram)[1]
         projections = units @ axes
-    sums = np.concatenate([np.exp(projections).sum(axis=0), np.exp(-projections).sum(axis=0)])
+    grown = np.exp(projections)
+    sums = np.concatenate([grown.sum(axis=0), (1 / grown).sum(axis=0)])
     if count < width:
         sums = np.append(sums, float(count))
     return float(sums.min() / sums.max())

@@ -32,7 +32,7 @@ def test_several_checkpoints_side_by_side(made, tmp_path):
     manifest = run(made, tmp_path / "ws", "collapsed", "scattered", "grounded", plot=True)
     assert [manifest.metrics[label]["verdict"] for label in manifest.details["checkpoints"]] == [
         "collapsed",
-        "scattered",
+        "distinct",
         "grounded",
     ]
     folder = tmp_path / "ws" / "diagnostics" / "collapsed-scattered-grounded"
@@ -68,7 +68,7 @@ def test_same_seed_same_bytes(made, tmp_path):
 def test_untied_matrices_are_judged_apart(made, tmp_path):
     metrics = run(made, tmp_path, "untied").metrics["untied"]
     assert not metrics["tied"]
-    assert (metrics["verdict"], metrics["output"]["verdict"]) == ("grounded", "scattered")
+    assert (metrics["verdict"], metrics["output"]["verdict"]) == ("grounded", "distinct")
     assert run(made, tmp_path, "grounded").metrics["grounded"]["tied"]
 
 
