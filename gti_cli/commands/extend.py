@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def extend(
-    model: Annotated[str, typer.Option("--model", "--from", help="A causal LM: hub name or folder.")],
+    model: Annotated[str, typer.Option("--model", "--from", help="A causal LM: hub name, folder or .gguf file.")],
     init: Annotated[str, typer.Option("--init", help="How the new rows start (see below).")] = "mean",
     tokens: Annotated[
         Path | None, typer.Option("--tokens", help="Table of other new tokens (column `token`), no semantic IDs.")

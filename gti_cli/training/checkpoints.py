@@ -89,12 +89,15 @@ def check_same_ids(checkpoint: Checkpoint, semantic_ids: Manifest) -> None:
         )
 
 
-def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """Load a tokenizer by folder or hub name; a pad token is chosen where it has none (the end-of-sequence token)."""
+def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
+    """Load a tokenizer by folder or hub name; a pad token is chosen where it has none (the end-of-sequence token).
+
+    ``options`` go to transformers (``gguf_file``).
+    """
     from transformers import AutoTokenizer
 
     with readable_errors(path):
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise InputError("the tokenizer has neither a pad nor an end-of-sequence token", where=path)

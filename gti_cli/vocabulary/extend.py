@@ -10,13 +10,14 @@ import torch
 from gti_cli import console
 from gti_cli.errors import InputError, examples
 from gti_cli.manifest import Manifest
-from gti_cli.training.checkpoints import Checkpoint, find_checkpoint, load_model, load_tokenizer, save_checkpoint
+from gti_cli.training.checkpoints import Checkpoint, load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
+from gti_cli.vocabulary import gguf
 from gti_cli.vocabulary.in_memory import add_tokens
 from gti_cli.vocabulary.layout import find_layout
 from gti_cli.vocabulary.meaning import Meanings
 from gti_cli.vocabulary.old_language import effect
-from gti_cli.vocabulary.source import files_of
+from gti_cli.vocabulary.source import files_of, find_base, is_gguf
 from gti_cli.vocabulary.start import STARTS, Extension
 from gti_cli.vocabulary.streamed import extend_files
 from gti_cli.vocabulary.tokenizer import check_saved
@@ -44,7 +45,8 @@ def extend(
     """Add new tokens to ``model`` and write the checkpoint ``name``.
 
     Args:
-        model: hub name or folder of a causal LM. workspace: holds the semantic IDs whose codes become tokens.
+        model: hub name, folder or GGUF file of a causal LM.
+        workspace: holds the semantic IDs whose codes become tokens.
         tokens: instead, a table with a column `token`: any other vocabulary.
         init: how the new rows start, one of `STARTS`.
         measure_effect: load the extended model and measure what the new rows take from ordinary text. Without it no
@@ -64,7 +66,7 @@ def extend(
     chosen = choose_device(device)
     target_dtype = None if dtype == "auto" else choose_dtype(dtype, chosen)
     upstream, meanings, identity = wanted(space, tokens)
-    base = find_checkpoint(space, model, model, "gti extend")
+    base = find_base(space, model)
     options = {"model": model if not base.local else None, "init": init, "dtype": dtype, "tokens": tokens is not None}
     if not measure_effect:
         options["measure_effect"] = False
@@ -82,7 +84,7 @@ def extend(
     ) as run:
         if not run.done:
             seed_everything(seed)
-            tokenizer = load_tokenizer(base.path)
+            tokenizer = gguf.read_tokenizer(Path(base.path)) if is_gguf(base) else load_tokenizer(base.path)
             _refuse_known(tokenizer, meanings.names, base.path)
             before = tokenizer.get_vocab()
             done = _write(base, run.path(name), tokenizer, meanings, init, seed, target_dtype)
@@ -96,6 +98,8 @@ def extend(
                 model=Path(base.path).name if base.local else base.path,
                 initializer=init,
             )
+            if is_gguf(base):
+                _say_dequantised(run, Path(base.path), done)
             if measure_effect:
                 run.device = describe(chosen)
                 lm = load_model(str(run.path(name)), chosen, done.dtype)
@@ -120,8 +124,11 @@ def _write(
     layout = find_layout(folder) if folder is not None else None
     if folder is not None and layout is not None:
         return extend_files(folder, layout, target, tokenizer, meanings, init, generator, dtype)
-    lm = load_model(base.path, torch.device("cpu"), dtype or "auto")
-    console.note("the model was loaded to extend it: its files do not hold its matrices under the names that it has")
+    if is_gguf(base):
+        lm = gguf.read_model(Path(base.path), dtype or torch.float32)
+    else:
+        lm = load_model(base.path, torch.device("cpu"), dtype or "auto")
+        console.note("the model was loaded to extend it: its files name its matrices otherwise than it does")
     done = add_tokens(lm, tokenizer, meanings, init, generator)
     save_checkpoint(target, lm, tokenizer, done.tokens)
     return done
@@ -136,6 +143,14 @@ def _refuse_known(tokenizer: PreTrainedTokenizerBase, names: list[str], path: st
             where=path,
             remedy="start from the model before it was extended",
         )
+
+
+def _say_dequantised(run: StageRun, file: Path, done: Extension) -> None:
+    kinds = gguf.tensor_types(file)
+    stored = str(done.dtype).removeprefix("torch.")
+    run.details.update(dequantised_to=stored, gguf_tensors=kinds)
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    console.warn(f"{file.name}: weights were dequantised to {stored}; they have the precision of the file ({listed})")
 
 
 def _report(run: StageRun, done: Extension) -> None:

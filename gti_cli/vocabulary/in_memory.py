@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gti_cli.vocabulary.initializers import moments
 from gti_cli.vocabulary.meaning import Meanings
 from gti_cli.vocabulary.start import Extension, describe_start, start_rows
 from gti_cli.vocabulary.tokenizer import grow_tokenizer, known_height
@@ -36,10 +37,12 @@ def add_tokens(
     if height > before:
         model.resize_token_embeddings(height, mean_resizing=False)
     with torch.no_grad():
-        for matrix, start in zip(matrices(model), starts, strict=True):
+        for matrix, start, rows in zip(matrices(model), starts, known, strict=True):
+            matrix[before:] = moments(rows)[0].to(matrix.dtype)  # old tokens may have lacked a row
             matrix[ids] = start.to(matrix.dtype)
         bias = head_bias(model)
         if bias is not None and bias_start is not None:
+            bias[before:] = bias_start.to(bias.dtype)
             bias[ids] = bias_start.to(bias.dtype)
     dtype = matrices(model)[0].dtype
     described = [describe_start(start, rows, dtype) for start, rows in zip(starts, known, strict=True)]

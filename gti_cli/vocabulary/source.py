@@ -1,21 +1,42 @@
-"""Where the files of the model to extend lie: a folder, or the cache of a hub."""
+"""Where the model to extend lies: a folder, the cache of a hub, or a GGUF file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from gti_cli.tensors.safetensors_rows import INDEX_FILE, SINGLE_FILE
-from gti_cli.training.checkpoints import Checkpoint, readable_errors
+from gti_cli.training.checkpoints import Checkpoint, find_checkpoint, readable_errors
+from gti_cli.vocabulary import gguf
+from gti_cli.workspace import Workspace
+
+
+def find_base(space: Workspace, model: str) -> Checkpoint:
+    """Resolve ``--model``: as every checkpoint is, or a GGUF file.
+
+    Raises:
+        InputError: nothing there, or nothing that can be read.
+    """
+    if model.lower().endswith(gguf.SUFFIX):
+        gguf.check_file(Path(model))
+        return Checkpoint(model, True, None, None)
+    return find_checkpoint(space, model, model, "gti extend")
+
+
+def is_gguf(base: Checkpoint) -> bool:
+    """Whether it is a GGUF file."""
+    return base.path.lower().endswith(gguf.SUFFIX)
 
 
 def files_of(base: Checkpoint) -> Path | None:
-    """The folder with the model's configuration and safetensors; None where it has no safetensors.
+    """The folder with the model's configuration and safetensors; None where it has none.
 
     A model that is named by its hub name is fetched first: configuration, safetensors and nothing else.
 
     Raises:
         InputError: the hub has no such model, or cannot be reached.
     """
+    if is_gguf(base):
+        return None
     folder = Path(base.path) if base.local else _fetch(base.path)
     has_weights = (folder / SINGLE_FILE).is_file() or (folder / INDEX_FILE).is_file()
     return folder if has_weights else None
