@@ -1,7 +1,7 @@
 """The objective of grounding: next-token negative log-likelihood of the answers, with a gradient for new rows only.
 
 Algorithm 1 of the paper (arXiv 2604.02324), computed without what it does not need: heads of templates once for the
-run, middles without autograd, logits where an answer is predicted and nowhere else.
+run, middles without autograd, logits where an answer is predicted and nowhere else, a few positions at a time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from gti_cli.grounding.batches import Group
+from gti_cli.grounding.head_loss import LogitRule, head_loss, rule_of
 from gti_cli.grounding.rows import NewRows
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class GroundingModel(nn.Module):
         self.rows, self.adapters = rows, adapters
         self._model = (model,)
         self._heads = _HeadBank(heads)
+        self._rule: LogitRule | None = None
+        self._tried = False
 
     def forward(self, groups: list[Group]) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss of a batch of `batches.Collator`, which may be empty.
@@ -48,23 +51,29 @@ class GroundingModel(nn.Module):
         if not groups:  # a batch that is smaller than the number of processes: this one has no share of it
             nothing = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
             return nothing, torch.tensor(0, device=nothing.device)
-        losses = [self._loss(*self._logits(group)) for group in groups]
+        losses = [self._answers(group)[0] for group in groups]
         count = sum(len(group["targets"]) for group in groups)
         return torch.stack(losses).sum(), torch.tensor(count, device=losses[0].device)
 
     def predict(self, groups: list[Group]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Loss as in `forward` (summed), targets (m,) and, for each of them, the most probable token (m,)."""
         self.rows.sync()
-        found = [self._logits(group) for group in groups]
-        loss = torch.stack([self._loss(*part) for part in found]).sum()
-        return loss, torch.cat([targets for _, targets in found]), torch.cat([z.argmax(-1) for z, _ in found])
+        found = [self._answers(group) for group in groups]
+        loss = torch.stack([part for part, _ in found]).sum()
+        return loss, torch.cat([group["targets"] for group in groups]), torch.cat([best for _, best in found])
 
-    @staticmethod
-    def _loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return functional.cross_entropy(logits.float(), targets, reduction="sum")
+    def _answers(self, group: Group) -> tuple[torch.Tensor, torch.Tensor]:
+        """Summed loss of a group's answers, and the most probable token (m,) at each of their positions."""
+        if not self._tried:
+            self._rule, self._tried = rule_of(self._model[0], self.rows), True
+        computed = self._compute(group)
+        if self._rule is not None:
+            return head_loss(computed, self.rows, group["targets"], self._rule)
+        loss = functional.cross_entropy(computed.float(), group["targets"], reduction="sum")
+        return loss, computed.argmax(-1)
 
-    def _logits(self, group: Group) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (m, V) where answers are predicted, and what they predict (m,)."""
+    def _compute(self, group: Group) -> torch.Tensor:
+        """Where answers are predicted: hidden states (m, d), or logits (m, V) if the model's rule is not known."""
         model, head = self._model[0], self.rows.head
         try:
             head.keep, head.record = group["kinds"][:0], True  # no logits where none are trained on
@@ -77,10 +86,13 @@ class GroundingModel(nn.Module):
                 with torch.no_grad():
                     _run(model, group["middle"], mask, place, cache)
                 head.carried = head.recorded
-            head.keep, head.record = group["keep_tail"], False
+            head.keep, head.record, head.recorded = group["keep_tail"], self._rule is not None, None
             mask = torch.cat([mask, group["tail_mask"]], dim=1)
             place = positions.unsqueeze(1) + (group["tail_mask"].cumsum(1) - 1).clamp(min=0)
-            return _run(model, group["tail"], mask, place, cache)[0], group["targets"]
+            logits = _run(model, group["tail"], mask, place, cache)[0]
+            if head.recorded is None:
+                return logits
+            return head.recorded if head.carried is None else torch.cat([head.carried, head.recorded])
         finally:
             head.keep, head.record, head.recorded, head.carried = None, False, None, None
 

@@ -156,6 +156,11 @@ class GatheredHead(nn.Module):
         weight: torch.Tensor = self._head[0].weight
         return weight
 
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """The whole bias, where the head has one."""
+        return getattr(self._head[0], "bias", None)
+
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (B, T, d) to logits (1, c + m, V), or (B, T, V) where ``keep`` is None."""
         head, rows = self._head[0], self._rows[0]
@@ -169,9 +174,8 @@ class GatheredHead(nn.Module):
         if self.carried is not None:
             chosen = torch.cat([self.carried, chosen])
         weight_rows = rows.embedding if rows.output is None else rows.output
-        bias = getattr(head, "bias", None)
         found: torch.Tensor = _Logits.apply(  # type: ignore[no-untyped-call]
-            chosen, weight_rows, rows.bias, head.weight, bias, rows.ids
+            chosen, weight_rows, rows.bias, head.weight, self.bias, rows.ids
         )
         return found.unsqueeze(0)
 
