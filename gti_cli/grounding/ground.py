@@ -43,6 +43,7 @@ def ground(
     lora_learning_rate: float = GroundOptions.lora_learning_rate,
     unfreeze_steps: int = GroundOptions.unfreeze_steps,
     unfreeze_learning_rate: float = GroundOptions.unfreeze_learning_rate,
+    gradient_checkpointing: bool = False,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -55,7 +56,7 @@ def ground(
         pairs: table of `item_id` with `title` and / or `description`, or of `text` with `tokens` (None: the items'
             own texts in the workspace). prompts: own wordings, see `prompts.templates.read_templates`.
         from_: checkpoint to start from (None: the workspace's ``extended``). name: the output's folder.
-        epochs, ..., unfreeze_learning_rate: see `GroundOptions`.
+        epochs, ..., gradient_checkpointing: see `GroundOptions`.
         dtype: of the frozen model while it computes; the new rows train in float32, and all is saved in the number
             format of the checkpoint that it came from.
 
@@ -81,6 +82,7 @@ def ground(
         lora_learning_rate=lora_learning_rate,
         unfreeze_steps=unfreeze_steps,
         unfreeze_learning_rate=unfreeze_learning_rate,
+        gradient_checkpointing=gradient_checkpointing,
     )
     options.check()
     space = Workspace(workspace)

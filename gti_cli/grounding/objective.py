@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from gti_cli.grounding.batches import Group
+from gti_cli.grounding.checkpointing import ReadOnlyCache
 from gti_cli.grounding.head_loss import LogitRule, head_loss, rule_of
 from gti_cli.grounding.rows import NewRows
 
@@ -89,7 +90,7 @@ class GroundingModel(nn.Module):
             head.keep, head.record, head.recorded = group["keep_tail"], self._rule is not None, None
             mask = torch.cat([mask, group["tail_mask"]], dim=1)
             place = positions.unsqueeze(1) + (group["tail_mask"].cumsum(1) - 1).clamp(min=0)
-            logits = _run(model, group["tail"], mask, place, cache)[0]
+            logits = _run(model, group["tail"], mask, place, ReadOnlyCache(cache))[0]
             if head.recorded is None:
                 return logits
             return head.recorded if head.carried is None else torch.cat([head.carried, head.recorded])

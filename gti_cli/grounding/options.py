@@ -40,6 +40,7 @@ class GroundOptions:
             them (the paper's for fine-tuning: 8, 32, 0.05). lora_learning_rate: their peak; the rows keep theirs.
         unfreeze_steps: then so many steps with every weight trained (the paper's second phase; 0: none).
         unfreeze_learning_rate: peak of these.
+        gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
     """
 
     epochs: float = 10.0
@@ -60,6 +61,7 @@ class GroundOptions:
     lora_learning_rate: float = 2e-4
     unfreeze_steps: int = 0
     unfreeze_learning_rate: float = 1e-4
+    gradient_checkpointing: bool = False
 
     def check(self) -> None:
         """Raise `InputError` for a value that cannot be meant."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,6 +11,7 @@ import torch
 
 from gti_cli import console, tables
 from gti_cli.grounding.batches import Collator, Corpus
+from gti_cli.grounding.checkpointing import checkpointed
 from gti_cli.grounding.corpus import corpus_of
 from gti_cli.grounding.evaluation import Evaluation, evaluation_steps, stopping, trajectory
 from gti_cli.grounding.measures import matrices, measures_of
@@ -49,7 +51,7 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     model = load_model(path, job.device, job.dtype)
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
     before = matrices(rows)
-    with rows.attached():
+    with rows.attached(), checkpointed(model) if job.options.gradient_checkpointing else nullcontext():
         adapters = _adapters(job, model)
         curve = _train(job, run, model, rows, adapters, tokenizer, train, held)
     run.metrics.update(_moved(before, matrices(rows)))

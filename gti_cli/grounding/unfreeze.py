@@ -88,6 +88,7 @@ def train_everything(job: Job, run: StageRun, model: PreTrainedModel, corpus: Co
         save_steps=max(steps // 10 // logging, 1) * logging,
         logging_steps=logging,
         use_cpu=job.device.type == "cpu",
+        gradient_checkpointing=options.gradient_checkpointing,
         bf16=job.dtype == torch.bfloat16,
     )
     model.requires_grad_(True)
