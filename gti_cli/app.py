@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gti_cli import __version__, console, processes
-from gti_cli.commands import build_ids, diagnose, evaluate, extend, finetune, ground, recommend, status
+from gti_cli.commands import build_ids, diagnose, evaluate, export, extend, finetune, ground, recommend, status
 from gti_cli.errors import InputError
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.command("finetune")(finetune.finetune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("diagnose")(diagnose.diagnose)
 app.command("recommend")(recommend.recommend)
+app.command("export")(export.export)
 app.command("status")(status.status)
 
 

@@ -114,7 +114,9 @@ def build_ids(
     ] = None,
     batch_tokens: Annotated[int, typer.Option(help="Tokens in a batch, padding included.", rich_help_panel=_TEXT)] = 1
     << 14,
-    iterations: Annotated[int, typer.Option(help="Of Lloyd's algorithm in each level.", rich_help_panel=_KMEANS)] = 25,
+    iterations: Annotated[
+        int, typer.Option(help="Of Lloyd's algorithm in each level, behind its warm start.", rich_help_panel=_KMEANS)
+    ] = 10,
     restarts: Annotated[int, typer.Option(help="Runs of each level; the best is kept.", rich_help_panel=_KMEANS)] = 1,
     sample: Annotated[
         int, typer.Option(help="Train on at most so many items (all are encoded).", rich_help_panel=_KMEANS)

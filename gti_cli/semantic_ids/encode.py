@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.errors import InputError, examples
+from gti_cli.geometry.threads import one_thread
 from gti_cli.semantic_ids.catalogue import Catalogue
 from gti_cli.semantic_ids.options import EncoderOptions
 from gti_cli.semantic_ids.vector_file import Rows, VectorFile, write_vectors
@@ -136,7 +135,7 @@ def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encod
         raise
     _refuse_wordless(catalogue, np.flatnonzero(np.diff(weights.indptr) == 0))
     rank = min(width, *weights.shape)
-    with _one_thread():
+    with one_thread():
         if rank < min(weights.shape):
             svd = TruncatedSVD(rank, n_iter=4, random_state=seed % 2**32)
             components = svd.fit(weights).components_.astype(np.float32)
@@ -164,14 +163,9 @@ def encode_lsa_again(catalogue: Catalogue, state: LsaState) -> Encoded:
     return Encoded(vectors, {"texts_that_share_nothing": alone}, state)
 
 
-def _one_thread() -> AbstractContextManager[Any]:
-    limits: AbstractContextManager[Any] = import_module("threadpoolctl").threadpool_limits(limits=1)
-    return limits  # threadpoolctl comes with scikit-learn
-
-
 def _project(weights: Any, components: npt.NDArray[np.float32]) -> tuple[Vectors, int]:
     """Rows of length 1 and how many are zero: what the SVD leaves of a text of its own is noise, not a direction."""
-    with _one_thread():
+    with one_thread():
         vectors = np.asarray(weights @ components.T, dtype=np.float32)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     alone = norms[:, 0] < 1e-5

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.errors import InputError, examples
-from gti_cli.vocabulary.tokens import parse_name
+from gti_cli.vocabulary.tokens import parse_name, split_tokens
 
 MOST_CODES = 1 << 20  # of one level: more is a mistake, each would become a token
 
@@ -62,6 +62,18 @@ def read_index(path: Path | str, item_ids: Sequence[str], sizes: Sequence[int] |
             remedy="leave out --levels and --codes to take the index's own",
         )
     return ImportedIndex(codes, list(sizes) if sizes is not None else found, len(index) - len(item_ids))
+
+
+def write_index(path: Path, item_ids: Sequence[str], tokens: Sequence[str]) -> None:
+    """Write ``{"item": ["<a_12>", "<b_3>", …], …}`` under a temporary name and rename it; `read_index` reads it.
+
+    Args:
+        path: the JSON file. item_ids: N ids. tokens: N semantic IDs as tokens, e.g. ``"<a_12><b_3>"``.
+    """
+    index = {item: split_tokens(names) for item, names in zip(item_ids, tokens, strict=True)}
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps(index, ensure_ascii=False), "utf-8")
+    temporary.replace(path)
 
 
 def _load(path: Path | str) -> dict[str, Any]:

@@ -39,14 +39,14 @@ class KMeansOptions:
     """How the codebooks are trained.
 
     Attributes:
-        iterations: of Lloyd's algorithm in each level. restarts: runs of each level, the best of which is kept.
-        sample: at most so many vectors are trained on (all are encoded).
+        iterations: of Lloyd's algorithm in each level, behind its warm start. restarts: runs of each level, the best of
+            which is kept. sample: at most so many vectors are trained on (all are encoded).
         balanced: train each level for evenly used codes (`gti_cli.semantic_ids.balanced`); slower.
         beam: how many partial codes an item keeps from level to level when it is encoded (1: greedy; more: a lower
             error, as in the beam search of Babenko & Lempitsky, CVPR 2014). Codebooks are trained greedily.
     """
 
-    iterations: int = 25
+    iterations: int = 10
     restarts: int = 1
     sample: int = 1 << 18
     balanced: bool = False
