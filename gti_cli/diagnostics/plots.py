@@ -26,6 +26,8 @@ DASHES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "oo", "++")
 PRETRAINED = "#bbbbbb"
+LOWEST = 1e-5  # of the largest singular value, that is still drawn
+FEW = 10  # indices that all get a number
 WIDE = 58  # characters of a label that still fits twice into a picture's width
 
 
@@ -84,12 +86,13 @@ def plot_spectrum(series: Sequence[Series]) -> Figure:
         wide: dict[str, Any] = {"color": PRETRAINED, "linewidth": 5, "zorder": 1.5}  # wide and light, behind the rest
         lines.append(left.plot(*_steps(first.pretrained_values), label=label, **wide)[0])
         right.plot(*_cumulative(first.pretrained_values), **wide)
-        top = max(float(entry.values[0]) for entry in (*series,)) or 1.0
-        top = max(top, float(first.pretrained_values[0]))
-        left.set(
-            xscale="log", yscale="log", ylim=(top * 1e-5, top * 2), xlabel="index k", ylabel="singular value $s_k$"
-        )
-        left.set_title("Singular values (below 1e-5 of the largest: not shown)")
+        drawn = np.concatenate([*(entry.values for entry in series), first.pretrained_values])
+        top = float(drawn.max()) or 1.0
+        cut = top * LOWEST
+        low = float(drawn[drawn > cut].min(initial=top)) / 2
+        left.set(xscale="log", yscale="log", ylim=(low, top * 2), xlabel="index k", ylabel="singular value $s_k$")
+        hidden = " (below 1e-5 of the largest: not shown)" if (drawn <= cut).any() else ""
+        left.set_title(f"Singular values{hidden}")
         right.set(xscale="log", ylim=(0, 1.03), xlabel="index k", ylabel="$s_1 + … + s_k$, share of the sum")
         right.set_title("Cumulative share; marks: effective rank")
         for axes in (left, right):
@@ -97,6 +100,9 @@ def plot_spectrum(series: Sequence[Series]) -> Figure:
             axes.set_axisbelow(True)
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
+            most = max(len(entry.values) for entry in series)
+            if most <= FEW:  # less than a decade: the powers of ten alone would leave the axis without numbers
+                axes.set_xticks(range(1, most + 1))
         legend(figure, lines)
     return figure
 
@@ -225,6 +231,8 @@ def _hierarchy_panel(axes: Axes, entry: Series) -> None:
 
 def _name_ranges(axes: Axes, ranges: Sequence[tuple[float, float, str]]) -> None:
     """Names on both axes, in the middle of the ranges (from, to, name)."""
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.remove_overlapping_locs = False  # else a name goes missing where a level begins in a range's middle
     places, names = [(start + end) / 2 for start, end, _ in ranges], [name for *_, name in ranges]
     axes.set_xticks(places, names, minor=True)
     axes.set_yticks(places, names, minor=True, rotation=90, va="center")
@@ -258,6 +266,7 @@ def plot_rsa(series: Sequence[Series]) -> Figure:
                 )
             axes.axhline(0, color="black", linewidth=0.8)
             axes.set_xticks(np.arange(len(groups)), groups)
+            axes.set_xlim(-0.7, len(groups) - 0.3)
             axes.grid(axis="y", color="#dddddd", linewidth=0.6)
             axes.set_axisbelow(True)
         low, high = axes_pair[0].get_ylim()

@@ -118,3 +118,21 @@ def test_intervals_reach_around_their_values():
 
 def test_long_names_keep_both_ends():
     assert series("grounded", "x" * 30 + "y" * 30).short == "x" * 16 + "…" + "y" * 16
+
+
+def test_both_ranges_are_named_also_where_a_level_begins_in_the_middle_of_one():
+    levels = np.repeat([0, 1], 5).astype(np.int32)
+    axes = plots.plot_cosines([series("grounded", levels=levels, oracle=None)]).axes[0]
+    for axis in (axes.xaxis, axes.yaxis):
+        assert [tick.label1.get_text() for tick in axis.get_minor_ticks()] == ["pretrained", "new"]
+        assert len(axis.get_minorticklocs()) == 2
+        assert 14.5 in axis.get_majorticklocs()
+
+
+def test_a_spectrum_of_few_values_has_numbers_and_no_empty_room():
+    axes = plots.plot_spectrum([series("scattered", levels=LEVELS[:4], oracle=None)]).axes[0]
+    assert axes.get_xticks().tolist() == [1, 2, 3, 4]
+    low, high = axes.get_ylim()
+    assert high / low < 100
+    assert "not shown" not in axes.get_title()
+    assert "not shown" in plots.plot_spectrum([series("collapsed")]).axes[0].get_title()
