@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gti_cli import tables
 from gti_cli.errors import InputError
-from gti_cli.grounding.options import GroundOptions, Job
+from gti_cli.grounding.options import GroundOptions, Job, check_launcher
 from gti_cli.grounding.pairs import read_pairs
 from gti_cli.manifest import Manifest
 from gti_cli.prompts.pairs import OURS
@@ -85,6 +85,7 @@ def ground(
         gradient_checkpointing=gradient_checkpointing,
     )
     options.check()
+    check_launcher()
     space = Workspace(workspace)
     job, ids = _prepare(space, pairs, prompts, from_, name, options, seed, device, dtype)
     with space.stage(

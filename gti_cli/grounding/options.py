@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,22 @@ class GroundOptions:
         if not self.unfreeze_steps:
             del values["unfreeze_steps"], values["unfreeze_learning_rate"]
         return values
+
+
+def check_launcher() -> None:
+    """Refuse a launcher's configuration that shards weights: the frozen model lies whole on every process.
+
+    What trains, and has optimiser state, is small; gradients are averaged as in ordinary data parallelism.
+
+    Raises:
+        InputError: accelerate is configured for FSDP or DeepSpeed.
+    """
+    for variable, name in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
+        if os.environ.get(variable, "").lower() in ("1", "true", "yes", "on"):
+            raise InputError(
+                f"grounding does not run under {name} ({variable} is set): it keeps the frozen model whole",
+                remedy="start it with torchrun, or with accelerate's MULTI_GPU configuration",
+            )
 
 
 @dataclass(frozen=True)

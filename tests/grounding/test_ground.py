@@ -159,6 +159,16 @@ def test_bad_options(make_world: Any, case: str) -> None:
     assert digest_path(world.workspace) == before
 
 
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
+def test_launchers_that_shard_weights_are_refused(make_world: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    world = make_world()
+    before = digest_path(world.workspace)
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(InputError, match=f"(?i)does not run under {name}.*torchrun"):
+        ground(world.workspace, **STEPS)
+    assert digest_path(world.workspace) == before
+
+
 def test_refuses_its_own_source_and_edited_files(make_world: Any) -> None:
     world = make_world()
     ground(world.workspace, name="other", **STEPS)

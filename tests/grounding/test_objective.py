@@ -67,14 +67,18 @@ def test_equals_algorithm_1(kind: str, tied: bool, whole: bool) -> None:
             assert torch.equal(weight, before[name]), name
 
 
-def test_weight_decay_moves_no_old_row() -> None:
+@pytest.mark.parametrize(("kind", "tied"), MODELS)
+def test_weight_decay_moves_no_old_row(kind: str, tied: bool) -> None:
     data = examples_of(16)
-    model = model_of("phi", False)
+    model = model_of(kind, tied)
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     ground(model, [list(range(16))] * 5, data, 0.01, whole=False, decay=0.5)
+    head = model.get_output_embeddings()
+    trained = {id(model.get_input_embeddings().weight), id(head.weight), id(getattr(head, "bias", None))}
     for name, weight in model.named_parameters():
-        old = OLD if weight.shape[0] == OLD + len(NEW_IDS) else len(weight)
+        old = OLD if id(weight) in trained else len(weight)
         assert torch.equal(weight[:old], before[name][:old]), name
+        assert old == len(weight) or not torch.equal(weight[old:], before[name][old:]), name
 
 
 def test_heads_are_shared_and_gradients_begin_at_the_first_new_token() -> None:
