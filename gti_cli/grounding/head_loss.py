@@ -19,7 +19,9 @@ from gti_cli.grounding.rows import NewRows
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LOGITS_AT_ONCE = 2**23  # float32 elements of a chunk (32 MiB); about three such tensors are alive
+# float32 elements of a chunk, of which about three tensors are alive: 32 MiB each; on a GPU, which wants large products
+# to be fast and has the memory, 256 MiB.
+LOGITS_AT_ONCE = {"cpu": 2**23, "cuda": 2**26}
 
 
 @dataclass(frozen=True)
@@ -65,19 +67,20 @@ def rule_of(model: PreTrainedModel, rows: NewRows) -> LogitRule | None:
 
 
 def head_loss(
-    hidden: torch.Tensor, rows: NewRows, targets: torch.Tensor, rule: LogitRule, at_once: int = LOGITS_AT_ONCE
+    hidden: torch.Tensor, rows: NewRows, targets: torch.Tensor, rule: LogitRule, at_once: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Summed negative log-likelihood of ``targets`` (m,) given hidden states (m, d), softmax over the whole vocabulary.
 
     The head's matrix must hold the current rows (`NewRows.sync`). The gradient is that of hidden states and new rows.
 
     Args:
-        at_once: float32 logits that are computed at a time.
+        at_once: float32 logits that are computed at a time (None: by device, see `LOGITS_AT_ONCE`).
 
     Returns:
         the loss (0-dim float32, nats) and the most probable token of each position (m,) int64.
     """
     head = rows.head
+    at_once = LOGITS_AT_ONCE.get(hidden.device.type, 2**23) if at_once is None else at_once
     found: tuple[torch.Tensor, torch.Tensor] = _HeadLoss.apply(  # type: ignore[no-untyped-call]
         hidden,
         rows.embedding if rows.output is None else rows.output,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from gti_cli import console, tables
+from gti_cli.errors import InputError
 from gti_cli.grounding.batches import Collator, Corpus
 from gti_cli.grounding.checkpointing import checkpointed
 from gti_cli.grounding.corpus import corpus_of
@@ -48,6 +49,8 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     pairs, counts = make_pairs(job.texts, tokenizer, job.options.max_text_tokens)
     train, held = hold_out(pairs, job.options.held_out, job.seed)
     run.counts.update(counts, train_pairs=len(train), held_out_pairs=len(held))
+    if job.options.patience is not None and not held:
+        raise InputError("--patience needs held-out pairs, and there are too few pairs to hold any out")
     model = load_model(path, job.device, job.dtype)
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
     before = matrices(rows)
@@ -57,8 +60,8 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     run.metrics.update(_moved(before, matrices(rows)))
     saved = AutoConfig.from_pretrained(path).dtype or torch.float32
     if job.options.unfreeze_steps:
-        del model
         final = _with(job, rows, adapters, job.device, torch.float32)
+        del model, rows, adapters  # they hold the frozen model
         curve = _second_phase(job, run, final, tokenizer, train, held, curve)
         cast("Any", final).to(saved)
     else:

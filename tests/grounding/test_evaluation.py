@@ -127,6 +127,10 @@ def test_patience_needs_held_out_pairs(make_world: Any, tmp_path: Path, capsys: 
     shutil.copytree(world.workspace, tmp_path / "copy")
     with pytest.raises(InputError, match="--patience watches the loss on held-out pairs"):
         ground(tmp_path / "copy", patience=2, held_out=0.0)
+    single = tmp_path / "single.csv"
+    single.write_text("item_id,title\ni0,red dress\n")
+    with pytest.raises(InputError, match="too few pairs to hold any out"):
+        ground(tmp_path / "copy", patience=2, pairs=single)
     for value, words in (("0", "--patience is 0"), ("-1", "--patience is -1")):
         assert gti(["ground", "-w", str(tmp_path / "copy"), "--patience", value]) == 2
         assert words in capsys.readouterr().err
