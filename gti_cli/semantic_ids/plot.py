@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from gti_cli.semantic_ids.artifact import HISTORY, NAME
 from gti_cli.workspace import Workspace
 
 _DPI = 120
+_TITLE = 34  # characters
+# Told apart without colour, too.
+_STYLES = ("-", "--", ":", "-.")
+_DARK, _LIGHT = "#0072b2", "#e69f00"
 
 
 def plot_quality(workspace: Path | str) -> list[Path]:
@@ -58,10 +63,11 @@ def _draw_quality(figure: Any, manifest: Manifest) -> None:
     )
     levels = metrics["levels"]
     places = [entry["level"] for entry in levels]
-    use.bar([p - 0.2 for p in places], [entry["use"] for entry in levels], 0.4, label="used codes")
-    use.bar([p + 0.2 for p in places], [e["perplexity"] / e["codes"] for e in levels], 0.4, label="perplexity / codes")
-    use.set(title="Use of the codes", xlabel="level", ylim=(0, 1.05), xticks=places)
-    use.legend(loc="lower left")
+    use.bar([p - 0.2 for p in places], [entry["use"] for entry in levels], 0.4, label="used codes", color=_DARK)
+    evenness = [entry["perplexity"] / entry["codes"] for entry in levels]
+    use.bar([p + 0.2 for p in places], evenness, 0.4, color=_LIGHT, hatch="//", label="perplexity / codes")
+    use.set(title="Use of the codes", xlabel="level", ylabel="share", ylim=(0, 1.3), xticks=places)
+    use.legend(loc="upper right", ncols=2, fontsize=8)
     told = [entry for entry in levels if "explained_variance" in entry]
     kept.plot([entry["level"] + 1 for entry in told], [entry["explained_variance"] for entry in told], "o-")
     kept.set(title="Explained variance of the embeddings", xlabel="levels used", ylim=(0, 1.05))
@@ -75,7 +81,7 @@ def _draw_quality(figure: Any, manifest: Manifest) -> None:
 
 def _label(entry: dict[str, Any]) -> str:
     title = entry["titles"][0] if entry["titles"] else ""
-    return f"{entry['prefix']} {title[:34]}"
+    return f"{entry['prefix']} {title if len(title) <= _TITLE else title[: _TITLE - 1] + '…'}"
 
 
 def _draw_meaning(axes: Any, metrics: dict[str, Any]) -> None:
@@ -94,8 +100,9 @@ def _draw_meaning(axes: Any, metrics: dict[str, Any]) -> None:
 def _draw_history(figure: Any, history: dict[str, list[Any]]) -> None:
     loss, use, collisions = figure.subplots(1, 3)
     epochs = history["epoch"]
+    styles = cycle(_STYLES)
     for name in ("train_reconstruction", "train_quantisation"):
-        loss.plot(epochs, history[name], label=name.replace("_", " "))
+        loss.plot(epochs, history[name], next(styles), label=name.replace("_", " "))
     checks = [row for row, value in enumerate(history["reconstruction"]) if value is not None]
     at = [epochs[row] for row in checks]
 
@@ -103,11 +110,13 @@ def _draw_history(figure: Any, history: dict[str, list[Any]]) -> None:
         return [history[name][row] for row in checks]
 
     loss.plot(at, values("reconstruction"), "o-", markersize=3, label="reconstruction, as used")
-    loss.set(title="Loss", xlabel="epoch")
+    loss.set(title="Loss", xlabel="epoch", ylabel="mean squared error", yscale="log")
     loss.legend(fontsize=8)
+    styles = cycle(_STYLES)
     for name in (name for name in history if name.startswith("use_")):
-        use.plot(at, values(name), label=name.replace("use_", "level "))
-    use.set(title="Used codes", xlabel="epoch", ylim=(0, 1.05))
+        use.plot(at, values(name), next(styles), label=name.replace("use_", "level "))
+    use.set(title="Used codes", xlabel="epoch", ylabel="share", ylim=(0, 1.05))
     use.legend(fontsize=8)
     collisions.plot(at, values("collisions"))
-    collisions.set(title="Collisions (items less tuples)", xlabel="epoch")
+    collisions.set(title="Collisions", xlabel="epoch", ylabel="items less tuples")
+    collisions.set_ylim(bottom=0)
