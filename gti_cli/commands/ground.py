@@ -87,6 +87,22 @@ def ground(
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory, a third slower; the same result.")
     ] = False,
+    objective: Annotated[
+        str,
+        typer.Option(
+            "--objective",
+            help="nll (pairs in both directions), or distil: hidden states behind a token as behind its phrase.",
+        ),
+    ] = "nll",
+    distil_layer: Annotated[
+        int | None, typer.Option("--distil-layer", help="Layer whose hidden states are compared (default: the last).")
+    ] = None,
+    distil_nll_weight: Annotated[
+        float, typer.Option("--distil-nll-weight", help="Weight of the log-likelihood beside the hidden states.")
+    ] = 0.0,
+    distil_snippets: Annotated[
+        int, typer.Option("--distil-snippets", help="Contexts for each phrase that the model writes itself.")
+    ] = 0,
     plot: Annotated[
         bool, typer.Option("--plot", help="Also draw the curves (NAME_curves.png and .svg in the workspace).")
     ] = False,
@@ -128,6 +144,10 @@ def ground(
         unfreeze_steps=unfreeze_steps,
         unfreeze_learning_rate=unfreeze_learning_rate,
         gradient_checkpointing=gradient_checkpointing,
+        objective=objective,
+        distil_layer=distil_layer,
+        distil_nll_weight=distil_nll_weight,
+        distil_snippets=distil_snippets,
         seed=seed,
         device=device,
         dtype=dtype,
@@ -149,6 +169,9 @@ _LEVELS = tuple((f"codes of level {n} right, given those before", f"accuracy_lev
 _BEFORE_AFTER = (
     ("loss text -> tokens, held-out pairs", "loss_to_tokens"),
     ("loss tokens -> text, held-out pairs", "loss_to_text"),
+    ("distance of hidden states, token from phrase (0: equal)", "hidden_distance"),
+    ("loss of the text behind the token, held-out contexts", "loss_following"),
+    ("loss of the token itself, held-out contexts", "loss_token"),
     *_LEVELS,
     ("held-out text finds its item, first of all items", "retrieval@1"),
     ("held-out text finds its item, among the first 10", "retrieval@10"),
@@ -156,6 +179,17 @@ _BEFORE_AFTER = (
     ("effective rank of the head's new rows", "output_effective_rank"),
     ("agreement with the codebooks (RSA, Pearson)", "rsa_pearson"),
     ("agreement with the codebooks (RSA, Spearman)", "rsa_spearman"),
+)
+_OF_PHRASE = ("loss of that text behind the phrase", "loss_following_phrase")
+_CONTEXTS = (
+    ("contexts given", "contexts_given"),
+    ("contexts of ours", "contexts_template"),
+    ("contexts sampled from the model", "contexts_sampled"),
+    ("sampled contexts that came out empty", "snippets_empty"),
+    ("contexts in which the tokens read as others", "contexts_unusable"),
+    ("contexts cut", "contexts_cut"),
+    ("held-out contexts", "held_out_contexts"),
+    ("held-out contexts evaluated", "held_out_examples"),
 )
 _EVALUATED = (("text -> tokens", "held_out_examples_to_tokens"), ("tokens -> text", "held_out_examples_to_text"))
 
@@ -178,7 +212,9 @@ def _show(manifest: Manifest) -> None:
         ["", "figure"],
         [
             *[[f"pairs by {name}", counts[f"pairs_{name}"]] for name in forms],
-            ["held-out pairs", counts["held_out_pairs"]],
+            *[[label, counts[key]] for label, key in _CONTEXTS if key in counts],
+            *[[label, metrics[key]] for label, key in (_OF_PHRASE,) if key in metrics],
+            *([["held-out pairs", counts["held_out_pairs"]]] if "held_out_pairs" in counts else []),
             *[
                 [f"held-out examples evaluated, {direction}", counts[key]]
                 for direction, key in _EVALUATED

@@ -15,8 +15,6 @@ It teaches how a token is *read*. How it is *written*, the head's row, takes no 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from gti_cli.errors import InputError
-from gti_cli.grounding.distil_batches import Batch, DistilCollator
+from gti_cli.grounding.distil_batches import Batch
 from gti_cli.grounding.rows import NewRows
 
 if TYPE_CHECKING:
@@ -45,6 +43,8 @@ def check_layer(model: PreTrainedModel, layer: int | None) -> None:
 
 class DistilModel(nn.Module):
     """What the Trainer trains: its parameters, and its state, are the new rows alone."""
+
+    SUMS = ("loss", "error", "power", "positions", "nll_following", "nll_phrase", "following", "nll_tokens", "tokens")
 
     def __init__(
         self, model: PreTrainedModel, rows: NewRows, *, layer: int | None = None, nll_weight: float = 0.0
@@ -83,29 +83,32 @@ class DistilModel(nn.Module):
         if self._nll_weight:
             nll = functional.cross_entropy(logits, batch["targets"], reduction="sum")
             loss = loss + self._nll_weight * nll
-        return loss, torch.tensor(len(wanted), device=loss.device)
+        return loss * batch["weight"], len(wanted) * batch["weight"]
 
     @torch.no_grad()
-    def measure(self, batch: Batch) -> dict[str, float]:
-        """Sums over a batch, and over how much they go: see `distance_report`."""
+    def measure(self, batch: Batch) -> torch.Tensor:
+        """Sums over a batch, as `SUMS` names them (float64): of the loss, its parts, and what they are taken over."""
         self.rows.sync()
         wanted, by_teacher = self._read(
             batch["teacher"], batch["teacher_mask"], batch["teacher_at"], batch["teacher_predict_at"]
         )
         found, logits = self._read(batch["student"], batch["student_mask"], batch["student_at"], batch["predict_at"])
         follows, targets = batch["follows"], batch["targets"]
+        error = hidden_loss(found, wanted)
         nll = functional.cross_entropy(logits, targets, reduction="none")
         new = torch.isin(targets, self.rows.ids)
-        return {
-            "positions": len(wanted),
-            "error": float(hidden_loss(found, wanted)),
-            "power": float(hidden_loss(wanted, torch.zeros_like(wanted))),
-            "following": int(follows.sum()),
-            "nll_following": float(nll[follows].sum()),
-            "nll_phrase": float(functional.cross_entropy(by_teacher, targets[follows], reduction="sum")),
-            "tokens": int(new.sum()),
-            "nll_tokens": float(nll[new].sum()),
+        sums = {
+            "loss": error + self._nll_weight * nll.sum(),
+            "error": error,
+            "power": hidden_loss(wanted, torch.zeros_like(wanted)),
+            "positions": torch.tensor(len(wanted)),
+            "nll_following": nll[follows].sum(),
+            "nll_phrase": functional.cross_entropy(by_teacher, targets[follows], reduction="sum"),
+            "following": follows.sum(),
+            "nll_tokens": nll[new].sum(),
+            "tokens": new.sum(),
         }
+        return torch.stack([sums[name].double().cpu() for name in self.SUMS])
 
     def _read(
         self, ids: torch.Tensor, mask: torch.Tensor, at: torch.Tensor, predict_at: torch.Tensor
@@ -121,32 +124,3 @@ class DistilModel(nn.Module):
         hidden: torch.Tensor = read.hidden_states[self._layer].flatten(0, 1)[at]
         logits: torch.Tensor = read.logits[0]
         return hidden.float(), logits.float()
-
-
-def distance_report(
-    model: DistilModel, collator: DistilCollator, places: Sequence[int], device: torch.device, size: int = 32
-) -> dict[str, float]:
-    """How near the hidden states behind the tokens come to those behind the phrases, over the examples ``places``.
-
-    Returns:
-        ``hidden_mse``: mean squared error; ``hidden_distance``: its root over the root mean square of the phrases'
-        states (0: equal); ``loss_following``: negative log-likelihood (nats per token) of what follows the token, and
-        ``loss_following_phrase`` of the same text behind the phrase, which does not change; ``loss_token``: of the new
-        tokens themselves, at their place.
-    """
-    lengths = collator.corpus.lengths()
-    order = sorted(places, key=lambda n: lengths[n])
-    total: dict[str, float] = {}
-    for start in range(0, len(order), size):
-        batch = {name: value.to(device) for name, value in collator(order[start : start + size])["batch"].items()}
-        for name, value in model.measure(batch).items():
-            total[name] = total.get(name, 0.0) + value
-    found = {
-        "hidden_mse": total["error"] / total["positions"],
-        "hidden_distance": math.sqrt(total["error"] / total["power"]),
-        "loss_token": total["nll_tokens"] / total["tokens"],
-    }
-    if total["following"]:
-        found["loss_following"] = total["nll_following"] / total["following"]
-        found["loss_following_phrase"] = total["nll_phrase"] / total["following"]
-    return found

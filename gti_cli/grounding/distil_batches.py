@@ -81,7 +81,7 @@ class DistilCorpus:
 
     examples: list[DistilExample]
 
-    def lengths(self) -> list[int]:
+    def text_lengths(self) -> list[int]:
         """What batches of similar length are planned by."""
         return [len(example) for example in self.examples]
 
@@ -155,7 +155,10 @@ class DistilCollator:
     def __call__(self, places: Sequence[int]) -> dict[str, Batch]:
         """Return ``{"batch": …}`` of B examples, both sequences filled up on the right.
 
+        A process without a share (no places) computes an example that does not count.
+
         Returns:
+            ``weight``: 1, or 0 where nothing counts;
             ``teacher``, ``teacher_mask`` (B, T) and ``student``, ``student_mask`` (B, S) int64;
             ``teacher_at`` and ``student_at`` (n,): positions that correspond, in the flattened (B * T) and (B * S);
             ``predict_at`` (k,): positions in (B * S) that predict the new tokens and all that follows them;
@@ -163,7 +166,7 @@ class DistilCollator:
             ``follows`` (k,) bool: whether the target is one of the m common tokens;
             ``teacher_predict_at`` (f,): positions in (B * T) that predict the common tokens, in the same order.
         """
-        examples = [self.corpus.examples[n] for n in places]
+        examples = [self.corpus.examples[n] for n in places or [0]]
         teacher, teacher_mask = self._fill([example.teacher for example in examples])
         student, student_mask = self._fill([example.student for example in examples])
         at: list[int] = []
@@ -184,6 +187,7 @@ class DistilCollator:
             teacher_predict += range(teacher_end - example.shared - 1, teacher_end - 1)
         numbers = {"student_at": at, "teacher_at": teacher_at, "predict_at": predict, "targets": targets}
         batch = {name: torch.tensor(values, dtype=torch.int64) for name, values in numbers.items()}
+        batch["weight"] = torch.tensor(int(bool(places)))
         batch["teacher_predict_at"] = torch.tensor(teacher_predict, dtype=torch.int64)
         batch["follows"] = torch.tensor(follows, dtype=torch.bool)
         batch |= {"teacher": teacher, "teacher_mask": teacher_mask, "student": student, "student_mask": student_mask}

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.grounding.pairs import read_pairs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from gti_cli.grounding.distil_batches import OldTokenization
 
 PLACE = "{}"  # where phrase or token go
 GIVEN, TEMPLATE, SAMPLED = "given", "template", "sampled"
@@ -107,22 +113,53 @@ def read_phrases(path: Path | str, names: Sequence[str]) -> Phrases:
     )
 
 
-def uses_of(phrases: Phrases, sampled: Sequence[Sequence[tuple[str, str]]] = ()) -> list[Use]:
+def uses_of(phrases: Phrases, sampled: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> list[Use]:
     """Put every phrase into its contexts: the row's own or, where it has none, each of `NEUTRAL`; and the sampled ones.
 
     Args:
-        sampled: for each row (before, behind) of sampled snippets; empty for none.
+        sampled: (text, tokens) -> (before, behind) of sampled snippets.
     """
     number = {tokens: n for n, tokens in enumerate(dict.fromkeys(phrases.tokens))}
     found: dict[Use, None] = {}  # the same phrase in the same context counts once
-    for row, (text, tokens, context) in enumerate(zip(phrases.texts, phrases.tokens, phrases.contexts, strict=True)):
+    for text, tokens, context in zip(phrases.texts, phrases.tokens, phrases.contexts, strict=True):
         source = GIVEN if context else TEMPLATE
         for words in (context,) if context else NEUTRAL:
             before, _, behind = words.partition(PLACE)
             found[Use(number[tokens], text, tokens, before, behind, source)] = None
-        for before, behind in sampled[row] if sampled else ():
+        for before, behind in sampled.get((text, tokens), ()):
             found[Use(number[tokens], text, tokens, before, behind, SAMPLED)] = None
     return list(found)
+
+
+def cut_phrases(
+    phrases: Phrases, old: OldTokenization, tokenizer: PreTrainedTokenizerBase, most: int
+) -> tuple[Phrases, dict[str, int]]:
+    """Cut phrases, and what stands before and behind them in their contexts, to ``most`` old tokens each.
+
+    Returns:
+        the phrases, and their counts with ``texts_cut`` and ``contexts_cut``.
+    """
+
+    def cut(texts: Sequence[str], last: bool) -> list[str]:
+        ids = old.encode(texts)
+        # A cut may fall inside a character; what is left of it decodes to the replacement character.
+        return [
+            str(tokenizer.decode(found[-most:] if last else found[:most])).strip("\ufffd")
+            if len(found) > most
+            else text
+            for text, found in zip(texts, ids, strict=True)
+        ]
+
+    texts = cut(phrases.texts, False)
+    parts = [context.partition(PLACE) for context in phrases.contexts]
+    before, behind = cut([part[0] for part in parts], True), cut([part[2] for part in parts], False)
+    contexts = [b + part[1] + a for b, part, a in zip(before, parts, behind, strict=True)]
+    counts = {
+        **phrases.counts,
+        "texts_cut": sum(a != b for a, b in zip(texts, phrases.texts, strict=True)),
+        "contexts_cut": sum(a != b for a, b in zip(contexts, phrases.contexts, strict=True)),
+    }
+    return Phrases(texts, phrases.tokens, contexts, counts), counts
 
 
 def count_uses(uses: Sequence[Use]) -> dict[str, int]:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SNIPPET_TOKENS = 32  # how far the model goes on
 _BATCH = 32
 
-Prompt = tuple[int, str, list[int]]  # row of the phrases, text before the phrase, ids of both
+Snippets = dict[tuple[str, str], list[tuple[str, str]]]  # (text, tokens) -> (before, behind)
+Prompt = tuple[tuple[str, str], str, list[int]]  # (text, tokens), what stands before the text, ids of both
 
 
 @torch.no_grad()
@@ -30,13 +31,13 @@ def sample_snippets(
     phrases: Phrases,
     count: int,
     seed: int,
-) -> tuple[list[list[tuple[str, str]]], int]:
-    """Let ``model`` go on ``count`` times from each phrase: drawn from its own distribution, over old tokens alone.
+) -> Snippets:
+    """Let ``model`` go on ``count`` times from each different phrase, drawing from its own distribution of old tokens.
 
     The phrase stands at the beginning, or behind the beginning of one of our neutral contexts in turn.
 
     Returns:
-        for each row (before, behind) of its snippets; and how many came out empty and are left out.
+        what stands before and behind each phrase; where the model ended at once, nothing (``""``) stands behind it.
     """
     prompts = _prompts(tokenizer, old, phrases, count)
     special = set(tokenizer.all_special_ids)
@@ -52,24 +53,20 @@ def sample_snippets(
         places = [n for n in order[:_BATCH] if len(prompts[n][2]) == length]
         order = order[len(places) :]
         written |= zip(places, _go_on(model, [prompts[n][2] for n in places], allowed, ends, generator), strict=True)
-    found: list[list[tuple[str, str]]] = [[] for _ in phrases.texts]
-    empty = 0
-    for n, (row, before, _) in enumerate(prompts):
+    found: Snippets = {}
+    for n, (phrase, before, _) in enumerate(prompts):
         # A character may be cut off at the end; what is left of it decodes to the replacement character.
-        behind = str(tokenizer.decode(written[n])).rstrip("\ufffd")
-        if behind.strip():
-            found[row].append((before, behind))
-        else:
-            empty += 1
-    return found, empty
+        found.setdefault(phrase, []).append((before, str(tokenizer.decode(written[n])).rstrip("\ufffd")))
+    return found
 
 
 def _prompts(tokenizer: PreTrainedTokenizerBase, old: OldTokenization, phrases: Phrases, count: int) -> list[Prompt]:
     opening = start_id(tokenizer)
     befores = list(dict.fromkeys(context.partition(PLACE)[0] for context in NEUTRAL))
-    asked = [(row, befores[n % len(befores)]) for row in range(len(phrases.texts)) for n in range(count)]
-    ids = old.encode([before + phrases.texts[row] for row, before in asked])
-    return [(row, before, [opening, *found]) for (row, before), found in zip(asked, ids, strict=True)]
+    different = dict.fromkeys(zip(phrases.texts, phrases.tokens, strict=True))
+    asked = [(phrase, befores[n % len(befores)]) for phrase in different for n in range(count)]
+    ids = old.encode([before + text for (text, _), before in asked])
+    return [(phrase, before, [opening, *found]) for (phrase, before), found in zip(asked, ids, strict=True)]
 
 
 def _go_on(

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from gti_cli import tables
 from gti_cli.errors import InputError
-from gti_cli.grounding.options import GroundOptions, Job, check_launcher
+from gti_cli.grounding.distil_contexts import Phrases, read_phrases
+from gti_cli.grounding.options import DISTIL, GroundOptions, Job, check_launcher
 from gti_cli.grounding.pairs import read_pairs
 from gti_cli.manifest import Manifest
 from gti_cli.prompts.pairs import OURS
 from gti_cli.prompts.templates import read_templates
 from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
-from gti_cli.vocabulary.tokens import code_ids
+from gti_cli.vocabulary.tokens import NewTokens, code_ids
 from gti_cli.workspace import Workspace, check_output_name
 
 CODEBOOKS = "codebooks.safetensors"
@@ -44,6 +45,10 @@ def ground(
     unfreeze_steps: int = GroundOptions.unfreeze_steps,
     unfreeze_learning_rate: float = GroundOptions.unfreeze_learning_rate,
     gradient_checkpointing: bool = False,
+    objective: str = GroundOptions.objective,
+    distil_layer: int | None = None,
+    distil_nll_weight: float = GroundOptions.distil_nll_weight,
+    distil_snippets: int = GroundOptions.distil_snippets,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -56,7 +61,8 @@ def ground(
         pairs: table of `item_id` with `title` and / or `description`, or of `text` with `tokens` (None: the items'
             own texts in the workspace). prompts: own wordings, see `prompts.templates.read_templates`.
         from_: checkpoint to start from (None: the workspace's ``extended``). name: the output's folder.
-        epochs, ..., gradient_checkpointing: see `GroundOptions`.
+            With ``objective="distil"``: `text` (a phrase) with `tokens` and, optionally, `context`.
+        epochs, ..., distil_snippets: see `GroundOptions`.
         dtype: of the frozen model while it computes; the new rows train in float32, and all is saved in the number
             format of the checkpoint that it came from.
 
@@ -83,6 +89,10 @@ def ground(
         unfreeze_steps=unfreeze_steps,
         unfreeze_learning_rate=unfreeze_learning_rate,
         gradient_checkpointing=gradient_checkpointing,
+        objective=objective,
+        distil_layer=distil_layer,
+        distil_nll_weight=distil_nll_weight,
+        distil_snippets=distil_snippets,
     )
     options.check()
     check_launcher()
@@ -128,6 +138,11 @@ def _prepare(
     checkpoint = find_checkpoint(space, from_, "extended", "gti extend")
     check_output_name(name, default="grounded", start=checkpoint.artifact)
     new_tokens = checkpoint.new_tokens()
+    place = choose_device(device)
+    number_format = choose_dtype(dtype, place)
+    if options.objective == DISTIL:
+        phrases = _phrases(pairs, prompts, new_tokens)
+        return Job(checkpoint, new_tokens, phrases, None, options, seed, place, number_format), {}
     upstream: dict[str, Manifest] = {}
     catalogue: Catalogue | None = None
     tokens_of: dict[str, str] | None = None
@@ -147,7 +162,19 @@ def _prepare(
         )
     texts = read_pairs(space.path("items.parquet") if pairs is None else pairs, tokens_of, new_tokens.names)
     templates = OURS if prompts is None else read_templates(prompts)
-    place = choose_device(device)
-    number_format = choose_dtype(dtype, place)
     job = Job(checkpoint, new_tokens, texts, catalogue, options, seed, place, number_format, templates, codebooks)
     return job, upstream
+
+
+def _phrases(pairs: Path | str | None, prompts: Path | str | None, new_tokens: NewTokens) -> Phrases:
+    """What `grounding.distil` works with; refuses what it cannot."""
+    if (new_tokens.levels >= 0).any():
+        raise InputError(
+            "--objective distil is for tokens that stand for a phrase, and this checkpoint's are codes of semantic IDs",
+            remedy="use --objective nll",
+        )
+    if pairs is None:
+        raise InputError("--objective distil needs phrases", remedy="give --pairs, a table of text and tokens")
+    if prompts is not None:
+        raise InputError("--objective distil asks no questions", remedy="leave --prompts out; use the column context")
+    return read_phrases(pairs, new_tokens.names)

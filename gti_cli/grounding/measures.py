@@ -85,14 +85,14 @@ class HeldOut:
             for level in range(self._levels):
                 sums[2 + 2 * level] += (right & (levels == level)).sum()
                 sums[3 + 2 * level] += (levels == level).sum()
-        return _total(sums, self._device)
+        return total(sums, self._device)
 
 
 def _to(group: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
     return {name: value.to(device) for name, value in group.items()}
 
 
-def _total(sums: torch.Tensor, device: torch.device) -> list[float]:
+def total(sums: torch.Tensor, device: torch.device) -> list[float]:
     """``sums`` added up over the processes of this launch."""
     if processes.world() > 1:
         shared = sums.to(device)
@@ -121,6 +121,11 @@ class Measures:
         known = {} if job.catalogue is None else dict.fromkeys(job.catalogue.tokens)
         asked = sample([pair for pair in held if pair.tokens in known], job.options.retrieval_sample, job.seed)
         self.asked = asked if TO_TOKENS in DIRECTION_NAMES[job.options.directions] else []
+
+    @property
+    def examples(self) -> int:
+        """How many held-out examples `point` computes."""
+        return sum(self.held_out.counts.values()) if self.held_out else 0
 
     def point(self) -> dict[str, float | None]:
         """Held-out losses and accuracies, effective rank and RSA, of the rows as they are."""

@@ -14,11 +14,15 @@ from gti_cli.prompts.pairs import DIRECTIONS, OURS, TO_TEXT, TO_TOKENS, Template
 if TYPE_CHECKING:
     import torch
 
+    from gti_cli.grounding.distil_contexts import Phrases
     from gti_cli.grounding.pairs import Texts
     from gti_cli.grounding.retrieval import Catalogue
     from gti_cli.training.checkpoints import Checkpoint
     from gti_cli.vocabulary.tokens import NewTokens
 
+NLL, DISTIL = "nll", "distil"  # objectives
+_OF_DISTIL = ("distil_layer", "distil_nll_weight", "distil_snippets")
+_OF_NLL = ("directions", "retrieval_sample")
 DIRECTION_NAMES = {"both": DIRECTIONS, "to-tokens": (TO_TOKENS,), "to-text": (TO_TEXT,)}
 
 
@@ -42,6 +46,9 @@ class GroundOptions:
         unfreeze_steps: then so many steps with every weight trained (the paper's second phase; 0: none).
         unfreeze_learning_rate: peak of these.
         gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
+        objective: ``nll`` (the paper's: pairs in both directions), or ``distil`` (`grounding.distil`). Of the latter:
+            distil_layer: whose hidden states are compared, from 1 (None: the last). distil_nll_weight: of the negative
+            log-likelihood beside them. distil_snippets: contexts that the model writes itself, for each phrase.
     """
 
     epochs: float = 10.0
@@ -63,6 +70,10 @@ class GroundOptions:
     unfreeze_steps: int = 0
     unfreeze_learning_rate: float = 1e-4
     gradient_checkpointing: bool = False
+    objective: str = NLL
+    distil_layer: int | None = None
+    distil_nll_weight: float = 0.0
+    distil_snippets: int = 0
 
     def check(self) -> None:
         """Raise `InputError` for a value that cannot be meant."""
@@ -95,6 +106,23 @@ class GroundOptions:
             raise InputError("--patience watches the loss on held-out pairs", remedy="give a --held-out above 0")
         if self.directions not in DIRECTION_NAMES:
             raise InputError(f"--directions is {self.directions!r}", remedy=f"use one of {', '.join(DIRECTION_NAMES)}")
+        self._check_objective()
+
+    def _check_objective(self) -> None:
+        if self.objective not in (NLL, DISTIL):
+            raise InputError(f"--objective is {self.objective!r}", remedy=f"use {NLL} or {DISTIL}")
+        if self.objective == NLL:
+            for name in _OF_DISTIL:
+                if getattr(self, name) != getattr(GroundOptions, name):
+                    raise InputError(f"--{name.replace('_', '-')} goes with --objective {DISTIL}")
+            return
+        for name in ("directions", "lora", "unfreeze_steps"):
+            if getattr(self, name) != getattr(GroundOptions, name):
+                raise InputError(f"--{name.replace('_', '-')} goes with --objective {NLL}", remedy="leave it out")
+        if not (math.isfinite(self.distil_nll_weight) and self.distil_nll_weight >= 0):
+            raise InputError(f"--distil-nll-weight is {self.distil_nll_weight}", remedy="give 0 (none) or more")
+        if self.distil_snippets < 0:
+            raise InputError(f"--distil-snippets is {self.distil_snippets}", remedy="give 0 (none) or more")
 
     def resolved(self) -> dict[str, Any]:
         """For the manifest: without what has no effect."""
@@ -106,6 +134,8 @@ class GroundOptions:
                 del values[name]
         if not self.unfreeze_steps:
             del values["unfreeze_steps"], values["unfreeze_learning_rate"]
+        for name in _OF_DISTIL if self.objective == NLL else _OF_NLL:
+            del values[name]
         return values
 
 
@@ -130,15 +160,15 @@ class Job:
     """A run, checked and ready to start.
 
     Attributes:
-        checkpoint: to start from. new_tokens: its list. texts: what to ground with. catalogue: the semantic IDs that
-            exist (None: the tokens are no semantic IDs). options, seed: as given.
+        checkpoint: to start from. new_tokens: its list. texts: what to ground with (`Phrases`: to distil).
+        catalogue: the semantic IDs that exist (None: the tokens are no semantic IDs). options, seed: as given.
         device, dtype: of the frozen model. templates: the wordings of the prompts.
         codebooks: file of the vectors that the codes stand for (None: there is none).
     """
 
     checkpoint: Checkpoint
     new_tokens: NewTokens
-    texts: Texts
+    texts: Texts | Phrases
     catalogue: Catalogue | None
     options: GroundOptions
     seed: int

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gti_cli import tables
 from gti_cli.errors import InputError, examples
@@ -137,7 +137,15 @@ def make_pairs(
     return pairs, counts
 
 
-def hold_out(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+class _OfItem(Protocol):
+    @property
+    def item(self) -> int: ...
+
+
+P = TypeVar("P", bound=_OfItem)
+
+
+def hold_out(pairs: Sequence[P], share: float, seed: int) -> tuple[list[P], list[P]]:
     """Split into training pairs and held-out ones: ``share`` of all pairs, at least one where there are two or more.
 
     What is held out is a form of an item (in both directions), so its other forms are usually trained on. An item

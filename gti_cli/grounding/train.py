@@ -14,13 +14,15 @@ from gti_cli.errors import InputError
 from gti_cli.grounding.batches import Collator, Corpus
 from gti_cli.grounding.checkpointing import checkpointed
 from gti_cli.grounding.corpus import corpus_of
+from gti_cli.grounding.distil_task import distil_task
 from gti_cli.grounding.evaluation import Evaluation, evaluation_steps, stopping, trajectory
 from gti_cli.grounding.measures import matrices, measures_of
 from gti_cli.grounding.objective import GroundingModel
-from gti_cli.grounding.options import Job
-from gti_cli.grounding.pairs import hold_out, make_pairs
+from gti_cli.grounding.options import DISTIL, Job
+from gti_cli.grounding.pairs import Texts, hold_out, make_pairs
 from gti_cli.grounding.plot import TRAJECTORY
 from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.task import Task
 from gti_cli.grounding.trainer import GroundTrainer
 from gti_cli.prompts.pairs import Pair
 from gti_cli.training.best import BestState
@@ -32,6 +34,7 @@ from gti_cli.workspace import StageRun
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
+    from gti_cli.grounding.distil_batches import DistilCorpus
     from gti_cli.training.lora import Adapters
 
 
@@ -46,32 +49,45 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     path = job.checkpoint.path
     tokenizer = load_tokenizer(path)
     check_tokenizer(tokenizer, job.new_tokens)
-    pairs, counts = make_pairs(job.texts, tokenizer, job.options.max_text_tokens)
-    train, held = hold_out(pairs, job.options.held_out, job.seed)
-    run.counts.update(counts, train_pairs=len(train), held_out_pairs=len(held))
-    if job.options.patience is not None and not held:
-        raise InputError("--patience needs held-out pairs, and there are too few pairs to hold any out")
+    train, held = ([], []) if job.options.objective == DISTIL else _pairs(job, run, tokenizer)
     model = load_model(path, job.device, job.dtype)
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
     before = matrices(rows)
     with rows.attached(), checkpointed(model) if job.options.gradient_checkpointing else nullcontext():
         adapters = _adapters(job, model)
-        curve = _train(job, run, model, rows, adapters, tokenizer, train, held)
+        if job.options.objective == DISTIL:
+            task = distil_task(job, run, model, rows, tokenizer)
+        else:
+            task = _pairs_task(job, run, model, rows, adapters, tokenizer, train, held)
+        curve = _train(job, run, task)
+        further = task.tables
     run.metrics.update(_moved(before, matrices(rows)))
     saved = AutoConfig.from_pretrained(path).dtype or torch.float32
     if job.options.unfreeze_steps:
         final = _with(job, rows, adapters, job.device, torch.float32)
-        del model, rows, adapters  # they hold the frozen model
+        del model, rows, adapters, task  # they hold the frozen model
         curve = _second_phase(job, run, final, tokenizer, train, held, curve)
         cast("Any", final).to(saved)
     else:
         final = _with(job, rows, adapters, torch.device("cpu"), saved)
     run.details["saved_dtype"] = str(saved).removeprefix("torch.")
     save_checkpoint(folder, final, tokenizer, job.new_tokens)
-    tables.write(folder / TRAJECTORY, curve)
+    for name, columns in {TRAJECTORY: curve, **further}.items():
+        tables.write(folder / name, columns)
 
 
-def _train(
+def _pairs(job: Job, run: StageRun, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on, and pairs that are held out; counts go to ``run``."""
+    assert isinstance(job.texts, Texts)
+    pairs, counts = make_pairs(job.texts, tokenizer, job.options.max_text_tokens)
+    train, held = hold_out(pairs, job.options.held_out, job.seed)
+    run.counts.update(counts, train_pairs=len(train), held_out_pairs=len(held))
+    if job.options.patience is not None and not held:
+        raise InputError("--patience needs held-out pairs, and there are too few pairs to hold any out")
+    return train, held
+
+
+def _pairs_task(
     job: Job,
     run: StageRun,
     model: PreTrainedModel,
@@ -80,14 +96,25 @@ def _train(
     tokenizer: PreTrainedTokenizerBase,
     train: Sequence[Pair],
     held: Sequence[Pair],
-) -> dict[str, list[Any]]:
+) -> Task:
+    """The paper's objective over pairs."""
+    corpus = corpus_of(job, model, tokenizer, train, whole=adapters is not None)
+    return Task(
+        GroundingModel(model, rows, corpus.heads, adapters),
+        Collator(corpus, int(tokenizer.pad_token_id)),
+        measures_of(job, run, model, rows, tokenizer, held, adapters),
+        constant=frozenset({"retrieval_chance@1", "retrieval_chance@10"}),
+    )
+
+
+def _train(job: Job, run: StageRun, task: Task) -> dict[str, list[Any]]:
     """Train and measure; returns the curve."""
     from gti_cli.training.arguments import last_checkpoint
     from gti_cli.training.optimizer import adamw
     from gti_cli.training.progress import show_progress
 
-    options, pad = job.options, int(tokenizer.pad_token_id)
-    corpus = corpus_of(job, model, tokenizer, train, whole=adapters is not None)
+    options, trained, measures = job.options, task.trained, task.measures
+    corpus = task.collator.corpus
     lengths = corpus.text_lengths()
     plan = BatchPlan(
         lengths,
@@ -97,17 +124,15 @@ def _train(
         max_steps=options.max_steps,
         seed=job.seed,
     )
-    trained = GroundingModel(model, rows, corpus.heads, adapters)
     arguments = _arguments(job, run, len(plan))
-    measures = measures_of(job, run, model, rows, tokenizer, held, adapters)
     before = measures.point()
-    run.metrics.update({f"{name}_before": value for name, value in {**before, **measures.search()}.items()})
-    rate = options.learning_rate if adapters is None else options.lora_learning_rate
-    optimizer = adamw(trained, rate, rows=list(rows.parameters()), rows_rate=options.learning_rate)
-    trainer = GroundTrainer(trained, arguments, Collator(corpus, pad), plan, optimizer)
+    first = {**before, **measures.search()}
+    run.metrics.update({f"{name}_before": value for name, value in first.items() if name not in task.constant})
+    rate = options.lora_learning_rate if options.lora else options.learning_rate
+    optimizer = adamw(trained, rate, rows=list(trained.rows.parameters()), rows_rate=options.learning_rate)
+    trainer = GroundTrainer(trained, arguments, task.collator, plan, optimizer)
     show_progress(trainer, "Grounding")
-    examples = sum(measures.held_out.counts.values()) if measures.held_out else 0
-    times = evaluation_steps(len(plan), options.eval_every, examples, options.batch_size)
+    times = evaluation_steps(len(plan), options.eval_every, measures.examples, options.batch_size)
     best = BestState(trained, run.scratch) if options.patience is not None else None
     trainer.add_callback(Evaluation(measures.point, times, best, options.patience))
     done = last_checkpoint(run.scratch) if run.resuming else None
@@ -117,8 +142,6 @@ def _train(
         run.metrics["stopping"] = stopping(trainer.state.log_history, options.patience)
     _report(run, trainer, plan, corpus, int(done.rpartition("-")[2]) if done else 0)
     run.metrics.update({**measures.point(), **measures.search()})
-    for name in [name for name in run.metrics if "chance" in name and name.endswith("_before")]:
-        del run.metrics[name]  # the same before and after
     return trajectory(trainer.state.log_history, before)
 
 
@@ -141,7 +164,9 @@ def _arguments(job: Job, run: StageRun, steps: int) -> TrainingArguments:
     )
 
 
-def _report(run: StageRun, trainer: GroundTrainer, plan: BatchPlan, corpus: Corpus, first_step: int) -> None:
+def _report(
+    run: StageRun, trainer: GroundTrainer, plan: BatchPlan, corpus: Corpus | DistilCorpus, first_step: int
+) -> None:
     """Losses and counts of the whole run; rates of what was run now, from ``first_step`` on."""
     history = trainer.state.log_history
     losses = [entry["loss"] for entry in history if "loss" in entry]

@@ -81,7 +81,7 @@ class GroundTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean loss per answer token of the step, over all processes."""
+        """Mean loss per answer token (of distillation: per position) of the step, over all processes."""
         loss, count = self.losses(model, inputs)
         world = self.args.world_size
         if world > 1:

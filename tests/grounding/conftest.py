@@ -19,6 +19,7 @@ from gti_cli.vocabulary.tokens import NewTokens, all_names, semantic_id
 from gti_cli.workspace import Workspace
 
 SIZES = [3, 4]
+PHRASES = {"<frock>": "red evening dress", "<trench>": "grey wool coat", "boots": "leather ankle boots"}
 OUTPUTS = ["semantic_ids.parquet", "items.parquet", "codebooks.safetensors"]
 COLOURS, THINGS = ("red", "blue", "green"), ("dress", "jacket", "coat", "boots")
 
@@ -71,3 +72,27 @@ def _extended(space: Workspace, ids: Any, kind: str, tied: bool, dtype: Any) -> 
         save_checkpoint(run.path("extended"), model, tokenizer, new)
         run.details.update(semantic_ids="of-the-test", model="tiny", initializer="random", base_vocab=base)
     return new
+
+
+@dataclass(frozen=True)
+class Words:
+    """A workspace whose checkpoint ``extended`` has three new words, and the table of their phrases."""
+
+    workspace: Path
+    pairs: Path
+
+
+@pytest.fixture
+def make_words(tmp_path: Path, make_checkpoint: Any) -> Callable[..., Words]:
+    """``make_words(kind="qwen3", tied=True, context=[…])``: three new words, and further columns of their table."""
+    from gti_cli.vocabulary.extend import extend
+
+    def make(kind: str = "qwen3", *, tied: bool = True, name: str = "ws", **columns: Any) -> Words:
+        base = make_checkpoint(kind, tied=tied, name=f"base-{name}")
+        tables.write(tmp_path / "tokens.parquet", {"token": list(PHRASES)})
+        extend(str(base), tmp_path / name, tokens=tmp_path / "tokens.parquet", init="random", device="cpu")
+        pairs = tmp_path / f"pairs-{name}.parquet"
+        tables.write(pairs, {"text": list(PHRASES.values()), "tokens": list(PHRASES), **columns})
+        return Words(tmp_path / name, pairs)
+
+    return make

@@ -11,8 +11,9 @@ from grounding.made import NEW_IDS, OLD, PAD, model_of
 from torch.nn import functional
 
 from gti_cli.errors import InputError
-from gti_cli.grounding.distil import DistilModel, check_layer, distance_report, hidden_loss
+from gti_cli.grounding.distil import DistilModel, check_layer, hidden_loss
 from gti_cli.grounding.distil_batches import DistilCollator, DistilCorpus, DistilExample, shared_end
+from gti_cli.grounding.distil_task import distance_report
 from gti_cli.grounding.rows import NewRows
 
 MODELS = [("qwen3", True), ("llama", False), ("gpt2", True), ("phi", False), ("gemma2", True), ("opt", True)]
@@ -130,11 +131,13 @@ def test_report_equals_one_example_at_a_time() -> None:
     rows = NewRows(model, NEW_IDS)
     with rows.attached():
         report = distance_report(
-            DistilModel(model, rows), DistilCollator(corpus, PAD), range(9), torch.device("cpu"), size=4
+            DistilModel(model, rows, nll_weight=2.0), DistilCollator(corpus, PAD), range(9), torch.device("cpu"), size=4
         )
     width = rows.embedding.shape[1]
     assert report == pytest.approx(
         {
+            "held_out_loss": sums["error"] / sums["positions"] / width
+            + 2 * (sums["token"] + sums["nll"]) / sums["positions"],
             "hidden_mse": sums["error"] / sums["positions"] / width,
             "hidden_distance": (sums["error"] / sums["power"]) ** 0.5,
             "loss_token": sums["token"] / 9,

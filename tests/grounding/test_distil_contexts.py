@@ -13,7 +13,7 @@ from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.grounding import distil_snippets
 from gti_cli.grounding.distil_batches import OldTokenization, start_id
-from gti_cli.grounding.distil_contexts import NEUTRAL, Phrases, Use, count_uses, read_phrases, uses_of
+from gti_cli.grounding.distil_contexts import NEUTRAL, Phrases, Use, count_uses, cut_phrases, read_phrases, uses_of
 from gti_cli.grounding.distil_snippets import SNIPPET_TOKENS, sample_snippets
 
 NAMES = ["<x>", "<y>"]
@@ -35,7 +35,7 @@ def test_rows_contexts_and_counts(tmp_path: Path) -> None:
     phrases = read_phrases(path, NAMES)
     assert phrases.texts == ["red coat", "blue boots", "red coat"] and phrases.tokens == ["<x>", "<y>", "<x>"]
     assert phrases.counts == {"rows": 4, "rows_without_text": 1, "rows_with_context": 2}
-    uses = uses_of(phrases, [[], [("", " are warm")], []])
+    uses = uses_of(phrases, {("blue boots", "<y>"): [("", " are warm")]})
     assert uses[0] == Use(0, "red coat", "<x>", "A ", " fits.", "given")
     assert uses[-1] == Use(0, "red coat", "<x>", "One ", "!", "given")
     assert (uses[0].with_phrase, uses[0].with_tokens) == ("A red coat fits.", "A <x> fits.")
@@ -45,7 +45,7 @@ def test_rows_contexts_and_counts(tmp_path: Path) -> None:
 
 def test_the_same_use_counts_once() -> None:
     phrases = Phrases(["a", "a"], ["<x>", "<x>"], ["", ""], {})
-    assert len(uses_of(phrases)) == len(NEUTRAL) == len(set(NEUTRAL))
+    assert len(uses_of(phrases, {})) == len(NEUTRAL) == len(set(NEUTRAL))
     assert all(context.count("{}") == 1 for context in NEUTRAL)
 
 
@@ -64,6 +64,19 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, list[Any]], message: str)
         read_phrases(written(tmp_path, **columns), NAMES)
 
 
+def test_long_phrases_and_contexts_are_cut_towards_the_phrase() -> None:
+    _, tokenizer, old = world()
+    words = "one two three four five six seven eight"
+    phrases = Phrases([words, "red coat"], ["<x>", "<y>"], ["", f"{words} {{}} {words}"], {"rows": 2})
+    cut, counts = cut_phrases(phrases, old, tokenizer, 6)
+    assert counts == {"rows": 2, "texts_cut": 1, "contexts_cut": 1} == cut.counts
+    assert words.startswith(cut.texts[0]) and old.encode(cut.texts)[0] == old.encode([words])[0][:6]
+    before, _, behind = cut.contexts[1].partition("{}")
+    assert f"{words} ".endswith(before) and f" {words}".startswith(behind)
+    assert [len(ids) for ids in old.encode([before, behind])] == [6, 6]
+    assert cut_phrases(phrases, old, tokenizer, 1000)[0].contexts == phrases.contexts
+
+
 def world() -> tuple[Any, Any, OldTokenization]:
     """A model with two new rows that would take every draw, were they allowed."""
     from transformers import AddedToken
@@ -77,16 +90,18 @@ def world() -> tuple[Any, Any, OldTokenization]:
     return model, tokenizer, OldTokenization(tokenizer, NAMES)
 
 
-PHRASES = Phrases(["red coat", "blue denim jacket", "boots"], ["<x>", "<y>", "<x>"], ["", "", ""], {})
+PHRASES = Phrases(
+    ["red coat", "blue denim jacket", "boots", "boots"], ["<x>", "<y>", "<x>", "<x>"], ["", "", "", "A {}."], {}
+)
 
 
 def test_snippets_are_the_same_for_a_seed_and_hold_old_tokens_only() -> None:
     model, tokenizer, old = world()
-    first, empty = sample_snippets(model, tokenizer, old, PHRASES, 3, 0)
-    assert [len(snippets) for snippets in first] == [3, 3, 3] and empty == 0
-    assert (first, empty) == sample_snippets(model, tokenizer, old, PHRASES, 3, 0)
-    assert first != sample_snippets(model, tokenizer, old, PHRASES, 3, 1)[0]
-    for snippets in first:
+    first = sample_snippets(model, tokenizer, old, PHRASES, 3, 0)
+    assert list(first) == [("red coat", "<x>"), ("blue denim jacket", "<y>"), ("boots", "<x>")]
+    assert first == sample_snippets(model, tokenizer, old, PHRASES, 3, 0)
+    assert first != sample_snippets(model, tokenizer, old, PHRASES, 3, 1)
+    for snippets in first.values():
         assert len({before for before, _ in snippets}) == 3
         for _, behind in snippets:
             assert not any(name in behind for name in [*NAMES, *tokenizer.all_special_tokens])
@@ -103,7 +118,7 @@ def test_snippets_are_drawn_from_the_models_own_distribution(monkeypatch: pytest
     for seed in range(12):
         with torch.no_grad():  # a likelier end
             model.get_input_embeddings().weight[tokenizer.eos_token_id] *= 1.2
-        ((_, behind),) = sample_snippets(model, tokenizer, old, phrases, 1, seed)[0][0] or [("", "")]
+        (((_, behind),),) = sample_snippets(model, tokenizer, old, phrases, 1, seed).values()
         generator = torch.Generator().manual_seed(seed)
         ids = [start_id(tokenizer), *old.encode(["red coat"])[0]]
         prompt = len(ids)
@@ -116,6 +131,5 @@ def test_snippets_are_drawn_from_the_models_own_distribution(monkeypatch: pytest
         if tokenizer.eos_token_id in drawn:
             drawn = drawn[: drawn.index(tokenizer.eos_token_id)]
             stopped += 1
-        expected = tokenizer.decode(drawn).rstrip("\ufffd")
-        assert behind == (expected if expected.strip() else "")
+        assert behind == tokenizer.decode(drawn).rstrip("\ufffd")
     assert stopped > 0
