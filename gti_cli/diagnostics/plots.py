@@ -67,6 +67,7 @@ def save(figure: Figure, stem: Path) -> list[str]:
     """Write ``stem.png`` (150 dots an inch) and ``stem.svg``, without a date in them."""
     with style():
         figure.savefig(stem.with_suffix(".png"), dpi=150, metadata={"Software": None})
+        figure.set_layout_engine("none")  # laid out already: the layout is in shares of the figure, whatever the format
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
     return [f"{stem.name}.png", f"{stem.name}.svg"]
 

@@ -25,7 +25,7 @@ _SUMMARY = (
     ("mean_cosine", "mean cosine"),
     ("rsa_pearson", "RSA r"),
     ("rsa_spearman", "RSA rho"),
-    ("rsa_p", "p"),
+    ("rsa_p", "RSA p"),
     ("word_agreement", "word agreement"),
     ("word_agreement_chance", "by chance"),
     ("verdict", "verdict"),
@@ -118,7 +118,7 @@ def _picture(folder: Path, stem: str) -> str:
     title, caption = PICTURES[stem]
     data = base64.b64encode((folder / f"{stem}.png").read_bytes()).decode()
     return (
-        f'<h2>{title}</h2>\n<figure><img alt="{escape(title)}: see the tables for the figures" '
+        f'<h2>{title}</h2>\n<figure tabindex="0"><img alt="{escape(title)}: see the tables for the figures" '
         f'src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
     )
 
@@ -160,7 +160,7 @@ _RSA_KEYS = ("pearson", "spearman", "p", "spearman_p", "pearson_interval", "spea
 def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f}" if interval is None else f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+    return _cell(value) if interval is None else f"{_cell(value)} ({_cell(interval[0])} to {_cell(interval[1])})"
 
 
 def _words(findings: Sequence[Finding], catalogue: Catalogue | None) -> list[str]:

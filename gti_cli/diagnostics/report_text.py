@@ -48,7 +48,8 @@ th:first-child, td:first-child, .words td, .words th { text-align: left; }
 thead th { border-bottom: 2px solid #555; } td.word, tbody th { white-space: nowrap; }
 td.word:last-child { font-weight: 600; }
 .words td { min-width: 4ch; } .words td + td { min-width: 28ch; }
-figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; } figcaption { max-width: 70ch; }
+figure { margin: 1rem 0; overflow-x: auto; } figure img { max-width: 100%; min-width: 40rem; height: auto; }
+figcaption { max-width: 70ch; }
 p, li, dd { max-width: 70ch; } .verdict { border-left: 4px solid #0072B2; padding-left: .8rem; margin: .8rem 0;
   overflow-wrap: anywhere; }
 mark { background: none; color: inherit; font-weight: 700; text-decoration: underline; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from gti_cli.geometry.sampling import evenly
 from gti_cli.tensors.safetensors_rows import TensorPlace
 
 WORDS = 10  # nearest words of each token
+_BETWEEN = re.compile(r"[\W_]+")  # all that is neither letter nor digit
 _WORK = 1e11  # multiply-adds that a search may cost; beyond, an even part of the vocabulary is searched
 
 
@@ -78,8 +80,9 @@ def nearest_words(
 @lru_cache(maxsize=1 << 18)
 def plain(word: str) -> str:
     """A word as it is compared: lower case, nothing but letters and digits; ``""`` where it has no two letters."""
-    kept = "".join(character for character in word.lower() if character.isalnum())
-    return kept if sum(character.isalpha() for character in kept) >= 2 else ""
+    kept = _BETWEEN.sub("", word.lower())
+    letters = len(kept) if kept.isalpha() else sum(map(str.isalpha, kept))
+    return kept if letters >= 2 else ""
 
 
 class TextWords:

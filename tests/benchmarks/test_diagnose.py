@@ -1,0 +1,87 @@
+"""The diagnosis at real sizes, against loading the matrix and calling numpy's SVD and scipy's rank correlation.
+
+Run with ``pytest tests/benchmarks/test_diagnose.py --run-benchmarks -s``; needs 3 GB of disk and 8 GB of memory. Limits
+are on processor seconds, which other work on the machine stretches less than the clock; both are printed.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.diagnose_made import make_checkpoint, make_workspace
+
+MEASURED = """
+import json, resource, time
+started = time.monotonic()
+{body}
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({{"wall": time.monotonic() - started, "cpu": used.ru_utime + used.ru_stime,
+                  "gigabytes": used.ru_maxrss / 1e6, **found}}))
+"""
+OURS = """
+from gti_cli.diagnostics.diagnose import diagnose
+figures = diagnose([{folder!r}], {workspace!r}, plot=True, name="x").metrics[{name!r}]
+found = {{"rank": figures["effective_rank"], "levels": {{
+    level: [entry["pearson"], entry["spearman"], entry["spearman_error"]]
+    for level, entry in figures["rsa_levels"].items()}}}}
+"""
+# What a notebook does. The levels are taken one by one: the 302 million pairs of 24,576 tokens need more memory than
+# most machines have.
+PEER = """
+import numpy as np, torch
+from safetensors.numpy import load_file as load_codebooks
+from safetensors.torch import load_file
+from scipy import stats
+matrix = load_file({folder!r} + "/model.safetensors")["model.embed_tokens.weight"].float().numpy()
+new, rng = matrix[{base}:], np.random.default_rng(0)
+old = matrix[np.sort(rng.choice({base}, len(new), replace=False))]
+ranks = [float(np.exp(stats.entropy(np.linalg.svd(rows, compute_uv=False)))) for rows in (new, old)]
+found, start = {{"rank": ranks[0], "levels": {{}}}}, 0
+for level in range({levels}):
+    book = load_codebooks({workspace!r} + "/codebooks.safetensors")[f"level_{{level}}"]
+    rows = new[start : start + len(book)]
+    start += len(book)
+    sides = []
+    for side in (rows, book):
+        units = side / np.linalg.norm(side, axis=1, keepdims=True)
+        sides.append((units @ units.T)[np.triu_indices(len(side), 1)])
+    found["levels"][level] = [stats.pearsonr(*sides).statistic, stats.spearmanr(*sides).statistic]
+    if {once}:
+        break
+"""
+# name: (pretrained rows, width, codes of each level, limits on processor seconds and gigabytes, peer's levels)
+CASES = {
+    "24,576 tokens of width 1,024": (151_936, 1024, (8192,) * 3, 60, 4.0, True),
+    "151,936 x 4,096, 1,024 of them new": (150_912, 4096, (256,) * 4, 10, 1.0, False),
+}
+
+
+def run(body: str) -> dict:
+    done = subprocess.run([sys.executable, "-c", MEASURED.format(body=body)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_time_memory_and_the_same_figures(case: str, tmp_path: Path) -> None:
+    base, width, sizes, seconds, gigabytes, once = CASES[case]
+    folder = str(make_checkpoint(tmp_path / "checkpoint", base, width, sizes))
+    workspace = str(make_workspace(tmp_path / "ws", sizes, 20_000, base))
+    ours = run(OURS.format(folder=folder, workspace=workspace, name="checkpoint"))
+    peer = run(PEER.format(folder=folder, workspace=workspace, base=base, levels=len(sizes), once=once))
+    print(f"\n{case}" + (" (peer: effective rank and the first level only)" if once else ""))
+    for name, found in (("gti diagnose --plot", ours), ("numpy, scipy", peer)):
+        print(f"  {name:20} {found['wall']:6.1f} s  {found['cpu']:6.1f} s CPU  {found['gigabytes']:5.2f} GB")
+    ratios = [peer[key] / ours[key] for key in ("wall", "cpu", "gigabytes")]
+    print("  peer over ours:      {:6.1f} x {:6.1f} x      {:8.1f} x".format(*ratios))
+    assert ours["rank"] == pytest.approx(peer["rank"], rel=1e-4)  # the peer computes in single precision
+    for level, (r, rho) in peer["levels"].items():
+        assert ours["levels"][level][0] == pytest.approx(r, abs=1e-4)
+        assert ours["levels"][level][1] == pytest.approx(rho, abs=5 * ours["levels"][level][2] + 1e-4)
+    assert ours["cpu"] <= seconds
+    assert ours["gigabytes"] <= gigabytes
