@@ -31,6 +31,13 @@ def extend(
     tokens: Annotated[
         Path | None, typer.Option("--tokens", help="Table of other new tokens (column `token`), no semantic IDs.")
     ] = None,
+    distance: Annotated[
+        float,
+        typer.Option(
+            "--distance",
+            help="With text and codebook starts: distance from the mean row, 1 = as pretrained rows; less is quieter.",
+        ),
+    ] = 0.7,
     measure_effect: Annotated[
         bool,
         typer.Option(
@@ -51,8 +58,9 @@ def extend(
     """Add the semantic IDs' tokens (or any others) to a tokenizer and a causal LM.
 
     Starts: mean (of the old rows), hf-mean (what transformers does), noisy-mean (as LLaMA-Factory), random (their mean
-    and covariance), subword (pieces of each token's description), text (words of each code's items), codebook (the
-    codebooks' geometry, turned towards text).
+    and covariance), subword (pieces of each token's description), text (words of each code's items), text-lstsq (codes
+    that sum to the words of their items), text-permuted (text dealt out anew: a control), codebook (the codebooks'
+    geometry, turned towards text).
     """
     console.configure(quiet=quiet, json_output=json_output)
     from gti_cli.vocabulary.extend import extend as stage
@@ -62,6 +70,7 @@ def extend(
         workspace,
         tokens=tokens,
         init=init,
+        distance=distance,
         measure_effect=measure_effect,
         name=name,
         seed=seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,7 +15,7 @@ from gti_cli.training.precision import choose_device, choose_dtype, describe, se
 from gti_cli.vocabulary import gguf
 from gti_cli.vocabulary.in_memory import add_tokens
 from gti_cli.vocabulary.layout import find_layout
-from gti_cli.vocabulary.meaning import Meanings
+from gti_cli.vocabulary.meaning import PLACED, QUIET, Meanings, Placement
 from gti_cli.vocabulary.old_language import effect
 from gti_cli.vocabulary.source import files_of, find_base, is_gguf
 from gti_cli.vocabulary.start import STARTS, Extension
@@ -34,6 +34,7 @@ def extend(
     *,
     tokens: Path | str | None = None,
     init: str = "mean",
+    distance: float = QUIET,
     measure_effect: bool = True,
     name: str = "extended",
     seed: int = 0,
@@ -49,6 +50,8 @@ def extend(
         workspace: holds the semantic IDs whose codes become tokens.
         tokens: instead, a table with a column `token`: any other vocabulary.
         init: how the new rows start, one of `STARTS`.
+        distance: of rows that start from text or codebooks, from the mean of the pretrained rows, in units of those
+            rows' usual distance. Larger is more distinct, and louder among the old words.
         measure_effect: load the extended model and measure what the new rows take from ordinary text. Without it no
             model is ever loaded: memory is that of a few thousand rows.
         name: of the output folder in the workspace.
@@ -63,11 +66,20 @@ def extend(
     check_output_name(name, default="extended")
     if init not in STARTS:
         raise InputError(f"--init {init!r} is not known", remedy=f"use one of {', '.join(STARTS)}")
+    if not 0 < distance < float("inf"):
+        raise InputError(f"--distance {distance} is no positive number", remedy=f"leave it out ({QUIET}), or write 1")
     chosen = choose_device(device)
     target_dtype = None if dtype == "auto" else choose_dtype(dtype, chosen)
     upstream, meanings, identity = wanted(space, tokens)
     base = find_base(space, model)
-    options = {"model": model if not base.local else None, "init": init, "dtype": dtype, "tokens": tokens is not None}
+    options: dict[str, Any] = {
+        "model": model if not base.local else None,
+        "init": init,
+        "dtype": dtype,
+        "tokens": tokens is not None,
+    }
+    if init in PLACED:
+        options["distance"] = distance
     if not measure_effect:
         options["measure_effect"] = False
     with space.stage(
@@ -87,7 +99,7 @@ def extend(
             tokenizer = gguf.read_tokenizer(Path(base.path)) if is_gguf(base) else load_tokenizer(base.path)
             _refuse_known(tokenizer, meanings.names, base.path)
             before = tokenizer.get_vocab()
-            done = _write(base, run.path(name), tokenizer, meanings, init, seed, target_dtype)
+            done = _write(base, run.path(name), tokenizer, meanings, init, Placement(distance, seed), target_dtype)
             check_saved(run.path(name), before, done.tokens)
             _report(run, done)
             run.details.update(
@@ -115,21 +127,21 @@ def _write(
     tokenizer: PreTrainedTokenizerBase,
     meanings: Meanings,
     init: str,
-    seed: int,
+    how: Placement,
     dtype: torch.dtype | None,
 ) -> Extension:
     """Write the extended checkpoint: tensor by tensor out of the files where that can be done, else by loading it."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(how.seed)
     folder = files_of(base)
     layout = find_layout(folder) if folder is not None else None
     if folder is not None and layout is not None:
-        return extend_files(folder, layout, target, tokenizer, meanings, init, generator, dtype)
+        return extend_files(folder, layout, target, tokenizer, meanings, init, generator, dtype, how)
     if is_gguf(base):
         lm = gguf.read_model(Path(base.path), dtype or torch.float32)
     else:
         lm = load_model(base.path, torch.device("cpu"), dtype or "auto")
         console.note("the model was loaded to extend it: its files name its matrices otherwise than it does")
-    done = add_tokens(lm, tokenizer, meanings, init, generator)
+    done = add_tokens(lm, tokenizer, meanings, init, generator, how)
     save_checkpoint(target, lm, tokenizer, done.tokens)
     return done
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gti_cli.vocabulary.initializers import moments
-from gti_cli.vocabulary.meaning import Meanings
+from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, Meanings, Placement
 from gti_cli.vocabulary.start import Extension, describe_start, start_rows
 from gti_cli.vocabulary.tokenizer import grow_tokenizer, known_height
 
@@ -21,6 +21,7 @@ def add_tokens(
     meanings: Meanings,
     init: str,
     generator: torch.Generator,
+    how: Placement = AT_USUAL_DISTANCE,
 ) -> Extension:
     """Add ``meanings.names`` to ``tokenizer``, each with a row in the input and, where untied, the output matrix.
 
@@ -28,7 +29,7 @@ def add_tokens(
     """
     before, size = matrices(model)[0].shape[0], known_height(tokenizer)
     known = [matrix.detach()[:size] for matrix in matrices(model)]
-    starts = start_rows(known, meanings, tokenizer, init, generator)
+    starts = start_rows(known, meanings, tokenizer, init, generator, how)
     added = grow_tokenizer(tokenizer, meanings.names)
     ids = torch.from_numpy(added.ids)
     bias = head_bias(model)

@@ -58,7 +58,8 @@ class Effect:
             console.warn(
                 f"the new tokens take {self.share:.1%} of the probability on ordinary text (KL to the base model "
                 f"{self.divergence:.3f} nats) before anything was trained; --init {init} put their rows where they "
-                "drown old words: start from mean, which is bound to stay quiet, or ground before you use the model"
+                "drown old words: start from mean, which is bound to stay quiet, place rows nearer to it (--distance, "
+                "for text and codebook), or ground before you use the model"
             )
 
 

@@ -11,7 +11,7 @@ import torch
 from gti_cli.geometry.spectrum import both_spectra, effective_rank
 from gti_cli.tensors.stored import Rows, blocks
 from gti_cli.vocabulary.initializers import INITIALIZERS
-from gti_cli.vocabulary.meaning import FROM_MEANING, Meanings
+from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, FROM_MEANING, Meanings, Placement
 from gti_cli.vocabulary.tokens import NewTokens
 
 if TYPE_CHECKING:
@@ -77,13 +77,14 @@ def start_rows(
     tokenizer: PreTrainedTokenizerBase,
     init: str,
     generator: torch.Generator,
+    how: Placement = AT_USUAL_DISTANCE,
 ) -> list[torch.Tensor]:
     """New rows (n, d) float32 for each of ``matrices`` (V, d), the rows that ``tokenizer`` knows before it grows.
 
     Before, because a description must not become the token that it describes.
     """
     if init in FROM_MEANING:
-        return [FROM_MEANING[init](rows, meanings, tokenizer) for rows in matrices]
+        return [FROM_MEANING[init](rows, meanings, tokenizer, how) for rows in matrices]
     return [INITIALIZERS[init](rows, len(meanings.names), generator) for rows in matrices]
 
 

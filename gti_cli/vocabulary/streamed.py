@@ -15,7 +15,7 @@ from gti_cli.tensors.stored import StoredRows
 from gti_cli.training.checkpoints import save_tokenizer
 from gti_cli.vocabulary.initializers import moments
 from gti_cli.vocabulary.layout import Layout, check_nothing_else_grows
-from gti_cli.vocabulary.meaning import Meanings
+from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, Meanings, Placement
 from gti_cli.vocabulary.start import Extension, describe_start, start_rows
 from gti_cli.vocabulary.tokenizer import grow_tokenizer, known_height
 from gti_cli.vocabulary.tokens import NEW_TOKENS_FILE, NewTokens
@@ -42,6 +42,7 @@ def extend_files(
     init: str,
     generator: torch.Generator,
     dtype: torch.dtype | None = None,
+    how: Placement = AT_USUAL_DISTANCE,
 ) -> Extension:
     """Write the checkpoint ``folder``, with a row for each new token, as the checkpoint ``target``.
 
@@ -51,12 +52,13 @@ def extend_files(
         folder: has safetensors. layout: of it. target: an empty folder, or none yet.
         tokenizer: of ``folder``; gains the tokens. meanings: the new tokens. init: one of `start.STARTS`.
         generator: of random rows. dtype: store all floating-point tensors so (None: each as it is).
+        how: where rows are placed that start from a meaning.
 
     Raises:
         InputError: what the initialiser needs is missing; another tensor grows with the vocabulary.
     """
     known = [StoredRows(place, known_height(tokenizer)) for place in layout.matrices]
-    starts = start_rows(known, meanings, tokenizer, init, generator)
+    starts = start_rows(known, meanings, tokenizer, init, generator, how)
     added = grow_tokenizer(tokenizer, meanings.names)
     height = max(layout.height, int(added.ids.max()) + 1)
     if height > layout.height:

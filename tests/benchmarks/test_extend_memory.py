@@ -89,5 +89,5 @@ def test_memory_is_far_under_the_models_size(init: str, tmp_path: Path, capsys: 
             f"{imports / 1e6:,.0f} MB\n  gti extend      peak {ours / 1e6:7,.0f} MB  {ours_s:6.1f} s (digests included)"
             f"\n  transformers    peak {theirs / 1e6:7,.0f} MB  {theirs_s:6.1f} s"
         )
-    assert ours - imports < 0.3 * size
+    assert ours < 0.8 * size and ours < 0.5 * theirs  # all of it: imports, a tokenizer of 151,936 words, blocks of rows
     assert np.isfinite(manifest["metrics"]["new_rows_norm"])

@@ -178,6 +178,8 @@ def test_known_tokens_are_refused(space: Workspace, checkpoint: Callable[..., Pa
     ("options", "message"),
     [
         (["--init", "magic"], "--init 'magic' is not known"),
+        (["--distance", "0"], "--distance 0.0 is no positive number"),
+        (["--distance", "nan"], "--distance nan is no positive number"),
         (["--model", "/no/such/folder"], "no such folder"),
         (["--tokens", "nowhere.csv"], "no such file"),
     ],

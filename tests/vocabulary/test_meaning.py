@@ -6,13 +6,27 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_tokenizer
+from hypothesis import given as examples
+from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
+from scipy.sparse import csr_matrix
 
 from gti_cli import tables
 from gti_cli.app import run
 from gti_cli.errors import InputError
 from gti_cli.geometry.similarity import rsa
-from gti_cli.vocabulary.meaning import Meanings, codebook, subword, text
+from gti_cli.vocabulary.meaning import (
+    FROM_MEANING,
+    PLACED,
+    Meanings,
+    Placement,
+    _solve_ridge,
+    codebook,
+    subword,
+    text,
+    text_lstsq,
+    text_permuted,
+)
 
 TEXTS = ["red silk dress", "blue denim jacket", "red wool coat", "leather boots, red", "", "blue linen shirt"]
 CODES = np.array([[0, 0], [1, 0], [0, 1], [2, 1], [2, 2], [1, 1]])
@@ -60,6 +74,68 @@ def test_text_is_its_definition(dtype: torch.dtype, monkeypatch: pytest.MonkeyPa
     matrix = rows(dtype=dtype)
     found = text(matrix, meanings(), TOKENIZER)
     np.testing.assert_allclose(found, naive_text(matrix, meanings()), atol=1e-5)
+
+
+def test_distance_moves_rows_along_the_line_from_the_mean() -> None:
+    matrix = rows()
+    centre = matrix.double().mean(0)
+    for name in PLACED:
+        usual = FROM_MEANING[name](matrix, meanings(), TOKENIZER, Placement(1.0)).double() - centre
+        near = FROM_MEANING[name](matrix, meanings(), TOKENIZER, Placement(0.7)).double() - centre
+        torch.testing.assert_close(near, 0.7 * usual, atol=1e-6, rtol=1e-5)
+
+
+def test_lstsq_is_the_ridge_solution() -> None:
+    """numpy's least squares on the stacked system, item by item, against conjugate gradients on sums over items."""
+    matrix, given = rows(), meanings()
+    table, centre = matrix.double().numpy(), matrix.double().mean(0).numpy()
+    pieces = [TOKENIZER(t, add_special_tokens=False)["input_ids"] for t in given.texts]
+    documents = {w: sum(w in p for p in pieces) for p in pieces for w in p}
+    rarity = {w: np.log((1 + len(pieces)) / (1 + n)) + 1e-6 for w, n in documents.items()}
+    known = [number for number, p in enumerate(pieces) if p]
+    texts = np.array([sum(rarity[w] * (table[w] - centre) for w in p) / sum(rarity[w] for w in p) for p in pieces if p])
+    texts -= texts.mean(0)
+    assert given.places is not None
+    incidence = np.zeros((len(known), len(given.names)))
+    for row, item in enumerate(known):
+        incidence[row, given.places[item]] = 1
+    stacked = np.vstack([incidence, np.eye(len(given.names))])
+    solution = np.linalg.lstsq(stacked, np.vstack([texts, np.zeros((len(given.names), 8))]), rcond=None)[0]
+    usual = np.sqrt(((table - centre) ** 2).sum(1).mean())
+    used = incidence.any(0)
+    expected = solution * usual / np.sqrt((solution[used] ** 2).sum(1).mean())
+    found = text_lstsq(matrix, given, TOKENIZER).double().numpy() - centre
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # And it serves its purpose: sums over an item's codes lie nearer the texts than those of `text`, both at best scale.
+    by_text = text(matrix, given, TOKENIZER).double().numpy() - centre
+
+    def left(codes: np.ndarray) -> float:
+        sums = incidence @ codes
+        return float(((texts - sums * (sums * texts).sum() / (sums**2).sum()) ** 2).sum())
+
+    assert left(found) < left(by_text)
+
+
+@examples(st.integers(1, 12), st.integers(1, 3), st.integers(1, 30), st.integers(0, 99))
+def test_ridge_by_conjugate_gradients(codes: int, levels: int, items: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    incidence = np.zeros((codes * levels, items))
+    for level in range(levels):
+        incidence[rng.integers(0, codes, items) + level * codes, np.arange(items)] = 1
+    gram, target = incidence @ incidence.T, rng.normal(size=(codes * levels, 4))
+    target[:, 0] = 0
+    found = _solve_ridge(csr_matrix(gram), target)
+    np.testing.assert_allclose(found, np.linalg.solve(gram + np.eye(len(gram)), target), atol=1e-7)
+
+
+def test_permuted_rows_stay_in_their_level() -> None:
+    matrix, given = rows(), meanings()
+    plain = text(matrix, given, TOKENIZER)
+    dealt = text_permuted(matrix, given, TOKENIZER, Placement(seed=3))
+    assert not torch.equal(dealt, plain)
+    assert torch.equal(dealt, text_permuted(matrix, given, TOKENIZER, Placement(seed=3)))
+    for level in (slice(0, 4), slice(4, 7)):
+        assert sorted(map(tuple, dealt[level].tolist())) == sorted(map(tuple, plain[level].tolist()))
 
 
 def test_text_of_tokens_with_descriptions() -> None:
