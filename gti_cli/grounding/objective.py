@@ -66,7 +66,10 @@ class GroundingModel(nn.Module):
     def _answers(self, group: Group) -> tuple[torch.Tensor, torch.Tensor]:
         """Summed loss of a group's answers, and the most probable token (m,) at each of their positions."""
         if not self._tried:
+            mode = self.training
+            self.eval()  # dropout of adapters would disturb the trial, and draw random numbers on every resume
             self._rule, self._tried = rule_of(self._model[0], self.rows), True
+            self.train(mode)
         computed = self._compute(group)
         if self._rule is not None:
             return head_loss(computed, self.rows, group["targets"], self._rule)

@@ -18,6 +18,7 @@ from gti_cli.grounding.batches import Collator, cut_examples
 from gti_cli.grounding.head_loss import LogitRule, head_loss, rule_of
 from gti_cli.grounding.objective import GroundingModel
 from gti_cli.grounding.rows import NewRows
+from gti_cli.training.lora import Adapters
 
 
 def plain(hidden: Any, rows: NewRows, targets: Any, rule: LogitRule) -> Any:
@@ -79,6 +80,23 @@ def test_a_model_with_a_rule_of_its_own_keeps_its_own_forward(monkeypatch: pytes
         assert rule_of(model, rows) is None
         loss, count = trained(**Collator(corpus, 0)(range(12)))
     assert float((loss / count).detach()) == pytest.approx(float(masked_loss(model, examples).detach()), abs=1e-5)
+
+
+def test_the_trial_is_without_dropout_and_draws_no_random_number() -> None:
+    model = model_of("qwen3")
+    rows = NewRows(model, NEW_IDS)
+    adapters = Adapters(model, rank=2, alpha=4, dropout=0.5)
+    torch.nn.init.normal_(adapters.parts[0][1].weight)  # else they add nothing, whatever is dropped
+    corpus = cut_examples(*examples_of(4), set(NEW_IDS.tolist()), whole=True)
+    trained = GroundingModel(model, rows, corpus.heads, adapters).train()
+    batch = Collator(corpus, 0)(range(4))
+    with rows.attached():
+        losses = []
+        for _ in range(2):  # the second call makes no trial
+            torch.manual_seed(0)
+            losses.append(float(trained(**batch)[0].detach()))
+    assert trained._rule == LogitRule() and adapters.training
+    assert losses[0] == losses[1]
 
 
 def peak(way: str, results: Any) -> None:
