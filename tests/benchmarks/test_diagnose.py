@@ -50,7 +50,7 @@ for level in range({levels}):
     for side in (rows, book):
         units = side / np.linalg.norm(side, axis=1, keepdims=True)
         sides.append((units @ units.T)[np.triu_indices(len(side), 1)])
-    found["levels"][level] = [stats.pearsonr(*sides).statistic, stats.spearmanr(*sides).statistic]
+    found["levels"][level] = [float(test(*sides).statistic) for test in (stats.pearsonr, stats.spearmanr)]
     if {once}:
         break
 """
@@ -73,12 +73,12 @@ def test_time_memory_and_the_same_figures(case: str, tmp_path: Path) -> None:
     folder = str(make_checkpoint(tmp_path / "checkpoint", base, width, sizes))
     workspace = str(make_workspace(tmp_path / "ws", sizes, 20_000, base))
     ours = run(OURS.format(folder=folder, workspace=workspace, name="checkpoint"))
+    print(f"\n{case}\n  gti diagnose --plot: {ours['wall']:.1f} s, {ours['cpu']:.1f} s CPU, {ours['gigabytes']:.2f} GB")
     peer = run(PEER.format(folder=folder, workspace=workspace, base=base, levels=len(sizes), once=once))
-    print(f"\n{case}" + (" (peer: effective rank and the first level only)" if once else ""))
-    for name, found in (("gti diagnose --plot", ours), ("numpy, scipy", peer)):
-        print(f"  {name:20} {found['wall']:6.1f} s  {found['cpu']:6.1f} s CPU  {found['gigabytes']:5.2f} GB")
+    print("  numpy, scipy" + (" (spectra, first level)" if once else " (spectra, all levels)"), end=": ")
+    print(f"{peer['wall']:.1f} s, {peer['cpu']:.1f} s CPU, {peer['gigabytes']:.2f} GB")
     ratios = [peer[key] / ours[key] for key in ("wall", "cpu", "gigabytes")]
-    print("  peer over ours:      {:6.1f} x {:6.1f} x      {:8.1f} x".format(*ratios))
+    print("  peer over ours: {:.2f} x, {:.2f} x, {:.2f} x".format(*ratios))
     assert ours["rank"] == pytest.approx(peer["rank"], rel=1e-4)  # the peer computes in single precision
     for level, (r, rho) in peer["levels"].items():
         assert ours["levels"][level][0] == pytest.approx(r, abs=1e-4)

@@ -36,6 +36,17 @@ def test_json(made, tmp_path, capsys):
     assert payload["metrics"]["grounded"]["verdict"]
 
 
+def test_trajectory_says_what_each_checkpoint_kept(made, tmp_path, capsys):
+    arguments = ["diagnose", str(made / "grounded"), str(made / "untied"), "-w", str(tmp_path), "--trajectory"]
+    assert run(arguments) == 0
+    out = capsys.readouterr().out
+    assert "From checkpoint to checkpoint" in out
+    line = next(line for line in out.split("From checkpoint")[1].splitlines() if "untied (input)" in line)
+    assert "grounded" in line
+    assert "1.0000" in line  # the same rows: CKA and cosine 1, moved 0
+    assert (tmp_path / "diagnostics" / "grounded-untied" / "trajectory.parquet").is_file()
+
+
 def test_tokens_from_and_base_vocab(made, tmp_path, capsys):
     foreign = str(made / "foreign")
     assert run(["diagnose", foreign, "-w", str(tmp_path), "--tokens-from", "<[abc]_[0-9]+>", "--json"]) == 0

@@ -155,3 +155,23 @@ def test_codebooks_of_the_workspace_and_their_lineage(made, tmp_path):
     write_ids(1, force=True)
     with pytest.raises(InputError, match="other semantic IDs"):
         diagnose(["extended"], tmp_path, name="again")
+
+
+def test_a_foreign_sharded_untied_checkpoint_with_a_file_of_tokens(made, tmp_path):
+    """What people bring: shards, a head of its own, and a list of the tokens that they added."""
+    folder = make_extended(
+        tmp_path / "shards", "grounded", ours=False, tied=False, output="scattered", max_shard_size="20KB"
+    )
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    names = [f"<{letter}_{code}>" for letter in "abc" for code in range(6)]
+    (tmp_path / "tokens.txt").write_text("\n".join(names), "utf-8")
+    found = diagnose(
+        [folder],
+        tmp_path / "ws",
+        tokens_from=str(tmp_path / "tokens.txt"),
+        codebooks_from=str(made / "codebooks.safetensors"),
+    ).metrics["shards"]
+    ours = run(made, tmp_path / "ws", "untied").metrics["untied"]
+    for one, other in ((found, ours), (found["output"], ours["output"])):
+        for key in ("effective_rank", "mean_cosine", "rsa_pearson", "rsa_spearman", "verdict"):
+            assert one[key] == other[key]

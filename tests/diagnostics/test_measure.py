@@ -2,7 +2,10 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
+from scipy.stats import ortho_group
 
 from gti_cli.diagnostics.codebooks import match
 from gti_cli.diagnostics.measure import block_structure, measure, neighbourhood
@@ -100,3 +103,35 @@ def test_block_structure_against_a_loop():
     assert found["parent_contrast"] == found["parent_within_cosine"] - found["parent_between_cosine"]
     assert block_structure(rows, None, None) == {}
     assert "parent_contrast" not in block_structure(rows, levels, np.full(N, -1))
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**16), st.sampled_from([2.0**-20, 0.5, 8.0, 2.0**20]))
+def test_no_figure_knows_rotation_and_only_norms_know_scale(seed, scale):
+    rng = np.random.default_rng(seed)
+    new, old = new_rows("grounded", N, seed) + rng.standard_normal((N, 32)) + 1, rng.standard_normal((60, 32)) + 1
+    turn = scale * ortho_group.rvs(32, random_state=seed)
+    levels, parents = np.repeat([0, 1, 2], SIZES), np.tile([0, 0, 0, 1, 1, 1], 3)
+    before, after = (
+        measure(a.astype(np.float32), b.astype(np.float32), ORACLE, levels=levels, parents=parents).figures
+        for a, b in ((new, old), (new @ turn, old @ turn))
+    )
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        if isinstance(value, float):
+            factor = scale if "norm" in name or "singular" in name else 1
+            assert after[name] == pytest.approx(factor * value, rel=1e-4, abs=1e-4 * factor), name
+    for level, entry in before["rsa_levels"].items():
+        for name in ("pearson", "spearman", "centred_pearson"):
+            assert after["rsa_levels"][level][name] == pytest.approx(entry[name], abs=1e-3), name
+
+
+def test_centred_rsa_by_hand():
+    rows = (new_rows("grounded", N) + 5).astype(np.float32)
+    level = measure(rows, pretrained(), ORACLE).figures["rsa_levels"]["2"]
+    upper = np.triu_indices(6, 1)
+    sides = [cosine_matrix(side - side.mean(axis=0))[upper] for side in (rows[12:].astype(float), codebooks()[2])]
+    assert level["centred_pearson"] == pytest.approx(stats.pearsonr(*sides).statistic, abs=1e-6)
+    assert level["centred_pearson"] > level["pearson"]  # the shared part hid it
+    assert 0 < level["centred_p"] < 0.05
+    assert 0 < level["spearman_p"] <= 1
