@@ -48,8 +48,14 @@ def draw(curve: dict[str, list[Any]], title: str) -> Figure:
     ranks = {"effective_rank": "embedding", "output_effective_rank": "head"}
     agreement = {"rsa_pearson": "Pearson", "rsa_spearman": "Spearman"}
     agreement |= {f"output_{key}": f"{label}, head" for key, label in agreement.items()}
+    behind = {"loss_following": "behind the token", "loss_following_phrase": "behind the phrase"}
+    if "hidden_distance" in curve:  # of distillation, whose loss is in other units
+        losses = {"held_out_loss": "held-out contexts"}
+    unit = "nats per answer token" if "loss_to_tokens" in curve or "loss_to_text" in curve else "objective"
     panels = [
-        ("Loss", "nats per answer token", _present(curve, losses)),
+        ("Loss", unit, _present(curve, losses)),
+        ("Hidden states: token from phrase (held-out)", "distance", _present(curve, {"hidden_distance": "relative"})),
+        ("Text that follows (held-out)", "nats per token", _present(curve, behind)),
         ("Codes right, given those before (held-out)", "share of codes", _present(curve, accuracy)),
         ("Effective rank of the new rows", "effective rank", _present(curve, ranks)),
         ("Agreement of rows with codebooks (RSA)", "correlation of cosines", _present(curve, agreement)),

@@ -17,6 +17,7 @@ from gti_cli.errors import InputError
 from gti_cli.grounding import distil_task
 from gti_cli.grounding.distil_contexts import NEUTRAL
 from gti_cli.grounding.ground import ground
+from gti_cli.grounding.plot import draw
 from gti_cli.grounding.trainer import GroundTrainer
 from gti_cli.manifest import digest_path
 
@@ -151,6 +152,9 @@ def test_the_command_prints_distances(make_words: Any, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     for part in ("distance of hidden states", "loss of the text behind", "contexts sampled", "held-out contexts"):
         assert part in said
+    curve = pq.read_table(words.workspace / "grounded" / "trajectory.parquet").to_pydict()
+    panels = [axis.get_title() for axis in draw(curve, "Words").axes if axis.get_title()]
+    assert panels[:3] == ["Loss", "Hidden states: token from phrase (held-out)", "Text that follows (held-out)"]
     assert gti([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["options"]["distil_layer"] == 1
 
