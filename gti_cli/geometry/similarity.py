@@ -211,8 +211,15 @@ class PairSums:
 
     def product(self, other: PairSums) -> float:
         """Sum over ordered pairs i != j of P_ij Q_ij."""
+        if len(self.x) < min(self.x.shape[1], other.x.shape[1]):
+            return float(np.sum(self._pairs() * other._pairs()) - self.own @ other.own)
         cross = self.x.T @ other.x
         return float(np.sum(_swapped(cross) * cross) - self.own @ other.own)
+
+    def _pairs(self) -> Matrix:
+        """P itself (n, n), which is the smaller way where there are fewer rows than columns."""
+        deviations, along = self.x[:, :-2], self.x[:, -2]
+        return np.asarray(deviations @ deviations.T + along + along[:, None])
 
     def moments(self) -> tuple[float, float]:
         """Mean and variance of P over the pairs."""
