@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,10 @@ from gti_cli import console
 from gti_cli.commands.common import DEFAULT_WORKSPACE, ForceOption, JsonOption, QuietOption, WorkspaceOption
 from gti_cli.errors import InputError
 
-KINDS = ("index",)
+if TYPE_CHECKING:
+    from gti_cli.workspace import Workspace
+
+KINDS = ("index", "catalog")
 
 
 def export(
@@ -19,11 +22,22 @@ def export(
         str,
         typer.Argument(
             metavar="WHAT",
-            help='index: the semantic IDs as LC-Rec\'s JSON {"item": ["<a_12>", ...]}.',
+            help='index: the semantic IDs as LC-Rec\'s JSON {"item": ["<a_12>", ...]}; catalog: the tuples that exist, '
+            'as serving engines read them {"12,3,...": "item"}.',
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)],
+    checkpoint: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CKPT]",
+            help="With catalog: also print the command that serves this checkpoint with it.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write (must be given).", show_default=False)
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
@@ -31,21 +45,49 @@ def export(
 ) -> None:
     """Write what other tools read."""
     console.configure(quiet=quiet, json_output=json_output)
+    output = _check(what, output, force)
+    from gti_cli import tables
+    from gti_cli.semantic_ids.index_file import write_index
+    from gti_cli.semantic_ids.serving import write_catalog
+    from gti_cli.workspace import Workspace
+
+    space = Workspace(workspace)
+    made = space.require("semantic_ids", "gti build-ids")
+    ids = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
+    told: dict[str, Any] = {"output": str(output), "items": len(ids.item_ids), "levels": ids.levels}
+    if what == "catalog" and checkpoint is not None:
+        told["command"] = _serve(space, checkpoint, list(made.details["sizes"]), output)
+    if what == "index":
+        write_index(output, ids.item_ids, ids.tokens)
+    else:
+        write_catalog(output, ids.item_ids, ids.codes)
+    console.say(f"{output}  ({len(ids.item_ids):,} items, {ids.levels} levels)")
+    if "command" in told:
+        console.say(told["command"])
+    console.result({**told, "from": made.identity})
+
+
+def _check(what: str, output: Path | None, force: bool) -> Path:
     if what not in KINDS:
         raise InputError(f"{what!r} cannot be exported", remedy=f"use {' or '.join(KINDS)}")
+    if output is None:
+        raise InputError("nothing says where to write", remedy="give -o FILE")
     if output.is_dir():
         raise InputError("this is a folder", where=str(output), remedy="give -o the name of a file")
     if output.exists() and not force:
         raise InputError("the file is there already", where=str(output), remedy="pass --force to replace it")
     if not output.parent.is_dir():
         raise InputError("no such folder", where=str(output.parent), remedy="make it first")
-    from gti_cli import tables
-    from gti_cli.semantic_ids.index_file import write_index
-    from gti_cli.workspace import Workspace
+    return output
 
-    space = Workspace(workspace)
-    made = space.require("semantic_ids", "gti build-ids")
-    ids = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
-    write_index(output, ids.item_ids, ids.tokens)
-    console.say(f"{output}  ({len(ids.item_ids):,} items, {ids.levels} levels)")
-    console.result({"output": str(output), "items": len(ids.item_ids), "levels": ids.levels, "from": made.identity})
+
+def _serve(space: Workspace, checkpoint: str, sizes: list[int], catalog: Path) -> str:
+    """The command line of FlashRec for this checkpoint."""
+    from gti_cli.semantic_ids.serving import layout
+    from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
+    from gti_cli.vocabulary.tokens import code_ids
+
+    found = find_checkpoint(space, checkpoint, checkpoint, "gti finetune")
+    check_same_ids(found, space.require("semantic_ids", "gti build-ids"))
+    where = layout(code_ids(found.new_tokens(), sizes))
+    return f"flashrec --serve --model-path {found.path} --sid-vocab-file {catalog} --sid {where}"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from gti_cli.app import run
+from gti_cli.errors import InputError
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.tables import read_semantic_ids
 from tests.semantic_ids.test_build import make_items
@@ -42,6 +45,7 @@ def test_what_cannot_be_exported(workspace: Path, tmp_path: Path, capsys: pytest
     (tmp_path / "there").write_text("mine")
     for arguments, message in (
         (["pictures", "-o", str(tmp_path / "x")], "cannot be exported"),
+        (["index"], "-o FILE"),
         (["index", "-o", str(tmp_path)], "folder"),
         (["index", "-o", str(tmp_path / "there")], "--force"),
         (["index", "-o", str(tmp_path / "no" / "x")], "no such folder"),
@@ -53,3 +57,40 @@ def test_what_cannot_be_exported(workspace: Path, tmp_path: Path, capsys: pytest
     assert (tmp_path / "there").read_text() == "mine" and not (tmp_path / "x").exists()
     assert run(["export", "index", "-o", str(tmp_path / "there"), "-w", str(workspace), "--force"]) == 0
     assert "<a_" in (tmp_path / "there").read_text("utf-8")
+
+
+def test_a_catalog_and_the_layout_that_an_engine_infers(
+    workspace: Path, tmp_path: Path, make_checkpoint: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gti_cli.vocabulary.extend import extend
+    from gti_cli.vocabulary.tokens import read_new_tokens
+
+    extend(str(make_checkpoint()), workspace, device="cpu")
+    path = tmp_path / "catalog.json"
+    assert run(["export", "catalog", "extended", "-o", str(path), "-w", str(workspace), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    ids = read_semantic_ids(workspace / "semantic_ids.parquet")
+    catalog = json.loads(path.read_text("utf-8"))
+    assert [catalog[",".join(map(str, codes))] for codes in ids.codes.tolist()] == ids.item_ids
+    tokens = read_new_tokens(workspace / "extended")
+    assert told["command"].endswith(f"--sid {tokens.ids.min()}:{tokens.ids.max()}/8,8,8")
+    # An engine finds the token of code c of level l at START + 8 l + c.
+    for name, number, level, code in zip(tokens.names, tokens.ids, tokens.levels, tokens.codes, strict=True):
+        assert number == tokens.ids.min() + 8 * level + code, name
+
+
+def test_a_catalog_of_shared_ids_and_scattered_tokens_are_refused(tmp_path: Path) -> None:
+    from gti_cli.semantic_ids.serving import layout, write_catalog
+
+    with pytest.raises(InputError, match=r"share a semantic ID \('a', 'c'\)"):
+        write_catalog(tmp_path / "x", ["a", "b", "c"], np.asarray([[1, 2], [1, 3], [1, 2]], dtype=np.int32))
+    assert not list(tmp_path.iterdir())
+    assert layout([np.arange(5, 9), np.arange(9, 11)]) == "5:10/4,2"
+    with pytest.raises(InputError, match="one run"):
+        layout([np.arange(5, 9), np.arange(10, 12)])
+
+
+def test_flashrec_reads_the_catalog(workspace: Path, tmp_path: Path) -> None:
+    flashrec = pytest.importorskip("flashrec.sid_layout", reason="the package flashrec is not installed")
+    assert run(["export", "catalog", "-o", str(tmp_path / "catalog.json"), "-w", str(workspace)]) == 0
+    assert flashrec.catalog_code_width(str(tmp_path / "catalog.json")) == 3

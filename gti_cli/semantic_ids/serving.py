@@ -1,0 +1,53 @@
+"""What engines that serve a checkpoint need to know of semantic IDs: the tuples that exist, and where tokens lie."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli.errors import InputError, examples
+
+
+def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int32]) -> None:
+    """Write ``{"3,17,9": item id, …}``, the constraint that FlashRec reads (``--sid-vocab-file``), in catalogue order.
+
+    Args:
+        path: the JSON file, written under a temporary name and renamed. item_ids: N ids. codes: (N, L).
+
+    Raises:
+        InputError: items that share a tuple, which such a file cannot tell apart.
+    """
+    catalog: dict[str, str] = {}
+    for item, row in zip(item_ids, codes.tolist(), strict=True):
+        key = ",".join(map(str, row))
+        if key in catalog:
+            raise InputError(
+                f"items share a semantic ID ({examples([catalog[key], item])}), and the file has one item for each",
+                remedy="build the IDs with --collisions next-best, sinkhorn or suffix",
+            )
+        catalog[key] = item
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps(catalog, ensure_ascii=False), "utf-8")
+    temporary.replace(path)
+
+
+def layout(ids: Sequence[npt.NDArray[np.int64]]) -> str:
+    """``START:END/SIZE,SIZE,…`` for token ids of the levels' codes: first and last id, and codes of each level.
+
+    Args:
+        ids: L arrays (K_l,), indexed by code.
+
+    Raises:
+        InputError: the ids are not one ascending run, so no range says where they lie.
+    """
+    flat = np.concatenate(list(ids))
+    if (np.diff(flat) != 1).any():
+        raise InputError(
+            "the tokens of the codes do not lie in one run of ids, as serving engines expect",
+            remedy="extend a model whose tokenizer has none of these tokens yet",
+        )
+    return f"{flat[0]}:{flat[-1]}/{','.join(str(len(level)) for level in ids)}"
