@@ -132,7 +132,7 @@ def text_lstsq(
 
 
 def _solve_ridge(gram: csr_matrix, target: npt.NDArray[np.float64], tolerance: float = 1e-9) -> npt.NDArray[np.float64]:
-    """Solve (gram + 1) R = target for each column of ``target`` (n, d) by conjugate gradients (Hestenes & Stiefel 1952).
+    """Solve (gram + 1) R = target, each column of (n, d), by conjugate gradients (Hestenes & Stiefel 1952).
 
     Its eigenvalues lie between 1 and the number of levels times the size of the largest code, so it converges in tens
     of steps; every column runs until its residual is below ``tolerance`` of its target.

@@ -106,7 +106,7 @@ def test_lstsq_is_the_ridge_solution() -> None:
     expected = solution * usual / np.sqrt((solution[used] ** 2).sum(1).mean())
     found = text_lstsq(matrix, given, TOKENIZER).double().numpy() - centre
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    # And it serves its purpose: sums over an item's codes lie nearer the texts than those of `text`, both at best scale.
+    # It serves its purpose: sums over codes lie nearer the texts than those of `text`, both at their best scale.
     by_text = text(matrix, given, TOKENIZER).double().numpy() - centre
 
     def left(codes: np.ndarray) -> float:

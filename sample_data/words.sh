@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Forty invented words with their meanings into a language model, beyond recommendation: new tokens that start as the mean
+# of their descriptions' pieces, grounded on four wordings of each meaning, and the nearest old words before and after.
+#
+#   bash sample_data/words.sh MODEL [FOLDER]      MODEL: a causal LM, folder, hub name or .gguf; results go to FOLDER
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+model=${1:?usage: bash sample_data/words.sh MODEL [FOLDER]}
+export GTI_WORKSPACE=${2:-demo-words}
+export TOKENIZERS_PARALLELISM=false
+
+gti extend --model "$model" --tokens "$here/glosses/words.csv" --init subword
+gti ground --pairs "$here/glosses/pairs.csv" --max-steps "${STEPS:-80}" --batch-size 8 --held-out 0.2
+gti diagnose extended grounded --name words
+python "$here/words.py" "$here/glosses/words.csv" "$GTI_WORKSPACE/diagnostics/words"
