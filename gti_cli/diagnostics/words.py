@@ -18,7 +18,7 @@ from gti_cli.tensors.safetensors_rows import TensorPlace
 
 WORDS = 10  # nearest words of each token
 _BETWEEN = re.compile(r"[\W_]+")  # all that is neither letter nor digit
-_WORK = 1e11  # multiply-adds that a search may cost; beyond, an even part of the vocabulary is searched
+_WORK = 5e10  # multiply-adds that a search may cost; beyond, an even part of the vocabulary is searched
 
 
 @dataclass(frozen=True)

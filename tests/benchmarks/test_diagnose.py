@@ -25,7 +25,7 @@ print(json.dumps({{"wall": time.monotonic() - started, "cpu": used.ru_utime + us
 """
 OURS = """
 from gti_cli.diagnostics.diagnose import diagnose
-figures = diagnose([{folder!r}], {workspace!r}, plot=True, name="x").metrics[{name!r}]
+figures = diagnose([{folder!r}], {workspace!r}, plot={plot}, name="x", codebooks_from={books!r}).metrics[{name!r}]
 found = {{"rank": figures["effective_rank"], "levels": {{
     level: [entry["pearson"], entry["spearman"], entry["spearman_error"]]
     for level, entry in figures["rsa_levels"].items()}}}}
@@ -54,7 +54,9 @@ for level in range({levels}):
     if {once}:
         break
 """
-# name: (pretrained rows, width, codes of each level, limits on processor seconds and gigabytes, peer's levels)
+# name: (pretrained rows, width, codes of each level, limits on processor seconds and gigabytes, whole road)
+# The whole road: catalogue, words, all pictures (and of the peer the first level only). Else what one asks of a
+# checkpoint from elsewhere: its tokens, and a file of codebooks.
 CASES = {
     "24,576 tokens of width 1,024": (151_936, 1024, (8192,) * 3, 60, 4.0, True),
     "151,936 x 4,096, 1,024 of them new": (150_912, 4096, (256,) * 4, 10, 1.0, False),
@@ -69,13 +71,16 @@ def run(body: str) -> dict:
 
 @pytest.mark.parametrize("case", CASES)
 def test_time_memory_and_the_same_figures(case: str, tmp_path: Path) -> None:
-    base, width, sizes, seconds, gigabytes, once = CASES[case]
+    base, width, sizes, seconds, gigabytes, whole = CASES[case]
     folder = str(make_checkpoint(tmp_path / "checkpoint", base, width, sizes))
     workspace = str(make_workspace(tmp_path / "ws", sizes, 20_000, base))
-    ours = run(OURS.format(folder=folder, workspace=workspace, name="checkpoint"))
-    print(f"\n{case}\n  gti diagnose --plot: {ours['wall']:.1f} s, {ours['cpu']:.1f} s CPU, {ours['gigabytes']:.2f} GB")
-    peer = run(PEER.format(folder=folder, workspace=workspace, base=base, levels=len(sizes), once=once))
-    print("  numpy, scipy" + (" (spectra, first level)" if once else " (spectra, all levels)"), end=": ")
+    books = "auto" if whole else f"{workspace}/codebooks.safetensors"
+    mine = workspace if whole else str(tmp_path / "empty")
+    ours = run(OURS.format(folder=folder, workspace=mine, name="checkpoint", plot=whole, books=books))
+    plot = " --plot" if whole else ""
+    print(f"\n{case}\n  gti diagnose{plot}: {ours['wall']:.1f} s, {ours['cpu']:.1f} s CPU, {ours['gigabytes']:.2f} GB")
+    peer = run(PEER.format(folder=folder, workspace=workspace, base=base, levels=len(sizes), once=whole))
+    print("  numpy, scipy" + (" (spectra, first level)" if whole else " (spectra, all levels)"), end=": ")
     print(f"{peer['wall']:.1f} s, {peer['cpu']:.1f} s CPU, {peer['gigabytes']:.2f} GB")
     ratios = [peer[key] / ours[key] for key in ("wall", "cpu", "gigabytes")]
     print("  peer over ours: {:.2f} x, {:.2f} x, {:.2f} x".format(*ratios))
