@@ -11,6 +11,6 @@ export GTI_WORKSPACE=${2:-demo-words}
 export TOKENIZERS_PARALLELISM=false
 
 gti extend --model "$model" --tokens "$here/glosses/words.csv" --init subword
-gti ground --pairs "$here/glosses/pairs.csv" --max-steps "${STEPS:-80}" --batch-size 8 --held-out 0.2
+gti ground --pairs "$here/glosses/pairs.csv" --max-steps "${STEPS:-60}" --batch-size 8 --learning-rate 0.01 --held-out 0.2
 gti diagnose extended grounded --name words
 python "$here/words.py" "$here/glosses/words.csv" "$GTI_WORKSPACE/diagnostics/words"
