@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Forty invented words with their meanings into a language model, beyond recommendation: new tokens that start as the mean
-# of their descriptions' pieces, grounded on four wordings of each meaning, and the nearest old words before and after.
+# Forty invented words with their meanings into a language model, beyond recommendation: new tokens that start from the words
+# of their descriptions, grounded on four wordings of each meaning, and the nearest old words before and after.
 #
 #   bash sample_data/words.sh MODEL [FOLDER]      MODEL: a causal LM, folder, hub name or .gguf; results go to FOLDER
 set -euo pipefail
@@ -10,7 +10,7 @@ model=${1:?usage: bash sample_data/words.sh MODEL [FOLDER]}
 export GTI_WORKSPACE=${2:-demo-words}
 export TOKENIZERS_PARALLELISM=false
 
-gti extend --model "$model" --tokens "$here/glosses/words.csv" --init subword
-gti ground --pairs "$here/glosses/pairs.csv" --max-steps "${STEPS:-60}" --batch-size 8 --learning-rate 0.01 --held-out 0.2
+gti extend --model "$model" --tokens "$here/glosses/words.csv" --init ${INIT:-text}
+gti ground --pairs "$here/glosses/pairs.csv" --max-steps "${STEPS:-60}" --batch-size 8 --learning-rate 0.003 --held-out 0.2
 gti diagnose extended grounded --name words
 python "$here/words.py" "$here/glosses/words.csv" "$GTI_WORKSPACE/diagnostics/words"
