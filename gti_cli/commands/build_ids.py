@@ -141,6 +141,9 @@ def build_ids(
         int, typer.Option(help="Items a step, at most (fewer for small catalogues).", rich_help_panel=_RQVAE)
     ] = 1024,
     learning_rate: Annotated[float, typer.Option(help="Of Adam.", rich_help_panel=_RQVAE)] = 1e-3,
+    codebook_rate: Annotated[
+        float, typer.Option(help="How many times that rate for the codebooks.", rich_help_panel=_RQVAE)
+    ] = 10.0,
     warm_up: Annotated[
         int, typer.Option(help="Epochs as a plain autoencoder before the k-means start.", rich_help_panel=_RQVAE)
     ] = 20,
@@ -202,6 +205,7 @@ def build_ids(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            codebook_rate=codebook_rate,
             warm_up=warm_up,
             start=start,
             diversity=diversity,

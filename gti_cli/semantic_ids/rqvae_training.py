@@ -85,7 +85,13 @@ class _Trainer:
         self.rows = self.autoencoder.scale(rows)
         # One kernel for all parameters where the device has one: a tenth of an epoch on a CPU.
         fused = device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.learning_rate, fused=fused)
+        books = list(self.model.codebooks.parameters())
+        layers = [*self.model.encoder.parameters(), *self.model.decoder.parameters()]
+        groups: list[dict[str, Any]] = [
+            {"params": layers},
+            {"params": books, "lr": options.learning_rate * options.codebook_rate},
+        ]
+        self.optimizer = torch.optim.Adam(groups, lr=options.learning_rate, fused=fused)
         self.order = torch.Generator().manual_seed(seed)
         self.used = [torch.zeros(size, dtype=torch.bool, device=device) for size in sizes]
         self.groups: list[Tensor] = []
