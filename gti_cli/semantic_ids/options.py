@@ -68,7 +68,7 @@ class RQVAEOptions:
         dropout: after each hidden ReLU. commitment: weight of the commitment loss (0.25: van den Oord et al., arXiv
             1711.00937, and LC-Rec). epochs: at most. learning_rate: of Adam (LC-Rec's 1e-3).
         codebook_rate: how many times that for the codebooks, which must follow the latents while these move (our own;
-            1: as LC-Rec). On a catalogue of 12,000 items the same error after a third of the epochs.
+            1: as LC-Rec). On beauty, after 60 epochs: explained variance .75 instead of .71, 99 % of codes used.
         batch_size: at most (LC-Rec's 1,024); smaller for few items, see `batch`.
         warm_up: epochs as a plain autoencoder before the codebooks start, so that they start from latents that mean
             something (0: from the untrained encoder, as LC-Rec does).
