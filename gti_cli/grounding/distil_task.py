@@ -13,13 +13,13 @@ from gti_cli.grounding.distil import DistilModel, check_layer
 from gti_cli.grounding.distil_batches import DistilCollator, DistilCorpus, OldTokenization, encode_uses
 from gti_cli.grounding.distil_contexts import Phrases, Use, count_uses, cut_phrases, uses_of
 from gti_cli.grounding.distil_snippets import SNIPPET_TOKENS, Snippets, sample_snippets
-from gti_cli.grounding.evaluation import HELD_OUT_LOSS
 from gti_cli.grounding.geometry import describe_all
 from gti_cli.grounding.measures import matrices, total
 from gti_cli.grounding.options import Job
 from gti_cli.grounding.pairs import hold_out
 from gti_cli.grounding.retrieval import sample
 from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.stopping import HELD_OUT_LOSS
 from gti_cli.grounding.task import Task
 from gti_cli.workspace import StageRun
 

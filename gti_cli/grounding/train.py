@@ -15,13 +15,13 @@ from gti_cli.grounding.batches import Collator, Corpus
 from gti_cli.grounding.checkpointing import checkpointed
 from gti_cli.grounding.corpus import corpus_of
 from gti_cli.grounding.distil_task import distil_task
-from gti_cli.grounding.evaluation import Evaluation, evaluation_steps, stopping, trajectory
 from gti_cli.grounding.measures import matrices, measures_of
 from gti_cli.grounding.objective import GroundingModel
 from gti_cli.grounding.options import DISTIL, Job
 from gti_cli.grounding.pairs import Texts, hold_out, make_pairs
 from gti_cli.grounding.plot import TRAJECTORY
 from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.stopping import Evaluation, evaluation_steps, stopping, trajectory
 from gti_cli.grounding.task import Task
 from gti_cli.grounding.trainer import GroundTrainer
 from gti_cli.prompts.pairs import Pair

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
-from gti_cli.grounding.evaluation import HELD_OUT_LOSS, evaluation_steps, stopping, trajectory
 from gti_cli.grounding.ground import ground
+from gti_cli.grounding.stopping import HELD_OUT_LOSS, evaluation_steps, stopping, trajectory
 from gti_cli.grounding.trainer import GroundTrainer
 
 # So high a rate memorises the training pairs: the held-out loss falls, then rises.
