@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from grounding.launch import launch
-from grounding.test_evaluation import interrupt
+from grounding.test_stopping import interrupt
 from grounding.test_trajectory import held_out_by_hand
 from safetensors.torch import load_file
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from grounding.launch import launch
 from grounding.made import PAD, examples_of, masked_loss, model_of
-from grounding.test_evaluation import interrupt
+from grounding.test_stopping import interrupt
 from safetensors.torch import load_file
 
 from gti_cli.app import run as gti
