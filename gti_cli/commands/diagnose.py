@@ -7,25 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import (
-    DEFAULT_WORKSPACE,
-    DeviceOption,
-    DtypeOption,
-    ForceOption,
-    JsonOption,
-    NoResumeOption,
-    QuietOption,
-    SeedOption,
-    WorkspaceOption,
-    finish,
-)
+from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
+from gti_cli.commands.options import Common, expanded
 
 
-def diagnose(
+def _diagnose(
     checkpoints: Annotated[
         list[str],
         typer.Argument(metavar="CKPT...", help="Folders of the workspace by name, or any folders."),
     ],
+    base: Common,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     plot: Annotated[bool, typer.Option("--plot", help="Also write pictures (PNG and SVG) and report.html.")] = False,
     trajectory: Annotated[
@@ -52,19 +43,11 @@ def diagnose(
         str,
         typer.Option("--codebooks", help="For the RSA: auto (the workspace's), none, or a codebooks file."),
     ] = "auto",
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    force: ForceOption = False,
-    no_resume: NoResumeOption = False,
 ) -> None:
     """Show whether new tokens have collapsed, are scattered, or are grounded: spectrum, cosines, RSA, a verdict."""
-    console.configure(quiet=quiet, json_output=json_output)
-    # Every command takes the same common options, so that scripts can pass them to all; here no model runs and nothing
-    # is left to resume: figures are computed from the stored rows on the CPU, in float64.
-    del device, dtype, no_resume
+    base.start()
+    # Of the options that every command takes, device, dtype and resume mean nothing here: no model runs, figures are
+    # computed from the stored rows on the CPU, in float64.
     from gti_cli.diagnostics.diagnose import diagnose as stage
 
     manifest = stage(
@@ -76,8 +59,8 @@ def diagnose(
         tokens_from=tokens_from,
         base_vocab=base_vocab,
         codebooks_from=codebooks,
-        seed=seed,
-        force=force,
+        seed=base.seed,
+        force=base.force,
     )
     rows = _rows(manifest.metrics, manifest.details["checkpoints"])
     console.table("Rows of the new tokens", _COLUMNS, [row[:-2] for row in rows])
@@ -89,6 +72,8 @@ def diagnose(
         )
     finish(manifest, workspace / manifest.name)
 
+
+diagnose = expanded(_diagnose)
 
 _COLUMNS = (
     "checkpoint",

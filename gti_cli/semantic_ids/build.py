@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +10,17 @@ import numpy as np
 
 from gti_cli import console, processes, tables
 from gti_cli.manifest import Manifest
+from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.semantic_ids import artifact, collisions, quantise, report, residuals
 from gti_cli.semantic_ids.encode import COLUMN, LSA, encode
 from gti_cli.semantic_ids.groups import first_alike
-from gti_cli.semantic_ids.options import EncoderOptions, KMeansOptions, RQVAEOptions
-from gti_cli.semantic_ids.plan import QUANTIZERS, TOKEN_STYLES, Plan, check_enough, make_plan
+from gti_cli.semantic_ids.options import EncoderOptions, IdsKeywords, IdsOptions, KMeansOptions, RQVAEOptions
+from gti_cli.semantic_ids.plan import TOKEN_STYLES, Plan, check_enough, make_plan
 from gti_cli.workspace import StageRun, Workspace
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -40,40 +41,18 @@ def build_ids(
     items: Path | str,
     workspace: Path | str = Path("gti-workspace"),
     *,
-    encoder: str | None = None,
-    text_columns: Sequence[str] | None = None,
-    quantizer: str | None = None,
-    levels: int | None = None,
-    codes: str | int | Sequence[int] | None = None,
-    collisions: str | None = None,
-    import_index: Path | str | None = None,
-    token_style: str = TOKEN_STYLES[0],
-    reuse: bool = False,
     kmeans: KMeansOptions | None = None,
     rqvae: RQVAEOptions | None = None,
     text_model: EncoderOptions | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    dtype: str = "auto",
-    force: bool = False,
-    resume: bool = True,
+    **keywords: Unpack[IdsKeywords],
 ) -> Manifest:
     """Give each item of a table its semantic ID.
 
     Args:
         items: Parquet, CSV or JSONL with ``item_id``, text columns and / or ``embedding``.
         workspace: where the artifact ``semantic_ids`` is written.
-        encoder: ``lsa``, ``column``, or a sentence-transformers model; None: the ``embedding`` column, else LSA.
-        text_columns: which columns make an item's text; None: title, description, brand, categories, as far as there.
-        quantizer: ``rq-kmeans`` (None) or ``rq-vae``. levels: L; None: 4, or as many as ``codes`` lists.
-        codes: K for all levels, or a list (``"1024,512,256"``); None: 256.
-        collisions: see `gti_cli.semantic_ids.collisions`; None: ``next-best`` (``allow`` for an imported index).
-        import_index: codes in LC-Rec's JSON instead of quantising. The codebooks are then the mean residuals of each
-            code's items (`residuals.mean_codebooks`), so that the diagnostics have something to compare with.
-        token_style: ``lc-rec``.
-        reuse: add the items to those of the workspace with its encoder and codebooks (`gti_cli.semantic_ids.reuse`).
         kmeans, rqvae: options of the quantisers. text_model: of an encoder that is a model.
-        seed, device, dtype, force, resume: as everywhere.
+        keywords: see `IdsOptions` and `gti_cli.options.RunOptions`.
 
     Returns:
         The manifest: ``details`` (levels, sizes, token_style, identity, …), ``counts``, ``metrics``.
@@ -81,46 +60,31 @@ def build_ids(
     Raises:
         InputError: anything wrong with the table or the options.
     """
-    if reuse:
+    refuse_unknown(keywords, IdsOptions, RunOptions)
+    options, how = pick(IdsOptions, keywords), pick(RunOptions, keywords)
+    if options.reuse:
         from gti_cli.semantic_ids.reuse import add_items
 
-        given = {
-            "encoder": encoder,
-            "quantizer": quantizer,
-            "levels": levels,
-            "codes": codes,
-            "collisions": collisions,
-            "import_index": import_index,
-        }
-        return add_items(items, workspace, text_columns=text_columns, device=device, dtype=dtype, given=given)
-    plan = make_plan(
-        items,
-        encoder=encoder,
-        text_columns=text_columns,
-        quantizer=quantizer or QUANTIZERS[0],
-        levels=levels,
-        codes=codes,
-        collisions_policy=collisions,
-        import_index=import_index,
-        token_style=token_style,
-        kmeans=kmeans or KMeansOptions(),
-        rqvae=rqvae or RQVAEOptions(),
-        text_model=text_model or EncoderOptions(),
-    )
-    machine = _choose(plan, seed, device, dtype)
+        names = ("encoder", "quantizer", "levels", "codes", "collisions", "import_index")
+        given = {name: getattr(options, name) for name in names}
+        return add_items(
+            items, workspace, text_columns=options.text_columns, device=how.device, dtype=how.dtype, given=given
+        )
+    plan = make_plan(items, options, kmeans=kmeans, rqvae=rqvae, text_model=text_model)
+    machine = _choose(plan, how.seed, how.device, how.dtype)
     space = Workspace(workspace)
     with space.stage(
         "build-ids",
         artifact.NAME,
         plan.outputs(),
         options=plan.options(),
-        inputs={"items": items, "index": import_index},
-        seed=seed,
-        force=force,
-        resume=resume,
+        inputs={"items": items, "index": options.import_index},
+        seed=how.seed,
+        force=how.force,
+        resume=how.resume,
     ) as run:
         if not run.done:
-            _build(run, plan, seed, machine)
+            _build(run, plan, how.seed, machine)
     return run.result()
 
 

@@ -1,13 +1,80 @@
-"""Options of the quantisers; imports neither torch nor faiss, so that they can be checked before anything is loaded."""
+"""Options of the stage; imports neither torch nor faiss, so that they can be checked before anything is loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from gti_cli.errors import InputError
+from gti_cli.options import RunKeywords, option
 
 STARTS = ("kmeans", "rq-kmeans", "random")
 POOLINGS = ("auto", "mean", "cls", "last")
+
+
+@dataclass(frozen=True)
+class IdsOptions:
+    """What an item is read by and how many codes it gets.
+
+    Attributes:
+        encoder: ``lsa``, ``column``, or a sentence-transformers model; None: the ``embedding`` column, else LSA.
+        text_columns: which columns make an item's text; None: title, description, brand, categories, as far as there.
+        quantizer: ``rq-kmeans`` (None) or ``rq-vae``. levels: L; None: 4, or as many as ``codes`` lists.
+        codes: K for all levels, or a list (``"1024,512,256"``); None: 256.
+        collisions: see `gti_cli.semantic_ids.collisions`; None: ``next-best`` (``allow`` for an imported index).
+        import_index: codes in LC-Rec's JSON instead of quantising. The codebooks are then the mean residuals of each
+            code's items (`residuals.mean_codebooks`), so that the diagnostics have something to compare with.
+        token_style: ``lc-rec``.
+        reuse: add the items to those of the workspace with its encoder and codebooks (`gti_cli.semantic_ids.reuse`).
+    """
+
+    encoder: str | None = option(
+        None,
+        "lsa (TF-IDF and SVD, no download), column (the embedding column), or a sentence-transformers model "
+        "by name or folder.",
+        shown="column where there is one, else lsa",
+    )
+    text_columns: tuple[str, ...] | None = option(
+        None, "Columns that make an item's text.", shown="title,description,brand,categories, those there are"
+    )
+    quantizer: str | None = option(None, "rq-kmeans or rq-vae.", shown="rq-kmeans")
+    levels: int | None = option(None, "Codes in a semantic ID.", shown="4, or as --codes lists")
+    codes: str | int | Sequence[int] | None = option(
+        None, "Codes of each level: one number, or a list 1024,512,256.", shown="256", written=str | None
+    )
+    collisions: str | None = option(
+        None,
+        "Items with the same codes: next-best (nearest free code), sinkhorn (balanced last level), suffix "
+        "(one more level), allow.",
+        shown="next-best; allow with --import-index",
+    )
+    import_index: Path | str | None = option(
+        None,
+        'Take the codes from LC-Rec\'s JSON {"item": ["<a_12>", ...]} instead of quantising; each code\'s '
+        "vector is then the mean of what its items leave over.",
+        written=Path | None,
+    )
+    token_style: str = option("lc-rec", "lc-rec: <a_12><b_3>...")
+    reuse: bool = option(
+        False,
+        "ITEMS are new: add them to the workspace's with its encoder and codebooks. No earlier ID changes, "
+        "and what was made from them stays valid.",
+    )
+
+
+class IdsKeywords(RunKeywords, total=False):
+    """`IdsOptions` and `RunOptions` as keywords."""
+
+    encoder: str | None
+    text_columns: Sequence[str] | None
+    quantizer: str | None
+    levels: int | None
+    codes: str | int | Sequence[int] | None
+    collisions: str | None
+    import_index: Path | str | None
+    token_style: str
+    reuse: bool
 
 
 @dataclass(frozen=True)
@@ -20,10 +87,10 @@ class EncoderOptions:
         max_tokens: texts are cut there (None: what the model reads). batch_tokens: tokens in a batch, padding included.
     """
 
-    pooling: str = "auto"
-    prompt: str | None = None
-    max_tokens: int | None = None
-    batch_tokens: int = 1 << 14
+    pooling: str = option("auto", "auto (the model's own), mean, cls or last token.")
+    prompt: str | None = option(None, "Put before each text.", shown="the model's own")
+    max_tokens: int | None = option(None, "Cut texts there.", shown="what the model reads")
+    batch_tokens: int = option(1 << 14, "Tokens in a batch, padding included.")
 
     def check(self) -> None:
         """`InputError` where a value makes no sense."""
@@ -46,11 +113,11 @@ class KMeansOptions:
             error, as in the beam search of Babenko & Lempitsky, CVPR 2014). Codebooks are trained greedily.
     """
 
-    iterations: int = 10
-    restarts: int = 1
-    sample: int = 1 << 18
-    balanced: bool = False
-    beam: int = 1
+    iterations: int = option(10, "Of Lloyd's algorithm in each level, behind its warm start.")
+    restarts: int = option(1, "Runs of each level; the best is kept.")
+    sample: int = option(1 << 18, "Train on at most so many items (all are encoded).")
+    balanced: bool = option(False, "Train for evenly used codes (slower).")
+    beam: int = option(1, "Partial codes an item keeps from level to level; 1 is greedy.")
 
     def check(self) -> None:
         """`InputError` where a number makes no sense."""
@@ -82,20 +149,22 @@ class RQVAEOptions:
             collisions got better by 0.5 %. check_every: epochs between checks.
     """
 
-    hidden: tuple[int, ...] = (1024, 512, 256)
-    latent: int = 32
-    dropout: float = 0.1
-    commitment: float = 0.25
-    epochs: int = 1000
-    batch_size: int = 1024
-    learning_rate: float = 1e-3
-    codebook_rate: float = 10.0
-    warm_up: int = 20
-    start: str = "kmeans"
-    diversity: float = 1e-4
-    sinkhorn: float = 0.003
-    patience: int = 5
-    check_every: int = 10
+    hidden: tuple[int, ...] = option((1024, 512, 256), "Widths of the encoder's layers; the decoder mirrors them.")
+    latent: int = option(32, "Width of the latent and of the codes.")
+    dropout: float = option(0.1, "After each hidden layer.")
+    commitment: float = option(0.25, "Weight of the commitment loss.")
+    epochs: int = option(1000, "At most; it stops when nothing improves.")
+    batch_size: int = option(1024, "Items a step, at most (fewer for small catalogues).")
+    learning_rate: float = option(1e-3, "Of Adam.")
+    codebook_rate: float = option(10.0, "How many times that rate for the codebooks.")
+    warm_up: int = option(20, "Epochs as a plain autoencoder before the k-means start.")
+    start: str = option("kmeans", "Of the codebooks: kmeans (of the latents), rq-kmeans (of the embeddings) or random.")
+    diversity: float = option(1e-4, "Weight of LETTER's diversity loss; 0 leaves it out.")
+    sinkhorn: float = option(
+        0.003, "Epsilon of the balanced assignment in the last level while training; 0: nearest code."
+    )
+    patience: int = option(5, "Checks in a row without improvement after which it stops.")
+    check_every: int = option(10, "Epochs between checks.")
 
     def fitted(self, width: int) -> tuple[list[int], int]:
         """Hidden widths and latent width for embeddings of ``width``."""
@@ -123,10 +192,10 @@ class RQVAEOptions:
             raise InputError(f"unknown --start {self.start!r}", remedy=f"use {', '.join(STARTS)}")
         if not 0 <= self.dropout < 1:
             raise InputError(f"--dropout must be at least 0 and below 1, not {self.dropout}")
-        for option, rate in (("", 1.0), (" times --codebook-rate", self.codebook_rate)):
+        for factor, rate in (("", 1.0), (" times --codebook-rate", self.codebook_rate)):
             if not 0 < self.learning_rate * rate < 1:
                 raise InputError(
-                    f"--learning-rate{option} must be above 0 and below 1, not {self.learning_rate * rate}"
+                    f"--learning-rate{factor} must be above 0 and below 1, not {self.learning_rate * rate}"
                 )
 
 

@@ -12,7 +12,7 @@ from gti_cli.semantic_ids import artifact, collisions
 from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
 from gti_cli.semantic_ids.encode import COLUMN, LSA, resolve_encoder
 from gti_cli.semantic_ids.index_file import ImportedIndex, read_index
-from gti_cli.semantic_ids.options import EncoderOptions, KMeansOptions, RQVAEOptions
+from gti_cli.semantic_ids.options import EncoderOptions, IdsOptions, KMeansOptions, RQVAEOptions
 from gti_cli.vocabulary.tokens import MAX_LEVELS
 
 QUANTIZERS = ("rq-kmeans", "rq-vae")
@@ -75,34 +75,34 @@ class Plan:
 
 def make_plan(
     items: Path | str,
+    options: IdsOptions,
     *,
-    encoder: str | None,
-    text_columns: Sequence[str] | None,
-    quantizer: str,
-    levels: int | None,
-    codes: str | int | Sequence[int] | None,
-    collisions_policy: str | None,
-    import_index: Path | str | None,
-    token_style: str,
-    kmeans: KMeansOptions,
-    rqvae: RQVAEOptions,
-    text_model: EncoderOptions,
+    kmeans: KMeansOptions | None = None,
+    rqvae: RQVAEOptions | None = None,
+    text_model: EncoderOptions | None = None,
 ) -> Plan:
-    """Read the items and check every option; see `gti_cli.semantic_ids.build.build_ids` for what they mean."""
+    """Read the items and check every option; see `gti_cli.semantic_ids.options` for what they mean.
+
+    Raises:
+        InputError: anything wrong with the table or the options.
+    """
+    kmeans, rqvae = kmeans or KMeansOptions(), rqvae or RQVAEOptions()
+    text_model = text_model or EncoderOptions()
+    quantizer = options.quantizer or QUANTIZERS[0]
     _one_of("--quantizer", quantizer, QUANTIZERS)
-    _one_of("--token-style", token_style, TOKEN_STYLES)
-    policy = collisions_policy or ("allow" if import_index else "next-best")
+    _one_of("--token-style", options.token_style, TOKEN_STYLES)
+    policy = options.collisions or ("allow" if options.import_index else "next-best")
     _one_of("--collisions", policy, collisions.POLICIES)
     kmeans.check()
     rqvae.check()
     text_model.check()
-    sizes = parse_sizes(codes, levels)
-    catalogue = read_catalogue(items, text_columns)
-    chosen = resolve_encoder(catalogue, encoder)
+    sizes = parse_sizes(options.codes, options.levels)
+    catalogue = read_catalogue(items, options.text_columns)
+    chosen = resolve_encoder(catalogue, options.encoder)
     index = None
-    if import_index is not None:
-        given = sizes if codes is not None or levels is not None else None
-        index = read_index(import_index, catalogue.item_ids, given)
+    if options.import_index is not None:
+        given = sizes if options.codes is not None or options.levels is not None else None
+        index = read_index(options.import_index, catalogue.item_ids, given)
         quantizer, sizes = "import", index.sizes
     _check_levels(len(sizes), policy)
     collisions.check_capacity(len(catalogue), sizes, policy)
