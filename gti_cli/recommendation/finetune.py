@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.histories.splits import read_interactions, split
 from gti_cli.manifest import Manifest
-from gti_cli.recommendation.options import FinetuneOptions, Job
+from gti_cli.options import RunOptions, pick, refuse_unknown
+from gti_cli.recommendation.job import Job
+from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.recommendation.tasks import next_item
 from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
 from gti_cli.vocabulary.tokens import code_ids
 from gti_cli.workspace import Workspace, check_output_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def finetune(
@@ -21,60 +27,26 @@ def finetune(
     *,
     from_: str | None = None,
     name: str = "finetuned",
-    epochs: float = FinetuneOptions.epochs,
-    max_steps: int | None = None,
-    batch_size: int = FinetuneOptions.batch_size,
-    learning_rate: float = FinetuneOptions.learning_rate,
-    rows_learning_rate: float | None = None,
-    lora: bool = False,
-    lora_r: int = FinetuneOptions.lora_r,
-    lora_alpha: float = FinetuneOptions.lora_alpha,
-    lora_dropout: float = FinetuneOptions.lora_dropout,
-    history: int = FinetuneOptions.history,
-    targets: str = FinetuneOptions.targets,
-    valid_sample: int = FinetuneOptions.valid_sample,
-    validations: int = FinetuneOptions.validations,
-    patience: int | None = None,
-    gradient_checkpointing: bool = False,
-    seed: int = 0,
-    device: str = "auto",
-    dtype: str = "auto",
-    force: bool = False,
-    resume: bool = True,
+    **keywords: Unpack[FinetuneKeywords],
 ) -> Manifest:
     """Fine-tune on users' histories: the semantic IDs so far -> the tokens of the next item and the end of the turn.
 
     Args:
         interactions: table of `user_id`, `item_id`, `timestamp` and optionally `split`.
         from_: checkpoint to start from (None: the workspace's ``grounded``). name: the output's folder.
-        epochs, ..., gradient_checkpointing: see `FinetuneOptions`.
-        dtype: ``bfloat16`` computes in it (``auto``: where the machine is fast at it); the weights that train are
-            float32 in any case, and are saved in the number format of the checkpoint that they came from.
+        keywords: see `FinetuneOptions` and `gti_cli.options.RunOptions`. ``dtype``: ``bfloat16`` computes in it
+            (``auto``: where the machine is fast at it); the weights that train are float32 in any case, and are saved
+            in the number format of the checkpoint that they came from.
 
     Raises:
         InputError: anything about the input, the options or the workspace that the caller can mend.
     """
-    options = FinetuneOptions(
-        epochs=epochs,
-        max_steps=max_steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        rows_learning_rate=rows_learning_rate,
-        lora=lora,
-        lora_r=lora_r,
-        lora_alpha=lora_alpha,
-        lora_dropout=lora_dropout,
-        history=history,
-        targets=targets,
-        valid_sample=valid_sample,
-        validations=validations,
-        patience=patience,
-        gradient_checkpointing=gradient_checkpointing,
-    )
+    refuse_unknown(keywords, FinetuneOptions, RunOptions)
+    options, how = pick(FinetuneOptions, keywords), pick(RunOptions, keywords)
     options.check()
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
-    job, counts = _prepare(space, ids, interactions, from_, name, options, seed, device, dtype)
+    job, counts = _prepare(space, ids, interactions, from_, name, options, how)
     with space.stage(
         "finetune",
         name,
@@ -82,9 +54,9 @@ def finetune(
         options={**options.resolved(), "dtype": "bfloat16" if job.autocast else "float32", "tasks": ["next-item"]},
         inputs={"interactions": interactions, **job.checkpoint.inputs()},
         upstream={"semantic_ids": ids, **job.checkpoint.upstream()},
-        seed=seed,
-        force=force,
-        resume=resume,
+        seed=how.seed,
+        force=how.force,
+        resume=how.resume,
         checkpoint=True,
     ) as run:
         if not run.done:
@@ -106,9 +78,7 @@ def _prepare(
     from_: str | None,
     name: str,
     options: FinetuneOptions,
-    seed: int,
-    device: str,
-    dtype: str,
+    how: RunOptions,
 ) -> tuple[Job, dict[str, int]]:
     """Check everything that can be checked before the model is loaded."""
     from gti_cli.training.precision import choose_device, choose_training_dtype
@@ -127,19 +97,19 @@ def _prepare(
         history=options.history,
         targets=options.targets,
         valid_sample=options.valid_sample,
-        seed=seed,
+        seed=how.seed,
     )
-    place = choose_device(device)
+    place = choose_device(how.device)
     if options.validations and not task.valid:
         raise InputError("there are no validation users for --validations", remedy="mark some rows valid, or drop it")
-    computed, why = choose_training_dtype(dtype, place)
+    computed, why = choose_training_dtype(how.dtype, place)
     job = Job(
         checkpoint,
         new_tokens,
         catalogue,
         task,
         options,
-        seed,
+        how.seed,
         ids.details["sizes"],
         place,
         autocast=str(computed) == "torch.bfloat16",

@@ -1,84 +1,100 @@
-"""The options of fine-tuning and what else a run needs, checked before anything is loaded."""
+"""The options of fine-tuning, checked before anything is loaded."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gti_cli import processes
 from gti_cli.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
-
-    from gti_cli.recommendation.tasks import NextItem
-    from gti_cli.tables import SemanticIDs
-    from gti_cli.training.checkpoints import Checkpoint
-    from gti_cli.vocabulary.tokens import NewTokens
+from gti_cli.options import RunKeywords, option
 
 TARGETS = ("all", "last")
 
 
 @dataclass(frozen=True)
-class FinetuneOptions:
-    """What decides the outcome of a fine-tuning run, beside its inputs and seed.
+class TaskOptions:
+    """What is trained on.
+
+    Attributes:
+        history: most items before a target. targets: ``all`` prefixes of a history, or the ``last`` item only.
+        valid_sample: validation targets used for the loss.
+    """
+
+    history: int = option(20, "Most items shown before a target.")
+    targets: str = option("all", "all: every item after the first; last: a user's last one.")
+    valid_sample: int = option(2000, "Validation targets that the loss is measured on.")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How it is trained.
 
     Attributes:
         epochs: passes over the training targets (may be a fraction). max_steps: overrides it if given.
-        batch_size: targets in a step, on each process.
+        batch_size: targets in a step, of all processes together.
         learning_rate: peak, after 3 % linear warm-up, linear decay to 0.
         rows_learning_rate: the same for the new rows (None: ``learning_rate``).
-        lora: train low-rank adapters and the new rows, not the whole model.
-        lora_r, lora_alpha, lora_dropout: of the adapters (the paper's: 8, 32, 0.05).
-        history: most items before a target. targets: ``all`` prefixes of a history, or the ``last`` item only.
-        valid_sample: validation targets used for the loss.
         validations: times to validate by NDCG@10 during training; the best weights are kept (0: never, the last are).
         patience: stop after as many validations without a better one.
         gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
     """
 
-    epochs: float = 3.0
-    max_steps: int | None = None
-    batch_size: int = 128
-    learning_rate: float = 5e-4
-    rows_learning_rate: float | None = None
-    lora: bool = False
-    lora_r: int = 8
-    lora_alpha: float = 32
-    lora_dropout: float = 0.05
-    history: int = 20
-    targets: str = "all"
-    valid_sample: int = 2000
-    validations: int = 0
-    patience: int | None = None
-    gradient_checkpointing: bool = False
+    epochs: float = option(3.0, "Passes over the training targets.")
+    max_steps: int | None = option(None, "Steps; overrides --epochs.")
+    batch_size: int = option(128, "Targets in a step, of all processes together.")
+    learning_rate: float = option(5e-4, "Peak learning rate.")
+    rows_learning_rate: float | None = option(None, "Another one for the new rows.")
+    validations: int = option(0, "Times to validate by NDCG@10 on the way; the best weights are kept.")
+    patience: int | None = option(None, "Stop after as many validations without a better one.")
+    gradient_checkpointing: bool = option(False, "Less memory, a third slower.")
+
+    @property
+    def share(self) -> int:
+        """Targets in a step on each process."""
+        return self.batch_size // processes.world()
+
+
+@dataclass(frozen=True)
+class LoRAOptions:
+    """Adapters (Hu et al., arXiv 2106.09685); rank, scale and dropout are the paper's.
+
+    Attributes:
+        lora: train low-rank adapters and the new rows, not the whole model.
+        lora_r, lora_alpha, lora_dropout: of the adapters.
+    """
+
+    lora: bool = option(False, "Train adapters and the new rows; pretrained rows stay as they are.")
+    lora_r: int = option(8, "Rank.")
+    lora_alpha: float = option(32.0, "Scale.")
+    lora_dropout: float = option(0.05, "Dropout.")
+
+
+@dataclass(frozen=True)
+class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
+    """What decides the outcome of a fine-tuning run, beside its inputs and seed."""
 
     def check(self) -> None:
         """Raise `InputError` for a value that cannot be meant."""
-        positive = {
-            "--epochs": self.epochs,
-            "--max-steps": self.max_steps,
-            "--batch-size": self.batch_size,
-            "--learning-rate": self.learning_rate,
-            "--rows-learning-rate": self.rows_learning_rate,
-            "--lora-r": self.lora_r,
-            "--lora-alpha": self.lora_alpha,
-            "--history": self.history,
-            "--valid-sample": self.valid_sample,
-            "--patience": self.patience,
-        }
-        for option, value in positive.items():
+        numbers = "epochs max_steps batch_size learning_rate rows_learning_rate lora_r lora_alpha history valid_sample"
+        for name in (*numbers.split(), "patience"):
+            value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise InputError(f"{option} is {value}", remedy="give a number above 0")
+                raise InputError(f"--{name.replace('_', '-')} is {value}", remedy="give a number above 0")
         if not 0 <= self.lora_dropout < 1:
             raise InputError(f"--lora-dropout is {self.lora_dropout}", remedy="give a share from 0 to below 1")
         if self.targets not in TARGETS:
             raise InputError(f"--targets is {self.targets!r}", remedy="use all (every prefix of a history) or last")
-
         if self.validations < 0:
             raise InputError(f"--validations is {self.validations}", remedy="give 0 or more")
         if self.patience is not None and not self.validations:
             raise InputError("--patience needs validations to be patient about", remedy="add --validations 10")
+        if self.batch_size % processes.world():
+            raise InputError(
+                f"--batch-size {self.batch_size} cannot be divided among {processes.world()} processes",
+                remedy=f"use a multiple of {processes.world()}",
+            )
 
     def resolved(self) -> dict[str, Any]:
         """For the manifest: without what has no effect."""
@@ -93,23 +109,21 @@ class FinetuneOptions:
         return values
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run, checked and ready to start.
+class FinetuneKeywords(RunKeywords, total=False):
+    """`FinetuneOptions` and `gti_cli.options.RunOptions` as keywords."""
 
-    Attributes:
-        checkpoint: to start from. new_tokens: its list. catalogue: the semantic IDs. task: what to train on.
-        options, seed: as given. sizes: codes of each level. device: to compute on.
-        autocast: compute in bfloat16. why: this number format.
-    """
-
-    checkpoint: Checkpoint
-    new_tokens: NewTokens
-    catalogue: SemanticIDs
-    task: NextItem
-    options: FinetuneOptions
-    seed: int
-    sizes: list[int]
-    device: torch.device
-    autocast: bool
-    why: str
+    history: int
+    targets: str
+    valid_sample: int
+    epochs: float
+    max_steps: int | None
+    batch_size: int
+    learning_rate: float
+    rows_learning_rate: float | None
+    validations: int
+    patience: int | None
+    gradient_checkpointing: bool
+    lora: bool
+    lora_r: int
+    lora_alpha: float
+    lora_dropout: float

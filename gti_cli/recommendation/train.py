@@ -10,7 +10,7 @@ import torch
 
 from gti_cli import console
 from gti_cli.errors import InputError
-from gti_cli.recommendation.options import Job
+from gti_cli.recommendation.job import Job
 from gti_cli.training.checkpoints import load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.packing import separate
 from gti_cli.vocabulary.tokens import check_tokenizer
@@ -106,7 +106,7 @@ def _train(job: Job, model: PreTrainedModel, layout: Layout, run: StageRun) -> P
     plan = BatchPlan(
         [layout.tokens(window) for window in windows],
         [window.targets for window in windows],
-        size=options.batch_size,
+        size=options.share,
         epochs=options.epochs,
         max_steps=options.max_steps,
         seed=job.seed,
@@ -194,7 +194,7 @@ def _arguments(job: Job, run: StageRun, steps: int) -> Any:
         run.scratch,
         epochs=1,
         max_steps=steps,
-        batch_size=job.options.batch_size,
+        batch_size=job.options.share,
         learning_rate=job.options.learning_rate,
         seed=job.seed,
         save_steps=saving,

@@ -13,6 +13,7 @@ from gti_cli.app import run as gti
 from gti_cli.errors import InputError
 from gti_cli.manifest import digest_path
 from gti_cli.recommendation.finetune import finetune
+from gti_cli.recommendation.options import FinetuneOptions
 from gti_cli.workspace import Workspace
 
 BAD = {
@@ -64,6 +65,15 @@ def test_bad_interactions_end_with_one_line_and_code_2(make_world: Any, capsys: 
     said = capsys.readouterr()
     assert message in said.err and len(said.err.strip().splitlines()) == 1 and not said.out
     assert digest_path(world.workspace) == before
+
+
+def test_a_step_is_divided_among_processes_evenly(make_world: Any, monkeypatch: Any) -> None:
+    world = make_world()
+    assert FinetuneOptions(batch_size=12).share == 12
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert FinetuneOptions(batch_size=12).share == 4
+    with pytest.raises(InputError, match=r"--batch-size 8 cannot be divided among 3 processes\. Use a multiple of 3"):
+        finetune(world.interactions, world.workspace, batch_size=8)
 
 
 def test_checkpoint_without_new_tokens(make_world: Any, make_checkpoint: Any) -> None:
