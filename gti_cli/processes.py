@@ -11,10 +11,13 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gti_cli.errors import InputError
+
+T = TypeVar("T")
 
 PATIENCE = 600.0  # seconds that a process waits for the first one's decision (it may digest large files first)
 
@@ -27,6 +30,13 @@ def rank() -> int:
 def world() -> int:
     """Number of processes in this launch; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def share(batches: Sequence[Sequence[T]], *, in_step: bool = False) -> list[Sequence[T]]:
+    """This process's batches; ``in_step``: as many as every other process has, the last one perhaps empty."""
+    mine = list(batches[rank() :: world()])
+    most = -(-len(batches) // world())
+    return [*mine, *([()] * (most - len(mine)))] if in_step else mine
 
 
 def _launch() -> str:

@@ -196,7 +196,7 @@ _EVALUATED = (("text -> tokens", "held_out_examples_to_tokens"), ("tokens -> tex
 
 def _show(manifest: Manifest) -> None:
     counts, metrics, run = manifest.counts, manifest.metrics, manifest.run
-    two = "unfrozen_steps" in counts
+    two, divided = "unfrozen_steps" in counts, "weights_held" in run
     forms = [name for name in ("title", "description", "both", "text") if f"pairs_{name}" in counts]
     console.table(
         f"Grounded {manifest.details['new_tokens']:,} new tokens of {manifest.details.get('model', 'the checkpoint')}",
@@ -234,5 +234,10 @@ def _show(manifest: Manifest) -> None:
             ["training loss (last tenth of the steps)", metrics["train_loss"]],
             ["way that the rows went (per coordinate)", metrics["rows_moved"]],
             ["examples per second", run.get("examples_per_second")],
+            *(
+                [["frozen weights", run["weights"]], ["of them on this process", run["weights_held"]]]
+                if divided
+                else []
+            ),
         ],
     )

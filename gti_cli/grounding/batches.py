@@ -93,17 +93,26 @@ class Places(Dataset[int]):
 class Collator:
     """Puts examples of a `Corpus` into a batch: one set of tensors for each group."""
 
-    def __init__(self, corpus: Corpus, pad: int) -> None:
-        self.corpus, self.pad = corpus, pad
+    def __init__(self, corpus: Corpus, pad: int, *, in_step: bool = False) -> None:
+        """``in_step``: every batch makes the model run equally often, also an empty one.
+
+        A group without an example gets one that does not count, and a middle is there if the corpus has any.
+        """
+        self.corpus, self.pad, self._in_step = corpus, pad, in_step
+        self._stand_in: dict[int, int] = {}
+        if in_step:
+            lengths = corpus.text_lengths()
+            for place in sorted(range(len(lengths)), key=lambda n: (lengths[n], n)):
+                self._stand_in.setdefault(corpus.groups[place], place)
 
     def __call__(self, places: Sequence[int]) -> dict[str, list[Group]]:
         """Return ``{"groups": [...]}``; see `_group`."""
-        groups: dict[int, list[int]] = {}
+        groups: dict[int, list[int]] = {key: [] for key in self._stand_in}
         for place in places:
             groups.setdefault(self.corpus.groups[place], []).append(place)
-        return {"groups": [self._group(groups[key]) for key in sorted(groups)]}
+        return {"groups": [self._group(groups[key], key) for key in sorted(groups)]}
 
-    def _group(self, places: list[int]) -> Group:
+    def _group(self, counted: list[int], key: int) -> Group:
         """Tensors of B examples, filled up on the right.
 
         Returns:
@@ -111,9 +120,10 @@ class Collator:
             ``keep_tail``: places in the flattened (B * P) and (B * S) whose logits are trained on; ``targets``: what
             they predict, those of the middles first.
         """
-        corpus = self.corpus
+        corpus, places = self.corpus, counted or [self._stand_in[key]]
         cuts = [(corpus.examples[n], len(corpus.heads[corpus.kinds[n]]), corpus.firsts[n]) for n in places]
         wide = max(first - head for _, head, first in cuts)
+        wide = max(wide, int(self._in_step and any(corpus.firsts)))  # a column that is masked everywhere
         long = max(len(example) - 1 - first for example, _, first in cuts)
         middle = torch.full((len(cuts), wide), self.pad)
         tail = torch.full((len(cuts), long), self.pad)
@@ -128,7 +138,7 @@ class Collator:
             middle_mask[row, : first - head] = 1
             tail[row, : len(sequence) - 1 - first] = torch.tensor(sequence[first:-1])
             tail_mask[row, : len(sequence) - 1 - first] = 1
-            for place in range(len(example.prompt) - 1, len(sequence) - 1):
+            for place in range(len(example.prompt) - 1, len(sequence) - 1) if counted else ():
                 if place < first:
                     keep_middle.append(row * wide + place - head)
                     in_middle.append(sequence[place + 1])
@@ -143,5 +153,5 @@ class Collator:
             "tail_mask": tail_mask,
             "keep_middle": torch.tensor(keep_middle, dtype=torch.int64),
             "keep_tail": torch.tensor(keep_tail, dtype=torch.int64),
-            "targets": torch.tensor(in_middle + in_tail),
+            "targets": torch.tensor(in_middle + in_tail, dtype=torch.int64),
         }

@@ -135,9 +135,13 @@ class DistilMeasures:
         """`distance_report` on the held-out contexts, and the effective rank of the rows."""
         found: dict[str, float | None] = {}
         if self._places:
-            found.update(distance_report(self._trained, self._collator, self._places, self._job.device))
+            found.update(self._report())
         found.update(describe_all(matrices(self._trained.rows), None, self._job.seed))
         return found
+
+    def _report(self) -> dict[str, float]:
+        in_step = self._job.sharding is not None
+        return distance_report(self._trained, self._collator, self._places, self._job.device, in_step=in_step)
 
     def search(self) -> dict[str, float]:
         """Nothing: there is no catalogue in which to look for items."""
@@ -145,9 +149,15 @@ class DistilMeasures:
 
 
 def distance_report(
-    model: DistilModel, collator: DistilCollator, places: Sequence[int], device: torch.device, size: int = _BATCH
+    model: DistilModel,
+    collator: DistilCollator,
+    places: Sequence[int],
+    device: torch.device,
+    size: int = _BATCH,
+    *,
+    in_step: bool = False,
 ) -> dict[str, float]:
-    """Figures over the examples ``places``; several processes share the work.
+    """Figures over the examples ``places``; several processes share the work (``in_step``: in equally many batches).
 
     Returns:
         ``held_out_loss``: the objective; ``hidden_mse``: mean squared error; ``hidden_distance``: its root over the
@@ -161,9 +171,10 @@ def distance_report(
     order = sorted(places, key=lambda n: lengths[n])
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     sums = torch.zeros(len(DistilModel.SUMS), dtype=torch.float64)
-    for batch in batches[processes.rank() :: processes.world()]:
+    for batch in processes.share(batches, in_step=in_step):
         tensors = {name: value.to(device) for name, value in collator(batch)["batch"].items()}
-        sums += model.measure(tensors).cpu()
+        measured = model.measure(tensors).cpu()
+        sums += measured if batch else 0.0
     of = dict(zip(DistilModel.SUMS, total(sums, device), strict=True))
     found = {
         HELD_OUT_LOSS: of["loss"] / of["positions"],

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.grounding.distil_contexts import Phrases, read_phrases
-from gti_cli.grounding.options import DISTIL, GroundOptions, Job, check_launcher
+from gti_cli.grounding.options import DISTIL, GroundOptions, Job
 from gti_cli.grounding.pairs import read_pairs
 from gti_cli.manifest import Manifest
 from gti_cli.prompts.pairs import OURS
 from gti_cli.prompts.templates import read_templates
 from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
+from gti_cli.training.sharding import Sharding, asked_for, plain_launch
 from gti_cli.vocabulary.tokens import NewTokens, code_ids
 from gti_cli.workspace import Workspace, check_output_name
 
@@ -95,29 +97,42 @@ def ground(
         distil_snippets=distil_snippets,
     )
     options.check()
-    check_launcher()
+    sharding = _sharding(options)
     space = Workspace(workspace)
     job, ids = _prepare(space, pairs, prompts, from_, name, options, seed, device, dtype)
-    with space.stage(
-        "ground",
-        name,
-        [name],
-        options={**options.resolved(), "dtype": str(job.dtype).removeprefix("torch.")},
-        inputs={"pairs": pairs, "prompts": prompts, **job.checkpoint.inputs()},
-        upstream={**ids, **job.checkpoint.upstream()},
-        seed=seed,
-        force=force,
-        resume=resume,
-        checkpoint=True,
-    ) as run:
+    with (
+        plain_launch(),
+        space.stage(
+            "ground",
+            name,
+            [name],
+            options={**options.resolved(), "dtype": str(job.dtype).removeprefix("torch.")},
+            inputs={"pairs": pairs, "prompts": prompts, **job.checkpoint.inputs()},
+            upstream={**ids, **job.checkpoint.upstream()},
+            seed=seed,
+            force=force,
+            resume=resume,
+            checkpoint=True,
+        ) as run,
+    ):
         if not run.done:
             run.details.update(job.checkpoint.manifest.details if job.checkpoint.manifest else {})
             run.details.update({"semantic_ids": ids["semantic_ids"].identity} if ids else {})
             run.details.update(new_tokens=len(job.new_tokens.names), new_tokens_sha256=job.new_tokens.digest)
             from gti_cli.grounding.train import train_and_save
 
-            train_and_save(job, run, run.path(name))
+            train_and_save(replace(job, sharding=sharding), run, run.path(name))
     return run.result()
+
+
+def _sharding(options: GroundOptions) -> Sharding | None:
+    found = asked_for()
+    if found is not None and options.unfreeze_steps:
+        raise InputError(
+            f"--unfreeze-steps trains every weight, and under {found.name} no process holds them all",
+            remedy="ground without it, or start it with torchrun or accelerate's MULTI_GPU configuration",
+        )
+    return found
 
 
 def _prepare(

@@ -38,7 +38,8 @@ class HeldOut:
 
     def __init__(self, job: Job, trained: GroundingModel, corpus: Corpus, pad: int) -> None:
         """``trained`` computes the loss, with the heads of ``corpus``; ``held_out_sample`` examples each way."""
-        self._model, self._collator, self._device = trained, Collator(corpus, pad), job.device
+        self._in_step = job.sharding is not None
+        self._model, self._collator, self._device = trained, Collator(corpus, pad, in_step=self._in_step), job.device
         self._level_of = torch.full((int(job.new_tokens.ids.max()) + 1,), -1)
         self._level_of[torch.tensor(job.new_tokens.ids)] = torch.tensor(job.new_tokens.levels.astype(np.int64))
         self._levels = int(job.new_tokens.levels.max()) + 1
@@ -74,7 +75,7 @@ class HeldOut:
         order = sorted(places, key=lambda n: lengths[n])
         batches = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
         sums = torch.zeros(2 + 2 * self._levels, dtype=torch.float64)
-        for batch in batches[processes.rank() :: processes.world()]:
+        for batch in processes.share(batches, in_step=self._in_step):
             groups = self._collator(batch)["groups"]
             loss, targets, predicted = self._model.predict([_to(group, self._device) for group in groups])
             sums[0] += loss.double().cpu()

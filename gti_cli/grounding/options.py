@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from gti_cli.grounding.pairs import Texts
     from gti_cli.grounding.retrieval import Catalogue
     from gti_cli.training.checkpoints import Checkpoint
+    from gti_cli.training.sharding import Sharding
     from gti_cli.vocabulary.tokens import NewTokens
 
 NLL, DISTIL = "nll", "distil"  # objectives
@@ -139,22 +139,6 @@ class GroundOptions:
         return values
 
 
-def check_launcher() -> None:
-    """Refuse a launcher's configuration that shards weights: the frozen model lies whole on every process.
-
-    What trains, and has optimiser state, is small; gradients are averaged as in ordinary data parallelism.
-
-    Raises:
-        InputError: accelerate is configured for FSDP or DeepSpeed.
-    """
-    for variable, name in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
-        if os.environ.get(variable, "").lower() in ("1", "true", "yes", "on"):
-            raise InputError(
-                f"grounding does not run under {name} ({variable} is set): it keeps the frozen model whole",
-                remedy="start it with torchrun, or with accelerate's MULTI_GPU configuration",
-            )
-
-
 @dataclass(frozen=True)
 class Job:
     """A run, checked and ready to start.
@@ -164,6 +148,7 @@ class Job:
         catalogue: the semantic IDs that exist (None: the tokens are no semantic IDs). options, seed: as given.
         device, dtype: of the frozen model. templates: the wordings of the prompts.
         codebooks: file of the vectors that the codes stand for (None: there is none).
+        sharding: how the frozen model is divided among the processes (None: every process has all of it).
     """
 
     checkpoint: Checkpoint
@@ -176,3 +161,4 @@ class Job:
     dtype: torch.dtype
     templates: Templates = OURS
     codebooks: Path | None = None
+    sharding: Sharding | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from gti_cli import console, tables
+from gti_cli import console, processes, tables
 from gti_cli.errors import InputError
 from gti_cli.grounding.batches import Collator, Corpus
 from gti_cli.grounding.checkpointing import checkpointed
@@ -28,6 +28,7 @@ from gti_cli.prompts.pairs import Pair
 from gti_cli.training.best import BestState
 from gti_cli.training.checkpoints import load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.packing import BatchPlan
+from gti_cli.training.sharding import load_sharded, weights
 from gti_cli.vocabulary.tokens import check_tokenizer
 from gti_cli.workspace import StageRun
 
@@ -50,7 +51,7 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     tokenizer = load_tokenizer(path)
     check_tokenizer(tokenizer, job.new_tokens)
     train, held = ([], []) if job.options.objective == DISTIL else _pairs(job, run, tokenizer)
-    model = load_model(path, job.device, job.dtype)
+    model = _load(job, run)
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
     before = matrices(rows)
     with rows.attached(), checkpointed(model) if job.options.gradient_checkpointing else nullcontext():
@@ -68,12 +69,26 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
         del model, rows, adapters, task  # they hold the frozen model
         curve = _second_phase(job, run, final, tokenizer, train, held, curve)
         cast("Any", final).to(saved)
-    else:
+    elif processes.rank() == 0:
+        del model, task  # what is written is a copy of the checkpoint; the model that computed need not lie beside it
         final = _with(job, rows, adapters, torch.device("cpu"), saved)
     run.details["saved_dtype"] = str(saved).removeprefix("torch.")
+    if processes.rank():
+        return  # the first process writes for all
     save_checkpoint(folder, final, tokenizer, job.new_tokens)
     for name, columns in {TRAJECTORY: curve, **further}.items():
         tables.write(folder / name, columns)
+
+
+def _load(job: Job, run: StageRun) -> PreTrainedModel:
+    """The frozen model, of which this process may hold a part; how much goes to ``run``."""
+    if job.sharding is None:
+        return load_model(job.checkpoint.path, job.device, job.dtype)
+    model = load_sharded(job.checkpoint.path, job.device, job.dtype, job.sharding)
+    run.measured["weights"], run.measured["weights_held"] = weights(model)
+    run.measured["sharding"] = job.sharding.name
+    console.note(f"{job.sharding.name}: each process holds {run.measured['weights_held']:,} of the frozen weights")
+    return model
 
 
 def _pairs(job: Job, run: StageRun, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Pair], list[Pair]]:
@@ -101,7 +116,7 @@ def _pairs_task(
     corpus = corpus_of(job, model, tokenizer, train, whole=adapters is not None)
     return Task(
         GroundingModel(model, rows, corpus.heads, adapters),
-        Collator(corpus, int(tokenizer.pad_token_id)),
+        Collator(corpus, int(tokenizer.pad_token_id), in_step=job.sharding is not None),
         measures_of(job, run, model, rows, tokenizer, held, adapters),
         constant=frozenset({"retrieval_chance@1", "retrieval_chance@10"}),
     )

@@ -19,11 +19,12 @@ ground(sys.argv[1], **json.loads(sys.argv[2]))
 """
 
 
-def torchrun(workspace: Path, options: dict[str, Any]) -> None:
-    """Ground in two processes that torchrun starts."""
+def torchrun(workspace: Path, options: dict[str, Any], *launcher: str) -> None:
+    """Ground in two processes that torchrun, or another ``launcher`` (a module and its options), starts."""
     script = workspace.parent / "script.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    usual = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    command = [sys.executable, "-m", *(launcher or usual), str(script)]
     done = subprocess.run(
         [*command, str(workspace), json.dumps(options)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -34,8 +35,10 @@ def torchrun(workspace: Path, options: dict[str, Any]) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def launch(workspace: Path, options: dict[str, Any], stop: int = 0) -> list[int]:
-    """Ground in two processes; the ``stop``-th step of each kills it (0: none).
+def launch(
+    workspace: Path, options: dict[str, Any], stop: int = 0, variables: dict[str, str] | None = None
+) -> list[int]:
+    """Ground in two processes, with environment ``variables``; the ``stop``-th step of each kills it (0: none).
 
     Returns:
         training steps that each process made, in the order of ranks; none of one that was killed.
@@ -49,7 +52,8 @@ def launch(workspace: Path, options: dict[str, Any], stop: int = 0) -> list[int]
         port = free.getsockname()[1]
     results = context.Queue()
     started = [
-        context.Process(target=_ground, args=(str(workspace), options, rank, port, stop, results)) for rank in (0, 1)
+        context.Process(target=_ground, args=(str(workspace), options, rank, port, stop, results, variables or {}))
+        for rank in (0, 1)
     ]
     for process in started:
         process.start()
@@ -59,8 +63,17 @@ def launch(workspace: Path, options: dict[str, Any], stop: int = 0) -> list[int]
     return [] if stop else [steps for _, steps in sorted(results.get(timeout=10) for _ in started)]
 
 
-def _ground(workspace: str, options: dict[str, Any], rank: int, port: int, stop: int, results: Any) -> None:
+def _ground(
+    workspace: str,
+    options: dict[str, Any],
+    rank: int,
+    port: int,
+    stop: int,
+    results: Any,
+    variables: dict[str, str],
+) -> None:
     os.environ.update(
+        variables,
         RANK=str(rank),
         LOCAL_RANK=str(rank),
         WORLD_SIZE="2",

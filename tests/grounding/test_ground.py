@@ -159,13 +159,15 @@ def test_bad_options(make_world: Any, case: str) -> None:
     assert digest_path(world.workspace) == before
 
 
-@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
-def test_launchers_that_shard_weights_are_refused(make_world: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_everything_cannot_train_where_no_process_holds_everything(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = make_world()
     before = digest_path(world.workspace)
-    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
-    with pytest.raises(InputError, match=f"(?i)does not run under {name}.*torchrun"):
-        ground(world.workspace, **STEPS)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"--unfreeze-steps trains every weight.*under FSDP.*torchrun"):
+        ground(world.workspace, unfreeze_steps=2, **STEPS)
     assert digest_path(world.workspace) == before
 
 

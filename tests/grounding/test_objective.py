@@ -115,3 +115,28 @@ def test_nothing_stays_attached() -> None:
         assert model.get_input_embeddings() is not embedding
         raise KeyboardInterrupt
     assert model.get_input_embeddings() is embedding and model.get_output_embeddings() is head
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_batches_in_step_run_the_model_equally_often_and_count_the_same(whole: bool) -> None:
+    examples, kinds, groups = examples_of(30)
+    model = model_of("qwen3")
+    rows = NewRows(model, NEW_IDS)
+    corpus = cut_examples(examples, kinds, groups, set(NEW_IDS.tolist()), whole=whole)
+    usual, in_step = Collator(corpus, PAD), Collator(corpus, PAD, in_step=True)
+    both = [next(n for n, group in enumerate(groups) if group == wanted) for wanted in (0, 1)]
+    runs: list[int] = []
+    model.model.layers[0].register_forward_hook(lambda *_: runs.append(1))
+    with rows.attached():
+        counted = []
+        for places in ([], [both[0]], [both[1]], both, list(range(30))):
+            trained = GroundingModel(model, rows, corpus.heads)
+            trained(**in_step(both))  # the head is computed, and the rule is tried, once
+            runs.clear()
+            loss, count = trained(**in_step(places))
+            counted.append(len(runs))
+            expected, number = trained(**usual(places))
+            assert count == number and loss.item() == pytest.approx(expected.item(), abs=1e-4)
+            gradients = [torch.autograd.grad(part, rows.embedding)[0] for part in (loss, expected)]
+            assert torch.allclose(*gradients, atol=1e-5)
+    assert len(set(counted)) == 1

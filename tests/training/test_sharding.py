@@ -1,0 +1,80 @@
+"""Which configurations of a launcher divide a frozen model, and that accelerate then does not hear of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from gti_cli.errors import InputError
+from gti_cli.training.sharding import asked_for, plain_launch
+
+FSDP, DEEPSPEED = {"ACCELERATE_USE_FSDP": "true"}, {"ACCELERATE_USE_DEEPSPEED": "true"}
+
+
+@pytest.fixture(autouse=True)
+def _launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("FSDP_", "ACCELERATE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+
+@pytest.mark.parametrize(
+    ("variables", "reshard"),
+    [
+        ({}, None),
+        ({"ACCELERATE_USE_FSDP": "false"}, None),
+        (FSDP, True),
+        (FSDP | {"FSDP_SHARDING_STRATEGY": "FULL_SHARD"}, True),
+        (FSDP | {"FSDP_SHARDING_STRATEGY": "2"}, False),
+        (FSDP | {"FSDP_SHARDING_STRATEGY": "SHARD_GRAD_OP"}, False),
+        (FSDP | {"FSDP_SHARDING_STRATEGY": "NO_SHARD"}, None),
+        (FSDP | {"FSDP_SHARDING_STRATEGY": "HYBRID_SHARD"}, True),
+        (FSDP | {"FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "true"}, True),
+        (FSDP | {"FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "false"}, False),
+        (DEEPSPEED, None),  # accelerate's default is stage 2
+        (DEEPSPEED | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}, None),
+        (DEEPSPEED | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, True),
+    ],
+)
+def test_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], reshard: bool | None) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = asked_for()
+    assert (None if found is None else found.reshard) == reshard
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert asked_for() is None
+
+
+def test_the_file_of_deepspeed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "zero.json"
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(file))
+    with pytest.raises(InputError, match=r"zero.json.*cannot be read"):
+        asked_for()
+    for content, wanted in (({"zero_optimization": {"stage": 3}}, True), ({"zero_optimization": {"stage": 1}}, False)):
+        file.write_text(json.dumps(content))
+        assert (asked_for() is not None) == wanted
+    file.write_text(json.dumps({"zero_optimization": {"stage": "three"}}))
+    with pytest.raises(InputError, match="stage is 'three'"):
+        asked_for()
+
+
+def test_unknown_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_SHARDING_STRATEGY", "SOME")
+    with pytest.raises(InputError, match=r"'SOME'.*FULL_SHARD"):
+        asked_for()
+
+
+def test_accelerate_sees_plain_data_parallelism(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = FSDP | DEEPSPEED | {"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(KeyError), plain_launch():
+        assert not variables.keys() & os.environ.keys()
+        raise KeyError
+    assert {name: os.environ[name] for name in variables} == variables
