@@ -10,35 +10,65 @@ from __future__ import annotations
 
 import copy
 import inspect
+import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.nn.functional import linear
+
+from gti_cli.decoding import head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_CHUNK = 1 << 21  # logits at a time: few enough to stay in a CPU's cache
+_CHUNK = 1 << 21  # logits at a time, where they have to be whole
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was found out about a model, as long as its head, type, device and attention are the same."""
+
+    head: Any  # weakref to the module
+    state: tuple[Any, ...]
+    lean: bool
+    plain: bool
+    trees: bool
+
+
+_KNOWN: weakref.WeakKeyDictionary[PreTrainedModel, _Known] = weakref.WeakKeyDictionary()
 
 
 class Runner:
     """A model, and what it can do.
 
     Attributes:
-        model: a causal LM in evaluation mode. lean: its head is a plain matrix behind the last hidden state, so logits
-            need never all be there at once. trees: it takes a mask of ours. window: longest sequence for ``trees``.
+        model: a causal LM in evaluation mode.
+        lean: its logits are its head behind the last hidden state, so they need never all be there at once.
+        plain: its head is a matrix and nothing else, so logits can be had word by word.
+        trees: it takes a mask of ours. window: longest sequence for ``trees``.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         parameters = inspect.signature(model.forward).parameters
         self._has_positions, self._has_keep = "position_ids" in parameters, "logits_to_keep" in parameters
-        self.lean = False
-        self.trees = False
-        with torch.inference_mode():
-            self.lean = _succeeds(self._head_is_a_matrix)
-            self.trees = self._has_positions and _succeeds(self._takes_a_mask)
+        self.lean = self.plain = self.trees = False
         self.window = _window(model.config)
+        # Trying takes a few forward passes: once for a model, not once for every batch of a caller that has batches.
+        module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        state = (model.dtype, model.device, getattr(model.config, "_attn_implementation", None), model.training)
+        known = _KNOWN.get(model)
+        if known is None or known.head() is not module or known.state != state:
+            with torch.inference_mode():
+                self.lean = _succeeds(self._head_is_last)
+                self.plain = self.lean and _succeeds(self._head_is_a_matrix)
+                self.trees = self._has_positions and _succeeds(self._takes_a_mask)
+            if module is not None:
+                _KNOWN[model] = _Known(weakref.ref(module), state, self.lean, self.plain, self.trees)
+        else:
+            self.lean, self.plain, self.trees = known.lean, known.plain, known.trees
 
     def __call__(self, cache: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int) -> Any:
         """Features (B, keep, …) of the last ``keep`` tokens of ``ids``, for `log_probs`; ``cache`` grows."""
@@ -53,6 +83,9 @@ class Runner:
 
     def log_probs(self, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Log-probabilities, under the softmax over the whole vocabulary, of ``tokens`` (R, n) behind R features."""
+        if self.plain:
+            matrix: Any = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+            return head.log_probs(features, matrix.weight, matrix.bias, tokens)
         out = torch.empty(tokens.shape, device=tokens.device)
         rows = max(_CHUNK // int(self.model.config.get_text_config().vocab_size), 1)
         for start in range(0, len(features), rows):
@@ -67,10 +100,17 @@ class Runner:
     def _head(self, features: torch.Tensor) -> torch.Tensor:
         return cast(torch.Tensor, self.model.get_output_embeddings()(features))  # type: ignore[no-untyped-call]
 
-    def _head_is_a_matrix(self) -> bool:
+    def _head_is_last(self) -> bool:
         ids = self._sample(5)[None]
         hidden = self.model.base_model(input_ids=ids).last_hidden_state
         return torch.allclose(self._head(hidden), self.model(input_ids=ids).logits, rtol=1e-4, atol=1e-4)
+
+    def _head_is_a_matrix(self) -> bool:
+        matrix: Any = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        if not isinstance(matrix, torch.nn.Linear):
+            return False
+        hidden = torch.eye(4, matrix.in_features, device=self.model.device, dtype=self.model.dtype)
+        return torch.allclose(matrix(hidden), linear(hidden, matrix.weight, matrix.bias))
 
     def _takes_a_mask(self) -> bool:
         """Two branches of two tokens, in one sequence and in sequences of their own, must agree."""

@@ -29,7 +29,28 @@ from tests.decoding.test_beam import CPU, PAD, VOCAB, case, every_score, token_i
 )
 def test_abilities(kind: str, lean: bool, trees: bool) -> None:
     runner = Runner(make_model(kind, VOCAB, seed=3))
-    assert (runner.lean, runner.trees) == (lean, trees)
+    assert (runner.lean, runner.plain, runner.trees) == (lean, lean, trees)
+
+
+class Doubled(torch.nn.Linear):
+    """A head that is no longer a matrix alone."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(hidden)
+
+
+def test_abilities_are_tried_once_and_again_for_another_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model("qwen3", VOCAB, seed=3)
+    tried = []
+    monkeypatch.setattr(Runner, "_takes_a_mask", lambda _: tried.append(1) or True)
+    assert Runner(model).plain and Runner(model).plain and len(tried) == 1
+    other = Doubled(32, VOCAB, bias=False)
+    model.set_output_embeddings(other)
+    runner = Runner(model)
+    assert (runner.lean, runner.plain, len(tried)) == (True, False, 2)
+    features, tokens = torch.randn(5, 32), torch.randint(VOCAB, (5, 4))
+    expected = other(features).log_softmax(1).gather(1, tokens)
+    torch.testing.assert_close(runner.log_probs(features, tokens), expected)
 
 
 def windowed(width: int) -> Any:
