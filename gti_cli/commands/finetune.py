@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 
 def _finetune(
-    interactions: Annotated[
-        Path, typer.Option("--interactions", help="Table of user_id, item_id, timestamp; split if you have it.")
-    ],
     tasks: TaskOptions,
     training: TrainingOptions,
     lora: LoRAOptions,
     base: Common,
+    interactions: Annotated[
+        Path | None, typer.Option("--interactions", help="Table of user_id, item_id, timestamp; split if you have it.")
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option("--queries", help="Table of query, item_id, relevance (2 is trained on); query_id, split if any."),
+    ] = None,
     from_: Annotated[
         str | None,
         typer.Option("--from", help="Checkpoint to start from: name or folder (default: grounded)."),
@@ -31,12 +35,20 @@ def _finetune(
     name: Annotated[str, typer.Option("--name", help="Folder of the result in the workspace.")] = "finetuned",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Fine-tune the model to name a user's next item, as a semantic ID."""
+    """Fine-tune the model to name a user's next item, or an item for a query, as a semantic ID."""
     from gti_cli.recommendation.finetune import finetune as stage
 
     base.start()
     manifest = stage(
-        interactions, workspace, from_=from_, name=name, **vars(tasks), **vars(training), **vars(lora), **base.run()
+        interactions,
+        workspace,
+        queries=queries,
+        from_=from_,
+        name=name,
+        **vars(tasks),
+        **vars(training),
+        **vars(lora),
+        **base.run(),
     )
     show(manifest)
     finish(manifest, workspace / name)
@@ -49,17 +61,34 @@ def show(manifest: Manifest) -> None:
     """Print what a run came to."""
     counts, metrics, run = manifest.counts, manifest.metrics, manifest.run
     console.table(
-        f"Fine-tuned on {counts['train_targets']:,} targets of {counts['train_users']:,} users",
+        "What was trained on",
+        ["task", "targets", "seen", "passes", "validation loss before", "after"],
+        [
+            [
+                name,
+                found["targets"],
+                found["targets_seen"],
+                found["passes"],
+                found.get("valid_loss_before"),
+                found.get("valid_loss"),
+            ]
+            for name, found in metrics["tasks"].items()
+        ],
+    )
+    cut = {
+        "cut_targets": "targets whose history was cut",
+        "search_queries_cut": "queries cut",
+        "lc_rec_texts_cut": "texts cut",
+    }
+    console.table(
+        "Fine-tuning",
         ["", "figure"],
         [
             ["steps", counts["steps"]],
             ["passes over the targets", metrics["epochs"]],
-            ["targets whose history was cut", counts["cut_targets"]],
+            *([words, counts[name]] for name, words in cut.items() if name in counts),
             ["training loss (last tenth of the steps)", metrics["train_loss"]],
-            ["validation loss before", metrics.get("valid_loss_before")],
-            ["validation loss after", metrics.get("valid_loss")],
-            ["validation targets used", counts["valid_targets_used"]],
-            *([["best NDCG@10 on validation users", metrics["valid_ndcg@10"]]] if "valid_ndcg@10" in metrics else []),
+            *([["best NDCG@10 in validation", metrics["valid_ndcg@10"]]] if "valid_ndcg@10" in metrics else []),
             *([["at step", counts["best_step"]]] if "best_step" in counts else []),
             ["new rows: way they can go / way between pretrained rows", metrics["rows_travel_ratio"]],
             ["new rows: way they went (per coordinate)", metrics["new_rows_moved"]],

@@ -7,8 +7,8 @@ the rest trains. A ``split`` column in the table replaces that rule.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gti_cli import console, tables
@@ -26,11 +26,17 @@ class Interactions:
         items: user -> item ids in time order (equal times: in file order); users in order of first appearance.
         split: user -> ``train``, ``valid`` or ``test`` for each of these items; None: the table has no such column.
         path: the table, for error lines.
+        texts: further text columns, by name: user -> one text for each of these items, "" where there is none.
     """
 
     items: dict[str, list[str]]
     split: dict[str, list[str]] | None
     path: str
+    texts: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def labels(self, user: str) -> list[str]:
+        """``train``, ``valid`` or ``test`` for each of the user's items; see `split`."""
+        return self.split[user] if self.split is not None else _leave_one_out(len(self.items[user]))
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,12 @@ class Splits:
     counts: dict[str, int]
 
 
-def read_interactions(path: Path | str, known: Collection[str]) -> Interactions:
+def read_interactions(path: Path | str, known: Collection[str], texts: Sequence[str] = ()) -> Interactions:
     """Read a table of `user_id`, `item_id`, `timestamp` and optionally `split`.
 
     Args:
         path: Parquet, CSV or JSONL; rows in any order. known: the catalogue's item ids.
+        texts: text columns to read as well, as far as there.
 
     Raises:
         InputError: a missing column or value, items that are not ``known``, a split that is none of `SPLITS`.
@@ -86,11 +93,15 @@ def read_interactions(path: Path | str, known: Collection[str]) -> Interactions:
     order = np.lexsort((times, owners)).tolist()  # stable: equal times keep the file's order
     by_user: dict[str, list[str]] = {user: [] for user in number}
     by_label: dict[str, list[str]] = {user: [] for user in number}
+    columns = {name: tables.strings(table, name, path) for name in texts if name in table.column_names}
+    by_column: dict[str, dict[str, list[str]]] = {name: {user: [] for user in number} for name in columns}
     for row in order:
         by_user[users[row]].append(items[row])
         if labels is not None:
             by_label[users[row]].append(labels[row])
-    return Interactions(by_user, by_label if labels is not None else None, str(path))
+        for name, column in columns.items():
+            by_column[name][users[row]].append(column[row])
+    return Interactions(by_user, by_label if labels is not None else None, str(path), by_column)
 
 
 def _check_known(items: list[str], known: Collection[str], path: Path | str) -> None:
@@ -130,7 +141,7 @@ def split(interactions: Interactions) -> Splits:
     targets: dict[str, list[History]] = {"valid": [], "test": []}
     without_history = 0
     for user, items in interactions.items.items():
-        labels = interactions.split[user] if interactions.split is not None else _leave_one_out(len(items))
+        labels = interactions.labels(user)
         kept = [item for item, label in zip(items, labels, strict=True) if label == "train"]
         if kept:
             train[user] = kept

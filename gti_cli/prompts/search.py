@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gti_cli.prompts.chat import encode_prompt, render_prompt
-from gti_cli.prompts.pairs import MARK, cut_texts
+from gti_cli.prompts.chat import encode_prompt
+from gti_cli.prompts.conversations import Conversation, encode_conversations
+from gti_cli.prompts.pairs import cut_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -41,10 +42,5 @@ def encode_queries(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> 
     if not texts:
         return [], 0
     shown, cut = cut_texts(tokenizer, texts, MAX_QUERY_TOKENS)
-    before, mark, behind = render_prompt(tokenizer, SYSTEM, question(MARK)).partition(MARK)
-    if not mark:
-        raise ValueError("the chat template does not repeat the user's message")
-    # A chat template writes its own opening token; a plain prompt needs the tokenizer's.
-    plain = tokenizer.chat_template is None
-    encoded = tokenizer([before + text + behind for text in shown], add_special_tokens=plain)["input_ids"]
-    return [list(ids) for ids in encoded], cut
+    found = encode_conversations(tokenizer, [Conversation("search", SYSTEM, question(text), "") for text in shown])
+    return [example.prompt for example in found], cut

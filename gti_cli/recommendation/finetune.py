@@ -1,20 +1,19 @@
-"""Stage ``finetune``: teach a checkpoint with semantic-ID tokens to name a user's next item."""
+"""Stage ``finetune``: teach a checkpoint with semantic-ID tokens to recommend and to search."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gti_cli import tables
 from gti_cli.errors import InputError
-from gti_cli.histories.splits import read_interactions, split
 from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.recommendation.job import Job
+from gti_cli.recommendation.material import Material, gather
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
-from gti_cli.recommendation.tasks import next_item
-from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
-from gti_cli.vocabulary.tokens import code_ids
+from gti_cli.recommendation.tasks import make_tasks
+from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_tokenizer
+from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
 from gti_cli.workspace import Workspace, check_output_name
 
 if TYPE_CHECKING:
@@ -22,17 +21,20 @@ if TYPE_CHECKING:
 
 
 def finetune(
-    interactions: Path,
-    workspace: Path = Path("gti-workspace"),
+    interactions: Path | str | None = None,
+    workspace: Path | str = Path("gti-workspace"),
     *,
+    queries: Path | str | None = None,
     from_: str | None = None,
     name: str = "finetuned",
     **keywords: Unpack[FinetuneKeywords],
 ) -> Manifest:
-    """Fine-tune on users' histories: the semantic IDs so far -> the tokens of the next item and the end of the turn.
+    """Fine-tune on users' histories and on queries: question -> the tokens of an item and the end of the turn.
 
     Args:
-        interactions: table of `user_id`, `item_id`, `timestamp` and optionally `split`.
+        interactions: table of `user_id`, `item_id`, `timestamp` and optionally `split`; for LC-Rec's tasks also
+            `intent` (what was looked for) and `preference` (what the user likes).
+        queries: table of `query`, `item_id`, `relevance` and optionally `query_id`, `split`.
         from_: checkpoint to start from (None: the workspace's ``grounded``). name: the output's folder.
         keywords: see `FinetuneOptions` and `gti_cli.options.RunOptions`. ``dtype``: ``bfloat16`` computes in it
             (``auto``: where the machine is fast at it); the weights that train are float32 in any case, and are saved
@@ -46,22 +48,29 @@ def finetune(
     options.check()
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
-    job, counts = _prepare(space, ids, interactions, from_, name, options, how)
+    checkpoint = find_checkpoint(space, from_, "grounded", "gti ground")
+    check_output_name(name, default="finetuned", start=checkpoint.artifact)
+    check_same_ids(checkpoint, ids)
+    code_ids(checkpoint.new_tokens(), ids.details["sizes"])
+    material = gather(space, interactions, queries, options.tasks)
+    job = _prepare(checkpoint, material, ids.details["sizes"], options, how)
     with space.stage(
         "finetune",
         name,
         [name],
-        options={**options.resolved(), "dtype": "bfloat16" if job.autocast else "float32", "tasks": ["next-item"]},
-        inputs={"interactions": interactions, **job.checkpoint.inputs()},
-        upstream={"semantic_ids": ids, **job.checkpoint.upstream()},
+        options={**options.resolved(material.tasks), "dtype": "bfloat16" if job.autocast else "float32"},
+        inputs={"interactions": interactions, "queries": queries, **checkpoint.inputs()},
+        upstream={"semantic_ids": ids, **checkpoint.upstream()},
         seed=how.seed,
         force=how.force,
         resume=how.resume,
         checkpoint=True,
     ) as run:
         if not run.done:
-            run.counts.update(counts)
-            run.details.update(job.checkpoint.manifest.details if job.checkpoint.manifest else {})
+            run.counts.update(material.counts)
+            for task in job.tasks:
+                run.counts.update(task.counts)
+            run.details.update(checkpoint.manifest.details if checkpoint.manifest else {})
             run.details["semantic_ids"] = ids.identity
             run.details["new_tokens"] = len(job.new_tokens.names)
             run.details["new_tokens_sha256"] = job.new_tokens.digest
@@ -72,47 +81,17 @@ def finetune(
 
 
 def _prepare(
-    space: Workspace,
-    ids: Manifest,
-    interactions: Path,
-    from_: str | None,
-    name: str,
-    options: FinetuneOptions,
-    how: RunOptions,
-) -> tuple[Job, dict[str, int]]:
-    """Check everything that can be checked before the model is loaded."""
+    checkpoint: Checkpoint, material: Material, sizes: list[int], options: FinetuneOptions, how: RunOptions
+) -> Job:
+    """Make the tasks, and check everything that can be checked before the model is loaded."""
     from gti_cli.training.precision import choose_device, choose_training_dtype
 
-    checkpoint = find_checkpoint(space, from_, "grounded", "gti ground")
-    check_output_name(name, default="finetuned", start=checkpoint.artifact)
-    new_tokens = checkpoint.new_tokens()
-    check_same_ids(checkpoint, ids)
-    code_ids(new_tokens, ids.details["sizes"])
-    catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
-    row_of = catalogue.row_of()
-    splits = split(read_interactions(interactions, row_of))
-    task = next_item(
-        splits,
-        row_of,
-        history=options.history,
-        targets=options.targets,
-        valid_sample=options.valid_sample,
-        seed=how.seed,
-    )
     place = choose_device(how.device)
-    if options.validations and not task.valid:
-        raise InputError("there are no validation users for --validations", remedy="mark some rows valid, or drop it")
     computed, why = choose_training_dtype(how.dtype, place)
-    job = Job(
-        checkpoint,
-        new_tokens,
-        catalogue,
-        task,
-        options,
-        how.seed,
-        ids.details["sizes"],
-        place,
-        autocast=str(computed) == "torch.bfloat16",
-        why=why,
-    )
-    return job, splits.counts | task.counts
+    tokenizer, new_tokens = load_tokenizer(checkpoint.path), checkpoint.new_tokens()
+    check_tokenizer(tokenizer, new_tokens)
+    tasks = make_tasks(material, tokenizer, options, how.seed)
+    if options.validations and not any(task.wanted for task in tasks):
+        raise InputError("there is nothing to rank for --validations", remedy="mark some rows valid, or drop it")
+    bfloat16 = str(computed) == "torch.bfloat16"
+    return Job(checkpoint, tokenizer, new_tokens, material, tasks, options, how.seed, sizes, place, bfloat16, why)

@@ -9,9 +9,10 @@ from gti_cli.recommendation.options import FinetuneOptions
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
-    from gti_cli.recommendation.tasks import NextItem
-    from gti_cli.tables import SemanticIDs
+    from gti_cli.recommendation.material import Material
+    from gti_cli.recommendation.tasks import Task
     from gti_cli.training.checkpoints import Checkpoint
     from gti_cli.vocabulary.tokens import NewTokens
 
@@ -21,15 +22,17 @@ class Job:
     """What a run needs.
 
     Attributes:
-        checkpoint: to start from. new_tokens: its list. catalogue: the semantic IDs. task: what to train on.
+        checkpoint: to start from. tokenizer, new_tokens: its own. material: what the tasks are made from.
+        tasks: what to train on, the main one first.
         options, seed: as given. sizes: codes of each level. device: to compute on.
         autocast: compute in bfloat16. why: this number format.
     """
 
     checkpoint: Checkpoint
+    tokenizer: PreTrainedTokenizerBase
     new_tokens: NewTokens
-    catalogue: SemanticIDs
-    task: NextItem
+    material: Material
+    tasks: list[Task]
     options: FinetuneOptions
     seed: int
     sizes: list[int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from gti_cli.errors import InputError
 from gti_cli.options import RunKeywords, option
 
 TARGETS = ("all", "last")
+MAX_WORDINGS = 3
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,25 @@ class TaskOptions:
     """What is trained on.
 
     Attributes:
+        tasks: of ``next-item``, ``search``, ``lc-rec``, each with or without a weight (``search:0.5``); see
+            `gti_cli.recommendation.material.parse_tasks` and `gti_cli.training.mixture.MixedPlan`.
         history: most items before a target. targets: ``all`` prefixes of a history, or the ``last`` item only.
-        valid_sample: validation targets used for the loss.
+        wordings: of the next-item question, from 1 to 3 (the paper's number); evaluation asks in the first one.
+        max_text_tokens: longer texts of LC-Rec's tasks are cut.
+        valid_sample: validation targets of each task that the loss is measured on.
     """
 
+    tasks: tuple[str, ...] | None = option(
+        None,
+        "Of next-item, search, lc-rec (LC-Rec's auxiliary tasks), each with its share of a step if wanted: "
+        "next-item:1,search:0.5. Without weights all targets count alike.",
+        shown="next-item where there are interactions, search where there are queries",
+    )
     history: int = option(20, "Most items shown before a target.")
     targets: str = option("all", "all: every item after the first; last: a user's last one.")
-    valid_sample: int = option(2000, "Validation targets that the loss is measured on.")
+    wordings: int = option(3, "Wordings of the next-item question, 1 to 3; each user is asked in one of them.")
+    max_text_tokens: int = option(128, "Longer texts of lc-rec's tasks are cut.")
+    valid_sample: int = option(2000, "Validation targets of each task that the loss is measured on.")
 
 
 @dataclass(frozen=True)
@@ -78,12 +92,14 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
     def check(self) -> None:
         """Raise `InputError` for a value that cannot be meant."""
         numbers = "epochs max_steps batch_size learning_rate rows_learning_rate lora_r lora_alpha history valid_sample"
-        for name in (*numbers.split(), "patience"):
+        for name in (*numbers.split(), "patience", "max_text_tokens"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise InputError(f"--{name.replace('_', '-')} is {value}", remedy="give a number above 0")
         if not 0 <= self.lora_dropout < 1:
             raise InputError(f"--lora-dropout is {self.lora_dropout}", remedy="give a share from 0 to below 1")
+        if not 1 <= self.wordings <= MAX_WORDINGS:
+            raise InputError(f"--wordings is {self.wordings}", remedy=f"give 1 to {MAX_WORDINGS}")
         if self.targets not in TARGETS:
             raise InputError(f"--targets is {self.targets!r}", remedy="use all (every prefix of a history) or last")
         if self.validations < 0:
@@ -96,9 +112,14 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
                 remedy=f"use a multiple of {processes.world()}",
             )
 
-    def resolved(self) -> dict[str, Any]:
-        """For the manifest: without what has no effect."""
+    def resolved(self, tasks: Mapping[str, float | None]) -> dict[str, Any]:
+        """For the manifest, with the tasks as they were understood: without what has no effect."""
         values = asdict(self)
+        values["tasks"] = [name if weight is None else f"{name}:{weight:g}" for name, weight in tasks.items()]
+        if "lc-rec" not in tasks:
+            del values["max_text_tokens"]
+        if "next-item" not in tasks:
+            del values["wordings"], values["targets"]
         if not self.lora:
             for name in ("lora_r", "lora_alpha", "lora_dropout"):
                 del values[name]
@@ -112,8 +133,11 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
 class FinetuneKeywords(RunKeywords, total=False):
     """`FinetuneOptions` and `gti_cli.options.RunOptions` as keywords."""
 
+    tasks: Sequence[str] | None
     history: int
     targets: str
+    wordings: int
+    max_text_tokens: int
     valid_sample: int
     epochs: float
     max_steps: int | None

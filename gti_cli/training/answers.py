@@ -1,4 +1,4 @@
-"""The Trainer for windows of histories: loss on the answers' tokens only, logits computed nowhere else."""
+"""The Trainer for windows and examples: loss on the answers' tokens only, logits computed nowhere else."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from gti_cli.training.packing import IGNORED, BatchPlan, Layout, Window, separat
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from gti_cli.training.mixture import Mixture, Unit
 
-class WindowDataset(Dataset[Window]):
-    """A list of windows as torch wants it."""
 
-    def __init__(self, windows: Sequence[Window]) -> None:
-        self.windows = windows
+class UnitDataset(Dataset["Unit"]):
+    """A list of windows and examples as torch wants it."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self.units = units
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self.units)
 
-    def __getitem__(self, place: int) -> Window:
-        return self.windows[place]
+    def __getitem__(self, place: int) -> Unit:
+        return self.units[place]
 
 
 def answer_logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -50,12 +52,16 @@ def answer_logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Ten
     return logits
 
 
-def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Negative log-likelihood (nats, softmax over the whole vocabulary) of the answers in a batch of `Layout.collate`.
+def answer_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Negative log-likelihood (nats, softmax over the whole vocabulary) of the answers in a batch of `Mixture.collate`.
 
     Returns:
         its sum over the answers' tokens (0-dim float32) and the number of these tokens (0-dim int64).
     """
+    if "examples" in batch:
+        parts = [{name: value for name, value in batch.items() if name != "examples"}, batch["examples"]]
+        (first, count), (second, more) = (answer_loss(model, part) for part in parts)
+        return first + second, count + more
     logits, targets = answer_logits(model, batch), batch["targets"]
     loss = functional.cross_entropy(
         logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
@@ -65,23 +71,35 @@ def answer_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch
 
 @torch.no_grad()
 def mean_loss(
-    model: nn.Module, layout: Layout, windows: Sequence[Window], size: int, device: torch.device, autocast: bool = False
+    model: nn.Module,
+    layout: Layout | Mixture,
+    units: Sequence[Any],
+    size: int,
+    device: torch.device,
+    autocast: bool = False,
 ) -> float:
-    """Mean loss per answer token over windows, ``size`` of them at a time, with the model in the mode it is in.
+    """Mean loss per answer token over units of ``layout``, ``size`` of them at a time, the model in the mode it is in.
 
     Args:
         autocast: compute in bfloat16. The context is left before this returns: it keeps bfloat16 copies of weights,
             which must not outlive a step of the optimizer.
     """
-    lengths = [layout.tokens(window) for window in windows]
-    order = sorted(range(len(windows)), key=lambda n: lengths[n])
+    lengths = [layout.tokens(unit) for unit in units]
+    order = sorted(range(len(units)), key=lambda n: lengths[n])
     total, count = 0.0, 0
     for start in range(0, len(order), size):
-        batch = layout.collate([windows[n] for n in order[start : start + size]])
+        batch = layout.collate([units[n] for n in order[start : start + size]])
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            loss, tokens = answer_loss(model, {name: value.to(device) for name, value in batch.items()})
+            loss, tokens = answer_loss(model, on_device(batch, device))
         total, count = total + float(loss), count + int(tokens)
     return total / count
+
+
+def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """A batch of `Mixture.collate` there."""
+    return {
+        name: on_device(value, device) if isinstance(value, dict) else value.to(device) for name, value in batch.items()
+    }
 
 
 @torch.no_grad()
@@ -109,7 +127,7 @@ def takes_trees(model: nn.Module, layout: Layout, windows: Sequence[Window], dev
 
 
 class AnswerTrainer(Trainer):
-    """`transformers.Trainer` over a `BatchPlan` of windows.
+    """`transformers.Trainer` over a `BatchPlan` of windows and examples.
 
     The batches are planned for the whole run, so there is one "epoch" and a resumed run skips what was done.
     """
@@ -118,15 +136,15 @@ class AnswerTrainer(Trainer):
         self,
         model: PreTrainedModel | nn.Module,
         arguments: TrainingArguments,
-        layout: Layout,
-        windows: Sequence[Window],
+        layout: Layout | Mixture,
+        units: Sequence[Unit],
         plan: BatchPlan,
         optimizer: torch.optim.Optimizer,
     ) -> None:
         super().__init__(
             model=cast("PreTrainedModel", model),
             args=arguments,
-            train_dataset=WindowDataset(windows),
+            train_dataset=UnitDataset(units),
             data_collator=layout.collate,
             optimizers=(optimizer, None),
         )
@@ -135,7 +153,7 @@ class AnswerTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The planned batches; they are divided among processes already, so accelerate must not do it again."""
         return DataLoader(
-            cast("WindowDataset", self.train_dataset),
+            cast("UnitDataset", self.train_dataset),
             batch_sampler=self._plan,
             collate_fn=self.data_collator,
             pin_memory=self.args.device.type == "cuda",

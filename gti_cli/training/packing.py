@@ -27,10 +27,14 @@ _PADDING, _TRUNK = -1, 0
 
 @dataclass(frozen=True)
 class Window:
-    """Items in time order, as rows of the catalogue; those from place ``first`` on are targets (``first`` >= 1)."""
+    """Items in time order, as rows of the catalogue; those from place ``first`` on are targets (``first`` >= 1).
+
+    ``wording``: which of the layout's wordings asks for them.
+    """
 
     items: tuple[int, ...]
     first: int
+    wording: int = 0
 
     @property
     def targets(self) -> int:
@@ -38,7 +42,7 @@ class Window:
         return len(self.items) - self.first
 
 
-def windows(items: Sequence[int], history: int, *, last_only: bool = False) -> list[Window]:
+def windows(items: Sequence[int], history: int, *, last_only: bool = False, wording: int = 0) -> list[Window]:
     """Cut a user's items into windows of at most ``history`` items before any target.
 
     Every item but the first is a target once. Where there are more than ``history`` items before a target, it is shown
@@ -50,20 +54,21 @@ def windows(items: Sequence[int], history: int, *, last_only: bool = False) -> l
         return []
     if last_only:
         start = max(length - 1 - history, 0)
-        return [Window(tuple(items[start:]), length - 1 - start)]
-    found = [Window(tuple(items[: history + 1]), 1)]
+        return [Window(tuple(items[start:]), length - 1 - start, wording)]
+    found = [Window(tuple(items[: history + 1]), 1, wording)]
     place = history + 1
     while place < length:
         start = place - (history + 1) // 2
         stop = min(start + history + 1, length)
-        found.append(Window(tuple(items[start:stop]), place - start))
+        found.append(Window(tuple(items[start:stop]), place - start, wording))
         place = stop
     return found
 
 
 def separate(window: Window) -> list[Window]:
     """The same targets and histories with one target in each window: ordinary examples."""
-    return [Window(window.items[: place + 1], place) for place in range(window.first, len(window.items))]
+    places = range(window.first, len(window.items))
+    return [Window(window.items[: place + 1], place, window.wording) for place in places]
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,26 @@ class Layout:
     Attributes:
         frame: the words around a history. items: (N, L) int64 token ids of each catalogue row's item.
         end: id that ends an answer. pad: id that fills up a batch.
+        others: further wordings, 1 and on (``frame`` is wording 0); all say the same behind a history.
     """
 
     frame: Frame
     items: npt.NDArray[np.int64]
     end: int
     pad: int
+    others: tuple[Frame, ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(other.behind != self.frame.behind for other in self.others):
+            raise ValueError("the wordings differ behind the history, so that their branches cannot share columns")
+
+    def before(self, window: Window) -> list[int]:
+        """Token ids before a window's first item."""
+        return (self.others[window.wording - 1] if window.wording else self.frame).before
+
+    def prompt(self, window: Window) -> list[int]:
+        """Token ids that ask for a window's last item."""
+        return [*self.before(window), *self.items[list(window.items[:-1])].ravel().tolist(), *self.frame.behind]
 
     @property
     def levels(self) -> int:
@@ -92,7 +111,7 @@ class Layout:
 
     def tokens(self, window: Window) -> int:
         """Length of a window's sequence."""
-        trunk = len(self.frame.before) + (len(window.items) - 1) * self.levels
+        trunk = len(self.before(window)) + (len(window.items) - 1) * self.levels
         return trunk + window.targets * self.branch
 
     def sequence(self, window: Window) -> tuple[list[int], list[int], list[int], list[int]]:
@@ -102,12 +121,13 @@ class Layout:
         everything before its branch.
         """
         items = self.items[list(window.items)]
-        ids = [*self.frame.before, *items[:-1].ravel().tolist()]
+        before = self.before(window)
+        ids = [*before, *items[:-1].ravel().tolist()]
         places = list(range(len(ids)))
         branches = [_TRUNK] * len(ids)
         limits = [place + 1 for place in places]
         for number, place in enumerate(range(window.first, len(window.items)), start=1):
-            start = len(self.frame.before) + place * self.levels
+            start = len(before) + place * self.levels
             ids += [*self.frame.behind, *items[place].tolist()]
             places += range(start, start + self.branch)
             branches += [number] * self.branch
@@ -200,8 +220,8 @@ class BatchPlan:
     incomplete round is filled up with the run's first batches.
 
     Attributes:
-        steps: this process's batches, as places in the list of windows. targets, tokens: of each of them.
-        epochs: targets of all processes over the number of different ones.
+        steps: this process's batches, as places in the list of windows.
+        targets, tokens: of each step, in all processes together. epochs: all targets over the number of different ones.
     """
 
     def __init__(
@@ -212,7 +232,7 @@ class BatchPlan:
         size: int,
         epochs: float,
         max_steps: int | None,
-        seed: int,
+        seed: int | Sequence[int],
         world: int = 1,
         rank: int = 0,
     ) -> None:
@@ -230,8 +250,9 @@ class BatchPlan:
         self.steps = batches[rank::world]
         seen = [int(all_targets[batch].sum()) for batch in batches]
         self.epochs = sum(seen) / int(all_targets.sum())
-        self.targets = seen[rank::world]
-        self.tokens = [int(all_lengths[batch].sum()) for batch in self.steps]
+        read = [int(all_lengths[batch].sum()) for batch in batches]
+        self.targets = [sum(seen[n : n + world]) for n in range(0, wanted, world)]
+        self.tokens = [sum(read[n : n + world]) for n in range(0, wanted, world)]
 
     def __iter__(self) -> Iterator[list[int]]:
         return (batch.tolist() for batch in self.steps)

@@ -20,43 +20,42 @@ from gti_cli.training.best import BestState
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from gti_cli.training.packing import Layout, Window
-
 METRIC = "valid_ndcg@10"
 _K, _BEAMS = 10, 20
 
 
 @dataclass(frozen=True)
 class Ranker:
-    """Ranks the catalogue for users, and says where their next item stands.
+    """Ranks the catalogue for users or queries, and says where what they want stands.
 
     Attributes:
-        layout: prompts and items as tokens. codes: (N, L) of the catalogue. code_ids: L arrays, token id by code.
-        windows: the users; each window has one target. device: where the model is. autocast: compute in bfloat16.
+        codes: (N, L) of the catalogue. code_ids: L arrays, token id by code.
+        prompts: token ids of each question. targets: the row of the catalogue that each one wants. pad: id of padding.
+        device: where the model is. autocast: compute in bfloat16.
     """
 
-    layout: Layout
     codes: npt.NDArray[np.int32]
     code_ids: Sequence[npt.NDArray[np.int64]]
-    windows: Sequence[Window]
+    prompts: Sequence[Sequence[int]]
+    targets: Sequence[int]
+    pad: int
     device: torch.device
     autocast: bool
 
     def __call__(self, model: PreTrainedModel, batch_size: int = 32) -> float:
-        """Mean NDCG@10 over the users, by beam search with 20 beams; the model's mode is as before afterwards."""
+        """Mean NDCG@10 over the questions, by beam search with 20 beams; the model's mode is as before afterwards."""
         trie = build_trie(self.codes)
         tensors = TrieTensors(trie, self.code_ids, self.device)
-        items = self.layout.items.tolist()
-        order = sorted(self.windows, key=lambda window: len(window.items))
+        order = sorted(range(len(self.prompts)), key=lambda n: len(self.prompts[n]))
         training = model.training
         model.eval()  # type: ignore[no-untyped-call]
         total = 0.0
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            prompts = [self.layout.frame.prompt([items[row] for row in window.items[:-1]]) for window in batch]
+            prompts = [list(self.prompts[n]) for n in batch]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                found = beam_search(model, prompts, tensors, _BEAMS, self.layout.pad)
-            total += float(ndcg(found.leaves, trie, np.array([window.items[-1] for window in batch]), _K).sum())
+                found = beam_search(model, prompts, tensors, _BEAMS, self.pad)
+            total += float(ndcg(found.leaves, trie, np.array([self.targets[n] for n in batch]), _K).sum())
         model.train(training)
         return total / len(order)
 

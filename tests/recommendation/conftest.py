@@ -23,10 +23,11 @@ USERS = 24
 
 @dataclass(frozen=True)
 class World:
-    """Paths of a workspace with semantic IDs and a checkpoint ``grounded``, and of a table of interactions."""
+    """Paths of a workspace with semantic IDs and a checkpoint ``grounded``, of interactions and of queries."""
 
     workspace: Path
     interactions: Path
+    queries: Path
     tokens: NewTokens
     histories: dict[str, list[int]]
 
@@ -34,13 +35,18 @@ class World:
 def _semantic_ids(space: Workspace) -> Any:
     rng = np.random.default_rng(1)
     pairs = rng.permutation(np.stack(np.meshgrid(*[np.arange(k) for k in SIZES]), -1).reshape(-1, 3))[:ITEMS]
-    with space.stage("build-ids", "semantic_ids", ["semantic_ids.parquet"], options={}) as run:
+    with space.stage("build-ids", "semantic_ids", ["semantic_ids.parquet", "items.parquet"], options={}) as run:
         columns = {
             "item_id": [f"i{n}" for n in range(ITEMS)],
             "codes": pairs.astype(np.int32).tolist(),
             "tokens": [semantic_id(codes) for codes in pairs],
         }
         tables.write(run.path("semantic_ids.parquet"), columns)
+        words = {
+            "title": [f"dress number {n}" for n in range(ITEMS)],
+            "description": [f"silk, size {n}" for n in range(ITEMS)],
+        }
+        tables.write(run.path("items.parquet"), {"item_id": columns["item_id"], "text": words["title"], **words})
         run.details.update({"levels": 3, "sizes": SIZES, "token_style": "lc-rec", "identity": "ids-of-the-test"})
     return run.result()
 
@@ -69,6 +75,16 @@ def _checkpoint(space: Workspace, ids: Any, kind: str, tied: bool, dtype: Any, c
     return tokens
 
 
+def _queries() -> dict[str, list[Any]]:
+    """Twelve queries, each with one item of every grade and a second good one; eight of them train."""
+    rows = [
+        (f"dress of size {n}", f"i{(n + step) % ITEMS}", grade, "train" if n < 8 else "valid" if n < 10 else "test")
+        for n in range(12)
+        for step, grade in enumerate((2, 1, 0, 2))
+    ]
+    return dict(zip(("query", "item_id", "relevance", "split"), map(list, zip(*rows, strict=True)), strict=True))
+
+
 @pytest.fixture
 def make_world(tmp_path: Path) -> Callable[..., World]:
     """``make_world("llama", tied=False, dtype=torch.float16)``."""
@@ -90,6 +106,9 @@ def make_world(tmp_path: Path) -> Callable[..., World]:
         rows = [(user, f"i{item}", time) for user, items in histories.items() for time, item in enumerate(items)]
         columns = dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*rows, strict=True)), strict=True))
         tables.write(tmp_path / "interactions.parquet", columns)
-        return World(tmp_path / name, tmp_path / "interactions.parquet", tokens, histories)
+        tables.write(tmp_path / "queries.parquet", _queries())
+        return World(
+            tmp_path / name, tmp_path / "interactions.parquet", tmp_path / "queries.parquet", tokens, histories
+        )
 
     return make

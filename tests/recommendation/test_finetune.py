@@ -105,6 +105,6 @@ def test_command_prints_a_table_or_json(make_world: Any, capsys: Any) -> None:
     command += ["--max-steps", "3", "--batch-size", "8", "--device", "cpu", "--from", "grounded", "--name", "a"]
     assert gti(command) == 0
     said = capsys.readouterr()
-    assert "validation loss after" in said.out and "Fine-tuning" in said.err
+    assert "validation loss" in said.out and "next-item" in said.out and "Fine-tuning" in said.err
     assert gti([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["counts"]["steps"] == 3

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
 from gti_cli.histories.splits import History, Splits
+from gti_cli.recommendation.options import TaskOptions
 from gti_cli.recommendation.tasks import next_item
 from gti_cli.training.packing import Window, separate
 
@@ -22,9 +23,9 @@ def test_counts_are_those_of_a_loop(users: list[list[int]], history: int, target
     splits = Splits(train, [], [], {})
     if max(map(len, users)) < 2:
         with pytest.raises(InputError, match="no next item to learn"):
-            next_item(splits, ROW_OF, history=history, targets=targets, valid_sample=10, seed=0)
+            next_item(splits, ROW_OF, TaskOptions(history=history, targets=targets, valid_sample=10), 0)
         return
-    task = next_item(splits, ROW_OF, history=history, targets=targets, valid_sample=10, seed=0)
+    task = next_item(splits, ROW_OF, TaskOptions(history=history, targets=targets, valid_sample=10), 0)
     singles = [single for window in task.train for single in separate(window)]
     places = [place for items in users for place in range(1, len(items)) if targets == "all" or place == len(items) - 1]
     assert len(singles) == task.counts["train_targets"] == len(places)
@@ -37,7 +38,7 @@ def test_counts_are_those_of_a_loop(users: list[list[int]], history: int, target
 def test_validation_is_sampled_once_and_for_all() -> None:
     valid = [History(f"u{n}", ["i1", "i2", f"i{n % 10}"], "i3") for n in range(50)]
     splits = Splits({"u": ["i1", "i2"]}, valid, [], {})
-    one, two = (next_item(splits, ROW_OF, history=2, targets="all", valid_sample=20, seed=4) for _ in range(2))
+    one, two = (next_item(splits, ROW_OF, TaskOptions(history=2, valid_sample=20), 4) for _ in range(2))
     assert one.valid == two.valid and len(one.valid) == one.counts["valid_targets_used"] == 20
     assert all(window == Window((2, window.items[1], 3), 2) for window in one.valid)
-    assert len(next_item(splits, ROW_OF, history=2, targets="all", valid_sample=99, seed=4).valid) == 50
+    assert len(next_item(splits, ROW_OF, TaskOptions(history=2, valid_sample=99), 4).valid) == 50

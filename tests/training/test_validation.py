@@ -59,7 +59,9 @@ def test_ranker_agrees_with_scoring_every_item() -> None:
         rank = 1 + sum(score > scores[window.items[-1]] for score in scores)
         total += 1 / np.log2(1 + rank) if rank <= 10 else 0
     model.train()
-    value = Ranker(layout, codes, code_ids, windows, torch.device("cpu"), autocast=False)(model, batch_size=3)
+    prompts, targets = [layout.prompt(window) for window in windows], [window.items[-1] for window in windows]
+    ranker = Ranker(codes, code_ids, prompts, targets, layout.pad, torch.device("cpu"), autocast=False)
+    value = ranker(model, batch_size=3)
     assert value == pytest.approx(total / 4, rel=1e-4)
     assert model.training and model.model.layers[0].mlp.down_proj.weight.requires_grad
 

@@ -1,0 +1,41 @@
+"""Conversations as tokens: the fast way equals the plain one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import make_tokenizer
+
+from gti_cli.prompts import lc_rec
+from gti_cli.prompts.chat import encode_answer, encode_prompt
+from gti_cli.prompts.conversations import Conversation, encode_conversations
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_many_at_once_equal_one_by_one(chat: bool) -> None:
+    tokenizer: Any = make_tokenizer(chat=chat)
+    given = [
+        Conversation("a", "You know things.", "What is it?\na red\nréd dress", "Coats.  And more"),
+        Conversation("b", "", "x", "y"),
+        Conversation("a", "You know things.", "And this: {item}?", ""),
+        lc_rec.titles_to_item(["red\ndress", "coat"], "<a_1>"),
+    ]
+    found = encode_conversations(tokenizer, given)
+    for conversation, example in zip(given, found, strict=True):
+        assert example.prompt == encode_prompt(tokenizer, conversation.system, conversation.user)
+        assert example.answer == encode_answer(tokenizer, conversation.assistant)
+    assert encode_conversations(tokenizer, []) == []
+
+
+def test_a_title_stays_on_its_line() -> None:
+    asked = lc_rec.titles_to_item(["red\ndress", "coat"], "<a_1>").user
+    assert asked.splitlines()[-2:] == ["- red dress", "- coat"]
+
+
+def test_messages() -> None:
+    assert Conversation("k", "s", "u", "a").messages() == [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "u"},
+        {"role": "assistant", "content": "a"},
+    ]

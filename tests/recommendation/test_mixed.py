@@ -1,0 +1,138 @@
+"""Several tasks in one run: trained, counted, resumed to the same bytes, and the same in two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import make_tokenizer
+
+from gti_cli.errors import InputError
+from gti_cli.manifest import digest_path
+from gti_cli.prompts.next_item import WORDINGS, encode_history
+from gti_cli.recommendation.finetune import finetune
+from gti_cli.recommendation.material import gather
+from gti_cli.recommendation.options import TaskOptions
+from gti_cli.recommendation.tasks import in_words, make_tasks, next_item
+from gti_cli.training.answers import AnswerTrainer
+from gti_cli.workspace import Workspace
+
+FEW: dict[str, Any] = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
+TASKS = ("next-item:2", "search:1", "lc-rec:1")
+
+
+def test_tasks_are_mixed_in_their_shares_and_counted(make_world: Any) -> None:
+    world = make_world()
+    manifest = finetune(
+        world.interactions, world.workspace, queries=world.queries, tasks=TASKS, **{**FEW, "max_steps": 30}
+    )
+    found = manifest.metrics["tasks"]
+    assert list(found) == ["next-item", "search", "lc-rec"] and manifest.options["tasks"] == list(TASKS)
+    assert found["search"]["targets"] == manifest.counts["search_pairs"] == 16
+    assert found["search"]["targets_seen"] == found["lc-rec"]["targets_seen"] == 4 * 30
+    assert 4 * 30 < found["next-item"]["targets_seen"] <= 8 * 30
+    assert found["search"]["passes"] == 4 * 30 / 16
+    assert manifest.counts["targets_seen"] == sum(task["targets_seen"] for task in found.values())
+    for task in found.values():
+        assert task["valid_loss"] < task["valid_loss_before"]
+    assert manifest.metrics["valid_loss"] == found["next-item"]["valid_loss"]
+    assert {"queries", "lc_rec_text->item", "train_targets"} <= set(manifest.counts)
+    assert set(manifest.inputs) == {"interactions", "queries"}
+
+
+def test_search_alone_is_validated_by_ranking_queries(make_world: Any) -> None:
+    world = make_world()
+    manifest = finetune(None, world.workspace, queries=world.queries, validations=2, **FEW)
+    assert manifest.counts["valid_queries_ranked"] == 4 and 0 <= manifest.metrics["valid_ndcg@10"] <= 1
+    assert manifest.metrics["valid_loss"] < manifest.metrics["valid_loss_before"]
+    assert not {"wordings", "targets", "max_text_tokens"} & set(manifest.options)
+    with pytest.raises(InputError, match="nothing to rank for --validations"):
+        finetune(None, world.workspace, name="b", tasks=("lc-rec",), validations=2, **FEW)
+
+
+def test_resumed_run_of_all_tasks_equals_an_unbroken_one(make_world: Any, monkeypatch: Any) -> None:
+    world = make_world()
+    other = world.workspace.with_name("unbroken")
+    shutil.copytree(world.workspace, other)
+    options = {**FEW, "max_steps": 20, "lora": True, "lora_dropout": 0.2, "tasks": TASKS, "queries": world.queries}
+    whole = finetune(world.interactions, other, **options)
+    loss, calls = AnswerTrainer.compute_loss, []
+
+    def failing(self: Any, *args: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return loss(self, *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AnswerTrainer, "compute_loss", failing)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(world.interactions, world.workspace, **options)
+    with monkeypatch.context() as patch:
+        calls.clear()
+        patch.setattr(AnswerTrainer, "compute_loss", lambda *a, **k: (calls.append(1), loss(*a, **k))[1])
+        resumed = finetune(world.interactions, world.workspace, **options)
+    assert 0 < len(calls) < 15
+    assert digest_path(world.workspace / "finetuned", "gti.json") == digest_path(other / "finetuned", "gti.json")
+    assert resumed.metrics == whole.metrics and resumed.counts == whole.counts
+
+
+def test_wordings_are_drawn_for_users_and_kept_apart(make_world: Any) -> None:
+    world = make_world()
+    material = gather(Workspace(world.workspace), world.interactions, None, None)
+    assert material.splits is not None
+    row_of, tokens = material.catalogue.row_of(), material.catalogue.tokens
+    task = next_item(material.splits, row_of, TaskOptions(history=2), 0)
+    windows: Any = task.train
+    assert {window.wording for window in windows} == {0, 1, 2}
+    assert all(window.wording == 0 for window in next_item(material.splits, row_of, TaskOptions(wordings=1), 0).train)  # type: ignore[union-attr]
+    assert windows == next_item(material.splits, row_of, TaskOptions(history=2), 0).train
+    assert windows != next_item(material.splits, row_of, TaskOptions(history=2), 1).train
+    assert all(window.wording == 0 for window in task.valid)  # type: ignore[union-attr]
+    # In words: the wording of the user, the history, the next item.
+    said = list(in_words(task, tokens))
+    assert len(said) == task.counts["train_targets"]
+    assert {w for c in said for w in WORDINGS if c.user.startswith(w)} == set(WORDINGS)
+    tokenizer = make_tokenizer()
+    assert encode_history(tokenizer, ["<a_1>"], 2) != encode_history(tokenizer, ["<a_1>"], 0)
+    assert len(make_tasks(material, tokenizer, TaskOptions(), 0)) == 1
+
+
+SCRIPT = """
+import json, sys
+from gti_cli.recommendation.finetune import finetune
+options = json.loads(sys.argv[2])
+finetune(options.pop("interactions"), sys.argv[1], **options)
+"""
+
+
+def test_two_processes_train_like_one(make_world: Any) -> None:
+    """Everything in every batch: each of two processes then has one's whole step, and their mean is one's gradient."""
+    world = make_world()
+    other = world.workspace.with_name("two")
+    shutil.copytree(world.workspace, other)
+    options = {**FEW, "max_steps": 3, "queries": str(world.queries), "tasks": ["search:1", "next-item:3"]}
+    options["batch_size"] = 10_000
+    one = finetune(world.interactions, world.workspace, **options)
+    script = Path(other).parent / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(
+        [*command, str(other), json.dumps({**options, "interactions": str(world.interactions)})],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    two = json.loads((other / "finetuned" / "gti.json").read_text())
+    assert two["counts"]["steps"] == 3 and two["counts"]["targets_seen"] == 2 * one.counts["targets_seen"]
+    assert two["metrics"]["tasks"]["search"]["targets_seen"] == 2 * 3 * 16
+    for metric in ("train_loss", "valid_loss", "new_rows_moved"):
+        assert two["metrics"][metric] == pytest.approx(one.metrics[metric], rel=1e-4)
