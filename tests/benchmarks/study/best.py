@@ -1,0 +1,63 @@
+"""What the study's script asks of finished runs: the best rate of a method's rows, or steps that fill a time.
+
+python best.py FOLDER METHOD                                the rate with the highest NDCG@10 on validation users
+python best.py FOLDER METHOD --steps RUN --and CHECKPOINT   RUN's steps, and as many more as take CHECKPOINT's time
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def best_rate(folder: Path, method: str) -> str:
+    """The rate, as it was written; of equal ones the smallest.
+
+    Raises:
+        SystemExit: no run has chosen.
+    """
+    found = []
+    for path in (folder / "tuned").glob(f"tune-{method}-*.json"):
+        rate = path.stem.removeprefix(f"tune-{method}-")
+        try:
+            value = float(rate)
+        except ValueError:
+            continue  # another method, whose name begins like this one's
+        found.append((-read(path)["metrics"]["valid_ndcg@10"], value, rate))
+    if not found:
+        raise SystemExit(f"{folder / 'tuned'}: no run of {method}")
+    return min(found)[2]
+
+
+def more_steps(folder: Path, run: str, checkpoint: str) -> int:
+    """Steps of a run that takes the time of ``run`` and of making ``checkpoint`` together."""
+    done = read(folder / "runs" / f"{run}.json")
+    took = seconds(done)
+    steps = int(done["counts"]["steps"])
+    return round(steps * (took + seconds(read(folder / checkpoint / "gti.json"))) / took)
+
+
+def seconds(manifest: dict[str, Any]) -> float:
+    """How long a stage took."""
+    return float(manifest["run"]["seconds"])
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON object."""
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("method")
+    parser.add_argument("--steps")
+    parser.add_argument("--and", dest="checkpoint")
+    given = parser.parse_args()
+    if given.steps:
+        print(more_steps(given.folder, given.steps, given.checkpoint))
+    else:
+        print(best_rate(given.folder, given.method))
