@@ -8,22 +8,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import DEFAULT_WORKSPACE, ForceOption, JsonOption, QuietOption, WorkspaceOption
+from gti_cli.commands.common import (
+    DEFAULT_WORKSPACE,
+    ForceOption,
+    JsonOption,
+    QuietOption,
+    SeedOption,
+    WorkspaceOption,
+)
+from gti_cli.commands.options import expanded
 from gti_cli.errors import InputError
+from gti_cli.recommendation.options import TaskOptions
 
 if TYPE_CHECKING:
     from gti_cli.workspace import Workspace
 
-KINDS = ("index", "catalog")
+KINDS = ("index", "catalog", "conversations")
+_CHAT = "With conversations"
 
 
-def export(
+def _export(
     what: Annotated[
         str,
         typer.Argument(
             metavar="WHAT",
             help='index: the semantic IDs as LC-Rec\'s JSON {"item": ["<a_12>", ...]}; catalog: the tuples that exist, '
-            'as serving engines read them {"12,3,...": "item"}.',
+            'as serving engines read them {"12,3,...": "item"}; conversations: the rows that finetune would train on, '
+            "as chat (TRL, LLaMA-Factory, axolotl).",
             show_default=False,
         ),
     ],
@@ -31,14 +42,21 @@ def export(
         str | None,
         typer.Argument(
             metavar="[CKPT]",
-            help="With catalog: also print the command that serves this checkpoint with it.",
+            help="With catalog: also print the command that serves this checkpoint with it. With conversations: what "
+            "is to be trained (default: grounded).",
             show_default=False,
         ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write (must be given).", show_default=False)
     ] = None,
+    interactions: Annotated[
+        Path | None, typer.Option("--interactions", help="As for finetune.", rich_help_panel=_CHAT)
+    ] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", help="As for finetune.", rich_help_panel=_CHAT)] = None,
+    tasks: TaskOptions = TaskOptions(),  # noqa: B008 - frozen; `expanded` makes options of its fields
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    seed: SeedOption = 0,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
     force: ForceOption = False,
@@ -46,6 +64,11 @@ def export(
     """Write what other tools read."""
     console.configure(quiet=quiet, json_output=json_output)
     output = _check(what, output, force)
+    if what == "conversations":
+        _conversations(output, workspace, interactions, queries, checkpoint, tasks, seed)
+        return
+    if interactions is not None or queries is not None or tasks != TaskOptions():
+        raise InputError(f"{what} takes no tables and no options of tasks", remedy="use them with conversations")
     from gti_cli import tables
     from gti_cli.semantic_ids.index_file import write_index
     from gti_cli.semantic_ids.serving import write_catalog
@@ -67,9 +90,39 @@ def export(
     console.result({**told, "from": made.identity})
 
 
+export = expanded(_export, {TaskOptions: _CHAT})
+
+
+def _conversations(
+    output: Path,
+    workspace: Path,
+    interactions: Path | None,
+    queries: Path | None,
+    checkpoint: str | None,
+    tasks: TaskOptions,
+    seed: int,
+) -> None:
+    """Write the rows, and say what reads them."""
+    from gti_cli.recommendation.conversations import export_conversations
+
+    counts = export_conversations(
+        output, workspace, interactions, queries, checkpoint=checkpoint, options=tasks, seed=seed
+    )
+    rows = counts.pop("rows")
+    if tasks.tasks is not None and any(":" in task for task in tasks.tasks):
+        console.note("each row is written once: the weights of --tasks are for whoever trains on them")
+    console.table("Conversations", ["question", "rows"], [[kind, count] for kind, count in counts.items()])
+    console.say(
+        f"{output}  ({rows:,} rows: task, messages of role and content)\n"
+        "TRL reads it as it is; LLaMA-Factory with formatting: sharegpt, role_tag: role, content_tag: content; "
+        "axolotl with type: chat_template. Train on the assistant's turn alone."
+    )
+    console.result({"output": str(output), "rows": rows, "kinds": counts})
+
+
 def _check(what: str, output: Path | None, force: bool) -> Path:
     if what not in KINDS:
-        raise InputError(f"{what!r} cannot be exported", remedy=f"use {' or '.join(KINDS)}")
+        raise InputError(f"{what!r} cannot be exported", remedy=f"use {', '.join(KINDS)}")
     if output is None:
         raise InputError("nothing says where to write", remedy="give -o FILE")
     if output.is_dir():

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError
 from gti_cli.manifest import Manifest, read_manifest
-from gti_cli.vocabulary.tokens import NewTokens, check_tokenizer, read_new_tokens, write_new_tokens
+from gti_cli.vocabulary.tokens import (
+    NEW_TOKENS_FILE,
+    NewTokens,
+    check_tokenizer,
+    named_codes,
+    read_new_tokens,
+    write_new_tokens,
+)
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 
 if TYPE_CHECKING:
@@ -33,7 +40,15 @@ class Checkpoint:
     artifact: str | None
 
     def new_tokens(self) -> NewTokens:
-        """Its list of new tokens; `InputError` where it has none."""
+        """Its list of new tokens; where another tool wrote it, without our list, what its tokenizer calls codes.
+
+        Raises:
+            InputError: neither.
+        """
+        if not (Path(self.path) / NEW_TOKENS_FILE).is_file():
+            found = named_codes(load_tokenizer(self.path).get_vocab())
+            if found is not None:
+                return found
         return read_new_tokens(self.path)
 
     def upstream(self) -> dict[str, Manifest]:

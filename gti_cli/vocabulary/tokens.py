@@ -8,7 +8,7 @@ which of its rows are new, also where the new ids are no contiguous block at the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +105,18 @@ def read_new_tokens(folder: Path | str) -> NewTokens:
         levels=tables.integers(table, "level", path).astype(np.int32),
         codes=tables.integers(table, "code", path).astype(np.int32),
     )
+
+
+def named_codes(vocabulary: Mapping[str, int]) -> NewTokens | None:
+    """The tokens of a vocabulary (name -> id) that are named as codes, by level and code; None where none are."""
+    import numpy as np
+
+    found = sorted((code, name) for name in vocabulary if (code := parse_name(name)) is not None)
+    if not found:
+        return None
+    levels, codes = np.array([code for code, _ in found], dtype=np.int32).T
+    names = [name for _, name in found]
+    return NewTokens(names, np.array([vocabulary[name] for name in names], dtype=np.int64), levels, codes)
 
 
 def code_ids(tokens: NewTokens, sizes: Sequence[int]) -> list[npt.NDArray[np.int64]]:

@@ -1,0 +1,118 @@
+"""Export as chat: what other tools tokenise is what we train on, and a checkpoint that comes back can be evaluated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gti_cli.app import run as gti
+from gti_cli.errors import InputError
+from gti_cli.evaluation.evaluate import evaluate
+from gti_cli.prompts.conversations import encode_conversations
+from gti_cli.prompts.examples import Example
+from gti_cli.prompts.next_item import encode_items, frame
+from gti_cli.recommendation.conversations import export_conversations
+from gti_cli.recommendation.finetune import finetune
+from gti_cli.recommendation.material import gather
+from gti_cli.recommendation.options import TaskOptions
+from gti_cli.recommendation.tasks import make_tasks
+from gti_cli.training.packing import Layout, Window, separate
+from gti_cli.workspace import Workspace
+
+ALL = TaskOptions(tasks=("next-item", "search", "lc-rec"), history=5)
+
+
+def trained_on(world: Any, tokenizer: Any) -> list[list[int]]:
+    """Token ids of every example that finetune trains on: prompt, answer, end of the turn; by its own layout."""
+    material = gather(Workspace(world.workspace), world.interactions, world.queries, ALL.tasks)
+    tokens = material.catalogue.tokens
+    frames = [frame(tokenizer, tokens[0], wording) for wording in range(3)]
+    layout = Layout(frames[0], encode_items(tokenizer, tokens, world.tokens), 2, 0, tuple(frames[1:]))
+    found: list[Example] = []
+    for task in make_tasks(material, tokenizer, ALL, 0):
+        for unit in task.train:
+            if isinstance(unit, Window):
+                for single in separate(unit):
+                    answer = [*layout.items[single.items[-1]].tolist(), layout.end]
+                    found.append(Example(layout.prompt(single), answer))
+            else:
+                found += encode_conversations(tokenizer, [unit])
+    return [example.prompt + example.answer for example in found]
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    kind = "json" if path.suffix == ".jsonl" else "parquet"
+    return list(datasets.load_dataset(kind, data_files=str(path), cache_dir=str(path.parent / "cache"), split="train"))
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_tokenised_by_the_template_it_is_what_finetune_trains_on(make_world: Any, tmp_path: Path, ending: str) -> None:
+    world = make_world()
+    path = tmp_path / f"chat{ending}"
+    counts = export_conversations(path, world.workspace, world.interactions, world.queries, options=ALL)
+    tokenizer = AutoTokenizer.from_pretrained(world.workspace / "grounded")
+    expected = trained_on(world, tokenizer)
+    found = rows(path)
+    assert len(found) == len(expected) == counts["rows"] == sum(counts.values()) - counts["rows"]
+    for row, ids in zip(found, expected, strict=True):
+        messages = row["messages"]
+        assert [message["role"] for message in messages] == ["system", "user", "assistant"]
+        whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+        assert whole[: len(ids)] == ids
+        assert tokenizer.decode(whole[len(ids) :]).strip() == ""  # what a template puts between turns
+    assert {row["task"] for row in found} == {"next-item", "search", "lc-rec"}
+
+
+def test_same_seed_same_rows_and_weights_change_none(make_world: Any, tmp_path: Path) -> None:
+    world = make_world()
+    paths = [tmp_path / f"{n}.parquet" for n in range(4)]
+    weighted = TaskOptions(tasks=("next-item:3", "search", "lc-rec"), history=5)
+    for path, options, seed in zip(paths, (ALL, ALL, weighted, ALL), (0, 0, 0, 1), strict=True):
+        export_conversations(path, world.workspace, world.interactions, world.queries, options=options, seed=seed)
+    contents = [path.read_bytes() for path in paths]
+    assert contents[0] == contents[1] == contents[2] != contents[3]
+
+
+def test_command(make_world: Any, tmp_path: Path, capsys: Any) -> None:
+    world = make_world()
+    path = tmp_path / "chat.jsonl"
+    command = ["export", "conversations", "-w", str(world.workspace), "-o", str(path), "--queries", str(world.queries)]
+    assert gti([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"output": str(path), "rows": 16, "kinds": {"search": 16}}
+    assert gti(command) == 2 and "there already" in capsys.readouterr().err
+    assert gti([*command, "--force", "--tasks", "search:2"]) == 0
+    said = capsys.readouterr()
+    assert "axolotl" in said.out and "each row is written once" in said.err
+    assert gti([*command[:-2], "--force"]) == 2 and "nothing to train on" in capsys.readouterr().err
+    other = [*command, "--force"]
+    other[1] = "index"
+    assert gti(other) == 2 and "index takes no tables" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"ending '.txt' is not known"):
+        export_conversations(tmp_path / "chat.txt", world.workspace, world.interactions)
+
+
+def test_a_checkpoint_that_comes_back_from_elsewhere_is_evaluated(make_world: Any, tmp_path: Path) -> None:
+    world = make_world()
+    finetune(world.interactions, world.workspace, max_steps=3, batch_size=16, history=20, device="cpu", dtype="float32")
+    ours, back = world.workspace / "finetuned", tmp_path / "back"
+    AutoModelForCausalLM.from_pretrained(ours, dtype=torch.float32).save_pretrained(back)
+    AutoTokenizer.from_pretrained(ours).save_pretrained(back)
+    assert not {file.name for file in back.iterdir()} & {"gti.json", "new_tokens.parquet"}
+    how: dict[str, Any] = {"k": [5, 10], "device": "cpu", "dtype": "float32"}
+    expected = evaluate(world.interactions, world.workspace, **how)
+    found = evaluate(world.interactions, world.workspace, checkpoint=str(back), **how)
+    assert found.metrics["metrics"] == expected.metrics["metrics"]
+    # One whose tokenizer knows no codes is still refused.
+    plain = tmp_path / "plain"
+    AutoModelForCausalLM.from_pretrained(ours).save_pretrained(plain)
+    make_tokenizer().save_pretrained(plain)
+    with pytest.raises(InputError, match="no new tokens that gti knows of"):
+        evaluate(world.interactions, world.workspace, checkpoint=str(plain), **how)
