@@ -136,11 +136,14 @@ def _check(what: str, output: Path | None, force: bool) -> Path:
 
 def _serve(space: Workspace, checkpoint: str, sizes: list[int], catalog: Path) -> str:
     """The command line of FlashRec for this checkpoint."""
-    from gti_cli.semantic_ids.serving import layout
+    from gti_cli.semantic_ids.serving import flashrec_flags
     from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
-    from gti_cli.vocabulary.tokens import code_ids
+    from gti_cli.vocabulary.tokens import boundary_ids, code_ids
 
     found = find_checkpoint(space, checkpoint, checkpoint, "gti finetune")
     check_same_ids(found, space.require("semantic_ids", "gti build-ids"))
-    where = layout(code_ids(found.new_tokens(), sizes))
-    return f"flashrec --serve --model-path {found.path} --sid-vocab-file {catalog} --sid {where}"
+    tokens = found.new_tokens()
+    flags, problem = flashrec_flags(code_ids(tokens, sizes), boundary_ids(tokens))
+    if problem:
+        console.warn(problem)
+    return " ".join(["flashrec --serve --model-path", found.path, "--sid-vocab-file", str(catalog), *flags])

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gti_cli import tables
 from gti_cli.errors import InputError, examples
-from gti_cli.vocabulary.tokens import NEW_TOKENS_FILE, NewTokens, parse_name, read_new_tokens
+from gti_cli.vocabulary.tokens import BEGIN, END, NEW_TOKENS_FILE, NewTokens, parse_name, read_new_tokens
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -184,6 +184,10 @@ def _tokens(names: list[str], ids: list[int]) -> NewTokens:
 
 
 def _ordered(tokens: NewTokens) -> NewTokens:
+    """Level by level, code by code. Begin and end of an item are no codes: beside codes they are left out."""
+    among = tokens.described() if {BEGIN, END} & set(tokens.names) else slice(None)
+    names = np.asarray(tokens.names, dtype=object)[among].tolist()
+    tokens = NewTokens(names, tokens.ids[among], tokens.levels[among], tokens.codes[among])
     order = np.lexsort((tokens.ids, tokens.codes, np.where(tokens.levels < 0, np.iinfo(np.int32).max, tokens.levels)))
     names = [tokens.names[row] for row in order]
     return NewTokens(names, tokens.ids[order], tokens.levels[order], tokens.codes[order])
@@ -211,7 +215,8 @@ def pretrained_ids(
     known = np.ones(limit, dtype=bool)
     if vocabulary is not None:
         known[:] = False
-        ids = np.fromiter(vocabulary.names, dtype=np.int64)
+        structural = {vocabulary.ids[name] for name in (BEGIN, END) if name in vocabulary.ids}
+        ids = np.fromiter((number for number in vocabulary.names if number not in structural), dtype=np.int64)
         known[ids[ids < limit]] = True
     known[tokens.ids[tokens.ids < limit]] = False
     found = np.flatnonzero(known)

@@ -22,7 +22,7 @@ from gti_cli.evaluation.ranking import as_table, recommend_items
 from gti_cli.evaluation.slices import masks, sliced
 from gti_cli.histories.splits import History, Splits, read_interactions, split
 from gti_cli.manifest import Manifest
-from gti_cli.prompts.next_item import cap, frame
+from gti_cli.prompts.next_item import cap, encode_items, frame
 from gti_cli.tables import SemanticIDs
 from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
 from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
@@ -233,9 +233,10 @@ def find_ids(
     ids = code_ids(new_tokens, plan.sizes)
     tensors = TrieTensors(trie, ids, device)
     row_of, around = plan.catalogue.row_of(), frame(tokenizer, plan.catalogue.tokens[0])
-    item_ids = np.stack([ids[level][plan.catalogue.codes[:, level]] for level in range(trie.levels)], axis=1).tolist()
+    item_ids = encode_items(tokenizer, plan.catalogue.tokens, new_tokens).tolist()
     prompts = [
-        around.prompt([item_ids[row_of[item]] for item in cap(entry.items, plan.history)[0]]) for entry in plan.entries
+        around.search_prompt([item_ids[row_of[item]] for item in cap(entry.items, plan.history)[0]])
+        for entry in plan.entries
     ]
     pad = int(tokenizer.pad_token_id)
     ranking = search_all(

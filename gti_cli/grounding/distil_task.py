@@ -136,7 +136,7 @@ class DistilMeasures:
         found: dict[str, float | None] = {}
         if self._places:
             found.update(self._report())
-        found.update(describe_all(matrices(self._trained.rows), None, self._job.seed))
+        found.update(describe_all(matrices(self._trained.rows), None, self._job.seed, self._job.new_tokens.described()))
         return found
 
     def _report(self) -> dict[str, float]:

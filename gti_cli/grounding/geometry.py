@@ -48,14 +48,16 @@ def read_oracle(path: Path, tokens: NewTokens) -> Oracle | None:
     return Oracle(np.concatenate(rows), np.concatenate(vectors))
 
 
-def describe(rows: npt.NDArray[np.float32], oracle: Oracle | None, seed: int) -> dict[str, float | None]:
-    """Figures of new rows (n, d), as `gti diagnose` has them.
+def describe(
+    rows: npt.NDArray[np.float32], oracle: Oracle | None, seed: int, among: npt.NDArray[np.int64] | None = None
+) -> dict[str, float | None]:
+    """Figures of new rows (n, d), as `gti diagnose` has them; the rank is of the rows ``among`` (None: all).
 
     Returns:
         ``effective_rank`` (Roy & Vetterli 2007) and, with an oracle, ``rsa_pearson`` and ``rsa_spearman``: correlation
         of the rows' cosines with the codebook vectors' over all pairs of codes; None where all rows are equal.
     """
-    found: dict[str, float | None] = {"effective_rank": effective_rank(rows)}
+    found: dict[str, float | None] = {"effective_rank": effective_rank(rows if among is None else rows[among])}
     if oracle is not None:
         learned = rows[oracle.rows]
         found["rsa_pearson"] = _number(pearson(learned, oracle.vectors))
@@ -67,10 +69,15 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def describe_all(matrices: dict[str, Any], oracle: Oracle | None, seed: int) -> dict[str, float | None]:
-    """`describe` of each matrix, its name before the figures' (``""``: embedding, ``"output_"``: an untied head)."""
+def describe_all(
+    matrices: dict[str, Any], oracle: Oracle | None, seed: int, among: npt.NDArray[np.int64] | None = None
+) -> dict[str, float | None]:
+    """`describe` of each matrix, its name before the figures' (``""``: embedding, ``"output_"``: an untied head).
+
+    ``among``: `NewTokens.described` (None: all).
+    """
     return {
         prefix + name: value
         for prefix, rows in matrices.items()
-        for name, value in describe(rows, oracle, seed).items()
+        for name, value in describe(rows, oracle, seed, among).items()
     }

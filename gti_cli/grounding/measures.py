@@ -133,7 +133,7 @@ class Measures:
         found: dict[str, float | None] = {}
         if self.held_out is not None:
             found.update(self.held_out.measure())
-        found.update(describe_all(matrices(self._rows), self._oracle, self._job.seed))
+        found.update(describe_all(matrices(self._rows), self._oracle, self._job.seed, self._job.new_tokens.described()))
         return found
 
     def search(self) -> dict[str, float]:

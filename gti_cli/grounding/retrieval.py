@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gti_cli.decoding.beam import TrieTensors, beam_search
 from gti_cli.decoding.trie import build_trie
+from gti_cli.prompts.next_item import opening_ids
 from gti_cli.prompts.pairs import OURS, TO_TOKENS, Pair, Templates, encode_pairs
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def retrieval(
     leaf_of = {tuple(codes): leaf for leaf, codes in enumerate(trie.leaf_codes.tolist())}
     codes_of = dict(zip(catalogue.tokens, catalogue.codes.tolist(), strict=True))
     wanted = np.asarray([leaf_of[tuple(codes_of[pair.tokens])] for pair in pairs])
-    prompts = [example.prompt for example in encode_pairs(tokenizer, pairs, TO_TOKENS, templates)]
+    opened = opening_ids(tokenizer, catalogue.tokens[0])
+    prompts = [[*example.prompt, *opened] for example in encode_pairs(tokenizer, pairs, TO_TOKENS, templates)]
     found = np.full((len(pairs), _BEAMS), -1)
     order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
     for start in range(0, len(order), _BATCH):

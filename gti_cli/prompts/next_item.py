@@ -7,11 +7,12 @@ users in the search, and all prefixes of a history fit into one sequence in trai
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from gti_cli.errors import InputError, examples
 from gti_cli.prompts.chat import encode_prompt
+from gti_cli.vocabulary.tokens import opening
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,14 +37,20 @@ class Frame:
 
     Attributes:
         before: token ids up to the first item. behind: ids from the last item to the assistant's opening.
+        opening: ids of what every item begins with before its codes (``<|sid_begin|>``, or nothing).
     """
 
     before: list[int]
     behind: list[int]
+    opening: list[int] = field(default_factory=list)
 
     def prompt(self, items: Sequence[Sequence[int]]) -> list[int]:
         """Token ids of the prompt for a history, given each item's token ids; equals `encode_history`."""
         return [*self.before, *(token for item in items for token in item), *self.behind]
+
+    def search_prompt(self, items: Sequence[Sequence[int]]) -> list[int]:
+        """`prompt` and the opening of the answer: behind it stands the first code, so from there codes are searched."""
+        return [*self.prompt(items), *self.opening]
 
 
 def encode_history(tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[str], wording: int = 0) -> list[int]:
@@ -73,7 +80,17 @@ def frame(tokenizer: PreTrainedTokenizerBase, item_tokens: str, wording: int = 0
             f"the tokenizer does not keep {item_tokens!r} apart from the words around it",
             remedy="give a checkpoint whose new tokens 'gti extend' added",
         )
-    return Frame(whole[: places[0]], whole[places[0] + len(item) :])
+    return Frame(whole[: places[0]], whole[places[0] + len(item) :], opening_ids(tokenizer, item_tokens))
+
+
+def opening_ids(tokenizer: PreTrainedTokenizerBase, item_tokens: str) -> list[int]:
+    """Ids of what every item's tokens begin with before the first code; a search over codes starts behind it.
+
+    Args:
+        tokenizer: of the extended model. item_tokens: the tokens of any one item.
+    """
+    text = opening(item_tokens)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
 
 def cap(items: Sequence[_T], most: int | None) -> tuple[list[_T], int]:
@@ -85,7 +102,7 @@ def cap(items: Sequence[_T], most: int | None) -> tuple[list[_T], int]:
 def encode_items(
     tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[str], new_tokens: NewTokens
 ) -> npt.NDArray[np.int64]:
-    """Token ids of items: (N, L) int64, for ``Frame.prompt``, for answers, and for tries.
+    """Token ids of items, begin and end included: (N, W) int64, for ``Frame.prompt`` and for answers.
 
     Args:
         tokenizer: of the extended model. item_tokens: each item's tokens. new_tokens: the checkpoint's own list.

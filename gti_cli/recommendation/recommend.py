@@ -14,7 +14,7 @@ from gti_cli.decoding.search import Recommended, cut, search_all, to_items
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError, examples
 from gti_cli.histories.splits import read_interactions
-from gti_cli.prompts.next_item import cap, frame
+from gti_cli.prompts.next_item import cap, encode_items, frame
 from gti_cli.tables import SemanticIDs
 from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
 from gti_cli.training.precision import choose_device, choose_dtype, seed_everything
@@ -172,10 +172,10 @@ def _search(
     model = load_model(checkpoint.path, chosen, choose_dtype(dtype, chosen))
     trie = build_trie(catalogue.codes[rows])
     row_of, around = catalogue.row_of(), frame(tokenizer, catalogue.tokens[0])
-    tokens = np.stack([ids[catalogue.codes[:, level]] for level, ids in enumerate(codes)], axis=1).tolist()
+    tokens = encode_items(tokenizer, catalogue.tokens, checkpoint.new_tokens()).tolist()
     ranking = search_all(
         model,
-        [around.prompt([tokens[row_of[item]] for item in items]) for items in shown],
+        [around.search_prompt([tokens[row_of[item]] for item in items]) for items in shown],
         TrieTensors(trie, codes, chosen),
         beams,
         pad_id=int(tokenizer.pad_token_id),

@@ -85,7 +85,8 @@ def rankable(job: Job, units: Units) -> tuple[str, list[list[int]], list[int]]:
     asked = units.valid[task.name][::every]
     layout = units.mixture.layout
     prompts = [list(unit.prompt) if isinstance(unit, Example) else layout.prompt(unit) for unit in asked]
-    return task.name, prompts, list(task.wanted[::every])
+    # What an item begins with before its codes is given: the search goes over codes.
+    return task.name, [[*prompt, *layout.frame.opening] for prompt in prompts], list(task.wanted[::every])
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, units: Sequence[Window] | Sequence[Conversation]) -> Sequence[Unit]:

@@ -15,7 +15,7 @@ from gti_cli.errors import InputError
 from gti_cli.semantic_ids.catalogue import Catalogue, kept_columns
 from gti_cli.semantic_ids.residuals import blocks
 from gti_cli.semantic_ids.vector_file import Rows, VectorFile, write_vectors
-from gti_cli.vocabulary.tokens import all_names, token_name
+from gti_cli.vocabulary.tokens import LC_REC, all_names, around, token_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +36,7 @@ REUSE = "reuse.safetensors"  # what --reuse needs beyond the codebooks: the LSA,
 SAME_AS = "same_as"
 
 
-def write_ids(path: Path, item_ids: Sequence[str], codes: Codes) -> None:
+def write_ids(path: Path, item_ids: Sequence[str], codes: Codes, style: str = LC_REC) -> None:
     """Write ``semantic_ids.parquet``: item_id, codes (list of int32), tokens."""
     import pyarrow as pa
 
@@ -44,21 +44,23 @@ def write_ids(path: Path, item_ids: Sequence[str], codes: Codes) -> None:
     columns = {
         "item_id": pa.array(item_ids, pa.string()),
         "codes": pa.ListArray.from_arrays(pa.array(offsets), pa.array(codes.reshape(-1), pa.int32())),
-        "tokens": _tokens(codes),
+        "tokens": _tokens(codes, style),
     }
     tables.write(path, columns)
 
 
-def _tokens(codes: Codes) -> pa.Array:
+def _tokens(codes: Codes, style: str) -> pa.Array:
     """`semantic_id` of each row, built column by column: no Python object for each code of a large catalogue."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    parts = []
+    before, behind = around(style)
+    parts: list[Any] = [pa.scalar(before)]
     for level in range(codes.shape[1]):
-        names = pa.array([token_name(level, code) for code in range(int(codes[:, level].max()) + 1)], pa.string())
+        used = range(int(codes[:, level].max()) + 1)
+        names = pa.array([token_name(level, code, style) for code in used], pa.string())
         parts.append(names.take(pa.array(codes[:, level])))
-    return pc.binary_join_element_wise(*parts, "")
+    return pc.binary_join_element_wise(*parts, pa.scalar(behind), "")
 
 
 def items_table(catalogue: Catalogue) -> pa.Table:
@@ -132,14 +134,14 @@ def read_codebooks(path: Path) -> list[Vectors]:
     return [arrays[f"level_{level}"] for level in range(len(arrays))]
 
 
-def identity(codebooks: Sequence[Vectors], codes: Codes, sizes: Sequence[int]) -> str:
+def identity(codebooks: Sequence[Vectors], codes: Codes, sizes: Sequence[int], style: str = LC_REC) -> str:
     """SHA-256 over codebooks, codes and token names: what everything downstream rests on."""
     digest = hashlib.sha256()
     update: Callable[[bytes], None] = digest.update
     for codebook in codebooks:
         update(np.ascontiguousarray(codebook, dtype="<f4").tobytes())
     update(np.ascontiguousarray(codes, dtype="<i4").tobytes())
-    update("".join(all_names(sizes)).encode())
+    update("".join(all_names(sizes, style)).encode())
     return digest.hexdigest()
 
 

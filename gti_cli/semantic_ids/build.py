@@ -15,7 +15,7 @@ from gti_cli.semantic_ids import artifact, collisions, quantise, report, residua
 from gti_cli.semantic_ids.encode import COLUMN, LSA, encode
 from gti_cli.semantic_ids.groups import first_alike
 from gti_cli.semantic_ids.options import EncoderOptions, IdsKeywords, IdsOptions, KMeansOptions, RQVAEOptions
-from gti_cli.semantic_ids.plan import TOKEN_STYLES, Plan, check_enough, make_plan
+from gti_cli.semantic_ids.plan import Plan, check_enough, make_plan
 from gti_cli.workspace import StageRun, Workspace
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def build_ids(
     if options.reuse:
         from gti_cli.semantic_ids.reuse import add_items
 
-        names = ("encoder", "quantizer", "levels", "codes", "collisions", "import_index")
+        names = ("encoder", "quantizer", "levels", "codes", "collisions", "import_index", "token_style")
         given = {name: getattr(options, name) for name in names}
         return add_items(
             items, workspace, text_columns=options.text_columns, device=how.device, dtype=how.dtype, given=given
@@ -121,12 +121,12 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
         run.measured["dtype"] = f"{machine.training_dtype}".removeprefix("torch.") + f" ({machine.why})"
     run.counts.update(moved=resolved.moved, moved_prefix=resolved.moved_prefix)
     run.metrics.update(
-        report.measure(items, vectors, quantiser, codes, resolved.codes, sizes, seed), **quantiser.metrics
+        report.measure(items, vectors, quantiser, codes, resolved.codes, sizes, seed, plan.style), **quantiser.metrics
     )
     if plan.index is not None and plan.index.extra:
         run.counts["index_entries_without_item"] = plan.index.extra
         console.warn(f"{plan.index.extra:,} entries of the index are for items that the catalogue lacks: left out")
-    artifact.write_ids(run.path(artifact.IDS), plan.catalogue.item_ids, resolved.codes)
+    artifact.write_ids(run.path(artifact.IDS), plan.catalogue.item_ids, resolved.codes, plan.style)
     tables.write(run.path(artifact.ITEMS), items)
     artifact.write_codebooks(run.path(artifact.CODEBOOKS), codebooks)
     artifact.write_embeddings(run.path(artifact.EMBEDDINGS), vectors)
@@ -138,11 +138,11 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
     run.details.update(
         levels=len(sizes),
         sizes=sizes,
-        token_style=TOKEN_STYLES[0],
+        token_style=plan.style,
         quantizer=plan.quantizer,
         encoder=plan.encoder,
         collisions=plan.policy,
-        identity=artifact.identity(codebooks, resolved.codes, sizes),
+        identity=artifact.identity(codebooks, resolved.codes, sizes, plan.style),
         batches=[],
     )
 

@@ -12,7 +12,7 @@ from gti_cli.geometry.neighbours import nearest
 from gti_cli.semantic_ids import residuals
 from gti_cli.semantic_ids.groups import members, tuple_labels
 from gti_cli.semantic_ids.vector_file import Rows
-from gti_cli.vocabulary.tokens import semantic_id
+from gti_cli.vocabulary.tokens import LC_REC, semantic_id, split_tokens
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -105,13 +105,19 @@ def _purity(groups: npt.NDArray[np.int64], labels: npt.NDArray[np.intp]) -> floa
 
 
 def fullest_prefixes(
-    codes: Codes, space: Rows, titles: Sequence[str], depth: int = 1, most: int = FULLEST, shown: int = 3
+    codes: Codes,
+    space: Rows,
+    titles: Sequence[str],
+    style: str = LC_REC,
+    depth: int = 1,
+    most: int = FULLEST,
+    shown: int = 3,
 ) -> list[dict[str, Any]]:
     """The prefixes of ``depth`` codes with the most items, the fullest first; ties in order of the codes.
 
     Returns:
-        ``prefix`` (tokens), ``items``, ``share`` of the catalogue, ``titles`` of the ``shown`` items nearest to the
-        group's mean in ``space`` (N, d_code), so that a person sees what the prefix stands for.
+        ``prefix`` (its codes' names), ``items``, ``share`` of the catalogue, ``titles`` of the ``shown`` items nearest
+        to the group's mean in ``space`` (N, d_code), so that a person sees what the prefix stands for.
     """
     groups = members(tuple_labels(codes[:, :depth]))
     groups.sort(key=len, reverse=True)  # stable: groups come in order of their codes
@@ -122,7 +128,7 @@ def fullest_prefixes(
         typical = rows[np.argsort(distance, kind="stable")[:shown]]
         report.append(
             {
-                "prefix": semantic_id(codes[rows[0], :depth].tolist()),
+                "prefix": "".join(split_tokens(semantic_id(codes[rows[0], :depth].tolist(), style))),
                 "items": len(rows),
                 "share": len(rows) / len(codes),
                 "titles": [_short(titles[row]) for row in typical],

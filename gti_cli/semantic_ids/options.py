@@ -25,7 +25,7 @@ class IdsOptions:
         collisions: see `gti_cli.semantic_ids.collisions`; None: ``next-best`` (``allow`` for an imported index).
         import_index: codes in LC-Rec's JSON instead of quantising. The codebooks are then the mean residuals of each
             code's items (`residuals.mean_codebooks`), so that the diagnostics have something to compare with.
-        token_style: ``lc-rec``.
+        token_style: ``lc-rec`` (None) or ``onerec``, see `gti_cli.vocabulary.tokens`.
         reuse: add the items to those of the workspace with its encoder and codebooks (`gti_cli.semantic_ids.reuse`).
     """
 
@@ -55,7 +55,9 @@ class IdsOptions:
         "vector is then the mean of what its items leave over.",
         written=Path | None,
     )
-    token_style: str = option("lc-rec", "lc-rec: <a_12><b_3>...")
+    token_style: str | None = option(
+        None, "Names: lc-rec <a_12><b_3>..., or onerec <|sid_begin|><s_a_12><s_b_3>...<|sid_end|>.", shown="lc-rec"
+    )
     reuse: bool = option(
         False,
         "ITEMS are new: add them to the workspace's with its encoder and codebooks. No earlier ID changes, "
@@ -73,7 +75,7 @@ class IdsKeywords(RunKeywords, total=False):
     codes: str | int | Sequence[int] | None
     collisions: str | None
     import_index: Path | str | None
-    token_style: str
+    token_style: str | None
     reuse: bool
 
 

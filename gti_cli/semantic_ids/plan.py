@@ -13,10 +13,9 @@ from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
 from gti_cli.semantic_ids.encode import COLUMN, LSA, resolve_encoder
 from gti_cli.semantic_ids.index_file import ImportedIndex, read_index
 from gti_cli.semantic_ids.options import EncoderOptions, IdsOptions, KMeansOptions, RQVAEOptions
-from gti_cli.vocabulary.tokens import MAX_LEVELS
+from gti_cli.vocabulary.tokens import MAX_LEVELS, TOKEN_STYLES
 
 QUANTIZERS = ("rq-kmeans", "rq-vae")
-TOKEN_STYLES = ("lc-rec",)
 DEFAULT_LEVELS, DEFAULT_CODES = 4, 256
 MOST_CODES = 1 << 20
 
@@ -27,7 +26,8 @@ class Plan:
 
     Attributes:
         catalogue: the items. encoder: resolved. quantizer: one of `QUANTIZERS`, or ``import``.
-        sizes: codes of each level, without a suffix level. policy: for collisions. index: imported codes, if any.
+        sizes: codes of each level, without a suffix level. policy: for collisions.
+        style: of token names. index: imported codes, if any.
         kmeans, rqvae: options of the quantisers. text_model: of an encoder that is a model.
     """
 
@@ -36,6 +36,7 @@ class Plan:
     quantizer: str
     sizes: list[int]
     policy: str
+    style: str
     index: ImportedIndex | None
     kmeans: KMeansOptions
     rqvae: RQVAEOptions
@@ -50,7 +51,7 @@ class Plan:
             "levels": len(self.sizes),
             "codes": self.sizes,
             "collisions": self.policy,
-            "token_style": TOKEN_STYLES[0],
+            "token_style": self.style,
         }
         if self.encoder not in (LSA, COLUMN):
             chosen["text_model"] = asdict(self.text_model)
@@ -90,7 +91,8 @@ def make_plan(
     text_model = text_model or EncoderOptions()
     quantizer = options.quantizer or QUANTIZERS[0]
     _one_of("--quantizer", quantizer, QUANTIZERS)
-    _one_of("--token-style", options.token_style, TOKEN_STYLES)
+    style = options.token_style or TOKEN_STYLES[0]
+    _one_of("--token-style", style, TOKEN_STYLES)
     policy = options.collisions or ("allow" if options.import_index else "next-best")
     _one_of("--collisions", policy, collisions.POLICIES)
     kmeans.check()
@@ -108,7 +110,7 @@ def make_plan(
     collisions.check_capacity(len(catalogue), sizes, policy)
     if index is None:
         check_enough(len(catalogue), sizes, "items")
-    return Plan(catalogue, chosen, quantizer, sizes, policy, index, kmeans, rqvae, text_model)
+    return Plan(catalogue, chosen, quantizer, sizes, policy, style, index, kmeans, rqvae, text_model)
 
 
 def parse_sizes(codes: str | int | Sequence[int] | None, levels: int | None) -> list[int]:

@@ -54,13 +54,14 @@ def measure(
     after: Codes,
     sizes: list[int],
     seed: int,
+    style: str,
 ) -> dict[str, Any]:
     """All quality figures.
 
     Args:
         items: the items table. vectors: (N, d). quantiser: whose codes they are.
         before: (N, L) as quantised. after: (N, L or L + 1) with collisions resolved. sizes: codes of each level of
-            ``after``. seed: of samples and shuffles.
+            ``after``. seed: of samples and shuffles. style: of token names.
     """
     count = len(quantiser.codebooks)
     kept = quality.reconstruction(vectors, after[:, :count], count, quantiser.decode)
@@ -72,7 +73,7 @@ def measure(
         "explained_variance": kept[-1]["explained_variance"],
         "explained_variance_before": raw["explained_variance"],
         "neighbourhood": meaning.neighbourhood_kept(vectors, after, seed),
-        "fullest_prefixes": meaning.fullest_prefixes(after, quantiser.to_space(vectors), _titles(items)),
+        "fullest_prefixes": meaning.fullest_prefixes(after, quantiser.to_space(vectors), _titles(items), style),
     }
     if CATEGORIES in items.column_names:
         report["purity"] = {CATEGORIES: meaning.purity(tables.strings(items, CATEGORIES, ITEMS), after, seed)}

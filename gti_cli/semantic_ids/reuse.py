@@ -175,6 +175,7 @@ def _encode(catalogue: Catalogue, earlier: Earlier, device: str, dtype: str) -> 
 def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, device: str, dtype: str) -> None:
     encoded, run.device = _encode(catalogue, earlier, device, dtype)
     details, levels = earlier.manifest.details, earlier.quantised_levels
+    style = str(details["token_style"])
     books = earlier.codebooks[:levels]
     quantiser = quantise.load(details["quantizer"], books, earlier.state, earlier.manifest.options)
     space = quantiser.to_space(encoded.vectors)
@@ -190,9 +191,9 @@ def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, device: str, dty
     run.counts.update(report.count_items(items, vectors), **encoded.counts)
     run.counts.update(new_items=len(catalogue), moved=resolved.moved, moved_prefix=resolved.moved_prefix)
     run.metrics.update(
-        report.measure(items, vectors, quantiser, before, codes, list(details["sizes"]), earlier.manifest.seed)
+        report.measure(items, vectors, quantiser, before, codes, list(details["sizes"]), earlier.manifest.seed, style)
     )
-    artifact.write_ids(run.path(artifact.IDS), [*earlier.ids.item_ids, *catalogue.item_ids], codes)
+    artifact.write_ids(run.path(artifact.IDS), [*earlier.ids.item_ids, *catalogue.item_ids], codes, style)
     tables.write(run.path(artifact.ITEMS), items)
     artifact.write_codebooks(run.path(artifact.CODEBOOKS), earlier.codebooks)
     if artifact.REUSE in earlier.manifest.outputs:

@@ -51,3 +51,30 @@ def layout(ids: Sequence[npt.NDArray[np.int64]]) -> str:
             remedy="extend a model whose tokenizer has none of these tokens yet",
         )
     return f"{flat[0]}:{flat[-1]}/{','.join(str(len(level)) for level in ids)}"
+
+
+def flashrec_flags(ids: Sequence[npt.NDArray[np.int64]], boundary: tuple[int, int] | None) -> tuple[list[str], str]:
+    """What FlashRec (0.1.2) must be told of the tokens beside the catalogue, and what it will get wrong ("": nothing).
+
+    It reads names of the style ``onerec`` by itself, but for catalogues of four levels, whose last it takes for the
+    boundary tokens. Told a layout, it takes the two ids behind it for begin and end of an item, puts begin behind every
+    prompt, and takes a last level of two codes for these two.
+
+    Args:
+        ids: L arrays (K_l,), indexed by code. boundary: ids of begin and end, where the names have them.
+
+    Raises:
+        InputError: see `layout`.
+    """
+    where, behind = layout(ids), int(ids[-1][-1])
+    if boundary == (behind + 1, behind + 2) and len(ids) != 4:
+        return [], ""
+    problem = ""
+    if len(ids[-1]) == 2:
+        problem = "FlashRec takes the last level, which has two codes, for tokens that begin and end an item"
+    elif boundary != (behind + 1, behind + 2):
+        problem = (
+            f"FlashRec puts the token {behind + 1} behind every prompt, to begin an item, and this checkpoint was not "
+            "trained so: build the IDs with --token-style onerec to serve them with it"
+        )
+    return ["--sid", where], problem

@@ -97,14 +97,14 @@ def extend(
         if not run.done:
             seed_everything(seed)
             tokenizer = gguf.read_tokenizer(Path(base.path)) if is_gguf(base) else load_tokenizer(base.path)
-            _refuse_known(tokenizer, meanings.names, base.path)
+            _refuse_known(tokenizer, meanings.all_names, base.path)
             before = tokenizer.get_vocab()
             done = _write(base, run.path(name), tokenizer, meanings, init, Placement(distance, seed), target_dtype)
             check_saved(run.path(name), before, done.tokens)
             _report(run, done)
             run.details.update(
                 semantic_ids=identity,
-                new_tokens=len(meanings.names),
+                new_tokens=len(meanings.all_names),
                 new_tokens_sha256=done.tokens.digest,
                 base_vocab=done.rows_before,
                 model=Path(base.path).name if base.local else base.path,

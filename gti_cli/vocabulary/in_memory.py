@@ -23,14 +23,14 @@ def add_tokens(
     generator: torch.Generator,
     how: Placement = AT_USUAL_DISTANCE,
 ) -> Extension:
-    """Add ``meanings.names`` to ``tokenizer``, each with a row in the input and, where untied, the output matrix.
+    """Add the tokens to ``tokenizer``, each with a row in the input and, where untied, the output matrix.
 
     Rows that a padded vocabulary holds in reserve are used before the matrix grows; old rows keep their bits.
     """
     before, size = matrices(model)[0].shape[0], known_height(tokenizer)
     known = [matrix.detach()[:size] for matrix in matrices(model)]
     starts = start_rows(known, meanings, tokenizer, init, generator, how)
-    added = grow_tokenizer(tokenizer, meanings.names)
+    added = grow_tokenizer(tokenizer, meanings.all_names)
     ids = torch.from_numpy(added.ids)
     bias = head_bias(model)
     bias_start = None if bias is None else bias.detach()[:size].double().mean()

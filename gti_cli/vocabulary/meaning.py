@@ -33,6 +33,7 @@ class Meanings:
         names: of the tokens. descriptions: one for each ("" where there is none); empty if there are none at all.
         texts: of N items. places: (N, L) for each item the numbers of its tokens among ``names``, level by level.
         codebooks: (K_l, d_code) for each level, in the order of ``names``.
+        structural: further new tokens, behind the others, that mean nothing by themselves (begin and end of an item).
     """
 
     names: list[str]
@@ -40,6 +41,12 @@ class Meanings:
     texts: list[str] = field(default_factory=list)
     places: npt.NDArray[np.int64] | None = None
     codebooks: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    structural: list[str] = field(default_factory=list)
+
+    @property
+    def all_names(self) -> list[str]:
+        """All new tokens in the order of their ids."""
+        return [*self.names, *self.structural]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 
 from gti_cli.geometry.spectrum import both_spectra, effective_rank
 from gti_cli.tensors.stored import Rows, blocks
-from gti_cli.vocabulary.initializers import INITIALIZERS
+from gti_cli.vocabulary.initializers import INITIALIZERS, mean
 from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, FROM_MEANING, Meanings, Placement
 from gti_cli.vocabulary.tokens import NewTokens
 
@@ -81,11 +81,16 @@ def start_rows(
 ) -> list[torch.Tensor]:
     """New rows (n, d) float32 for each of ``matrices`` (V, d), the rows that ``tokenizer`` knows before it grows.
 
-    Before, because a description must not become the token that it describes.
+    Before, because a description must not become the token that it describes. Structural tokens start from the mean.
     """
     if init in FROM_MEANING:
-        return [FROM_MEANING[init](rows, meanings, tokenizer, how) for rows in matrices]
-    return [INITIALIZERS[init](rows, len(meanings.names), generator) for rows in matrices]
+        found = [FROM_MEANING[init](rows, meanings, tokenizer, how) for rows in matrices]
+    else:
+        found = [INITIALIZERS[init](rows, len(meanings.names), generator) for rows in matrices]
+    if not meanings.structural:
+        return found
+    count = len(meanings.structural)
+    return [torch.cat([start, mean(rows, count, generator)]) for start, rows in zip(found, matrices, strict=True)]
 
 
 def describe_start(rows: torch.Tensor, known: Rows, dtype: torch.dtype) -> Start:

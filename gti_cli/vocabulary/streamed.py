@@ -59,7 +59,7 @@ def extend_files(
     """
     known = [StoredRows(place, known_height(tokenizer)) for place in layout.matrices]
     starts = start_rows(known, meanings, tokenizer, init, generator, how)
-    added = grow_tokenizer(tokenizer, meanings.names)
+    added = grow_tokenizer(tokenizer, meanings.all_names)
     height = max(layout.height, int(added.ids.max()) + 1)
     if height > layout.height:
         check_nothing_else_grows(folder, height)

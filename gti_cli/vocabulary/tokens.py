@@ -1,8 +1,12 @@
 """Names of semantic-ID tokens, and the list of new tokens that every checkpoint of ours carries.
 
-A code c of level l is the token ``<a_c>`` for l = 0, ``<b_c>`` for l = 1, … (as LC-Rec, LETTER and MiniOneRec write
-them). ``new_tokens.parquet`` in a checkpoint folder lists name, id, level and code, so that a checkpoint says by itself
-which of its rows are new, also where the new ids are no contiguous block at the end.
+A code c of level l is the token ``<a_c>`` for l = 0, ``<b_c>`` for l = 1, … (style ``lc-rec``: as LC-Rec, LETTER and
+MiniOneRec write them), or ``<s_a_c>``, ``<s_b_c>``, … (style ``onerec``: as OpenOneRec's checkpoints have them and the
+engine FlashRec expects them). In the latter an item is its codes between ``<|sid_begin|>`` and ``<|sid_end|>``, whose
+ids come right behind that of the last code; they are new tokens and no codes.
+
+``new_tokens.parquet`` in a checkpoint folder lists name, id, level and code, so that a checkpoint says by itself which
+of its rows are new, also where the new ids are no contiguous block at the end.
 """
 
 from __future__ import annotations
@@ -23,8 +27,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NEW_TOKENS_FILE = "new_tokens.parquet"
-_NAME = re.compile(r"<([a-z])_(\d+)>")
+_NAME = re.compile(r"<(?:s_)?([a-z])_(\d+)>")
 MAX_LEVELS = 26
+LC_REC, ONEREC = "lc-rec", "onerec"
+TOKEN_STYLES = (LC_REC, ONEREC)
+BEGIN, END = "<|sid_begin|>", "<|sid_end|>"
 
 
 @dataclass(frozen=True)
@@ -48,32 +55,60 @@ class NewTokens:
         """SHA-256 over the names in order."""
         return canonical_digest(self.names)
 
+    @property
+    def style(self) -> str:
+        """In which of `TOKEN_STYLES` its codes are named."""
+        return ONEREC if BEGIN in self.names else LC_REC
 
-def token_name(level: int, code: int) -> str:
-    """``token_name(0, 12) == "<a_12>"``."""
+    def described(self) -> npt.NDArray[np.int64]:
+        """Numbers of the tokens that figures are about: the codes, where there are any, else all."""
+        import numpy as np
+
+        coded = np.flatnonzero(self.levels >= 0)
+        return coded if len(coded) else np.arange(len(self.levels))
+
+
+def token_name(level: int, code: int, style: str = LC_REC) -> str:
+    """``token_name(0, 12) == "<a_12>"``; in the style ``onerec`` ``"<s_a_12>"``."""
     if not 0 <= level < MAX_LEVELS:
         raise ValueError(f"level {level} has no letter; at most {MAX_LEVELS} levels")
-    return f"<{chr(ord('a') + level)}_{code}>"
+    return f"<{'s_' if style == ONEREC else ''}{chr(ord('a') + level)}_{code}>"
 
 
 def parse_name(name: str) -> tuple[int, int] | None:
-    """(level, code) of a semantic-ID token's name, None for any other token."""
+    """(level, code) of a semantic-ID token's name in either style, None for any other token."""
     match = _NAME.fullmatch(name)
     return (ord(match[1]) - ord("a"), int(match[2])) if match else None
 
 
-def semantic_id(codes: Sequence[int]) -> str:
-    """The tokens of an item, level by level: ``semantic_id([12, 3]) == "<a_12><b_3>"``."""
-    return "".join(token_name(level, int(code)) for level, code in enumerate(codes))
+def around(style: str) -> tuple[str, str]:
+    """What stands before and behind the codes of an item."""
+    return (BEGIN, END) if style == ONEREC else ("", "")
 
 
-def all_names(sizes: Sequence[int]) -> list[str]:
-    """Names of all codes of all levels, level by level; ``sizes`` has the number of codes of each level."""
-    return [token_name(level, code) for level, size in enumerate(sizes) for code in range(size)]
+def semantic_id(codes: Sequence[int], style: str = LC_REC) -> str:
+    """The tokens of an item: ``semantic_id([12, 3]) == "<a_12><b_3>"``; begin and end where the style has them."""
+    before, behind = around(style)
+    return before + "".join(token_name(level, int(code), style) for level, code in enumerate(codes)) + behind
+
+
+def all_names(sizes: Sequence[int], style: str = LC_REC) -> list[str]:
+    """Names of all codes of all levels, level by level, then of begin and end where the style has them.
+
+    ``sizes`` has the number of codes of each level.
+    """
+    names = [token_name(level, code, style) for level, size in enumerate(sizes) for code in range(size)]
+    return [*names, *filter(None, around(style))]
+
+
+def opening(item_tokens: str) -> str:
+    """What an item's tokens begin with before its first code: ``"<|sid_begin|>"``, or nothing."""
+    first = _NAME.search(item_tokens)
+    return item_tokens[: first.start()] if first else ""
 
 
 def split_tokens(text: str) -> list[str]:
-    """Split ``"<a_12><b_3>"`` into its tokens."""
+    """The codes in an item's tokens: ``"<a_12><b_3>"`` as ``["<a_12>", "<b_3>"]``."""
     return [match[0] for match in _NAME.finditer(text)]
 
 
@@ -108,7 +143,7 @@ def read_new_tokens(folder: Path | str) -> NewTokens:
 
 
 def named_codes(vocabulary: Mapping[str, int]) -> NewTokens | None:
-    """The tokens of a vocabulary (name -> id) that are named as codes, by level and code; None where none are."""
+    """The tokens of a vocabulary (name -> id) named as codes, by level and code, then begin and end; None: no codes."""
     import numpy as np
 
     found = sorted((code, name) for name in vocabulary if (code := parse_name(name)) is not None)
@@ -116,6 +151,9 @@ def named_codes(vocabulary: Mapping[str, int]) -> NewTokens | None:
         return None
     levels, codes = np.array([code for code, _ in found], dtype=np.int32).T
     names = [name for _, name in found]
+    for name in (BEGIN, END):
+        if name in vocabulary:
+            names, levels, codes = [*names, name], np.append(levels, np.int32(-1)), np.append(codes, np.int32(-1))
     return NewTokens(names, np.array([vocabulary[name] for name in names], dtype=np.int64), levels, codes)
 
 
@@ -127,16 +165,23 @@ def code_ids(tokens: NewTokens, sizes: Sequence[int]) -> list[npt.NDArray[np.int
     """
     import numpy as np
 
-    known = dict(zip(tokens.names, tokens.ids.tolist(), strict=True))
-    wanted = all_names(sizes)
-    missing = [name for name in wanted if name not in known]
+    places = zip(tokens.levels.tolist(), tokens.codes.tolist(), strict=True)
+    known = dict(zip(places, tokens.ids.tolist(), strict=True))
+    wanted = [(level, code) for level, size in enumerate(sizes) for code in range(size)]
+    missing = [token_name(*place, tokens.style) for place in wanted if place not in known]
     if missing:
         raise InputError(
             f"the checkpoint lacks the tokens {examples(missing)}",
             remedy="these semantic IDs and this checkpoint do not belong together: run 'gti extend' on them",
         )
-    flat = np.asarray([known[name] for name in wanted], dtype=np.int64)
+    flat = np.asarray([known[place] for place in wanted], dtype=np.int64)
     return np.split(flat, np.cumsum(sizes)[:-1])
+
+
+def boundary_ids(tokens: NewTokens) -> tuple[int, int] | None:
+    """Token ids of begin and end of an item, where the checkpoint's style has them."""
+    known = dict(zip(tokens.names, tokens.ids.tolist(), strict=True))
+    return (known[BEGIN], known[END]) if BEGIN in known and END in known else None
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, tokens: NewTokens) -> None:

@@ -28,7 +28,8 @@ def wanted(space: Workspace, tokens: Path | str | None) -> tuple[dict[str, Manif
 def _meanings_of_codes(space: Workspace, ids: Manifest) -> Meanings:
     """The items' texts and codes, and the codebooks; whatever of it the workspace has."""
     sizes = ids.details["sizes"]
-    names = all_names(sizes)
+    names = all_names(sizes, ids.details["token_style"])
+    codes = sum(sizes)
     items, codebooks = space.path("items.parquet"), space.path("codebooks.safetensors")
     levels: list[Any] = []
     if "codebooks.safetensors" in ids.outputs:
@@ -37,9 +38,11 @@ def _meanings_of_codes(space: Workspace, ids: Manifest) -> Meanings:
         stored = load_file(codebooks)
         levels = [stored[f"level_{level}"] for level in range(len(sizes))]
     if "items.parquet" not in ids.outputs:
-        return Meanings(names, codebooks=levels)
+        return Meanings(names[:codes], codebooks=levels, structural=names[codes:])
     table = tables.read(items, ["item_id", "text"])
     texts = dict(zip(tables.ids(table, "item_id", items), tables.strings(table, "text", items), strict=True))
     known = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     starts = np.cumsum([0, *sizes[:-1]])
-    return Meanings(names, [], [texts[item] for item in known.item_ids], known.codes + starts, levels)
+    return Meanings(
+        names[:codes], [], [texts[item] for item in known.item_ids], known.codes + starts, levels, names[codes:]
+    )

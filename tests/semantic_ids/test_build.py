@@ -137,7 +137,7 @@ def test_import_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         ({"levels": 26, "codes": 2, "collisions": "suffix"}, "27 levels are more than the 26 letters"),
         ({"quantizer": "pq"}, "unknown --quantizer 'pq'"),
         ({"collisions": "mend"}, "unknown --collisions 'mend'"),
-        ({"token_style": "onerec"}, "unknown --token-style 'onerec'"),
+        ({"token_style": "tiger"}, "unknown --token-style 'tiger'"),
         ({"text_columns": ["colour"]}, "column 'colour' is missing"),
         ({"encoder": "column"}, "no 'embedding' column"),
     ],
