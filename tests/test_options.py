@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gti_cli.grounding.options import GroundKeywords, GroundOptions
 from gti_cli.options import RunKeywords, RunOptions, option, pick, refuse_unknown
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.semantic_ids.options import IdsKeywords, IdsOptions
@@ -37,4 +38,5 @@ def mirrors(keywords: Any, *kinds: Any) -> None:
 def test_keywords_are_those_of_the_dataclasses() -> None:
     mirrors(RunKeywords, RunOptions)
     mirrors(IdsKeywords, IdsOptions, RunOptions)
+    mirrors(GroundKeywords, GroundOptions, RunOptions)
     mirrors(FinetuneKeywords, FinetuneOptions, RunOptions)

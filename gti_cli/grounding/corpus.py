@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gti_cli.grounding.batches import Corpus, cut_examples
+from gti_cli.grounding.job import DIRECTION_NAMES, Job
 from gti_cli.grounding.objective import has_plain_cache
-from gti_cli.grounding.options import DIRECTION_NAMES, Job
 from gti_cli.prompts.pairs import DIRECTIONS, FORMS, TEXT_FORM, Pair, encode_pairs
 
 if TYPE_CHECKING:

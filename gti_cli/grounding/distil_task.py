@@ -14,8 +14,8 @@ from gti_cli.grounding.distil_batches import DistilCollator, DistilCorpus, OldTo
 from gti_cli.grounding.distil_contexts import Phrases, Use, count_uses, cut_phrases, uses_of
 from gti_cli.grounding.distil_snippets import SNIPPET_TOKENS, Snippets, sample_snippets
 from gti_cli.grounding.geometry import describe_all
+from gti_cli.grounding.job import Job
 from gti_cli.grounding.measures import matrices, total
-from gti_cli.grounding.options import Job
 from gti_cli.grounding.pairs import hold_out
 from gti_cli.grounding.retrieval import sample
 from gti_cli.grounding.rows import NewRows

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.grounding.distil_contexts import Phrases, read_phrases
-from gti_cli.grounding.options import DISTIL, GroundOptions, Job
+from gti_cli.grounding.job import Job
+from gti_cli.grounding.options import DISTIL, GroundKeywords, GroundOptions
 from gti_cli.grounding.pairs import read_pairs
 from gti_cli.manifest import Manifest
+from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.pairs import OURS
 from gti_cli.prompts.templates import read_templates
 from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
 from gti_cli.training.sharding import Sharding, asked_for, plain_launch
 from gti_cli.vocabulary.tokens import NewTokens, code_ids
 from gti_cli.workspace import Workspace, check_output_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 CODEBOOKS = "codebooks.safetensors"
 
@@ -28,34 +34,7 @@ def ground(
     prompts: Path | str | None = None,
     from_: str | None = None,
     name: str = "grounded",
-    epochs: float = GroundOptions.epochs,
-    max_steps: int | None = None,
-    batch_size: int = GroundOptions.batch_size,
-    learning_rate: float = GroundOptions.learning_rate,
-    directions: str = GroundOptions.directions,
-    held_out: float = GroundOptions.held_out,
-    retrieval_sample: int = GroundOptions.retrieval_sample,
-    max_text_tokens: int = GroundOptions.max_text_tokens,
-    held_out_sample: int = GroundOptions.held_out_sample,
-    eval_every: int | None = None,
-    patience: int | None = None,
-    lora: bool = GroundOptions.lora,
-    lora_r: int = GroundOptions.lora_r,
-    lora_alpha: float = GroundOptions.lora_alpha,
-    lora_dropout: float = GroundOptions.lora_dropout,
-    lora_learning_rate: float = GroundOptions.lora_learning_rate,
-    unfreeze_steps: int = GroundOptions.unfreeze_steps,
-    unfreeze_learning_rate: float = GroundOptions.unfreeze_learning_rate,
-    gradient_checkpointing: bool = False,
-    objective: str = GroundOptions.objective,
-    distil_layer: int | None = None,
-    distil_nll_weight: float = GroundOptions.distil_nll_weight,
-    distil_snippets: int = GroundOptions.distil_snippets,
-    seed: int = 0,
-    device: str = "auto",
-    dtype: str = "auto",
-    force: bool = False,
-    resume: bool = True,
+    **keywords: Unpack[GroundKeywords],
 ) -> Manifest:
     """Train the rows of the new tokens, and nothing else (arXiv 2604.02324, Algorithm 1); if asked, then all weights.
 
@@ -64,42 +43,19 @@ def ground(
             own texts in the workspace). prompts: own wordings, see `prompts.templates.read_templates`.
         from_: checkpoint to start from (None: the workspace's ``extended``). name: the output's folder.
             With ``objective="distil"``: `text` (a phrase) with `tokens` and, optionally, `context`.
-        epochs, ..., distil_snippets: see `GroundOptions`.
-        dtype: of the frozen model while it computes; the new rows train in float32, and all is saved in the number
-            format of the checkpoint that it came from.
+        keywords: see `GroundOptions` and `gti_cli.options.RunOptions`. ``dtype``: of the frozen model while it
+            computes; the new rows train in float32, and all is saved in the number format of the checkpoint that it
+            came from.
 
     Raises:
         InputError: anything about the input, the options or the workspace that the caller can mend.
     """
-    options = GroundOptions(
-        epochs=epochs,
-        max_steps=max_steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        directions=directions,
-        held_out=held_out,
-        retrieval_sample=retrieval_sample,
-        max_text_tokens=max_text_tokens,
-        held_out_sample=held_out_sample,
-        eval_every=eval_every,
-        patience=patience,
-        lora=lora,
-        lora_r=lora_r,
-        lora_alpha=lora_alpha,
-        lora_dropout=lora_dropout,
-        lora_learning_rate=lora_learning_rate,
-        unfreeze_steps=unfreeze_steps,
-        unfreeze_learning_rate=unfreeze_learning_rate,
-        gradient_checkpointing=gradient_checkpointing,
-        objective=objective,
-        distil_layer=distil_layer,
-        distil_nll_weight=distil_nll_weight,
-        distil_snippets=distil_snippets,
-    )
+    refuse_unknown(keywords, GroundOptions, RunOptions)
+    options, how = pick(GroundOptions, keywords), pick(RunOptions, keywords)
     options.check()
     sharding = _sharding(options)
     space = Workspace(workspace)
-    job, ids = _prepare(space, pairs, prompts, from_, name, options, seed, device, dtype)
+    job, ids = _prepare(space, pairs, prompts, from_, name, options, how)
     with (
         plain_launch(),
         space.stage(
@@ -109,9 +65,9 @@ def ground(
             options={**options.resolved(), "dtype": str(job.dtype).removeprefix("torch.")},
             inputs={"pairs": pairs, "prompts": prompts, **job.checkpoint.inputs()},
             upstream={**ids, **job.checkpoint.upstream()},
-            seed=seed,
-            force=force,
-            resume=resume,
+            seed=how.seed,
+            force=how.force,
+            resume=how.resume,
             checkpoint=True,
         ) as run,
     ):
@@ -142,9 +98,7 @@ def _prepare(
     from_: str | None,
     name: str,
     options: GroundOptions,
-    seed: int,
-    device: str,
-    dtype: str,
+    how: RunOptions,
 ) -> tuple[Job, dict[str, Manifest]]:
     """Check everything that can be checked before the model is loaded; the job, and the semantic IDs if there are."""
     from gti_cli.grounding.retrieval import Catalogue
@@ -153,11 +107,11 @@ def _prepare(
     checkpoint = find_checkpoint(space, from_, "extended", "gti extend")
     check_output_name(name, default="grounded", start=checkpoint.artifact)
     new_tokens = checkpoint.new_tokens()
-    place = choose_device(device)
-    number_format = choose_dtype(dtype, place)
+    place = choose_device(how.device)
+    number_format = choose_dtype(how.dtype, place)
     if options.objective == DISTIL:
         phrases = _phrases(pairs, prompts, new_tokens)
-        return Job(checkpoint, new_tokens, phrases, None, options, seed, place, number_format), {}
+        return Job(checkpoint, new_tokens, phrases, None, options, how.seed, place, number_format), {}
     upstream: dict[str, Manifest] = {}
     catalogue: Catalogue | None = None
     tokens_of: dict[str, str] | None = None
@@ -177,7 +131,7 @@ def _prepare(
         )
     texts = read_pairs(space.path("items.parquet") if pairs is None else pairs, tokens_of, new_tokens.names)
     templates = OURS if prompts is None else read_templates(prompts)
-    job = Job(checkpoint, new_tokens, texts, catalogue, options, seed, place, number_format, templates, codebooks)
+    job = Job(checkpoint, new_tokens, texts, catalogue, options, how.seed, place, number_format, templates, codebooks)
     return job, upstream
 
 

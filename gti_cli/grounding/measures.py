@@ -12,8 +12,8 @@ from gti_cli import processes
 from gti_cli.grounding.batches import Collator, Corpus
 from gti_cli.grounding.corpus import corpus_of
 from gti_cli.grounding.geometry import Oracle, describe_all, read_oracle
+from gti_cli.grounding.job import DIRECTION_NAMES, Job
 from gti_cli.grounding.objective import GroundingModel
-from gti_cli.grounding.options import DIRECTION_NAMES, Job
 from gti_cli.grounding.retrieval import retrieval, sample
 from gti_cli.grounding.rows import NewRows
 from gti_cli.grounding.stopping import HELD_OUT_LOSS

@@ -1,99 +1,115 @@
-"""The options of grounding and what else a run needs, checked before anything is loaded."""
+"""The options of grounding, checked before anything is loaded."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gti_cli.errors import InputError
-from gti_cli.prompts.pairs import DIRECTIONS, OURS, TO_TEXT, TO_TOKENS, Templates
-
-if TYPE_CHECKING:
-    import torch
-
-    from gti_cli.grounding.distil_contexts import Phrases
-    from gti_cli.grounding.pairs import Texts
-    from gti_cli.grounding.retrieval import Catalogue
-    from gti_cli.training.checkpoints import Checkpoint
-    from gti_cli.training.sharding import Sharding
-    from gti_cli.vocabulary.tokens import NewTokens
+from gti_cli.options import RunKeywords, option
 
 NLL, DISTIL = "nll", "distil"  # objectives
 _OF_DISTIL = ("distil_layer", "distil_nll_weight", "distil_snippets")
 _OF_NLL = ("directions", "retrieval_sample")
-DIRECTION_NAMES = {"both": DIRECTIONS, "to-tokens": (TO_TOKENS,), "to-text": (TO_TEXT,)}
+_POSITIVE = (
+    "epochs", "max_steps", "batch_size", "learning_rate", "max_text_tokens", "held_out_sample", "eval_every",
+    "patience", "lora_r", "lora_alpha", "lora_learning_rate", "unfreeze_learning_rate",
+)  # fmt: skip
+BOTH_WAYS, TO_TOKENS_ONLY, TO_TEXT_ONLY = "both", "to-tokens", "to-text"  # directions
 
 
 @dataclass(frozen=True)
-class GroundOptions:
-    """What decides the outcome of a grounding run, beside its inputs and seed.
+class PairsOptions:
+    """What is trained on, and what is held out.
+
+    Attributes:
+        directions: ``both``, ``to-tokens`` (text -> tokens) or ``to-text`` (tokens -> text).
+        held_out: share of the pairs that is not trained on. retrieval_sample: how many of them, in the direction text
+            -> tokens, are searched for among all items before and after. max_text_tokens: longer texts are cut.
+        held_out_sample: most held-out examples of each direction on which losses and accuracies are measured.
+    """
+
+    directions: str = option(BOTH_WAYS, "both, to-tokens (text -> tokens) or to-text (tokens -> text).")
+    held_out: float = option(0.05, "Share of the pairs that is not trained on.")
+    retrieval_sample: int = option(500, "How many held-out texts to find among all items (0: none).")
+    max_text_tokens: int = option(128, "Longer titles and descriptions are cut (and counted).")
+    held_out_sample: int = option(2000, "Most held-out examples of a direction that are evaluated.")
+
+
+@dataclass(frozen=True)
+class RowsOptions:
+    """How the new rows are trained.
 
     Attributes:
         epochs: passes over the training pairs (may be a fraction). max_steps: overrides it if given.
         batch_size: examples in a step, over all processes together.
         learning_rate: peak, after 3 % linear warm-up, linear decay to 0.
-        directions: ``both``, ``to-tokens`` (text -> tokens) or ``to-text`` (tokens -> text).
-        held_out: share of the pairs that is not trained on. retrieval_sample: how many of them, in the direction text
-            -> tokens, are searched for among all items before and after. max_text_tokens: longer texts are cut.
-        held_out_sample: most held-out examples of each direction on which losses and accuracies are measured.
-        eval_every: steps from one evaluation to the next (None: see `evaluation.evaluation_steps`).
+        eval_every: steps from one evaluation to the next (None: see `stopping.evaluation_steps`).
         patience: stop after as many evaluations without a lower held-out loss, and keep the best rows (None: train
             to the end and keep the last rows).
+        gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
+    """
+
+    epochs: float = option(10.0, "Passes over the pairs.")
+    max_steps: int | None = option(None, "Steps; overrides --epochs.")
+    batch_size: int = option(16, "Examples in a step, over all processes.")
+    learning_rate: float = option(1e-3, "Peak learning rate.")
+    eval_every: int | None = option(None, "Steps between evaluations.", shown="about ten in a run")
+    patience: int | None = option(
+        None, "Stop after so many evaluations without a lower held-out loss; keep the best.", shown="train to the end"
+    )
+    gradient_checkpointing: bool = option(False, "Less memory, a third slower; the same result.")
+
+
+@dataclass(frozen=True)
+class FurtherOptions:
+    """What else trains.
+
+    Attributes:
         lora: train low-rank adapters of the frozen model beside the new rows. lora_r, lora_alpha, lora_dropout: of
             them (the paper's for fine-tuning: 8, 32, 0.05). lora_learning_rate: their peak; the rows keep theirs.
         unfreeze_steps: then so many steps with every weight trained (the paper's second phase; 0: none).
         unfreeze_learning_rate: peak of these.
-        gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
+    """
+
+    lora: bool = option(False, "Train adapters of the frozen model beside the new rows; merged at the end.")
+    lora_r: int = option(8, "Rank of the adapters.")
+    lora_alpha: float = option(32.0, "Scale of the adapters.")
+    lora_dropout: float = option(0.05, "Dropout of the adapters.")
+    lora_learning_rate: float = option(2e-4, "Peak learning rate of the adapters.")
+    unfreeze_steps: int = option(0, "Then so many steps with every weight trained (0: none).")
+    unfreeze_learning_rate: float = option(1e-4, "Peak learning rate of these steps.")
+
+
+@dataclass(frozen=True)
+class ObjectiveOptions:
+    """What is made small.
+
+    Attributes:
         objective: ``nll`` (the paper's: pairs in both directions), or ``distil`` (`grounding.distil`). Of the latter:
             distil_layer: whose hidden states are compared, from 1 (None: the last). distil_nll_weight: of the negative
             log-likelihood beside them. distil_snippets: contexts that the model writes itself, for each phrase.
     """
 
-    epochs: float = 10.0
-    max_steps: int | None = None
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    directions: str = "both"
-    held_out: float = 0.05
-    retrieval_sample: int = 500
-    max_text_tokens: int = 128
-    held_out_sample: int = 2000
-    eval_every: int | None = None
-    patience: int | None = None
-    lora: bool = False
-    lora_r: int = 8
-    lora_alpha: float = 32
-    lora_dropout: float = 0.05
-    lora_learning_rate: float = 2e-4
-    unfreeze_steps: int = 0
-    unfreeze_learning_rate: float = 1e-4
-    gradient_checkpointing: bool = False
-    objective: str = NLL
-    distil_layer: int | None = None
-    distil_nll_weight: float = 0.0
-    distil_snippets: int = 0
+    objective: str = option(
+        NLL, "nll (pairs in both directions), or distil: hidden states behind a token as behind its phrase."
+    )
+    distil_layer: int | None = option(None, "Layer whose hidden states are compared.", shown="the last")
+    distil_nll_weight: float = option(0.0, "Weight of the log-likelihood beside the hidden states.")
+    distil_snippets: int = option(0, "Contexts for each phrase that the model writes itself.")
+
+
+@dataclass(frozen=True)
+class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions):
+    """What decides the outcome of a grounding run, beside its inputs and seed."""
 
     def check(self) -> None:
         """Raise `InputError` for a value that cannot be meant."""
-        positive = {
-            "--epochs": self.epochs,
-            "--max-steps": self.max_steps,
-            "--batch-size": self.batch_size,
-            "--learning-rate": self.learning_rate,
-            "--max-text-tokens": self.max_text_tokens,
-            "--held-out-sample": self.held_out_sample,
-            "--eval-every": self.eval_every,
-            "--patience": self.patience,
-            "--lora-r": self.lora_r,
-            "--lora-alpha": self.lora_alpha,
-            "--lora-learning-rate": self.lora_learning_rate,
-            "--unfreeze-learning-rate": self.unfreeze_learning_rate,
-        }
-        for option, value in positive.items():
+        for name in _POSITIVE:
+            value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise InputError(f"{option} is {value}", remedy="give a number above 0")
+                raise InputError(f"--{name.replace('_', '-')} is {value}", remedy="give a number above 0")
         if self.retrieval_sample < 0:
             raise InputError(f"--retrieval-sample is {self.retrieval_sample}", remedy="give 0 (none) or more")
         if self.unfreeze_steps < 0:
@@ -104,8 +120,9 @@ class GroundOptions:
             raise InputError(f"--held-out is {self.held_out}", remedy="give a share from 0 to below 1")
         if self.patience is not None and not self.held_out:
             raise InputError("--patience watches the loss on held-out pairs", remedy="give a --held-out above 0")
-        if self.directions not in DIRECTION_NAMES:
-            raise InputError(f"--directions is {self.directions!r}", remedy=f"use one of {', '.join(DIRECTION_NAMES)}")
+        known = (BOTH_WAYS, TO_TOKENS_ONLY, TO_TEXT_ONLY)
+        if self.directions not in known:
+            raise InputError(f"--directions is {self.directions!r}", remedy=f"use one of {', '.join(known)}")
         self._check_objective()
 
     def _check_objective(self) -> None:
@@ -139,26 +156,29 @@ class GroundOptions:
         return values
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run, checked and ready to start.
+class GroundKeywords(RunKeywords, total=False):
+    """`GroundOptions` and `gti_cli.options.RunOptions` as keywords."""
 
-    Attributes:
-        checkpoint: to start from. new_tokens: its list. texts: what to ground with (`Phrases`: to distil).
-        catalogue: the semantic IDs that exist (None: the tokens are no semantic IDs). options, seed: as given.
-        device, dtype: of the frozen model. templates: the wordings of the prompts.
-        codebooks: file of the vectors that the codes stand for (None: there is none).
-        sharding: how the frozen model is divided among the processes (None: every process has all of it).
-    """
-
-    checkpoint: Checkpoint
-    new_tokens: NewTokens
-    texts: Texts | Phrases
-    catalogue: Catalogue | None
-    options: GroundOptions
-    seed: int
-    device: torch.device
-    dtype: torch.dtype
-    templates: Templates = OURS
-    codebooks: Path | None = None
-    sharding: Sharding | None = None
+    directions: str
+    held_out: float
+    retrieval_sample: int
+    max_text_tokens: int
+    held_out_sample: int
+    epochs: float
+    max_steps: int | None
+    batch_size: int
+    learning_rate: float
+    eval_every: int | None
+    patience: int | None
+    gradient_checkpointing: bool
+    lora: bool
+    lora_r: int
+    lora_alpha: float
+    lora_dropout: float
+    lora_learning_rate: float
+    unfreeze_steps: int
+    unfreeze_learning_rate: float
+    objective: str
+    distil_layer: int | None
+    distil_nll_weight: float
+    distil_snippets: int

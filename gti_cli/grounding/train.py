@@ -15,9 +15,10 @@ from gti_cli.grounding.batches import Collator, Corpus
 from gti_cli.grounding.checkpointing import checkpointed
 from gti_cli.grounding.corpus import corpus_of
 from gti_cli.grounding.distil_task import distil_task
+from gti_cli.grounding.job import Job
 from gti_cli.grounding.measures import matrices, measures_of
 from gti_cli.grounding.objective import GroundingModel
-from gti_cli.grounding.options import DISTIL, Job
+from gti_cli.grounding.options import DISTIL
 from gti_cli.grounding.pairs import Texts, hold_out, make_pairs
 from gti_cli.grounding.plot import TRAJECTORY
 from gti_cli.grounding.rows import NewRows

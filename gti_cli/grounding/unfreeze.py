@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from gti_cli import console
 from gti_cli.grounding.batches import Corpus
-from gti_cli.grounding.options import Job
+from gti_cli.grounding.job import Job
 from gti_cli.grounding.trainer import GroundTrainer
 from gti_cli.prompts.examples import Example, collate
 from gti_cli.training.arguments import last_checkpoint, training_arguments
