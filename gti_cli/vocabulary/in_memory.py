@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gti_cli.vocabulary.initializers import moments
+from gti_cli.vocabulary.initializers import mean_row
 from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, Meanings, Placement
 from gti_cli.vocabulary.start import Extension, describe_start, start_rows
 from gti_cli.vocabulary.tokenizer import grow_tokenizer, known_height
@@ -39,7 +39,7 @@ def add_tokens(
         model.resize_token_embeddings(height, mean_resizing=False)
     with torch.no_grad():
         for matrix, start, rows in zip(matrices(model), starts, known, strict=True):
-            matrix[before:] = moments(rows)[0].to(matrix.dtype)  # old tokens may have lacked a row
+            matrix[before:] = mean_row(rows).to(matrix.dtype)  # old tokens may have lacked a row
             matrix[ids] = start.to(matrix.dtype)
         bias = head_bias(model)
         if bias is not None and bias_start is not None:

@@ -15,13 +15,18 @@ from gti_cli.tensors.stored import Rows, blocks
 Initializer = Callable[[Rows, int, torch.Generator], torch.Tensor]
 
 
+def mean_row(rows: Rows) -> torch.Tensor:
+    """Mean (d,) of ``rows`` (V, d), in float64, block by block; a hundredth of the work of `moments`."""
+    total = torch.zeros(rows.shape[1], dtype=torch.float64)
+    for block in blocks(rows):
+        total += block.sum(0, dtype=torch.float64)
+    return total / len(rows)
+
+
 def moments(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (d,) and covariance (d, d) of ``rows`` (V, d), in float64, block by block."""
     width = rows.shape[1]
-    total = torch.zeros(width, dtype=torch.float64)
-    for block in blocks(rows):
-        total += block.double().sum(0)
-    mean = total / len(rows)
+    mean = mean_row(rows)
     covariance = torch.zeros(width, width, dtype=torch.float64)
     for block in blocks(rows):
         centred = block.double() - mean
@@ -31,7 +36,7 @@ def moments(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
 
 def mean(rows: Rows, count: int, generator: torch.Generator) -> torch.Tensor:
     """Every new row = the mean of the pretrained rows (Hewitt 2021, "Initializing new word embeddings")."""
-    return moments(rows)[0].float().repeat(count, 1)
+    return mean_row(rows).float().repeat(count, 1)
 
 
 def hf_mean(rows: Rows, count: int, generator: torch.Generator) -> torch.Tensor:
@@ -49,7 +54,7 @@ def noisy_mean(rows: Rows, count: int, generator: torch.Generator) -> torch.Tens
 
     The noise has norm 1 whatever the scale of the pretrained rows, so it may drown the mean or vanish beside it.
     """
-    centre = moments(rows)[0]
+    centre = mean_row(rows)
     noise = torch.randn(count, len(centre), dtype=torch.float64, generator=generator)
     found: torch.Tensor = centre + noise / len(centre) ** 0.5
     return found.float()

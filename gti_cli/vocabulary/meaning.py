@@ -15,7 +15,7 @@ import torch
 
 from gti_cli.errors import InputError, examples
 from gti_cli.tensors.stored import Rows, blocks
-from gti_cli.vocabulary.initializers import moments
+from gti_cli.vocabulary.initializers import mean_row
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -166,7 +166,7 @@ def _apart(
 ) -> tuple[torch.Tensor, torch.Tensor, csr_matrix, npt.NDArray[np.float64]]:
     """(d,) mean row, (n, d) what each token's texts have beside those of all, (n, N) its texts, (n,) how many."""
     words, incidence, counts = _words(meanings, tokenizer, len(rows))
-    centre = moments(rows)[0]
+    centre = mean_row(rows)
     # (n, V) in one sparse product: the rows are read block by block, never copied whole.
     weights = (_rows_to_one(incidence) @ words).tocsc()
     found = torch.zeros(weights.shape[0], rows.shape[1], dtype=torch.float64)
@@ -195,7 +195,7 @@ def codebook(
     if not meanings.codebooks:
         raise InputError("--init codebook needs the codebooks of semantic IDs", remedy="run 'gti build-ids' first")
     codes = torch.from_numpy(np.concatenate([np.asarray(level, np.float64) for level in meanings.codebooks]))
-    centre = moments(rows)[0]
+    centre = mean_row(rows)
     wanted = text(rows, meanings, tokenizer).double() - centre
     left, _, right = torch.linalg.svd(codes.T @ wanted, full_matrices=False)
     return (centre + at_norm(codes @ (left @ right), how.distance * usual_norm(rows, centre))).float()

@@ -96,5 +96,5 @@ def start_rows(
 def describe_start(rows: torch.Tensor, known: Rows, dtype: torch.dtype) -> Start:
     """How new ``rows`` (n, d), once stored as ``dtype``, lie beside the ``known`` ones."""
     stored = rows.to(dtype).float()
-    total = sum(float(block.double().norm(dim=1).sum()) for block in blocks(known))
+    total = sum(float(block.norm(dim=1).sum(dtype=torch.float64)) for block in blocks(known))
     return Start(stored, float(stored.double().norm(dim=1).mean()), total / len(known))

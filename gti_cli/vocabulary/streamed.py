@@ -13,7 +13,7 @@ from gti_cli.tensors.rewrite import DTYPES, Growth, rewrite
 from gti_cli.tensors.safetensors_rows import TensorPlace
 from gti_cli.tensors.stored import StoredRows
 from gti_cli.training.checkpoints import save_tokenizer
-from gti_cli.vocabulary.initializers import moments
+from gti_cli.vocabulary.initializers import mean_row
 from gti_cli.vocabulary.layout import Layout, check_nothing_else_grows
 from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, Meanings, Placement
 from gti_cli.vocabulary.start import Extension, describe_start, start_rows
@@ -65,7 +65,7 @@ def extend_files(
         check_nothing_else_grows(folder, height)
     target.mkdir(parents=True, exist_ok=True)
     growths = {
-        place.name: _growth(height, added, start, moments(rows)[0])
+        place.name: _growth(height, added, start, mean_row(rows))
         for place, rows, start in zip(layout.matrices, known, starts, strict=True)
     }
     growths.update({copy.name: growths[layout.matrices[0].name] for copy in layout.copies})
