@@ -125,7 +125,7 @@ def _pairs_task(
 
 def _train(job: Job, run: StageRun, task: Task) -> dict[str, list[Any]]:
     """Train and measure; returns the curve."""
-    from gti_cli.training.arguments import last_checkpoint
+    from gti_cli.training.arguments import go_on, last_checkpoint
     from gti_cli.training.optimizer import adamw
     from gti_cli.training.progress import show_progress
 
@@ -152,7 +152,7 @@ def _train(job: Job, run: StageRun, task: Task) -> dict[str, list[Any]]:
     best = BestState(trained, run.scratch) if options.patience is not None else None
     trainer.add_callback(Evaluation(measures.point, times, best, options.patience))
     done = last_checkpoint(run.scratch) if run.resuming else None
-    trainer.go_on(done, lambda log: options.patience is not None and stopping(log, options.patience)["stopped"])
+    go_on(trainer, done, lambda log: options.patience is not None and stopping(log, options.patience)["stopped"])
     if best is not None and options.patience is not None:
         best.restore()
         run.metrics["stopping"] = stopping(trainer.state.log_history, options.patience)
@@ -175,7 +175,7 @@ def _arguments(job: Job, run: StageRun, steps: int) -> TrainingArguments:
         # Saving in step with logging makes the logged losses of a resumed run those of an unbroken one.
         save_steps=max(steps // 10 // logging, 1) * logging,
         logging_steps=logging,
-        use_cpu=job.device.type == "cpu",
+        device=job.device,
         max_grad_norm=0.0,  # Algorithm 1 does not clip
     )
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerState, TrainingArguments
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers import Trainer, TrainingArguments
 
 from gti_cli.grounding.batches import Places
 from gti_cli.training.packing import BatchPlan
@@ -60,18 +58,6 @@ class GroundTrainer(Trainer):
             collate_fn=self.data_collator,
             pin_memory=self.args.device.type == "cuda",
         )
-
-    def go_on(self, checkpoint: str | None, finished: Callable[[list[dict[str, Any]]], bool]) -> None:
-        """Train from the start, or from ``checkpoint``; not a step more if its log says that training had ``finished``.
-
-        (The Trainer itself forgets on resuming that a callback had asked it to stop.)
-        """
-        if checkpoint is not None:
-            state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
-            if finished(state.log_history):
-                self.state = state
-                return
-        self.train(resume_from_checkpoint=checkpoint)
 
     def losses(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum of the loss over a batch's answer tokens, and their number."""

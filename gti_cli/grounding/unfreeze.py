@@ -87,7 +87,7 @@ def train_everything(job: Job, run: StageRun, model: PreTrainedModel, corpus: Co
         seed=job.seed,
         save_steps=max(steps // 10 // logging, 1) * logging,
         logging_steps=logging,
-        use_cpu=job.device.type == "cpu",
+        device=job.device,
         gradient_checkpointing=options.gradient_checkpointing,
         bf16=job.dtype == torch.bfloat16,
     )

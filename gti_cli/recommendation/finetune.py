@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from gti_cli.recommendation.material import Material, gather
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.recommendation.tasks import make_tasks
 from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_tokenizer
+from gti_cli.training.tracking import trackers
 from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
 from gti_cli.workspace import Workspace, check_output_name
 
@@ -46,6 +48,7 @@ def finetune(
     refuse_unknown(keywords, FinetuneOptions, RunOptions)
     options, how = pick(FinetuneOptions, keywords), pick(RunOptions, keywords)
     options.check()
+    report_to = trackers(options.report_to)
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
     checkpoint = find_checkpoint(space, from_, "grounded", "gti ground")
@@ -54,6 +57,7 @@ def finetune(
     code_ids(checkpoint.new_tokens(), ids.details["sizes"])
     material = gather(space, interactions, queries, options.tasks)
     job = _prepare(checkpoint, material, ids.details["sizes"], options, how)
+    job = replace(job, name=name, report_to=report_to, logs=space.path("runs") / name)
     with space.stage(
         "finetune",
         name,
@@ -93,5 +97,16 @@ def _prepare(
     tasks = make_tasks(material, tokenizer, options, how.seed)
     if options.validations and not any(task.wanted for task in tasks):
         raise InputError("there is nothing to rank for --validations", remedy="mark some rows valid, or drop it")
-    bfloat16 = str(computed) == "torch.bfloat16"
-    return Job(checkpoint, tokenizer, new_tokens, material, tasks, options, how.seed, sizes, place, bfloat16, why)
+    return Job(
+        checkpoint=checkpoint,
+        tokenizer=tokenizer,
+        new_tokens=new_tokens,
+        material=material,
+        tasks=tasks,
+        options=options,
+        seed=how.seed,
+        sizes=sizes,
+        device=place,
+        autocast=str(computed) == "torch.bfloat16",
+        why=why,
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli.recommendation.options import FinetuneOptions
@@ -26,6 +28,7 @@ class Job:
         tasks: what to train on, the main one first.
         options, seed: as given. sizes: codes of each level. device: to compute on.
         autocast: compute in bfloat16. why: this number format.
+        name: of the output. report_to: experiment trackers. logs: folder for those that write files.
     """
 
     checkpoint: Checkpoint
@@ -39,3 +42,6 @@ class Job:
     device: torch.device
     autocast: bool
     why: str
+    name: str = ""
+    report_to: Sequence[str] = ()
+    logs: Path = Path()

@@ -53,6 +53,8 @@ class TrainingOptions:
         validations: times to validate by NDCG@10 during training; the best weights are kept (0: never, the last are).
         patience: stop after as many validations without a better one.
         gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
+        compile: let torch compile the model's forward pass (see `gti_cli.training.compiled`).
+        report_to: experiment trackers by the Trainer's own names; they change no result.
     """
 
     epochs: float = option(3.0, "Passes over the training targets.")
@@ -63,6 +65,10 @@ class TrainingOptions:
     validations: int = option(0, "Times to validate by NDCG@10 on the way; the best weights are kept.")
     patience: int | None = option(None, "Stop after as many validations without a better one.")
     gradient_checkpointing: bool = option(False, "Less memory, a third slower.")
+    compile: bool = option(False, "Compile the model's forward pass (minutes, before the first step).")
+    report_to: tuple[str, ...] = option(
+        (), "Experiment trackers: tensorboard, wandb, mlflow, ... as transformers' Trainer knows them.", shown="none"
+    )
 
     @property
     def share(self) -> int:
@@ -115,6 +121,7 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
     def resolved(self, tasks: Mapping[str, float | None]) -> dict[str, Any]:
         """For the manifest, with the tasks as they were understood: without what has no effect."""
         values = asdict(self)
+        del values["report_to"]
         values["tasks"] = [name if weight is None else f"{name}:{weight:g}" for name, weight in tasks.items()]
         if "lc-rec" not in tasks:
             del values["max_text_tokens"]
@@ -147,6 +154,8 @@ class FinetuneKeywords(RunKeywords, total=False):
     validations: int
     patience: int | None
     gradient_checkpointing: bool
+    compile: bool
+    report_to: Sequence[str]
     lora: bool
     lora_r: int
     lora_alpha: float

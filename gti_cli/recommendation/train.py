@@ -18,6 +18,7 @@ from gti_cli.workspace import StageRun
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from gti_cli.training.mixture import MixedPlan
     from gti_cli.training.reach import Reach
     from gti_cli.training.validation import Validation
 
@@ -72,8 +73,10 @@ def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> Pre
     """Train, and give back the plain model with whatever was adapted merged into it."""
     from gti_cli.recommendation.adapters import merge_lora
     from gti_cli.training.answers import AnswerTrainer
-    from gti_cli.training.arguments import last_checkpoint
+    from gti_cli.training.arguments import go_on, last_checkpoint
+    from gti_cli.training.compiled import uncompile
     from gti_cli.training.progress import show_progress
+    from gti_cli.training.tracking import logs_in
 
     options, mixture = job.options, units.mixture
     _pack(job, model, units, run)
@@ -89,17 +92,38 @@ def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> Pre
     arguments = _arguments(job, run, len(plan))
     _reach(job, model, len(plan), arguments.get_warmup_steps(len(plan)), run)
     trained, optimizer = _optimizer(job, model)
-    trainer = AnswerTrainer(trained, arguments, mixture, units.all(), plan, optimizer)
+    if options.compile:
+        run.details["compiled"] = _compile(job, trained, units, plan)
+    with logs_in(job.logs):
+        trainer = AnswerTrainer(trained, arguments, mixture, units.all(), plan, optimizer)
     show_progress(trainer, "Fine-tuning")
     validation = _validation(job, model, trained, units, run, len(plan))
     if validation:
         trainer.add_callback(validation)
     done = last_checkpoint(run.scratch) if run.resuming else None
-    trainer.train(resume_from_checkpoint=done)
+    go_on(trainer, done, validation.finished if validation else lambda _: False)
+    uncompile(trained)
     report(trainer, plan, run, int(done.rpartition("-")[2]) if done else 0)
     if validation:
         validation.restore_best()
     return merge_lora(trained) if options.lora else model
+
+
+def _compile(job: Job, trained: Any, units: Units, plan: MixedPlan) -> str:
+    """Compile what trains, and try it on the first batch; says what came of it."""
+    from gti_cli.training.answers import answer_loss, on_device
+    from gti_cli.training.compiled import compile_forward
+
+    every = units.all()
+    batch = on_device(units.mixture.collate([every[place] for place in plan.steps[0].tolist()]), job.device)
+
+    def loss() -> torch.Tensor:
+        """Of that batch, as in training."""
+        with torch.autocast(job.device.type, torch.bfloat16, enabled=job.autocast):
+            return answer_loss(trained, batch)[0]
+
+    trained.train()
+    return compile_forward(trained, loss)
 
 
 def _optimizer(job: Job, model: PreTrainedModel) -> tuple[Any, torch.optim.Optimizer]:
@@ -150,6 +174,7 @@ def _validation(
     job: Job, model: PreTrainedModel, trained: Any, units: Units, run: StageRun, steps: int
 ) -> Validation | None:
     """The callback that validates, if asked for. ``model`` computes what is trained, adapters and all."""
+    from gti_cli.training.compiled import as_written
     from gti_cli.training.validation import Ranker, Validation, validation_steps
     from gti_cli.vocabulary.tokens import code_ids
 
@@ -161,7 +186,13 @@ def _validation(
     pad = units.mixture.layout.pad
     ranker = Ranker(job.material.catalogue.codes, ids, prompts, wanted, pad, job.device, job.autocast)
     times = validation_steps(steps, job.options.validations)
-    return Validation(lambda: ranker(model), trained, run.scratch, times, job.options.patience)
+
+    def measure() -> float:
+        """NDCG@10 as things stand."""
+        with as_written(trained):
+            return ranker(model)
+
+    return Validation(measure, trained, run.scratch, times, job.options.patience)
 
 
 def _matrices(model: PreTrainedModel) -> list[torch.nn.Parameter]:
@@ -185,9 +216,11 @@ def _arguments(job: Job, run: StageRun, steps: int) -> Any:
         seed=job.seed,
         save_steps=saving,
         logging_steps=logging,
-        use_cpu=job.device.type == "cpu",
+        device=job.device,
         bf16=job.autocast,
         gradient_checkpointing=job.options.gradient_checkpointing,
+        report_to=job.report_to,
+        run_name=job.name,
     )
 
 

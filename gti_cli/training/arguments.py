@@ -1,12 +1,16 @@
-"""The `transformers.TrainingArguments` that all training stages share, and how an interrupted one goes on."""
+"""The `transformers.TrainingArguments` that all training stages share, and how an interrupted run goes on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gti_cli import processes
+
 if TYPE_CHECKING:
-    from transformers import TrainingArguments
+    import torch
+    from transformers import Trainer, TrainingArguments
 
 
 def training_arguments(
@@ -21,18 +25,22 @@ def training_arguments(
     weight_decay: float = 0.0,
     save_steps: int | None = None,
     gradient_checkpointing: bool = False,
-    use_cpu: bool = False,
+    device: torch.device,
+    report_to: Sequence[str] = (),
     **more: Any,
 ) -> TrainingArguments:
-    """Build the arguments: saves into ``scratch`` for resuming, logs for our progress bar, reports to nobody.
+    """Build the arguments: saves into ``scratch`` for resuming, logs for our progress bar and to ``report_to``.
 
     Args:
         scratch: `StageRun.scratch`. epochs: passes over the data; ``max_steps`` overrides it (None: by epochs).
         batch_size: examples a step on each process. learning_rate: peak, after a linear warm-up, with linear decay.
         seed: of order and dropout. save_steps: how often progress is kept (None: about ten times a run).
         gradient_checkpointing: keep few activations and compute the others twice.
+        device: of this process, as `gti_cli.training.precision.choose_device` gives it.
+        report_to: experiment trackers, see `gti_cli.training.tracking`.
         more: any further `TrainingArguments` field.
     """
+    import torch
     from transformers import TrainingArguments
 
     saving = {"save_strategy": "steps", "save_steps": save_steps if save_steps is not None else 0.1}
@@ -53,13 +61,13 @@ def training_arguments(
         "seed": seed,
         "data_seed": seed,
         "logging_steps": 10,
-        "report_to": [],
+        "report_to": list(report_to),
         "disable_tqdm": True,
         "save_total_limit": 1,
         "remove_unused_columns": False,
         "dataloader_drop_last": False,
         "ddp_find_unused_parameters": False,  # every trained parameter takes part in every step
-        "use_cpu": use_cpu,
+        "use_cpu": device.type == "cpu",
         **saving,
         **more,
     }
@@ -67,6 +75,11 @@ def training_arguments(
     # One process, one device: where several GPUs are seen, Trainer would wrap the model in DataParallel unasked, which
     # splits our batches along the wrong dimension. Several GPUs are for torchrun.
     arguments._n_gpu = min(arguments.n_gpu, 1)
+    if device.type == "cuda" and processes.world() == 1 and arguments.device != device:
+        # Without torchrun the Trainer knows the first GPU only. What it cached is replaced, and for accelerate, which
+        # says "cuda" without a number, the current GPU.
+        arguments.__dict__["_setup_devices"] = device
+        torch.cuda.set_device(device)
     return arguments
 
 
@@ -74,3 +87,19 @@ def last_checkpoint(scratch: Path) -> str | None:
     """The newest complete Trainer checkpoint in ``scratch``, to pass to ``train(resume_from_checkpoint=…)``."""
     found = [folder for folder in scratch.glob("checkpoint-*") if (folder / "trainer_state.json").is_file()]
     return str(max(found, key=lambda folder: int(folder.name.split("-")[1]))) if found else None
+
+
+def go_on(trainer: Trainer, checkpoint: str | None, finished: Callable[[list[dict[str, Any]]], bool]) -> None:
+    """Train from the start, or from ``checkpoint``; not a step more if its log says that training had ``finished``.
+
+    (The Trainer itself forgets on resuming that a callback had asked it to stop.)
+    """
+    from transformers import TrainerState
+    from transformers.trainer import TRAINER_STATE_NAME
+
+    if checkpoint is not None:
+        state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+        if finished(state.log_history):
+            trainer.state = state
+            return
+    trainer.train(resume_from_checkpoint=checkpoint)

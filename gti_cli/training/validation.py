@@ -106,9 +106,16 @@ class Validation(TrainerCallback):
         console.note(f"step {state.global_step:,}: NDCG@10 {value:.4f} on validation users")
         if all(value > earlier for _, earlier in seen):
             self._best.keep()
-        elif self._patience is not None:
-            best = max(range(len(seen)), key=lambda n: seen[n][1])
-            control.should_training_stop = len(seen) - best >= self._patience
+        elif self.finished(state.log_history):
+            control.should_training_stop = True
+
+    def finished(self, log: list[dict[str, Any]]) -> bool:
+        """Whether the validations in a Trainer's log say that it is time to stop."""
+        values = _values(log)
+        if self._patience is None or not values:
+            return False
+        best = max(range(len(values)), key=lambda n: values[n][1])
+        return len(values) - 1 - best >= self._patience
 
     def restore_best(self) -> None:
         """Put the best weights back into the model."""
@@ -117,7 +124,11 @@ class Validation(TrainerCallback):
 
 def history(state: TrainerState) -> list[tuple[int, float]]:
     """(step, NDCG@10) of every validation of a run so far, resumed parts included."""
-    return [(int(entry["step"]), float(entry[METRIC])) for entry in state.log_history if METRIC in entry]
+    return _values(state.log_history)
+
+
+def _values(log: list[dict[str, Any]]) -> list[tuple[int, float]]:
+    return [(int(entry["step"]), float(entry[METRIC])) for entry in log if METRIC in entry]
 
 
 def validation_steps(steps: int, times: int) -> list[int]:

@@ -129,7 +129,13 @@ def trees(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, floa
     lengths, targets = [layout.tokens(window) for window in windows], [window.targets for window in windows]
     plan = BatchPlan(lengths, targets, size=BATCH, epochs=1, max_steps=None, seed=0)
     arguments = training_arguments(
-        Path(folder), epochs=1, max_steps=len(plan), batch_size=BATCH, learning_rate=1e-4, seed=0, use_cpu=True
+        Path(folder),
+        epochs=1,
+        max_steps=len(plan),
+        batch_size=BATCH,
+        learning_rate=1e-4,
+        seed=0,
+        device=torch.device("cpu"),
     )
     arguments.set_save(strategy="no")
     loss = mean_loss(model, layout, windows, max(BATCH // windows[0].targets, 1), torch.device("cpu"))

@@ -11,6 +11,7 @@ import pytest
 from gti_cli.errors import InputError
 from gti_cli.manifest import digest_path
 from gti_cli.recommendation.finetune import finetune
+from gti_cli.training.answers import AnswerTrainer
 
 FEW = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
 
@@ -39,6 +40,46 @@ def test_best_weights_are_kept_and_patience_stops(make_world: Any, monkeypatch: 
     finetune(world.interactions, world.workspace, name="last", **FEW)
     digests = [digest_path(world.workspace / name, "gti.json") for name in ("stopped", "on", "last")]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_run_that_stopped_early_is_not_trained_on_when_it_is_resumed(make_world: Any, monkeypatch: Any) -> None:
+    world = make_world()
+    options = {**FEW, "max_steps": 10, "validations": 10, "patience": 2}  # saved at every step
+    values = [0.3, 0.5, 0.4, 0.2]
+
+    def run(name: str, found: list[float]) -> Any:
+        measured = iter(found)
+        monkeypatch.setattr("gti_cli.training.validation.Ranker.__call__", lambda *_: next(measured))
+        return finetune(world.interactions, world.workspace, name=name, **options)
+
+    whole = run("whole", values)
+    with monkeypatch.context() as patch:
+        patch.setattr("gti_cli.recommendation.train.report", raise_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run("broken", values)
+    steps: list[int] = []
+    loss = AnswerTrainer.compute_loss
+    monkeypatch.setattr(AnswerTrainer, "compute_loss", lambda *a, **k: (steps.append(1), loss(*a, **k))[1])
+    resumed = run("broken", [])
+    assert steps == [] and resumed.counts == whole.counts and resumed.counts["steps"] == 4
+    assert resumed.metrics == whole.metrics
+    digests = [digest_path(world.workspace / name, "gti.json") for name in ("whole", "broken")]
+    assert digests[0] == digests[1]
+
+
+def raise_interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_trackers_are_the_trainers_own(make_world: Any, monkeypatch: Any, tmp_path: Any) -> None:
+    world = make_world()
+    plain = finetune(world.interactions, world.workspace, **FEW)
+    with pytest.raises(InputError, match="--report-to 'paper' is not known"):
+        finetune(world.interactions, world.workspace, name="b", report_to=("paper",), **FEW)
+    pytest.importorskip("tensorboard")
+    manifest = finetune(world.interactions, world.workspace, name="b", report_to=("tensorboard",), **FEW)
+    assert list((world.workspace / "runs" / "b").glob("events.*"))
+    assert manifest.metrics == plain.metrics and "report_to" not in manifest.options
 
 
 def test_trees_and_separate_examples_train_alike(make_world: Any, monkeypatch: Any, capsys: Any) -> None:

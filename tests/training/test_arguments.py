@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainerCallback
 
-from gti_cli.training.arguments import last_checkpoint, training_arguments
+from gti_cli.training.arguments import go_on, last_checkpoint, training_arguments
 from gti_cli.training.progress import show_progress
 
 
@@ -32,7 +32,7 @@ def train(scratch: Path, callbacks: list[Any], **more: Any) -> torch.Tensor:
     torch.manual_seed(0)
     data = [{"x": torch.randn(3), "y": torch.randn(())} for _ in range(21)]
     arguments = training_arguments(
-        scratch, epochs=2, max_steps=None, batch_size=4, learning_rate=0.1, seed=1, use_cpu=True, **more
+        scratch, epochs=2, max_steps=None, batch_size=4, learning_rate=0.1, seed=1, device=torch.device("cpu"), **more
     )
     trainer = Trainer(Line(), arguments, train_dataset=data, callbacks=callbacks)
     show_progress(trainer, "Fitting")
@@ -58,3 +58,37 @@ def test_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
         (tmp_path / f"checkpoint-{step}").mkdir()
     (tmp_path / "checkpoint-9" / "trainer_state.json").write_text("{}")
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+
+
+def test_a_run_that_had_finished_takes_no_further_step(tmp_path: Path) -> None:
+    train(tmp_path / "a", [], save_steps=3)
+    (tmp_path / "b" / "checkpoint-9").mkdir(parents=True)
+    state = '{"global_step": 9, "log_history": [{"loss": 1.0}], "max_steps": 12}'
+    (tmp_path / "b" / "checkpoint-9" / "trainer_state.json").write_text(state)
+    arguments = training_arguments(
+        tmp_path / "b",
+        epochs=3,
+        max_steps=None,
+        batch_size=1,
+        learning_rate=0.1,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    trainer = Trainer(Line(), arguments, train_dataset=[{"x": torch.ones(3), "y": torch.ones(())}])
+    go_on(trainer, last_checkpoint(tmp_path / "b"), lambda log: log == [{"loss": 1.0}])
+    assert trainer.state.global_step == 9 and not trainer.model.weight.any()
+    go_on(trainer, None, lambda _: True)
+    assert trainer.state.global_step == 3 and trainer.model.weight.any()
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_the_gpu_that_was_asked_for(tmp_path: Path, monkeypatch: Any, world: int) -> None:
+    """Without a GPU here: what the Trainer is told. Under torchrun each process has its own, as the Trainer has it."""
+    chosen: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr("gti_cli.processes.world", lambda: world)
+    second = torch.device("cuda", 1)
+    arguments = training_arguments(
+        tmp_path, epochs=1, max_steps=1, batch_size=1, learning_rate=0.1, seed=0, device=second
+    )
+    assert (arguments.device == second) == (chosen == [second]) == (world == 1)
