@@ -24,6 +24,7 @@ class _State:
     quiet: bool = False
     json_output: bool = False
     silent: bool = False
+    bars: int = 0
 
 
 _state = _State()
@@ -76,11 +77,22 @@ def progress(description: str, total: int | None, unit: str = "items") -> Iterat
         total: how many units there are (None: not known).
         unit: what is counted; the rate is shown in it per second.
 
-    On something that is no terminal a line is printed at most every 30 seconds, so that logs stay readable.
+    On something that is no terminal a line is printed at most every 30 seconds, so that logs stay readable. Of bars
+    within bars only the outermost is shown.
     """
-    if is_quiet():
+    if is_quiet() or _state.bars:
         yield lambda *_args, **_kwargs: None
         return
+    _state.bars += 1
+    try:
+        with _shown_progress(description, total, unit) as advance:
+            yield advance
+    finally:
+        _state.bars -= 1
+
+
+@contextmanager
+def _shown_progress(description: str, total: int | None, unit: str) -> Iterator[Advance]:
     console = _stderr()
     if not console.is_terminal:
         with _plain_progress(console, description, total, unit) as advance:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.grounding.options import GroundKeywords, GroundOptions
 from gti_cli.options import RunKeywords, RunOptions, option, pick, refuse_unknown
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
@@ -40,3 +41,4 @@ def test_keywords_are_those_of_the_dataclasses() -> None:
     mirrors(IdsKeywords, IdsOptions, RunOptions)
     mirrors(GroundKeywords, GroundOptions, RunOptions)
     mirrors(FinetuneKeywords, FinetuneOptions, RunOptions)
+    mirrors(EvaluateKeywords, EvaluateOptions, RunOptions)

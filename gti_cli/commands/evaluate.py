@@ -1,4 +1,4 @@
-"""`gti evaluate`: options of the stage `gti_cli.evaluation.evaluate`."""
+"""`gti evaluate`: options -> stage -> what it came to."""
 
 from __future__ import annotations
 
@@ -7,45 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gti_cli import console
-from gti_cli.commands.common import (
-    DEFAULT_WORKSPACE,
-    DeviceOption,
-    DtypeOption,
-    ForceOption,
-    JsonOption,
-    NoResumeOption,
-    QuietOption,
-    SeedOption,
-    WorkspaceOption,
-    finish,
-    numbers,
-)
+from gti_cli import console, processes
+from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
+from gti_cli.commands.options import Common, expanded
+from gti_cli.evaluation.options import EvaluateOptions
 
 if TYPE_CHECKING:
     from gti_cli.manifest import Manifest
 
 
-def evaluate(
+def _evaluate(
     interactions: Annotated[Path, typer.Option("--interactions", help="The table that finetune read.")],
+    options: EvaluateOptions,
+    base: Common,
     checkpoint: Annotated[
         str | None, typer.Argument(help="Checkpoint: of the workspace, or a folder (default: finetuned).")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="test or valid.")] = "test",
-    k: Annotated[str, typer.Option("--k", help="Cut-offs of the metrics.")] = "5,10,20,50,100",
-    search: Annotated[
-        str, typer.Option("--search", help="beam, or exact: provably the best, and what the beam misses.")
-    ] = "beam",
-    beams: Annotated[
-        int | None, typer.Option("--beams", help="Hypotheses kept; at least the largest cut-off (default: as needed).")
-    ] = None,
-    filter_seen: Annotated[
-        bool, typer.Option("--filter-seen", help="Do not recommend items of the user's own history.")
-    ] = False,
-    history: Annotated[
-        int | None, typer.Option("--history", help="Most items shown (default: as in fine-tuning).")
-    ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Users in a batch; for speed only.")] = 32,
     name: Annotated[
         str | None, typer.Option("--name", help="Folder below evaluation/ (default: the checkpoint's name).")
     ] = None,
@@ -53,50 +30,41 @@ def evaluate(
         str | None, typer.Option("--compare", help="Another evaluation of the workspace: paired differences to it.")
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    force: ForceOption = False,
-    no_resume: NoResumeOption = False,
 ) -> None:
     """Rank all items for every user and count hits, beside baselines without a language model."""
-    console.configure(quiet=quiet, json_output=json_output)
-    cut_offs = numbers(k, "--k")
+    base.start()
     from gti_cli.evaluation.evaluate import evaluate as stage
 
     if compare is not None:
         _find_other(workspace, compare)  # before hours of search, not behind them
-    manifest = stage(
-        interactions,
-        workspace,
-        checkpoint=checkpoint,
-        split=split,
-        k=cut_offs,
-        search=search,
-        beams=beams,
-        batch_size=batch_size,
-        history=history,
-        filter_seen=filter_seen,
-        name=name,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        force=force,
-        resume=not no_resume,
-    )
-    shown = manifest.options["k"]
+    manifest = stage(interactions, workspace, checkpoint=checkpoint, name=name, **vars(options), **base.run())
+    if processes.rank() > 0:
+        return  # it has searched its share; the first process has the figures
+    show(manifest)
+    if compare is None:
+        finish(manifest, workspace / manifest.name)
+    else:
+        _compare(manifest, compare, workspace, base)
+
+
+evaluate = expanded(_evaluate, {EvaluateOptions: "Evaluation"})
+
+
+def show(manifest: Manifest) -> None:
+    """Print the metrics of an evaluation of users, and what a reader must know about them."""
+    counts, shown = manifest.counts, manifest.options["k"]
     columns = [f"{metric}@{cut}" for metric in ("recall", "ndcg") for cut in shown]
-    model = manifest.name.removeprefix("evaluation/")
-    methods = {model: manifest.metrics["metrics"], **manifest.metrics["baselines"]}
-    counts = manifest.counts
+    methods = {manifest.name.removeprefix("evaluation/"): manifest.metrics["metrics"], **manifest.metrics["baselines"]}
     console.table(
         f"{counts['evaluated']:,} users, {counts['catalogue']:,} items ({counts['semantic_ids']:,} semantic IDs), "
-        f"{split} items, {counts['beams']} beams",
+        f"{manifest.options['split']} items, {counts['beams']} beams",
         ["method", *columns],
         [[method, *(scores[column] for column in columns)] for method, scores in methods.items()],
     )
+    for baseline, report in manifest.metrics["tuning"].items():
+        _show_tuning(baseline, report)
+    if counts["widest_beam"] > counts["beams"]:
+        console.say(f"Up to {counts['widest_beam']:,} beams, to make up for items that a user has seen.")
     if counts["interactions_not_shown"]:
         console.say(
             f"{counts['interactions_not_shown']:,} interactions lie further back than the "
@@ -109,12 +77,25 @@ def evaluate(
         )
     if counts["lists_shorter_than_k"]:
         console.say(f"{counts['lists_shorter_than_k']:,} users have fewer than {shown[-1]} items to be recommended.")
-    if compare is None:
-        finish(manifest, workspace / manifest.name)
-        return
-    from gti_cli.evaluation.compare import compare as compare_stage
 
-    differences = compare_stage(workspace, model, compare, seed=seed, force=force, resume=not no_resume)
+
+def _show_tuning(baseline: str, report: dict[str, object]) -> None:
+    tried = report["settings_tried"]
+    settings = tried if isinstance(tried, int) else len(tried)  # type: ignore[arg-type]
+    chosen = report["chosen"]
+    assert isinstance(chosen, dict)
+    values = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
+    console.say(
+        f"{baseline}: the best of {settings} settings by NDCG@10 on {report['held_out_targets_used']:,} of "
+        f"{report['held_out_targets']:,} held-out items: {values}."
+    )
+
+
+def _compare(manifest: Manifest, other: str, workspace: Path, base: Common) -> None:
+    from gti_cli.evaluation.compare import compare as stage
+
+    model = manifest.name.removeprefix("evaluation/")
+    differences = stage(workspace, model, other, seed=base.seed, force=base.force, resume=base.resume)
     _show_differences(differences)
     console.say(str(workspace / manifest.name))
     console.say(str(workspace / differences.name))

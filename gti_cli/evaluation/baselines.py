@@ -1,18 +1,16 @@
-"""Baselines without a language model, on the same users and by the same metrics.
+"""What baselines without a language model have in common: the same users, the same metrics, every item ranked.
 
-Both learn from the training part of the interactions and see of a user what the model sees: all before the target.
+They learn from the training part of the interactions, as the model did, and see of a user what the model sees: all
+before the target, so for a test item the validation item too.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from gti_cli import console
 from gti_cli.evaluation.metrics import Ranks
@@ -31,74 +29,6 @@ class Baseline(Protocol):
 
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
         """(U, N) scores after each of U histories (catalogue rows, oldest first)."""
-
-
-class Popularity:
-    """Items by their number of training interactions; items with none are not recommended."""
-
-    name = "popularity"
-
-    def __init__(self, train: Mapping[str, list[str]], row_of: Mapping[str, int]) -> None:
-        counts = train_counts(train, row_of)
-        self._scores = np.where(counts > 0, counts, -np.inf)
-
-    def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
-        """(U, N) the same scores whatever the history."""
-        return np.tile(self._scores, (len(histories), 1))
-
-
-@dataclass(frozen=True)
-class Neighbourhood:
-    """How `ItemKNN` counts.
-
-    Attributes:
-        window: pairs of items at most so many steps apart are neighbours. backwards: weight of a neighbour that came
-            before. last: items of the history that are asked. decay: weight of each further item back.
-    """
-
-    window: int = 5
-    backwards: float = 0.5
-    last: int = 5
-    decay: float = 0.7
-
-
-class ItemKNN:
-    """Neighbours in sequences: co-occurrence weighted by 1 / distance, less backwards, cosine-normalised.
-
-    The score of an item is the sum of its similarities to the last items of the history, each step back weighing less.
-    Items without any such neighbour are not recommended.
-    """
-
-    name = "item-knn"
-
-    def __init__(
-        self, train: Mapping[str, list[str]], row_of: Mapping[str, int], how: Neighbourhood | None = None
-    ) -> None:
-        self._how = how or Neighbourhood()
-        rows = np.asarray([row_of[item] for items in train.values() for item in items], dtype=np.int64)
-        users = np.repeat(np.arange(len(train)), [len(items) for items in train.values()])
-        counted = sparse.csr_matrix((len(row_of), len(row_of)))
-        for distance in range(1, self._how.window + 1):
-            together = users[distance:] == users[:-distance]
-            first, later = rows[:-distance][together], rows[distance:][together]
-            forwards = sparse.csr_matrix((np.full(len(first), 1 / distance), (first, later)), shape=counted.shape)
-            counted = counted + forwards + self._how.backwards * forwards.T
-        scale = sparse.diags(1 / np.sqrt(np.maximum(train_counts(train, row_of), 1)))
-        # The diagonal stays: where users come back to an item, an item is its own neighbour.
-        self._similarity = (scale @ counted @ scale).tocsr()
-
-    def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
-        """(U, N) summed similarities."""
-        found = self._summed(histories).toarray()
-        return np.where(found > 0, found, -np.inf)
-
-    def _summed(self, histories: Sequence[Sequence[int]]) -> sparse.csr_matrix:
-        recent = [list(history[-self._how.last :])[::-1] for history in histories]
-        owners = np.repeat(np.arange(len(recent)), [len(rows) for rows in recent])
-        weights = np.concatenate([self._how.decay ** np.arange(len(rows)) for rows in recent])
-        shape = (len(recent), self._similarity.shape[0])
-        asked = sparse.csr_matrix((weights, (owners, list(itertools.chain(*recent)))), shape=shape)
-        return asked @ self._similarity
 
 
 def train_counts(train: Mapping[str, list[str]], row_of: Mapping[str, int]) -> Floats:
@@ -132,18 +62,23 @@ def rank_targets(
             part = entries[start : start + _USERS]
             histories = [[row_of[item] for item in entry.items] for entry in part]
             scores = baseline.scores(histories)
-            if filter_seen:
-                for user, rows in enumerate(histories):
-                    scores[user, rows] = -np.inf
-            ranks.append(_places(scores, np.asarray([row_of[entry.target] for entry in part])))
+            targets = [row_of[entry.target] for entry in part]
+            ranks.append(places_of(scores, histories, targets, filter_seen=filter_seen))
             lists.append(top(scores, k))
             advance(len(part))
     joined = Ranks(np.concatenate([r.ahead for r in ranks]), np.concatenate([r.ties for r in ranks]))
     return joined, np.concatenate(lists)
 
 
-def _places(scores: Floats, targets: Ints) -> Ranks:
-    own = scores[np.arange(len(scores)), targets][:, None]
+def places_of(
+    scores: Floats, histories: Sequence[Sequence[int]], targets: Sequence[int], *, filter_seen: bool
+) -> Ranks:
+    """Where the target stands in each row of ``scores`` (U, N); with ``filter_seen`` the items of the histories are set
+    to -inf there."""
+    if filter_seen:
+        for user, rows in enumerate(histories):
+            scores[user, rows] = -np.inf
+    own = scores[np.arange(len(scores)), np.asarray(targets)][:, None]
     shown = np.isfinite(own[:, 0])
     ahead, ties = (scores > own).sum(1), (scores == own).sum(1)
     return Ranks(np.where(shown, ahead, -1), np.where(shown, ties, 1))

@@ -64,10 +64,10 @@ def compare(
     ) as run:
         if not run.done:
             mine, theirs = (
-                tables.read(space.path(manifest.name) / "per_user.parquet", ["user_id", "target"])
+                tables.read(space.path(manifest.name) / "per_user.parquet", ["user_id", "target", "history"])
                 for manifest in manifests
             )
-            _check_same_targets(mine, theirs, short)
+            theirs = _in_order_of(mine, theirs, short)
             users = mine.column("user_id").to_pylist()
             found = differences(_values(mine), _values(theirs), users, seed=seed)
             run.metrics.update({metric: asdict(difference) for metric, difference in found.items()})
@@ -82,10 +82,17 @@ def _values(table: pa.Table) -> dict[str, np.ndarray]:
     return {name: np.asarray(table.column(name).to_numpy(), dtype=np.float64) for name in names}
 
 
-def _check_same_targets(mine: pa.Table, theirs: pa.Table, names: list[str]) -> None:
-    for column in ("user_id", "target"):
-        if mine.column(column).to_pylist() != theirs.column(column).to_pylist():
-            raise InputError(
-                f"{names[0]!r} and {names[1]!r} were not evaluated on the same users and targets",
-                remedy="evaluate both with the same --interactions and --split",
-            )
+def _in_order_of(mine: pa.Table, theirs: pa.Table, names: list[str]) -> pa.Table:
+    """The rows of ``theirs`` in the order of ``mine``: by user and length of the history before the target, which tells
+    a user's several targets apart."""
+    keys, others = (
+        list(zip(*(table.column(name).to_pylist() for name in ("user_id", "history", "target")), strict=True))
+        for table in (mine, theirs)
+    )
+    row = {key: number for number, key in enumerate(others)}
+    if len(keys) != len(others) or set(keys) != set(row):
+        raise InputError(
+            f"{names[0]!r} and {names[1]!r} were not evaluated on the same users and targets",
+            remedy="evaluate both with the same --interactions and --split",
+        )
+    return theirs.take([row[key] for key in keys])

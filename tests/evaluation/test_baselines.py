@@ -1,4 +1,4 @@
-"""Popularity and item-knn against loops over users."""
+"""Popularity, and places of targets, against loops over users."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from gti_cli.evaluation.baselines import ItemKNN, Popularity, rank_targets
+from gti_cli.evaluation.baselines import rank_targets
+from gti_cli.evaluation.item_knn import ItemKNN
 from gti_cli.evaluation.metrics import recall_at
+from gti_cli.evaluation.popularity import Popularity
 from gti_cli.histories.splits import History
 
 ITEMS = 15
@@ -20,31 +22,6 @@ def train() -> dict[str, list[str]]:
     rng = np.random.default_rng(3)
     # The last three items are never seen in training; items repeat within a user.
     return {f"u{n}": [f"i{row}" for row in rng.integers(0, ITEMS - 3, 1 + n % 9)] for n in range(30)}
-
-
-def knn_loop(train: dict[str, list[str]], history: list[int]) -> np.ndarray:
-    """Similarities to the last five items, from the definition."""
-    counts = Counter(item for items in train.values() for item in items)
-    similarity: Counter[tuple[int, int]] = Counter()
-    for items in train.values():
-        for a, first in enumerate(items):
-            for b in range(a + 1, min(a + 6, len(items))):
-                similarity[ROW_OF[first], ROW_OF[items[b]]] += 1 / (b - a)
-                similarity[ROW_OF[items[b]], ROW_OF[first]] += 0.5 / (b - a)
-    scores = np.zeros(ITEMS)
-    for back, row in enumerate(history[::-1][:5]):
-        for other in range(ITEMS):
-            scale = np.sqrt(max(counts[f"i{row}"], 1) * max(counts[f"i{other}"], 1))
-            scores[other] += 0.7**back * similarity[row, other] / scale
-    return scores
-
-
-@pytest.mark.parametrize("history", [[0], [1, 2, 3], [5, 5, 1, 0, 2, 7, 9, 3], [14]])
-def test_item_knn(train: dict[str, list[str]], history: list[int]) -> None:
-    expected = knn_loop(train, history)
-    found = ItemKNN(train, ROW_OF).scores([history, [0]])[0]
-    np.testing.assert_allclose(np.where(np.isneginf(found), 0, found), expected, atol=1e-12)
-    assert (np.isneginf(found) == (expected == 0)).all()
 
 
 def test_popularity(train: dict[str, list[str]]) -> None:

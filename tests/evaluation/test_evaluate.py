@@ -93,7 +93,8 @@ def test_files_and_counts(world: World) -> None:
     folder = world.workspace / "evaluation/finetuned"
     written = json.loads((folder / "metrics.json").read_text())
     assert written["metrics"] == manifest.metrics["metrics"]
-    assert set(written["baselines"]) == {"popularity", "item-knn"}
+    assert set(written["baselines"]) == {"popularity", "item-knn", "item-knn (untuned)"}
+    assert written["tuning"]["item-knn"]["settings_tried"] > 20
     assert set(written["baselines"]["popularity"]) == set(written["metrics"])
     users = pq.read_table(folder / "per_user.parquet").to_pydict()
     assert users["user_id"] == [user for user, items in world.histories.items() if len(items) >= 3]
@@ -162,7 +163,7 @@ def refused_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> st
 def test_bad_options(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--interactions", str(world.interactions)]
     assert "--beams 9" in refused([*given, "--k", "10", "--beams", "9"], world, capsys)
-    assert "seen items" in refused([*given, "--k", "10", "--beams", "10", "--filter-seen"], world, capsys)
+    assert "--baselines 'bm25'" in refused([*given, "--baselines", "popularity,bm25"], world, capsys)
     assert "'train'" in refused([*given, "--split", "train"], world, capsys)
     assert "--k" in refused([*given, "--k", "0"], world, capsys)
     assert "--history" in refused([*given, "--history", "0"], world, capsys)

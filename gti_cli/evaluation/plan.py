@@ -1,0 +1,117 @@
+"""What an evaluation is about, resolved and checked before a model is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gti_cli import console, tables
+from gti_cli.decoding.beam import TrieTensors
+from gti_cli.decoding.trie import Trie
+from gti_cli.evaluation.options import EvaluateOptions
+from gti_cli.manifest import Manifest
+from gti_cli.ranking.parts import Searcher
+from gti_cli.tables import SemanticIDs
+from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
+from gti_cli.training.precision import choose_device, choose_dtype
+from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
+from gti_cli.workspace import Workspace, check_output_name
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+DEFAULT_HISTORY = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checkpoint over a catalogue, and how it is evaluated.
+
+    Attributes:
+        space: the workspace. ids: manifest of its semantic IDs. checkpoint: what is evaluated. catalogue: all items.
+        options: with ``history`` and ``beams`` resolved. seed: of everything random.
+        device, dtype: on which and in which the model runs.
+    """
+
+    space: Workspace
+    ids: Manifest
+    checkpoint: Checkpoint
+    catalogue: SemanticIDs
+    options: EvaluateOptions
+    seed: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's own name."""
+        return Path(self.checkpoint.path).name
+
+    def upstream(self) -> dict[str, Manifest]:
+        """For `Workspace.stage(upstream=…)`."""
+        return {"semantic_ids": self.ids, **self.checkpoint.upstream()}
+
+    def inputs(self) -> dict[str, Any]:
+        """For `Workspace.stage(inputs=…)`, beside the table that is evaluated on."""
+        return {"semantic_ids": self.space.path("semantic_ids.parquet"), **self.checkpoint.inputs()}
+
+    def recorded(self) -> dict[str, Any]:
+        """For `Workspace.stage(options=…)`: what every evaluation has."""
+        return {
+            "split": self.options.split,
+            "k": self.options.ks,
+            "search": self.options.search,
+            "beams": self.options.beams,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "checkpoint": self.checkpoint.path if not self.checkpoint.local else None,
+        }
+
+    def load(self, trie: Trie) -> tuple[PreTrainedTokenizerBase, Searcher]:
+        """The checkpoint's tokenizer, and its model over ``trie``."""
+        tokenizer = load_tokenizer(self.checkpoint.path)
+        new_tokens = self.checkpoint.new_tokens()
+        check_tokenizer(tokenizer, new_tokens)
+        model = load_model(self.checkpoint.path, self.device, self.dtype)
+        tensors = TrieTensors(trie, code_ids(new_tokens, self.ids.details["sizes"]), self.device)
+        return tokenizer, Searcher(model, tensors, int(tokenizer.pad_token_id))
+
+    def parts_folder(self, scratch: Path) -> Path:
+        """Where finished parts of the search are kept: apart for whatever changes the last digits of a score."""
+        return scratch / f"parts-{self.options.batch_size}-{self.device.type}"
+
+
+def make_plan(
+    space: Workspace, checkpoint: str | None, options: EvaluateOptions, *, seed: int, device: str, dtype: str
+) -> Plan:
+    """Resolve the options and check that checkpoint and semantic IDs belong together.
+
+    Raises:
+        InputError: they do not, or an option cannot be meant.
+    """
+    options.check()
+    ids = space.require("semantic_ids", "gti build-ids")
+    found = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
+    check_same_ids(found, ids)
+    code_ids(found.new_tokens(), ids.details["sizes"])
+    place = choose_device(device)
+    options = replace(
+        options, history=_history(found, options.history), beams=options.beams or max(options.k), k=tuple(options.ks)
+    )
+    catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
+    return Plan(space, ids, found, catalogue, options, seed, place, choose_dtype(dtype, place))
+
+
+def output_name(plan: Plan, name: str | None, suffix: str = "") -> str:
+    """The artifact's name below ``evaluation/``: as given, or the checkpoint's with ``suffix``."""
+    own = plan.name + suffix
+    check_output_name(name or own, default=own or "finetuned")
+    return f"evaluation/{name or own}"
+
+
+def _history(checkpoint: Checkpoint, given: int | None) -> int:
+    trained = checkpoint.manifest.options.get("history") if checkpoint.manifest else None
+    if given is not None and trained is not None and given != trained:
+        console.warn(f"--history {given}, but the checkpoint was fine-tuned with {trained}")
+    return int(given or trained or DEFAULT_HISTORY)
