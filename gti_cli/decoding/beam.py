@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gti_cli.decoding.runner import Prefix, Runner
+from gti_cli.decoding.branches import Prefix
+from gti_cli.decoding.runner import Runner
 from gti_cli.decoding.trie import Trie
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import numpy as np
 
 from gti_cli import console
 from gti_cli.decoding.beam import Ranking, TrieTensors, beam_search_behind
-from gti_cli.decoding.runner import Prefix, Runner
+from gti_cli.decoding.branches import Prefix
+from gti_cli.decoding.runner import Runner
 from gti_cli.decoding.trie import Trie
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tests.conftest import make_model
 from tests.decoding.test_beam import CPU, PAD, VOCAB, case, every_score, token_ids
 
 
-@pytest.mark.parametrize("kind", ["qwen3", "llama", "gemma"])
+@pytest.mark.parametrize("kind", ["qwen3", "llama", "gpt2", "gemma", "bloom"])
 def test_equals_brute_force_where_the_beam_does_not(kind: str) -> None:
     codes, prompts = case(5, items=60, levels=3, prompts=4)
     model, trie, ids = make_model(kind, VOCAB, seed=4), build_trie(codes), token_ids(3)
@@ -41,14 +41,16 @@ def test_equals_brute_force_where_the_beam_does_not(kind: str) -> None:
     levels=st.integers(1, 4),
     k=st.integers(1, 12),
     rows=st.integers(1, 9),
+    batch_size=st.integers(1, 4),
 )
-def test_any_shape(seed: int, items: int, levels: int, k: int, rows: int) -> None:
-    codes, prompts = case(seed, items=items, levels=levels, prompts=2)
+def test_any_shape(seed: int, items: int, levels: int, k: int, rows: int, batch_size: int) -> None:
+    codes, prompts = case(seed, items=items, levels=levels, prompts=4)
     model, trie, ids = make_model(vocab_size=VOCAB, seed=seed), build_trie(codes), token_ids(levels)
     tensors = TrieTensors(trie, ids, CPU)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "ROWS", rows)  # the split into forward passes changes nothing
-        found = exact_search(model, prompts, tensors, beam_search(model, prompts, tensors, k, PAD), k)
+        patch.setattr(exact, "SHARING", rows)  # the split into forward passes and batches changes nothing
+        beam = beam_search(model, prompts, tensors, k, PAD)
+        found = exact_search(model, prompts, tensors, beam, k, pad_id=PAD, batch_size=batch_size)
     for row, prompt in enumerate(prompts):
         expected = every_score(model, prompt, trie, ids)
         length = min(k, trie.leaves)

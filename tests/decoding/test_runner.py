@@ -11,9 +11,11 @@ from conftest import make_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gti_cli.decoding.beam import TrieTensors, beam_search_behind, best
-from gti_cli.decoding.runner import Prefix, Rows, Runner, Tree, shared_prefix
+from gti_cli.decoding.beam import TrieTensors, beam_search, beam_search_behind, best
+from gti_cli.decoding.branches import Prefix, Rows, Tree, shared_prefix
+from gti_cli.decoding.runner import Runner
 from gti_cli.decoding.trie import build_trie
+from gti_cli.errors import InputError
 from tests.decoding.test_beam import CPU, PAD, VOCAB, case, every_score, token_ids
 
 
@@ -99,3 +101,24 @@ def test_best_is_a_stable_sort(rows: list[list[float]]) -> None:
             order = sorted(range(6), key=lambda column: -scores[column])[:k]
             assert columns[row].tolist() == order
             assert values[row].tolist() == [scores[column] for column in order]
+
+
+def test_models_without_a_cache_of_keys_and_values_are_refused() -> None:
+    with pytest.raises(InputError, match="MambaForCausalLM takes no key-value cache"):
+        Runner(make_model("mamba", VOCAB))
+
+
+def test_adapters_are_seen_through() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    codes, prompts = case(1, items=25, levels=3, prompts=3)
+    adapted = get_peft_model(make_model("qwen3", VOCAB, seed=3), LoraConfig(target_modules=["q_proj", "down_proj"]))
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    trie, ids = build_trie(codes), token_ids(3)
+    assert Runner(adapted).trees
+    found = beam_search(adapted.eval(), prompts, TrieTensors(trie, ids, CPU), 40, PAD)
+    for row, prompt in enumerate(prompts):
+        expected = np.sort(every_score(adapted, prompt, trie, ids))[::-1]
+        np.testing.assert_allclose(found.scores[row, : trie.leaves], expected, atol=1e-4)
