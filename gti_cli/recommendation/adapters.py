@@ -10,6 +10,7 @@ from gti_cli.training.lora import projections
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import torch
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -22,22 +23,28 @@ def add_lora(
     The rows of a tied matrix train once, those of an untied head and embedding each for themselves. Pretrained rows
     stay as they are, bit for bit (the paper trains both matrices in full; that is what tuning without LoRA does).
 
+    A head with a bias trains as a copy of which only the new rows and their biases get a gradient: peft's rows would
+    drop the bias.
+
     Returns:
         the peft model, and its parameters that hold the new rows.
 
     Raises:
-        InputError: no layer of this architecture is known, or the head has a bias, which peft's rows would drop.
+        InputError: no layer of this architecture is known, or a head with a bias shares its matrix with the embedding.
     """
     from peft import LoraConfig, get_peft_model
 
     layers = projections(model)
+    embedding: Any = model.get_input_embeddings()
     head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    if getattr(head, "bias", None) is not None:
-        raise InputError(f"--lora cannot train the rows of {type(model).__name__}'s head, which has a bias")
-    matrices: list[Any] = [model.get_input_embeddings()]
-    if head.weight is not matrices[0].weight:
-        matrices.append(head)
-    where = {name: new_ids.tolist() for name, module in model.named_modules() if any(module is m for m in matrices)}
+    tied, biased = head.weight is embedding.weight, getattr(head, "bias", None) is not None
+    if tied and biased:
+        raise InputError(
+            f"--lora cannot train {type(model).__name__}'s head: it has a bias and the embedding's matrix",
+            remedy="train without --lora",
+        )
+    names = {module: name for name, module in model.named_modules() if module in (embedding, head)}
+    rows_of = [embedding] if tied or biased else [embedding, head]
     adapted = get_peft_model(
         model,
         LoraConfig(
@@ -45,14 +52,39 @@ def add_lora(
             lora_alpha=alpha,  # type: ignore[arg-type]
             lora_dropout=dropout,
             target_modules=layers,
-            trainable_token_indices=where,
+            trainable_token_indices={names[module]: new_ids.tolist() for module in rows_of},
+            modules_to_save=[names[head]] if biased else None,
             task_type="CAUSAL_LM",
         ),
     )
     rows = [p for name, p in adapted.named_parameters() if "trainable_tokens_delta" in name and p.requires_grad]
-    if len(rows) != len(matrices):
-        raise RuntimeError(f"peft trains {len(rows)} sets of new rows where the model has {len(matrices)}")
+    if len(rows) != len(rows_of):
+        raise RuntimeError(f"peft trains {len(rows)} sets of new rows where the model has {len(rows_of)}")
+    if biased:
+        rows += _new_rows_alone(adapted, names[head], new_ids)
     return adapted, rows
+
+
+def _new_rows_alone(adapted: Any, head: str, new_ids: npt.NDArray[np.int64]) -> list[nn.Parameter]:
+    """The weight and bias of peft's copy of ``head``, with gradients for the new rows alone.
+
+    Adam without weight decay leaves a coordinate that never has a gradient where it is, bit for bit.
+    """
+    import torch
+
+    found = [p for name, p in adapted.named_parameters() if f"{head}.modules_to_save" in name and p.requires_grad]
+    for parameter in found:
+        old = torch.ones(len(parameter), dtype=torch.bool, device=parameter.device)
+        old[torch.as_tensor(new_ids, device=parameter.device)] = False
+        parameter.register_hook(lambda gradient, old=old: gradient.masked_fill(_wide(old, gradient), 0))
+    if len(found) != 2:
+        raise RuntimeError(f"peft trains {len(found)} parameters of the head where it has a weight and a bias")
+    return found
+
+
+def _wide(old: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """(V,) as (V, 1) for a matrix."""
+    return old.view(-1, *[1] * (gradient.dim() - 1))
 
 
 def merge_lora(adapted: Any) -> PreTrainedModel:

@@ -44,6 +44,32 @@ def test_merged_model_computes_what_the_adapted_one_did(kind: str, tied: bool) -
     assert len(projections) == 14 and all((after[name] != before[name]).any() for name in projections)
 
 
+def test_a_head_with_a_bias_trains_its_new_rows_alone() -> None:
+    model = make_model("phi", 100, tied=False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert "lm_head.bias" in before
+    adapted, rows = add_lora(model, NEW, rank=4, alpha=16, dropout=0.0)
+    assert sorted(tuple(row.shape) for row in rows) == [(4, 32), (100,), (100, 32)]
+    torch.manual_seed(0)
+    ids = torch.cat([torch.tensor(NEW).expand(3, 4), torch.randint(100, (3, 12))], dim=1)
+    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.0)
+    for _ in range(3):
+        adapted(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    adapted.eval()
+    with torch.no_grad():
+        expected = adapted(input_ids=ids).logits
+        merged = merge_lora(adapted)
+        torch.testing.assert_close(merged(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+    after = merged.state_dict()
+    assert after.keys() == before.keys()
+    old = np.setdiff1d(np.arange(100), NEW)
+    for name in ("model.embed_tokens.weight", "lm_head.weight", "lm_head.bias"):
+        assert torch.equal(after[name][old], before[name][old])
+        assert (after[name][NEW] != before[name][NEW]).all()
+
+
 def test_what_lora_cannot_do_is_said() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -52,5 +78,6 @@ def test_what_lora_cannot_do_is_said() -> None:
         add_lora(gpt2, NEW, rank=2, alpha=4, dropout=0.0)
     biased = make_model("llama", 100, tied=False)
     biased.lm_head = torch.nn.Linear(32, 100, bias=True)
-    with pytest.raises(InputError, match="has a bias"):
+    biased.lm_head.weight = biased.model.embed_tokens.weight
+    with pytest.raises(InputError, match="it has a bias and the embedding's matrix"):
         add_lora(biased, NEW, rank=2, alpha=4, dropout=0.0)
