@@ -18,6 +18,7 @@ from gti_cli.prompts.pairs import OURS
 from gti_cli.prompts.templates import read_templates
 from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
 from gti_cli.training.sharding import Sharding, asked_for, plain_launch
+from gti_cli.training.tracking import trackers
 from gti_cli.vocabulary.tokens import NewTokens, code_ids
 from gti_cli.workspace import Workspace, check_output_name
 
@@ -53,7 +54,7 @@ def ground(
     refuse_unknown(keywords, GroundOptions, RunOptions)
     options, how = pick(GroundOptions, keywords), pick(RunOptions, keywords)
     options.check()
-    sharding = _sharding(options)
+    sharding, report_to = _sharding(options), trackers(options.report_to)
     space = Workspace(workspace)
     job, ids = _prepare(space, pairs, prompts, from_, name, options, how)
     with (
@@ -77,7 +78,8 @@ def ground(
             run.details.update(new_tokens=len(job.new_tokens.names), new_tokens_sha256=job.new_tokens.digest)
             from gti_cli.grounding.train import train_and_save
 
-            train_and_save(replace(job, sharding=sharding), run, run.path(name))
+            job = replace(job, sharding=sharding, name=name, report_to=report_to, logs=space.path("runs") / name)
+            train_and_save(job, run, run.path(name))
     return run.result()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ class Job:
         device, dtype: of the frozen model. templates: the wordings of the prompts.
         codebooks: file of the vectors that the codes stand for (None: there is none).
         sharding: how the frozen model is divided among the processes (None: every process has all of it).
+        name: of the output. report_to: experiment trackers. logs: folder for those that write files.
     """
 
     checkpoint: Checkpoint
@@ -45,3 +47,6 @@ class Job:
     templates: Templates = OURS
     codebooks: Path | None = None
     sharding: Sharding | None = None
+    name: str = ""
+    report_to: Sequence[str] = ()
+    logs: Path = Path()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,6 +50,7 @@ class RowsOptions:
         patience: stop after as many evaluations without a lower held-out loss, and keep the best rows (None: train
             to the end and keep the last rows).
         gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
+        report_to: experiment trackers by the Trainer's own names; they change no result.
     """
 
     epochs: float = option(10.0, "Passes over the pairs.")
@@ -60,6 +62,9 @@ class RowsOptions:
         None, "Stop after so many evaluations without a lower held-out loss; keep the best.", shown="train to the end"
     )
     gradient_checkpointing: bool = option(False, "Less memory, a third slower; the same result.")
+    report_to: tuple[str, ...] = option(
+        (), "Experiment trackers: tensorboard, wandb, mlflow, ... as transformers' Trainer knows them.", shown="none"
+    )
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,7 @@ class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions)
     def resolved(self) -> dict[str, Any]:
         """For the manifest: without what has no effect."""
         values = asdict(self)
+        del values["report_to"]
         if self.max_steps is not None:
             del values["epochs"]
         if not self.lora:
@@ -171,6 +177,7 @@ class GroundKeywords(RunKeywords, total=False):
     eval_every: int | None
     patience: int | None
     gradient_checkpointing: bool
+    report_to: Sequence[str]
     lora: bool
     lora_r: int
     lora_alpha: float

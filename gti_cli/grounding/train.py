@@ -128,6 +128,7 @@ def _train(job: Job, run: StageRun, task: Task) -> dict[str, list[Any]]:
     from gti_cli.training.arguments import go_on, last_checkpoint
     from gti_cli.training.optimizer import adamw
     from gti_cli.training.progress import show_progress
+    from gti_cli.training.tracking import logs_in
 
     options, trained, measures = job.options, task.trained, task.measures
     corpus = task.collator.corpus
@@ -146,7 +147,8 @@ def _train(job: Job, run: StageRun, task: Task) -> dict[str, list[Any]]:
     run.metrics.update({f"{name}_before": value for name, value in first.items() if name not in task.constant})
     rate = options.lora_learning_rate if options.lora else options.learning_rate
     optimizer = adamw(trained, rate, rows=list(trained.rows.parameters()), rows_rate=options.learning_rate)
-    trainer = GroundTrainer(trained, arguments, task.collator, plan, optimizer)
+    with logs_in(job.logs):
+        trainer = GroundTrainer(trained, arguments, task.collator, plan, optimizer)
     show_progress(trainer, "Grounding")
     times = evaluation_steps(len(plan), options.eval_every, measures.examples, options.batch_size)
     best = BestState(trained, run.scratch) if options.patience is not None else None
@@ -177,6 +179,8 @@ def _arguments(job: Job, run: StageRun, steps: int) -> TrainingArguments:
         logging_steps=logging,
         device=job.device,
         max_grad_norm=0.0,  # Algorithm 1 does not clip
+        report_to=job.report_to,
+        run_name=job.name,
     )
 
 

@@ -21,6 +21,7 @@ from gti_cli.training.arguments import last_checkpoint, training_arguments
 from gti_cli.training.optimizer import adamw
 from gti_cli.training.packing import IGNORED, BatchPlan
 from gti_cli.training.progress import show_progress
+from gti_cli.training.tracking import logs_in
 from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:
@@ -90,11 +91,13 @@ def train_everything(job: Job, run: StageRun, model: PreTrainedModel, corpus: Co
         device=job.device,
         gradient_checkpointing=options.gradient_checkpointing,
         bf16=job.dtype == torch.bfloat16,
+        report_to=job.report_to,
+        run_name=f"{job.name}, everything trained",
     )
     model.requires_grad_(True)
-    trainer = WholeTrainer(
-        model, arguments, _Collator(corpus.examples, pad), plan, adamw(model, options.unfreeze_learning_rate)
-    )
+    optimizer = adamw(model, options.unfreeze_learning_rate)
+    with logs_in(job.logs / "unfrozen"):
+        trainer = WholeTrainer(model, arguments, _Collator(corpus.examples, pad), plan, optimizer)
     show_progress(trainer, "Grounding, everything trained")
     console.note(f"all weights of the model train for {steps:,} more steps: the checkpoint's old rows change too")
     trainer.train(resume_from_checkpoint=last_checkpoint(run.scratch / "unfrozen") if run.resuming else None)

@@ -205,3 +205,24 @@ def test_own_wordings_reach_the_training(make_world: Any, tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"must hold \{text\} once"):
         ground(world.workspace, prompts=mine, **STEPS, name="third")
     assert not (world.workspace / "third").exists()
+
+
+def test_trackers_are_the_trainers_own(make_world: Any, monkeypatch: Any) -> None:
+    from transformers import TrainerCallback
+    from transformers.integrations import integration_utils
+
+    said: list[Any] = []
+
+    class Tracker(TrainerCallback):
+        def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
+            said.append(logs)
+
+    world = make_world()
+    plain = ground(world.workspace, name="plain", **STEPS)
+    with pytest.raises(InputError, match="--report-to 'paper' is not known"):
+        ground(world.workspace, name="b", report_to=("paper",), **STEPS)
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "wandb", Tracker)
+    monkeypatch.setattr(integration_utils, "get_available_reporting_integrations", lambda: ["wandb"])
+    found = ground(world.workspace, name="b", report_to=("wandb",), **STEPS)
+    assert sum("loss" in entry for entry in said) == STEPS["max_steps"]
+    assert found.metrics == plain.metrics and "report_to" not in found.options

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import Any
 
 import pytest
+from transformers import TrainerCallback
+from transformers.integrations import integration_utils
 
 from gti_cli.errors import InputError
 from gti_cli.manifest import digest_path
@@ -71,15 +74,36 @@ def raise_interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def test_trackers_are_the_trainers_own(make_world: Any, monkeypatch: Any, tmp_path: Any) -> None:
+def fake_tracker(monkeypatch: Any) -> list[Any]:
+    """Stands for wandb; keeps the folder that logs go to, and then what is logged."""
+    said: list[Any] = []
+
+    class Tracker(TrainerCallback):
+        def __init__(self) -> None:
+            said.append(os.environ["TENSORBOARD_LOGGING_DIR"])
+
+        def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
+            said.append(logs)
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "wandb", Tracker)
+    monkeypatch.setattr(integration_utils, "get_available_reporting_integrations", lambda: ["wandb", "tensorboard"])
+    return said
+
+
+def test_trackers_are_the_trainers_own(make_world: Any, monkeypatch: Any) -> None:
     world = make_world()
     plain = finetune(world.interactions, world.workspace, **FEW)
     with pytest.raises(InputError, match="--report-to 'paper' is not known"):
         finetune(world.interactions, world.workspace, name="b", report_to=("paper",), **FEW)
-    pytest.importorskip("tensorboard")
-    manifest = finetune(world.interactions, world.workspace, name="b", report_to=("tensorboard",), **FEW)
-    assert list((world.workspace / "runs" / "b").glob("events.*"))
+    said = fake_tracker(monkeypatch)
+    manifest = finetune(world.interactions, world.workspace, name="b", report_to=("wandb",), **FEW)
+    assert said[0] == str(world.workspace / "runs" / "b") and len(said) == 1 + 6 + 1  # each step, and the run's rates
+    assert all("loss" in entry for entry in said[1:7])
     assert manifest.metrics == plain.metrics and "report_to" not in manifest.options
+    pytest.importorskip("tensorboard")
+    monkeypatch.undo()
+    finetune(world.interactions, world.workspace, name="c", report_to=("tensorboard",), **FEW)
+    assert list((world.workspace / "runs" / "c").glob("events.*"))
 
 
 def test_trees_and_separate_examples_train_alike(make_world: Any, monkeypatch: Any, capsys: Any) -> None:
