@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 
-PROMPTS = 256  # in a part, about
+PROMPTS = 64  # in a part, about
 PATIENCE = 3600.0  # seconds without a part from another process after which it is given up
 
 
