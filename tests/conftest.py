@@ -74,8 +74,29 @@ def make_tokenizer(vocab_size: int = 384, chat: bool = True) -> Any:
     return tokenizer
 
 
-def make_model(kind: str = "qwen3", vocab_size: int = 384, *, tied: bool = True, seed: int = 0, width: int = 32) -> Any:
-    """A random two-layer model of architecture ``kind``; weights wide enough that logits differ clearly."""
+# What architectures call otherwise, or what keeps them small.
+EXTRA: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "gemma2": {"sliding_window": 64, "final_logit_softcapping": 5.0},
+    "gemma3_text": {"sliding_window": 64},
+}
+
+
+def make_model(
+    kind: str = "qwen3",
+    vocab_size: int = 384,
+    *,
+    tied: bool = True,
+    seed: int = 0,
+    width: int = 32,
+    biased: bool = False,
+    **more: Any,
+) -> Any:
+    """A random two-layer model of architecture ``kind``; weights wide enough that logits differ clearly.
+
+    ``biased``: biases are random too, and not zero as a fresh model has them. ``more`` fields of its configuration.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -93,9 +114,15 @@ def make_model(kind: str = "qwen3", vocab_size: int = 384, *, tied: bool = True,
         "bos_token_id": None,
         "eos_token_id": 2,
         "pad_token_id": 0,
+        **EXTRA.get(kind, {}),
+        **more,
     }
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **common)).float().eval()
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **common)).float().eval()
+    for name, weight in model.named_parameters():
+        if biased and name.endswith("bias"):
+            torch.nn.init.normal_(weight, 0, 0.2)
+    return model
 
 
 @pytest.fixture(autouse=True)

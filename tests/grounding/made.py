@@ -17,44 +17,10 @@ NEW_IDS = torch.arange(OLD, VOCAB)
 # Templates with a common beginning each; the second direction ends its prompt with new tokens.
 HEADS = ([5, 6, 7, 8], [5, 6, 9], [5, 10, 11, 12, 13])
 
-EXTRA: dict[str, dict[str, Any]] = {
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
-    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
-    "gemma2": {"sliding_window": 64, "final_logit_softcapping": 5.0},
-    "gemma3_text": {"sliding_window": 64},
-}
-
 
 def model_of(kind: str, tied: bool = True, seed: int = 0, **more: Any) -> Any:
     """A random float32 model with `VOCAB` rows; biases too are random."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    if kind not in EXTRA and not more:
-        model = make_model(kind, VOCAB, tied=tied, seed=seed)
-    else:
-        fields = {
-            "vocab_size": VOCAB,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 8,
-            "max_position_embeddings": 128,
-            "tie_word_embeddings": tied,
-            "initializer_range": 0.2,
-            "eos_token_id": 2,
-            "pad_token_id": 0,
-            **EXTRA.get(kind, {}),
-            **more,
-        }
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **fields)).float().eval()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if name.endswith("bias"):
-                weight.normal_(0, 0.2)
-    return model
+    return make_model(kind, VOCAB, tied=tied, seed=seed, biased=True, max_position_embeddings=128, **more)
 
 
 def examples_of(count: int, seed: int = 0) -> tuple[list[Example], list[int], list[int]]:

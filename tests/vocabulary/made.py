@@ -6,47 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import make_tokenizer
+from conftest import make_model, make_tokenizer
 
-KINDS: dict[str, dict[str, Any]] = {
-    "qwen3": {},
-    "llama": {},
-    "mistral": {},
-    "gemma": {},  # scales its embeddings
-    "gemma2": {},  # and caps its logits
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
-    "gpt_neox": {},
-    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
-    "phi": {},  # has a bias in the head
-}
+# gemma scales its embeddings, gemma2 caps its logits too, phi has a bias in the head.
+KINDS = ("qwen3", "llama", "mistral", "gemma", "gemma2", "gpt2", "gpt_neox", "opt", "phi")
 
 
 def lm(kind: str, vocab: int, tied: bool, dtype: torch.dtype = torch.float32) -> Any:
-    """A random two-layer model of architecture ``kind``."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    fields = {
-        "vocab_size": vocab,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": 128,
-        "tie_word_embeddings": tied,
-        "initializer_range": 0.2,
-        "pad_token_id": 0,
-        "bos_token_id": None,
-        "eos_token_id": 2,
-        **KINDS[kind],
-    }
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **fields)).to(dtype).eval()
-    bias = getattr(model.get_output_embeddings(), "bias", None)
-    if bias is not None:
-        torch.nn.init.normal_(bias)
-    return model
+    """A random two-layer model of architecture ``kind``; biases too are random."""
+    return make_model(kind, vocab, tied=tied, biased=True).to(dtype)
 
 
 def write_checkpoint(
