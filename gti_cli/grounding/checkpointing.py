@@ -60,6 +60,7 @@ def checkpointed(model: PreTrainedModel) -> Iterator[None]:
 
 def _twice(forward: Callable[..., Any]) -> Callable[..., Any]:
     def run(*inputs: Any, **more: Any) -> Any:
+        """``forward``, computed again for the backward pass where there will be one."""
         if not torch.is_grad_enabled():
             return forward(*inputs, **more)
         return checkpoint(forward, *inputs, use_reentrant=False, **more)

@@ -141,6 +141,7 @@ def cut_phrases(
     """
 
     def cut(texts: Sequence[str], last: bool) -> list[str]:
+        """Each text's first, or ``last``, old tokens."""
         ids = old.encode(texts)
         # A cut may fall inside a character; what is left of it decodes to the replacement character.
         return [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.rows import NewRows, head_operands
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -83,11 +83,7 @@ def head_loss(
     at_once = LOGITS_AT_ONCE.get(hidden.device.type, 2**23) if at_once is None else at_once
     found: tuple[torch.Tensor, torch.Tensor] = _HeadLoss.apply(  # type: ignore[no-untyped-call]
         hidden,
-        rows.embedding if rows.output is None else rows.output,
-        rows.bias,
-        head.weight,
-        head.bias,
-        rows.ids,
+        *head_operands(rows),
         targets,
         rule,
         max(at_once // len(head.weight), 1),
@@ -111,6 +107,7 @@ class _HeadLoss(torch.autograd.Function):
         chunk: int,
         wanted: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss and most probable tokens; if ``wanted``, also the gradients that `backward` will scale."""
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         best = torch.empty_like(targets)
         of_hidden = torch.empty_like(hidden) if wanted else None
@@ -142,5 +139,6 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor, _: Any) -> tuple[torch.Tensor | None, ...]:
+        """Gradients of hidden states, rows and their biases; the rest is frozen."""
         found = [None if part is None else part * gradient.to(part.dtype) for part in ctx.saved_tensors]
         return (*found, None, None, None, None, None, None, None)

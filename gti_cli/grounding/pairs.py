@@ -139,7 +139,9 @@ def make_pairs(
 
 class _OfItem(Protocol):
     @property
-    def item(self) -> int: ...
+    def item(self) -> int:
+        """What it belongs to."""
+        ...
 
 
 P = TypeVar("P", bound=_OfItem)

@@ -163,7 +163,7 @@ class GatheredHead(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (B, T, d) to logits (1, c + m, V), or (B, T, V) where ``keep`` is None."""
-        head, rows = self._head[0], self._rows[0]
+        head = self._head[0]
         if self.keep is None:
             logits: torch.Tensor = head(hidden)
             return logits
@@ -173,11 +173,19 @@ class GatheredHead(nn.Module):
             return chosen.new_zeros(1, 0, len(head.weight))
         if self.carried is not None:
             chosen = torch.cat([self.carried, chosen])
-        weight_rows = rows.embedding if rows.output is None else rows.output
-        found: torch.Tensor = _Logits.apply(  # type: ignore[no-untyped-call]
-            chosen, weight_rows, rows.bias, head.weight, self.bias, rows.ids
-        )
+        found: torch.Tensor = _Logits.apply(chosen, *head_operands(self._rows[0]))  # type: ignore[no-untyped-call]
         return found.unsqueeze(0)
+
+
+def head_operands(rows: NewRows) -> tuple[torch.Tensor | None, ...]:
+    """What logits are computed from beside hidden states, and the parameters that get their gradient.
+
+    Returns:
+        the head's new rows (n, d) and their biases (n,) as parameters; the whole matrix (V, d) and bias (V,), which hold
+        them too; ids (n,) of the rows. Biases are None where the head has none.
+    """
+    weight_rows = rows.embedding if rows.output is None else rows.output
+    return weight_rows, rows.bias, rows.head.weight, rows.head.bias, rows.ids
 
 
 class _Logits(torch.autograd.Function):
@@ -193,12 +201,14 @@ class _Logits(torch.autograd.Function):
         bias: torch.Tensor | None,
         ids: torch.Tensor,
     ) -> torch.Tensor:
+        """Logits (m, V) of hidden states (m, d)."""
         ctx.save_for_backward(hidden, weight, ids)
         ctx.has_bias = bias_rows is not None
         return functional.linear(hidden, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Gradients of hidden states, rows and their biases; the rest is frozen."""
         hidden, weight, ids = ctx.saved_tensors
         of_new = gradient[:, ids]
         of_hidden = gradient @ weight if ctx.needs_input_grad[0] else None
