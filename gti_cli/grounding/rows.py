@@ -181,8 +181,8 @@ def head_operands(rows: NewRows) -> tuple[torch.Tensor | None, ...]:
     """What logits are computed from beside hidden states, and the parameters that get their gradient.
 
     Returns:
-        the head's new rows (n, d) and their biases (n,) as parameters; the whole matrix (V, d) and bias (V,), which hold
-        them too; ids (n,) of the rows. Biases are None where the head has none.
+        the head's new rows (n, d) and their biases (n,) as parameters; the whole matrix (V, d) and bias (V,), which
+        hold them too; ids (n,) of the rows. Biases are None where the head has none.
     """
     weight_rows = rows.embedding if rows.output is None else rows.output
     return weight_rows, rows.bias, rows.head.weight, rows.head.bias, rows.ids
