@@ -69,6 +69,14 @@ def _export(
         return
     if interactions is not None or queries is not None or tasks != TaskOptions():
         raise InputError(f"{what} takes no tables and no options of tasks", remedy="use them with conversations")
+    _ids(what, output, workspace, checkpoint)
+
+
+export = expanded(_export, {TaskOptions: _CHAT})
+
+
+def _ids(what: str, output: Path, workspace: Path, checkpoint: str | None) -> None:
+    """Write the index or the catalogue, and the command that serves ``checkpoint`` with it."""
     from gti_cli import tables
     from gti_cli.semantic_ids.index_file import write_index
     from gti_cli.semantic_ids.serving import write_catalog
@@ -88,9 +96,6 @@ def _export(
     if "command" in told:
         console.say(told["command"])
     console.result({**told, "from": made.identity})
-
-
-export = expanded(_export, {TaskOptions: _CHAT})
 
 
 def _conversations(

@@ -40,7 +40,6 @@ def training_arguments(
         report_to: experiment trackers, see `gti_cli.training.tracking`.
         more: any further `TrainingArguments` field.
     """
-    import torch
     from transformers import TrainingArguments
 
     saving = {"save_strategy": "steps", "save_steps": save_steps if save_steps is not None else 0.1}
@@ -72,6 +71,14 @@ def training_arguments(
         **more,
     }
     arguments = TrainingArguments(**fields)
+    _keep_to(arguments, device)
+    return arguments
+
+
+def _keep_to(arguments: TrainingArguments, device: torch.device) -> None:
+    """Train on ``device``, and on nothing else that the machine has."""
+    import torch
+
     # One process, one device: where several GPUs are seen, Trainer would wrap the model in DataParallel unasked, which
     # splits our batches along the wrong dimension. Several GPUs are for torchrun.
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -80,7 +87,6 @@ def training_arguments(
         # says "cuda" without a number, the current GPU.
         arguments.__dict__["_setup_devices"] = device
         torch.cuda.set_device(device)
-    return arguments
 
 
 def last_checkpoint(scratch: Path) -> str | None:
