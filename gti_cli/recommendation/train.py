@@ -51,7 +51,9 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     run.metrics["new_rows_moved"] = float(moved.square().mean().sqrt())
     after = _valid_losses(job, model, units)
     for name, loss in after.items():
-        run.metrics["tasks"][name].update(valid_loss_before=before[name], valid_loss=loss)
+        run.metrics["tasks"][name].update(
+            valid_targets=len(units.valid[name]), valid_loss_before=before[name], valid_loss=loss
+        )
     if (main := job.tasks[0].name) in after:
         run.metrics.update(valid_loss_before=before[main], valid_loss=after[main])
     run.details["saved_dtype"] = str(saved).removeprefix("torch.")

@@ -34,6 +34,7 @@ def test_tasks_are_mixed_in_their_shares_and_counted(make_world: Any) -> None:
     assert 4 * 30 < found["next-item"]["targets_seen"] <= 8 * 30
     assert found["search"]["passes"] == 4 * 30 / 16
     assert manifest.counts["targets_seen"] == sum(task["targets_seen"] for task in found.values())
+    assert found["search"]["valid_targets"] == manifest.counts["search_valid_pairs_used"] == 4
     for task in found.values():
         assert task["valid_loss"] < task["valid_loss_before"]
     assert manifest.metrics["valid_loss"] == found["next-item"]["valid_loss"]
