@@ -17,27 +17,37 @@ if TYPE_CHECKING:
 
 
 def _evaluate(
-    interactions: Annotated[Path, typer.Option("--interactions", help="The table that finetune read.")],
     options: EvaluateOptions,
     base: Common,
+    interactions: Annotated[
+        Path | None, typer.Option("--interactions", help="The table that finetune read: users and their next items.")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option("--queries", help="Instead: table of query, item_id, relevance (0, 1, 2).")
+    ] = None,
     checkpoint: Annotated[
         str | None, typer.Argument(help="Checkpoint: of the workspace, or a folder (default: finetuned).")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Folder below evaluation/ (default: the checkpoint's name).")
+        str | None,
+        typer.Option(
+            "--name", help="Folder below evaluation/ (default: the checkpoint's name, for queries with -search)."
+        ),
     ] = None,
     compare: Annotated[
         str | None, typer.Option("--compare", help="Another evaluation of the workspace: paired differences to it.")
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Rank all items for every user and count hits, beside baselines without a language model."""
+    """Rank all items for every user, or query, and count hits, beside baselines without a language model."""
     base.start()
     from gti_cli.evaluation.evaluate import evaluate as stage
 
     if compare is not None:
         _find_other(workspace, compare)  # before hours of search, not behind them
-    manifest = stage(interactions, workspace, checkpoint=checkpoint, name=name, **vars(options), **base.run())
+    manifest = stage(
+        interactions, workspace, queries=queries, checkpoint=checkpoint, name=name, **vars(options), **base.run()
+    )
     if processes.rank() > 0:
         return  # it has searched its share; the first process has the figures
     show(manifest)
@@ -51,21 +61,27 @@ evaluate = expanded(_evaluate, {EvaluateOptions: "Evaluation"})
 
 
 def show(manifest: Manifest) -> None:
-    """Print the metrics of an evaluation of users, and what a reader must know about them."""
+    """Print the metrics of an evaluation, and what a reader must know about them."""
     counts, shown = manifest.counts, manifest.options["k"]
-    columns = [f"{metric}@{cut}" for metric in ("recall", "ndcg") for cut in shown]
+    who = "queries" if "queries" in manifest.inputs else "users"
+    kinds = ("precision_good", "precision_maybe", "ndcg") if who == "queries" else ("recall", "ndcg")
+    columns = [f"{metric}@{cut}" for metric in kinds for cut in shown]
     methods = {manifest.name.removeprefix("evaluation/"): manifest.metrics["metrics"], **manifest.metrics["baselines"]}
     console.table(
-        f"{counts['evaluated']:,} users, {counts['catalogue']:,} items ({counts['semantic_ids']:,} semantic IDs), "
-        f"{manifest.options['split']} items, {counts['beams']} beams",
+        f"{counts['evaluated']:,} {who}, {counts['catalogue']:,} items ({counts['semantic_ids']:,} semantic IDs), "
+        f"{manifest.options['split']} part, {counts['beams']} beams",
         ["method", *columns],
         [[method, *(scores[column] for column in columns)] for method, scores in methods.items()],
     )
     for baseline, report in manifest.metrics["tuning"].items():
         _show_tuning(baseline, report)
-    if counts["widest_beam"] > counts["beams"]:
+    if counts.get("left_out_without_good"):
+        console.say(f"{counts['left_out_without_good']:,} queries have no item of relevance 2 and are left out.")
+    if counts.get("queries_cut"):
+        console.say(f"{counts['queries_cut']:,} queries were cut: longer than a prompt shows.")
+    if counts.get("widest_beam", 0) > counts["beams"]:
         console.say(f"Up to {counts['widest_beam']:,} beams, to make up for items that a user has seen.")
-    if counts["interactions_not_shown"]:
+    if counts.get("interactions_not_shown"):
         console.say(
             f"{counts['interactions_not_shown']:,} interactions lie further back than the "
             f"{manifest.options['history']} items that a prompt shows."
@@ -73,10 +89,10 @@ def show(manifest: Manifest) -> None:
     if "users_whose_beam_missed" in counts:
         console.say(
             f"The beam alone would have missed {counts['semantic_ids_the_beam_missed']:,} semantic IDs of "
-            f"{counts['users_whose_beam_missed']:,} users."
+            f"{counts['users_whose_beam_missed']:,} {who}."
         )
     if counts["lists_shorter_than_k"]:
-        console.say(f"{counts['lists_shorter_than_k']:,} users have fewer than {shown[-1]} items to be recommended.")
+        console.say(f"{counts['lists_shorter_than_k']:,} {who} have fewer than {shown[-1]} items to be recommended.")
 
 
 def _show_tuning(baseline: str, report: dict[str, object]) -> None:
@@ -112,7 +128,7 @@ def _find_other(workspace: Path, name: str) -> None:
 def _show_differences(manifest: Manifest) -> None:
     mine, other = manifest.options["compare"]
     console.table(
-        f"{mine} minus {other}, {manifest.counts['users']:,} users: 95 % bootstrap intervals, sign-flip test",
+        f"{mine} minus {other}, {manifest.counts['users']:,} of them: 95 % bootstrap intervals, sign-flip test",
         ["metric", "difference", "from", "to", "p"],
         [
             [metric, *(found[key] for key in ("difference", "low", "high", "p"))]

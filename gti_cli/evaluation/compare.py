@@ -1,4 +1,4 @@
-"""`gti evaluate --compare OTHER`: two evaluations of one workspace, user by user."""
+"""`gti evaluate --compare OTHER`: two evaluations of one workspace, user by user or query by query."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from gti_cli.evaluation.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differe
 from gti_cli.manifest import Manifest
 from gti_cli.workspace import Workspace, write_json
 
-_METRICS = ("recall@", "ndcg@", "mrr")
+_METRICS = ("recall@", "ndcg@", "mrr", "hit_rate@", "precision_")
+# What tells a row from another: a user's several targets differ in the length of the history before them.
+USER_KEYS, QUERY_KEYS = ["user_id", "history", "target"], ["query_id"]
 _MUST_MATCH = ("split", "filter_seen")
 
 
@@ -63,12 +65,11 @@ def compare(
         resume=resume,
     ) as run:
         if not run.done:
-            mine, theirs = (
-                tables.read(space.path(manifest.name) / "per_user.parquet", ["user_id", "target", "history"])
-                for manifest in manifests
-            )
-            theirs = _in_order_of(mine, theirs, short)
-            users = mine.column("user_id").to_pylist()
+            keys = _keys(space, manifests, short)
+            file = "per_query.parquet" if keys == QUERY_KEYS else "per_user.parquet"
+            mine, theirs = (tables.read(space.path(manifest.name) / file, keys) for manifest in manifests)
+            theirs = _in_order_of(mine, theirs, keys, short)
+            users = mine.column(keys[0]).to_pylist()
             found = differences(_values(mine), _values(theirs), users, seed=seed)
             run.metrics.update({metric: asdict(difference) for metric, difference in found.items()})
             run.counts.update(targets=len(users), users=len(set(users)))
@@ -82,17 +83,25 @@ def _values(table: pa.Table) -> dict[str, np.ndarray]:
     return {name: np.asarray(table.column(name).to_numpy(), dtype=np.float64) for name in names}
 
 
-def _in_order_of(mine: pa.Table, theirs: pa.Table, names: list[str]) -> pa.Table:
-    """The rows of ``theirs`` in the order of ``mine``: by user and length of the history before the target, which tells
-    a user's several targets apart."""
+def _keys(space: Workspace, manifests: list[Manifest], names: list[str]) -> list[str]:
+    of_queries = [(space.path(manifest.name) / "per_query.parquet").exists() for manifest in manifests]
+    if of_queries[0] != of_queries[1]:
+        raise InputError(
+            f"one of {names[0]!r} and {names[1]!r} was evaluated on users, the other on queries",
+            remedy="evaluate both in the same way",
+        )
+    return QUERY_KEYS if of_queries[0] else USER_KEYS
+
+
+def _in_order_of(mine: pa.Table, theirs: pa.Table, names_of_keys: list[str], names: list[str]) -> pa.Table:
+    """The rows of ``theirs`` in the order of ``mine``, by their keys."""
     keys, others = (
-        list(zip(*(table.column(name).to_pylist() for name in ("user_id", "history", "target")), strict=True))
-        for table in (mine, theirs)
+        list(zip(*(table.column(name).to_pylist() for name in names_of_keys), strict=True)) for table in (mine, theirs)
     )
     row = {key: number for number, key in enumerate(others)}
     if len(keys) != len(others) or set(keys) != set(row):
         raise InputError(
             f"{names[0]!r} and {names[1]!r} were not evaluated on the same users and targets",
-            remedy="evaluate both with the same --interactions and --split",
+            remedy="evaluate both with the same table and --split",
         )
     return theirs.take([row[key] for key in keys])

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gti_cli import processes, tables
-from gti_cli.decoding.search import Recommended
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines import train_counts
 from gti_cli.evaluation.intervals import intervals
+from gti_cli.evaluation.lists import as_table, write_lists
 from gti_cli.evaluation.methods import Setting, evaluate_baselines
 from gti_cli.evaluation.metrics import Ranks, averages, of_lists, per_user
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.evaluation.plan import Plan, make_plan, output_name
-from gti_cli.evaluation.ranking import as_table, recommend_items
+from gti_cli.evaluation.ranking import recommend_items
+from gti_cli.evaluation.search import evaluate_queries
 from gti_cli.evaluation.slices import masks, sliced
 from gti_cli.histories.splits import History, Splits, read_interactions, split
 from gti_cli.manifest import Manifest
@@ -34,27 +35,31 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    interactions: Path | str,
+    interactions: Path | str | None = None,
     workspace: Path | str = Path("gti-workspace"),
     *,
+    queries: Path | str | None = None,
     checkpoint: str | None = None,
     name: str | None = None,
     **keywords: Unpack[EvaluateKeywords],
 ) -> Manifest:
-    """Rank all items for every user with a target, by a search over the trie of semantic IDs.
+    """Rank all items for every user with a target, or for every query, by a search over the trie of semantic IDs.
 
-    Under torchrun the processes divide the users; the first one collects and writes. What a killed run had searched is
+    Under torchrun the processes divide the work; the first one collects and writes. What a killed run had searched is
     taken up by the next one with the same inputs and options.
 
     Args:
-        interactions: the table that `finetune` read. checkpoint: default ``finetuned``.
-        name: of the output below ``evaluation/`` (None: the checkpoint's).
+        interactions: the table that `finetune` read; or queries: the table of queries.
+        checkpoint: default ``finetuned``. name: of the output below ``evaluation/`` (None: the checkpoint's; with
+            ``-search`` behind it for queries).
         keywords: see `EvaluateOptions` and `gti_cli.options.RunOptions`.
 
     Raises:
         InputError: too few beams, nobody to evaluate, a checkpoint without or with other new tokens.
     """
     refuse_unknown(keywords, EvaluateOptions, RunOptions)
+    if (interactions is None) == (queries is None):
+        raise InputError("give either interactions or queries", remedy="pass --interactions or --queries")
     how = pick(RunOptions, keywords)
     plan = make_plan(
         Workspace(workspace),
@@ -64,6 +69,13 @@ def evaluate(
         device=how.device,
         dtype=how.dtype,
     )
+    if interactions is not None:
+        return _evaluate_users(plan, interactions, name, how)
+    assert queries is not None
+    return evaluate_queries(plan, queries, name, how)
+
+
+def _evaluate_users(plan: Plan, interactions: Path | str, name: str | None, how: RunOptions) -> Manifest:
     splits = split(read_interactions(interactions, plan.catalogue.row_of()))
     entries = splits.test if plan.options.split == "test" else splits.valid
     if not entries:
@@ -164,22 +176,6 @@ def _report(
     write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
     write_lists(folder, "user_id", users, lists, plan.catalogue.item_ids)
     _write_users(folder, entries, ranks, values)
-
-
-def write_lists(
-    folder: Path, column: str, owners: Sequence[str], lists: Sequence[Recommended], item_ids: Sequence[str]
-) -> None:
-    """``recommendations.parquet``: ``column`` (whose list), rank, item_id, score."""
-    lengths = [len(found.rows) for found in lists]
-    tables.write(
-        folder / "recommendations.parquet",
-        {
-            column: [owner for owner, length in zip(owners, lengths, strict=True) for _ in range(length)],
-            "rank": np.concatenate([np.arange(1, length + 1, dtype=np.int32) for length in lengths]),
-            "item_id": [item_ids[row] for found in lists for row in found.rows],
-            "score": np.asarray([score for found in lists for score in found.scores], dtype=np.float32),
-        },
-    )
 
 
 def _write_users(folder: Path, entries: Sequence[History], ranks: Ranks, values: dict[str, Any]) -> None:

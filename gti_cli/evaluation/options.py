@@ -24,7 +24,8 @@ class EvaluateOptions:
         beams: hypotheses kept, at least the largest cut-off (None: as many as that), beside room for seen items.
         filter_seen: do not recommend items of the user's own history; the beam is wider by what the user has seen.
         history: most items shown (None: as in fine-tuning). batch_size: changes speed, not results.
-        baselines: some of `BASELINES`; `sasrec` trains. For queries `popularity` and `tf-idf` are always there.
+        baselines: some of `BASELINES`; `sasrec` trains. For queries they are always `popularity`
+            and `bm25`.
     """
 
     split: str = option("test", "test or valid.")

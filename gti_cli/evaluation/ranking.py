@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from gti_cli.decoding.beam import Ranking
 from gti_cli.decoding.search import Recommended, cut, to_items
@@ -41,11 +40,3 @@ def recommend_items(
             before += len(rows)
         lists.append(cut(groups, most))
     return lists, Ranks(ahead, ties)
-
-
-def as_table(lists: Sequence[Recommended], k: int) -> npt.NDArray[np.int64]:
-    """(U, k) catalogue rows; -1: nothing more."""
-    table = np.full((len(lists), k), -1, dtype=np.int64)
-    for user, found in enumerate(lists):
-        table[user, : len(found.rows)] = found.rows
-    return table

@@ -1,4 +1,4 @@
-"""The same metrics for parts of the users: by how well known the target is, and by how long the history."""
+"""The same metrics for parts of the users or queries: by how well known the target is, by how much is known of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.histories.splits import History
+from gti_cli.queries.table import Query
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -15,6 +16,8 @@ Mask = npt.NDArray[np.bool_]
 # Upper ends, inclusive; the last bin is open. A target with no training interaction is a cold start.
 TARGET_SEEN = (0, 4, 19, 99)
 HISTORY_LENGTH = (2, 5, 10, 20)
+GOOD_ITEMS = (1, 3, 10)
+QUERY_WORDS = (1, 2, 4)
 
 
 def masks(entries: Sequence[History], train: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Mask]]:
@@ -37,6 +40,22 @@ def masks(entries: Sequence[History], train: Mapping[str, Sequence[str]]) -> dic
     }
 
 
+def query_masks(asked: Sequence[Query], train: Sequence[Query]) -> dict[str, dict[str, Mask]]:
+    """Which queries belong to which slice, as `masks`.
+
+    Slices: ``good_items`` (of the query), ``query_words``, and ``good_items_good_in_training``: how many of the query's
+    good items are good for a training query too (``0``: none of the answers was ever trained on as one).
+    """
+    known = {item for query in train for item in query.items()}
+    return {
+        "good_items": _bins(np.asarray([len(query.items()) for query in asked]), 1, GOOD_ITEMS),
+        "query_words": _bins(np.asarray([len(query.text.split()) for query in asked]), 1, QUERY_WORDS),
+        "good_items_good_in_training": _bins(
+            np.asarray([sum(item in known for item in query.items()) for query in asked]), 0, (0, *GOOD_ITEMS)
+        ),
+    }
+
+
 def _bins(values: npt.NDArray[np.int64], lowest: int, ends: Sequence[int]) -> dict[str, Mask]:
     starts = [lowest, *(end + 1 for end in ends)]
     found = {}
@@ -48,12 +67,12 @@ def _bins(values: npt.NDArray[np.int64], lowest: int, ends: Sequence[int]) -> di
 
 
 def sliced(
-    values: Mapping[str, Floats], parts: Mapping[str, Mapping[str, Mask]]
+    values: Mapping[str, Floats], parts: Mapping[str, Mapping[str, Mask]], unit: str = "targets"
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Mean of each metric in each bin, and ``targets``, how many there are: slice -> bin -> metric -> number."""
+    """Mean of each metric in each bin, and ``unit``, how many there are: slice -> bin -> metric -> number."""
     return {
         name: {
-            label: {"targets": int(inside.sum()), **{metric: float(v[inside].mean()) for metric, v in values.items()}}
+            label: {unit: int(inside.sum()), **{metric: float(v[inside].mean()) for metric, v in values.items()}}
             for label, inside in bins.items()
         }
         for name, bins in parts.items()

@@ -1,0 +1,220 @@
+"""`gti evaluate --queries`: items for queries, all graded items of each query counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli import console, processes, tables
+from gti_cli.decoding.search import cut, to_items
+from gti_cli.decoding.trie import Trie, build_trie
+from gti_cli.errors import InputError
+from gti_cli.evaluation.baselines import top
+from gti_cli.evaluation.bm25 import BM25
+from gti_cli.evaluation.graded import columns, groups_of, measure
+from gti_cli.evaluation.intervals import intervals
+from gti_cli.evaluation.lists import as_table, write_lists
+from gti_cli.evaluation.metrics import averages, of_lists
+from gti_cli.evaluation.plan import Plan, output_name
+from gti_cli.evaluation.slices import query_masks, sliced
+from gti_cli.manifest import Manifest
+from gti_cli.options import RunOptions
+from gti_cli.prompts.next_item import opening_ids
+from gti_cli.prompts.search import encode_queries
+from gti_cli.queries.table import GOOD, MAYBE, Queries, Query, read_queries
+from gti_cli.ranking.parts import Answered, Asked, search_parts
+from gti_cli.training.precision import describe, seed_everything
+from gti_cli.workspace import StageRun, write_json
+
+Floats = npt.NDArray[np.float64]
+
+_QUERIES = 256  # queries scored at a time by a baseline
+
+
+def evaluate_queries(plan: Plan, path: Path | str, name: str | None, how: RunOptions) -> Manifest:
+    """The stage on a table of queries; see `gti_cli.evaluation.evaluate.evaluate`.
+
+    Queries of the part without any good item are left out, and counted.
+
+    Raises:
+        InputError: no query of that part has a good item; an option that is for users alone.
+    """
+    if plan.options.filter_seen:
+        raise InputError("--filter-seen is about histories, and queries have none", remedy="leave it out")
+    queries = read_queries(path, plan.catalogue.row_of())
+    asked = [query for query in queries.part(plan.options.split) if query.items(GOOD)]
+    if not asked:
+        raise InputError(f"no {plan.options.split} query has an item of relevance {GOOD}", where=str(path))
+    artifact = output_name(plan, name, "-search")
+    with plan.space.stage(
+        "evaluate",
+        artifact,
+        [artifact],
+        options=plan.recorded(),
+        inputs={"queries": path, **plan.inputs()},
+        upstream=plan.upstream(),
+        seed=how.seed,
+        force=how.force,
+        resume=how.resume,
+    ) as run:
+        if not run.done:
+            seed_everything(how.seed)
+            run.device = describe(plan.device)
+            trie = build_trie(plan.catalogue.codes)
+            answered = _search(plan, asked, trie, run)
+            if processes.rank() == 0:
+                _report(plan, queries, asked, trie, answered, run, run.path(artifact))
+    return run.result()
+
+
+def _search(plan: Plan, queries: Sequence[Query], trie: Trie, run: StageRun) -> Answered:
+    tokenizer, searcher = plan.load(trie)
+    prompts, run.counts["queries_cut"] = encode_queries(tokenizer, [query.text for query in queries])
+    behind = opening_ids(tokenizer, plan.catalogue.tokens[0])
+    asked = Asked(
+        [[*prompt, *behind] for prompt in prompts],
+        [0] * len(prompts),
+        needed=plan.options.ks[-1],
+        beams=int(plan.options.beams or 0),
+        exact=plan.options.search == "exact",
+    )
+    started = time.monotonic()
+    answered = search_parts(
+        searcher,
+        asked,
+        batch_size=plan.options.batch_size,
+        folder=plan.parts_folder(run.scratch),
+        description="Searching",
+        unit="queries",
+    )
+    run.measured["queries_per_second"] = round(answered.searched / (time.monotonic() - started), 2)
+    if asked.exact:
+        run.counts.update(answered.counts())
+    return answered
+
+
+def _report(
+    plan: Plan,
+    queries: Queries,
+    asked: Sequence[Query],
+    trie: Trie,
+    answered: Answered,
+    run: StageRun,
+    folder: Path,
+) -> None:
+    ks, row_of = plan.options.ks, plan.catalogue.row_of()
+    grades = [{row_of[item]: grade for item, grade in query.relevance.items()} for query in asked]
+    found = [to_items(answered.ranking, trie, number) for number in range(len(asked))]
+    values = _measured([[rows for rows, _ in groups] for groups in found], grades, ks)
+    lists = [cut(groups, ks[-1]) for groups in found]
+    counts = train_counts(queries.train, row_of)
+    names = [query.query_id for query in asked]
+    run.metrics.update(
+        metrics={**averages(values), **of_lists(as_table(lists, ks[-1]), ks, counts)},
+        baselines=_baselines(plan, asked, grades, counts),
+        tuning={},
+        intervals={name: list(bounds) for name, bounds in intervals(values, names).items()},
+        slices=sliced(values, query_masks(asked, queries.train), "queries"),
+    )
+    run.counts.update(
+        queries.counts,
+        evaluated=len(asked),
+        left_out_without_good=len(queries.part(plan.options.split)) - len(asked),
+        catalogue=len(row_of),
+        semantic_ids=trie.leaves,
+        beams=plan.options.beams,
+        lists_shorter_than_k=sum(len(one.rows) < ks[-1] for one in lists),
+    )
+    folder.mkdir(parents=True)
+    write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
+    write_lists(folder, "query_id", names, lists, plan.catalogue.item_ids)
+    _write_queries(folder, asked, values)
+
+
+def train_counts(train: Sequence[Query], row_of: Mapping[str, int]) -> Floats:
+    """(N,) number of training queries for which each item is good."""
+    rows = [row_of[item] for query in train for item in query.items(GOOD)]
+    return np.bincount(np.asarray(rows, dtype=np.int64), minlength=len(row_of)).astype(np.float64)
+
+
+def _measured(
+    rankings: Sequence[Sequence[Sequence[int]]], grades: Sequence[Mapping[int, int]], ks: Sequence[int]
+) -> dict[str, Floats]:
+    """Metric -> (Q,) from each query's groups of catalogue rows, best first, and its graded rows."""
+    found = []
+    for groups, known in zip(rankings, grades, strict=True):
+        judged = list(known.values())
+        found.append(measure(groups_of(groups, known), judged.count(GOOD), judged.count(MAYBE), ks))
+    return columns(found)
+
+
+def _baselines(
+    plan: Plan, asked: Sequence[Query], grades: Sequence[Mapping[int, int]], counts: Floats
+) -> dict[str, dict[str, float]]:
+    """``popularity`` (good for so many training queries) and ``bm25``."""
+    path = plan.space.path("items.parquet")
+    table = tables.read(path, ["item_id", "text"])
+    text_of = dict(zip(tables.ids(table, "item_id", path), tables.strings(table, "text", path), strict=True))
+    bm25 = BM25([text_of[item] for item in plan.catalogue.item_ids])
+    popular = np.where(counts > 0, counts, -np.inf)
+    methods: dict[str, Callable[[Sequence[str]], Floats]] = {
+        "popularity": lambda texts: np.tile(popular, (len(texts), 1)),
+        bm25.name: bm25.scores,
+    }
+    found = {}
+    for name, score in methods.items():
+        values, shown = _ranked(name, score, asked, grades, plan.options.ks)
+        found[name] = {**averages(values), **of_lists(shown, plan.options.ks, counts)}
+    return found
+
+
+def _ranked(
+    name: str,
+    score: Callable[[Sequence[str]], Floats],
+    asked: Sequence[Query],
+    grades: Sequence[Mapping[int, int]],
+    ks: Sequence[int],
+) -> tuple[dict[str, Floats], npt.NDArray[np.int64]]:
+    """Metrics of each query, and (Q, k) catalogue rows as they would be shown."""
+    rankings: list[list[list[int]]] = []
+    shown: list[npt.NDArray[np.int64]] = []
+    with console.progress(f"Baseline {name}", len(asked), "queries") as advance:
+        for start in range(0, len(asked), _QUERIES):
+            part = asked[start : start + _QUERIES]
+            scores = score([query.text for query in part])
+            rankings += [tied(row, ks[-1]) for row in scores]
+            shown.append(top(scores, ks[-1]))
+            advance(len(part))
+    return _measured(rankings, grades, ks), np.concatenate(shown)
+
+
+def tied(scores: Floats, k: int) -> list[list[int]]:
+    """Columns of ``scores`` (N,), best first, in groups of equal scores, until ``k`` are reached; -inf is left out."""
+    k = min(k, len(scores))
+    bound = np.partition(scores, len(scores) - k)[len(scores) - k]
+    inside = np.flatnonzero((scores >= bound) & np.isfinite(scores))
+    ordered = inside[np.argsort(-scores[inside], kind="stable")]
+    if not len(ordered):
+        return []
+    starts = np.flatnonzero(np.diff(scores[ordered])) + 1
+    return [group.tolist() for group in np.split(ordered, starts)]
+
+
+def _write_queries(folder: Path, asked: Sequence[Query], values: Mapping[str, Any]) -> None:
+    """``per_query.parquet``: one row a query."""
+    judged: list[list[int]] = [list(query.relevance.values()) for query in asked]
+    tables.write(
+        folder / "per_query.parquet",
+        {
+            "query_id": [query.query_id for query in asked],
+            "query": [query.text for query in asked],
+            "good": np.asarray([grades.count(GOOD) for grades in judged], dtype=np.int32),
+            "maybe": np.asarray([grades.count(MAYBE) for grades in judged], dtype=np.int32),
+            **values,
+        },
+    )
