@@ -114,6 +114,7 @@ def _shown_progress(description: str, total: int | None, unit: str) -> Iterator[
         task = shown.add_task(description, total=total, rate="", note="")
 
         def advance(n: int = 1, *, note: str = "") -> None:
+            """``n`` more are done."""
             speed = shown.tasks[0].speed
             rate = f"{speed:,.4g} {unit}/s" if speed else ""
             shown.update(task, advance=n, rate=rate)
@@ -131,12 +132,14 @@ def _plain_progress(console: Console, description: str, total: int | None, unit:
     done = 0
 
     def line(now: float, comment: str) -> str:
+        """How far it is, how fast, and how long still."""
         rate = done / max(now - started, 1e-9)
         of = f"/{total:,}" if total is not None else ""
         eta = f", ETA {(total - done) / rate:,.0f} s" if total is not None and rate > 0 and done < total else ""
         return f"{description}: {done:,}{of} {unit}, {rate:,.4g} {unit}/s{eta}{'  ' + comment if comment else ''}"
 
     def advance(n: int = 1, *, note: str = "") -> None:
+        """``n`` more are done; a line every half minute."""
         nonlocal done, last
         done += n
         now = time.monotonic()

@@ -39,6 +39,7 @@ def inspect(workspace: Workspace) -> list[ArtifactState]:
     known: dict[str, list[str]] = {}
 
     def reasons(name: str) -> list[str]:
+        """Why this artifact is stale, those it was made from included."""
         if name not in known:
             known[name] = []  # stops a cycle, which only an edited manifest could make
             manifest = manifests[name]

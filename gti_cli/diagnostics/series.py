@@ -109,6 +109,7 @@ def write_tables(findings: Sequence[Finding], folder: Path) -> None:
     import pyarrow as pa
 
     def together(parts: list[dict[str, Any]]) -> pa.Table:
+        """One table of the parts' rows."""
         return pa.concat_tables([pa.table(part) for part in parts])
 
     tables.write(folder / "spectrum.parquet", together([_spectrum(finding) for finding in findings]))

@@ -86,6 +86,7 @@ def lay_out(space: Workspace, entries: Sequence[Entry], subjects: Sequence[Subje
     points: dict[int, Point] = {}
 
     def place(index: int) -> Point:
+        """The point of an entry, behind the one that it came from."""
         if index not in points:
             entry, parent = entries[index], parents[index]
             previous = None if parent is None else place(parent)

@@ -141,6 +141,7 @@ def _weighted(p: Matrix, q: Matrix, weights: Matrix) -> Matrix:
     pairs = np.where(pairs > 0, pairs, np.nan)
 
     def mean(matrix: Matrix) -> Matrix:
+        """Weighted mean over the pairs, one for each draw."""
         return np.asarray(np.einsum("ri,ri->r", weights @ matrix, weights) / pairs)
 
     mean_p, mean_q = mean(left), mean(right)

@@ -126,6 +126,7 @@ def kept_columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
     import pyarrow as pa
 
     def is_text(kind: pa.DataType) -> bool:
+        """Strings, or lists of them."""
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             return is_text(kind.value_type)
         if pa.types.is_dictionary(kind):

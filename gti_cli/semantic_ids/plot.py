@@ -107,6 +107,7 @@ def _draw_history(figure: Any, history: dict[str, list[Any]]) -> None:
     at = [epochs[row] for row in checks]
 
     def values(name: str) -> list[float]:
+        """A column at the epochs that were checked."""
         return [history[name][row] for row in checks]
 
     loss.plot(at, values("reconstruction"), "o-", markersize=3, label="reconstruction, as used")

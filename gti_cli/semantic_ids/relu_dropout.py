@@ -42,6 +42,7 @@ class _MaskedRelu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, dropout: float) -> Tensor:
+        """max(rows, 0), scaled, with a share ``dropout`` set to 0."""
         ctx.scale = 1 / (1 - dropout)
         found = rows.relu().mul_(ctx.scale)
         kind = _BITS[rows.dtype]
@@ -51,6 +52,7 @@ class _MaskedRelu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """The gradient where something was kept: the output itself is the mask."""
         (found,) = ctx.saved_tensors
         return torch.ops.aten.threshold_backward(gradients[0] * ctx.scale, found, 0), None
 

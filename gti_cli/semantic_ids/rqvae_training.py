@@ -98,6 +98,7 @@ class _Trainer:
         self.done = Progress(0, [], 0)
 
     def run(self, scratch: Path | None) -> TrainedRQVAE:
+        """Train to the end, or go on from what ``scratch`` holds."""
         options, stopped, done = self.options, ALL_EPOCHS, self.done
         found = load(scratch, self.model, self.optimizer, self.order) if scratch is not None else None
         with console.progress("RQ-VAE", options.warm_up + options.epochs, "epochs") as advance:
@@ -230,6 +231,7 @@ class _Trainer:
             return False
 
         def stands(key: str) -> bool:
+            """No better lately than before."""
             lately, before = (min(row[key] for row in part) for part in (checks[-patience:], checks[:-patience]))
             return bool(lately >= _BETTER * before)
 
