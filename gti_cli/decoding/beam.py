@@ -36,23 +36,43 @@ class Ranking:
 
 
 class TrieTensors:
-    """A trie on the model's device, with the token id of each node's code."""
+    """A trie on the model's device, with the token id of each node's code.
+
+    Attributes:
+        tokens: L tensors; ``tokens[l][m]`` is the token that leads to node m of level l + 1.
+    """
 
     def __init__(self, trie: Trie, token_ids: Sequence[npt.NDArray[np.int64]], device: torch.device) -> None:
         self.levels = trie.levels
         self.starts = [torch.from_numpy(np.ascontiguousarray(starts)).to(device) for starts in trie.starts]
-        self.tokens = [
-            torch.from_numpy(np.ascontiguousarray(ids[codes])).to(device)
-            for ids, codes in zip(token_ids, trie.codes, strict=True)
-        ]
         self.widest = trie.widest()
+        # Where every node has the same number of children, as the root has, nothing need be masked.
+        self._even = [
+            int(starts[-1]) == (len(starts) - 1) * widest
+            for starts, widest in zip(trie.starts, self.widest, strict=True)
+        ]
+        # Behind the last node stand spare tokens, so that a window of the widest node's size fits behind every node.
+        self.tokens = [
+            torch.from_numpy(np.pad(ids[codes], (0, widest - 1), mode="edge")).to(device)
+            for ids, codes, widest in zip(token_ids, trie.codes, self.widest, strict=True)
+        ]
 
     def children(self, level: int, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Children of ``nodes`` (any shape) of ``level``: node numbers and a mask, both (…, widest)."""
-        first, behind = self.starts[level][nodes], self.starts[level][nodes + 1]
-        found = first[..., None] + torch.arange(self.widest[level], device=nodes.device)
-        allowed = found < behind[..., None]
-        return torch.where(allowed, found, 0), allowed
+        """Tokens of the children of ``nodes`` (n,) of ``level``, (n, widest), and the number of the first child, (n,).
+
+        Children are numbered one after the other: the one in column j is ``first + j``. Behind a node's last child
+        stand tokens of others; `mask` tells.
+        """
+        first = self.starts[level][nodes]
+        return self.tokens[level].unfold(0, self.widest[level], 1).index_select(0, first), first
+
+    def mask(self, level: int, nodes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """``scores`` (n, widest) of `children`, -inf where there is no child."""
+        if self._even[level]:
+            return scores
+        count = self.starts[level][nodes + 1] - self.starts[level][nodes]
+        allowed = torch.arange(self.widest[level], device=nodes.device) < count[:, None]
+        return torch.where(allowed, scores, -torch.inf)
 
 
 def beam_search(
@@ -100,14 +120,14 @@ def _expand(
     Args:
         nodes, scores: (B, W) live hypotheses. features: (B, W, …) behind them, for ``runner.log_probs``.
     """
-    children, allowed = trie.children(level, nodes)
-    fan = children.shape[-1]
-    gained = runner.log_probs(features.flatten(0, 1), trie.tokens[level][children].flatten(0, 1))
-    total = (scores[..., None] + gained.view(children.shape)).masked_fill_(~allowed, -torch.inf)
-    values, places = best(total.flatten(1), beams)
+    tokens, first = trie.children(level, nodes.flatten())
+    gained = runner.log_probs(features.flatten(0, 1), tokens)
+    total = trie.mask(level, nodes.flatten(), scores.flatten()[:, None] + gained)
+    values, places = best(total.view(len(nodes), -1), beams)
     keep = max(int(torch.isfinite(values).sum(1).max()), 1)
     values, places = values[:, :keep], places[:, :keep]
-    return children.flatten(1).gather(1, places), values, places // fan
+    parents, column = places // tokens.shape[1], places % tokens.shape[1]
+    return first.view(nodes.shape).gather(1, parents) + column, values, parents
 
 
 def best(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

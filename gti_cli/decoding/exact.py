@@ -147,12 +147,13 @@ class _Search:
         """
         row, slot = torch.isfinite(scores).nonzero(as_tuple=True)
         self.followed.index_add_(0, users[row], torch.ones_like(row))
-        children, allowed = self._trie.children(level, nodes[row, slot])
-        gained = self._runner.log_probs(state.features[row, slot], self._trie.tokens[level][children])
-        total = scores[row, slot][:, None] + gained
-        kept = allowed & (total >= self._bound[users[row]][:, None])
-        parent = kept.nonzero()[:, 0]
-        row, slot, below, values = row[parent], slot[parent], children[kept], total[kept]
+        tokens, first = self._trie.children(level, nodes[row, slot])
+        gained = self._runner.log_probs(state.features[row, slot], tokens)
+        total = self._trie.mask(level, nodes[row, slot], scores[row, slot][:, None] + gained)
+        # Where there are fewer IDs than k the bound is -inf, as is what is no child.
+        above = (total >= self._bound[users[row]][:, None]) & (total > -torch.inf)
+        parent, column = above.nonzero(as_tuple=True)
+        row, slot, below, values = row[parent], slot[parent], first[parent] + column, total[parent, column]
         if level == self._trie.levels - 1:
             self._found.append((users[row], below, values))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,19 @@ def case(seed: int, items: int, levels: int, prompts: int, shared: int = 4) -> t
     codes = rng.integers(0, K, (items, levels)).astype(np.int32)
     start = rng.integers(3, 40, shared).tolist()
     return codes, [start + rng.integers(3, 40, rng.integers(1, 9)).tolist() for _ in range(prompts)]
+
+
+@pytest.mark.parametrize("items", [1, 9, 400])
+def test_children_are_the_tries(items: int) -> None:
+    codes, _ = case(4, items=items, levels=3, prompts=1)
+    trie, ids = build_trie(codes), token_ids(3)
+    tensors = TrieTensors(trie, ids, CPU)
+    for level, (starts, labels) in enumerate(zip(trie.starts, trie.codes, strict=True)):
+        tokens, first = tensors.children(level, torch.arange(len(starts) - 1))
+        inside = torch.isfinite(tensors.mask(level, torch.arange(len(starts) - 1), torch.zeros(tokens.shape)))
+        for node, (start, end) in enumerate(itertools.pairwise(starts)):
+            assert tokens[node][inside[node]].tolist() == ids[level][labels[start:end]].tolist()
+            assert (int(first[node]), int(inside[node].sum())) == (start, end - start)
 
 
 @torch.inference_mode()

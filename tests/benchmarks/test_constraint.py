@@ -1,0 +1,186 @@
+"""The constraint of the search: its step beside a vectorised kernel over sparse rows, and 10 million IDs.
+
+The kernel is the one that STATIC describes (Su et al., 2026, "Vectorizing the Trie"): all transitions of the trie in
+one sparse matrix, the rows of all hypotheses read in one burst; for the second code, a dense table by the first. It is
+written here from the description. Both sides get the log-probabilities of the whole vocabulary and give those of the
+codes that may follow, the codes, and where they lead; one thread, processor time.
+Run with ``pytest tests/benchmarks/test_constraint.py --run-benchmarks -s``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gti_cli.decoding.beam import TrieTensors
+from gti_cli.decoding.trie import build_trie
+
+USERS, BEAMS, VOCAB, ITEMS = 32, 20, 32_000, 1_000_000
+MANY = 10_000_000
+SECONDS, MIB = 60, 2000  # of a trie of 10 million IDs
+
+Candidates = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # log-probabilities, tokens, next; each (R, widest)
+
+
+def distinct(count: int, levels: int, codes: int) -> np.ndarray:
+    """(count, levels) int32, random semantic IDs without duplicates."""
+    rng = np.random.default_rng(0)
+    numbers = np.unique(rng.integers(0, codes**levels, count * 2))
+    numbers = rng.permutation(numbers)[:count]
+    assert len(numbers) == count
+    ids = np.empty((count, levels), dtype=np.int32)
+    for level in reversed(range(levels)):
+        numbers, ids[:, level] = np.divmod(numbers, codes)
+    return ids
+
+
+class SparseRows:
+    """The peer: one sparse matrix of (token, next state) for all levels, and a dense table for the second code."""
+
+    def __init__(self, ids: np.ndarray, first_token: int, codes: int) -> None:
+        levels = ids.shape[1]
+        rows = ids[np.lexsort(ids.T[::-1])]
+        new = np.logical_or.accumulate(rows[1:] != rows[:-1], axis=1)
+        new = np.vstack([np.ones((1, levels), dtype=bool), new])
+        self.widest, pairs, lengths, offset = [], [], [], 1
+        above = np.zeros(len(rows), dtype=np.int64)  # the node of each row in the level above, counted within it
+        for level in range(levels):
+            entry = new[:, level]
+            parents, labels = above[entry], rows[entry, level]
+            children = np.bincount(parents)
+            self.widest.append(int(children.max()))
+            lengths.append(children)
+            tokens = first_token + level * codes + labels
+            pairs.append(np.stack([tokens, offset + np.arange(len(labels))], axis=1).astype(np.int32))
+            offset += len(labels)
+            above = np.cumsum(entry) - 1
+        spare = np.zeros((max(self.widest), 2), dtype=np.int32)
+        self.packed = torch.from_numpy(np.concatenate([*pairs, spare]))
+        self.pointers = torch.from_numpy(np.concatenate([[0], np.cumsum(np.concatenate(lengths))]))
+        self.mask = torch.zeros(codes, codes, dtype=torch.bool)
+        self.states = torch.zeros(codes, codes, dtype=torch.long)
+        first, second = pairs[0], pairs[1]
+        parent = np.repeat(np.arange(len(first)), lengths[1])
+        place = first[parent, 0] - first_token, second[:, 0] - first_token - codes
+        self.mask[place], self.states[place] = True, torch.from_numpy(second[:, 1].astype(np.int64))
+        self.span = slice(first_token + codes, first_token + 2 * codes)
+
+    def sparse(self, log_probs: torch.Tensor, states: torch.Tensor, widest: int) -> Candidates:
+        start = self.pointers[states]
+        count = self.pointers[states + 1] - start
+        offsets = torch.arange(widest)
+        burst = self.packed[start[:, None] + offsets]
+        tokens = burst[..., 0].long()
+        scores = log_probs.gather(1, tokens)
+        return torch.where(offsets < count[:, None], scores, -torch.inf), tokens, burst[..., 1]
+
+    def dense(self, log_probs: torch.Tensor, first: torch.Tensor) -> Candidates:
+        """For the second code: ``first`` (R,) codes."""
+        scores = torch.where(self.mask[first], log_probs[:, self.span], -torch.inf)
+        tokens = torch.arange(self.span.start, self.span.stop).expand(len(first), -1)
+        return scores, tokens, self.states[first]
+
+
+def ours(trie: TrieTensors, level: int, log_probs: torch.Tensor, nodes: torch.Tensor) -> Candidates:
+    """The same, with (R, 1) first nodes, from which the search counts those of the candidates that it keeps."""
+    tokens, first = trie.children(level, nodes)
+    return trie.mask(level, nodes, log_probs.gather(1, tokens)), tokens, first[:, None]
+
+
+def milliseconds(*steps: Callable[[], Any]) -> list[float]:
+    """Processor time of each of ``steps``, the best of 30 turns that they take by turns."""
+    taken = [[] for _ in steps]
+    for _ in range(30):
+        for step, times in zip(steps, taken, strict=True):
+            started = time.process_time()
+            for _ in range(10):
+                step()
+            times.append((time.process_time() - started) / 10 * 1e3)
+    return [min(times) for times in taken]
+
+
+def triples(found: Candidates, first_state: int) -> list[Any]:
+    """What is allowed, in an order of its own: (row, token, node, log-probability)."""
+    scores, tokens, following = found
+    if following.shape != scores.shape:
+        following = following + torch.arange(scores.shape[1])
+    row, column = torch.isfinite(scores).nonzero(as_tuple=True)
+    order = torch.from_numpy(np.lexsort((tokens[row, column], row)))
+    row, column = row[order], column[order]
+    return [row, tokens[row, column], following[row, column].long() - first_state, scores[row, column]]
+
+
+@pytest.mark.parametrize(("levels", "codes"), [(4, 256), (3, 2048)])
+def test_step_beside_sparse_rows(levels: int, codes: int) -> None:
+    torch.set_num_threads(1)
+    ids = distinct(ITEMS, levels, codes)
+    first_token = VOCAB - levels * codes
+    trie = build_trie(ids)
+    tokens = [np.arange(first_token + level * codes, first_token + (level + 1) * codes) for level in range(levels)]
+    tensors, peer = TrieTensors(trie, tokens, torch.device("cpu")), SparseRows(ids, first_token, codes)
+    log_probs = torch.randn(USERS * BEAMS, VOCAB).log_softmax(1)
+    offset, worst = 1, 0.0
+    for level in range(levels):
+        count = len(trie.starts[level]) - 1
+        nodes = torch.from_numpy(np.random.default_rng(level).integers(0, count, USERS * BEAMS))
+        before = offset - count if level else 0  # states of the peer: the levels one behind the other
+        states, widest = nodes + before, peer.widest[level]
+        steps: list[Callable[[], Candidates]] = [
+            lambda level=level, nodes=nodes: ours(tensors, level, log_probs, nodes),
+            lambda states=states, widest=widest: peer.sparse(log_probs, states, widest),
+        ]
+        if level == 1:
+            first = torch.from_numpy(trie.codes[0])[nodes]
+            steps.append(lambda first=first: peer.dense(log_probs, first))
+        mine, *theirs = (triples(step(), 0 if number == 0 else offset) for number, step in enumerate(steps))
+        for other in theirs:
+            for left, right in zip(mine, other, strict=True):
+                torch.testing.assert_close(left, right)
+        my_time, *their_times = milliseconds(*steps)
+        print(
+            f"\n{levels} x {codes}, {ITEMS:,} items, code {level + 1}, {len(nodes)} hypotheses: gti {my_time:.2f} ms, "
+            f"sparse rows {their_times[0]:.2f} ms"
+            + (f", dense table {their_times[1]:.2f} ms" if level == 1 else "")
+            + f"; {min(their_times) / my_time:.2f} times as fast",
+            end="",
+        )
+        worst = max(worst, my_time / min(their_times))
+        offset += len(trie.codes[level])
+    print()
+    assert worst <= 1
+
+
+@pytest.mark.parametrize(("levels", "codes"), [(4, 256), (3, 2048)])
+def test_ten_million_ids(levels: int, codes: int) -> None:
+    done = subprocess.run(
+        [sys.executable, __file__, str(levels), str(codes)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    seconds, peak, leaves = map(float, done.stdout.split())
+    print(f"\n{levels} x {codes}, {MANY:,} IDs: {seconds:.1f} s, {peak:.0f} MiB resident at the peak, all told")
+    assert leaves == MANY
+    assert seconds < SECONDS
+    assert peak < MIB
+
+
+def build() -> None:
+    """Build in this process: seconds, its peak in MiB from before the trie (interpreter, torch, IDs) on, leaves."""
+    import resource
+
+    levels, codes = map(int, sys.argv[1:])
+    ids = distinct(MANY, levels, codes)
+    started = time.process_time()
+    trie = build_trie(ids)
+    seconds = time.process_time() - started
+    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, trie.leaves)
+
+
+if __name__ == "__main__":
+    build()
