@@ -9,6 +9,7 @@ import pytest
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.grounding.options import GroundKeywords, GroundOptions
 from gti_cli.options import RunKeywords, RunOptions, option, pick, refuse_unknown
+from gti_cli.recommendation.asking import RecommendKeywords, RecommendOptions
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.semantic_ids.options import IdsKeywords, IdsOptions
 
@@ -42,3 +43,4 @@ def test_keywords_are_those_of_the_dataclasses() -> None:
     mirrors(GroundKeywords, GroundOptions, RunOptions)
     mirrors(FinetuneKeywords, FinetuneOptions, RunOptions)
     mirrors(EvaluateKeywords, EvaluateOptions, RunOptions)
+    mirrors(RecommendKeywords, RecommendOptions)

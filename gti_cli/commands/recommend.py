@@ -1,10 +1,9 @@
-"""`gti recommend`: options of `gti_cli.recommendation.recommend`."""
+"""`gti recommend`: options -> stage -> the lists, as a table, JSON or Parquet."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,37 +18,35 @@ from gti_cli.commands.common import (
     WorkspaceOption,
     names,
 )
+from gti_cli.commands.options import expanded
 from gti_cli.errors import InputError
+from gti_cli.recommendation.asking import RecommendOptions
 
-_ONE = "history"  # the user of --history
+if TYPE_CHECKING:
+    from gti_cli.recommendation.recommend import Recommendation
+
+_ONE = "1"  # the user of --history, the query of --query
+_COLUMNS = ("rank", "item_id", "title", "score")
 
 
-def recommend(
+def _recommend(
+    options: RecommendOptions,
     checkpoint: Annotated[
         str | None, typer.Argument(help="Checkpoint: of the workspace, or a folder (default: finetuned).")
     ] = None,
     history: Annotated[
         list[str] | None, typer.Option("--history", help="Item ids, oldest first: A,B,C or the option again and again.")
     ] = None,
+    query: Annotated[str | None, typer.Option("--query", help="Words to find items for.")] = None,
     table: Annotated[
-        Path | None, typer.Option("--input", help="Table of user_id, item_id, timestamp: every user is answered.")
-    ] = None,
-    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Items for each user.")] = 10,
-    beams: Annotated[int | None, typer.Option("--beams", help="Hypotheses kept (default: as many as needed).")] = None,
-    exclude: Annotated[
-        Path | None, typer.Option("--exclude", help="Table of item_id: never recommended (out of stock, …).")
-    ] = None,
-    only: Annotated[Path | None, typer.Option("--only", help="Table of item_id: nothing else is recommended.")] = None,
-    filter_seen: Annotated[
-        bool, typer.Option("--filter-seen", help="Do not recommend items of the user's own history.")
-    ] = False,
-    max_history: Annotated[
-        int | None, typer.Option("--max-history", help="Most items shown (default: as in fine-tuning).")
+        Path | None,
+        typer.Option(
+            "--input", help="Table of user_id, item_id, timestamp, or of query: every user or query is answered."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the lists to a .parquet file instead.")
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Users in a batch; for speed only.")] = 32,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -57,7 +54,7 @@ def recommend(
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Recommend the next items for a history, or for every user of a table, with titles and scores."""
+    """Recommend items for a history, a query, or everyone in a table, with titles and scores."""
     console.configure(quiet=quiet, json_output=json_output)
     if output is not None and (output.suffix != ".parquet" or not output.parent.is_dir()):
         raise InputError(
@@ -69,34 +66,52 @@ def recommend(
         workspace,
         checkpoint=checkpoint,
         histories={_ONE: [item for part in history for item in names(part)]} if history is not None else None,
+        queries={_ONE: query} if query is not None else None,
         table=table,
-        k=k,
-        beams=beams,
-        exclude=exclude,
-        only=only,
-        filter_seen=filter_seen,
-        history=max_history,
-        batch_size=batch_size,
         seed=seed,
         device=device,
         dtype=dtype,
+        **vars(options),
     )
-    lines = [asdict(line) for line in found]
-    users = len({line["user_id"] for line in lines})
+    owner = "query_id" if query is not None or (table is not None and _has_queries(table)) else "user_id"
     if output is not None:
-        from gti_cli import tables
+        _write(found, owner, output)
+    else:
+        title = f"For {query!r}" if query is not None else f"Next, after {', '.join(history or [])}"
+        _show(found, owner, title if table is None else None)
 
-        tables.write(output, {name: [line[name] for line in lines] for name in _COLUMNS})
-        console.say(f"{output}  ({len(lines):,} lines, {users:,} users)")
-        console.result({"output": str(output), "lines": len(lines), "users": users})
-        return
-    columns = _COLUMNS if table is not None else _COLUMNS[1:]
+
+recommend = expanded(_recommend, {RecommendOptions: "The lists"})
+
+
+def _has_queries(table: Path) -> bool:
+    from gti_cli import tables
+
+    return "query" in tables.read(table, []).column_names
+
+
+def _line(line: Recommendation, owner: str) -> dict[str, Any]:
+    return {owner: line.user_id, **{name: getattr(line, name) for name in _COLUMNS}}
+
+
+def _write(found: list[Recommendation], owner: str, output: Path) -> None:
+    from gti_cli import tables
+
+    lines = [_line(line, owner) for line in found]
+    tables.write(output, {name: [line[name] for line in lines] for name in (owner, *_COLUMNS)})
+    kind, count = "queries" if owner == "query_id" else "users", len({line.user_id for line in found})
+    console.say(f"{output}  ({len(lines):,} lines, {count:,} {kind})")
+    console.result({"output": str(output), "lines": len(lines), kind: count})
+
+
+def _show(found: list[Recommendation], owner: str, title: str | None) -> None:
+    """A table for one answer, under ``title``, or for all (None)."""
+    kind, count = "queries" if owner == "query_id" else "users", len({line.user_id for line in found})
+    columns = _COLUMNS if title is not None else (owner, *_COLUMNS)
+    lines = [_line(line, owner) for line in found]
     console.table(
-        f"{len(lines):,} items for {users:,} users" if table is not None else f"Next, after {', '.join(history or [])}",
+        title or f"{len(lines):,} items for {count:,} {kind}",
         columns,
         [[line[name] for name in columns] for line in lines],
     )
     console.result({"recommendations": lines})
-
-
-_COLUMNS = ("user_id", "rank", "item_id", "title", "score")

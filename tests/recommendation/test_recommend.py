@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,13 @@ import pytest
 from gti_cli import tables
 from gti_cli.app import run
 from gti_cli.recommendation.recommend import recommend
+from gti_cli.semantic_ids.build import build_ids
+from gti_cli.vocabulary.extend import extend
+from tests.evaluation import test_search
 from tests.evaluation.made import ITEMS, World, make_world
 from tests.evaluation.test_evaluate import item_scores
+from tests.semantic_ids.test_build import make_items
+from tests.semantic_ids.test_reuse import new_items
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +95,11 @@ def test_command_table_json_and_file(world: World, tmp_path: Path, capsys: pytes
     [
         (["--history", "i1,nope"], "'nope'"),
         (["--history", ","], "history is empty"),
-        ([], "either a history or a table"),
+        ([], "either a history, a query or a table"),
+        (["--history", "i1", "--query", "dress"], "either a history, a query or a table"),
+        (["--query", " "], "query is empty"),
+        (["--query", "dress", "--search", "best"], "--search 'best'"),
         (["--history", "i1", "-k", "5", "--beams", "4"], "--beams 4"),
-        (["--history", "i1", "-k", "5", "--beams", "5", "--filter-seen"], "--beams 5"),
         (["--history", "i1", "--max-history", "0"], "--max-history"),
         (["--history", "i1", "-o", "lists.txt"], ".parquet"),
         (["other", "--history", "i1"], "cannot be loaded"),
@@ -113,3 +121,66 @@ def test_bad_lists(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "'zzz'" in capsys.readouterr().err
     assert run([*start, "--exclude", str(every)]) == 2
     assert "no item to recommend" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("search", ["beam", "exact"])
+def test_a_query_is_answered_as_every_item_scores(world: World, tmp_path: Path, search: str) -> None:
+    outside = [1, 4]
+    values = test_search.item_scores(world, "a red dress")
+    found = recommend(
+        world.workspace,
+        queries={"q": "a red dress "},
+        k=6,
+        search=search,
+        beams=40 if search == "beam" else None,
+        exclude=listed(tmp_path / "out.parquet", outside),
+    )
+    assert [line.item_id for line in found] == best(values, [row for row in range(ITEMS) if row not in outside], 6)
+    np.testing.assert_allclose(
+        [line.score for line in found], values[[int(line.item_id[1:]) for line in found]], atol=1e-4
+    )
+    assert {line.user_id for line in found} == {"q"}
+
+
+def test_exact_search_needs_no_wide_beam(world: World) -> None:
+    history = {"u": ["i1", "i2", "i5"]}
+    wide = recommend(world.workspace, histories=history, k=4, beams=40, filter_seen=True)
+    exact = recommend(world.workspace, histories=history, k=4, search="exact", filter_seen=True)
+    assert [line.item_id for line in wide] == [line.item_id for line in exact]
+
+
+def test_a_table_of_queries(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # A row for each judged item, as `gti evaluate` reads it: every query is answered once.
+    path = tmp_path / "queries.parquet"
+    tables.write(path, {"query_id": ["a", "a", "b"], "query": ["blue", "blue", "red dress"], "item_id": ["i1"] * 3})
+    start = ["recommend", "-w", str(world.workspace), "-q", "-k", "2", "--input"]
+    assert run([*start, str(path), "--json"]) == 0
+    lines = json.loads(capsys.readouterr().out)["recommendations"]
+    assert [(line["query_id"], line["rank"]) for line in lines] == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+    alone = recommend(world.workspace, queries={"x": "red dress"}, k=2)
+    assert [line["item_id"] for line in lines[2:]] == [line.item_id for line in alone]
+    assert run([*start, str(path), "-o", str(tmp_path / "out.parquet")]) == 0
+    assert pq.read_table(tmp_path / "out.parquet").column_names == ["query_id", "rank", "item_id", "title", "score"]
+    tables.write(path, {"query_id": ["a", "a"], "query": ["blue", "red"]})
+    assert run([*start, str(path)]) == 2
+    assert "row 2: the query 'a' reads 'red' here" in capsys.readouterr().err
+
+
+def test_new_items_are_recommended_without_training(tmp_path: Path, make_checkpoint: Callable[..., Path]) -> None:
+    space = tmp_path / "ws"
+    build_ids(make_items(tmp_path), space, levels=2, codes=16)
+    extend(str(make_checkpoint()), space, device="cpu")
+    before = recommend(space, checkpoint="extended", queries={"q": "dress"}, k=80)
+    assert not any(line.item_id.startswith("n") for line in before)
+    build_ids(new_items(tmp_path), space, reuse=True)
+    found = recommend(space, checkpoint="extended", queries={"q": "dress"}, k=92)
+    assert len({line.item_id for line in found}) == 92
+    new = {line.item_id: line.title for line in found if line.item_id.startswith("n")}
+    assert new == {f"n{1000 + row}": f"red silk dress {row}" for row in range(12)}
+    # Old items keep their scores, and a new one can stand in a history and alone make up the list.
+    scores = {line.item_id: line.score for line in before}
+    again = {line.item_id: line.score for line in found if line.item_id in scores}
+    assert again == pytest.approx(scores, abs=1e-4)
+    tables.write(tmp_path / "only.parquet", {"item_id": sorted(new)})
+    only = recommend(space, checkpoint="extended", histories={"u": ["n1000"]}, k=12, only=tmp_path / "only.parquet")
+    assert {line.item_id for line in only} == set(new)
