@@ -69,13 +69,8 @@ def diagnose(
     labels = [subject.label for subject in reading.subjects]
     artifact = f"diagnostics/{_output_name(name, labels)}"
     options = {
-        "checkpoints": labels,
-        "rows": {subject.label: subject.rows.digest for subject in reading.subjects},
-        "tokens_from": tokens_from,
-        "base_vocab": base_vocab,
-        "codebooks": codebooks_from if codebooks_from in ("auto", "none") else "file",
+        **_asked(reading, points, tokens_from, base_vocab, codebooks_from),
         "plot": plot,
-        **({"trajectory": [[point.subject.label for point in line] for line in lines(points)]} if trajectory else {}),
     }
     plot, force = _pictures(space, artifact, options, plot, force)
     inputs = {
@@ -100,6 +95,22 @@ def diagnose(
             run.counts.update({subject.label: len(subject.rows.tokens.ids) for subject in reading.subjects})
             run.details["checkpoints"] = labels
     return run.result()
+
+
+def _asked(
+    reading: Reading, points: Sequence[Point], tokens_from: str | None, base_vocab: int | None, codebooks_from: str
+) -> dict[str, Any]:
+    """What decides the figures, for the manifest."""
+    asked: dict[str, Any] = {
+        "checkpoints": [subject.label for subject in reading.subjects],
+        "rows": {subject.label: subject.rows.digest for subject in reading.subjects},
+        "tokens_from": tokens_from,
+        "base_vocab": base_vocab,
+        "codebooks": codebooks_from if codebooks_from in ("auto", "none") else "file",
+    }
+    if points:
+        asked["trajectory"] = [[point.subject.label for point in line] for line in lines(points)]
+    return asked
 
 
 def _pictures(space: Workspace, artifact: str, options: dict[str, Any], plot: bool, force: bool) -> tuple[bool, bool]:
