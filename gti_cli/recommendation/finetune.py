@@ -89,8 +89,19 @@ def _prepare(
 ) -> Job:
     """Make the tasks, and check everything that can be checked before the model is loaded."""
     from gti_cli.training.precision import choose_device, choose_training_dtype
+    from gti_cli.training.sharding import check_training
 
     place = choose_device(how.device)
+    apart = options.rows_learning_rate not in (None, options.learning_rate)
+    check_training(
+        place,
+        {
+            "--lora": options.lora,
+            "--rows-learning-rate": apart,
+            "--validations": options.validations > 0,
+            "--compile": options.compile,
+        },
+    )
     computed, why = choose_training_dtype(how.dtype, place)
     tokenizer, new_tokens = load_tokenizer(checkpoint.path), checkpoint.new_tokens()
     check_tokenizer(tokenizer, new_tokens)

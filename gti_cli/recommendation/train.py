@@ -78,6 +78,7 @@ def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> Pre
     from gti_cli.training.arguments import go_on, last_checkpoint
     from gti_cli.training.compiled import uncompile
     from gti_cli.training.progress import show_progress
+    from gti_cli.training.sharding import gathered
     from gti_cli.training.tracking import logs_in
 
     options, mixture = job.options, units.mixture
@@ -108,7 +109,7 @@ def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> Pre
     report(trainer, plan, run, int(done.rpartition("-")[2]) if done else 0)
     if validation:
         validation.restore_best()
-    return merge_lora(trained) if options.lora else model
+    return merge_lora(trained) if options.lora else gathered(model, job.checkpoint.path, job.device)
 
 
 def _compile(job: Job, trained: Any, units: Units, plan: MixedPlan) -> str:

@@ -146,9 +146,8 @@ class AnswerTrainer(Trainer):
             args=arguments,
             train_dataset=UnitDataset(units),
             data_collator=layout.collate,
-            optimizers=(optimizer, None),
         )
-        self._plan = plan
+        self._plan, self._given = plan, optimizer
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The planned batches; they are divided among processes already, so accelerate must not do it again."""
@@ -158,6 +157,11 @@ class AnswerTrainer(Trainer):
             collate_fn=self.data_collator,
             pin_memory=self.args.device.type == "cuda",
         )
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The one that was given: under FSDP the Trainer refuses it as an argument, and exchanges its parameters."""
+        self.optimizer = self.optimizer or self._given
+        return self.optimizer
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,3 +187,48 @@ def weights(model: nn.Module) -> tuple[int, int]:
     found = list(model.parameters())
     held = sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in found)
     return sum(p.numel() for p in found), held
+
+
+def check_training(device: torch.device, without: Mapping[str, bool]) -> None:
+    """Whether a model whose every weight trains can do so under the launcher's configuration.
+
+    FSDP2 is the Trainer's own: it divides weights, gradients and optimiser state. On CPUs accelerate divides nothing.
+
+    Args:
+        device: of the training. without: options that do not go with it, and whether each was given.
+
+    Raises:
+        InputError: another version of FSDP, DeepSpeed ZeRO-3, or such an option.
+    """
+    fsdp, zero = _set(_FSDP), _set(_DEEPSPEED)
+    if processes.world() == 1 or not (fsdp or zero):
+        return
+    if device.type == "cpu":
+        console.note("accelerate shards nothing on CPUs: every process keeps the whole model (data parallelism)")
+        return
+    if zero and _zero() is not None:
+        raise InputError("weights that train are not sharded by DeepSpeed ZeRO-3 here", remedy="use FSDP, version 2")
+    if fsdp and os.environ.get("FSDP_VERSION", "1") != "2":
+        raise InputError("weights that train are sharded by FSDP 2 only", remedy="set fsdp_version: 2")
+    given = [option for option, used in without.items() if fsdp and used]
+    if given:
+        raise InputError(f"{given[0]} does not go with FSDP", remedy="leave it out, or use torchrun without FSDP")
+
+
+def gathered(model: PreTrainedModel, path: str, device: torch.device) -> PreTrainedModel:
+    """``model`` in plain weights: itself, or where training has divided it among the processes, a whole copy on each.
+
+    ``path``: of a checkpoint of its architecture and vocabulary, for what is no weight.
+    """
+    import torch
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+    from torch.distributed.tensor import DTensor
+
+    from gti_cli.training.checkpoints import load_model
+
+    if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        return model
+    state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
+    whole = load_model(path, device, torch.float32)
+    whole.load_state_dict(state)
+    return whole

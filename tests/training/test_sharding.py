@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from gti_cli.errors import InputError
-from gti_cli.training.sharding import asked_for, plain_launch
+from gti_cli.training.sharding import asked_for, check_training, plain_launch
 
 FSDP, DEEPSPEED = {"ACCELERATE_USE_FSDP": "true"}, {"ACCELERATE_USE_DEEPSPEED": "true"}
 
@@ -78,3 +79,26 @@ def test_accelerate_sees_plain_data_parallelism(monkeypatch: pytest.MonkeyPatch)
         assert not variables.keys() & os.environ.keys()
         raise KeyError
     assert {name: os.environ[name] for name in variables} == variables
+
+
+def test_weights_that_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    check_training(gpu, {"--lora": True})
+    for variables, message in (
+        (FSDP, "FSDP 2 only"),
+        (FSDP | {"FSDP_VERSION": "2"}, "--lora does not go with FSDP"),
+        (DEEPSPEED | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, "use FSDP, version 2|Use FSDP, version 2"),
+    ):
+        with monkeypatch.context() as here:
+            for name, value in variables.items():
+                here.setenv(name, value)
+            with pytest.raises(InputError, match=message):
+                check_training(gpu, {"--compile": False, "--lora": True})
+            capsys.readouterr()
+            check_training(cpu, {"--lora": True})
+            assert "shards nothing on CPUs" in capsys.readouterr().err
+            here.setenv("WORLD_SIZE", "1")
+            check_training(gpu, {"--lora": True})
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    check_training(gpu, {"--lora": False})
