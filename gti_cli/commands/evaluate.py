@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,8 +26,12 @@ def _evaluate(
     queries: Annotated[
         Path | None, typer.Option("--queries", help="Instead: table of query, item_id, relevance (0, 1, 2).")
     ] = None,
-    checkpoint: Annotated[
-        str | None, typer.Argument(help="Checkpoint: of the workspace, or a folder (default: finetuned).")
+    checkpoints: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CHECKPOINT]...",
+            help="Of the workspace, or a folder (default: finetuned). Several, of several seeds: also mean and spread.",
+        ),
     ] = None,
     name: Annotated[
         str | None,
@@ -41,14 +46,16 @@ def _evaluate(
 ) -> None:
     """Rank all items for every user, or query, and count hits, beside baselines without a language model."""
     base.start()
-    from gti_cli.evaluation.evaluate import evaluate as stage
-
     if compare is not None:
         _find_other(workspace, compare)  # before hours of search, not behind them
-    manifest = stage(
-        interactions, workspace, queries=queries, checkpoint=checkpoint, name=name, **vars(options), **base.run()
-    )
-    if processes.rank() > 0:
+    given = {"queries": queries, "name": name, **vars(options), **base.run()}
+    if len(checkpoints or []) > 1:
+        manifest = _several(checkpoints or [], interactions, workspace, given, base)
+    else:
+        from gti_cli.evaluation.evaluate import evaluate as stage
+
+        manifest = stage(interactions, workspace, checkpoint=checkpoints[0] if checkpoints else None, **given)
+    if manifest is None or processes.rank() > 0:
         return  # it has searched its share; the first process has the figures
     show(manifest)
     if compare is None:
@@ -60,20 +67,35 @@ def _evaluate(
 evaluate = expanded(_evaluate, {EvaluateOptions: "Evaluation"})
 
 
+def _several(
+    checkpoints: list[str], interactions: Path | None, workspace: Path, given: dict[str, Any], base: Common
+) -> Manifest | None:
+    """The summary of all; None on any process but the first."""
+    from gti_cli.evaluation.several import evaluate_several, summarise
+
+    found, name = evaluate_several(checkpoints, interactions, workspace, **given)
+    return summarise(found, workspace, name, **base.run()) if processes.rank() == 0 else None
+
+
 def show(manifest: Manifest) -> None:
     """Print the metrics of an evaluation, and what a reader must know about them."""
     counts, shown = manifest.counts, manifest.options["k"]
-    who = "queries" if "queries" in manifest.inputs else "users"
+    who = "queries" if "queries" in counts else "users"
     kinds = ("precision_good", "precision_maybe", "ndcg") if who == "queries" else ("recall", "ndcg")
     columns = [f"{metric}@{cut}" for metric in kinds for cut in shown]
-    methods = {manifest.name.removeprefix("evaluation/"): manifest.metrics["metrics"], **manifest.metrics["baselines"]}
+    metrics, runs = manifest.metrics, manifest.metrics.get("runs", {})
+    name = f"mean of {len(runs)} runs" if runs else manifest.name.removeprefix("evaluation/")
+    methods = {**runs, name: metrics["metrics"]}
+    if runs:
+        methods["standard deviation"] = metrics["spread"]
+    methods |= metrics["baselines"]
     console.table(
         f"{counts['evaluated']:,} {who}, {counts['catalogue']:,} items ({counts['semantic_ids']:,} semantic IDs), "
         f"{manifest.options['split']} part, {counts['beams']} beams",
         ["method", *columns],
         [[method, *(scores[column] for column in columns)] for method, scores in methods.items()],
     )
-    for baseline, report in manifest.metrics["tuning"].items():
+    for baseline, report in metrics["tuning"].items():
         _show_tuning(baseline, report)
     if counts.get("left_out_without_good"):
         console.say(f"{counts['left_out_without_good']:,} queries have no item of relevance 2 and are left out.")
@@ -91,16 +113,14 @@ def show(manifest: Manifest) -> None:
             f"The beam alone would have missed {counts['semantic_ids_the_beam_missed']:,} semantic IDs of "
             f"{counts['users_whose_beam_missed']:,} {who}."
         )
-    if counts["lists_shorter_than_k"]:
+    if counts.get("lists_shorter_than_k"):
         console.say(f"{counts['lists_shorter_than_k']:,} {who} have fewer than {shown[-1]} items to be recommended.")
 
 
-def _show_tuning(baseline: str, report: dict[str, object]) -> None:
+def _show_tuning(baseline: str, report: Mapping[str, Any]) -> None:
     tried = report["settings_tried"]
-    settings = tried if isinstance(tried, int) else len(tried)  # type: ignore[arg-type]
-    chosen = report["chosen"]
-    assert isinstance(chosen, dict)
-    values = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
+    settings = tried if isinstance(tried, int) else len(tried)
+    values = ", ".join(f"{name} {value:g}" for name, value in report["chosen"].items())
     console.say(
         f"{baseline}: the best of {settings} settings by NDCG@10 on {report['held_out_targets_used']:,} of "
         f"{report['held_out_targets']:,} held-out items: {values}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,9 +15,7 @@ from gti_cli.evaluation.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differe
 from gti_cli.manifest import Manifest
 from gti_cli.workspace import Workspace, write_json
 
-_METRICS = ("recall@", "ndcg@", "mrr", "hit_rate@", "precision_")
-# What tells a row from another: a user's several targets differ in the length of the history before them.
-USER_KEYS, QUERY_KEYS = ["user_id", "history", "target"], ["query_id"]
+_METRICS = ("recall@", "ndcg@", "mrr", "hit_rate@", "precision")
 _MUST_MATCH = ("split", "filter_seen")
 
 
@@ -36,7 +35,8 @@ def compare(
     """Paired differences of evaluation ``name`` to evaluation ``other``, with intervals and p-values.
 
     Writes ``evaluation/NAME-vs-OTHER/metrics.json``; ``metrics[METRIC]`` of the manifest has `difference`, `low`,
-    `high` and `p`. Metrics that only one of the two has are left out.
+    `high` and `p`. Metrics that only one of the two has are left out, and
+    `mrr` where they end at different ranks.
 
     Raises:
         InputError: one of them is missing, or they are not of the same users and targets.
@@ -65,12 +65,19 @@ def compare(
         resume=resume,
     ) as run:
         if not run.done:
-            keys = _keys(space, manifests, short)
-            file = "per_query.parquet" if keys == QUERY_KEYS else "per_user.parquet"
-            mine, theirs = (tables.read(space.path(manifest.name) / file, keys) for manifest in manifests)
-            theirs = _in_order_of(mine, theirs, keys, short)
+            mine, theirs = (_read(space, manifest) for manifest in manifests)
+            keys = key_columns(mine)
+            if key_columns(theirs) != keys:
+                raise InputError(
+                    f"one of {short[0]!r} and {short[1]!r} was evaluated on users, the other on queries",
+                    remedy="evaluate both in the same way",
+                )
             users = mine.column(keys[0]).to_pylist()
-            found = differences(_values(mine), _values(theirs), users, seed=seed)
+            skipped = ["precision@"]  # Recall over K once more: a user has one target
+            if len({max(manifest.options["k"]) for manifest in manifests}) > 1:
+                skipped.append("mrr")  # it ends at the largest K
+            ours, others = (columns_of_metrics(t, skipped) for t in (mine, in_order_of(mine, theirs, keys, short)))
+            found = differences(ours, others, users, seed=seed)
             run.metrics.update({metric: asdict(difference) for metric, difference in found.items()})
             run.counts.update(targets=len(users), users=len(set(users)))
             run.path(artifact).mkdir(parents=True)
@@ -78,23 +85,38 @@ def compare(
     return run.result()
 
 
-def _values(table: pa.Table) -> dict[str, np.ndarray]:
-    names = [name for name in table.column_names if name.startswith(_METRICS)]
+def _read(space: Workspace, manifest: Manifest) -> pa.Table:
+    folder = space.path(manifest.name)
+    return tables.read(
+        next(folder / file for file in ("per_user.parquet", "per_query.parquet") if (folder / file).exists())
+    )
+
+
+def key_columns(table: pa.Table) -> list[str]:
+    """The columns that tell its rows apart: a user's several targets differ in the length of the history before them.
+
+    The first of them is what is drawn in a bootstrap.
+    """
+    return ["query_id"] if "query_id" in table.column_names else ["user_id", "history", "target"]
+
+
+def table_name(table: pa.Table) -> str:
+    """The name of its file."""
+    return "per_query.parquet" if "query_id" in table.column_names else "per_user.parquet"
+
+
+def columns_of_metrics(table: pa.Table, skipped: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Metric -> (U,) float64, without those whose name starts like one of ``skipped``."""
+    names = [name for name in table.column_names if name.startswith(_METRICS) and not name.startswith(tuple(skipped))]
     return {name: np.asarray(table.column(name).to_numpy(), dtype=np.float64) for name in names}
 
 
-def _keys(space: Workspace, manifests: list[Manifest], names: list[str]) -> list[str]:
-    of_queries = [(space.path(manifest.name) / "per_query.parquet").exists() for manifest in manifests]
-    if of_queries[0] != of_queries[1]:
-        raise InputError(
-            f"one of {names[0]!r} and {names[1]!r} was evaluated on users, the other on queries",
-            remedy="evaluate both in the same way",
-        )
-    return QUERY_KEYS if of_queries[0] else USER_KEYS
+def in_order_of(mine: pa.Table, theirs: pa.Table, names_of_keys: list[str], names: list[str]) -> pa.Table:
+    """The rows of ``theirs`` in the order of ``mine``, by their keys.
 
-
-def _in_order_of(mine: pa.Table, theirs: pa.Table, names_of_keys: list[str], names: list[str]) -> pa.Table:
-    """The rows of ``theirs`` in the order of ``mine``, by their keys."""
+    Raises:
+        InputError: they have other rows; ``names`` are those of the two evaluations.
+    """
     keys, others = (
         list(zip(*(table.column(name).to_pylist() for name in names_of_keys), strict=True)) for table in (mine, theirs)
     )
