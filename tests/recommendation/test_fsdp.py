@@ -35,7 +35,7 @@ whole = sharding.gathered
 
 def watched(model, path, device):
     held = sum(p.to_local().numel() for p in model.parameters() if isinstance(p, DTensor))
-    print("held", held, sum(p.numel() for p in model.parameters()))
+    sys.stdout.write(f"held {held} {sum(p.numel() for p in model.parameters())} \\n")
     return whole(model, path, device)
 
 sharding.gathered = watched
