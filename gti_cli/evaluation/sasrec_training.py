@@ -162,10 +162,10 @@ def tuned_sasrec(
     question: Question,
     folder: Path,
     device: torch.device,
-    grid: Sequence[Size] = GRID,
+    grid: Sequence[Size] | None = None,
     budget: Budget | None = None,
 ) -> tuple[SASRec, dict[str, Any]]:
-    """Train every setting of ``grid``, keep the best; the outcome is kept in ``folder`` and found there again.
+    """Train every setting of ``grid`` (None: `GRID`) and keep the best, in ``folder``, where it is found again.
 
     Where ``question.tuning`` is less than ``question.train``, the chosen setting is trained once more on all of it, for
     the number of epochs that was best.
@@ -173,26 +173,36 @@ def tuned_sasrec(
     Returns:
         the model, and for the manifest: what was chosen and tried.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
-    budget = budget or Budget()
+    grid, budget = grid or GRID, budget or Budget()
     path = folder / f"sasrec-{question.key(device, grid, budget)[:16]}.safetensors"
-    about = path.with_suffix(".json")
-    items = len(question.row_of)
-    if path.is_file() and about.is_file():
-        report: dict[str, Any] = json.loads(about.read_text("utf-8"))
-        network = Network(items, Size(**report["chosen"]))
-        network.load_state_dict(load_file(path))
+    known = _known(path, len(question.row_of))
+    if known is not None:
         console.note("sasrec: trained already on the same data")
-        return SASRec(network.to(device)), report
+        return SASRec(known[0].to(device)), known[1]
     network, report = _search(question, device, grid, budget)
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     save_file({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, part)
     part.replace(path)
     part.write_text(json.dumps(report, sort_keys=True), "utf-8")
-    part.replace(about)
+    part.replace(path.with_suffix(".json"))
     return SASRec(network), report
+
+
+def _known(path: Path, items: int) -> tuple[Network, dict[str, Any]] | None:
+    """What was trained earlier; None where it is not there, or cannot be read (then it is trained again)."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        report: dict[str, Any] = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        network = Network(items, Size(**report["chosen"]))
+        network.load_state_dict(load_file(path))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
+        return None
+    return network, report
 
 
 def _search(

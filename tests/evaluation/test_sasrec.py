@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,12 @@ def test_it_is_not_trained_twice(
     np.testing.assert_array_equal(again.scores([[1, 2, 3]]), model.scores([[1, 2, 3]]))
     tuned_sasrec(question(300, seed=1), folder, CPU, grid, Budget(25, 8, 32, 5e-3))
     assert len(calls) == 2  # another seed is another question
+    stored = next(
+        file for file in folder.glob("*.safetensors") if json.loads(file.with_suffix(".json").read_text()) == report
+    )
+    stored.write_bytes(stored.read_bytes()[:50])
+    tuned_sasrec(question(300), folder, CPU, grid, Budget(25, 8, 32, 5e-3))
+    assert len(calls) == 4  # what cannot be read is trained again
 
 
 def test_same_seed_same_weights_and_another_seed_others() -> None:
