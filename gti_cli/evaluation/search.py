@@ -20,6 +20,7 @@ from gti_cli.evaluation.graded import columns, groups_of, measure
 from gti_cli.evaluation.intervals import intervals
 from gti_cli.evaluation.lists import as_table, write_lists
 from gti_cli.evaluation.metrics import averages, of_lists
+from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.evaluation.plan import Plan, output_name
 from gti_cli.evaluation.slices import query_masks, sliced
 from gti_cli.manifest import Manifest
@@ -46,6 +47,8 @@ def evaluate_queries(plan: Plan, path: Path | str, name: str | None, how: RunOpt
     """
     if plan.options.filter_seen:
         raise InputError("--filter-seen is about histories, and queries have none", remedy="leave it out")
+    if plan.options.baselines != EvaluateOptions.baselines:
+        raise InputError("--baselines are for users; queries have popularity and bm25", remedy="leave it out")
     queries = read_queries(path, plan.catalogue.row_of())
     asked = [query for query in queries.part(plan.options.split) if query.items(GOOD)]
     if not asked:

@@ -141,6 +141,8 @@ def test_command(world: World, queries: Path, capsys: pytest.CaptureFixture[str]
     assert all(word in out for word in ("7 queries", "bm25", "precision_good@5", "ndcg@5", "1 queries have no item"))
     assert run([*given, "-q", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["counts"]["evaluated"] == 7
+    assert run([*given, "-q", "--baselines", "sasrec"]) == 2
+    assert "--baselines" in capsys.readouterr().err.splitlines()[-1]
     assert run([*given, "-q", "--filter-seen"]) == 2
     assert run([*given, "-q", "--interactions", str(world.interactions)]) == 2
     assert run([*given[:3], "-q"]) == 2
