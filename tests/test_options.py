@@ -12,6 +12,7 @@ from gti_cli.options import RunKeywords, RunOptions, option, pick, refuse_unknow
 from gti_cli.recommendation.asking import RecommendKeywords, RecommendOptions
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.semantic_ids.options import IdsKeywords, IdsOptions
+from gti_cli.vocabulary.options import ExtendKeywords, StartOptions
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def mirrors(keywords: Any, *kinds: Any) -> None:
 def test_keywords_are_those_of_the_dataclasses() -> None:
     mirrors(RunKeywords, RunOptions)
     mirrors(IdsKeywords, IdsOptions, RunOptions)
+    mirrors(ExtendKeywords, StartOptions, RunOptions)
     mirrors(GroundKeywords, GroundOptions, RunOptions)
     mirrors(FinetuneKeywords, FinetuneOptions, RunOptions)
     mirrors(EvaluateKeywords, EvaluateOptions, RunOptions)

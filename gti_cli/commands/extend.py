@@ -8,52 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import (
-    DEFAULT_WORKSPACE,
-    DeviceOption,
-    DtypeOption,
-    ForceOption,
-    JsonOption,
-    NoResumeOption,
-    QuietOption,
-    SeedOption,
-    WorkspaceOption,
-    finish,
-)
+from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
+from gti_cli.commands.options import Common, expanded
+from gti_cli.vocabulary.options import StartOptions
 
 if TYPE_CHECKING:
     from gti_cli.manifest import Manifest
 
 
-def extend(
+def _extend(
     model: Annotated[str, typer.Option("--model", "--from", help="A causal LM: hub name, folder or .gguf file.")],
-    init: Annotated[str, typer.Option("--init", help="How the new rows start (see below).")] = "mean",
+    start: StartOptions,
+    base: Common,
     tokens: Annotated[
         Path | None, typer.Option("--tokens", help="Table of other new tokens (column `token`), no semantic IDs.")
     ] = None,
-    distance: Annotated[
-        float,
-        typer.Option(
-            "--distance",
-            help="With text and codebook starts: distance from the mean row, 1 = as pretrained rows; less is quieter.",
-        ),
-    ] = 0.7,
-    measure_effect: Annotated[
-        bool,
-        typer.Option(
-            "--measure-effect/--no-effect",
-            help="Measure what the new rows take from ordinary text; without it no model is loaded.",
-        ),
-    ] = True,
     name: Annotated[str, typer.Option("--name", help="Folder of the checkpoint in the workspace.")] = "extended",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    force: ForceOption = False,
-    no_resume: NoResumeOption = False,
 ) -> None:
     """Add the semantic IDs' tokens (or any others) to a tokenizer and a causal LM.
 
@@ -62,25 +33,15 @@ def extend(
     that sum to the words of their items), text-permuted (text dealt out anew: a control), codebook (the codebooks'
     geometry, turned towards text).
     """
-    console.configure(quiet=quiet, json_output=json_output)
     from gti_cli.vocabulary.extend import extend as stage
 
-    manifest = stage(
-        model,
-        workspace,
-        tokens=tokens,
-        init=init,
-        distance=distance,
-        measure_effect=measure_effect,
-        name=name,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        force=force,
-        resume=not no_resume,
-    )
+    base.start()
+    manifest = stage(model, workspace, tokens=tokens, name=name, **vars(start), **base.run())
     _print(manifest)
     finish(manifest, workspace / name)
+
+
+extend = expanded(_extend, {StartOptions: "How new rows start"})
 
 
 def _print(manifest: Manifest) -> None:

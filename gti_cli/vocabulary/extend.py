@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from gti_cli import console
 from gti_cli.errors import InputError, examples
 from gti_cli.manifest import Manifest
+from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.training.checkpoints import Checkpoint, load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.vocabulary import gguf
 from gti_cli.vocabulary.in_memory import add_tokens
 from gti_cli.vocabulary.layout import find_layout
-from gti_cli.vocabulary.meaning import PLACED, QUIET, Meanings, Placement
+from gti_cli.vocabulary.meaning import PLACED, Meanings, Placement
 from gti_cli.vocabulary.old_language import effect
+from gti_cli.vocabulary.options import ExtendKeywords, StartOptions
 from gti_cli.vocabulary.source import files_of, find_base, is_gguf
 from gti_cli.vocabulary.start import STARTS, Extension
 from gti_cli.vocabulary.streamed import extend_files
@@ -26,6 +28,7 @@ from gti_cli.workspace import StageRun, Workspace, check_output_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+    from typing_extensions import Unpack
 
 
 def extend(
@@ -33,15 +36,8 @@ def extend(
     workspace: Path | str = Path("gti-workspace"),
     *,
     tokens: Path | str | None = None,
-    init: str = "mean",
-    distance: float = QUIET,
-    measure_effect: bool = True,
     name: str = "extended",
-    seed: int = 0,
-    device: str = "auto",
-    dtype: str = "auto",
-    force: bool = False,
-    resume: bool = True,
+    **keywords: Unpack[ExtendKeywords],
 ) -> Manifest:
     """Add new tokens to ``model`` and write the checkpoint ``name``.
 
@@ -49,76 +45,83 @@ def extend(
         model: hub name, folder or GGUF file of a causal LM.
         workspace: holds the semantic IDs whose codes become tokens.
         tokens: instead, a table with a column `token`: any other vocabulary.
-        init: how the new rows start, one of `STARTS`.
-        distance: of rows that start from text or codebooks, from the mean of the pretrained rows, in units of those
-            rows' usual distance. Larger is more distinct, and louder among the old words.
-        measure_effect: load the extended model and measure what the new rows take from ordinary text. Without it no
-            model is ever loaded: memory is that of a few thousand rows.
         name: of the output folder in the workspace.
-        seed: of random rows. device: where the effect on ordinary text is measured.
-        dtype: of the written weights (auto: every tensor as it is stored).
-        force: replace an extension made otherwise. resume: has no effect, the stage takes seconds.
+        keywords: see `StartOptions` and `gti_cli.options.RunOptions`. ``device``: where the effect on ordinary text is
+            measured. ``dtype``: of the written weights (auto: every tensor as it is stored). ``resume`` has no effect,
+            the stage takes seconds.
 
     Raises:
         InputError: no model, tokens that it has already, no semantic IDs.
     """
+    refuse_unknown(keywords, StartOptions, RunOptions)
+    start, how = pick(StartOptions, keywords), pick(RunOptions, keywords)
     space = Workspace(workspace)
     check_output_name(name, default="extended")
-    if init not in STARTS:
-        raise InputError(f"--init {init!r} is not known", remedy=f"use one of {', '.join(STARTS)}")
-    if not 0 < distance < float("inf"):
-        raise InputError(f"--distance {distance} is no positive number", remedy=f"leave it out ({QUIET}), or write 1")
-    chosen = choose_device(device)
-    target_dtype = None if dtype == "auto" else choose_dtype(dtype, chosen)
+    if start.init not in STARTS:
+        raise InputError(f"--init {start.init!r} is not known", remedy=f"use one of {', '.join(STARTS)}")
+    start.check()
+    device = choose_device(how.device)
+    dtype = None if how.dtype == "auto" else choose_dtype(how.dtype, device)
     upstream, meanings, identity = wanted(space, tokens)
     base = find_base(space, model)
-    options: dict[str, Any] = {
-        "model": model if not base.local else None,
-        "init": init,
-        "dtype": dtype,
-        "tokens": tokens is not None,
-    }
-    if init in PLACED:
-        options["distance"] = distance
-    if not measure_effect:
-        options["measure_effect"] = False
     with space.stage(
         "extend",
         name,
         [name],
-        options=options,
+        options={
+            "model": model if not base.local else None,
+            "init": start.init,
+            "dtype": how.dtype,
+            "tokens": tokens is not None,
+            **({"distance": start.distance} if start.init in PLACED else {}),
+            **({} if start.measure_effect else {"measure_effect": False}),
+        },
         inputs={"tokens": tokens, **({"model": base.path} if base.local else {})},
         upstream=upstream,
-        seed=seed,
-        force=force,
-        resume=resume,
+        seed=how.seed,
+        force=how.force,
+        resume=how.resume,
         checkpoint=True,
     ) as run:
         if not run.done:
-            seed_everything(seed)
-            tokenizer = gguf.read_tokenizer(Path(base.path)) if is_gguf(base) else load_tokenizer(base.path)
-            _refuse_known(tokenizer, meanings.all_names, base.path)
-            before = tokenizer.get_vocab()
-            done = _write(base, run.path(name), tokenizer, meanings, init, Placement(distance, seed), target_dtype)
-            check_saved(run.path(name), before, done.tokens)
-            _report(run, done)
-            run.details.update(
-                semantic_ids=identity,
-                new_tokens=len(meanings.all_names),
-                new_tokens_sha256=done.tokens.digest,
-                base_vocab=done.rows_before,
-                model=Path(base.path).name if base.local else base.path,
-                initializer=init,
-            )
-            if is_gguf(base):
-                _say_dequantised(run, Path(base.path), done)
-            if measure_effect:
-                run.device = describe(chosen)
-                lm = load_model(str(run.path(name)), chosen, done.dtype)
-                old_language = effect(lm, tokenizer, torch.from_numpy(done.tokens.ids))
-                old_language.say(init)
-                run.metrics.update(old_language.metrics())
+            seed_everything(how.seed)
+            _extend(run, run.path(name), base, meanings, start, dtype, how.seed, device)
+            run.details["semantic_ids"] = identity
     return run.result()
+
+
+def _extend(
+    run: StageRun,
+    target: Path,
+    base: Checkpoint,
+    meanings: Meanings,
+    start: StartOptions,
+    dtype: torch.dtype | None,
+    seed: int,
+    device: torch.device,
+) -> None:
+    """Write the checkpoint, read it again, and report to ``run`` what was done and what it does to the old language."""
+    tokenizer = gguf.read_tokenizer(Path(base.path)) if is_gguf(base) else load_tokenizer(base.path)
+    _refuse_known(tokenizer, meanings.all_names, base.path)
+    before = tokenizer.get_vocab()
+    done = _write(base, target, tokenizer, meanings, start.init, Placement(start.distance, seed), dtype)
+    check_saved(target, before, done.tokens)
+    _report(run, done)
+    run.details.update(
+        new_tokens=len(meanings.all_names),
+        new_tokens_sha256=done.tokens.digest,
+        base_vocab=done.rows_before,
+        model=Path(base.path).name if base.local else base.path,
+        initializer=start.init,
+    )
+    if is_gguf(base):
+        _say_dequantised(run, Path(base.path), done)
+    if start.measure_effect:
+        run.device = describe(device)
+        lm = load_model(str(target), device, done.dtype)
+        old_language = effect(lm, tokenizer, torch.from_numpy(done.tokens.ids))
+        old_language.say(start.init)
+        run.metrics.update(old_language.metrics())
 
 
 def _write(

@@ -65,7 +65,6 @@ class Placement:
     seed: int = 0
 
 
-QUIET = 0.7
 AT_USUAL_DISTANCE = Placement()
 
 
