@@ -138,10 +138,12 @@ def _texts(space: Workspace, catalogue: SemanticIDs) -> tuple[list[str], list[st
             f"item {missing[0]!r} has a semantic ID and no text", where=str(path), remedy="run 'gti build-ids' again"
         )
 
-    def column(*names: str) -> list[str]:
-        name = next((name for name in names if name in table.column_names), None)
-        values = tables.strings(table, name, path) if name else []
-        return [values[row_of[item]] if name else "" for item in catalogue.item_ids]
+    def column(name: str) -> list[str]:
+        """A column in the catalogue's order, "" where the table lacks it."""
+        if name not in table.column_names:
+            return [""] * len(catalogue.item_ids)
+        values = tables.strings(table, name, path)
+        return [values[row_of[item]] for item in catalogue.item_ids]
 
     has_description = "description" in table.column_names
     titles = column("title") if "title" in table.column_names or has_description else column("text")
