@@ -71,7 +71,6 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
         curve = _second_phase(job, run, final, tokenizer, train, held, curve)
         cast("Any", final).to(saved)
     elif processes.rank() == 0:
-        del model, task  # what is written is a copy of the checkpoint; the model that computed need not lie beside it
         final = _with(job, rows, adapters, torch.device("cpu"), saved)
     run.details["saved_dtype"] = str(saved).removeprefix("torch.")
     if processes.rank():
