@@ -6,26 +6,30 @@ import itertools
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.ranking import parts
-from gti_cli.ranking.parts import Searcher
+from gti_cli.ranking.parts import Asked, Searcher, room_for
 from tests.evaluation.made import World, make_world
 
 ROOT = Path(__file__).parents[2]
 OPTIONS: dict[str, Any] = {"k": [3, 5], "batch_size": 2, "device": "cpu", "name": "e"}
 SCRIPT = """
 import json, sys
-from tests.evaluation.test_parts_of_a_run import evaluate_counted
+from tests.ranking.test_parts import evaluate_counted
 evaluate_counted(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
 """
 
@@ -58,8 +62,10 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PROMPTS", 2)
 
 
-def killed(world: World) -> list[int]:
-    """Evaluate and be killed (kill -9) before the fourth part; returns the users searched before that."""
+@pytest.fixture(scope="module")
+def once_killed(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A world in which an evaluation was killed (kill -9) before its fourth part."""
+    world = make_world(tmp_path_factory.mktemp("killed"))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["gti_cli.evaluation.evaluate", "transformers.models.qwen3"])
     started = context.Process(target=evaluate_counted, args=(str(world.workspace), str(world.interactions), OPTIONS, 3))
@@ -67,9 +73,14 @@ def killed(world: World) -> list[int]:
     started.join(timeout=100)
     assert started.exitcode == -signal.SIGKILL
     assert not (world.workspace / "evaluation").exists()
-    (users,) = searched(world)
-    assert len(users) == 6
-    return users
+    return world
+
+
+@pytest.fixture
+def killed(once_killed: World, tmp_path: Path) -> World:
+    """A copy of it, to go on from."""
+    shutil.copytree(once_killed.workspace, tmp_path / "space")
+    return replace(once_killed, workspace=tmp_path / "space")
 
 
 def torchrun(world: World, options: dict[str, Any]) -> None:
@@ -117,8 +128,9 @@ def test_two_processes_write_the_bytes_of_one(world: World, small_parts: None) -
     assert one.metrics == two["metrics"] and one.counts == two["counts"]
 
 
-def test_a_killed_run_is_taken_up(world: World, small_parts: None, asked: list[int]) -> None:
-    before = killed(world)
+def test_a_killed_run_is_taken_up(killed: World, small_parts: None, asked: list[int]) -> None:
+    world, (before,) = killed, searched(killed)
+    assert len(before) == 6
     found = evaluate(world.interactions, world.workspace, **OPTIONS)
     assert sorted(before + asked) == list(range(found.counts["evaluated"]))
     whole = evaluate(world.interactions, world.workspace, **{**OPTIONS, "name": "whole"})
@@ -126,18 +138,16 @@ def test_a_killed_run_is_taken_up(world: World, small_parts: None, asked: list[i
     assert not list((world.workspace / ".gti" / "staging").glob("*"))
 
 
-def test_no_resume_starts_over(world: World, small_parts: None, asked: list[int]) -> None:
-    killed(world)
-    found = evaluate(world.interactions, world.workspace, **{**OPTIONS, "resume": False})
+def test_no_resume_starts_over(killed: World, small_parts: None, asked: list[int]) -> None:
+    found = evaluate(killed.interactions, killed.workspace, **{**OPTIONS, "resume": False})
     assert sorted(asked) == list(range(found.counts["evaluated"]))
 
 
-def test_half_a_part_is_searched_again(world: World, small_parts: None, asked: list[int]) -> None:
-    killed(world)
-    stored = sorted((world.workspace / ".gti" / "staging").glob("*/scratch/*/part-*.npz"))
+def test_half_a_part_is_searched_again(killed: World, small_parts: None, asked: list[int]) -> None:
+    stored = sorted((killed.workspace / ".gti" / "staging").glob("*/scratch/*/part-*.npz"))
     assert len(stored) == 3
     stored[1].write_bytes(stored[1].read_bytes()[:100])
-    found = evaluate(world.interactions, world.workspace, **OPTIONS)
+    found = evaluate(killed.interactions, killed.workspace, **OPTIONS)
     assert len(asked) == found.counts["evaluated"] - 4
 
 
@@ -156,3 +166,20 @@ def test_a_beam_is_as_wide_as_its_user_needs(world: World, small_parts: None, mo
     seen = {user: len(set(items[:-1])) for user, items in world.histories.items()}
     assert [widths[n] for n in range(len(users))] == [5 + (8 if seen[user] <= 8 else 16) for user in users]
     assert found.counts["beams"] == 5 and found.counts["widest_beam"] == max(widths.values())
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(0, 90)), max_size=200), st.integers(1, 100), st.integers(1, 100)
+)
+def test_every_prompt_is_in_one_part_with_others_of_its_width(
+    users: list[tuple[int, int]], batch_size: int, beams: int
+) -> None:
+    lengths, seen = [length for length, _ in users], [count for _, count in users]
+    asked = Asked([[0] * length for length in lengths], [room_for(n) for n in seen], beams, beams, exact=False)
+    found = asked.parts(batch_size)
+    assert sorted(number for part in found for number in part) == list(range(len(users)))
+    for part in found:
+        assert 0 < len(part) <= max(parts.PROMPTS, batch_size)
+        assert len({asked.extra[number] for number in part}) == 1
+    # A user's width hangs on that user alone, has room for what was seen, and is never twice as wide as that.
+    assert all(n <= asked.extra[number] < max(2 * n, 9) for number, n in enumerate(seen))
