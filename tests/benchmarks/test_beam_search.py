@@ -119,14 +119,14 @@ def ours() -> Any:
 def measured(work: Any) -> Any:
     """(what it returned, seconds of processor time on one thread, bytes by which the peak of memory grew).
 
-    Processor time, the better of two runs: neighbours on the machine and the first call's preparations do not count.
+    Processor time, the best of four runs: neighbours on the machine and the first call's preparations do not count.
     """
     import torch
 
     torch.set_num_threads(1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     taken = []
-    for _ in range(2):
+    for _ in range(4):
         started = time.process_time()
         found = work()
         taken.append(time.process_time() - started)
