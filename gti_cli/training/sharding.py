@@ -137,7 +137,7 @@ def load_sharded(path: str, device: torch.device, dtype: torch.dtype, how: Shard
 
     from gti_cli.training.checkpoints import load_model
 
-    _give_freed_memory_back()
+    _give_back_from(1 << 20)
     PartialState(cpu=device.type == "cpu")  # opens the process group as the Trainer will do it
     # A group of its own: the order in which layers are gathered and trained parameters averaged cannot matter.
     mesh = DeviceMesh.from_group(torch.distributed.new_group(), device.type)
@@ -146,6 +146,7 @@ def load_sharded(path: str, device: torch.device, dtype: torch.dtype, how: Shard
             model = load_model(path, torch.device("cpu"), dtype)
             layers = divide(model, mesh, device, how)
         torch.distributed.barrier()
+    _give_back_from(1 << 23)  # whole layers still are; smaller ones every time would cost training time
     for layer in layers:
         # Once outside of inference mode: tensors that are made within it can never take part in training.
         layer.unshard()
@@ -153,16 +154,16 @@ def load_sharded(path: str, device: torch.device, dtype: torch.dtype, how: Shard
     return model
 
 
-def _give_freed_memory_back() -> None:
-    """Let glibc return what is freed to the system from 1 MiB on.
+def _give_back_from(size: int) -> None:
+    """Let glibc return freed blocks of ``size`` bytes and more to the system.
 
-    By itself it learns to keep blocks of up to 32 MiB, and so the memory of layers that come and go: what is saved by
-    dividing them would be lost again (measured with SmolLM2-135M: 1,404 MB after loading, and 750 MB so).
+    By itself it learns to keep blocks of up to 32 MiB, and so the memory of a model that was whole for a while: with
+    SmolLM2-135M in two processes 1,404 MB lay there after loading, and 750 MB where it returns those from 1 MiB on.
     """
     import ctypes
 
     try:
-        ctypes.CDLL(None).mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD
+        ctypes.CDLL(None).mallopt(-3, size)  # M_MMAP_THRESHOLD
     except (OSError, AttributeError, TypeError):
         return  # another C library, with ways of its own
 
