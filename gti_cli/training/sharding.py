@@ -208,13 +208,14 @@ def weights(model: nn.Module) -> tuple[int, int]:
 def check_training(device: torch.device, without: Mapping[str, bool]) -> None:
     """Whether a model whose every weight trains can do so under the launcher's configuration.
 
-    FSDP2 is the Trainer's own: it divides weights, gradients and optimiser state. On CPUs accelerate divides nothing.
+    FSDP2 and DeepSpeed's engine are the Trainer's own: they divide optimiser state, gradients and, FSDP2 and ZeRO-3,
+    weights. On CPUs accelerate divides nothing.
 
     Args:
         device: of the training. without: options that do not go with it, and whether each was given.
 
     Raises:
-        InputError: another version of FSDP, DeepSpeed ZeRO-3, or such an option.
+        InputError: another version of FSDP, or such an option.
     """
     fsdp, zero = _set(_FSDP), _set(_DEEPSPEED)
     if processes.world() == 1 or not (fsdp or zero):
@@ -222,13 +223,12 @@ def check_training(device: torch.device, without: Mapping[str, bool]) -> None:
     if device.type == "cpu":
         console.note("accelerate shards nothing on CPUs: every process keeps the whole model (data parallelism)")
         return
-    if zero and _zero() is not None:
-        raise InputError("weights that train are not sharded by DeepSpeed ZeRO-3 here", remedy="use FSDP, version 2")
     if fsdp and os.environ.get("FSDP_VERSION", "1") != "2":
         raise InputError("weights that train are sharded by FSDP 2 only", remedy="set fsdp_version: 2")
-    given = [option for option, used in without.items() if fsdp and used]
+    given = [option for option, used in without.items() if used]
     if given:
-        raise InputError(f"{given[0]} does not go with FSDP", remedy="leave it out, or use torchrun without FSDP")
+        name = "FSDP" if fsdp else "DeepSpeed"
+        raise InputError(f"{given[0]} does not go with {name}", remedy=f"leave it out, or use torchrun without {name}")
 
 
 def gathered(model: PreTrainedModel, path: str, device: torch.device) -> PreTrainedModel:
@@ -242,9 +242,23 @@ def gathered(model: PreTrainedModel, path: str, device: torch.device) -> PreTrai
 
     from gti_cli.training.checkpoints import load_model
 
-    if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+    state: dict[str, Any]
+    if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
+        state = _put_together(model)
+    elif any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
+    else:
         return model
-    state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
     whole = load_model(path, device, torch.float32)
     whole.load_state_dict(state)
     return whole
+
+
+def _put_together(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The state of a model that ZeRO-3 has divided (its parameters are empty; each process holds a part elsewhere)."""
+    import deepspeed  # type: ignore[import-not-found, unused-ignore]
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]  # what is loaded from here on is to be whole
+    with deepspeed.zero.GatheredParameters(list(model.parameters())):
+        return {name: value.detach().clone() for name, value in model.state_dict().items()}

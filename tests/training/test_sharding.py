@@ -87,7 +87,7 @@ def test_weights_that_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     for variables, message in (
         (FSDP, "FSDP 2 only"),
         (FSDP | {"FSDP_VERSION": "2"}, "--lora does not go with FSDP"),
-        (DEEPSPEED | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, "use FSDP, version 2|Use FSDP, version 2"),
+        (DEEPSPEED | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, "--lora does not go with DeepSpeed"),
     ):
         with monkeypatch.context() as here:
             for name, value in variables.items():
@@ -101,4 +101,7 @@ def test_weights_that_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             check_training(gpu, {"--lora": True})
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", "2")
+    check_training(gpu, {"--lora": False})
+    monkeypatch.delenv("ACCELERATE_USE_FSDP")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     check_training(gpu, {"--lora": False})
