@@ -29,7 +29,7 @@ def moments(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
     mean = mean_row(rows)
     covariance = torch.zeros(width, width, dtype=torch.float64)
     for block in blocks(rows):
-        centred = block.double() - mean
+        centred = block.double().sub_(mean)  # in place: one matrix of the block, not two
         covariance += centred.T @ centred
     return mean, covariance / len(rows)
 

@@ -170,8 +170,10 @@ mean = moments(rows)[0].float()
 rewrite(base, target, {{"embed": Growth(100500, torch.arange(100000, 100500), mean.repeat(500, 1), mean)}})
 print(peak() - before)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    # Blocks that glibc keeps for reuse by other threads are none of ours, and come and go from run to run.
+    own = {**os.environ, "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=own)
     assert done.returncode == 0, done.stderr
     grown = int(done.stdout)
-    assert grown < 150_000_000, f"{grown:,} bytes"
+    assert grown < 100_000_000, f"{grown:,} bytes"
     assert (tmp_path / "new" / "model.safetensors").stat().st_size > 400_000_000
