@@ -181,7 +181,7 @@ class Workspace:
                 keep = any(run.scratch.iterdir())
                 shutil.rmtree(run.folder if keep else staging, ignore_errors=True)
                 raise
-            manifest = Manifest(
+            run.manifest = Manifest(
                 name=name,
                 command=command,
                 options=clean,
@@ -195,12 +195,14 @@ class Workspace:
                 request=canonical_digest(request),
                 run={"device": run.device, "versions": package_versions(), **run.measured, **run.clock.report()},
             )
-            shutil.rmtree(run.scratch, ignore_errors=True)
-            share(run.folder)
-            final = f"{name}/{CHECKPOINT_MANIFEST}" if checkpoint else f"{name}.json"
-            write_json(staging / "COMMIT.json", {"manifest_path": final, "manifest": manifest.to_json()})
-            self._roll_forward(staging)
-            run.manifest = manifest
+            self._commit(run, run.manifest, staging, f"{name}/{CHECKPOINT_MANIFEST}" if checkpoint else f"{name}.json")
+
+    def _commit(self, run: StageRun, manifest: Manifest, staging: Path, manifest_path: str) -> None:
+        """Move the outputs into place; killed from here on, the next command does the rest."""
+        shutil.rmtree(run.scratch, ignore_errors=True)
+        share(run.folder)
+        write_json(staging / "COMMIT.json", {"manifest_path": manifest_path, "manifest": manifest.to_json()})
+        self._roll_forward(staging)
 
     @contextmanager
     def _follow(self, staging: Path, name: str) -> Iterator[StageRun]:

@@ -126,6 +126,7 @@ class _Search:
         self._found = [(self.followed[:0], self.followed[:0], bound[:0])]  # users, leaves, scores
 
     def run(self, state: Tree | Rows) -> None:
+        """Search from the roots, behind prompts that ``state`` has read; `best` has what is found."""
         users = torch.arange(len(self._bound), device=self._bound.device)
         self._follow(state, 0, users, torch.zeros_like(users)[:, None], torch.zeros_like(self._bound)[:, None])
 

@@ -41,6 +41,7 @@ class Units:
 
     @windows.setter
     def windows(self, found: Sequence[Window]) -> None:
+        """Put other windows in their place."""
         self.train[NEXT_ITEM] = found
 
     def all(self) -> list[Unit]:

@@ -115,6 +115,7 @@ def takes_trees(model: nn.Module, layout: Layout, windows: Sequence[Window], dev
     longest = max(several, key=layout.tokens)
 
     def logits(batch: list[Window]) -> torch.Tensor:
+        """Of all answers in a batch, one behind the other."""
         tensors = {name: value.to(device) for name, value in layout.collate(batch).items()}
         return answer_logits(model, tensors).float().flatten(0, 1)
 

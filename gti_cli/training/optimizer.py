@@ -42,9 +42,11 @@ def scale_row_steps(optimizer: torch.optim.Optimizer, weight: nn.Parameter, ids:
     kept: dict[str, torch.Tensor] = {}
 
     def before(*_: Any) -> None:
+        """Keep the rows as they are."""
         kept["rows"] = weight.detach()[ids]
 
     def after(*_: Any) -> None:
+        """Stretch what the step did to them."""
         old = kept.pop("rows")
         with torch.no_grad():
             weight[ids] = old + (weight[ids] - old) * factor
