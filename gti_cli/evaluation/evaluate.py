@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from gti_cli.histories.splits import History, Splits, read_interactions, split
 from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.next_item import cap, encode_items, frame
-from gti_cli.ranking.parts import Answered, Asked, room_for, search_parts
+from gti_cli.ranking.parts import Answered, Asked, room_for
 from gti_cli.training.precision import describe, seed_everything
 from gti_cli.workspace import StageRun, Workspace, write_json
 
@@ -123,19 +122,7 @@ def search_users(plan: Plan, entries: Sequence[History], trie: Trie, run: StageR
         exact=plan.options.search == "exact",
     )
     run.counts["widest_beam"] = asked.beams + max(asked.extra)
-    started = time.monotonic()
-    answered = search_parts(
-        searcher,
-        asked,
-        batch_size=plan.options.batch_size,
-        folder=plan.parts_folder(run.scratch),
-        description="Evaluating",
-        unit="users",
-    )
-    run.measured["users_per_second"] = round(answered.searched / (time.monotonic() - started), 2)
-    if asked.exact:
-        run.counts.update(answered.counts())
-    return answered
+    return plan.search(searcher, asked, run, "Evaluating", "users")
 
 
 def _report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,12 @@ from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.trie import Trie
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.manifest import Manifest
-from gti_cli.ranking.parts import Searcher
+from gti_cli.ranking.parts import Answered, Asked, Searcher, search_parts
 from gti_cli.tables import SemanticIDs
 from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
 from gti_cli.training.precision import choose_device, choose_dtype
 from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
-from gti_cli.workspace import Workspace, check_output_name
+from gti_cli.workspace import StageRun, Workspace, check_output_name
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +81,22 @@ class Plan:
     def parts_folder(self, scratch: Path) -> Path:
         """Where finished parts of the search are kept: apart for whatever changes the last digits of a score."""
         return scratch / f"parts-{self.options.batch_size}-{self.device.type}"
+
+    def search(self, searcher: Searcher, asked: Asked, run: StageRun, description: str, unit: str) -> Answered:
+        """Answer every prompt of ``asked``; speed (``unit`` a second) and what an exact search counts go to ``run``."""
+        started = time.monotonic()
+        answered = search_parts(
+            searcher,
+            asked,
+            batch_size=self.options.batch_size,
+            folder=self.parts_folder(run.scratch),
+            description=description,
+            unit=unit,
+        )
+        run.measured[f"{unit}_per_second"] = round(answered.searched / (time.monotonic() - started), 2)
+        if asked.exact:
+            run.counts.update(answered.counts())
+        return answered
 
 
 def make_plan(

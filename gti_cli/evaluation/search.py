@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from gti_cli.options import RunOptions
 from gti_cli.prompts.next_item import opening_ids
 from gti_cli.prompts.search import encode_queries
 from gti_cli.queries.table import GOOD, MAYBE, Queries, Query, read_queries
-from gti_cli.ranking.parts import Answered, Asked, search_parts
+from gti_cli.ranking.parts import Answered, Asked
 from gti_cli.training.precision import describe, seed_everything
 from gti_cli.workspace import StageRun, write_json
 
@@ -86,19 +85,7 @@ def _search(plan: Plan, queries: Sequence[Query], trie: Trie, run: StageRun) -> 
         beams=int(plan.options.beams or 0),
         exact=plan.options.search == "exact",
     )
-    started = time.monotonic()
-    answered = search_parts(
-        searcher,
-        asked,
-        batch_size=plan.options.batch_size,
-        folder=plan.parts_folder(run.scratch),
-        description="Searching",
-        unit="queries",
-    )
-    run.measured["queries_per_second"] = round(answered.searched / (time.monotonic() - started), 2)
-    if asked.exact:
-        run.counts.update(answered.counts())
-    return answered
+    return plan.search(searcher, asked, run, "Searching", "queries")
 
 
 def _report(
