@@ -18,6 +18,7 @@ import torch
 
 from gti_cli import console
 from gti_cli.evaluation.baselines import places_of
+from gti_cli.evaluation.catalogue_loss import catalogue_loss
 from gti_cli.evaluation.metrics import Ranks, ndcg_at
 from gti_cli.evaluation.sasrec import Network, SASRec, Size, batch_of
 from gti_cli.histories.splits import History
@@ -127,8 +128,8 @@ def _epoch(
     for start in range(0, len(sequences), batch_size):
         rows, lengths = batch_of(sequences[start : start + batch_size], device)
         inside = torch.arange(rows.shape[1] - 1, device=device) < lengths[:, None] - 1
-        logits = network.logits(network(rows[:, :-1], lengths - 1)[inside])
-        loss = torch.nn.functional.cross_entropy(logits, rows[:, 1:][inside])
+        states = network(rows[:, :-1], lengths - 1)[inside]
+        loss = catalogue_loss(states, network.items.weight, rows[:, 1:][inside])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
