@@ -26,12 +26,18 @@ class _CatalogueLoss(torch.autograd.Function):
             part = slice(start, start + at_once)
             places = targets[part, None]
             logits = states[part] @ items.T
-            loss -= (logits.gather(1, places).squeeze(1) - logits.logsumexp(1)).sum() / len(states)
-            slope = logits.softmax(1)
-            slope.scatter_add_(1, places, torch.full_like(places, -1, dtype=slope.dtype))
-            slope /= len(states)
-            torch.mm(slope, items, out=of_states[part])
-            of_items.addmm_(slope.T, states[part])
+            logits -= logits.amax(1, keepdim=True)
+            reached = logits.gather(1, places)
+            share = logits.exp_()  # in place from here on: passes over this block are what the loss costs
+            sums = share.sum(1, keepdim=True)
+            loss += (sums.log() - reached).sum()
+            share /= sums
+            share.scatter_add_(1, places, torch.full_like(places, -1, dtype=share.dtype))
+            torch.mm(share, items, out=of_states[part])
+            of_items.addmm_(share.T, states[part])
+        loss /= len(states)
+        of_states /= len(states)
+        of_items /= len(states)
         ctx.save_for_backward(of_states, of_items)
         return loss
 

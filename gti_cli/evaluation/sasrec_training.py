@@ -25,6 +25,7 @@ from gti_cli.histories.splits import History
 
 GRID = tuple(Size(hidden, dropout) for hidden in (64, 128) for dropout in (0.2, 0.5))
 CUT_OFF = 10
+TOGETHER = 16  # histories of a step that are filled up to one length
 TARGETS = 4000  # held-out items measured after each epoch, evenly spread over the users
 
 
@@ -126,13 +127,28 @@ def _epoch(
     network.train()
     device = network.items.weight.device
     for start in range(0, len(sequences), batch_size):
-        rows, lengths = batch_of(sequences[start : start + batch_size], device)
-        inside = torch.arange(rows.shape[1] - 1, device=device) < lengths[:, None] - 1
-        states = network(rows[:, :-1], lengths - 1)[inside]
-        loss = catalogue_loss(states, network.items.weight, rows[:, 1:][inside])
+        states, targets = states_of(network, sequences[start : start + batch_size], device)
+        loss = catalogue_loss(states, network.items.weight, targets)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+
+
+def states_of(
+    network: Network, sequences: Sequence[Sequence[int]], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """States (m, hidden) behind every item but the last of each sequence, and (m,) the items that come next.
+
+    Like lengths go through the network together: one long history would have the whole batch filled up to its length.
+    """
+    ordered = sorted(sequences, key=len)
+    states, targets = [], []
+    for start in range(0, len(ordered), TOGETHER):
+        rows, lengths = batch_of(ordered[start : start + TOGETHER], device)
+        inside = torch.arange(rows.shape[1] - 1, device=device) < lengths[:, None] - 1
+        states.append(network(rows[:, :-1], lengths - 1)[inside])
+        targets.append(rows[:, 1:][inside])
+    return torch.cat(states), torch.cat(targets)
 
 
 @dataclass(frozen=True)

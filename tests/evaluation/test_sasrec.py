@@ -14,7 +14,7 @@ from gti_cli.evaluation.baselines import rank_targets
 from gti_cli.evaluation.metrics import ndcg_at
 from gti_cli.evaluation.popularity import Popularity
 from gti_cli.evaluation.sasrec import Network, SASRec, Size
-from gti_cli.evaluation.sasrec_training import Budget, Question, fit, pieces, tuned_sasrec
+from gti_cli.evaluation.sasrec_training import Budget, Question, fit, pieces, states_of, tuned_sasrec
 from gti_cli.histories.splits import History
 
 CPU = torch.device("cpu")
@@ -130,3 +130,20 @@ def test_it_is_trained_again_on_what_was_held_out(tmp_path: Path) -> None:
         pieces(train, ROW_OF, 6), ITEMS, SMALL, Budget(int(report["epochs"]), 4, 16), held=None, seed=0, device=CPU
     )
     np.testing.assert_array_equal(model.scores([[1, 2]]), SASRec(expected).scores([[1, 2]]))
+
+
+def test_the_states_of_a_step_are_those_of_each_history_alone() -> None:
+    torch.manual_seed(0)
+    network = Network(ITEMS, SMALL).eval()
+    rng = np.random.default_rng(3)
+    batch = [rng.integers(0, ITEMS, length).tolist() for length in rng.integers(2, 8, 40)]
+    states, targets = states_of(network, batch, CPU)
+    found = {
+        (int(target), tuple(state.tolist())) for state, target in zip(states.round(decimals=4), targets, strict=True)
+    }
+    wanted = set()
+    for rows in batch:
+        alone = network(torch.tensor([rows[:-1]]), torch.tensor([len(rows) - 1]))[0]
+        wanted |= {(row, tuple(state.tolist())) for state, row in zip(alone.round(decimals=4), rows[1:], strict=True)}
+    assert len(targets) == sum(len(rows) - 1 for rows in batch)
+    assert len(found & wanted) > 0.98 * len(wanted)  # a figure that lies on the edge of rounding may fall either way

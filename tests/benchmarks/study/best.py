@@ -1,7 +1,8 @@
 """What the study's script asks of finished runs: the best rate of a method's rows, or steps that fill a time.
 
 python best.py FOLDER METHOD                                the rate with the highest NDCG@10 on validation users
-python best.py FOLDER METHOD --steps RUN --and CHECKPOINT   RUN's steps, and as many more as take CHECKPOINT's time
+python best.py FOLDER METHOD --steps RUN                    RUN's steps
+python best.py FOLDER METHOD --steps RUN --and CHECKPOINT   and as many more as take CHECKPOINT's time
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ def best_rate(folder: Path, method: str) -> str:
     return min(found)[2]
 
 
-def more_steps(folder: Path, run: str, checkpoint: str) -> int:
-    """Steps of a run that takes the time of ``run`` and of making ``checkpoint`` together."""
+def more_steps(folder: Path, run: str, checkpoint: str | None = None) -> int:
+    """Steps of ``run``, or of one that takes its time and that of making ``checkpoint`` together."""
     done = read(folder / "runs" / f"{run}.json")
-    took = seconds(done)
     steps = int(done["counts"]["steps"])
+    if checkpoint is None:
+        return steps
+    took = seconds(done)
     return round(steps * (took + seconds(read(folder / checkpoint / "gti.json"))) / took)
 
 

@@ -4,32 +4,51 @@
 #
 #   bash run.sh DATA MODEL FOLDER
 #     DATA    folder with items.parquet and interactions.parquet     MODEL  a causal LM: folder, hub name, .gguf
-#     FOLDER  results (a workspace); report.py reads it
+#     FOLDER  results (a workspace); report.py reads it, or several: divide METHODS or SEEDS over copies of one folder
 #
 # Settings by environment, with the defaults of the small LM on the office data:
 #   LEVELS=3 CODES=256   of the semantic IDs            RATE=5e-4  of the pretrained weights
-#   GROUND=600           steps of grounding             ROWS="5e-4 1e-3 3e-3 1e-2"  of the new rows, to choose from
+#   GROUND=600           steps of grounding             ROWS="5e-4 3e-3 1e-2"  of the new rows, to choose from
 #   EPOCHS="1 3"         budgets of fine-tuning         TUNE=60    steps of a run that chooses
 #   SEEDS="0 1 2"        K=5,10,20                      METHODS="mean text ..."   KEEP=  (1: keep the weights)
+#   CONTROLS="plain more"  mean with one rate for everything; mean with grounding's time as more fine-tuning
+#   TASKS="next-item:2,lc-rec:1"  of the methods lc-rec and gti-lc-rec, which take as many steps as mean
+#   FINETUNE=            further options of every fine-tuning, e.g. --lora
 set -euo pipefail
 data=${1:?usage: run.sh DATA MODEL FOLDER}; model=${2:?usage: run.sh DATA MODEL FOLDER}
 export GTI_WORKSPACE=${3:?usage: run.sh DATA MODEL FOLDER} HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1} TOKENIZERS_PARALLELISM=false
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-: "${LEVELS:=3}" "${CODES:=256}" "${RATE:=5e-4}" "${ROWS:=5e-4 1e-3 3e-3 1e-2}" "${GROUND:=600}" "${TUNE:=60}"
-: "${EPOCHS:=1 3}" "${SEEDS:=0 1 2}" "${K:=5,10,20}" "${KEEP:=}"
-: "${METHODS:=mean hf-mean noisy-mean random codebook text text-permuted text-lstsq gti gti-text}"
-mkdir -p "$GTI_WORKSPACE"
+: "${LEVELS:=3}" "${CODES:=256}" "${RATE:=5e-4}" "${ROWS:=5e-4 3e-3 1e-2}" "${GROUND:=600}" "${TUNE:=60}"
+: "${EPOCHS:=1 3}" "${SEEDS:=0 1 2}" "${K:=5,10,20}" "${KEEP:=}" "${CONTROLS=plain more}" "${FINETUNE:=}"
+: "${TASKS:=next-item:2,lc-rec:1}"
+: "${METHODS:=mean hf-mean noisy-mean random codebook text text-permuted text-lstsq gti gti-text lc-rec gti-lc-rec}"
+mkdir -p "$GTI_WORKSPACE"/{tuned,runs,language}
 log=$GTI_WORKSPACE/log.txt # what the commands print; what goes wrong is also on the screen
 shop=(--interactions "$data/interactions.parquet")
-done_already() { [ -f "$GTI_WORKSPACE/evaluation/$1/metrics.json" ]; }
 
-# Where a method starts: `gti` and `gti-text` are grounded from mean and text, the others are starts of `gti extend`.
+# The start of a method; the multi-task ones share it with the plain ones.
+start_of() {
+  case $1 in lc-rec) echo start-mean ;; gti-lc-rec) echo start-gti ;; *) echo "start-$1" ;; esac
+}
+tasks_of() {
+  case $1 in lc-rec | gti-lc-rec) echo --tasks "$TASKS" ;; esac
+}
+
+# `gti` and `gti-text` are grounded from mean and text, the other starts are made by `gti extend`.
 start() {
-  case $1 in
-    gti | gti-text) local from=start-mean; [ "$1" = gti ] || from=start-text
-      [ -d "$GTI_WORKSPACE/start-$1" ] || gti ground --from $from --name "start-$1" --max-steps "$GROUND" --seed 0 -q >> "$log" ;;
-    *) [ -d "$GTI_WORKSPACE/start-$1" ] || gti extend --model "$model" --init "$1" --name "start-$1" --seed 0 -q >> "$log" ;;
+  local name; name=$(start_of "$1")
+  [ -d "$GTI_WORKSPACE/$name" ] || case $name in
+    start-gti) gti ground --from start-mean --name $name --max-steps "$GROUND" --seed 0 -q >> "$log" ;;
+    start-gti-text) gti ground --from start-text --name $name --max-steps "$GROUND" --seed 0 -q >> "$log" ;;
+    *) gti extend --model "$model" --init "$1" --name "$name" --seed 0 -q >> "$log" ;;
   esac
+  describe "$name"
+}
+
+# describe CHECKPOINT: its rows, and what it kept of the language.
+describe() {
+  [ -d "$GTI_WORKSPACE/diagnostics/$1" ] || gti diagnose "$1" --name "$1" -q >> "$log"
+  [ -f "$GTI_WORKSPACE/language/$1.json" ] || python "$here/language.py" "$GTI_WORKSPACE" "$1"
 }
 
 # The rate of its new rows is chosen for each method by NDCG@10 on validation users: the same runs for all.
@@ -37,46 +56,50 @@ tune() {
   for rate in $ROWS; do
     local name=tune-$1-$rate
     [ -f "$GTI_WORKSPACE/tuned/$name.json" ] && continue
-    gti finetune "${shop[@]}" --from "start-$1" --name "$name" --max-steps "$TUNE" --learning-rate "$RATE" \
-      --rows-learning-rate "$rate" --validations 1 -q >> "$log"
-    mkdir -p "$GTI_WORKSPACE/tuned"
-    cp "$GTI_WORKSPACE/$name/gti.json" "$GTI_WORKSPACE/tuned/$name.json"
+    # shellcheck disable=SC2046,SC2086
+    gti finetune "${shop[@]}" --from "$(start_of "$1")" --name "$name" --max-steps "$TUNE" --learning-rate "$RATE" \
+      --rows-learning-rate "$rate" --validations 1 $(tasks_of "$1") $FINETUNE -q >> "$log"
+    mv "$GTI_WORKSPACE/$name/gti.json" "$GTI_WORKSPACE/tuned/$name.json"
     rm -r "${GTI_WORKSPACE:?}/$name"
   done
 }
+rate_of() { python "$here/best.py" "$GTI_WORKSPACE" "$@"; }
 
-# measure NAME START ROWS_RATE SEED LENGTH...: fine-tune, evaluate, diagnose.
+# measure NAME START ROWS_RATE SEED OPTION...: fine-tune, evaluate, describe.
 measure() {
   local name=$1 from=$2 rate=$3 seed=$4; shift 4
-  done_already "$name" && [ -d "$GTI_WORKSPACE/diagnostics/$name" ] && return
+  [ -f "$GTI_WORKSPACE/runs/$name.json" ] && return
+  echo "$(date +%H:%M:%S) $name from $from, new rows at $rate, $*"
+  # shellcheck disable=SC2086
   gti finetune "${shop[@]}" --from "$from" --name "$name" --learning-rate "$RATE" --rows-learning-rate "$rate" \
-    --seed "$seed" "$@" -q >> "$log"
+    --seed "$seed" "$@" $FINETUNE -q >> "$log"
   gti evaluate "$name" "${shop[@]}" --k "$K" --seed 0 -q >> "$log"
-  gti diagnose "$name" --name "$name" -q >> "$log"
-  mkdir -p "$GTI_WORKSPACE/runs"
-  cp "$GTI_WORKSPACE/$name/gti.json" "$GTI_WORKSPACE/runs/$name.json"
+  describe "$name"
+  cp "$GTI_WORKSPACE/$name/gti.json" "$GTI_WORKSPACE/runs/$name.part"
+  mv "$GTI_WORKSPACE/runs/$name.part" "$GTI_WORKSPACE/runs/$name.json"
   [ -n "$KEEP" ] || rm -r "${GTI_WORKSPACE:?}/$name"
 }
 
 gti build-ids "$data/items.parquet" --levels "$LEVELS" --codes "$CODES" -q >> "$log"
-start mean; start text
-for method in $METHODS; do
-  start "$method"
-  [ -d "$GTI_WORKSPACE/diagnostics/start-$method" ] || gti diagnose "start-$method" --name "start-$method" -q >> "$log"
-  tune "$method"
-done
+for method in mean text $METHODS; do start "$method"; done
+for method in $METHODS; do tune "$method"; done
 for seed in $SEEDS; do
   for epochs in $EPOCHS; do
     for method in $METHODS; do
-      rate=$(python "$here/best.py" "$GTI_WORKSPACE" "$method")
-      echo "seed $seed, $epochs epochs: $method, new rows at $rate"
-      measure "$method-e$epochs-s$seed" "start-$method" "$rate" "$seed" --epochs "$epochs"
+      case $method in
+        lc-rec | gti-lc-rec) length=(--max-steps "$(rate_of mean --steps "mean-e$epochs-s$seed")") ;;
+        *) length=(--epochs "$epochs") ;;
+      esac
+      # shellcheck disable=SC2046
+      measure "$method-e$epochs-s$seed" "$(start_of "$method")" "$(rate_of "$method")" "$seed" "${length[@]}" $(tasks_of "$method")
     done
-    # The usual set-up: one rate for everything.
-    measure "mean-plain-e$epochs-s$seed" start-mean "$RATE" "$seed" --epochs "$epochs"
-    # Controls: grounding's own time as more fine-tuning of the mean.
-    steps=$(python "$here/best.py" "$GTI_WORKSPACE" mean --steps "mean-e$epochs-s$seed" --and start-gti)
-    measure "mean-more-e$epochs-s$seed" start-mean "$(python "$here/best.py" "$GTI_WORKSPACE" mean)" "$seed" --max-steps "$steps"
+    for control in $CONTROLS; do
+      case $control in
+        plain) measure "mean-plain-e$epochs-s$seed" start-mean "$RATE" "$seed" --epochs "$epochs" ;;
+        more) measure "mean-more-e$epochs-s$seed" start-mean "$(rate_of mean)" "$seed" \
+          --max-steps "$(rate_of mean --steps "mean-e$epochs-s$seed" --and start-gti)" ;;
+      esac
+    done
   done
 done
 python "$here/report.py" "$GTI_WORKSPACE"

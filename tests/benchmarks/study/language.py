@@ -1,0 +1,64 @@
+"""What a checkpoint kept of the language: python language.py WORKSPACE CHECKPOINT
+
+Writes WORKSPACE/language/CHECKPOINT.json: nats per token (softmax over the whole vocabulary, new tokens included) of
+ordinary text (the six texts that `gti extend` measures on) and of the texts of every tenth item of the catalogue.
+Perplexity is exp of that.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+
+from gti_cli.vocabulary.old_language import ORDINARY_TEXT
+
+EVERY = 10  # of the items
+LONGEST = 128  # tokens of a text
+
+
+def surprise(model: Any, tokenizer: Any, texts: Sequence[str]) -> tuple[float, int]:
+    """Mean nats per token behind the first of each text, and how many tokens that were."""
+    total, count = 0.0, 0
+    for text in texts:
+        words = tokenizer(text, return_tensors="pt", truncation=True, max_length=LONGEST)["input_ids"]
+        if words.shape[1] < 2:
+            continue
+        with torch.inference_mode():
+            logits = model(input_ids=words).logits[0, :-1].double()
+        total += float(torch.nn.functional.cross_entropy(logits, words[0, 1:], reduction="sum"))
+        count += words.shape[1] - 1
+    return total / count, count
+
+
+def item_texts(workspace: Path) -> list[str]:
+    """Title and description of every tenth item."""
+    table = pq.read_table(workspace / "items.parquet")
+    columns = [table[name].to_pylist() for name in ("title", "description") if name in table.column_names]
+    return [". ".join(part for part in parts if part) for parts in list(zip(*columns, strict=True))[::EVERY]]
+
+
+def main(workspace: Path, name: str) -> None:
+    """Measure and write."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = workspace / name
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    found: dict[str, float] = {}
+    for kind, texts in (("ordinary", ORDINARY_TEXT), ("items", item_texts(workspace))):
+        found[f"{kind}_nats"], found[f"{kind}_tokens"] = surprise(model, tokenizer, texts)
+    path = workspace / "language" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(found), "utf-8")
+    part.replace(path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
