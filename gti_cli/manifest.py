@@ -87,19 +87,22 @@ class RunClock:
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._began = ""
-        self._seconds = 0.0
+        self._seconds = self._processor = 0.0
 
     def __enter__(self) -> RunClock:
-        self._started, self._began = time.monotonic(), _now()
+        self._started, self._began, self._processor = time.monotonic(), _now(), time.process_time()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._seconds = time.monotonic() - self._started
+        self._processor = time.process_time() - self._processor
 
     def report(self) -> dict[str, Any]:
-        """Seconds of wall time, peak resident memory of this process in bytes, start and end (UTC)."""
+        """Seconds of wall time and of processor time (all threads of this process: what other work on the machine
+        hardly changes), peak resident memory of this process in bytes, start and end (UTC)."""
         return {
             "seconds": round(self._seconds, 3),
+            "processor_seconds": round(self._processor, 3),
             "peak_memory_bytes": peak_memory(),
             "started": self._began,
             "finished": _now(),

@@ -1,62 +1,25 @@
-"""The tables and pictures of a finished (or half finished) study: python report.py FOLDER
+"""The tables and pictures of a finished (or half finished) study: python report.py FOLDER [FOLDER ...]
 
-Prints Markdown and writes it to FOLDER/report.md, with FOLDER/curves.png and FOLDER/spectra.png beside it. Each line of
-a table says how many seeds it stands on; a difference is to `mean` with its rows' rate tuned, and to `mean-plain` (one
-rate), at the same budget of fine-tuning, with a bootstrap over users and seeds together.
+Prints Markdown and writes it to the first FOLDER's report.md, with curves.png and spectra.png beside it. Several
+folders of one study (methods or seeds divided over copies) count as one. Each line of a table says how many seeds it
+stands on; a difference is to `mean` with its rows' rate tuned, and to `mean-plain` (one rate), at the same budget of
+fine-tuning, with a bootstrap over users and seeds together. Training seconds are processor time on a CPU.
 """
 
 from __future__ import annotations
 
-import re
 import sys
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
-from best import read, seconds
+from runs import Cells, Floats, begin, collect, training_seconds
 
-Floats = npt.NDArray[np.float64]
-METRICS = ("recall@10", "recall@20", "ndcg@10")
+HEAD = ("recall@10", "recall@20", "ndcg@10")
 DRAWS = 2000
-
-
-@dataclass
-class Cell:
-    """The runs of one method and budget, a seed each.
-
-    Attributes:
-        scores: metric -> (seeds, users). metrics, manifests, geometry: what the stages wrote, a seed each.
-    """
-
-    scores: dict[str, list[Floats]] = field(default_factory=lambda: defaultdict(list))
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    manifests: list[dict[str, Any]] = field(default_factory=list)
-    geometry: list[dict[str, Any]] = field(default_factory=list)
-
-    def of(self, metric: str) -> Floats:
-        """(seeds, users)."""
-        return np.stack(self.scores[metric])
-
-
-def collect(folder: Path) -> dict[tuple[str, str], Cell]:
-    """(budget, method) -> its runs."""
-    cells: dict[tuple[str, str], Cell] = defaultdict(Cell)
-    for path in sorted((folder / "runs").glob("*.json")):
-        named = re.fullmatch(r"(.+)-e([\d.]+)-s(\d+)", path.stem)
-        if named is None or not (folder / "evaluation" / path.stem / "per_user.parquet").is_file():
-            continue
-        cell = cells[(named[2], named[1])]
-        table = pq.read_table(folder / "evaluation" / path.stem / "per_user.parquet")
-        for metric in METRICS:
-            cell.scores[metric].append(table[metric].to_numpy())
-        cell.metrics.append(read(folder / "evaluation" / path.stem / "metrics.json"))
-        cell.manifests.append(read(path))
-        cell.geometry.append(next(iter(read(folder / "diagnostics" / path.stem / "metrics.json").values())))
-    return cells
 
 
 def difference(one: Floats, other: Floats, seed: int = 0) -> tuple[float, float, float]:
@@ -76,33 +39,93 @@ def difference(one: Floats, other: Floats, seed: int = 0) -> tuple[float, float,
     return float(one.mean() - other.mean()), float(low), float(high)
 
 
-def table(cells: dict[tuple[str, str], Cell], folder: Path, budget: str) -> str:
-    """One Markdown table: all methods at one budget."""
-    lines = [
-        f"### {budget} epochs of fine-tuning\n",
-        "| method | seeds | training s | R@10 | R@20 | N@10 | R@10, items of 1-4 | eff. rank start -> end | RSA rho |"
-        " minus mean, rows' rate tuned | minus mean, one rate |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    ordered = sorted((m for b, m in cells if b == budget), key=lambda m: -cells[(budget, m)].of("recall@10").mean())
-    for method in ordered:
+def ordered(cells: Cells, budget: str) -> list[str]:
+    """Methods of a budget, the best first."""
+    return sorted((m for b, m in cells if b == budget), key=lambda m: -cells[(budget, m)].of("recall@10").mean())
+
+
+def markdown(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table below a heading."""
+    lines = [f"### {title}\n", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def main_table(cells: Cells, folders: Sequence[Path], budget: str) -> str:
+    """All methods at one budget: accuracy, what it took, the differences."""
+    head = ["method", "seeds", "rows' rate", "steps", "training s", "R@10", "R@20", "N@10"]
+    head += ["R@10 - mean, rate tuned", "R@10 - mean, one rate"]
+    rows = []
+    for method in ordered(cells, budget):
         cell = cells[(budget, method)]
-        start = begin(folder, method)
-        took = np.mean([seconds(m) for m in cell.manifests]) + grounding_seconds(folder, method)
-        rare = [m["slices"]["target_training_interactions"].get("1-4", {}).get("recall@10") for m in cell.metrics]
-        rank = np.mean([g["effective_rank"] for g in cell.geometry])
-        rho = [g.get("rsa_spearman") for g in cell.geometry]
-        lines.append(
-            f"| {method} | {len(cell.metrics)} | {took:,.0f} | "
-            + " | ".join(spread([row.mean() for row in cell.of(metric)]) for metric in METRICS)
-            + f" | {spread(rare)} | {start.get('effective_rank', float('nan')):.1f} -> {rank:.1f} | {spread(rho)} | "
-            + " | ".join(against(cells, budget, method, other) for other in ("mean", "mean-plain"))
-            + " |"
+        options, steps = cell.manifests[0]["options"], cell.manifests[0]["counts"]["steps"]
+        rows.append(
+            [method, str(len(cell.metrics)), f"{options['rows_learning_rate']:g}", str(steps)]
+            + [f"{training_seconds(cell, folders, method):,.0f}"]
+            + [spread([row.mean() for row in cell.of(metric)]) for metric in HEAD]
+            + [against(cells, budget, method, other) for other in ("mean", "mean-plain")]
         )
-    return "\n".join(lines) + "\n"
+    return markdown(f"{budget} epochs of fine-tuning", head, rows)
 
 
-def against(cells: dict[tuple[str, str], Cell], budget: str, method: str, other: str) -> str:
+def why_table(cells: Cells, folders: Sequence[Path], budget: str) -> str:
+    """The rows' geometry, the slices and the language of the same runs."""
+    head = [
+        "method",
+        "eff. rank start -> end",
+        "RSA rho start -> end",
+        "R@10 of items never trained on",
+        "1-4",
+        "5 and more",
+    ]
+    head += ["nats a token, ordinary text: start -> end", "item texts"]
+    rows = []
+    for method in ordered(cells, budget):
+        cell, start = cells[(budget, method)], begin(folders, method)
+        row = [method]
+        for name in ("effective_rank", "rsa_spearman"):
+            row.append(figure(start.get(name)) + " -> " + spread([g.get(name) for g in cell.geometry]))
+        row += [spread([sliced(m, wanted) for m in cell.metrics]) for wanted in ("0", "1-4", "5+")]
+        for name in ("ordinary_nats", "items_nats"):
+            row.append(figure(start.get(name)) + " -> " + spread([one[name] for one in cell.language]))
+        rows.append(row)
+    return markdown(f"Why, {budget} epochs", head, rows)
+
+
+def sliced(metrics: dict[str, Any], wanted: str) -> float | None:
+    """Recall@10 of targets by their training interactions; ``5+`` puts the higher slices together."""
+    slices = metrics["slices"]["target_training_interactions"]
+    names = [n for n in slices if n not in ("0", "1-4")] if wanted == "5+" else [n for n in slices if n == wanted]
+    users = sum(slices[n]["targets"] for n in names)
+    return sum(slices[n]["recall@10"] * slices[n]["targets"] for n in names) / users if users else None
+
+
+def all_cut_offs(cells: Cells, budget: str) -> str:
+    """Recall and NDCG at every cut-off that was evaluated."""
+    metrics = sorted(next(iter(cells.values())).scores, key=lambda m: (m.split("@")[0], int(m.split("@")[1])))
+    metrics = [m for m in metrics if all(m in cells[(budget, method)].scores for method in ordered(cells, budget))]
+    rows = [
+        [method, *(spread([row.mean() for row in cells[(budget, method)].of(m)]) for m in metrics)]
+        for method in ordered(cells, budget)
+    ]
+    return markdown(f"Every cut-off, {budget} epochs", ["method", *metrics], rows)
+
+
+def prediction(cells: Cells, folders: Sequence[Path], budget: str) -> str:
+    """Does the start's geometry predict the end? Spearman over the methods that differ in their start alone."""
+    from scipy.stats import spearmanr
+
+    methods = [m for m in ordered(cells, budget) if m not in ("mean-plain", "mean-more", "lc-rec", "gti-lc-rec")]
+    lines = []
+    for name in ("effective_rank", "stable_rank", "mean_cosine", "rsa_spearman", "rsa_pearson", "items_nats"):
+        pairs = [(begin(folders, m).get(name), cells[(budget, m)].of("recall@10").mean()) for m in methods]
+        known = [(float(x), y) for x, y in pairs if x is not None and np.isfinite(x)]
+        if len(known) > 3:
+            found = spearmanr(*zip(*known, strict=True))
+            lines.append(f"- {name}: rho {found.statistic:+.2f} (p {found.pvalue:.2f}, {len(known)} starts)")
+    return f"### Figures of the start against Recall@10 at the end, {budget} epochs\n\n" + "\n".join(lines) + "\n"
+
+
+def against(cells: Cells, budget: str, method: str, other: str) -> str:
     """A cell of the table: difference in Recall@10 with its interval."""
     if method == other or (budget, other) not in cells:
         return "–"
@@ -110,7 +133,12 @@ def against(cells: dict[tuple[str, str], Cell], budget: str, method: str, other:
     return f"{found:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
-def spread(values: list[Any]) -> str:
+def figure(value: Any) -> str:
+    """A number, or a dash where there is none."""
+    return "–" if value is None or not np.isfinite(value) else f"{value:.4g}"
+
+
+def spread(values: Sequence[Any]) -> str:
     """Mean over seeds, and their standard deviation where there are several."""
     known = [value for value in values if value is not None]
     if not known:
@@ -118,81 +146,80 @@ def spread(values: list[Any]) -> str:
     return f"{np.mean(known):.4f}" + (f" ±{np.std(known, ddof=1):.4f}" if len(known) > 1 else "")
 
 
-def begin(folder: Path, method: str) -> dict[str, Any]:
-    """The geometry of a method's start."""
-    name = "start-" + ("mean" if method in ("mean-plain", "mean-more") else method)
-    path = folder / "diagnostics" / name / "metrics.json"
-    return dict(next(iter(read(path).values()))) if path.is_file() else {}
+def pens() -> list[dict[str, Any]]:
+    """Line styles that differ in colour, dashes and marks."""
+    return [
+        {"color": f"C{colour}", "linestyle": line, "marker": mark}
+        for (line, mark), colour in product((("-", "o"), ("--", "s"), (":", "^")), range(6))
+    ]
 
 
-def grounding_seconds(folder: Path, method: str) -> float:
-    """What grounding took, for the methods that have it."""
-    return seconds(read(folder / f"start-{method}" / "gti.json")) if method.startswith("gti") else 0.0
-
-
-def curves(cells: dict[tuple[str, str], Cell], folder: Path) -> None:
+def curves(cells: Cells, folders: Sequence[Path]) -> None:
     """Recall@10 against training time, grounding's own counted."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    styles = [(c, s, m) for s, m in (("-", "o"), ("--", "s"), (":", "^")) for c in ("C0", "C1", "C2", "C3", "C4")]
-    for (colour, line, mark), method in zip(styles, sorted({m for _, m in cells}), strict=False):
-        points = sorted(
-            (
-                float(np.mean([seconds(m) for m in cell.manifests]) + grounding_seconds(folder, method)),
-                float(cell.of("recall@10").mean()),
-            )
-            for (_, name), cell in cells.items()
-            if name == method
-        )
-        axes.plot(*zip(*points, strict=True), color=colour, linestyle=line, marker=mark, label=method)
-    axes.set(xlabel="training, grounding included (s)", ylabel="Recall@10", title=folder.name)
+    page = Figure(figsize=(8, 5), layout="constrained")
+    axes = page.subplots()
+    for pen, method in zip(pens(), sorted({m for _, m in cells}), strict=False):
+        mine = [(training_seconds(c, folders, m), c.of("recall@10")) for (_, m), c in cells.items() if m == method]
+        mine.sort(key=lambda point: point[0])
+        times, values = [time for time, _ in mine], [float(found.mean()) for _, found in mine]
+        errors = [float(found.mean(1).std(ddof=1)) if len(found) > 1 else 0.0 for _, found in mine]
+        axes.errorbar(times, values, errors, capsize=3, label=method, **pen)
+    axes.set(xlabel="training, grounding included (s)", ylabel="Recall@10 (bars: sd over seeds)", title=folders[0].name)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", ncols=2)
-    figure.savefig(folder / "curves.png", dpi=150)
+    page.savefig(folders[0] / "curves.png", dpi=150)
 
 
-def spectra(folder: Path) -> None:
+def spectra(folders: Sequence[Path]) -> None:
     """Singular values of the new rows at each start."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    styles = [(c, s) for s in ("-", "--", ":") for c in ("C0", "C1", "C2", "C3", "C4")]
-    paths = sorted((folder / "diagnostics").glob("start-*/spectrum.parquet"))
-    for (colour, line), path in zip(styles, paths, strict=False):
+    page = Figure(figsize=(8, 5), layout="constrained")
+    axes = page.subplots()
+    paths = {
+        p.parent.name: p
+        for folder in folders
+        for p in sorted((folder / "diagnostics").glob("start-*/spectrum.parquet"))
+    }
+    for pen, (name, path) in zip(pens(), sorted(paths.items()), strict=False):
         found = pq.read_table(path, filters=[("rows", "=", "new"), ("matrix", "=", "input")])
         values = found["singular_value"].to_numpy()
-        label = path.parent.name.removeprefix("start-")
-        axes.plot(values / values[0], color=colour, linestyle=line, label=label)
-    axes.set(yscale="log", ylim=(1e-4, 1.2), xlabel="index", ylabel="singular value / largest", title=folder.name)
+        style = {key: value for key, value in pen.items() if key != "marker"}
+        axes.plot(values / values[0], label=name.removeprefix("start-"), **style)
+    axes.set(yscale="log", ylim=(1e-4, 1.2), xlabel="index", ylabel="singular value / largest", title=folders[0].name)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", ncols=2)
-    figure.savefig(folder / "spectra.png", dpi=150)
+    page.savefig(folders[0] / "spectra.png", dpi=150)
 
 
-def baselines(cells: dict[tuple[str, str], Cell]) -> str:
+def baselines(cells: Cells) -> str:
     """What needs no language model."""
-    found = next(iter(cells.values())).metrics[0]["baselines"]
+    found: dict[str, dict[str, float]] = {}
+    for cell in cells.values():
+        for metrics in cell.metrics:
+            found |= metrics["baselines"]
     return "\n".join(
-        f"- {name}: " + ", ".join(f"{metric} {scores[metric]:.4f}" for metric in METRICS)
-        for name, scores in found.items()
+        f"- {name}: " + ", ".join(f"{metric} {scores[metric]:.4f}" for metric in HEAD) for name, scores in found.items()
     )
 
 
-def main(folder: Path) -> None:
+def main(folders: Sequence[Path]) -> None:
     """Print and write everything."""
-    cells = collect(folder)
+    cells = collect(folders)
     if not cells:
-        raise SystemExit(f"{folder}: no finished run yet")
+        raise SystemExit(f"{folders[0]}: no finished run yet")
     budgets = sorted({budget for budget, _ in cells}, key=float)
-    text = "\n".join([table(cells, folder, budget) for budget in budgets]) + "\n" + baselines(cells) + "\n"
-    (folder / "report.md").write_text(text, "utf-8")
-    curves(cells, folder)
-    spectra(folder)
+    parts = [main_table(cells, folders, budget) for budget in budgets] + [baselines(cells) + "\n"]
+    for budget in budgets:
+        parts += [why_table(cells, folders, budget), all_cut_offs(cells, budget), prediction(cells, folders, budget)]
+    text = "\n".join(parts)
+    (folders[0] / "report.md").write_text(text, "utf-8")
+    curves(cells, folders)
+    spectra(folders)
     print(text)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(argument) for argument in sys.argv[1:]])
