@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 STUDY = Path(__file__).parent / "benchmarks" / "study"
@@ -37,7 +39,55 @@ def test_the_best_rate_is_of_this_method_alone(study: tuple[Any, Any], tmp_path:
 def test_more_steps_fill_the_time_of_both(study: tuple[Any, Any], tmp_path: Path) -> None:
     write(tmp_path / "runs" / "mean-e1-s0.json", {"counts": {"steps": 100}, "run": {"seconds": 50.0}})
     write(tmp_path / "start-gti" / "gti.json", {"run": {"seconds": 25.0}})
+    assert study[0].more_steps(tmp_path, "mean-e1-s0") == 100
     assert study[0].more_steps(tmp_path, "mean-e1-s0", "start-gti") == 150
+
+
+def test_time_is_processor_time_on_a_cpu_and_wall_time_elsewhere(study: tuple[Any, Any]) -> None:
+    run = {"seconds": 9.0, "processor_seconds": 5.0}
+    assert study[0].seconds({"run": {**run, "device": "cpu (1 threads)"}}) == 5
+    assert study[0].seconds({"run": {**run, "device": "NVIDIA H100"}}) == 9
+    assert study[0].seconds({"run": {"seconds": 9.0, "device": "cpu"}}) == 9  # made before it was measured
+
+
+def finished(folder: Path, run: str, hits: list[float], seconds: float = 10.0) -> None:
+    """What a measured run leaves in a study's folder."""
+    slices = {"0": (1, 0.5), "1-4": (2, 0.25), "5-19": (3, 0.2), "20+": (1, 0.6)}
+    found = {name: {"targets": count, "recall@10": value} for name, (count, value) in slices.items()}
+    columns = dict.fromkeys(("recall@10", "recall@20", "ndcg@10"), hits)
+    (folder / "evaluation" / run).mkdir(parents=True)
+    pq.write_table(pa.table(columns), folder / "evaluation" / run / "per_user.parquet")
+    metrics = {
+        "slices": {"target_training_interactions": found},
+        "baselines": {"popularity": dict.fromkeys(columns, 0.1)},
+    }
+    write(folder / "evaluation" / run / "metrics.json", metrics)
+    write(folder / "diagnostics" / run / "metrics.json", {run: {"effective_rank": 3.0, "rsa_spearman": None}})
+    write(folder / "language" / f"{run}.json", {"ordinary_nats": 2.0, "items_nats": 1.0})
+    manifest = {"options": {"rows_learning_rate": 3e-3}, "counts": {"steps": 7}, "run": {"seconds": seconds}}
+    write(folder / "runs" / f"{run}.json", manifest)
+
+
+def test_folders_of_one_study_count_as_one_and_grounding_counts_as_training(
+    study: tuple[Any, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    finished(one, "mean-e1-s0", [0.0, 1.0])
+    finished(one, "mean-plain-e1-s0", [0.0, 0.0])
+    finished(other, "mean-e1-s0", [1.0, 1.0])  # a copy of the first: named once
+    finished(other, "mean-e1-s1", [0.0, 0.0])
+    finished(other, "gti-lc-rec-e1-s0", [1.0, 1.0], seconds=20.0)
+    write(other / "start-gti" / "gti.json", {"run": {"seconds": 5.0}})
+    write(other / "diagnostics" / "start-gti" / "metrics.json", {"start-gti": {"effective_rank": 2.0}})
+    study[1].main([one, other])
+    lines = {line.split(" | ")[0][2:]: line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")}
+    assert (one / "curves.png").is_file() and (one / "report.md").is_file()
+    report = (one / "report.md").read_text()
+    assert "| mean | 2 | 0.003 | 7 | 10 | 0.2500 ±0.3536 |" in report
+    assert "| gti-lc-rec | 1 | 0.003 | 7 | 25 | 1.0000 | 1.0000 | 1.0000 | +0.7500 [" in report
+    # items never trained on, of 1 to 4 interactions, and the two higher slices weighted by their targets
+    assert "| 2 -> 3.0000 | – -> – | 0.5000 | 0.2500 | 0.3000 |" in report
+    assert set(lines) >= {"mean", "mean-plain", "gti-lc-rec"}
 
 
 def test_the_interval_of_a_difference_covers_users_and_seeds(study: tuple[Any, Any]) -> None:
