@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,14 +40,17 @@ def _evaluate(
         ),
     ] = None,
     compare: Annotated[
-        str | None, typer.Option("--compare", help="Another evaluation of the workspace: paired differences to it.")
+        str | None,
+        typer.Option(
+            "--compare", help="Another evaluation, or a baseline by name (item-knn): paired differences to it."
+        ),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Rank all items for every user, or query, and count hits, beside baselines without a language model."""
     base.start()
     if compare is not None:
-        _find_other(workspace, compare)  # before hours of search, not behind them
+        _find_other(workspace, compare, options, queries)  # before hours of search, not behind them
     given = {"queries": queries, "name": name, **vars(options), **base.run()}
     if len(checkpoints or []) > 1:
         manifest = _several(checkpoints or [], interactions, workspace, given, base)
@@ -89,12 +92,14 @@ def show(manifest: Manifest) -> None:
     if runs:
         methods["standard deviation"] = metrics["spread"]
     methods |= metrics["baselines"]
+    sure = {name: metrics["intervals"], **metrics.get("baseline_intervals", {})}
     console.table(
         f"{counts['evaluated']:,} {who}, {counts['catalogue']:,} items ({counts['semantic_ids']:,} semantic IDs), "
         f"{manifest.options['split']} part, {counts['beams']} beams",
         ["method", *columns],
-        [[method, *(scores[column] for column in columns)] for method, scores in methods.items()],
+        [[method, *_cells(scores, sure.get(method), columns)] for method, scores in methods.items()],
     )
+    console.say("Below a figure: the 95 % bootstrap interval of its mean.")
     for baseline, report in metrics["tuning"].items():
         _show_tuning(baseline, report)
     if counts.get("left_out_without_good"):
@@ -115,6 +120,15 @@ def show(manifest: Manifest) -> None:
         )
     if counts.get("lists_shorter_than_k"):
         console.say(f"{counts['lists_shorter_than_k']:,} {who} have fewer than {shown[-1]} items to be recommended.")
+
+
+def _cells(
+    scores: Mapping[str, float], sure: Mapping[str, Sequence[float]] | None, columns: Sequence[str]
+) -> list[float | str]:
+    """The figures, each with its interval below it where there is one."""
+    if sure is None:
+        return [scores[column] for column in columns]
+    return [f"{scores[column]:.4f}\n{sure[column][0]:.4f}–{sure[column][1]:.4f}" for column in columns]
 
 
 def _show_tuning(baseline: str, report: Mapping[str, Any]) -> None:
@@ -138,11 +152,16 @@ def _compare(manifest: Manifest, other: str, workspace: Path, base: Common) -> N
     console.result({**manifest.to_json(), "comparison": differences.to_json()})
 
 
-def _find_other(workspace: Path, name: str) -> None:
+def _find_other(workspace: Path, name: str, options: EvaluateOptions, queries: Path | None) -> None:
     from gti_cli.evaluation.compare import find_other
+    from gti_cli.evaluation.kept import plain
     from gti_cli.workspace import Workspace
 
-    find_other(Workspace(workspace), name)
+    baselines = {"popularity", "bm25"} if queries else {*options.baselines}
+    if "item-knn" in baselines:
+        baselines.add("item-knn-untuned")
+    if plain(name) not in baselines:
+        find_other(Workspace(workspace), name)
 
 
 def _show_differences(manifest: Manifest) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.evaluation.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differences
+from gti_cli.evaluation.kept import Floats, plain, table_of
 from gti_cli.manifest import Manifest
 from gti_cli.workspace import Workspace, write_json
 
@@ -38,16 +39,22 @@ def compare(
     `high` and `p`. Metrics that only one of the two has are left out, and
     `mrr` where they end at different ranks.
 
+    Args:
+        other: an evaluation of the workspace, or a baseline of this one (``item-knn``); an evaluation of that name goes
+            before the baseline.
+
     Raises:
         InputError: one of them is missing, or they are not of the same users and targets.
     """
     space = Workspace(workspace)
-    manifests = [find_other(space, one) for one in (name, other)]
-    short = [manifest.name.removeprefix("evaluation/") for manifest in manifests]
+    mine = find_other(space, name)
+    baseline = None if _is_evaluation(space, other) else _baseline_table(space, mine, other)
+    theirs = mine if baseline else find_other(space, other)
+    short = [mine.name.removeprefix("evaluation/"), plain(other.removeprefix("evaluation/"))]
     if short[0] == short[1]:
         raise InputError(f"--compare {other!r} is this evaluation itself", remedy="give the name of another one")
     for option in _MUST_MATCH:
-        values = [manifest.options.get(option) for manifest in manifests]
+        values = [manifest.options.get(option) for manifest in (mine, theirs)]
         if values[0] != values[1]:
             raise InputError(
                 f"{short[0]!r} was evaluated with {option} {values[0]!r}, {short[1]!r} with {values[1]!r}",
@@ -59,30 +66,48 @@ def compare(
         artifact,
         [artifact],
         options={"compare": short, "level": LEVEL, "resamples": RESAMPLES, "permutations": PERMUTATIONS},
-        upstream={manifest.name: manifest for manifest in manifests},
+        upstream={manifest.name: manifest for manifest in (mine, theirs)},
         seed=seed,
         force=force,
         resume=resume,
     ) as run:
         if not run.done:
-            mine, theirs = (_read(space, manifest) for manifest in manifests)
-            keys = key_columns(mine)
-            if key_columns(theirs) != keys:
-                raise InputError(
-                    f"one of {short[0]!r} and {short[1]!r} was evaluated on users, the other on queries",
-                    remedy="evaluate both in the same way",
-                )
-            users = mine.column(keys[0]).to_pylist()
-            skipped = ["precision@"]  # Recall over K once more: a user has one target
-            if len({max(manifest.options["k"]) for manifest in manifests}) > 1:
-                skipped.append("mrr")  # it ends at the largest K
-            ours, others = (columns_of_metrics(t, skipped) for t in (mine, in_order_of(mine, theirs, keys, short)))
+            read = [_read(space, mine), tables.read(baseline) if baseline else _read(space, theirs)]
+            ours, others, users = _paired(read, short, ends=[max(one.options["k"]) for one in (mine, theirs)])
             found = differences(ours, others, users, seed=seed)
             run.metrics.update({metric: asdict(difference) for metric, difference in found.items()})
             run.counts.update(targets=len(users), users=len(set(users)))
             run.path(artifact).mkdir(parents=True)
             write_json(run.path(artifact) / "metrics.json", {"differences": run.metrics, "counts": run.counts})
     return run.result()
+
+
+def _is_evaluation(space: Workspace, name: str) -> bool:
+    return (space.path("evaluation") / name.removeprefix("evaluation/")).is_dir()
+
+
+def _baseline_table(space: Workspace, manifest: Manifest, name: str) -> Path | None:
+    """The table of the baseline ``name`` of an evaluation, if it has that baseline."""
+    path = table_of(space.path(manifest.name), name)
+    return path if path.is_file() else None
+
+
+def _paired(
+    both: Sequence[pa.Table], names: list[str], ends: Sequence[int]
+) -> tuple[dict[str, Floats], dict[str, Floats], list[str]]:
+    """The metrics of two tables, row by row of the same users or queries, and whose rows they are."""
+    mine, theirs = both
+    keys = key_columns(mine)
+    if key_columns(theirs) != keys:
+        raise InputError(
+            f"one of {names[0]!r} and {names[1]!r} was evaluated on users, the other on queries",
+            remedy="evaluate both in the same way",
+        )
+    skipped = ["precision@"]  # Recall over K once more: a user has one target
+    if len(set(ends)) > 1:
+        skipped.append("mrr")  # it ends at the largest K
+    ours, others = (columns_of_metrics(table, skipped) for table in (mine, in_order_of(mine, theirs, keys, names)))
+    return ours, others, mine.column(keys[0]).to_pylist()
 
 
 def _read(space: Workspace, manifest: Manifest) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from gti_cli import processes, tables
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines import train_counts
-from gti_cli.evaluation.intervals import intervals
+from gti_cli.evaluation.intervals import bounds
+from gti_cli.evaluation.kept import Floats, Measured, write_baselines
 from gti_cli.evaluation.lists import as_table, write_lists
 from gti_cli.evaluation.methods import Setting, evaluate_baselines
 from gti_cli.evaluation.metrics import Ranks, averages, of_lists, per_user
@@ -145,9 +146,14 @@ def _report(
         splits, options.split, entries, row_of, options.ks, options.filter_seen, plan.seed, plan.device, cache
     )
     baselines, tuning = evaluate_baselines(options.baselines, setting)
-    run.metrics.update(metrics={**averages(values), **found}, baselines=baselines, tuning=tuning)
     users = [entry.user_id for entry in entries]
-    run.metrics["intervals"] = {name: list(bounds) for name, bounds in intervals(values, users).items()}
+    run.metrics.update(
+        metrics={**averages(values), **found},
+        baselines={name: one.metrics for name, one in baselines.items()},
+        tuning=tuning,
+        intervals=bounds(values, users),
+        baseline_intervals={name: bounds(one.values, users) for name, one in baselines.items()},
+    )
     run.metrics["slices"] = sliced(values, masks(entries, splits.train))
     run.counts.update(
         splits.counts,
@@ -162,19 +168,22 @@ def _report(
     folder.mkdir(parents=True)
     write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
     write_lists(folder, "user_id", users, lists, plan.catalogue.item_ids)
-    _write_users(folder, entries, ranks, values)
+    keys = {
+        "user_id": users,
+        "target": [entry.target for entry in entries],
+        "history": np.asarray([len(entry.items) for entry in entries], dtype=np.int32),
+    }
+    _write_users(folder, keys, ranks, values, baselines)
 
 
-def _write_users(folder: Path, entries: Sequence[History], ranks: Ranks, values: dict[str, Any]) -> None:
-    """``per_user.parquet``: one row a target; a user's several targets differ in ``history``, the items before it."""
-    tables.write(
-        folder / "per_user.parquet",
-        {
-            "user_id": [entry.user_id for entry in entries],
-            "target": [entry.target for entry in entries],
-            "history": np.asarray([len(entry.items) for entry in entries], dtype=np.int32),
-            "items_ahead": ranks.ahead,
-            "items_tied": ranks.ties,
-            **values,
-        },
-    )
+def _write_users(
+    folder: Path,
+    keys: dict[str, Any],
+    ranks: Ranks,
+    values: dict[str, Floats],
+    baselines: Mapping[str, Measured],
+) -> None:
+    """``per_user.parquet``: one row a target; a user's several targets differ in ``history``, the items before it.
+    The same of each baseline in ``baselines/``."""
+    tables.write(folder / "per_user.parquet", {**keys, "items_ahead": ranks.ahead, "items_tied": ranks.ties, **values})
+    write_baselines(folder, keys, baselines)

@@ -49,6 +49,11 @@ def intervals(
     return {name: (float(low[n]), float(high[n])) for n, name in enumerate(values)}
 
 
+def bounds(values: dict[str, Floats], users: Sequence[str]) -> dict[str, list[float]]:
+    """`intervals` with its defaults, as JSON has them."""
+    return {name: list(found) for name, found in intervals(values, users).items()}
+
+
 def differences(
     mine: dict[str, Floats],
     other: dict[str, Floats],
@@ -68,7 +73,7 @@ def differences(
         users: whose target it is, U of them.
     """
     gaps = {name: mine[name] - other[name] for name in mine if name in other}
-    bounds = intervals(gaps, users, seed=seed, resamples=resamples)
+    inside = intervals(gaps, users, seed=seed, resamples=resamples)
     sums, sizes = _by_user(gaps, users)
     observed = sums.sum(axis=0)
     as_large = np.zeros(len(gaps), dtype=np.int64)
@@ -78,7 +83,7 @@ def differences(
         # Sums of the same numbers in another order differ by rounding: an equal difference must count as one.
         as_large += (np.abs(flips @ sums) >= np.abs(observed) * (1 - 1e-9) - 1e-12).sum(axis=0)
     return {
-        name: Difference(float(observed[n] / sizes.sum()), *bounds[name], float((1 + as_large[n]) / (1 + permutations)))
+        name: Difference(float(observed[n] / sizes.sum()), *inside[name], float((1 + as_large[n]) / (1 + permutations)))
         for n, name in enumerate(gaps)
     }
 

@@ -16,7 +16,8 @@ from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines import top
 from gti_cli.evaluation.bm25 import BM25
 from gti_cli.evaluation.graded import columns, groups_of, measure
-from gti_cli.evaluation.intervals import intervals
+from gti_cli.evaluation.intervals import bounds
+from gti_cli.evaluation.kept import Measured, write_baselines
 from gti_cli.evaluation.lists import as_table, write_lists
 from gti_cli.evaluation.metrics import averages, of_lists
 from gti_cli.evaluation.options import EvaluateOptions
@@ -104,11 +105,13 @@ def _report(
     lists = [cut(groups, ks[-1]) for groups in found]
     counts = train_counts(queries.train, row_of)
     names = [query.query_id for query in asked]
+    baselines = _baselines(plan, asked, grades, counts)
     run.metrics.update(
         metrics={**averages(values), **of_lists(as_table(lists, ks[-1]), ks, counts)},
-        baselines=_baselines(plan, asked, grades, counts),
+        baselines={name: one.metrics for name, one in baselines.items()},
         tuning={},
-        intervals={name: list(bounds) for name, bounds in intervals(values, names).items()},
+        intervals=bounds(values, names),
+        baseline_intervals={name: bounds(one.values, names) for name, one in baselines.items()},
         slices=sliced(values, query_masks(asked, queries.train), "queries"),
     )
     run.counts.update(
@@ -123,7 +126,9 @@ def _report(
     folder.mkdir(parents=True)
     write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
     write_lists(folder, "query_id", names, lists, plan.catalogue.item_ids)
-    _write_queries(folder, asked, values)
+    keys = _keys(asked)
+    tables.write(folder / "per_query.parquet", {**keys, **values})
+    write_baselines(folder, keys, baselines)
 
 
 def train_counts(train: Sequence[Query], row_of: Mapping[str, int]) -> Floats:
@@ -145,7 +150,7 @@ def _measured(
 
 def _baselines(
     plan: Plan, asked: Sequence[Query], grades: Sequence[Mapping[int, int]], counts: Floats
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Measured]:
     """``popularity`` (good for so many training queries) and ``bm25``."""
     path = plan.space.path("items.parquet")
     table = tables.read(path, ["item_id", "text"])
@@ -159,7 +164,7 @@ def _baselines(
     found = {}
     for name, score in methods.items():
         values, shown = _ranked(name, score, asked, grades, plan.options.ks)
-        found[name] = {**averages(values), **of_lists(shown, plan.options.ks, counts)}
+        found[name] = Measured({**averages(values), **of_lists(shown, plan.options.ks, counts)}, values)
     return found
 
 
@@ -195,16 +200,12 @@ def tied(scores: Floats, k: int) -> list[list[int]]:
     return [group.tolist() for group in np.split(ordered, starts)]
 
 
-def _write_queries(folder: Path, asked: Sequence[Query], values: Mapping[str, Any]) -> None:
-    """``per_query.parquet``: one row a query."""
+def _keys(asked: Sequence[Query]) -> dict[str, Any]:
+    """What ``per_query.parquet`` says of each query, one row a query."""
     judged: list[list[int]] = [list(query.relevance.values()) for query in asked]
-    tables.write(
-        folder / "per_query.parquet",
-        {
-            "query_id": [query.query_id for query in asked],
-            "query": [query.text for query in asked],
-            "good": np.asarray([grades.count(GOOD) for grades in judged], dtype=np.int32),
-            "maybe": np.asarray([grades.count(MAYBE) for grades in judged], dtype=np.int32),
-            **values,
-        },
-    )
+    return {
+        "query_id": [query.query_id for query in asked],
+        "query": [query.text for query in asked],
+        "good": np.asarray([grades.count(GOOD) for grades in judged], dtype=np.int32),
+        "maybe": np.asarray([grades.count(MAYBE) for grades in judged], dtype=np.int32),
+    }

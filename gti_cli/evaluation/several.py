@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,14 +104,15 @@ def summarise(
             owners = table.column(key_columns(table)[0]).to_pylist()
             stage.metrics.update(
                 _over_runs({one: run.metrics["metrics"] for one, run in zip(short, runs, strict=True)}),
-                intervals={key: list(bounds) for key, bounds in intervals(values, owners, seed=how.seed).items()},
-                baselines=runs[0].metrics["baselines"],
-                tuning=runs[0].metrics["tuning"],
+                intervals={key: list(inside) for key, inside in intervals(values, owners, seed=how.seed).items()},
+                **{key: runs[0].metrics.get(key, {}) for key in ("baselines", "tuning", "baseline_intervals")},
             )
             stage.counts.update({key: value for key, value in runs[0].counts.items() if _equal(runs, key)})
             stage.counts["runs"] = len(runs)
             folder = stage.path(artifact)
             folder.mkdir(parents=True)
+            if (baselines := space.path(runs[0].name) / "baselines").is_dir():
+                shutil.copytree(baselines, folder / "baselines")
             write_json(folder / "metrics.json", {**stage.metrics, "counts": stage.counts})
             tables.write(
                 folder / table_name(table),

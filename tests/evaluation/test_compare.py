@@ -78,3 +78,30 @@ def test_command_refuses_before_it_searches(world: World, capsys: pytest.Capture
     captured = capsys.readouterr()
     assert len(captured.err.strip().splitlines()) == 1 and captured.out == ""
     assert not (world.workspace / "evaluation/new").exists()
+
+
+@pytest.mark.parametrize("baseline", ["popularity", "item-knn", "item-knn (untuned)"])
+def test_a_baseline_is_compared_by_its_name(world: World, baseline: str) -> None:
+    manifest = compare(world.workspace, "finetuned", baseline)
+    metrics = evaluate(world.interactions, world.workspace, k=[5, 10]).metrics
+    assert set(manifest.metrics) == {"recall@5", "ndcg@5", "recall@10", "ndcg@10", "mrr"}
+    for metric, found in manifest.metrics.items():
+        gap = metrics["metrics"][metric] - metrics["baselines"][baseline][metric]
+        assert found["difference"] == pytest.approx(gap) and found["low"] <= gap <= found["high"]
+    assert set(manifest.upstream) == {"evaluation/finetuned"}
+    assert manifest.name == "evaluation/finetuned-vs-" + baseline.replace(" (untuned)", "-untuned")
+
+
+def test_an_evaluation_goes_before_a_baseline_of_its_name(world: World) -> None:
+    evaluate(world.interactions, world.workspace, k=[5, 10], checkpoint="another", name="popularity")
+    manifest = compare(world.workspace, "finetuned", "popularity")
+    assert set(manifest.upstream) == {"evaluation/finetuned", "evaluation/popularity"}
+
+
+def test_a_baseline_that_was_not_asked_for(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="gti evaluate --name sasrec"):
+        compare(world.workspace, "finetuned", "sasrec")
+    arguments = ["evaluate", "-w", str(world.workspace), "--interactions", str(world.interactions), "--k", "5,10", "-q"]
+    assert run([*arguments, "--compare", "sasrec"]) == 2  # before anything is searched
+    assert run([*arguments, "--compare", "item-knn"]) == 0
+    assert "finetuned minus item-knn" in capsys.readouterr().out

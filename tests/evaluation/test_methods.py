@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,26 @@ def test_sasrec_on_request_and_once(world: World, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sasrec_training, "fit", None)  # a second evaluation trains nothing
     again = evaluate(world.interactions, world.workspace, k=[5], baselines=["sasrec"], name="b", filter_seen=False)
     assert again.metrics == first.metrics
+
+
+def test_baselines_are_evaluated_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = setting(world, "test")
+    first = evaluate_baselines(["popularity", "item-knn"], asked)
+    monkeypatch.setattr(methods, "rank_targets", None)
+    again = evaluate_baselines(["item-knn", "popularity"], asked)
+    assert again[1] == first[1] and {n: one.metrics for n, one in again[0].items()} == {
+        n: one.metrics for n, one in first[0].items()
+    }
+    for changed in ({"ks": [3]}, {"filter_seen": True}, {"entries": asked.entries[1:]}, {"part": "valid"}):
+        with pytest.raises(TypeError):  # it is made again, by what is None
+            evaluate_baselines(["popularity"], replace(asked, **changed))  # type: ignore[arg-type]
+
+
+def test_intervals_hold_the_means(world: World) -> None:
+    manifest = evaluate(world.interactions, world.workspace, k=[3, 5])
+    told = manifest.metrics["baseline_intervals"]
+    assert set(told) == set(manifest.metrics["baselines"])
+    for name, bounds in told.items():
+        for metric, (low, high) in bounds.items():
+            assert low <= manifest.metrics["baselines"][name][metric] <= high
+    assert told["item-knn"]["recall@5"][0] < told["item-knn"]["recall@5"][1]

@@ -58,6 +58,10 @@ def test_a_group_is_compared_user_by_user(world: World) -> None:
     gap = np.mean([one.metrics["metrics"]["ndcg@5"] for one in found]) - other.metrics["metrics"]["ndcg@5"]
     difference = compare(world.workspace, "group", "s2").metrics["ndcg@5"]
     assert difference["difference"] == pytest.approx(gap)
+    # The baselines are those of each run: one that is named is compared with the runs' mean.
+    popular = found[0].metrics["baselines"]["popularity"]["ndcg@5"]
+    gap = np.mean([one.metrics["metrics"]["ndcg@5"] for one in found]) - popular
+    assert compare(world.workspace, "group", "popularity").metrics["ndcg@5"]["difference"] == pytest.approx(gap)
     assert difference["low"] <= gap <= difference["high"]
 
 
