@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gti_cli.histories.splits import read_interactions, split
+
 STUDY = Path(__file__).parent / "benchmarks" / "study"
 
 
@@ -106,3 +108,22 @@ def test_the_interval_of_a_difference_covers_users_and_seeds(study: tuple[Any, A
     found, low, high = study[1].difference(one, other)
     error = float((one - other).std() / np.sqrt(400))
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.1) and low < found < high
+
+
+def test_a_share_of_the_users_trains_and_everyone_is_asked(study: tuple[Any, Any], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [(f"u{u}", f"i{rng.integers(9)}", t) for u in range(40) for t in range(int(rng.integers(1, 9)))]
+    (tmp_path / "shop").mkdir()
+    columns = dict(zip(("user_id", "item_id", "timestamp"), zip(*rows, strict=True), strict=True))
+    pq.write_table(pa.table(columns), tmp_path / "shop" / "interactions.parquet")
+    pq.write_table(pa.table({"item_id": [f"i{n}" for n in range(9)]}), tmp_path / "shop" / "items.parquet")
+    known = {f"i{n}" for n in range(9)}
+    whole, parts = split(read_interactions(tmp_path / "shop" / "interactions.parquet", known)), []
+    for share in (0.1, 0.3, 1.0):
+        importlib.import_module("subset").main(tmp_path / "shop", share, tmp_path / str(share))
+        parts.append(split(read_interactions(tmp_path / str(share) / "interactions.parquet", known)))
+    for part, users in zip(parts, (4, 12, 40), strict=True):
+        assert part.test == whole.test
+        assert len(part.train) <= users and all(part.train[user] == whole.train[user] for user in part.train)
+        assert {(e.user_id, len(e.items)) for e in part.valid} >= {(e.user_id, len(e.items)) for e in whole.valid}
+    assert set(parts[0].train) < set(parts[1].train) < set(parts[2].train) and parts[2] == whole

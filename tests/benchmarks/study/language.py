@@ -46,7 +46,9 @@ def item_texts(workspace: Path) -> list[str]:
 def main(workspace: Path, name: str) -> None:
     """Measure and write."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     folder = workspace / name
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
