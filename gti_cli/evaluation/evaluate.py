@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gti_cli import processes, tables
-from gti_cli.decoding.trie import Trie, build_trie
+from gti_cli import tables
+from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines import train_counts
 from gti_cli.evaluation.intervals import bounds
@@ -18,7 +18,7 @@ from gti_cli.evaluation.lists import as_table, write_lists
 from gti_cli.evaluation.methods import Setting, evaluate_baselines
 from gti_cli.evaluation.metrics import Ranks, averages, of_lists, per_user
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
-from gti_cli.evaluation.plan import Plan, make_plan, output_name
+from gti_cli.evaluation.plan import Plan, make_plan, output_name, run_stage
 from gti_cli.evaluation.ranking import recommend_items
 from gti_cli.evaluation.search import evaluate_queries
 from gti_cli.evaluation.slices import masks, sliced
@@ -27,7 +27,6 @@ from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.next_item import cap, encode_items, frame
 from gti_cli.ranking.parts import Answered, Asked, room_for
-from gti_cli.training.precision import describe, seed_everything
 from gti_cli.workspace import StageRun, Workspace, write_json
 
 if TYPE_CHECKING:
@@ -83,30 +82,19 @@ def _evaluate_users(plan: Plan, interactions: Path | str, name: str | None, how:
             f"no user has a {plan.options.split} item", where=str(interactions), remedy="use another --split"
         )
     artifact = output_name(plan, name)
-    with plan.space.stage(
-        "evaluate",
+    return run_stage(
+        plan,
         artifact,
-        [artifact],
+        how,
+        lambda trie, run: search_users(plan, entries, trie, run),
+        lambda trie, answered, run: _report(plan, splits, entries, trie, answered, run, run.path(artifact)),
         options={
-            **plan.recorded(),
             "history": plan.options.history,
             "filter_seen": plan.options.filter_seen,
             "baselines": list(plan.options.baselines),
         },
-        inputs={"interactions": interactions, **plan.inputs()},
-        upstream=plan.upstream(),
-        seed=how.seed,
-        force=how.force,
-        resume=how.resume,
-    ) as run:
-        if not run.done:
-            seed_everything(how.seed)
-            run.device = describe(plan.device)
-            trie = build_trie(plan.catalogue.codes)
-            answered = search_users(plan, entries, trie, run)
-            if processes.rank() == 0:
-                _report(plan, splits, entries, trie, answered, run, run.path(artifact))
-    return run.result()
+        inputs={"interactions": interactions},
+    )
 
 
 def search_users(plan: Plan, entries: Sequence[History], trie: Trie, run: StageRun) -> Answered:

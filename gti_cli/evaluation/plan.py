@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli import console, tables
+from gti_cli import console, processes, tables
 from gti_cli.decoding.beam import TrieTensors
-from gti_cli.decoding.trie import Trie
+from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.manifest import Manifest
+from gti_cli.options import RunOptions
 from gti_cli.ranking.parts import Answered, Asked, Searcher, search_parts
 from gti_cli.tables import SemanticIDs
 from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
-from gti_cli.training.precision import choose_device, choose_dtype
+from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
 from gti_cli.workspace import StageRun, Workspace, check_output_name
 
@@ -118,6 +120,42 @@ def make_plan(
     )
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     return Plan(space, ids, found, catalogue, options, seed, place, choose_dtype(dtype, place))
+
+
+def run_stage(
+    plan: Plan,
+    artifact: str,
+    how: RunOptions,
+    search: Callable[[Trie, StageRun], Answered],
+    report: Callable[[Trie, Answered, StageRun], None],
+    *,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, Path | str],
+) -> Manifest:
+    """What every evaluation does: ``search`` on all processes, ``report`` on the first.
+
+    Args:
+        artifact: from `output_name`. options, inputs: of this evaluation, beside what all have.
+    """
+    with plan.space.stage(
+        "evaluate",
+        artifact,
+        [artifact],
+        options={**plan.recorded(), **options},
+        inputs={**inputs, **plan.inputs()},
+        upstream=plan.upstream(),
+        seed=how.seed,
+        force=how.force,
+        resume=how.resume,
+    ) as run:
+        if not run.done:
+            seed_everything(how.seed)
+            run.device = describe(plan.device)
+            trie = build_trie(plan.catalogue.codes)
+            answered = search(trie, run)
+            if processes.rank() == 0:
+                report(trie, answered, run)
+    return run.result()
 
 
 def output_name(plan: Plan, name: str | None, suffix: str = "") -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli import console, processes, tables
+from gti_cli import console, tables
 from gti_cli.decoding.search import cut, to_items
-from gti_cli.decoding.trie import Trie, build_trie
+from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines import top
 from gti_cli.evaluation.bm25 import BM25
@@ -21,7 +21,7 @@ from gti_cli.evaluation.kept import Measured, write_baselines
 from gti_cli.evaluation.lists import as_table, write_lists
 from gti_cli.evaluation.metrics import averages, of_lists
 from gti_cli.evaluation.options import EvaluateOptions
-from gti_cli.evaluation.plan import Plan, output_name
+from gti_cli.evaluation.plan import Plan, output_name, run_stage
 from gti_cli.evaluation.slices import query_masks, sliced
 from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions
@@ -29,7 +29,6 @@ from gti_cli.prompts.next_item import opening_ids
 from gti_cli.prompts.search import encode_queries
 from gti_cli.queries.table import GOOD, MAYBE, Queries, Query, read_queries
 from gti_cli.ranking.parts import Answered, Asked
-from gti_cli.training.precision import describe, seed_everything
 from gti_cli.workspace import StageRun, write_json
 
 Floats = npt.NDArray[np.float64]
@@ -54,25 +53,15 @@ def evaluate_queries(plan: Plan, path: Path | str, name: str | None, how: RunOpt
     if not asked:
         raise InputError(f"no {plan.options.split} query has an item of relevance {GOOD}", where=str(path))
     artifact = output_name(plan, name, "-search")
-    with plan.space.stage(
-        "evaluate",
+    return run_stage(
+        plan,
         artifact,
-        [artifact],
-        options=plan.recorded(),
-        inputs={"queries": path, **plan.inputs()},
-        upstream=plan.upstream(),
-        seed=how.seed,
-        force=how.force,
-        resume=how.resume,
-    ) as run:
-        if not run.done:
-            seed_everything(how.seed)
-            run.device = describe(plan.device)
-            trie = build_trie(plan.catalogue.codes)
-            answered = _search(plan, asked, trie, run)
-            if processes.rank() == 0:
-                _report(plan, queries, asked, trie, answered, run, run.path(artifact))
-    return run.result()
+        how,
+        lambda trie, run: _search(plan, asked, trie, run),
+        lambda trie, answered, run: _report(plan, queries, asked, trie, answered, run, run.path(artifact)),
+        options={},
+        inputs={"queries": path},
+    )
 
 
 def _search(plan: Plan, queries: Sequence[Query], trie: Trie, run: StageRun) -> Answered:

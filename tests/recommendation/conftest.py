@@ -12,6 +12,8 @@ import pytest
 from conftest import make_model, make_tokenizer
 
 from gti_cli import tables
+from gti_cli.manifest import Manifest
+from gti_cli.training.answers import AnswerTrainer
 from gti_cli.training.checkpoints import save_checkpoint
 from gti_cli.vocabulary.tokens import NewTokens, all_names, semantic_id
 from gti_cli.workspace import Workspace
@@ -112,3 +114,32 @@ def make_world(tmp_path: Path) -> Callable[..., World]:
         )
 
     return make
+
+
+@pytest.fixture
+def resumed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Manifest], Path], Manifest]:
+    """Calls a fine-tuning of 20 steps twice: the first is interrupted in its 12th loss and leaves no ``result``, the
+    second must go on there."""
+
+    def twice(run: Callable[[], Manifest], result: Path) -> Manifest:
+        loss, calls = AnswerTrainer.compute_loss, []
+
+        def failing(self: Any, *args: Any, **more: Any) -> Any:
+            calls.append(1)
+            if len(calls) == 12:
+                raise KeyboardInterrupt
+            return loss(self, *args, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(AnswerTrainer, "compute_loss", failing)
+            with pytest.raises(KeyboardInterrupt):
+                run()
+        assert not result.exists()
+        with monkeypatch.context() as patch:
+            calls.clear()
+            patch.setattr(AnswerTrainer, "compute_loss", lambda *a, **k: (calls.append(1), loss(*a, **k))[1])
+            found = run()
+        assert 0 < len(calls) < 15
+        return found
+
+    return twice

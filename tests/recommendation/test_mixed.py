@@ -15,7 +15,6 @@ from gti_cli.recommendation.finetune import finetune
 from gti_cli.recommendation.material import gather
 from gti_cli.recommendation.options import TaskOptions
 from gti_cli.recommendation.tasks import in_words, make_tasks, next_item
-from gti_cli.training.answers import AnswerTrainer
 from gti_cli.workspace import Workspace
 
 FEW: dict[str, Any] = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
@@ -52,31 +51,16 @@ def test_search_alone_is_validated_by_ranking_queries(make_world: Any) -> None:
         finetune(None, world.workspace, name="b", tasks=("lc-rec",), validations=2, **FEW)
 
 
-def test_resumed_run_of_all_tasks_equals_an_unbroken_one(make_world: Any, monkeypatch: Any) -> None:
+def test_resumed_run_of_all_tasks_equals_an_unbroken_one(make_world: Any, resumed: Any) -> None:
     world = make_world()
     other = world.workspace.with_name("unbroken")
     shutil.copytree(world.workspace, other)
     options = {**FEW, "max_steps": 20, "lora": True, "lora_dropout": 0.2, "tasks": TASKS, "queries": world.queries}
     whole = finetune(world.interactions, other, **options)
-    loss, calls = AnswerTrainer.compute_loss, []
-
-    def failing(self: Any, *args: Any, **more: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 12:
-            raise KeyboardInterrupt
-        return loss(self, *args, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(AnswerTrainer, "compute_loss", failing)
-        with pytest.raises(KeyboardInterrupt):
-            finetune(world.interactions, world.workspace, **options)
-    with monkeypatch.context() as patch:
-        calls.clear()
-        patch.setattr(AnswerTrainer, "compute_loss", lambda *a, **k: (calls.append(1), loss(*a, **k))[1])
-        resumed = finetune(world.interactions, world.workspace, **options)
-    assert 0 < len(calls) < 15
-    assert digest_path(world.workspace / "finetuned", "gti.json") == digest_path(other / "finetuned", "gti.json")
-    assert resumed.metrics == whole.metrics and resumed.counts == whole.counts
+    result = world.workspace / "finetuned"
+    found = resumed(lambda: finetune(world.interactions, world.workspace, **options), result)
+    assert digest_path(result, "gti.json") == digest_path(other / "finetuned", "gti.json")
+    assert found.metrics == whole.metrics and found.counts == whole.counts
 
 
 def test_wordings_are_drawn_for_users_and_kept_apart(make_world: Any) -> None:

@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gti_cli.manifest import digest_path
 from gti_cli.recommendation.finetune import finetune
-from gti_cli.training.answers import AnswerTrainer
 from gti_cli.training.checkpoints import load_model
 from gti_cli.vocabulary.tokens import read_new_tokens
 
@@ -62,35 +61,17 @@ def test_trains_and_writes_a_plain_checkpoint(make_world: Any, kind: str, tied: 
 
 
 @pytest.mark.parametrize("lora", [False, True])
-def test_resumed_run_equals_an_unbroken_one(make_world: Any, monkeypatch: Any, lora: bool) -> None:
+def test_resumed_run_equals_an_unbroken_one(make_world: Any, resumed: Any, lora: bool) -> None:
     world = make_world()
     other = world.workspace.with_name("unbroken")
     shutil.copytree(world.workspace, other)
     options = {**FEW, "max_steps": 20, "lora": lora, "lora_dropout": 0.2, "rows_learning_rate": 1e-2, "validations": 5}
     whole = finetune(world.interactions, other, **options)
-
-    loss = AnswerTrainer.compute_loss
-    calls = []
-
-    def failing(self: Any, *args: Any, **more: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 12:
-            raise KeyboardInterrupt
-        return loss(self, *args, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(AnswerTrainer, "compute_loss", failing)
-        with pytest.raises(KeyboardInterrupt):
-            finetune(world.interactions, world.workspace, **options)
-    assert not (world.workspace / "finetuned").exists()
-    with monkeypatch.context() as patch:
-        calls.clear()
-        patch.setattr(AnswerTrainer, "compute_loss", lambda *a, **k: (calls.append(1), loss(*a, **k))[1])
-        resumed = finetune(world.interactions, world.workspace, **options)
-    assert 0 < len(calls) < 15
-    assert digest_path(world.workspace / "finetuned", skip="gti.json") == digest_path(other / "finetuned", "gti.json")
-    assert resumed.metrics == whole.metrics
-    assert resumed.digest == whole.digest
+    result = world.workspace / "finetuned"
+    found = resumed(lambda: finetune(world.interactions, world.workspace, **options), result)
+    assert digest_path(result, skip="gti.json") == digest_path(other / "finetuned", "gti.json")
+    assert found.metrics == whole.metrics
+    assert found.digest == whole.digest
 
 
 def test_same_seed_same_bytes_and_nothing_to_do_twice(make_world: Any, capsys: Any) -> None:
