@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -79,49 +77,6 @@ def package_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
-
-
-class RunClock:
-    """Measures a stage: ``with clock: …``, then `report`."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._began = ""
-        self._seconds = self._processor = 0.0
-
-    def __enter__(self) -> RunClock:
-        self._started, self._began, self._processor = time.monotonic(), _now(), time.process_time()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._seconds = time.monotonic() - self._started
-        self._processor = time.process_time() - self._processor
-
-    def report(self) -> dict[str, Any]:
-        """Seconds of wall time and of processor time (all threads of this process: what other work on the machine
-        hardly changes), peak resident memory of this process in bytes, start and end (UTC)."""
-        return {
-            "seconds": round(self._seconds, 3),
-            "processor_seconds": round(self._processor, 3),
-            "peak_memory_bytes": peak_memory(),
-            "started": self._began,
-            "finished": _now(),
-        }
-
-
-def peak_memory() -> int | None:
-    """Peak resident memory of this process in bytes (None where the system does not tell)."""
-    try:
-        import resource
-        import sys
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gti_cli.manifest import Manifest, RunClock
+from gti_cli.clock import RunClock
+from gti_cli.manifest import Manifest
 
 
 def write_json(path: Path, payload: Mapping[str, Any]) -> None:

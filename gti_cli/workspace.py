@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli import console, processes
+from gti_cli.clock import RunClock
 from gti_cli.errors import InputError
 from gti_cli.manifest import (
     Manifest,
-    RunClock,
     canonical_digest,
     describe_inputs,
     digest_outputs,
@@ -259,7 +259,7 @@ class Workspace:
         if resuming:
             console.note(f"resuming interrupted work in {scratch}")
         write_json(marker, request)
-        return StageRun(False, folder, scratch, resuming, RunClock())
+        return StageRun(False, folder, scratch, resuming, RunClock(staging / "TIME.json"))
 
     def _roll_forward(self, staging: Path) -> None:
         """Move a complete staging folder into place; safe to repeat after a kill at any point."""
