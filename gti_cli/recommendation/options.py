@@ -49,7 +49,8 @@ class TrainingOptions:
         epochs: passes over the training targets (may be a fraction). max_steps: overrides it if given.
         batch_size: targets in a step, of all processes together.
         learning_rate: peak, after 3 % linear warm-up, linear decay to 0.
-        rows_learning_rate: the same for the new rows (None: ``learning_rate``).
+        rows_learning_rate: the same for the new rows (None: what fits the scale of the model's rows, see
+            `gti_cli.training.reach.natural_rate`, at least ``learning_rate``; with a divided optimizer just that).
         validations: times to validate by NDCG@10 during training; the best weights are kept (0: never, the last are).
         patience: stop after as many validations without a better one.
         gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
@@ -61,7 +62,9 @@ class TrainingOptions:
     max_steps: int | None = option(None, "Steps; overrides --epochs.")
     batch_size: int = option(128, "Targets in a step, of all processes together.")
     learning_rate: float = option(5e-4, "Peak learning rate.")
-    rows_learning_rate: float | None = option(None, "Another one for the new rows.")
+    rows_learning_rate: float | None = option(
+        None, "The same for the new rows.", shown="5 % of the distance between pretrained rows a step"
+    )
     validations: int = option(0, "Times to validate by NDCG@10 on the way; the best weights are kept.")
     patience: int | None = option(None, "Stop after as many validations without a better one.")
     gradient_checkpointing: bool = option(False, "Less memory, a third slower.")
@@ -133,7 +136,7 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
         if self.max_steps is not None:
             del values["epochs"]
         if self.rows_learning_rate is None:
-            values["rows_learning_rate"] = self.learning_rate
+            values["rows_learning_rate"] = "auto"  # what it came to is among the metrics
         return values
 
 

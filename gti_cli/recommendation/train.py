@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,6 +39,8 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     units = encode_tasks(job, config)
     saved = config.dtype or torch.float32
     model = load_model(path, job.device, torch.float32)
+    job = _with_rows_rate(job, model)
+    run.metrics["rows_learning_rate"] = job.options.rows_learning_rate
     before = _valid_losses(job, model, units)
     new = torch.tensor(job.new_tokens.ids, device=job.device)
     rows_before = _matrices(model)[0].detach()[new].clone()
@@ -58,6 +61,25 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
         run.metrics.update(valid_loss_before=before[main], valid_loss=after[main])
     run.details["saved_dtype"] = str(saved).removeprefix("torch.")
     save_checkpoint(folder, cast("Any", model).to(saved), job.tokenizer, job.new_tokens)
+
+
+def _with_rows_rate(job: Job, model: PreTrainedModel) -> Job:
+    """The job with a rate for the new rows: as given, or what fits the matrix (a divided optimizer knows one rate)."""
+    from gti_cli.training.reach import natural_rate
+    from gti_cli.training.sharding import asked_for
+
+    rate = job.options.rows_learning_rate
+    if rate is None and asked_for() is not None:
+        rate = job.options.learning_rate
+        console.note(f"new rows train at the rate of everything else, {rate:g}: a divided optimizer knows one")
+    elif rate is None:
+        weight = _matrices(model)[0].detach().cpu().numpy()
+        rate = max(natural_rate(weight, job.new_tokens.ids), job.options.learning_rate)
+    return replace(job, options=replace(job.options, rows_learning_rate=rate))
+
+
+def _rows_rate(job: Job) -> float:
+    return cast("float", job.options.rows_learning_rate)  # `_with_rows_rate` has set it
 
 
 def _valid_losses(job: Job, model: PreTrainedModel, units: Units) -> dict[str, float]:
@@ -135,7 +157,7 @@ def _optimizer(job: Job, model: PreTrainedModel) -> tuple[Any, torch.optim.Optim
     from gti_cli.training.optimizer import adamw, scale_row_steps
 
     options = job.options
-    rows_rate = options.rows_learning_rate or options.learning_rate
+    rows_rate = _rows_rate(job)
     if options.lora:
         trained, rows = add_lora(
             model,
@@ -231,9 +253,8 @@ def _reach(job: Job, model: PreTrainedModel, steps: int, warmup: int, run: Stage
     from gti_cli.training.optimizer import sum_of_rates
     from gti_cli.training.reach import reach
 
-    rate = job.options.rows_learning_rate or job.options.learning_rate
     weight = _matrices(model)[0].detach().cpu().numpy()
-    found = reach(weight, job.new_tokens.ids, sum_of_rates(rate, steps, warmup))
+    found = reach(weight, job.new_tokens.ids, sum_of_rates(_rows_rate(job), steps, warmup))
     found.say(steps)
     run.metrics.update(found.metrics())
     return found

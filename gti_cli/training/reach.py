@@ -11,6 +11,9 @@ import numpy.typing as npt
 from gti_cli import console
 from gti_cli.geometry.spectrum import effective_rank
 
+# Of the distance between pretrained rows: what a step may move a new row by, where no rate is given (evidence:
+# tests/benchmarks/study).
+STEP_SHARE = 0.05
 COLLAPSED_RANK = 2.0  # rows that are one point plus noise have a raw effective rank of about 1
 _SAMPLE = 20_000
 
@@ -74,6 +77,12 @@ def spread(rows: npt.NDArray[Any]) -> float:
     Over all pairs the mean square difference is twice the variance (n - 1 in its denominator).
     """
     return float(np.sqrt(2 * np.mean(np.var(rows.astype(np.float64), axis=0, ddof=1)))) if len(rows) > 1 else 0.0
+
+
+def natural_rate(weight: npt.NDArray[Any], new_ids: npt.NDArray[np.int64]) -> float:
+    """A learning rate for new rows that fits the scale of an embedding matrix (V, d): `STEP_SHARE` of the `spread` of
+    its pretrained rows, since a step of Adam moves a coordinate by about the rate."""
+    return STEP_SHARE * spread(weight[_thin(np.setdiff1d(np.arange(len(weight)), new_ids))])
 
 
 def reach(weight: npt.NDArray[Any], new_ids: npt.NDArray[np.int64], travel: float) -> Reach:

@@ -54,6 +54,7 @@ def test_two_parts_come_to_what_one_process_comes_to(make_world: Any, tmp_path: 
     pytest.importorskip("deepspeed", reason="DeepSpeed is not installed")
     # Everything in every batch: each process has one's whole step, and their mean is one's gradient.
     options = {"max_steps": 3, "device": "cpu", "batch_size": 10_000, "learning_rate": 0.01, "dtype": "float32"}
+    options["rows_learning_rate"] = options["learning_rate"]  # the one rate that a divided optimizer knows
     one, two = make_world(name="one"), make_world(name="two")
     finetune(one.interactions, one.workspace, **options)
     script, config = tmp_path / "script.py", tmp_path / "zero.json"

@@ -48,6 +48,7 @@ finetune(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3]))
 def test_two_halves_come_to_what_one_process_comes_to(make_world: Any, tmp_path: Path) -> None:
     # Everything in every batch: each process has one's whole step, and their mean is one's gradient.
     options = {"max_steps": 3, "device": "cpu", "batch_size": 10_000, "learning_rate": 0.01, "dtype": "float32"}
+    options["rows_learning_rate"] = options["learning_rate"]  # the one rate that a divided optimizer knows
     one, two = make_world(name="one"), make_world(name="two")
     expected = finetune(one.interactions, one.workspace, **options)
     script = tmp_path / "script.py"

@@ -99,7 +99,7 @@ def test_is_saved_in_the_number_format_of_its_source(make_world: Any) -> None:
 
 def test_faster_rows_move_further(make_world: Any) -> None:
     world = make_world()
-    slow = finetune(world.interactions, world.workspace, name="slow", **FEW)
+    slow = finetune(world.interactions, world.workspace, name="slow", rows_learning_rate=3e-3, **FEW)
     fast = finetune(world.interactions, world.workspace, name="fast", rows_learning_rate=3e-2, **FEW)
     assert fast.metrics["new_rows_moved"] > 5 * slow.metrics["new_rows_moved"]
     assert fast.metrics["rows_travel_ratio"] == pytest.approx(10 * slow.metrics["rows_travel_ratio"])
@@ -108,6 +108,20 @@ def test_faster_rows_move_further(make_world: Any) -> None:
     old[world.tokens.ids] = False
     step = [(rows(world.workspace / name) - before)[old].abs().max() for name in ("slow", "fast")]
     assert step[1] == pytest.approx(step[0], rel=0.5)
+
+
+def test_without_a_rate_the_rows_get_one_that_fits_their_scale(make_world: Any) -> None:
+    world = make_world()
+    slow = {**FEW, "learning_rate": 1e-6}
+    fitting = finetune(world.interactions, world.workspace, name="fitting", **slow)
+    rate = fitting.metrics["rows_learning_rate"]
+    assert rate == pytest.approx(0.05 * fitting.metrics["pretrained_rows_spread"]) and rate > 1e-4
+    assert fitting.options["rows_learning_rate"] == "auto"
+    finetune(world.interactions, world.workspace, name="given", rows_learning_rate=rate, **slow)
+    assert digest_path(world.workspace / "fitting", "gti.json") == digest_path(world.workspace / "given", "gti.json")
+    # Never below the rate of all else.
+    fast = finetune(world.interactions, world.workspace, name="fast", **{**FEW, "learning_rate": 0.1})
+    assert fast.metrics["rows_learning_rate"] == 0.1
 
 
 def test_collapsed_rows_that_cannot_get_apart_are_warned_of(make_world: Any, capsys: Any) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.training import reach as module
-from gti_cli.training.reach import reach, spread
+from gti_cli.training.reach import STEP_SHARE, natural_rate, reach, spread
 
 
 @given(st.integers(2, 12), st.integers(1, 5), st.integers(0, 99))
@@ -42,3 +42,13 @@ def test_one_new_row_and_many_old_ones(monkeypatch: Any) -> None:
     found = reach(weight, np.array([99]), 0.0)
     assert found.new_spread == 0 and found.ratio == 0 and found.spread > 0
     assert spread(np.ones((5, 3))) == 0
+
+
+@given(st.floats(1e-3, 1e3), st.integers(0, 99))
+def test_the_natural_rate_follows_the_scale_of_the_old_rows_alone(scale: float, seed: int) -> None:
+    weight = np.random.default_rng(seed).standard_normal((40, 6))
+    new = np.array([3, 39])
+    pairs = itertools.combinations(np.delete(np.arange(40), new), 2)
+    wanted = STEP_SHARE * np.sqrt(np.mean([(weight[a] - weight[b]) ** 2 for a, b in pairs]))
+    weight[new] += 100
+    assert natural_rate(scale * weight, new) == pytest.approx(scale * wanted)
