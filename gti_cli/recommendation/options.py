@@ -52,6 +52,7 @@ class TrainingOptions:
         rows_learning_rate: the same for the new rows (None: what fits the scale of the model's rows, see
             `gti_cli.training.reach.natural_rate`, at least ``learning_rate``; with a divided optimizer just that).
         validations: times to validate by NDCG@10 during training; the best weights are kept (0: never, the last are).
+        rank_sample: users (or queries) ranked for it, at most, of those that the validation loss is measured on.
         patience: stop after as many validations without a better one.
         gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
         compile: let torch compile the model's forward pass (see `gti_cli.training.compiled`).
@@ -66,6 +67,7 @@ class TrainingOptions:
         None, "The same for the new rows.", shown="5 % of the distance between pretrained rows a step"
     )
     validations: int = option(0, "Times to validate by NDCG@10 on the way; the best weights are kept.")
+    rank_sample: int = option(500, "Most users, or queries, ranked in a validation (of --valid-sample).")
     patience: int | None = option(None, "Stop after as many validations without a better one.")
     gradient_checkpointing: bool = option(False, "Less memory, a third slower.")
     compile: bool = option(False, "Compile the model's forward pass (minutes, before the first step).")
@@ -100,8 +102,8 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
 
     def check(self) -> None:
         """Raise `InputError` for a value that cannot be meant."""
-        numbers = "epochs max_steps batch_size learning_rate rows_learning_rate lora_r lora_alpha history valid_sample"
-        for name in (*numbers.split(), "patience", "max_text_tokens"):
+        numbers = "epochs max_steps batch_size learning_rate rows_learning_rate lora_r lora_alpha history"
+        for name in (*numbers.split(), "valid_sample", "rank_sample", "patience", "max_text_tokens"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise InputError(f"--{name.replace('_', '-')} is {value}", remedy="give a number above 0")
@@ -135,6 +137,8 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
                 del values[name]
         if self.max_steps is not None:
             del values["epochs"]
+        if not self.validations:
+            del values["rank_sample"]
         if self.rows_learning_rate is None:
             values["rows_learning_rate"] = "auto"  # what it came to is among the metrics
         return values
@@ -155,6 +159,7 @@ class FinetuneKeywords(RunKeywords, total=False):
     learning_rate: float
     rows_learning_rate: float | None
     validations: int
+    rank_sample: int
     patience: int | None
     gradient_checkpointing: bool
     compile: bool

@@ -19,8 +19,6 @@ from gti_cli.training.packing import Layout, Window
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-RANKED = 500  # validation users or queries whose item is searched for; enough to tell better from worse, and quick
-
 
 @dataclass
 class Units:
@@ -80,9 +78,9 @@ def make_layout(job: Job) -> Layout:
 
 
 def rankable(job: Job, units: Units) -> tuple[str, list[list[int]], list[int]]:
-    """The first task whose items can be searched for: its name, at most `RANKED` prompts, and the rows they want."""
+    """The first task whose items can be searched for: its name, at most ``rank_sample`` prompts, the rows they want."""
     task = next(task for task in job.tasks if task.wanted)
-    every = -(-len(task.wanted) // RANKED)
+    every = -(-len(task.wanted) // job.options.rank_sample)
     asked = units.valid[task.name][::every]
     layout = units.mixture.layout
     prompts = [list(unit.prompt) if isinstance(unit, Example) else layout.prompt(unit) for unit in asked]

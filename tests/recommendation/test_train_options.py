@@ -25,6 +25,9 @@ def test_looking_on_the_way_changes_nothing(make_world: Any) -> None:
     plain = finetune(world.interactions, world.workspace, name="plain", **options)
     assert "valid_ndcg@10" not in plain.metrics
     manifest = finetune(world.interactions, world.workspace, name="looking", validations=2, **options)
+    assert manifest.counts["valid_users_ranked"] == manifest.counts["valid_targets_used"] > 7
+    few = finetune(world.interactions, world.workspace, name="few", validations=1, rank_sample=7, **FEW)
+    assert 4 <= few.counts["valid_users_ranked"] <= 7 and few.options["rank_sample"] == 7
     assert manifest.counts["validations"] == 2 and manifest.counts["best_step"] in (3, 6)
     assert manifest.counts["valid_users_ranked"] == len(world.histories)
     assert 0 < manifest.metrics["valid_ndcg@10"] <= 1

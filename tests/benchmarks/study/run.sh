@@ -8,7 +8,7 @@
 #
 # Settings by environment, with the defaults of the small LM on the office data:
 #   LEVELS=3 CODES=256   of the semantic IDs            RATE=5e-4  of the pretrained weights
-#   GROUND=600           steps of grounding             ROWS="5e-4 3e-3 1e-2"  of the new rows, to choose from
+#   GROUND=600           steps of grounding             ROWS="1e-3 3e-3 1e-2"  of the new rows, to choose from
 #   EPOCHS="1 3"         budgets of fine-tuning         TUNE=60    steps of a run that chooses
 #   SEEDS="0 1 2"        K=5,10,20                      METHODS="mean text ..."   KEEP=  (1: keep the weights)
 #   CONTROLS="plain more"  mean with one rate for everything; mean with grounding's time as more fine-tuning
@@ -18,7 +18,7 @@ set -euo pipefail
 data=${1:?usage: run.sh DATA MODEL FOLDER}; model=${2:?usage: run.sh DATA MODEL FOLDER}
 export GTI_WORKSPACE=${3:?usage: run.sh DATA MODEL FOLDER} HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1} TOKENIZERS_PARALLELISM=false
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-: "${LEVELS:=3}" "${CODES:=256}" "${RATE:=5e-4}" "${ROWS:=5e-4 3e-3 1e-2}" "${GROUND:=600}" "${TUNE:=60}"
+: "${LEVELS:=3}" "${CODES:=256}" "${RATE:=5e-4}" "${ROWS:=1e-3 3e-3 1e-2}" "${GROUND:=600}" "${TUNE:=60}"
 : "${EPOCHS:=1 3}" "${SEEDS:=0 1 2}" "${K:=5,10,20}" "${KEEP:=}" "${CONTROLS=plain more}" "${FINETUNE:=}"
 : "${TASKS:=next-item:2,lc-rec:1}"
 : "${METHODS:=mean hf-mean noisy-mean random codebook text text-permuted text-lstsq gti gti-text lc-rec gti-lc-rec}"
@@ -58,7 +58,7 @@ tune() {
     [ -f "$GTI_WORKSPACE/tuned/$name.json" ] && continue
     # shellcheck disable=SC2046,SC2086
     gti finetune "${shop[@]}" --from "$(start_of "$1")" --name "$name" --max-steps "$TUNE" --learning-rate "$RATE" \
-      --rows-learning-rate "$rate" --validations 1 $(tasks_of "$1") $FINETUNE -q >> "$log"
+      --rows-learning-rate "$rate" --validations 1 --rank-sample 2000 $(tasks_of "$1") $FINETUNE -q >> "$log"
     mv "$GTI_WORKSPACE/$name/gti.json" "$GTI_WORKSPACE/tuned/$name.json"
     rm -r "${GTI_WORKSPACE:?}/$name"
   done
