@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,15 @@ def test_the_interval_of_a_difference_covers_users_and_seeds(study: tuple[Any, A
     found, low, high = study[1].difference(one, other)
     error = float((one - other).std() / np.sqrt(400))
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.1) and low < found < high
+
+
+def test_rank_correlation_of_few_values_counts_every_order(study: tuple[Any, Any]) -> None:
+    assert study[1].rank_correlation([1, 2, 3, 4], [2, 4, 6, 8]) == pytest.approx((1, 2 / 24))
+    rho, p = study[1].rank_correlation([1, 2, 3, 4, 5], [2, 1, 4, 3, 5])
+    squares = [sum((a - b) ** 2 for a, b in zip(order, range(5), strict=True)) for order in permutations(range(5))]
+    rhos = [1 - 6 * square / (5 * 24) for square in squares]
+    assert rho == pytest.approx(0.8)
+    assert p == pytest.approx(np.mean([abs(found) >= 0.8 - 1e-9 for found in rhos]))
 
 
 def test_a_share_of_the_users_trains_and_everyone_is_asked(study: tuple[Any, Any], tmp_path: Path) -> None:
