@@ -11,7 +11,8 @@ import typer
 from gti_cli import console, processes
 from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
 from gti_cli.commands.options import Common, expanded
-from gti_cli.evaluation.options import EvaluateOptions
+from gti_cli.errors import InputError
+from gti_cli.evaluation.options import BASELINES, EvaluateOptions
 
 if TYPE_CHECKING:
     from gti_cli.manifest import Manifest
@@ -160,8 +161,12 @@ def _find_other(workspace: Path, name: str, options: EvaluateOptions, queries: P
     baselines = {"popularity", "bm25"} if queries else {*options.baselines}
     if "item-knn" in baselines:
         baselines.add("item-knn-untuned")
-    if plain(name) not in baselines:
-        find_other(Workspace(workspace), name)
+    if plain(name) in baselines:
+        return
+    space = Workspace(workspace)
+    if name in BASELINES and not queries and not (space.path("evaluation") / name).exists():
+        raise InputError(f"--compare {name}: that baseline is not evaluated", remedy=f"add {name} to --baselines")
+    find_other(space, name)
 
 
 def _show_differences(manifest: Manifest) -> None:

@@ -75,8 +75,9 @@ def tune(
     histories = [[row_of[item] for item in entry.items] for entry in used]
     targets = np.asarray([row_of[entry.target] for entry in used])
     known: dict[Neighbourhood, float] = {}
-    # Of every value's candidates one is at hand already.
-    with console.progress("Tuning item-knn", sum(len(v) - 1 for v in GRID.values()) * PASSES, "settings") as advance:
+    # The start, and at most every other candidate of every value in each pass.
+    most = 1 + sum(len(values) - 1 for values in GRID.values()) * PASSES
+    with console.progress("Tuning item-knn", most, "settings") as advance:
 
         def measured(how: Neighbourhood) -> float:
             """NDCG on the held-out items, each setting once."""

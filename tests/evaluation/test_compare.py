@@ -103,5 +103,6 @@ def test_a_baseline_that_was_not_asked_for(world: World, capsys: pytest.CaptureF
         compare(world.workspace, "finetuned", "sasrec")
     arguments = ["evaluate", "-w", str(world.workspace), "--interactions", str(world.interactions), "--k", "5,10", "-q"]
     assert run([*arguments, "--compare", "sasrec"]) == 2  # before anything is searched
+    assert "Add sasrec to --baselines" in capsys.readouterr().err
     assert run([*arguments, "--compare", "item-knn"]) == 0
     assert "finetuned minus item-knn" in capsys.readouterr().out
