@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,11 @@ class RunClock:
             "attempts": 1,
         }
         self._spent = {name: value + self._earlier[name] for name, value in now.items()}
-        if self._kept is not None and self._kept.parent.is_dir():
-            part = self._kept.with_suffix(".part")
+        if self._kept is None:
+            return
+        part = self._kept.with_suffix(".part")
+        # A full disk, say, is the stage's to tell of: a clock must not hide it behind its own error.
+        with suppress(OSError):
             part.write_text(json.dumps(self._spent), "utf-8")
             part.replace(self._kept)
 

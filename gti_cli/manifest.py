@@ -15,6 +15,7 @@ from typing import Any
 
 from gti_cli.errors import InputError
 
+CHECKPOINT_MANIFEST = "gti.json"  # the manifest of a checkpoint lies inside its folder
 FORMAT = 1
 _PACKAGES = ("gti-cli", "torch", "transformers", "peft", "accelerate", "faiss-cpu", "numpy", "pyarrow", "scikit-learn")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gti_cli.clock import RunClock
-from gti_cli.manifest import Manifest
+from gti_cli.manifest import CHECKPOINT_MANIFEST, Manifest, canonical_digest, digest_outputs, package_versions
 
 
 def write_json(path: Path, payload: Mapping[str, Any]) -> None:
@@ -59,6 +59,63 @@ class StageRun:
         if self.manifest is None:
             raise RuntimeError("the stage has not finished: call result() after the with block")
         return self.manifest
+
+
+@dataclass(frozen=True)
+class StageRequest:
+    """What a stage is asked to make, and from what.
+
+    Attributes:
+        command, name, outputs, seed: as `Workspace.stage` was given them. options: as plain JSON values.
+        inputs: role -> path, bytes, sha256. upstream: artifact name -> its identity. checkpoint: the manifest goes into
+            the folder ``name``.
+    """
+
+    command: str
+    name: str
+    outputs: Sequence[str]
+    options: dict[str, Any]
+    seed: int
+    inputs: dict[str, dict[str, Any]]
+    upstream: dict[str, str]
+    checkpoint: bool
+
+    def payload(self) -> dict[str, Any]:
+        """What makes it another request when it differs: inputs by content, not by path."""
+        return {
+            "command": self.command,
+            "options": self.options,
+            "seed": self.seed,
+            "inputs": {role: entry["sha256"] for role, entry in self.inputs.items()},
+            "upstream": self.upstream,
+        }
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal requests."""
+        return canonical_digest(self.payload())
+
+    @property
+    def manifest_path(self) -> str:
+        """Below the workspace."""
+        return f"{self.name}/{CHECKPOINT_MANIFEST}" if self.checkpoint else f"{self.name}.json"
+
+    def manifest(self, run: StageRun) -> Manifest:
+        """Of a stage that has written its outputs."""
+        return Manifest(
+            name=self.name,
+            command=self.command,
+            options=self.options,
+            seed=self.seed,
+            inputs=self.inputs,
+            upstream=self.upstream,
+            outputs=digest_outputs(run.folder, self.outputs),
+            details=run.details,
+            counts=run.counts,
+            metrics=run.metrics,
+            request=self.digest,
+            run={"device": run.device, "versions": package_versions(), **run.measured, **run.clock.report()},
+        )
 
 
 def share(folder: Path) -> None:

@@ -19,19 +19,15 @@ from gti_cli import console, processes
 from gti_cli.clock import RunClock
 from gti_cli.errors import InputError
 from gti_cli.manifest import (
+    CHECKPOINT_MANIFEST,
     Manifest,
-    canonical_digest,
     describe_inputs,
-    digest_outputs,
     digest_path,
-    package_versions,
     read_manifest,
 )
-from gti_cli.staging import StageRun, share, write_json
+from gti_cli.staging import StageRequest, StageRun, share, write_json
 
 __all__ = ["CHECKPOINT_MANIFEST", "StageRun", "Workspace", "check_output_name", "write_json"]
-
-CHECKPOINT_MANIFEST = "gti.json"
 
 
 class Workspace:
@@ -147,32 +143,26 @@ class Workspace:
         Raises:
             InputError: finished outputs from other inputs or options, without ``force``; or a locked workspace.
         """
-        described = describe_inputs(inputs or {})
-        lineage = {key: manifest.identity for key, manifest in (upstream or {}).items()}
-        clean = json.loads(json.dumps(dict(options), sort_keys=True, allow_nan=False))
-        request = {
-            "command": command,
-            "options": clean,
-            "seed": seed,
-            "inputs": {role: entry["sha256"] for role, entry in described.items()},
-            "upstream": lineage,
-        }
+        asked = StageRequest(
+            command,
+            name,
+            outputs,
+            options=json.loads(json.dumps(dict(options), sort_keys=True, allow_nan=False)),
+            seed=seed,
+            inputs=describe_inputs(inputs or {}),
+            upstream={key: manifest.identity for key, manifest in (upstream or {}).items()},
+            checkpoint=checkpoint,
+        )
         staging = self.root / ".gti" / "staging" / name.replace("/", "--")
         if processes.rank() > 0:
             with self._follow(staging, name) as run:
                 yield run
             return
         with self.lock():
-            existing = self.manifest(name)
-            if existing is not None and existing.request == canonical_digest(request) and self._intact(existing):
-                console.note(f"{command}: {self.path(name)} is up to date (same inputs and options); nothing to do")
-                processes.announce(staging.parent.parent, staging.name, {"done": True, "manifest": existing.to_json()})
-                yield StageRun(True, staging, staging / "scratch", False, RunClock(), manifest=existing)
+            run = self._begin(asked, staging, force, resume)
+            if run.done:
+                yield run
                 return
-            if not force:
-                self._refuse_to_replace(command, name, outputs, existing, request)
-            run = self._open_staging(staging, request, resume)
-            processes.announce(staging.parent.parent, staging.name, {"done": False, "resuming": run.resuming})
             try:
                 with run.clock:
                     yield run
@@ -181,21 +171,22 @@ class Workspace:
                 keep = any(run.scratch.iterdir())
                 shutil.rmtree(run.folder if keep else staging, ignore_errors=True)
                 raise
-            run.manifest = Manifest(
-                name=name,
-                command=command,
-                options=clean,
-                seed=seed,
-                inputs=described,
-                upstream=lineage,
-                outputs=digest_outputs(run.folder, outputs),
-                details=run.details,
-                counts=run.counts,
-                metrics=run.metrics,
-                request=canonical_digest(request),
-                run={"device": run.device, "versions": package_versions(), **run.measured, **run.clock.report()},
-            )
-            self._commit(run, run.manifest, staging, f"{name}/{CHECKPOINT_MANIFEST}" if checkpoint else f"{name}.json")
+            run.manifest = asked.manifest(run)
+            self._commit(run, run.manifest, staging, asked.manifest_path)
+
+    def _begin(self, asked: StageRequest, staging: Path, force: bool, resume: bool) -> StageRun:
+        """The run that `stage` yields on the first process, whose decision the others are told."""
+        existing = self.manifest(asked.name)
+        if existing is not None and existing.request == asked.digest and self._intact(existing):
+            at = self.path(asked.name)
+            console.note(f"{asked.command}: {at} is up to date (same inputs and options); nothing to do")
+            processes.announce(staging.parent.parent, staging.name, {"done": True, "manifest": existing.to_json()})
+            return StageRun(True, staging, staging / "scratch", False, RunClock(), manifest=existing)
+        if not force:
+            self._refuse_to_replace(asked, existing)
+        run = self._open_staging(staging, asked.payload(), resume)
+        processes.announce(staging.parent.parent, staging.name, {"done": False, "resuming": run.resuming})
+        return run
 
     def _commit(self, run: StageRun, manifest: Manifest, staging: Path, manifest_path: str) -> None:
         """Move the outputs into place; killed from here on, the next command does the rest."""
@@ -230,18 +221,16 @@ class Workspace:
             for output, digest in manifest.outputs.items()
         )
 
-    def _refuse_to_replace(
-        self, command: str, name: str, outputs: Sequence[str], existing: Manifest | None, request: Mapping[str, Any]
-    ) -> None:
+    def _refuse_to_replace(self, asked: StageRequest, existing: Manifest | None) -> None:
         if existing is not None:
             raise InputError(
-                f"{self.path(name)} was made already, {existing.difference(request)}",
-                remedy=f"pass --force to replace it, or another --name or --workspace to keep both ({command})",
+                f"{self.path(asked.name)} was made already, {existing.difference(asked.payload())}",
+                remedy=f"pass --force to replace it, or another --name or --workspace to keep both ({asked.command})",
             )
-        present = [output for output in outputs if (self.root / output).exists()]
+        present = [output for output in asked.outputs if (self.root / output).exists()]
         if present:
             raise InputError(
-                f"{self.path(present[0])} is there without a manifest (not written by a finished {command!r})",
+                f"{self.path(present[0])} is there without a manifest (not written by a finished {asked.command!r})",
                 remedy="move it away, or pass --force to replace it",
             )
 

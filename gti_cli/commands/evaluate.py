@@ -11,8 +11,7 @@ import typer
 from gti_cli import console, processes
 from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
 from gti_cli.commands.options import Common, expanded
-from gti_cli.errors import InputError
-from gti_cli.evaluation.options import BASELINES, EvaluateOptions
+from gti_cli.evaluation.options import EvaluateOptions
 
 if TYPE_CHECKING:
     from gti_cli.manifest import Manifest
@@ -51,7 +50,7 @@ def _evaluate(
     """Rank all items for every user, or query, and count hits, beside baselines without a language model."""
     base.start()
     if compare is not None:
-        _find_other(workspace, compare, options, queries)  # before hours of search, not behind them
+        _check_other(workspace, compare, options, queries)  # before hours of search, not behind them
     given = {"queries": queries, "name": name, **vars(options), **base.run()}
     if len(checkpoints or []) > 1:
         manifest = _several(checkpoints or [], interactions, workspace, given, base)
@@ -153,20 +152,11 @@ def _compare(manifest: Manifest, other: str, workspace: Path, base: Common) -> N
     console.result({**manifest.to_json(), "comparison": differences.to_json()})
 
 
-def _find_other(workspace: Path, name: str, options: EvaluateOptions, queries: Path | None) -> None:
-    from gti_cli.evaluation.compare import find_other
-    from gti_cli.evaluation.kept import plain
+def _check_other(workspace: Path, name: str, options: EvaluateOptions, queries: Path | None) -> None:
+    from gti_cli.evaluation.compare import check_other
     from gti_cli.workspace import Workspace
 
-    baselines = {"popularity", "bm25"} if queries else {*options.baselines}
-    if "item-knn" in baselines:
-        baselines.add("item-knn-untuned")
-    if plain(name) in baselines:
-        return
-    space = Workspace(workspace)
-    if name in BASELINES and not queries and not (space.path("evaluation") / name).exists():
-        raise InputError(f"--compare {name}: that baseline is not evaluated", remedy=f"add {name} to --baselines")
-    find_other(space, name)
+    check_other(Workspace(workspace), name, None if queries else options.baselines)
 
 
 def _show_differences(manifest: Manifest) -> None:

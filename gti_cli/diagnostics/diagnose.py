@@ -53,36 +53,20 @@ def diagnose(
         InputError: no checkpoint, damaged files, no new tokens, codebooks of other sizes, a name that is no name.
     """
     space = Workspace(workspace)
-    entries = [Entry(str(path)) for path in checkpoints]
-    if trajectory:
-        entries = expand(space, [entry.path for entry in entries])
-    reading = read_subjects(
-        space,
-        [entry.path for entry in entries],
-        tokens_from=tokens_from,
-        base_vocab=base_vocab,
-        codebooks_from=codebooks_from,
-        seed=seed,
-        lend_tokens=trajectory,
-    )
-    points = lay_out(space, entries, reading.subjects) if trajectory else []
+    reading, points = _read(space, checkpoints, trajectory, tokens_from, base_vocab, codebooks_from, seed)
     labels = [subject.label for subject in reading.subjects]
     artifact = f"diagnostics/{_output_name(name, labels)}"
-    options = {
-        **_asked(reading, points, tokens_from, base_vocab, codebooks_from),
-        "plot": plot,
-    }
+    options = {**_asked(reading, points, tokens_from, base_vocab, codebooks_from), "plot": plot}
     plot, force = _pictures(space, artifact, options, plot, force)
-    inputs = {
-        "codebooks": reading.oracle_file,
-        "tokens": tokens_from if tokens_from and Path(tokens_from).is_file() else None,
-    }
     with space.stage(
         "diagnose",
         artifact,
         [artifact],
         options={**options, "plot": plot},
-        inputs=inputs,
+        inputs={
+            "codebooks": reading.oracle_file,
+            "tokens": tokens_from if tokens_from and Path(tokens_from).is_file() else None,
+        },
         upstream=reading.upstream,
         seed=seed,
         force=force,
@@ -95,6 +79,31 @@ def diagnose(
             run.counts.update({subject.label: len(subject.rows.tokens.ids) for subject in reading.subjects})
             run.details["checkpoints"] = labels
     return run.result()
+
+
+def _read(
+    space: Workspace,
+    checkpoints: Sequence[str | Path],
+    trajectory: bool,
+    tokens_from: str | None,
+    base_vocab: int | None,
+    codebooks_from: str,
+    seed: int,
+) -> tuple[Reading, list[Point]]:
+    """The checkpoints' rows; with ``trajectory`` also their places in time, folders of checkpoints opened up."""
+    entries = [Entry(str(path)) for path in checkpoints]
+    if trajectory:
+        entries = expand(space, [entry.path for entry in entries])
+    reading = read_subjects(
+        space,
+        [entry.path for entry in entries],
+        tokens_from=tokens_from,
+        base_vocab=base_vocab,
+        codebooks_from=codebooks_from,
+        seed=seed,
+        lend_tokens=trajectory,
+    )
+    return reading, lay_out(space, entries, reading.subjects) if trajectory else []
 
 
 def _asked(

@@ -13,6 +13,7 @@ from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.evaluation.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differences
 from gti_cli.evaluation.kept import Floats, plain, table_of
+from gti_cli.evaluation.options import BASELINES
 from gti_cli.manifest import Manifest
 from gti_cli.workspace import Workspace, write_json
 
@@ -28,6 +29,25 @@ def find_other(space: Workspace, name: str) -> Manifest:
     """
     plain = name.removeprefix("evaluation/")
     return space.require(f"evaluation/{plain}", f"gti evaluate --name {plain}")
+
+
+def check_other(space: Workspace, name: str, baselines: Sequence[str] | None) -> None:
+    """Is there, or will there be, what an evaluation is to be compared with?
+
+    Args:
+        name: as for `compare`. baselines: that this evaluation will have; None: it is of queries.
+
+    Raises:
+        InputError: ``name`` is neither an evaluation of the workspace nor one of the baselines.
+    """
+    made = ["popularity", "bm25"] if baselines is None else list(baselines)
+    if "item-knn" in made:
+        made.append("item-knn-untuned")
+    if plain(name) in made:
+        return
+    if baselines is not None and name in BASELINES and not _is_evaluation(space, name):
+        raise InputError(f"--compare {name}: that baseline is not evaluated", remedy=f"add {name} to --baselines")
+    find_other(space, name)
 
 
 def compare(

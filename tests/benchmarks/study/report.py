@@ -119,6 +119,7 @@ def prediction(cells: Cells, folders: Sequence[Path], budget: str) -> str:
         if len(known) > 3:
             rho, p = rank_correlation(*zip(*known, strict=True))
             lines.append(f"- {name}: rho {rho:+.2f} (p {p:.2f}, {len(known)} starts)")
+    lines = lines or ["Too few starts: it takes four."]
     return f"### Figures of the start against Recall@10 at the end, {budget} epochs\n\n" + "\n".join(lines) + "\n"
 
 
@@ -210,7 +211,8 @@ def spectra(folders: Sequence[Path]) -> None:
         axes.plot(values / values[0], label=name.removeprefix("start-"), **style)
     axes.set(yscale="log", ylim=(1e-4, 1.2), xlabel="index", ylabel="singular value / largest", title=folders[0].name)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", ncols=2)
+    if paths:
+        axes.legend(fontsize="small", ncols=2)
     page.savefig(folders[0] / "spectra.png", dpi=150)
 
 
