@@ -47,7 +47,7 @@ class Setting:
 
     def told(self) -> list[Any]:
         """All that decides what a baseline reaches, as JSON can say it; `seed` and `device` matter where it trains."""
-        parts = (self.splits.valid, self.splits.test, self.entries)
+        parts = (self.splits.valid, self.entries)
         shown = [[(entry.user_id, entry.items, entry.target) for entry in part] for part in parts]
         return [list(self.splits.train.items()), *shown, self.part, list(self.row_of), list(self.ks), self.filter_seen]
 
