@@ -20,7 +20,7 @@ from gti_cli.vocabulary.meaning import PLACED, Meanings, Placement
 from gti_cli.vocabulary.old_language import effect
 from gti_cli.vocabulary.options import ExtendKeywords, StartOptions
 from gti_cli.vocabulary.source import files_of, find_base, is_gguf
-from gti_cli.vocabulary.start import STARTS, Extension
+from gti_cli.vocabulary.start import STARTS, Extension, default_start
 from gti_cli.vocabulary.streamed import extend_files
 from gti_cli.vocabulary.tokenizer import check_saved
 from gti_cli.vocabulary.wanted import wanted
@@ -57,12 +57,13 @@ def extend(
     start, how = pick(StartOptions, keywords), pick(RunOptions, keywords)
     space = Workspace(workspace)
     check_output_name(name, default="extended")
-    if start.init not in STARTS:
+    if start.init not in (None, *STARTS):
         raise InputError(f"--init {start.init!r} is not known", remedy=f"use one of {', '.join(STARTS)}")
     start.check()
     device = choose_device(how.device)
     dtype = None if how.dtype == "auto" else choose_dtype(how.dtype, device)
     upstream, meanings, identity = wanted(space, tokens)
+    init = start.init or default_start(meanings)
     base = find_base(space, model)
     with space.stage(
         "extend",
@@ -70,10 +71,10 @@ def extend(
         [name],
         options={
             "model": model if not base.local else None,
-            "init": start.init,
+            "init": init,
             "dtype": how.dtype,
             "tokens": tokens is not None,
-            **({"distance": start.distance} if start.init in PLACED else {}),
+            **({"distance": start.distance} if init in PLACED else {}),
             **({} if start.measure_effect else {"measure_effect": False}),
         },
         inputs={"tokens": tokens, **({"model": base.path} if base.local else {})},
@@ -85,7 +86,8 @@ def extend(
     ) as run:
         if not run.done:
             seed_everything(how.seed)
-            _extend(run, run.path(name), base, meanings, start, dtype, how.seed, device)
+            placed = Placement(start.distance, how.seed)
+            _extend(run, run.path(name), base, meanings, init, placed, dtype, device if start.measure_effect else None)
             run.details["semantic_ids"] = identity
     return run.result()
 
@@ -95,16 +97,19 @@ def _extend(
     target: Path,
     base: Checkpoint,
     meanings: Meanings,
-    start: StartOptions,
+    init: str,
+    how: Placement,
     dtype: torch.dtype | None,
-    seed: int,
-    device: torch.device,
+    device: torch.device | None,
 ) -> None:
-    """Write the checkpoint, read it again, and report to ``run`` what was done and what it does to the old language."""
+    """Write the checkpoint, read it again, and report to ``run`` what was done and what it does to the old language.
+
+    The latter on ``device`` (None: not at all).
+    """
     tokenizer = gguf.read_tokenizer(Path(base.path)) if is_gguf(base) else load_tokenizer(base.path)
     _refuse_known(tokenizer, meanings.all_names, base.path)
     before = tokenizer.get_vocab()
-    done = _write(base, target, tokenizer, meanings, start.init, Placement(start.distance, seed), dtype)
+    done = _write(base, target, tokenizer, meanings, init, how, dtype)
     check_saved(target, before, done.tokens)
     _report(run, done)
     run.details.update(
@@ -112,15 +117,15 @@ def _extend(
         new_tokens_sha256=done.tokens.digest,
         base_vocab=done.rows_before,
         model=Path(base.path).name if base.local else base.path,
-        initializer=start.init,
+        initializer=init,
     )
     if is_gguf(base):
         _say_dequantised(run, Path(base.path), done)
-    if start.measure_effect:
+    if device is not None:
         run.device = describe(device)
         lm = load_model(str(target), device, done.dtype)
         old_language = effect(lm, tokenizer, torch.from_numpy(done.tokens.ids))
-        old_language.say(start.init)
+        old_language.say(init)
         run.metrics.update(old_language.metrics())
 
 

@@ -15,14 +15,18 @@ class StartOptions:
     """How new rows start.
 
     Attributes:
-        init: one of `gti_cli.vocabulary.start.STARTS`.
+        init: one of `gti_cli.vocabulary.start.STARTS` (None: what `gti_cli.vocabulary.start.default_start` says).
         distance: of rows that start from text or codebooks, from the mean of the pretrained rows, in units of those
             rows' usual distance. Larger is more distinct, and louder among the old words.
         measure_effect: load the extended model and measure what the new rows take from ordinary text. Without it no
             model is ever loaded: memory is that of a few thousand rows.
     """
 
-    init: str = option("mean", "How the new rows start (see above).")
+    init: str | None = option(
+        None,
+        "How the new rows start (see above).",
+        shown="text-lstsq for items with texts, text for described tokens, else mean",
+    )
     distance: float = option(
         QUIET,
         "With text and codebook starts: distance from the mean row, 1 = as pretrained rows; less is quieter.",
@@ -42,6 +46,6 @@ class StartOptions:
 class ExtendKeywords(RunKeywords, total=False):
     """`StartOptions` and `gti_cli.options.RunOptions` as keywords."""
 
-    init: str
+    init: str | None
     distance: float
     measure_effect: bool

@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 STARTS = (*INITIALIZERS, *FROM_MEANING)
 
 
+def default_start(meanings: Meanings) -> str:
+    """The start that did best where it was measured (`tests/benchmarks/study`), of those that ``meanings`` allow.
+
+    ``text-lstsq`` for semantic IDs whose items have texts, ``text`` for words of which two descriptions or more differ
+    (it is about what sets them apart), and ``mean`` where nothing is known.
+    """
+    if any(meanings.texts):
+        return "text-lstsq"
+    return "text" if len(set(filter(None, meanings.descriptions))) > 1 else "mean"
+
+
 @dataclass(frozen=True)
 class Start:
     """The new rows of one matrix.

@@ -18,6 +18,7 @@ from gti_cli.vocabulary.extend import extend
 from gti_cli.vocabulary.in_memory import add_tokens, head_bias, matrices
 from gti_cli.vocabulary.initializers import INITIALIZERS
 from gti_cli.vocabulary.meaning import Meanings
+from gti_cli.vocabulary.start import default_start
 from gti_cli.vocabulary.tokens import all_names, read_new_tokens, semantic_id
 from gti_cli.workspace import Workspace
 from tests.vocabulary.made import lm, load, write_checkpoint
@@ -143,6 +144,39 @@ def test_other_vocabularies(tmp_path: Path, checkpoint: Callable[..., Path]) -> 
     ids = tokenizer("a blick é→<zorp>").input_ids
     assert set(new.ids.tolist()) <= set(ids)
     assert tokenizer.decode(ids) == "a blick é→<zorp>"
+
+
+PLACES = np.zeros((2, 1), dtype=np.int64)
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (Meanings(["<a_0>"], texts=["red dress", ""], places=PLACES), "text-lstsq"),
+        (Meanings(["<a_0>"], texts=["", ""], places=PLACES), "mean"),
+        (Meanings(["x", "y", "z"], ["a cheese", "", "a boat"]), "text"),
+        (Meanings(["x", "y"], ["a cheese", "a cheese"]), "mean"),  # nothing sets them apart
+        (Meanings(["x"], ["a cheese"]), "mean"),
+        (Meanings(["x"]), "mean"),
+    ],
+)
+def test_the_default_start_is_the_best_that_the_texts_allow(known: Meanings, expected: str) -> None:
+    assert default_start(known) == expected
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_the_default_start_is_taken_and_recorded(
+    described: bool, tmp_path: Path, checkpoint: Callable[..., Path]
+) -> None:
+    columns = {"token": ["<zorp>", "<blick>"], "description": ["a red silk dress", "blue denim"]}
+    tables.write(tmp_path / "words.parquet", columns if described else {"token": columns["token"]})
+    base = str(checkpoint())
+    files = []
+    for name, init in (("extended", None), ("told", "text" if described else "mean")):
+        manifest = extend(base, tmp_path / "w", tokens=tmp_path / "words.parquet", name=name, init=init, device="cpu")
+        assert manifest.options["init"] == manifest.details["initializer"] == ("text" if described else "mean")
+        files.append((tmp_path / "w" / name / "model.safetensors").read_bytes())
+    assert files[0] == files[1]
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, space: Workspace, checkpoint: Callable[..., Path]) -> None:

@@ -1,7 +1,7 @@
-"""What a checkpoint kept of the language: python language.py WORKSPACE CHECKPOINT
+"""What a checkpoint kept of the language: python language.py WORKSPACE CHECKPOINT [EVERY]
 
 Writes WORKSPACE/language/CHECKPOINT.json: nats per token (softmax over the whole vocabulary, new tokens included) of
-ordinary text (the six texts that `gti extend` measures on) and of the texts of every tenth item of the catalogue.
+ordinary text (the six texts that `gti extend` measures on) and of the texts of one item in EVERY (10) of the catalogue.
 Perplexity is exp of that.
 """
 
@@ -18,7 +18,6 @@ import torch
 
 from gti_cli.vocabulary.old_language import ORDINARY_TEXT
 
-EVERY = 10  # of the items
 LONGEST = 128  # tokens of a text
 
 
@@ -36,14 +35,14 @@ def surprise(model: Any, tokenizer: Any, texts: Sequence[str]) -> tuple[float, i
     return total / count, count
 
 
-def item_texts(workspace: Path) -> list[str]:
-    """Title and description of every tenth item."""
+def item_texts(workspace: Path, every: int) -> list[str]:
+    """Title and description of one item in ``every``."""
     table = pq.read_table(workspace / "items.parquet")
     columns = [table[name].to_pylist() for name in ("title", "description") if name in table.column_names]
-    return [". ".join(part for part in parts if part) for parts in list(zip(*columns, strict=True))[::EVERY]]
+    return [". ".join(part for part in parts if part) for parts in list(zip(*columns, strict=True))[::every]]
 
 
-def main(workspace: Path, name: str) -> None:
+def main(workspace: Path, name: str, every: int = 10) -> None:
     """Measure and write."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
@@ -53,7 +52,7 @@ def main(workspace: Path, name: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     found: dict[str, float] = {}
-    for kind, texts in (("ordinary", ORDINARY_TEXT), ("items", item_texts(workspace))):
+    for kind, texts in (("ordinary", ORDINARY_TEXT), ("items", item_texts(workspace, every))):
         found[f"{kind}_nats"], found[f"{kind}_tokens"] = surprise(model, tokenizer, texts)
     path = workspace / "language" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
@@ -63,4 +62,4 @@ def main(workspace: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))

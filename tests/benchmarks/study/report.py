@@ -56,14 +56,20 @@ def main_table(cells: Cells, folders: Sequence[Path], budget: str) -> str:
     rows = []
     for method in ordered(cells, budget):
         cell = cells[(budget, method)]
-        options, steps = cell.manifests[0]["options"], cell.manifests[0]["counts"]["steps"]
+        rate, steps = rows_rate(cell.manifests[0]), cell.manifests[0]["counts"]["steps"]
         rows.append(
-            [method, str(len(cell.metrics)), f"{options['rows_learning_rate']:g}", str(steps)]
+            [method, str(len(cell.metrics)), f"{rate:.2g}", str(steps)]
             + [f"{training_seconds(cell, folders, method):,.0f}"]
             + [spread([row.mean() for row in cell.of(metric)]) for metric in HEAD]
             + [against(cells, budget, method, other) for other in ("mean", "mean-plain")]
         )
     return markdown(f"{budget} epochs of fine-tuning", head, rows)
+
+
+def rows_rate(manifest: dict[str, Any]) -> float:
+    """Peak learning rate of the new rows: as it was given, or as `gti finetune` worked it out."""
+    given = manifest["options"]["rows_learning_rate"]
+    return float(manifest["metrics"]["rows_learning_rate"] if given == "auto" else given)
 
 
 def why_table(cells: Cells, folders: Sequence[Path], budget: str) -> str:

@@ -7,19 +7,20 @@
 #     FOLDER  results (a workspace); report.py reads it, or several: divide METHODS or SEEDS over copies of one folder
 #
 # Settings by environment, with the defaults of the small LM on the office data:
-#   LEVELS=3 CODES=256   of the semantic IDs            RATE=5e-4  of the pretrained weights
-#   GROUND=600           steps of grounding             ROWS="1e-3 3e-3 1e-2"  of the new rows, to choose from
+#   IDS="--levels 3 --codes 256"  of gti build-ids      RATE=5e-4  of the pretrained weights
+#   GROUND=600           steps of grounding             ROWS="1e-3 3e-3 1e-2"  of the new rows, to choose from (one, or auto: no choice)
 #   EPOCHS="1 3"         budgets of fine-tuning         TUNE=60    steps of a run that chooses
 #   SEEDS="0 1 2"        K=5,10,20                      METHODS="mean text ..."   KEEP=  (1: keep the weights)
 #   CONTROLS="plain more"  mean with one rate for everything; mean with grounding's time as more fine-tuning
 #   TASKS="next-item:2,lc-rec:1"  of the methods lc-rec and gti-lc-rec, which take as many steps as mean
-#   FINETUNE=            further options of every fine-tuning, e.g. --lora
+#   LANGUAGE=10          one of so many items' texts says what was kept of the language
+#   FINETUNE= GROUNDING= EVALUATE=  further options of these commands, e.g. --lora, --directions to-tokens, --dtype bfloat16
 set -euo pipefail
 data=${1:?usage: run.sh DATA MODEL FOLDER}; model=${2:?usage: run.sh DATA MODEL FOLDER}
 export GTI_WORKSPACE=${3:?usage: run.sh DATA MODEL FOLDER} HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1} TOKENIZERS_PARALLELISM=false
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-: "${LEVELS:=3}" "${CODES:=256}" "${RATE:=5e-4}" "${ROWS:=1e-3 3e-3 1e-2}" "${GROUND:=600}" "${TUNE:=60}"
-: "${EPOCHS:=1 3}" "${SEEDS:=0 1 2}" "${K:=5,10,20}" "${KEEP:=}" "${CONTROLS=plain more}" "${FINETUNE:=}"
+: "${IDS:=--levels 3 --codes 256}" "${RATE:=5e-4}" "${ROWS:=1e-3 3e-3 1e-2}" "${GROUND:=600}" "${TUNE:=60}"
+: "${EPOCHS:=1 3}" "${SEEDS:=0 1 2}" "${K:=5,10,20}" "${KEEP:=}" "${CONTROLS=plain more}" "${FINETUNE:=}" "${GROUNDING:=}" "${EVALUATE:=}" "${LANGUAGE:=10}"
 : "${TASKS:=next-item:2,lc-rec:1}"
 : "${METHODS:=mean hf-mean noisy-mean random codebook text text-permuted text-lstsq gti gti-text lc-rec gti-lc-rec}"
 mkdir -p "$GTI_WORKSPACE"/{tuned,runs,language}
@@ -34,13 +35,17 @@ tasks_of() {
   case $1 in lc-rec | gti-lc-rec) echo --tasks "$TASKS" ;; esac
 }
 
-# `gti` and `gti-text` are grounded from mean and text, the other starts are made by `gti extend`.
+# `gti` is grounded from mean, `gti-START` from another start; the others are made by `gti extend`.
 start() {
   local name; name=$(start_of "$1")
+  # shellcheck disable=SC2086
   [ -d "$GTI_WORKSPACE/$name" ] || case $name in
-    start-gti) gti ground --from start-mean --name $name --max-steps "$GROUND" --seed 0 -q >> "$log" ;;
-    start-gti-text) gti ground --from start-text --name $name --max-steps "$GROUND" --seed 0 -q >> "$log" ;;
-    *) gti extend --model "$model" --init "$1" --name "$name" --seed 0 -q >> "$log" ;;
+    start-gti | start-gti-*)
+      local from=${name#start-gti}; from=${from#-}; from=${from:-mean}
+      start "$from"
+      gti ground --from "start-$from" --name "$name" --max-steps "$GROUND" --seed 0 $GROUNDING -q >> "$log"
+      ;;
+    *) gti extend --model "$model" --init "${name#start-}" --name "$name" --seed 0 -q >> "$log" ;;
   esac
   describe "$name"
 }
@@ -48,11 +53,12 @@ start() {
 # describe CHECKPOINT: its rows, and what it kept of the language.
 describe() {
   [ -d "$GTI_WORKSPACE/diagnostics/$1" ] || gti diagnose "$1" --name "$1" -q >> "$log"
-  [ -f "$GTI_WORKSPACE/language/$1.json" ] || python "$here/language.py" "$GTI_WORKSPACE" "$1"
+  [ -f "$GTI_WORKSPACE/language/$1.json" ] || python "$here/language.py" "$GTI_WORKSPACE" "$1" "$LANGUAGE"
 }
 
 # The rate of its new rows is chosen for each method by NDCG@10 on validation users: the same runs for all.
 tune() {
+  [ "$ROWS" = "${ROWS#* }" ] && return # one rate: no choice
   for rate in $ROWS; do
     local name=tune-$1-$rate
     [ -f "$GTI_WORKSPACE/tuned/$name.json" ] && continue
@@ -63,25 +69,32 @@ tune() {
     rm -r "${GTI_WORKSPACE:?}/$name"
   done
 }
-rate_of() { python "$here/best.py" "$GTI_WORKSPACE" "$@"; }
+rate_of() { # METHOD [what else best.py is asked]
+  if [ $# = 1 ] && [ "$ROWS" = "${ROWS#* }" ]; then echo "$ROWS"; else python "$here/best.py" "$GTI_WORKSPACE" "$@"; fi
+}
 
 # measure NAME START ROWS_RATE SEED OPTION...: fine-tune, evaluate, describe.
 measure() {
   local name=$1 from=$2 rate=$3 seed=$4; shift 4
   [ -f "$GTI_WORKSPACE/runs/$name.json" ] && return
   echo "$(date +%H:%M:%S) $name from $from, new rows at $rate, $*"
+  local rows=(--rows-learning-rate "$rate")
+  [ "$rate" = auto ] && rows=()
   # shellcheck disable=SC2086
-  gti finetune "${shop[@]}" --from "$from" --name "$name" --learning-rate "$RATE" --rows-learning-rate "$rate" \
+  gti finetune "${shop[@]}" --from "$from" --name "$name" --learning-rate "$RATE" "${rows[@]}" \
     --seed "$seed" "$@" $FINETUNE -q >> "$log"
-  gti evaluate "$name" "${shop[@]}" --k "$K" --seed 0 -q >> "$log"
+  # shellcheck disable=SC2086
+  gti evaluate "$name" "${shop[@]}" --k "$K" --seed 0 $EVALUATE -q >> "$log"
   describe "$name"
   cp "$GTI_WORKSPACE/$name/gti.json" "$GTI_WORKSPACE/runs/$name.part"
   mv "$GTI_WORKSPACE/runs/$name.part" "$GTI_WORKSPACE/runs/$name.json"
   [ -n "$KEEP" ] || rm -r "${GTI_WORKSPACE:?}/$name"
 }
 
-gti build-ids "$data/items.parquet" --levels "$LEVELS" --codes "$CODES" -q >> "$log"
-for method in mean text $METHODS; do start "$method"; done
+# shellcheck disable=SC2086
+gti build-ids "$data/items.parquet" $IDS -q >> "$log"
+[ -z "$CONTROLS" ] || start mean
+for method in $METHODS; do start "$method"; done
 for method in $METHODS; do tune "$method"; done
 for seed in $SEEDS; do
   for epochs in $EPOCHS; do
