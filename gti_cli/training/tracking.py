@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from gti_cli.errors import InputError
@@ -16,7 +17,7 @@ def trackers(given: Sequence[str]) -> list[str]:
     """The trackers of ``--report-to`` by the names that `transformers.Trainer` has for them; ``none`` is none.
 
     Raises:
-        InputError: an unknown name, or one whose package is not installed.
+        InputError: an unknown name, one whose package is not installed, a TensorBoard that does not load.
     """
     wanted = [name for name in dict.fromkeys(given) if name != "none"]
     if not wanted:
@@ -33,7 +34,21 @@ def trackers(given: Sequence[str]) -> list[str]:
         raise InputError(
             f"--report-to {missing[0]}: its package is not installed here", remedy=f"pip install {missing[0]}"
         )
+    if "tensorboard" in wanted:
+        _check_tensorboard()
     return wanted
+
+
+def _check_tensorboard() -> None:
+    """TensorBoard is found by its name, yet without its own dependencies it fails when the Trainer writes with it."""
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        if find_spec("tensorboardX") is None:  # which transformers takes in its place
+            raise InputError(
+                f"--report-to tensorboard: it is installed, but does not load ({error})",
+                remedy="pip install --force-reinstall tensorboard",
+            ) from error
 
 
 @contextmanager

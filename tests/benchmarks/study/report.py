@@ -43,6 +43,11 @@ def ordered(cells: Cells, budget: str) -> list[str]:
     return sorted((m for b, m in cells if b == budget), key=lambda m: -cells[(budget, m)].of("recall@10").mean())
 
 
+def epochs(budget: str) -> str:
+    """A budget in words."""
+    return "1 epoch" if budget == "1" else f"{budget} epochs"
+
+
 def markdown(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table below a heading."""
     lines = [f"### {title}\n", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -63,7 +68,7 @@ def main_table(cells: Cells, folders: Sequence[Path], budget: str) -> str:
             + [spread([row.mean() for row in cell.of(metric)]) for metric in HEAD]
             + [against(cells, budget, method, other) for other in ("mean", "mean-plain")]
         )
-    return markdown(f"{budget} epochs of fine-tuning", head, rows)
+    return markdown(f"{epochs(budget)} of fine-tuning", head, rows)
 
 
 def rows_rate(manifest: dict[str, Any]) -> float:
@@ -93,7 +98,7 @@ def why_table(cells: Cells, folders: Sequence[Path], budget: str) -> str:
         for name in ("ordinary_nats", "items_nats"):
             row.append(figure(start.get(name)) + " -> " + spread([one[name] for one in cell.language]))
         rows.append(row)
-    return markdown(f"Why, {budget} epochs", head, rows)
+    return markdown(f"Why, {epochs(budget)}", head, rows)
 
 
 def sliced(metrics: dict[str, Any], wanted: str) -> float | None:
@@ -112,7 +117,7 @@ def all_cut_offs(cells: Cells, budget: str) -> str:
         [method, *(spread([row.mean() for row in cells[(budget, method)].of(m)]) for m in metrics)]
         for method in ordered(cells, budget)
     ]
-    return markdown(f"Every cut-off, {budget} epochs", ["method", *metrics], rows)
+    return markdown(f"Every cut-off, {epochs(budget)}", ["method", *metrics], rows)
 
 
 def prediction(cells: Cells, folders: Sequence[Path], budget: str) -> str:
@@ -126,7 +131,7 @@ def prediction(cells: Cells, folders: Sequence[Path], budget: str) -> str:
             rho, p = rank_correlation(*zip(*known, strict=True))
             lines.append(f"- {name}: rho {rho:+.2f} (p {p:.2f}, {len(known)} starts)")
     lines = lines or ["Too few starts: it takes four."]
-    return f"### Figures of the start against Recall@10 at the end, {budget} epochs\n\n" + "\n".join(lines) + "\n"
+    return f"### Figures of the start against Recall@10 at the end, {epochs(budget)}\n\n" + "\n".join(lines) + "\n"
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
