@@ -15,7 +15,7 @@ from gti_cli.workspace import Workspace
 
 # method -> (checkpoint at initialisation, checkpoint after fine-tuning, stages that it took)
 METHODS = {
-    "mean + SFT": ("extended", "mean", ("mean",)),
+    "mean + SFT": ("mean-start", "mean", ("mean",)),
     "GTI + SFT": ("grounded", "gti", ("grounded", "gti")),
 }
 COLUMNS = ["method", "training s", "R@10", "NDCG@10", "eff. rank: start", "after SFT", "RSA r: start", "after SFT"]

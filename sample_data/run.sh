@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole road on the sample shop, as a user would walk it: semantic IDs, new tokens, then fine-tuning from two starts
-# (mean initialisation, and grounded by GTI) on the same budget of time, evaluated and diagnosed side by side.
+# (the mean of the old rows, and text grounded by GTI) on the same budget of time, evaluated and diagnosed side by side.
 #
 #   bash sample_data/run.sh [FOLDER]      results go to FOLDER (default: demo); run it again and finished stages are kept
 set -euo pipefail
@@ -15,15 +15,16 @@ shop=(--interactions "$here/interactions.parquet")
 echo "1. Semantic IDs: 3 levels of 64 codes from titles, descriptions, brands and categories"
 gti build-ids "$here/items.parquet" --levels 3 --codes 64
 
-echo "2. 192 new tokens into the tokenizer and the model, every new row = the mean of the old rows"
-gti extend --model "$here/lm" --init mean "${cpu[@]}"
+echo "2. 192 new tokens into the tokenizer and the model: rows from the words of their items, and the usual mean beside them"
+gti extend --model "$here/lm" "${cpu[@]}"
+gti extend --model "$here/lm" --init mean --name mean-start "${cpu[@]}"
 
 echo "3. Grounding: the model frozen, the new rows trained on pairs of text and semantic ID"
-gti ground --pairs "$here/titles.parquet" --max-steps 300 "${cpu[@]}"
+gti ground --pairs "$here/titles.parquet" "${cpu[@]}"
 
 echo "4. Fine-tuning from both starts; the time that grounding took goes into more steps for the other"
 gti finetune "${shop[@]}" --from grounded --name gti --max-steps 200 "${cpu[@]}"
-gti finetune "${shop[@]}" --from extended --name mean --max-steps 280 "${cpu[@]}"
+gti finetune "${shop[@]}" --from mean-start --name mean --max-steps 230 "${cpu[@]}"
 
 echo "5. Every user's last rental, predicted from those before it"
 for name in gti mean; do
@@ -31,6 +32,6 @@ for name in gti mean; do
 done
 
 echo "6. The new rows, before and after"
-gti diagnose extended grounded mean gti --name demo --plot
+gti diagnose mean-start extended grounded mean gti --name demo --plot
 
 python "$here/compare.py" "$GTI_WORKSPACE"

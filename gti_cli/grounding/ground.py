@@ -63,7 +63,7 @@ def ground(
             "ground",
             name,
             [name],
-            options={**options.resolved(), "dtype": str(job.dtype).removeprefix("torch.")},
+            options={**job.options.resolved(), "dtype": str(job.dtype).removeprefix("torch.")},
             inputs={"pairs": pairs, "prompts": prompts, **job.checkpoint.inputs()},
             upstream={**ids, **job.checkpoint.upstream()},
             seed=how.seed,
@@ -113,6 +113,7 @@ def _prepare(
     number_format = choose_dtype(how.dtype, place)
     if options.objective == DISTIL:
         phrases = _phrases(pairs, prompts, new_tokens)
+        options = options.choose_directions(semantic_ids=False)
         return Job(checkpoint, new_tokens, phrases, None, options, how.seed, place, number_format), {}
     upstream: dict[str, Manifest] = {}
     catalogue: Catalogue | None = None
@@ -133,6 +134,7 @@ def _prepare(
         )
     texts = read_pairs(space.path("items.parquet") if pairs is None else pairs, tokens_of, new_tokens.names)
     templates = OURS if prompts is None else read_templates(prompts)
+    options = options.choose_directions(semantic_ids=catalogue is not None)
     job = Job(checkpoint, new_tokens, texts, catalogue, options, how.seed, place, number_format, templates, codebooks)
     return job, upstream
 

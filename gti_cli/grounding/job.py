@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from gti_cli.training.sharding import Sharding
     from gti_cli.vocabulary.tokens import NewTokens
 
-DIRECTION_NAMES = {BOTH_WAYS: DIRECTIONS, TO_TOKENS_ONLY: (TO_TOKENS,), TO_TEXT_ONLY: (TO_TEXT,)}
+DIRECTION_NAMES: dict[str | None, tuple[str, ...]] = {
+    BOTH_WAYS: DIRECTIONS,
+    TO_TOKENS_ONLY: (TO_TOKENS,),
+    TO_TEXT_ONLY: (TO_TEXT,),
+}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +30,7 @@ from gti_cli.prompts.pairs import Pair
 from gti_cli.training.best import BestState
 from gti_cli.training.checkpoints import load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.packing import BatchPlan
+from gti_cli.training.reach import natural_rate
 from gti_cli.training.sharding import load_sharded, weights
 from gti_cli.vocabulary.tokens import check_tokenizer
 from gti_cli.workspace import StageRun
@@ -54,6 +56,7 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     train, held = ([], []) if job.options.objective == DISTIL else _pairs(job, run, tokenizer)
     model = _load(job, run)
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
+    job = _with_rate(job, run, model)
     before = matrices(rows)
     with rows.attached(), checkpointed(model) if job.options.gradient_checkpointing else nullcontext():
         adapters = _adapters(job, model)
@@ -89,6 +92,20 @@ def _load(job: Job, run: StageRun) -> PreTrainedModel:
     run.measured["sharding"] = job.sharding.name
     console.note(f"{job.sharding.name}: each process holds {run.measured['weights_held']:,} of the frozen weights")
     return model
+
+
+def _with_rate(job: Job, run: StageRun, model: PreTrainedModel) -> Job:
+    """The job with a learning rate: as given, or what fits the embedding matrix, which goes to ``run``."""
+    if job.options.learning_rate is not None:
+        return job
+    embedding: Any = model.get_input_embeddings()
+    rate = natural_rate(embedding.weight, job.new_tokens.ids)
+    run.metrics["learning_rate"] = rate
+    return replace(job, options=replace(job.options, learning_rate=rate))
+
+
+def _rate(job: Job) -> float:
+    return cast("float", job.options.learning_rate)  # `_with_rate` has set it
 
 
 def _pairs(job: Job, run: StageRun, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Pair], list[Pair]]:
@@ -144,8 +161,8 @@ def _train(job: Job, run: StageRun, task: Task) -> dict[str, list[Any]]:
     before = measures.point()
     first = {**before, **measures.search()}
     run.metrics.update({f"{name}_before": value for name, value in first.items() if name not in task.constant})
-    rate = options.lora_learning_rate if options.lora else options.learning_rate
-    optimizer = adamw(trained, rate, rows=list(trained.rows.parameters()), rows_rate=options.learning_rate)
+    rate = options.lora_learning_rate if options.lora else _rate(job)
+    optimizer = adamw(trained, rate, rows=list(trained.rows.parameters()), rows_rate=_rate(job))
     with logs_in(job.logs):
         trainer = GroundTrainer(trained, arguments, task.collator, plan, optimizer)
     show_progress(trainer, "Grounding")
@@ -171,7 +188,7 @@ def _arguments(job: Job, run: StageRun, steps: int) -> TrainingArguments:
         epochs=1,
         max_steps=steps,
         batch_size=job.options.batch_size,
-        learning_rate=job.options.learning_rate,
+        learning_rate=_rate(job),
         seed=job.seed,
         # Saving in step with logging makes the logged losses of a resumed run those of an unbroken one.
         save_steps=max(steps // 10 // logging, 1) * logging,

@@ -73,8 +73,7 @@ def _with_rows_rate(job: Job, model: PreTrainedModel) -> Job:
         rate = job.options.learning_rate
         console.note(f"new rows train at the rate of everything else, {rate:g}: a divided optimizer knows one")
     elif rate is None:
-        weight = _matrices(model)[0].detach().cpu().numpy()
-        rate = max(natural_rate(weight, job.new_tokens.ids), job.options.learning_rate)
+        rate = max(natural_rate(_matrices(model)[0], job.new_tokens.ids), job.options.learning_rate)
     return replace(job, options=replace(job.options, rows_learning_rate=rate))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from gti_cli import console
 from gti_cli.geometry.spectrum import effective_rank
@@ -66,7 +67,7 @@ class Reach:
             console.warn(
                 f"the new rows are collapsed (effective rank {self.rank:.1f}) and cannot get apart in this run: they "
                 f"can travel {self.ratio:.2f} of the distance between pretrained rows. Ground them first (gti ground), "
-                "start them from text (gti extend --init text), give them a higher rate (--rows-learning-rate), "
+                "start them from text (gti extend without --init), give them a higher rate (--rows-learning-rate), "
                 "or train longer"
             )
 
@@ -79,10 +80,11 @@ def spread(rows: npt.NDArray[Any]) -> float:
     return float(np.sqrt(2 * np.mean(np.var(rows.astype(np.float64), axis=0, ddof=1)))) if len(rows) > 1 else 0.0
 
 
-def natural_rate(weight: npt.NDArray[Any], new_ids: npt.NDArray[np.int64]) -> float:
+def natural_rate(weight: torch.Tensor, new_ids: npt.NDArray[np.int64]) -> float:
     """A learning rate for new rows that fits the scale of an embedding matrix (V, d): `STEP_SHARE` of the `spread` of
     its pretrained rows, since a step of Adam moves a coordinate by about the rate."""
-    return STEP_SHARE * spread(weight[_thin(np.setdiff1d(np.arange(len(weight)), new_ids))])
+    old = torch.from_numpy(_thin(np.setdiff1d(np.arange(len(weight)), new_ids)))
+    return STEP_SHARE * spread(weight.detach()[old.to(weight.device)].float().cpu().numpy())
 
 
 def reach(weight: npt.NDArray[Any], new_ids: npt.NDArray[np.int64], travel: float) -> Reach:

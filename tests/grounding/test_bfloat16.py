@@ -13,6 +13,7 @@ from gti_cli.grounding.trainer import GroundTrainer
 
 STEPS: dict[str, Any] = {
     "max_steps": 24,
+    "directions": "both",
     "batch_size": 8,
     "learning_rate": 0.02,
     "device": "cpu",

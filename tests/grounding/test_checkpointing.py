@@ -54,7 +54,13 @@ def test_the_same_result_with_less_kept(kind: str, tied: bool, whole: bool) -> N
 
 
 def test_the_stage_comes_to_the_same(make_world: Any) -> None:
-    options: dict[str, Any] = {"max_steps": 12, "batch_size": 8, "learning_rate": 0.02, "device": "cpu"}
+    options: dict[str, Any] = {
+        "max_steps": 12,
+        "batch_size": 8,
+        "learning_rate": 0.02,
+        "device": "cpu",
+        "directions": "both",
+    }
     for more in ({}, {"lora": True, "unfreeze_steps": 3, "unfreeze_learning_rate": 1e-3}):
         world = make_world(name=f"w{len(more)}")
         expected = ground(world.workspace, **options, **more).metrics

@@ -18,7 +18,7 @@ from gti_cli.grounding.trainer import GroundTrainer
 from gti_cli.manifest import digest_path
 from gti_cli.workspace import Workspace
 
-STEPS = {"max_steps": 24, "batch_size": 8, "learning_rate": 0.02, "device": "cpu"}
+STEPS = {"max_steps": 24, "batch_size": 8, "learning_rate": 0.02, "directions": "both", "device": "cpu"}
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -77,10 +77,24 @@ def test_manifest_and_plain_loading(make_world: Any) -> None:
 @pytest.mark.parametrize("directions", ["to-tokens", "to-text"])
 def test_one_direction_learns_it_and_measures_it(make_world: Any, directions: str) -> None:
     world = make_world()
-    metrics = ground(world.workspace, directions=directions, **STEPS).metrics
+    metrics = ground(world.workspace, **{**STEPS, "directions": directions}).metrics
     key = "loss_" + directions.replace("-", "_")
     assert metrics[key] < metrics[f"{key}_before"]
     assert {name for name in metrics if name.startswith("loss_")} == {key, f"{key}_before"}
+
+
+def test_directions_and_rate_that_nobody_gave(make_world: Any) -> None:
+    world = make_world()
+    manifest = ground(world.workspace, max_steps=2, device="cpu")
+    assert manifest.options["directions"] == "to-tokens" and "loss_to_text" not in manifest.metrics
+    assert manifest.options["learning_rate"] == "auto"
+    matrix = weights(world.workspace / "extended")["model.embed_tokens.weight"].double().numpy()
+    old = np.delete(matrix, world.tokens.ids, axis=0)
+    apart = [np.square(a - b).mean() for n, a in enumerate(old) for b in old[:n]]
+    rate = manifest.metrics["learning_rate"]
+    assert rate == pytest.approx(0.05 * np.sqrt(np.mean(apart)), rel=1e-5)
+    told = ground(world.workspace, name="told", max_steps=2, device="cpu", directions="to-tokens", learning_rate=rate)
+    assert told.outputs["told"] == manifest.outputs["grounded"] and "learning_rate" not in told.metrics
 
 
 def test_same_seed_same_bytes_other_seed_others(make_world: Any) -> None:
@@ -126,7 +140,8 @@ def test_tokens_that_are_no_codes(make_world: Any, tmp_path: Path) -> None:
     columns = pq.read_table(folder / "new_tokens.parquet").to_pydict()
     columns["level"] = columns["code"] = [-1] * 7
     tables.write(folder / "new_tokens.parquet", columns)
-    manifest = ground(tmp_path / "other", pairs=pairs, from_=str(folder), **STEPS)
+    manifest = ground(tmp_path / "other", pairs=pairs, from_=str(folder), **{**STEPS, "directions": None})
+    assert manifest.options["directions"] == "both"  # of words that are no codes
     assert manifest.counts["pairs_text"] == 12 and not manifest.upstream
     assert manifest.inputs.keys() == {"pairs", "checkpoint"}
     with pytest.raises(InputError, match="there are no items whose texts could be used"):

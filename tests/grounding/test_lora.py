@@ -20,6 +20,7 @@ OPTIONS: dict[str, Any] = {
     "lora_dropout": 0.1,
     "lora_learning_rate": 5e-3,
     "max_steps": 20,
+    "directions": "both",
     "batch_size": 8,
     "learning_rate": 0.02,
     "held_out": 0.2,

@@ -17,6 +17,7 @@ FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_SHARDING_STRATEGY": "SHARD_GRAD_OP"
 ZERO = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}
 # 62 examples in batches of 15; the last one has 2, and a process may have no example of one direction.
 OPTIONS: dict[str, Any] = {
+    "directions": "both",
     "epochs": 2.0,
     "batch_size": 15,
     "learning_rate": 0.02,

@@ -21,6 +21,7 @@ from gti_cli.grounding.trainer import GroundTrainer
 # So high a rate memorises the training pairs: the held-out loss falls, then rises.
 EARLY: dict[str, Any] = {
     "max_steps": 80,
+    "directions": "both",
     "batch_size": 8,
     "learning_rate": 0.1,
     "device": "cpu",

@@ -20,7 +20,14 @@ from gti_cli.prompts.pairs import TO_TEXT, TO_TOKENS, encode_pairs
 from gti_cli.training.checkpoints import load_model, load_tokenizer
 from gti_cli.vocabulary.tokens import NewTokens
 
-STEPS = {"max_steps": 24, "batch_size": 8, "learning_rate": 0.02, "device": "cpu", "held_out": 0.2}
+STEPS = {
+    "max_steps": 24,
+    "batch_size": 8,
+    "learning_rate": 0.02,
+    "device": "cpu",
+    "held_out": 0.2,
+    "directions": "both",
+}
 
 
 def held_out_by_hand(world: Any, checkpoint: str) -> dict[str, float]:

@@ -15,6 +15,7 @@ from gti_cli.grounding.ground import ground
 
 # 62 examples of many lengths in batches of 15: shares of 8 and 7 examples, and a last batch of 2.
 OPTIONS: dict[str, Any] = {
+    "directions": "both",
     "epochs": 2.0,
     "batch_size": 15,
     "learning_rate": 0.02,

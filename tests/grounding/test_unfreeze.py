@@ -20,6 +20,7 @@ from gti_cli.prompts.examples import collate
 
 OPTIONS: dict[str, Any] = {
     "max_steps": 10,
+    "directions": "both",
     "unfreeze_steps": 12,
     "batch_size": 8,
     "learning_rate": 0.02,

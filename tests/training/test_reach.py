@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,4 +52,4 @@ def test_the_natural_rate_follows_the_scale_of_the_old_rows_alone(scale: float, 
     pairs = itertools.combinations(np.delete(np.arange(40), new), 2)
     wanted = STEP_SHARE * np.sqrt(np.mean([(weight[a] - weight[b]) ** 2 for a, b in pairs]))
     weight[new] += 100
-    assert natural_rate(scale * weight, new) == pytest.approx(scale * wanted)
+    assert natural_rate(torch.from_numpy(scale * weight), new) == pytest.approx(scale * wanted)
