@@ -8,10 +8,11 @@
 #
 # Settings by environment, with the defaults of the small LM on the office data:
 #   IDS="--levels 3 --codes 256"  of gti build-ids      RATE=5e-4  of the pretrained weights
-#   GROUND=600           steps of grounding             ROWS="1e-3 3e-3 1e-2"  of the new rows, to choose from (one, or auto: no choice)
+#   GROUND=600           steps of grounding             ROWS="1e-3 3e-3 1e-2"  of the new rows, to choose from
+#                                                       (one, or auto: no choice)
 #   EPOCHS="1 3"         budgets of fine-tuning         TUNE=60    steps of a run that chooses
 #   SEEDS="0 1 2"        K=5,10,20                      METHODS="mean text ..."   KEEP=  (1: keep the weights)
-#   CONTROLS="plain more"  mean with one rate for everything; mean with grounding's time as more fine-tuning
+#   CONTROLS="plain more"  mean with one rate for everything; mean with the time of grounding MORE (gti) as more fine-tuning
 #   TASKS="next-item:2,lc-rec:1"  of the methods lc-rec and gti-lc-rec, which take as many steps as mean
 #   LANGUAGE=10          one of so many items' texts says what was kept of the language
 #   FINETUNE= GROUNDING= EVALUATE=  further options of these commands, e.g. --lora, --directions to-tokens, --dtype bfloat16
@@ -20,7 +21,8 @@ data=${1:?usage: run.sh DATA MODEL FOLDER}; model=${2:?usage: run.sh DATA MODEL 
 export GTI_WORKSPACE=${3:?usage: run.sh DATA MODEL FOLDER} HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1} TOKENIZERS_PARALLELISM=false
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${IDS:=--levels 3 --codes 256}" "${RATE:=5e-4}" "${ROWS:=1e-3 3e-3 1e-2}" "${GROUND:=600}" "${TUNE:=60}"
-: "${EPOCHS:=1 3}" "${SEEDS:=0 1 2}" "${K:=5,10,20}" "${KEEP:=}" "${CONTROLS=plain more}" "${FINETUNE:=}" "${GROUNDING:=}" "${EVALUATE:=}" "${LANGUAGE:=10}"
+: "${EPOCHS:=1 3}" "${SEEDS:=0 1 2}" "${K:=5,10,20}" "${KEEP:=}" "${CONTROLS=plain more}" "${MORE:=gti}"
+: "${FINETUNE:=}" "${GROUNDING:=}" "${EVALUATE:=}" "${LANGUAGE:=10}"
 : "${TASKS:=next-item:2,lc-rec:1}"
 : "${METHODS:=mean hf-mean noisy-mean random codebook text text-permuted text-lstsq gti gti-text lc-rec gti-lc-rec}"
 mkdir -p "$GTI_WORKSPACE"/{tuned,runs,language}
@@ -110,7 +112,7 @@ for seed in $SEEDS; do
       case $control in
         plain) measure "mean-plain-e$epochs-s$seed" start-mean "$RATE" "$seed" --epochs "$epochs" ;;
         more) measure "mean-more-e$epochs-s$seed" start-mean "$(rate_of mean)" "$seed" \
-          --max-steps "$(rate_of mean --steps "mean-e$epochs-s$seed" --and start-gti)" ;;
+          --max-steps "$(rate_of mean --steps "mean-e$epochs-s$seed" --and "start-$MORE")" ;;
       esac
     done
   done
