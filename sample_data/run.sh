@@ -24,7 +24,7 @@ gti ground --pairs "$here/titles.parquet" "${cpu[@]}"
 
 echo "4. Fine-tuning from both starts; the time that grounding took goes into more steps for the other"
 gti finetune "${shop[@]}" --from grounded --name gti --max-steps 200 "${cpu[@]}"
-gti finetune "${shop[@]}" --from mean-start --name mean --max-steps 230 "${cpu[@]}"
+gti finetune "${shop[@]}" --from mean-start --name mean --max-steps 255 "${cpu[@]}"
 
 echo "5. Every user's last rental, predicted from those before it"
 for name in gti mean; do
