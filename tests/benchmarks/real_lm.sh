@@ -29,7 +29,7 @@ timed() {
 timed gti build-ids "$data/items.parquet" --levels 3 --codes 256
 timed gti extend --model "$folder/$file" --init text
 # Texts cut at 48 tokens: titles are whole, descriptions give their first sentence or two.
-timed gti ground --max-steps "${GROUND:-100}" --learning-rate 3e-3 --max-text-tokens 48 --held-out-sample 200 \
+timed gti ground --max-steps "${GROUND:-100}" --learning-rate 3e-3 --max-text-tokens 48 --directions both --held-out-sample 200 \
   --retrieval-sample 200
 # The rows of the new tokens have far to go, the pretrained weights have not: a rate for each.
 timed gti finetune "${shop[@]}" --epochs "${EPOCHS:-1}" --learning-rate 1e-4 --rows-learning-rate 3e-3 --valid-sample 500

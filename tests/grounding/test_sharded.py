@@ -76,7 +76,8 @@ def test_zero_3_with_batches_smaller_than_the_number_of_processes(make_world: An
 
 
 def test_adapters_in_layers_that_are_divided(make_world: Any) -> None:
-    options = {**OPTIONS, "max_steps": 4, "lora": True, "lora_dropout": 0.0}
+    # At the rate that nobody gave: it is worked out from the embedding matrix, which no process divides.
+    options = {**OPTIONS, "max_steps": 4, "lora": True, "lora_dropout": 0.0, "learning_rate": None}
     one, two = make_world(name="one"), make_world(name="two")
     ground(one.workspace, **options)
     assert launch(two.workspace, options, variables=FSDP) == [4, 4]
