@@ -156,8 +156,8 @@ class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions)
     def choose_directions(self, semantic_ids: bool) -> GroundOptions:
         """With directions: as given, or by what the tokens are.
 
-        For semantic IDs text -> tokens alone: it brought as much accuracy as both ways in half of the time, and more in the same
-        (tests/benchmarks/study). Of other words one also wants that the model can say what they mean.
+        For semantic IDs text -> tokens alone: it brought as much accuracy as both ways in half of the time, and more in
+        the same (tests/benchmarks/study). Of other words one also wants that the model can say what they mean.
         """
         default = TO_TOKENS_ONLY if semantic_ids else BOTH_WAYS
         return replace(self, directions=self.directions or default)

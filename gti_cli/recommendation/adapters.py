@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError
-from gti_cli.training.lora import projections
+from gti_cli.training.lora import adapted, projections
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ def add_lora(
     Raises:
         InputError: no layer of this architecture is known, or a head with a bias shares its matrix with the embedding.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     layers = projections(model)
     embedding: Any = model.get_input_embeddings()
@@ -45,7 +45,7 @@ def add_lora(
         )
     names = {module: name for name, module in model.named_modules() if module in (embedding, head)}
     rows_of = [embedding] if tied or biased else [embedding, head]
-    adapted = get_peft_model(
+    tuned = adapted(
         model,
         LoraConfig(
             r=rank,
@@ -57,12 +57,12 @@ def add_lora(
             task_type="CAUSAL_LM",
         ),
     )
-    rows = [p for name, p in adapted.named_parameters() if "trainable_tokens_delta" in name and p.requires_grad]
+    rows = [p for name, p in tuned.named_parameters() if "trainable_tokens_delta" in name and p.requires_grad]
     if len(rows) != len(rows_of):
         raise RuntimeError(f"peft trains {len(rows)} sets of new rows where the model has {len(rows_of)}")
     if biased:
-        rows += _new_rows_alone(adapted, names[head], new_ids)
-    return adapted, rows
+        rows += _new_rows_alone(tuned, names[head], new_ids)
+    return tuned, rows
 
 
 def _new_rows_alone(adapted: Any, head: str, new_ids: npt.NDArray[np.int64]) -> list[nn.Parameter]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from gti_cli.errors import InputError
 
 if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel
 
 _LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -28,6 +30,15 @@ def projections(model: PreTrainedModel) -> list[str]:
     return layers
 
 
+def adapted(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
+    """`peft.get_peft_model`, without the warning that it asks transformers by an old name: no user can mend that."""
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(model, config)
+
+
 class Adapters(nn.Module):
     """Low-rank adapters put into a model in place; as a module, just what trains of them and their dropout.
 
@@ -41,7 +52,7 @@ class Adapters(nn.Module):
             InputError: see `projections`.
         """
         super().__init__()
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig
         from peft.tuners.lora import LoraLayer
 
         config = LoraConfig(
@@ -51,7 +62,7 @@ class Adapters(nn.Module):
             target_modules=projections(model),
             task_type="CAUSAL_LM",
         )
-        (name,) = get_peft_model(model, config).peft_config
+        (name,) = adapted(model, config).peft_config
         self._name = name
         self._layers: dict[str, Any] = {n: layer for n, layer in model.named_modules() if isinstance(layer, LoraLayer)}
         self.parts = nn.ModuleList(

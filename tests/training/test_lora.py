@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -35,6 +36,12 @@ def test_merged_into_a_copy_they_compute_the_same(kind: str) -> None:
     adapted = projections(copy)
     for name, value in copy.state_dict().items():
         assert torch.equal(value, before[name]) != (name.split(".")[-2] in adapted and name.endswith("weight")), name
+
+
+def test_nobody_is_warned_of_what_only_peft_can_mend() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Adapters(make_model("llama", 100), rank=4, alpha=16, dropout=0.0)
 
 
 def test_they_are_float32_beside_a_bfloat16_model() -> None:
