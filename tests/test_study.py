@@ -53,6 +53,12 @@ def test_time_is_processor_time_on_a_cpu_and_wall_time_elsewhere(study: tuple[An
     assert study[0].seconds({"run": {"seconds": 9.0, "device": "cpu"}}) == 9  # made before it was measured
 
 
+def test_the_rate_of_the_rows_is_the_one_they_trained_at(study: tuple[Any, Any]) -> None:
+    metrics = {"rows_learning_rate": 7e-3}
+    assert study[1].rows_rate({"options": {"rows_learning_rate": "auto"}, "metrics": metrics}) == 7e-3
+    assert study[1].rows_rate({"options": {"rows_learning_rate": 3e-3}, "metrics": metrics}) == 3e-3
+
+
 def finished(folder: Path, run: str, hits: list[float], seconds: float = 10.0) -> None:
     """What a measured run leaves in a study's folder."""
     slices = {"0": (1, 0.5), "1-4": (2, 0.25), "5-19": (3, 0.2), "20+": (1, 0.6)}
