@@ -13,7 +13,7 @@ from gti_cli.recommendation.job import Job
 from gti_cli.recommendation.report import report
 from gti_cli.recommendation.units import Units, encode_tasks, rankable
 from gti_cli.training.checkpoints import load_model, save_checkpoint
-from gti_cli.training.packing import separate
+from gti_cli.training.packing import even_length, separate
 from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     model = load_model(path, job.device, torch.float32)
     job = _with_rows_rate(job, model)
     run.metrics["rows_learning_rate"] = job.options.rows_learning_rate
+    _pack(job, model, units, run)
     before = _valid_losses(job, model, units)
     new = torch.tensor(job.new_tokens.ids, device=job.device)
     rows_before = _matrices(model)[0].detach()[new].clone()
@@ -102,8 +103,7 @@ def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> Pre
     from gti_cli.training.sharding import gathered
     from gti_cli.training.tracking import logs_in
 
-    options, mixture = job.options, units.mixture
-    _pack(job, model, units, run)
+    options = job.options
     plan = units.plan(
         job.material.weights,
         size=options.share,
@@ -119,7 +119,7 @@ def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> Pre
     if options.compile:
         run.details["compiled"] = _compile(job, trained, units, plan)
     with logs_in(job.logs):
-        trainer = AnswerTrainer(trained, arguments, mixture, units.all(), plan, optimizer)
+        trainer = AnswerTrainer(trained, arguments, units.mixture, units.all(), plan, optimizer)
     show_progress(trainer, "Fine-tuning")
     validation = _validation(job, model, trained, units, run, len(plan))
     if validation:
@@ -175,14 +175,17 @@ def _optimizer(job: Job, model: PreTrainedModel) -> tuple[Any, torch.optim.Optim
 
 
 def _pack(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> None:
-    """History trees where the model's attention takes their mask, else one example for each target."""
+    """History trees, several in a row, where the model's attention takes their mask; else one target an example."""
     from gti_cli.training.answers import takes_trees
+    from gti_cli.training.mixture import Mixture
 
     windows = units.windows
+    shared = replace(units.mixture.layout, even=even_length(model.config.get_text_config().hidden_size))
     if job.options.targets == "last" or not windows:
         run.details["packing"] = "separate examples"
-    elif takes_trees(model, units.mixture.layout, windows, job.device):
+    elif takes_trees(model, shared, windows, job.device):
         run.details["packing"] = "history trees"
+        units.mixture = Mixture(shared)
     else:
         run.details["packing"] = "separate examples"
         if any(window.targets > 1 for window in windows):

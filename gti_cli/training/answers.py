@@ -106,22 +106,24 @@ def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
 def takes_trees(model: nn.Module, layout: Layout, windows: Sequence[Window], device: torch.device) -> bool:
     """Whether the model computes the same for a window with several targets as for these targets one by one.
 
-    Tried on the longest such window: attention that takes no mask of our own fails or differs, and so does one that
-    looks back less far than the window is long.
+    Tried on the longest such window, in a row with another one where ``layout`` puts windows together: attention that
+    takes no mask of our own fails or differs, and so does one that looks back less far than the window is long.
     """
     several = [window for window in windows if window.targets > 1]
     if not several:
         return False
     longest = max(several, key=layout.tokens)
+    beside = [window for window in several if window is not longest and window.wording == longest.wording][:1]
 
     def logits(batch: list[Window]) -> torch.Tensor:
-        """Of all answers in a batch, one behind the other."""
+        """Of all answers in a batch of one row, one behind the other."""
         tensors = {name: value.to(device) for name, value in layout.collate(batch).items()}
         return answer_logits(model, tensors).float().flatten(0, 1)
 
     try:
-        alone = torch.cat([logits([single]) for single in separate(longest)])
-        together = logits([longest])
+        row = [longest, *beside]
+        alone = torch.cat([logits([single]) for window in row for single in separate(window)])
+        together = logits(row) if layout.rows(row) == [row] else torch.cat([logits([window]) for window in row])
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError):
         return False
     return bool((together - alone).abs().max() < 1e-3 * alone.std())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,15 +50,18 @@ def test_equals_a_loop_over_examples(kind: str, seed: int) -> None:
     gradients = [torch.autograd.grad(value / count, list(model.parameters())) for value in (loss, total)]
     for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
-    # The same targets as trees: several branches in a sequence.
+    # The same targets as trees: several branches in a sequence; then several trees in a row.
     trees = some_windows(seed)
     assert len(trees) < len(singles)
-    tree_loss, tree_count = answer_loss(model, LAYOUT.collate(trees))
-    assert int(tree_count) == int(count)
-    torch.testing.assert_close(tree_loss, total, rtol=1e-5, atol=1e-5)
-    gradient = torch.autograd.grad(tree_loss / count, list(model.parameters()))
-    for mine, theirs in zip(gradient, gradients[1], strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    for even in (0.0, 1e4):
+        batch = replace(LAYOUT, even=even).collate(trees)
+        assert (len(batch["input_ids"]) < len(trees)) == bool(even)
+        tree_loss, tree_count = answer_loss(model, batch)
+        assert int(tree_count) == int(count)
+        torch.testing.assert_close(tree_loss, total, rtol=1e-5, atol=1e-5)
+        gradient = torch.autograd.grad(tree_loss / count, list(model.parameters()))
+        for mine, theirs in zip(gradient, gradients[1], strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
     mean = mean_loss(model, LAYOUT, singles, 5, torch.device("cpu"))
     assert mean == pytest.approx(float(total.detach()) / int(count), rel=1e-5)
 
@@ -67,6 +71,7 @@ def test_trees_are_tried_on_the_model_itself(monkeypatch: pytest.MonkeyPatch) ->
     trees = some_windows(0)
     model = make_model("qwen3", 100)
     assert takes_trees(model, LAYOUT, trees, cpu)
+    assert takes_trees(model, replace(LAYOUT, even=1e4), trees, cpu)
     assert not takes_trees(model, LAYOUT, [window for tree in trees for window in separate(tree)], cpu)
     # One that looks back only 16 tokens computes something else in a separate example than our mask allows.
     config = make_model("mistral", 100).config

@@ -60,6 +60,20 @@ def test_training_computes_in_bfloat16_where_the_machine_is_fast_at_it(monkeypat
     assert choose_training_dtype("auto", torch.device("mps"))[0] is torch.float32
 
 
+def test_bfloat16_that_the_cpu_has_to_imitate_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    for machine, instructions, warned in (("x86_64", False, True), ("x86_64", True, False), ("arm64", False, False)):
+        monkeypatch.setattr("platform.machine", lambda value=machine: value)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda value=instructions: value, raising=False)
+        assert choose_training_dtype("bfloat16", cpu) == (torch.bfloat16, "asked for")
+        assert ("no bfloat16 instructions" in capsys.readouterr().err) == warned
+        choose_dtype("float32", cpu)
+        assert capsys.readouterr().err == ""
+
+
 def test_seed_makes_draws_repeat() -> None:
     seed_everything(3)
     first = torch.rand(4)
