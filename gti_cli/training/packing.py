@@ -123,7 +123,7 @@ class Layout:
         """Which windows of a batch stand in one row: each in a row of its own, or together where that costs less.
 
         Longer rows read the shared words less often, but attend to more that they may not see. What rows cost is what
-        they cost filled up: rows x longest x (1 + longest / ``even``).
+        they cost filled up: rows x longest x (1 + longest / ``even``); a gain below a tenth is not trusted.
         """
         alone = [[window] for window in batch]
         if not self.even:
@@ -136,7 +136,8 @@ class Layout:
             width = max(len(self.before(row[0])) + sum(map(self._own, row)) for row in rows)
             return len(rows) * width * (1 + width / self.even)
 
-        return min(ways, key=cost)
+        found = min(ways, key=cost)
+        return found if cost(found) < 0.9 * cost(alone) else alone
 
     def _own(self, window: Window) -> int:
         """Tokens behind the words that it shares."""

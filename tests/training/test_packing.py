@@ -105,7 +105,7 @@ def test_rows_cost_no_more_than_windows_alone(batch: list[Window], even: float) 
     assert all(len({window.wording for window in row}) == 1 for row in rows)
     widths = [len(layout.sequence(row)[0]) for row in rows], [layout.tokens(window) for window in batch]
     costs = [len(found) * max(found) * (1 + max(found) / even) for found in widths]
-    assert costs[0] <= costs[1]
+    assert rows == alone or costs[0] < 0.9 * costs[1]
 
 
 def test_short_windows_stand_together_and_long_ones_alone() -> None:
