@@ -29,7 +29,7 @@ from gti_cli.grounding.trainer import GroundTrainer
 from gti_cli.prompts.pairs import Pair
 from gti_cli.training.best import BestState
 from gti_cli.training.checkpoints import load_model, load_tokenizer, save_checkpoint
-from gti_cli.training.packing import BatchPlan
+from gti_cli.training.plan import BatchPlan
 from gti_cli.training.reach import natural_rate
 from gti_cli.training.sharding import load_sharded, weights
 from gti_cli.vocabulary.tokens import check_tokenizer

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
 from gti_cli.grounding.batches import Places
-from gti_cli.training.packing import BatchPlan
+from gti_cli.training.plan import BatchPlan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

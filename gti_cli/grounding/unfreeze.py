@@ -19,7 +19,8 @@ from gti_cli.grounding.trainer import GroundTrainer
 from gti_cli.prompts.examples import Example, collate
 from gti_cli.training.arguments import last_checkpoint, training_arguments
 from gti_cli.training.optimizer import adamw
-from gti_cli.training.packing import IGNORED, BatchPlan
+from gti_cli.training.packing import IGNORED
+from gti_cli.training.plan import BatchPlan
 from gti_cli.training.progress import show_progress
 from gti_cli.training.tracking import logs_in
 from gti_cli.workspace import StageRun

@@ -179,13 +179,15 @@ def _pack(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> None
     from gti_cli.training.answers import takes_trees
     from gti_cli.training.mixture import Mixture
 
-    windows = units.windows
-    shared = replace(units.mixture.layout, even=even_length(model.config.get_text_config().hidden_size))
+    windows, own = units.windows, units.mixture.layout
+    shared = replace(own, even=even_length(model.config.get_text_config().hidden_size))
     if job.options.targets == "last" or not windows:
         run.details["packing"] = "separate examples"
     elif takes_trees(model, shared, windows, job.device):
         run.details["packing"] = "history trees"
         units.mixture = Mixture(shared)
+    elif takes_trees(model, own, windows, job.device):
+        run.details["packing"] = "history trees, one in a row"
     else:
         run.details["packing"] = "separate examples"
         if any(window.targets > 1 for window in windows):

@@ -11,7 +11,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainingArguments
 
-from gti_cli.training.packing import IGNORED, BatchPlan, Layout, Window, separate, tree_mask
+from gti_cli.training.packing import IGNORED, Layout, Window, separate, tree_mask
+from gti_cli.training.plan import BatchPlan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -104,29 +105,32 @@ def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
 
 @torch.no_grad()
 def takes_trees(model: nn.Module, layout: Layout, windows: Sequence[Window], device: torch.device) -> bool:
-    """Whether the model computes the same for a window with several targets as for these targets one by one.
+    """Whether the model computes the same for the rows of ``layout`` as for their targets one by one.
 
-    Tried on the longest such window, in a row with another one where ``layout`` puts windows together: attention that
-    takes no mask of our own fails or differs, and so does one that looks back less far than the window is long.
+    Tried on the longest window with several targets and on the longest row that ``layout`` makes of the shortest
+    windows: attention that takes no mask of our own fails or differs, and so does one that looks back less far than a
+    row is long.
     """
     several = [window for window in windows if window.targets > 1]
     if not several:
         return False
-    longest = max(several, key=layout.tokens)
-    beside = [window for window in several if window is not longest and window.wording == longest.wording][:1]
+    short = layout.rows(sorted(windows, key=layout.tokens)[:64])
+    tried = [[max(several, key=layout.tokens)], max(short, key=lambda row: layout.sequence(row).shape[1])]
 
-    def logits(batch: list[Window]) -> torch.Tensor:
-        """Of all answers in a batch of one row, one behind the other."""
-        tensors = {name: value.to(device) for name, value in layout.collate(batch).items()}
+    def logits(row: list[Window]) -> torch.Tensor:
+        """Of all answers in a row, one behind the other."""
+        tensors = {name: value.to(device) for name, value in layout.collate_rows([row]).items()}
         return answer_logits(model, tensors).float().flatten(0, 1)
 
-    try:
-        row = [longest, *beside]
+    def same(row: list[Window]) -> bool:
+        """Whether a row gives what its targets give alone."""
         alone = torch.cat([logits([single]) for window in row for single in separate(window)])
-        together = logits(row) if layout.rows(row) == [row] else torch.cat([logits([window]) for window in row])
+        return bool((logits(row) - alone).abs().max() < 1e-3 * alone.std())
+
+    try:
+        return all(same(row) for row in tried)
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError):
         return False
-    return bool((together - alone).abs().max() < 1e-3 * alone.std())
 
 
 class AnswerTrainer(Trainer):

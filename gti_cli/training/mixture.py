@@ -15,7 +15,8 @@ import numpy as np
 
 from gti_cli.errors import InputError
 from gti_cli.prompts.examples import Example
-from gti_cli.training.packing import IGNORED, BatchPlan, Layout, Window
+from gti_cli.training.packing import IGNORED, Layout, Window
+from gti_cli.training.plan import BatchPlan
 
 if TYPE_CHECKING:
     import torch

@@ -1,4 +1,4 @@
-"""Histories as training sequences: which items stand in one sequence, which of them are targets, and in which batch.
+"""Histories as training sequences: which items stand in one sequence, which of them are targets, and in which row.
 
 A *window* is a run of a user's items of which some are targets: each is to be predicted from the items before it. Laid
 out, a window has a trunk (the words before the history, then the items) and one branch for each target (the words
@@ -10,7 +10,7 @@ in the same words can stand in one *row*: these words once, all trunks, all bran
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -184,7 +184,11 @@ class Layout:
         return whole
 
     def collate(self, batch: Sequence[Window]) -> dict[str, torch.Tensor]:
-        """Windows as one batch of `rows`, filled up on the left so that all branches end in the same columns.
+        """Windows as one batch of `rows`, see `collate_rows`."""
+        return self.collate_rows(self.rows(batch))
+
+    def collate_rows(self, rows: Sequence[Sequence[Window]]) -> dict[str, torch.Tensor]:
+        """Rows as one batch, filled up on the left so that all branches end in the same columns.
 
         Returns:
             ``input_ids``, ``position_ids``, ``branches``, ``limits``, ``owners`` (B, T) int64, see `sequence`;
@@ -193,7 +197,6 @@ class Layout:
         """
         import torch
 
-        rows = self.rows(batch)
         parts = [self.sequence(row) for row in rows]
         asked = [[item for window in row for item in window.items[window.first :]] for row in rows]
         width, most = max(part.shape[1] for part in parts), max(map(len, asked))
@@ -237,76 +240,3 @@ def tree_mask(batch: dict[str, torch.Tensor], dtype: torch.dtype) -> torch.Tenso
     itself = torch.eye(branches.shape[1], dtype=torch.bool, device=branches.device)
     mask = torch.zeros(trunk.shape, dtype=dtype, device=branches.device)
     return mask.masked_fill_(~(trunk | branch | itself), torch.finfo(dtype).min)[:, None]
-
-
-def batches_of_an_epoch(
-    lengths: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], size: int, rng: np.random.Generator
-) -> list[npt.NDArray[np.int64]]:
-    """Shuffle windows into batches of about ``size`` targets and similar lengths; every window is in one batch.
-
-    Args:
-        lengths: (n,) tokens of each window. targets: (n,) its targets. size: most targets in a batch (a window that
-            alone has more is a batch of its own).
-    """
-    order = rng.permutation(len(lengths))
-    # Sorting within chunks of many batches leaves little padding and keeps batches random; every other chunk from long
-    # to short, so that no batch joins the longest of one chunk and the shortest of the next.
-    chunk = (np.cumsum(targets[order]) - 1) // (size * 50)
-    order = order[np.lexsort((np.where(chunk % 2, -1, 1) * lengths[order], chunk))]
-    batches: list[npt.NDArray[np.int64]] = []
-    begin, filled = 0, 0
-    for place, count in enumerate(targets[order].tolist()):
-        if filled and filled + count > size:
-            batches.append(order[begin:place])
-            begin, filled = place, 0
-        filled += count
-    batches.append(order[begin:])
-    return [batches[n] for n in rng.permutation(len(batches))]
-
-
-class BatchPlan:
-    """The batches of a whole run, in order, known before it starts: a resumed run goes on with exactly the next one.
-
-    A ``batch_sampler`` for torch's ``DataLoader``. With several processes each takes every ``world``-th batch; a last
-    incomplete round is filled up with the run's first batches.
-
-    Attributes:
-        steps: this process's batches, as places in the list of windows.
-        targets, tokens: of each step, in all processes together. epochs: all targets over the number of different ones.
-    """
-
-    def __init__(
-        self,
-        lengths: Sequence[int],
-        targets: Sequence[int],
-        *,
-        size: int,
-        epochs: float,
-        max_steps: int | None,
-        seed: int | Sequence[int],
-        world: int = 1,
-        rank: int = 0,
-    ) -> None:
-        """See `batches_of_an_epoch`; ``max_steps``, if given, overrides ``epochs``."""
-        rng = np.random.default_rng(seed)
-        all_lengths, all_targets = np.asarray(lengths, np.int64), np.asarray(targets, np.int64)
-        batches: list[npt.NDArray[np.int64]] = []
-        left = math.inf if max_steps is not None else epochs
-        while left > 0 and (max_steps is None or len(batches) < max_steps * world):
-            epoch = batches_of_an_epoch(all_lengths, all_targets, size, rng)
-            batches += epoch[: math.ceil(len(epoch) * min(left, 1))]
-            left -= 1
-        wanted = (max_steps if max_steps is not None else math.ceil(len(batches) / world)) * world
-        batches = [batches[n % len(batches)] for n in range(wanted)]
-        self.steps = batches[rank::world]
-        seen = [int(all_targets[batch].sum()) for batch in batches]
-        self.epochs = sum(seen) / int(all_targets.sum())
-        read = [int(all_lengths[batch].sum()) for batch in batches]
-        self.targets = [sum(seen[n : n + world]) for n in range(0, wanted, world)]
-        self.tokens = [sum(read[n : n + world]) for n in range(0, wanted, world)]
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (batch.tolist() for batch in self.steps)
-
-    def __len__(self) -> int:
-        return len(self.steps)

@@ -89,6 +89,27 @@ def test_trees_are_tried_on_the_model_itself(monkeypatch: pytest.MonkeyPatch) ->
     assert not takes_trees(model, LAYOUT, trees, cpu)
 
 
+def test_rows_are_tried_as_long_as_training_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention blind to what lies more than 40 columns back: a tree fits in there, a row of several does not."""
+    cpu = torch.device("cpu")
+    model = make_model("qwen3", 100)
+    trees = some_windows(0, history=3)
+    original = model.forward
+
+    def near(*_: Any, **more: Any) -> Any:
+        mask = more["attention_mask"]
+        if mask.dim() == 4:
+            columns = torch.arange(mask.shape[-1])
+            far = columns[:, None] - columns > 40
+            more["attention_mask"] = mask.masked_fill(far, torch.finfo(mask.dtype).min)
+        return original(*_, **more)
+
+    monkeypatch.setattr(model, "forward", near)
+    assert max(map(LAYOUT.tokens, trees)) <= 40
+    assert takes_trees(model, LAYOUT, trees, cpu)
+    assert not takes_trees(model, replace(LAYOUT, even=1e4), trees, cpu)
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_trees_in_bfloat16_stay_close(attention: str) -> None:
     model = make_model("llama", 100)

@@ -17,7 +17,8 @@ from gti_cli.prompts.examples import Example
 from gti_cli.prompts.next_item import Frame
 from gti_cli.training.answers import answer_loss, mean_loss
 from gti_cli.training.mixture import MixedPlan, Mixture, Unit, divide
-from gti_cli.training.packing import BatchPlan, Layout, Window, separate
+from gti_cli.training.packing import Layout, Window, separate
+from gti_cli.training.plan import BatchPlan
 
 RNG = np.random.default_rng(0)
 ITEMS = RNG.permutation(60).reshape(20, 3) + 20
