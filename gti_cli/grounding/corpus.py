@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from gti_cli.grounding.batches import Corpus, cut_examples
 from gti_cli.grounding.job import DIRECTION_NAMES, Job
 from gti_cli.grounding.objective import has_plain_cache
+from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.trial import computes_cut
 from gti_cli.prompts.pairs import DIRECTIONS, FORMS, TEXT_FORM, Pair, encode_pairs
+from gti_cli.training.positions import check_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,12 +20,22 @@ _FORMS = (*FORMS, TEXT_FORM)
 
 
 def corpus_of(
-    job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], *, whole: bool = False
+    job: Job,
+    model: PreTrainedModel,
+    rows: NewRows | None,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[Pair],
 ) -> Corpus:
     """All pairs in the wanted directions; an example's group is its direction.
 
-    Cut at the first new token, but not where the model's cache does not allow it, and not if ``whole`` (more than the
-    new rows trains, so that every position needs a gradient).
+    Cut at the first new token, but not where the model does not allow it.
+
+    Args:
+        rows: attached to ``model``; None: more than the new rows trains, so every position needs a gradient and
+            nothing is cut.
+
+    Raises:
+        InputError: an example is longer than the positions of the model reach.
     """
     examples, kinds, groups = [], [], []
     for direction in DIRECTION_NAMES[job.options.directions]:
@@ -30,8 +43,12 @@ def corpus_of(
         examples += encode_pairs(tokenizer, pairs, direction, job.templates)
         kinds += [number * len(_FORMS) + _FORMS.index(pair.form) for pair in pairs]
         groups += [number] * len(pairs)
-    new = set(job.new_tokens.ids.tolist())
-    corpus = cut_examples(examples, kinds, groups, new, whole=whole)
-    if not whole and not has_plain_cache(model, corpus.columns()):
-        return cut_examples(examples, kinds, groups, new, whole=True)
-    return corpus
+    longest = max(map(len, examples))
+    check_positions(model.config, longest, job.checkpoint.path, remedy="use a smaller --max-text-tokens")
+    new, pad = set(job.new_tokens.ids.tolist()), int(tokenizer.pad_token_id)
+    uncut = cut_examples(examples, kinds, groups, new, whole=True)
+    if rows is None:
+        return uncut
+    cut = cut_examples(examples, kinds, groups, new)
+    allowed = has_plain_cache(model, cut.columns()) and computes_cut(model, rows, cut, uncut, pad)
+    return cut if allowed else uncut

@@ -21,6 +21,7 @@ from gti_cli.grounding.retrieval import sample
 from gti_cli.grounding.rows import NewRows
 from gti_cli.grounding.stopping import HELD_OUT_LOSS
 from gti_cli.grounding.task import Task
+from gti_cli.training.positions import check_positions
 from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def distil_task(
     snippets, empty = _snippets(job, run, model, tokenizer, old, phrases)
     wanted = uses_of(phrases, snippets)
     uses, examples = encode_uses(tokenizer, old, wanted, set(job.new_tokens.ids.tolist()))
+    longest = max(len(ids) for example in examples for ids in (example.teacher, example.student))
+    check_positions(model.config, longest, job.checkpoint.path, remedy="use shorter contexts or --max-text-tokens")
     several = max(Counter(use.item for use in uses).values()) > 1
     train, held = hold_out(uses, options.held_out if several else 0.0, job.seed)
     run.counts.update(counts, **count_uses(uses), contexts_unusable=len(wanted) - len(uses))

@@ -162,7 +162,7 @@ def measures_of(
     oracle = read_oracle(job.codebooks, job.new_tokens) if job.codebooks else None
     held_out = None
     if held:
-        unseen = corpus_of(job, model, tokenizer, held, whole=adapters is not None)
+        unseen = corpus_of(job, model, rows if adapters is None else None, tokenizer, held)
         measured = GroundingModel(model, rows, unseen.heads, adapters)
         held_out = HeldOut(job, measured, unseen, int(tokenizer.pad_token_id))
         run.counts.update(held_out.counts)

@@ -63,25 +63,37 @@ class GroundingModel(nn.Module):
         loss = torch.stack([part for part, _ in found]).sum()
         return loss, torch.cat([group["targets"] for group in groups]), torch.cat([best for _, best in found])
 
+    def states(self, group: Group) -> torch.Tensor:
+        """What predicts the answers of a group: hidden states (m, d), or logits (m, V) if the rule is not known."""
+        self.rows.sync()
+        self._try()
+        return self._compute(group)
+
     def _answers(self, group: Group) -> tuple[torch.Tensor, torch.Tensor]:
         """Summed loss of a group's answers, and the most probable token (m,) at each of their positions."""
-        if not self._tried:
-            mode = self.training
-            self.eval()  # dropout of adapters would disturb the trial, and draw random numbers on every resume
-            self._rule, self._tried = rule_of(self._model[0], self.rows), True
-            self.train(mode)
+        self._try()
         computed = self._compute(group)
         if self._rule is not None:
             return head_loss(computed, self.rows, group["targets"], self._rule)
         loss = functional.cross_entropy(computed.float(), group["targets"], reduction="sum")
         return loss, computed.argmax(-1)
 
+    def _try(self) -> None:
+        if self._tried:
+            return
+        mode = self.training
+        self.eval()  # dropout of adapters would disturb the trial, and draw random numbers on every resume
+        self._rule, self._tried = rule_of(self._model[0], self.rows), True
+        self.train(mode)
+
     def _compute(self, group: Group) -> torch.Tensor:
         """Where answers are predicted: hidden states (m, d), or logits (m, V) if the model's rule is not known."""
         model, head = self._model[0], self.rows.head
         try:
             head.keep, head.record = group["kinds"][:0], True  # no logits where none are trained on
-            mask, positions, cache = self._heads.gather(model, group["kinds"])
+            mask, positions, before = self._heads.gather(model, group["kinds"])
+            # Nothing before the tail: no cache at all, for some models have none of the plain kind.
+            cache = before if mask.shape[1] or group["middle"].shape[1] else None
             if group["middle"].shape[1]:
                 mask = torch.cat([mask, group["middle_mask"]], dim=1)
                 place = positions.unsqueeze(1) + (group["middle_mask"].cumsum(1) - 1).clamp(min=0)
@@ -93,7 +105,7 @@ class GroundingModel(nn.Module):
             head.keep, head.record, head.recorded = group["keep_tail"], self._rule is not None, None
             mask = torch.cat([mask, group["tail_mask"]], dim=1)
             place = positions.unsqueeze(1) + (group["tail_mask"].cumsum(1) - 1).clamp(min=0)
-            logits = _run(model, group["tail"], mask, place, ReadOnlyCache(cache))[0]
+            logits = _run(model, group["tail"], mask, place, None if cache is None else ReadOnlyCache(cache))[0]
             if head.recorded is None:
                 return logits
             return head.recorded if head.carried is None else torch.cat([head.carried, head.recorded])
@@ -102,15 +114,10 @@ class GroundingModel(nn.Module):
 
 
 def _run(
-    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache
+    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | None
 ) -> torch.Tensor:
-    found: Any = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-    )
+    kept: dict[str, Any] = {"use_cache": False} if cache is None else {"past_key_values": cache, "use_cache": True}
+    found: Any = model(input_ids=ids, attention_mask=mask, position_ids=positions, **kept)
     logits: torch.Tensor = found.logits
     return logits
 

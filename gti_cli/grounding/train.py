@@ -130,7 +130,11 @@ def _pairs_task(
     held: Sequence[Pair],
 ) -> Task:
     """The paper's objective over pairs."""
-    corpus = corpus_of(job, model, tokenizer, train, whole=adapters is not None)
+    corpus = corpus_of(job, model, rows if adapters is None else None, tokenizer, train)
+    if adapters is None and not any(corpus.firsts):
+        console.note(
+            f"{type(model).__name__} does not take a kept prefix: examples are computed whole, which takes longer"
+        )
     return Task(
         GroundingModel(model, rows, corpus.heads, adapters),
         Collator(corpus, int(tokenizer.pad_token_id), in_step=job.sharding is not None),
@@ -263,7 +267,7 @@ def _second_phase(
     """Train all weights and measure; the first phase's figures are kept as ``…_frozen``. Returns the curve of both."""
     from gti_cli.grounding.unfreeze import train_everything
 
-    corpus = corpus_of(job, model, tokenizer, train, whole=True)
+    corpus = corpus_of(job, model, None, tokenizer, train)
     log = train_everything(job, run, model, corpus, int(tokenizer.pad_token_id))
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
     with rows.attached():

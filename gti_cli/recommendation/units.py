@@ -15,6 +15,7 @@ from gti_cli.recommendation.job import Job
 from gti_cli.recommendation.material import NEXT_ITEM
 from gti_cli.training.mixture import MixedPlan, Mixture, Unit
 from gti_cli.training.packing import Layout, Window
+from gti_cli.training.positions import check_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -111,9 +112,4 @@ def _check_length(config: Any, units: Units, job: Job) -> None:
                 remedy=f"use --history {fits} or fewer" if fits > 0 else "use a model with more positions",
             )
     tokens = max((len(unit) for unit in every if isinstance(unit, Example)), default=0)
-    if tokens > most:
-        raise InputError(
-            f"an example has {tokens:,} tokens, more than the {most:,} positions of the model",
-            where=job.checkpoint.path,
-            remedy="use a smaller --max-text-tokens or --history",
-        )
+    check_positions(config, tokens, job.checkpoint.path, remedy="use a smaller --max-text-tokens or --history")

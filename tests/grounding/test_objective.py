@@ -107,6 +107,25 @@ def test_a_model_with_a_window_or_a_state_is_computed_whole() -> None:
     assert has_plain_cache(model_of("qwen3"), 100_000)
 
 
+HYBRIDS: list[tuple[str, dict[str, Any]]] = [
+    ("lfm2", {"layer_types": ["conv", "full_attention"]}),
+    ("bamba", {"mamba_n_heads": 8, "mamba_d_head": 8, "attn_layer_indices": [1]}),
+    ("mamba", {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "more"), HYBRIDS)
+def test_models_that_keep_a_state_are_computed_whole(kind: str, more: dict[str, Any]) -> None:
+    data = examples_of(16)
+    reference, ours = model_of(kind, **more), model_of(kind, **more)
+    assert not has_plain_cache(ours, 64)
+    batches = [list(range(8)), list(range(8, 16))] * 2
+    expected = algorithm_1(reference, [[data[0][n] for n in batch] for batch in batches], 0.01)
+    assert ground(ours, batches, data, 0.01, whole=True) == pytest.approx(expected, abs=1e-4)
+    rows, wanted = (model.get_input_embeddings().weight for model in (ours, reference))
+    assert (rows - wanted).abs().max() <= 1e-5
+
+
 def test_nothing_stays_attached() -> None:
     model = model_of("qwen3")
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
