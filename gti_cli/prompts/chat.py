@@ -8,22 +8,80 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gti_cli import console
+from gti_cli.errors import InputError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # For base models without a chat template: bare words, nothing that would need special tokens.
 _PLAIN = "{system}\n\nUser: {user}\nAssistant: "
 
+_takes_system: dict[str, bool] = {}  # by chat template: asked once, and a refusal is said once
+
+
+def turns(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> list[dict[str, str]]:
+    """The messages before the answer, ``[{"role": …, "content": …}, …]``, as the tokenizer's chat template takes them.
+
+    Some templates refuse a system message (Gemma 2, the first Mistral-Instruct): its text then stands in front of the
+    user's, with a blank line between. No system message is an empty text.
+
+    Raises:
+        InputError: the template fails with a system message and without.
+    """
+    if not system:
+        return [{"role": "user", "content": user}]
+    if not _system_taken(tokenizer):
+        return [{"role": "user", "content": f"{system}\n\n{user}"}]
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> str:
-    """The prompt as text, up to and including the mark that opens the assistant's answer."""
+    """The prompt as text, up to and including the mark that opens the assistant's answer.
+
+    Raises:
+        InputError: the tokenizer's chat template cannot be rendered.
+    """
     if tokenizer.chat_template is None:
         return _PLAIN.format(system=system, user=user).lstrip()
-    turns = [{"role": "system", "content": system}] if system else []
-    turns.append({"role": "user", "content": user})
-    # enable_thinking: Qwen3's template opens a thinking block otherwise; other templates ignore it.
-    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-    return str(text)
+    return _render(tokenizer, turns(tokenizer, system, user))
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        # enable_thinking: Qwen3's template opens a thinking block otherwise; other templates ignore it.
+        return str(
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+        )
+    except (TemplateError, TypeError, ValueError) as cause:
+        raise InputError(
+            f"the model's chat template cannot be rendered: {cause}",
+            where=tokenizer.name_or_path or None,
+            remedy="mend or replace it (chat_template.jinja, or chat_template in tokenizer_config.json); "
+            "without one, prompts are plain words",
+        ) from cause
+
+
+def _system_taken(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template, if there is one, renders a system message; a refusal is noted."""
+    if tokenizer.chat_template is None:
+        return True
+    template = str(tokenizer.chat_template)
+    if template not in _takes_system:
+        system, user = {"role": "system", "content": "x"}, {"role": "user", "content": "x"}
+        try:
+            _render(tokenizer, [system, user])
+            _takes_system[template] = True
+        except InputError as refusal:
+            _render(tokenizer, [user])  # a template that fails anyway is no refusal
+            console.note(
+                f"the chat template takes no system message ({str(refusal.__cause__).rstrip('.')}): "
+                "its text stands in front of the user's message"
+            )
+            _takes_system[template] = False
+    return _takes_system[template]
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> list[int]:

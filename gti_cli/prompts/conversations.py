@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gti_cli.prompts.chat import end_of_turn, render_prompt
+from gti_cli.prompts.chat import end_of_turn, render_prompt, turns
 from gti_cli.prompts.examples import Example
 from gti_cli.prompts.pairs import MARK
 
@@ -27,9 +27,13 @@ class Conversation:
     user: str
     assistant: str
 
-    def messages(self) -> list[dict[str, str]]:
-        """As chat datasets write it: ``[{"role": …, "content": …}, …]``."""
-        return [{"role": role, "content": getattr(self, role)} for role in ("system", "user", "assistant")]
+    def messages(self, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, str]]:
+        """As chat datasets write it: ``[{"role": …, "content": …}, …]``, for the chat template of ``tokenizer``.
+
+        Raises:
+            InputError: that template cannot be rendered.
+        """
+        return [*turns(tokenizer, self.system, self.user), {"role": "assistant", "content": self.assistant}]
 
 
 def encode_conversations(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> list[Example]:

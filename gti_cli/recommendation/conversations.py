@@ -1,8 +1,8 @@
 """Stage code of ``gti export conversations``: what `finetune` would train on, in the chat form that other tools read.
 
-One row a target: ``messages``, a list of ``{"role": …, "content": …}`` (system, user, assistant), and ``task``. The
-conversation rendered by the checkpoint's own chat template is, token by token, the example that `finetune` trains on,
-and only the assistant's turn is to be trained on.
+One row a target: ``messages``, a list of ``{"role": …, "content": …}`` (system, user, assistant; no system where the
+checkpoint's chat template refuses it, see `gti_cli.prompts.chat.turns`), and ``task``. The conversation rendered by
+that template is, token by token, the example that `finetune` trains on; only the assistant's turn is to be trained on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError
-from gti_cli.prompts.conversations import Conversation
 from gti_cli.recommendation.material import gather
 from gti_cli.recommendation.options import FinetuneOptions, TaskOptions
 from gti_cli.recommendation.tasks import Task, in_words, make_tasks
@@ -24,6 +23,7 @@ from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from transformers import PreTrainedTokenizerBase
 
 ENDINGS = (".parquet", ".jsonl")
 
@@ -70,35 +70,36 @@ def export_conversations(
     counts: Counter[str] = Counter()
     temporary = output.with_name(f".{output.name}.part")
     write = _write_parquet if output.suffix == ".parquet" else _write_json
-    write(temporary, _rows(tasks, material.catalogue.tokens, counts))
+    write(temporary, _rows(tasks, material.catalogue.tokens, tokenizer, counts))
     temporary.replace(output)
     return {**counts, "rows": counts.total()}
 
 
-def _rows(tasks: Sequence[Task], tokens: Sequence[str], counts: Counter[str]) -> Iterator[tuple[str, Conversation]]:
-    """Task and conversation of each row; ``counts`` are kept by kind."""
+def _rows(
+    tasks: Sequence[Task], tokens: Sequence[str], tokenizer: PreTrainedTokenizerBase, counts: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """``messages`` and ``task`` of each row; ``counts`` are kept by kind."""
     for task in tasks:
         for conversation in in_words(task, tokens):
             counts[conversation.kind] += 1
-            yield task.name, conversation
+            yield {"messages": conversation.messages(tokenizer), "task": task.name}
 
 
-def _write_json(path: Path, rows: Iterator[tuple[str, Conversation]]) -> None:
+def _write_json(path: Path, rows: Iterator[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for task, conversation in rows:
-            line: dict[str, Any] = {"messages": conversation.messages(), "task": task}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _write_parquet(path: Path, rows: Iterator[tuple[str, Conversation]], block: int = 20_000) -> None:
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], block: int = 20_000) -> None:
     """Written in blocks of rows, so that memory holds one of them and not all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetWriter(path, _schema(), compression="zstd") as writer:
         part: list[dict[str, Any]] = []
-        for task, conversation in rows:
-            part.append({"messages": conversation.messages(), "task": task})
+        for row in rows:
+            part.append(row)
             if len(part) == block:
                 writer.write_table(pa.Table.from_pylist(part, _schema()))
                 part = []

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-from conftest import make_tokenizer
+from typing import Any
 
-from gti_cli.prompts.chat import encode_answer, encode_prompt, end_of_turn, render_prompt
+import pytest
+from conftest import CHAT_TEMPLATE, make_tokenizer
+
+from gti_cli.errors import InputError
+from gti_cli.prompts.chat import encode_answer, encode_prompt, end_of_turn, render_prompt, turns
+
+REFUSING = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
 
 
 def test_prompt_and_answer_make_the_chat_templates_conversation() -> None:
@@ -56,3 +61,25 @@ def test_end_of_turn_falls_back_to_end_of_sequence() -> None:
     inner = Tokenizer(models.WordLevel({"</s>": 0, "x": 1, "<unk>": 2}, unk_token="<unk>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", unk_token="<unk>")
     assert end_of_turn(tokenizer) == 0
+
+
+def test_system_text_stands_before_the_users_where_the_template_refuses_it(capsys: Any) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = REFUSING + CHAT_TEMPLATE + "{# said once #}"
+    expected = "<|im_start|>user\nContext.\n\nWhich?<|im_end|>\n<|im_start|>assistant\n"
+    assert render_prompt(tokenizer, "Context.", "Which?") == expected
+    assert render_prompt(tokenizer, "", "Which?") == expected.replace("Context.\n\n", "")
+    assert turns(tokenizer, "Context.", "Which?") == [{"role": "user", "content": "Context.\n\nWhich?"}]
+    again = make_tokenizer()
+    again.chat_template = tokenizer.chat_template
+    render_prompt(again, "Context.", "And?")
+    assert capsys.readouterr().err.count("takes no system message (System role not supported)") == 1
+
+
+@pytest.mark.parametrize("template", ["{{ raise_exception('No.') }}", "{% if %}", "{{ 1 + messages[0]['content'] }}"])
+def test_template_that_fails_anyway(template: str) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template, tokenizer.name_or_path = template, "some/model"
+    for system in ("Context.", ""):
+        with pytest.raises(InputError, match=r"^some/model: the model's chat template cannot be rendered: .*Mend"):
+            render_prompt(tokenizer, system, "Which?")

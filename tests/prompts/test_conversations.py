@@ -34,8 +34,12 @@ def test_a_title_stays_on_its_line() -> None:
 
 
 def test_messages() -> None:
-    assert Conversation("k", "s", "u", "a").messages() == [
-        {"role": "system", "content": "s"},
-        {"role": "user", "content": "u"},
-        {"role": "assistant", "content": "a"},
-    ]
+    tokenizer: Any = make_tokenizer()
+    question = {"role": "user", "content": "u"}
+    answer = {"role": "assistant", "content": "a"}
+    given = Conversation("k", "s", "u", "a")
+    assert given.messages(tokenizer) == [{"role": "system", "content": "s"}, question, answer]
+    assert Conversation("k", "", "u", "a").messages(tokenizer) == [question, answer]
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    tokenizer.chat_template = refusal + tokenizer.chat_template
+    assert given.messages(tokenizer) == [{"role": "user", "content": "s\n\nu"}, answer]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ from gti_cli.training.packing import Layout, Window, separate
 from gti_cli.workspace import Workspace
 
 ALL = TaskOptions(tasks=("next-item", "search", "lc-rec"), history=5)
+# As Gemma 2's: no system message, and white space around messages is cut.
+REFUSING = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 def trained_on(world: Any, tokenizer: Any) -> list[list[int]]:
@@ -53,6 +60,16 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return list(datasets.load_dataset(kind, data_files=str(path), cache_dir=str(path.parent / "cache"), split="train"))
 
 
+def same_tokens(found: list[dict[str, Any]], expected: list[list[int]], tokenizer: Any, roles: list[str]) -> None:
+    """The template makes of each row's messages the example that is trained on."""
+    for row, ids in zip(found, expected, strict=True):
+        messages = row["messages"]
+        assert [message["role"] for message in messages] == roles
+        whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+        assert whole[: len(ids)] == ids
+        assert tokenizer.decode(whole[len(ids) :]).strip() == ""  # what a template puts between turns
+
+
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
 def test_tokenised_by_the_template_it_is_what_finetune_trains_on(make_world: Any, tmp_path: Path, ending: str) -> None:
     world = make_world()
@@ -62,13 +79,21 @@ def test_tokenised_by_the_template_it_is_what_finetune_trains_on(make_world: Any
     expected = trained_on(world, tokenizer)
     found = rows(path)
     assert len(found) == len(expected) == counts["rows"] == sum(counts.values()) - counts["rows"]
-    for row, ids in zip(found, expected, strict=True):
-        messages = row["messages"]
-        assert [message["role"] for message in messages] == ["system", "user", "assistant"]
-        whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
-        assert whole[: len(ids)] == ids
-        assert tokenizer.decode(whole[len(ids) :]).strip() == ""  # what a template puts between turns
+    same_tokens(found, expected, tokenizer, ["system", "user", "assistant"])
     assert {row["task"] for row in found} == {"next-item", "search", "lc-rec"}
+
+
+def test_a_template_without_system_messages_makes_of_it_what_finetune_trains_on(
+    make_world: Any, tmp_path: Path
+) -> None:
+    world = make_world()
+    folder, path = tmp_path / "refusing", tmp_path / "chat.jsonl"
+    shutil.copytree(world.workspace / "grounded", folder)
+    (folder / "chat_template.jinja").write_text(REFUSING)
+    export_conversations(path, world.workspace, world.interactions, world.queries, checkpoint=str(folder), options=ALL)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    same_tokens(found, trained_on(world, tokenizer), tokenizer, ["user", "assistant"])
 
 
 def test_same_seed_same_rows_and_weights_change_none(make_world: Any, tmp_path: Path) -> None:
