@@ -98,8 +98,18 @@ def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str, end: bool = T
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that ends an answer: ``<|im_end|>`` where the tokenizer has it, else its end-of-sequence token."""
+    """The id that ends an answer: ``<|im_end|>`` where the tokenizer has it, else its end-of-sequence token.
+
+    Raises:
+        InputError: it has neither.
+    """
     im_end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     if isinstance(im_end, int) and im_end != tokenizer.unk_token_id and im_end >= 0:
         return im_end
-    return int(tokenizer.eos_token_id)
+    if not isinstance(tokenizer.eos_token_id, int):
+        raise InputError(
+            "the tokenizer has no end-of-sequence token, so no answer could end",
+            where=tokenizer.name_or_path or None,
+            remedy="name one of its tokens as eos_token in the tokenizer_config.json of the base model",
+        )
+    return tokenizer.eos_token_id

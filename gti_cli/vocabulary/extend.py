@@ -11,6 +11,7 @@ from gti_cli import console
 from gti_cli.errors import InputError, examples
 from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions, pick, refuse_unknown
+from gti_cli.prompts.chat import end_of_turn
 from gti_cli.training.checkpoints import Checkpoint, load_model, load_tokenizer, save_checkpoint
 from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.vocabulary import gguf
@@ -51,7 +52,7 @@ def extend(
             the stage takes seconds.
 
     Raises:
-        InputError: no model, tokens that it has already, no semantic IDs.
+        InputError: no model, tokens that it has already, no token that ends an answer, no semantic IDs.
     """
     refuse_unknown(keywords, StartOptions, RunOptions)
     start, how = pick(StartOptions, keywords), pick(RunOptions, keywords)
@@ -107,6 +108,7 @@ def _extend(
     The latter on ``device`` (None: not at all).
     """
     tokenizer = gguf.read_tokenizer(Path(base.path)) if is_gguf(base) else load_tokenizer(base.path)
+    end_of_turn(tokenizer)  # every stage that asks the model needs it: refused here, before anything is made
     _refuse_known(tokenizer, meanings.all_names, base.path)
     before = tokenizer.get_vocab()
     done = _write(base, target, tokenizer, meanings, init, how, dtype)

@@ -61,6 +61,9 @@ def test_end_of_turn_falls_back_to_end_of_sequence() -> None:
     inner = Tokenizer(models.WordLevel({"</s>": 0, "x": 1, "<unk>": 2}, unk_token="<unk>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", unk_token="<unk>")
     assert end_of_turn(tokenizer) == 0
+    tokenizer.eos_token = None
+    with pytest.raises(InputError, match=r"no end-of-sequence token.*Name one of its tokens as eos_token"):
+        end_of_turn(tokenizer)
 
 
 def test_system_text_stands_before_the_users_where_the_template_refuses_it(capsys: Any) -> None:

@@ -208,6 +208,16 @@ def test_known_tokens_are_refused(space: Workspace, checkpoint: Callable[..., Pa
     assert not space.path("again").exists()
 
 
+def test_tokenizer_in_which_no_answer_can_end_is_refused(space: Workspace, checkpoint: Callable[..., Path]) -> None:
+    base = checkpoint()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        text = (base / name).read_text().replace("<|im_end|>", "<|over|>").replace('"eos_token"', '"sep_token"')
+        (base / name).write_text(text)
+    with pytest.raises(InputError, match=f"^{base}: the tokenizer has no end-of-sequence token.*tokenizer_config.json"):
+        extend(str(base), space.root, device="cpu")
+    assert not space.path("extended").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
