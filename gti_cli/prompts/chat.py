@@ -2,10 +2,13 @@
 
 A prompt ends where the assistant's answer begins; an answer ends with the token that ends a turn. They are tokenised
 apart, so that a prompt has the same ids at training and at inference, whatever the answer.
+
+Templates that write today's date (Llama 3.2, SmolLM3) write `TODAY`: what is trained and asked depends on no clock.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gti_cli import console
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
 
 # For base models without a chat template: bare words, nothing that would need special tokens.
 _PLAIN = "{system}\n\nUser: {user}\nAssistant: "
+
+# Llama's own default where a template cannot ask for the date.
+TODAY = datetime(2024, 7, 26)
+_DIRECTIVES = "aAbBcdeDFGhHIjmMpRSTuUVwWxXyY"  # of strftime; others stay as the template has them
 
 _takes_system: dict[str, bool] = {}  # by chat template: asked once, and a refusal is said once
 
@@ -37,7 +44,7 @@ def turns(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> list[di
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> str:
-    """The prompt as text, up to and including the mark that opens the assistant's answer.
+    """The prompt as text, up to and including the mark that opens the assistant's answer; the date in it is `TODAY`.
 
     Raises:
         InputError: the tokenizer's chat template cannot be rendered.
@@ -51,9 +58,14 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) 
     from jinja2 import TemplateError
 
     try:
-        # enable_thinking: Qwen3's template opens a thinking block otherwise; other templates ignore it.
         return str(
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+            tokenizer.apply_chat_template(
+                messages,
+                chat_template=_dated(tokenizer.get_chat_template()),
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,  # Qwen3's template opens a thinking block otherwise; other templates ignore it
+            )
         )
     except (TemplateError, TypeError, ValueError) as cause:
         raise InputError(
@@ -62,6 +74,22 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) 
             remedy="mend or replace it (chat_template.jinja, or chat_template in tokenizer_config.json); "
             "without one, prompts are plain words",
         ) from cause
+
+
+def _dated(template: str) -> str:
+    """The template with ``strftime_now`` of its own, which knows no other day than `TODAY`, if it asks for the date.
+
+    transformers 5.23 hands a template no functions, so one cannot be given as an argument.
+    """
+    if "strftime_now" not in template:
+        return template
+    parts = ["{% macro strftime_now(format) %}{{ format"]
+    for letter in _DIRECTIVES:
+        text = TODAY.strftime(f"%{letter}")
+        short = str(int(text)) if text.isdigit() else text
+        parts.append(f" | replace('%-{letter}', '{short}') | replace('%{letter}', '{text}')")
+    # On a line of its own, which `trim_blocks` takes away: the template begins as it did.
+    return "".join(parts) + " }}{% endmacro %}\n" + template
 
 
 def _system_taken(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from conftest import CHAT_TEMPLATE, make_tokenizer
 
 from gti_cli.errors import InputError
-from gti_cli.prompts.chat import encode_answer, encode_prompt, end_of_turn, render_prompt, turns
+from gti_cli.prompts.chat import TODAY, encode_answer, encode_prompt, end_of_turn, render_prompt, turns
 
 REFUSING = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
 
@@ -86,3 +87,33 @@ def test_template_that_fails_anyway(template: str) -> None:
     for system in ("Context.", ""):
         with pytest.raises(InputError, match=r"^some/model: the model's chat template cannot be rendered: .*Mend"):
             render_prompt(tokenizer, system, "Which?")
+
+
+# How Llama 3.2's template asks; in a macro and by an argument's name it is the same.
+DATED = (
+    "  {% if not date_string is defined %}{% if strftime_now is defined %}"
+    "{% set date_string = strftime_now('%d %b %Y') %}{% else %}{% set date_string = '?' %}{% endif %}{% endif %}\n"
+    "{% macro today() %}{{ strftime_now(format='%B %-d, %Y, %Y-%m-%d, %A, %H:%M:%S') }}{% endmacro %}"
+    "{{ date_string }}; {{ today() }}\n"
+)
+
+
+def test_prompts_depend_on_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers.utils.chat_template_utils as theirs
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Clock:
+            return cls(2031, 1, 5, 12, 30, 59)
+
+    monkeypatch.setattr(theirs, "datetime", Clock)
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = DATED + CHAT_TEMPLATE
+    turn = [{"role": "user", "content": "Which?"}]
+    plain = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    asked = "05 Jan 2031; January 5, 2031, 2031-01-05, Sunday, 12:30:59\n"
+    assert plain.startswith(asked)
+    # All but the date is as transformers renders it.
+    given = TODAY.strftime("%d %b %Y; %B %-d, %Y, %Y-%m-%d, %A, %H:%M:%S\n")
+    assert given == "26 Jul 2024; July 26, 2024, 2024-07-26, Friday, 00:00:00\n"
+    assert render_prompt(tokenizer, "", "Which?") == given + plain.removeprefix(asked)
