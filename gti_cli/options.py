@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypedDict, TypeVar
 
+from gti_cli.errors import InputError
+
 T = TypeVar("T")
 
 
@@ -44,6 +46,16 @@ def refuse_unknown(values: Mapping[str, Any], *kinds: type) -> None:
         raise TypeError(f"no option is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that not every generator of random numbers takes.
+
+    Raises:
+        InputError: it is negative, or 2**32 or more.
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed {seed} is out of range", remedy=f"give a whole number from 0 to {2**32 - 1}")
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """What every stage takes.
@@ -52,6 +64,9 @@ class RunOptions:
         seed: of everything random. device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         dtype: ``auto``, ``float32`` or ``bfloat16``. force: replace a finished output that was made otherwise.
         resume: go on with interrupted work.
+
+    Raises:
+        InputError: a seed out of range (see `check_seed`).
     """
 
     seed: int = option(0, "Seed of everything random.")
@@ -59,6 +74,9 @@ class RunOptions:
     dtype: str = option("auto", "auto, float32 or bfloat16.")
     force: bool = option(False, "Replace a finished output made otherwise.")
     resume: bool = option(True, "Start over instead of resuming interrupted work.", flag="--no-resume")
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 class RunKeywords(TypedDict, total=False):

@@ -19,6 +19,7 @@ from gti_cli.diagnostics.trajectory import add_persistence, lines, moments, writ
 from gti_cli.diagnostics.words import TextWords
 from gti_cli.errors import InputError
 from gti_cli.manifest import Manifest
+from gti_cli.options import check_seed
 from gti_cli.workspace import Workspace, write_json
 
 
@@ -50,8 +51,10 @@ def diagnose(
         force: replace a diagnosis of the same name made otherwise.
 
     Raises:
-        InputError: no checkpoint, damaged files, no new tokens, codebooks of other sizes, a name that is no name.
+        InputError: no checkpoint, damaged files, no new tokens, codebooks of other sizes, a name that is no name, a
+            seed out of range.
     """
+    check_seed(seed)
     space = Workspace(workspace)
     reading, points = _read(space, checkpoints, trajectory, tokens_from, base_vocab, codebooks_from, seed)
     labels = [subject.label for subject in reading.subjects]

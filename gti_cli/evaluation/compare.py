@@ -15,6 +15,7 @@ from gti_cli.evaluation.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differe
 from gti_cli.evaluation.kept import Floats, plain, table_of
 from gti_cli.evaluation.options import BASELINES
 from gti_cli.manifest import Manifest
+from gti_cli.options import check_seed
 from gti_cli.workspace import Workspace, write_json
 
 _METRICS = ("recall@", "ndcg@", "mrr", "hit_rate@", "precision")
@@ -64,8 +65,9 @@ def compare(
             before the baseline.
 
     Raises:
-        InputError: one of them is missing, or they are not of the same users and targets.
+        InputError: one of them is missing, or they are not of the same users and targets; a seed out of range.
     """
+    check_seed(seed)
     space = Workspace(workspace)
     mine = find_other(space, name)
     baseline = None if _is_evaluation(space, other) else _baseline_table(space, mine, other)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError
+from gti_cli.options import check_seed
 from gti_cli.recommendation.material import gather
 from gti_cli.recommendation.options import FinetuneOptions, TaskOptions
 from gti_cli.recommendation.tasks import Task, in_words, make_tasks
@@ -50,10 +51,11 @@ def export_conversations(
         rows of each kind of question, and ``rows``, all of them.
 
     Raises:
-        InputError: whatever `finetune` would refuse; another ending of the file.
+        InputError: whatever `finetune` would refuse; another ending of the file; a seed out of range.
     """
     options = options or TaskOptions()
     FinetuneOptions(**vars(options)).check()
+    check_seed(seed)
     if output.suffix not in ENDINGS:
         raise InputError(
             f"the ending {output.suffix!r} is not known", where=str(output), remedy="write a .parquet or .jsonl file"

@@ -14,7 +14,7 @@ from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.search import Recommended, cut, to_items
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError, examples
-from gti_cli.options import pick, refuse_unknown
+from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.prompts.next_item import cap, encode_items, frame, opening_ids
 from gti_cli.prompts.search import encode_queries
 from gti_cli.ranking.parts import Asked, Searcher, room_for, search_parts
@@ -85,11 +85,13 @@ def recommend(
         Lines by user or query, then rank. With fewer than ``k`` items left to recommend a list is shorter.
 
     Raises:
-        InputError: unknown or no items, nothing left to recommend, too few beams, a checkpoint that does not fit.
+        InputError: unknown or no items, nothing left to recommend, too few beams, a checkpoint that does not fit,
+            a seed out of range.
     """
     refuse_unknown(keywords, RecommendOptions)
     options = pick(RecommendOptions, keywords)
     options.check()
+    check_seed(seed)
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
     found = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
