@@ -54,7 +54,8 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str) ->
     return _render(tokenizer, turns(tokenizer, system, user))
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], opened: bool = True) -> str:
+    """The messages as text, ``opened`` for the assistant's answer to follow."""
     from jinja2 import TemplateError
 
     try:
@@ -63,7 +64,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) 
                 messages,
                 chat_template=_dated(tokenizer.get_chat_template()),
                 tokenize=False,
-                add_generation_prompt=True,
+                add_generation_prompt=opened,
                 enable_thinking=False,  # Qwen3's template opens a thinking block otherwise; other templates ignore it
             )
         )
@@ -126,14 +127,19 @@ def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str, end: bool = T
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that ends an answer: ``<|im_end|>`` where the tokenizer has it, else its end-of-sequence token.
+    """The id that ends an answer.
+
+    It is ``<|im_end|>`` where the tokenizer has it, else the special token that its chat template writes behind an
+    answer (``<end_of_turn>`` of Gemma), else its end-of-sequence token.
 
     Raises:
-        InputError: it has neither.
+        InputError: there is none of these.
     """
     im_end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     if isinstance(im_end, int) and im_end != tokenizer.unk_token_id and im_end >= 0:
         return im_end
+    if (written := _written_end(tokenizer)) is not None:
+        return written
     if not isinstance(tokenizer.eos_token_id, int):
         raise InputError(
             "the tokenizer has no end-of-sequence token, so no answer could end",
@@ -141,3 +147,18 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
             remedy="name one of its tokens as eos_token in the tokenizer_config.json of the base model",
         )
     return tokenizer.eos_token_id
+
+
+def _written_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The id of the special token that the chat template writes behind an answer, if it does."""
+    if tokenizer.chat_template is None:
+        return None
+    answer = "\ue000"  # private use: no template writes it
+    try:
+        text = _render(tokenizer, [*turns(tokenizer, "", "x"), {"role": "assistant", "content": answer}], opened=False)
+    except InputError:  # it renders prompts only
+        return None
+    behind = text.partition(answer)[2].lstrip()
+    special = {token.content: n for n, token in tokenizer.added_tokens_decoder.items() if token.special}
+    found = [content for content in special if behind.startswith(content)]
+    return special[max(found, key=len)] if found else None

@@ -67,6 +67,27 @@ def test_end_of_turn_falls_back_to_end_of_sequence() -> None:
         end_of_turn(tokenizer)
 
 
+def test_an_answer_ends_as_the_template_ends_it() -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.WordLevel({"<eos>": 0, "red": 1, "<unk>": 2}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", unk_token="<unk>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<end_of_turn>", "<end"]})
+    end = tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    assert end_of_turn(tokenizer) == 0
+    for template, expected in (
+        ("{% for m in messages %}{{ m['role'] }} {{ m['content'] }}<end_of_turn>\n{% endfor %}", end),
+        ("{% for m in messages %}{{ m['content'] }} {{ eos_token }}{% endfor %}", 0),
+        ("{% for m in messages %}{{ m['content'] }}\n{% endfor %}", 0),
+        ("{% if messages|length > 1 %}{{ raise_exception('one question') }}{% endif %}{{ messages[0].content }}", 0),
+    ):
+        tokenizer.chat_template = template
+        assert end_of_turn(tokenizer) == expected
+        assert encode_answer(tokenizer, "red") == [1, expected]
+
+
 def test_system_text_stands_before_the_users_where_the_template_refuses_it(capsys: Any) -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = REFUSING + CHAT_TEMPLATE + "{# said once #}"
