@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli.errors import InputError
+from gti_cli import console
+from gti_cli.errors import InputError, examples
 from gti_cli.manifest import Manifest, read_manifest
 from gti_cli.vocabulary.tokens import (
     NEW_TOKENS_FILE,
@@ -120,23 +121,53 @@ def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(path: str, device: torch.device, dtype: torch.dtype | str, **options: Any) -> PreTrainedModel:
+def load_model(
+    path: str, device: torch.device, dtype: torch.dtype | str, *, where: str | None = None, **options: Any
+) -> PreTrainedModel:
     """Load a causal LM by folder or hub name, in evaluation mode, onto ``device`` in ``dtype`` ("auto": as stored).
 
+    Args:
+        path: folder or hub name. device: to load onto. dtype: of the weights.
+        where: what an error calls it (None: ``path``). options: go to transformers (``gguf_file``).
+
     Raises:
-        InputError: it cannot be found or read, or is no causal LM.
+        InputError: it cannot be found or read, is no causal LM, or lacks weights that its configuration asks for.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    with readable_errors(path):
-        # Weights in pickled files (.bin) can run code when they are read: safetensors only.
-        options = {"use_safetensors": True, **options}
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
+    model: PreTrainedModel
+    with readable_errors(where or path):
+        # Weights in pickled files (.bin) can run code when they are read: safetensors only. What does not fit is told
+        # by its name below, where transformers would only point at a report.
+        options = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True, **options}
+        loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
+    model, info = loaded
+    _check_complete(model, info, where or path)
     model.to(device)  # type: ignore[arg-type]
     model.eval()  # type: ignore[no-untyped-call]
     return model
+
+
+def _check_complete(model: PreTrainedModel, info: dict[str, Any], where: str) -> None:
+    """Refuse a model of which transformers drew weights at random, for want of such a tensor or of one that fits."""
+    remedy = "download or copy the checkpoint again, or correct its config.json"
+    if info["mismatched_keys"]:
+        name, stored, wanted = min(info["mismatched_keys"])
+        shapes = f"it is {tuple(stored)}, the configuration asks for {tuple(wanted)}"
+        raise InputError(f"the tensor {name} has the wrong shape: {shapes}", where=where, remedy=remedy)
+    missing = sorted(info["missing_keys"])
+    # Buffers are no weights: they start at what the architecture sets, and older files may do without one.
+    buffers = {name for name, _ in model.named_buffers()}
+    if weights := [name for name in missing if name not in buffers]:
+        more = f" and {len(weights) - 1:,} more" if len(weights) > 1 else ""
+        raise InputError(f"the checkpoint lacks the weights {weights[0]}{more}", where=where, remedy=remedy)
+    if missing:
+        console.warn(
+            f"{where}: the checkpoint lacks {examples(missing)}, as if it were by an older transformers; what the "
+            "architecture starts from is taken"
+        )
 
 
 def save_checkpoint(
@@ -168,7 +199,15 @@ class readable_errors:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         from safetensors import SafetensorError
+        from torch import OutOfMemoryError
 
+        if isinstance(error, RuntimeError) and not isinstance(error, OutOfMemoryError | NotImplementedError):
+            # transformers where tensors cannot be converted, torch where they cannot be copied (ZeRO-3)
+            raise InputError(
+                f"its weights do not fit its configuration: {error}",
+                where=self.path,
+                remedy="download or copy the checkpoint again, or correct its config.json",
+            ) from error
         if isinstance(error, OSError | ValueError | SafetensorError | KeyError):
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(

@@ -125,7 +125,7 @@ def _extend(
         _say_dequantised(run, Path(base.path), done)
     if device is not None:
         run.device = describe(device)
-        lm = load_model(str(target), device, done.dtype)
+        lm = load_model(str(target), device, done.dtype, where=base.path)
         old_language = effect(lm, tokenizer, torch.from_numpy(done.tokens.ids))
         old_language.say(init)
         run.metrics.update(old_language.metrics())

@@ -73,7 +73,7 @@ def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     """
     from transformers import AutoModelForCausalLM
 
-    read = load_model(str(path.parent), torch.device("cpu"), dtype, gguf_file=path.name)
+    read = load_model(str(path.parent), torch.device("cpu"), dtype, where=str(path), gguf_file=path.name)
     # transformers will not save a model that came from GGUF: the same weights go, uncopied, into a plain one.
     config = read.config
     config.__dict__.pop("quantization_config", None)

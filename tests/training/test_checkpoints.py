@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_model, make_tokenizer
+from safetensors.torch import load_file, save_file
 
 from gti_cli.errors import InputError
 from gti_cli.training.checkpoints import (
@@ -108,6 +111,95 @@ def test_truncated_weights(make_checkpoint: Callable[..., Path]) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match="cannot be loaded as a causal LM") as caught:
         load_model(str(folder), CPU, torch.float32)
+    assert "\n" not in str(caught.value)
+
+
+def edit_weights(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    edit(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def test_missing_weights_are_not_made_up(make_checkpoint: Callable[..., Path]) -> None:
+    folder = make_checkpoint(name="a")
+    edit_weights(folder, lambda tensors: tensors.pop("model.layers.0.mlp.down_proj.weight"))
+    with pytest.raises(InputError, match=r"lacks the weights model\.layers\.0\.mlp\.down_proj\.weight\. Download"):
+        load_model(str(folder), CPU, torch.float32)
+    folder = make_checkpoint(tied=False, name="b")
+    edit_weights(folder, lambda tensors: tensors.pop("lm_head.weight"))
+    with pytest.raises(InputError, match=r"elsewhere: the checkpoint lacks the weights lm_head\.weight\. Download"):
+        load_model(str(folder), CPU, torch.float32, where="elsewhere")
+    folder = make_checkpoint(name="c")
+    config = json.loads((folder / "config.json").read_text())
+    config["num_hidden_layers"] += 1
+    config["layer_types"] = ["full_attention"] * config["num_hidden_layers"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"lacks the weights model\.layers\.2\S* and 10 more"):
+        load_model(str(folder), CPU, torch.float32)
+
+
+def test_a_tensor_of_the_wrong_shape(make_checkpoint: Callable[..., Path]) -> None:
+    folder = make_checkpoint()
+    name = "model.layers.0.mlp.down_proj.weight"
+    edit_weights(folder, lambda tensors: tensors.update({name: tensors[name][:, 4:].contiguous()}))
+    with pytest.raises(InputError, match=r"down_proj\.weight has the wrong shape: it is \(\d+, \d+\), the conf"):
+        load_model(str(folder), CPU, torch.float32)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("stored", ["both", "embedding", "head"])
+def test_either_copy_of_a_tied_matrix_is_enough(
+    make_checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str], tied: bool, stored: str
+) -> None:
+    """Old versions of transformers wrote both; what is missing of an untied model is another thing."""
+    folder = make_checkpoint(tied=tied)
+    names = {"embedding": "model.embed_tokens.weight", "head": "lm_head.weight"}
+
+    def keep(tensors: dict[str, torch.Tensor]) -> None:
+        tensors.setdefault(names["head"], tensors[names["embedding"]].clone())
+        if stored != "both":
+            tensors.pop(names["head" if stored == "embedding" else "embedding"])
+
+    edit_weights(folder, keep)
+    if tied or stored == "both":
+        load_model(str(folder), CPU, torch.float32)
+        assert capsys.readouterr().err == ""
+    else:
+        with pytest.raises(InputError, match="lacks the weights"):
+            load_model(str(folder), CPU, torch.float32)
+
+
+def test_a_missing_buffer_is_told(make_checkpoint: Callable[..., Path], monkeypatch: Any, capsys: Any) -> None:
+    from transformers import Qwen3ForCausalLM
+
+    made = Qwen3ForCausalLM.__init__
+
+    def with_buffer(self: Any, config: Any) -> None:
+        made(self, config)
+        self.register_buffer("scale", torch.ones(1))
+
+    folder = make_checkpoint()
+    monkeypatch.setattr(Qwen3ForCausalLM, "__init__", with_buffer)
+    load_model(str(folder), CPU, torch.float32)
+    assert "lacks 'scale'" in capsys.readouterr().err
+
+
+def test_weights_that_transformers_cannot_convert(tmp_path: Path) -> None:
+    """Experts that lie in files one by one, and are stacked on loading."""
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "moe_intermediate_size": 16, "num_attention_heads": 2}
+    heads = {"num_key_value_heads": 1, "head_dim": 8}
+    config = Qwen3MoeConfig(vocab_size=64, num_hidden_layers=1, num_experts=3, num_experts_per_tok=1, **sizes, **heads)
+    Qwen3MoeForCausalLM(config).save_pretrained(tmp_path)
+    load_model(str(tmp_path), CPU, torch.float32)
+    name = "model.layers.0.mlp.experts.1.down_proj.weight"
+    edit_weights(tmp_path, lambda tensors: tensors.pop(name))
+    with pytest.raises(InputError, match="Download or copy the checkpoint again"):
+        load_model(str(tmp_path), CPU, torch.float32)
+    edit_weights(tmp_path, lambda tensors: tensors.update({name: torch.zeros(3, 5)}))
+    with pytest.raises(InputError, match="Download or copy the checkpoint again") as caught:
+        load_model(str(tmp_path), CPU, torch.float32)
     assert "\n" not in str(caught.value)
 
 
