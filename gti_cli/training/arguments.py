@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import processes
+from gti_cli.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +40,11 @@ def training_arguments(
         gradient_checkpointing: keep few activations and compute the others twice.
         device: of this process, as `gti_cli.training.precision.choose_device` gives it.
         report_to: experiment trackers, see `gti_cli.training.tracking`.
-        more: any further `TrainingArguments` field.
+        more: any further `TrainingArguments` field. Computing is in float32 unless ``bf16`` is among them, whatever
+            mixed precision a launcher is set to: ``--dtype`` alone decides, as the manifest records.
+
+    Raises:
+        InputError: a configuration file of DeepSpeed's that fixes another precision.
     """
     from transformers import TrainingArguments
 
@@ -70,9 +76,25 @@ def training_arguments(
         **saving,
         **more,
     }
+    precision = "bf16" if fields.get("bf16") else "no"
+    os.environ["ACCELERATE_MIXED_PRECISION"] = precision  # a launcher's own choice would be taken over "no"
     arguments = TrainingArguments(**fields)
+    if arguments.deepspeed_plugin is not None and device.type != "cpu":
+        _check_deepspeed(arguments.deepspeed_plugin.deepspeed_config, precision)
     _keep_to(arguments, device)
     return arguments
+
+
+def _check_deepspeed(config: Mapping[str, Any], precision: str) -> None:
+    """Refuse a configuration that sets other than ``precision`` ("no", "bf16"): DeepSpeed's engine obeys it."""
+    for name in ("bf16", "fp16"):
+        enabled = config.get(name, {}).get("enabled", False)
+        if enabled is not (name == precision):
+            raise InputError(
+                f"DeepSpeed's configuration sets {name} to {enabled}; --dtype asks for "
+                f"{'bfloat16' if precision == 'bf16' else 'float32'}",
+                remedy=f'set "enabled" of {name} to "auto" in it, or give --dtype accordingly',
+            )
 
 
 def _keep_to(arguments: TrainingArguments, device: torch.device) -> None:

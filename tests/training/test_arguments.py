@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import Trainer, TrainerCallback
 
-from gti_cli.training.arguments import go_on, last_checkpoint, training_arguments
+from gti_cli.errors import InputError
+from gti_cli.training.arguments import _check_deepspeed, go_on, last_checkpoint, training_arguments
 from gti_cli.training.progress import show_progress
 
 
@@ -92,3 +93,38 @@ def test_the_gpu_that_was_asked_for(tmp_path: Path, monkeypatch: Any, world: int
         tmp_path, epochs=1, max_steps=1, batch_size=1, learning_rate=0.1, seed=0, device=second
     )
     assert (arguments.device == second) == (chosen == [second]) == (world == 1)
+
+
+@pytest.mark.parametrize("launcher", ["bf16", "fp16", "fp8", "no", None])
+@pytest.mark.parametrize("chosen", [True, False])
+def test_a_launcher_does_not_change_the_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str | None, chosen: bool
+) -> None:
+    if launcher is None:
+        monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    else:
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launcher)
+    arguments = training_arguments(
+        tmp_path,
+        epochs=1,
+        max_steps=1,
+        batch_size=1,
+        learning_rate=0.1,
+        seed=0,
+        device=torch.device("cpu"),
+        bf16=chosen,
+    )
+    trainer = Trainer(Line(), arguments, train_dataset=[{"x": torch.ones(3), "y": torch.ones(())}])
+    assert trainer.accelerator.mixed_precision == arguments.mixed_precision == ("bf16" if chosen else "no")
+
+
+def test_deepspeed_does_not_change_the_precision_either() -> None:
+    on, off = {"enabled": True}, {"enabled": False}
+    _check_deepspeed({"bf16": on, "fp16": off}, "bf16")
+    _check_deepspeed({"bf16": off, "fp16": off}, "no")
+    with pytest.raises(InputError, match=r"sets bf16 to True; --dtype asks for float32.*auto"):
+        _check_deepspeed({"bf16": on, "fp16": off}, "no")
+    with pytest.raises(InputError, match=r"sets bf16 to False; --dtype asks for bfloat16"):
+        _check_deepspeed({"bf16": off, "fp16": off}, "bf16")
+    with pytest.raises(InputError, match=r"sets fp16 to True"):
+        _check_deepspeed({"bf16": off, "fp16": on}, "no")
