@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli.clock import RunClock
+from gti_cli.errors import InputError
 from gti_cli.manifest import CHECKPOINT_MANIFEST, Manifest, canonical_digest, digest_outputs, package_versions
 
 
@@ -19,6 +21,17 @@ def write_json(path: Path, payload: Mapping[str, Any]) -> None:
     text = json.dumps(payload, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     temporary.write_text(text + "\n", "utf-8")
     temporary.replace(path)
+
+
+def _not_finite(value: Any) -> str | None:
+    """The path (``"tasks.search.valid_loss"``) of the first number in a JSON value that is NaN or infinite, or None."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ""
+    entries = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, entry in entries:
+        if (found := _not_finite(entry)) is not None:
+            return f"{key}.{found}" if found else str(key)
+    return None
 
 
 @dataclass
@@ -116,6 +129,26 @@ class StageRequest:
             request=self.digest,
             run={"device": run.device, "versions": package_versions(), **run.measured, **run.clock.report()},
         )
+
+
+def check_figures(asked: StageRequest, run: StageRun) -> None:
+    """Refuse a result with a figure that is no finite number, which no manifest can hold, while what it cost is kept.
+
+    Raises:
+        InputError: names the figure.
+    """
+    for kind, figures in (
+        ("counts", run.counts),
+        ("metrics", run.metrics),
+        ("details", run.details),
+        ("run", run.measured),
+    ):
+        if (name := _not_finite(figures)) is not None:
+            raise InputError(
+                f"{asked.command} ended with a figure that is no finite number: {kind}, {name}",
+                where=asked.name,
+                remedy="look for extreme values in its input; where it trains, lower the learning rates",
+            )
 
 
 def share(folder: Path) -> None:

@@ -25,7 +25,7 @@ from gti_cli.manifest import (
     digest_path,
     read_manifest,
 )
-from gti_cli.staging import StageRequest, StageRun, share, write_json
+from gti_cli.staging import StageRequest, StageRun, check_figures, share, write_json
 
 __all__ = ["CHECKPOINT_MANIFEST", "StageRun", "Workspace", "check_output_name", "write_json"]
 
@@ -166,6 +166,7 @@ class Workspace:
             try:
                 with run.clock:
                     yield run
+                check_figures(asked, run)
             except BaseException:
                 # What lets the next run resume is kept; half-written outputs are not.
                 keep = any(run.scratch.iterdir())
@@ -190,7 +191,6 @@ class Workspace:
 
     def _commit(self, run: StageRun, manifest: Manifest, staging: Path, manifest_path: str) -> None:
         """Move the outputs into place; killed from here on, the next command does the rest."""
-        shutil.rmtree(run.scratch, ignore_errors=True)
         share(run.folder)
         write_json(staging / "COMMIT.json", {"manifest_path": manifest_path, "manifest": manifest.to_json()})
         self._roll_forward(staging)

@@ -136,6 +136,25 @@ def test_interrupted_work_is_resumed_by_the_same_request_only(tmp_path: Path) ->
     assert not list((tmp_path / ".gti").glob("staging/*"))
 
 
+@pytest.mark.parametrize("kind", ["counts", "metrics", "details", "measured"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_figure_that_is_no_number_is_named_and_costs_no_work(tmp_path: Path, kind: str, value: float) -> None:
+    with (
+        pytest.raises(
+            InputError, match=r"thing: c ended with a figure that is no finite number: \w+, tasks\.1\.loss\."
+        ),
+        Workspace(tmp_path).stage("c", "thing", ["thing.txt"], options={}) as run,
+    ):
+        (run.scratch / "step").write_text("1")
+        run.path("thing.txt").write_text("x")
+        getattr(run, kind).update(fine=1.0, tasks=[{"loss": 0.5}, {"loss": value, "n": None}])
+    assert not (tmp_path / "thing.txt").exists()
+    with Workspace(tmp_path).stage("c", "thing", ["thing.txt"], options={}) as run:
+        assert run.resuming
+        run.path("thing.txt").write_text("x")
+    assert not list((tmp_path / ".gti").glob("staging/*"))
+
+
 def test_no_resume_starts_over(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), Workspace(tmp_path).stage("c", "thing", ["thing.txt"], options={}) as run:
         (run.scratch / "step").write_text("1")

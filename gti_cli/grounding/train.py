@@ -146,6 +146,7 @@ def _pairs_task(
 def _train(job: Job, run: StageRun, task: Task) -> dict[str, list[Any]]:
     """Train and measure; returns the curve."""
     from gti_cli.training.arguments import go_on, last_checkpoint
+    from gti_cli.training.divergence import end_if_diverged
     from gti_cli.training.optimizer import adamw
     from gti_cli.training.progress import show_progress
     from gti_cli.training.tracking import logs_in
@@ -171,6 +172,7 @@ def _train(job: Job, run: StageRun, task: Task) -> dict[str, list[Any]]:
         trainer = GroundTrainer(trained, arguments, task.collator, plan, optimizer)
     show_progress(trainer, "Grounding")
     times = evaluation_steps(len(plan), options.eval_every, measures.examples, options.batch_size)
+    end_if_diverged(trainer, "--learning-rate" + (" or --lora-learning-rate" if options.lora else ""), times)
     best = BestState(trained, run.scratch) if options.patience is not None else None
     trainer.add_callback(Evaluation(measures.point, times, best, options.patience))
     done = last_checkpoint(run.scratch) if run.resuming else None

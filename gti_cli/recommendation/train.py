@@ -99,9 +99,11 @@ def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> Pre
     from gti_cli.training.answers import AnswerTrainer
     from gti_cli.training.arguments import go_on, last_checkpoint
     from gti_cli.training.compiled import uncompile
+    from gti_cli.training.divergence import end_if_diverged
     from gti_cli.training.progress import show_progress
     from gti_cli.training.sharding import gathered
     from gti_cli.training.tracking import logs_in
+    from gti_cli.training.validation import validation_steps
 
     options = job.options
     plan = units.plan(
@@ -121,6 +123,8 @@ def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> Pre
     with logs_in(job.logs):
         trainer = AnswerTrainer(trained, arguments, units.mixture, units.all(), plan, optimizer)
     show_progress(trainer, "Fine-tuning")
+    times = validation_steps(len(plan), options.validations) if options.validations else []
+    end_if_diverged(trainer, "--learning-rate or --rows-learning-rate", times)
     validation = _validation(job, model, trained, units, run, len(plan))
     if validation:
         trainer.add_callback(validation)

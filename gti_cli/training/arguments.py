@@ -66,6 +66,7 @@ def training_arguments(
         "seed": seed,
         "data_seed": seed,
         "logging_steps": 10,
+        "logging_nan_inf_filter": False,  # it would log means of earlier losses, see `gti_cli.training.divergence`
         "report_to": list(report_to),
         "disable_tqdm": True,
         "save_total_limit": 1,

@@ -55,6 +55,15 @@ def test_only_new_rows_change(make_world: Any, kind: str, tied: bool, dtype: Any
     assert manifest.details["saved_dtype"] == str(dtype).removeprefix("torch.")
 
 
+@pytest.mark.parametrize("option", ["learning_rate", "lora_learning_rate", "unfreeze_learning_rate"])
+def test_a_training_that_diverges_ends_at_once(make_world: Any, option: str) -> None:
+    """Before what is measured on the way meets rows that are no numbers."""
+    world = make_world()
+    more = {"lora_learning_rate": {"lora": True}, "unfreeze_learning_rate": {"unfreeze_steps": 4}}.get(option, {})
+    with pytest.raises(InputError, match=f"diverged: .*ower .*--{option.replace('_', '-')}"):
+        ground(world.workspace, **{**STEPS, "max_steps": 6, "eval_every": 1, **more, option: 1e38})
+
+
 def test_manifest_and_plain_loading(make_world: Any) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -48,6 +48,13 @@ def test_best_weights_are_kept_and_patience_stops(make_world: Any, monkeypatch: 
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_a_training_that_diverges_ends_at_once(make_world: Any, capsys: Any) -> None:
+    world = make_world()
+    with pytest.raises(InputError, match=r"diverged: .* Lower --learning-rate or --rows-learning-rate"):
+        finetune(world.interactions, world.workspace, **{**FEW, "max_steps": 50, "learning_rate": 1e38})
+    assert "Fine-tuning: 50/50" not in capsys.readouterr().err
+
+
 def test_a_run_that_stopped_early_is_not_trained_on_when_it_is_resumed(make_world: Any, monkeypatch: Any) -> None:
     world = make_world()
     options = {**FEW, "max_steps": 10, "validations": 10, "patience": 2}  # saved at every step
