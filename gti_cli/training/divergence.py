@@ -32,6 +32,18 @@ class Divergence(TrainerCallback):
 
     def __init__(self, rates: str, steps: Sequence[int]) -> None:
         self._rates, self._steps = rates, set(steps)
+        self._from_the_start = 0
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: torch.nn.Module | None = None,
+        **_: Any,
+    ) -> None:
+        """Remember what a checkpoint brings along: a row that no token uses may hold anything."""
+        self._from_the_start = 0 if model is None else _not_finite(model)
 
     def on_step_end(
         self,
@@ -43,7 +55,8 @@ class Divergence(TrainerCallback):
     ) -> None:
         """Look at the weights, if it is time: a loss is that of the weights before its step."""
         step = state.global_step
-        if model is not None and (step in self._steps or step >= state.max_steps) and not _finite(model):
+        due = step in self._steps or step >= state.max_steps
+        if model is not None and due and _not_finite(model) > self._from_the_start:
             raise self._error(f"weights are no finite numbers after step {step:,}")
 
     def on_log(
@@ -64,16 +77,16 @@ class Divergence(TrainerCallback):
 
 
 @torch.no_grad()
-def _finite(model: torch.nn.Module) -> bool:
-    """Whether all weights of ``model`` that train are finite; each process looks at the part that it holds."""
-    flags: list[torch.Tensor] = []
+def _not_finite(model: torch.nn.Module) -> int:
+    """How many weights of ``model`` that train are NaN or infinite; each process looks at the part that it holds."""
+    counts: list[torch.Tensor] = []
     for parameter in model.parameters():
         if parameter.requires_grad:
             own: Any = parameter.to_local() if hasattr(parameter, "to_local") else parameter
-            flags.append(torch.isfinite(own).all())
-    if not flags:
-        return True
-    bad = (~torch.stack(flags)).any().float()
+            counts.append((~torch.isfinite(own)).sum())
+    if not counts:
+        return 0
+    found = torch.stack(counts).sum()
     if processes.world() > 1 and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(bad)
-    return not bad.item()
+        torch.distributed.all_reduce(found)
+    return int(found)

@@ -22,6 +22,7 @@ class Spoilt(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(2))
         self.still = torch.nn.Parameter(torch.full((2,), float("nan")), requires_grad=False)
+        self.unused = torch.nn.Parameter(torch.full((2,), float("nan")))
         self._calls, self._start, self._loss, self._slope = itertools.count(1), start, loss, slope
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -66,5 +67,5 @@ def test_weights_that_are_no_numbers_under_a_finite_loss(tmp_path: Path, steps: 
 
 
 def test_a_sound_training_goes_on(tmp_path: Path) -> None:
-    """Weights that do not train are not looked at."""
+    """Weights that do not train, or were no numbers from the start, are no divergence."""
     assert train(tmp_path, Spoilt(99, 0.0, 1.0), 6, [2]).state.global_step == 6
