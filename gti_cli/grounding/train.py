@@ -32,6 +32,7 @@ from gti_cli.training.checkpoints import load_model, load_tokenizer, save_checkp
 from gti_cli.training.plan import BatchPlan
 from gti_cli.training.reach import natural_rate
 from gti_cli.training.sharding import load_sharded, weights
+from gti_cli.vocabulary.tokenizer import known_height
 from gti_cli.vocabulary.tokens import check_tokenizer
 from gti_cli.workspace import StageRun
 
@@ -56,7 +57,7 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     train, held = ([], []) if job.options.objective == DISTIL else _pairs(job, run, tokenizer)
     model = _load(job, run)
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
-    job = _with_rate(job, run, model)
+    job = _with_rate(job, run, model, known_height(tokenizer))
     before = matrices(rows)
     with rows.attached(), checkpointed(model) if job.options.gradient_checkpointing else nullcontext():
         adapters = _adapters(job, model)
@@ -94,12 +95,15 @@ def _load(job: Job, run: StageRun) -> PreTrainedModel:
     return model
 
 
-def _with_rate(job: Job, run: StageRun, model: PreTrainedModel) -> Job:
-    """The job with a learning rate: as given, or what fits the embedding matrix, which goes to ``run``."""
+def _with_rate(job: Job, run: StageRun, model: PreTrainedModel, height: int) -> Job:
+    """The job with a learning rate: as given, or what fits the embedding matrix, which goes to ``run``.
+
+    ``height``: rows of the matrix that have a token.
+    """
     if job.options.learning_rate is not None:
         return job
     embedding: Any = model.get_input_embeddings()
-    rate = natural_rate(embedding.weight, job.new_tokens.ids)
+    rate = natural_rate(embedding.weight, job.new_tokens.ids, height, "--learning-rate")
     run.metrics["learning_rate"] = rate
     return replace(job, options=replace(job.options, learning_rate=rate))
 

@@ -14,6 +14,7 @@ from gti_cli.recommendation.report import report
 from gti_cli.recommendation.units import Units, encode_tasks, rankable
 from gti_cli.training.checkpoints import load_model, save_checkpoint
 from gti_cli.training.packing import even_length, separate
+from gti_cli.vocabulary.tokenizer import known_height
 from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ def _with_rows_rate(job: Job, model: PreTrainedModel) -> Job:
         rate = job.options.learning_rate
         console.note(f"new rows train at the rate of everything else, {rate:g}: a divided optimizer knows one")
     elif rate is None:
-        rate = max(natural_rate(_matrices(model)[0], job.new_tokens.ids), job.options.learning_rate)
+        height = known_height(job.tokenizer)
+        rate = natural_rate(_matrices(model)[0], job.new_tokens.ids, height, "--rows-learning-rate")
+        rate = max(rate, job.options.learning_rate)
     return replace(job, options=replace(job.options, rows_learning_rate=rate))
 
 
@@ -262,7 +265,8 @@ def _reach(job: Job, model: PreTrainedModel, steps: int, warmup: int, run: Stage
     from gti_cli.training.reach import reach
 
     weight = _matrices(model)[0].detach().cpu().numpy()
-    found = reach(weight, job.new_tokens.ids, sum_of_rates(_rows_rate(job), steps, warmup))
+    travel = sum_of_rates(_rows_rate(job), steps, warmup)
+    found = reach(weight, job.new_tokens.ids, travel, known_height(job.tokenizer))
     found.say(steps)
     run.metrics.update(found.metrics())
     return found

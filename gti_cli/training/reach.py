@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from gti_cli import console
+from gti_cli.errors import InputError
 from gti_cli.geometry.spectrum import effective_rank
 
 # Of the distance between pretrained rows: what a step may move a new row by, where no rate is given (evidence:
@@ -80,22 +81,42 @@ def spread(rows: npt.NDArray[Any]) -> float:
     return float(np.sqrt(2 * np.mean(np.var(rows.astype(np.float64), axis=0, ddof=1)))) if len(rows) > 1 else 0.0
 
 
-def natural_rate(weight: torch.Tensor, new_ids: npt.NDArray[np.int64]) -> float:
+def natural_rate(weight: torch.Tensor, new_ids: npt.NDArray[np.int64], height: int, option: str) -> float:
     """A learning rate for new rows that fits the scale of an embedding matrix (V, d): `STEP_SHARE` of the `spread` of
-    its pretrained rows, since a step of Adam moves a coordinate by about the rate."""
-    old = torch.from_numpy(_thin(np.setdiff1d(np.arange(len(weight)), new_ids)))
-    return STEP_SHARE * spread(weight.detach()[old.to(weight.device)].float().cpu().numpy())
+    its pretrained rows, since a step of Adam moves a coordinate by about the rate.
+
+    Args:
+        weight: the matrix. new_ids: rows that are new. height: rows up to the tokenizer's last token; those behind are
+            padding. option: by which the caller can give a rate, for the error line.
+
+    Raises:
+        InputError: the pretrained rows are all equal, or hold NaN or infinity.
+    """
+    old = torch.from_numpy(_old(weight, new_ids, height))
+    rate = STEP_SHARE * spread(weight.detach()[old.to(weight.device)].float().cpu().numpy())
+    if not 0 < rate < float("inf"):
+        raise InputError(
+            "no learning rate can be taken from the model's embedding matrix: its pretrained rows "
+            + ("are all equal" if rate == 0 else "hold NaN or infinity"),
+            remedy=f"give {option}, or another model",
+        )
+    return rate
 
 
-def reach(weight: npt.NDArray[Any], new_ids: npt.NDArray[np.int64], travel: float) -> Reach:
+def reach(weight: npt.NDArray[Any], new_ids: npt.NDArray[np.int64], travel: float, height: int) -> Reach:
     """Compare ``travel`` with the rows of an embedding matrix (V, d), of which ``new_ids`` are new.
 
-    Both sets are thinned evenly to at most 20,000 rows: these are two averages and a rank.
+    ``height``: rows up to the tokenizer's last token; those behind are padding. Both sets are thinned evenly to at most
+    20,000 rows: these are two averages and a rank.
     """
-    old = np.setdiff1d(np.arange(len(weight)), new_ids)
-    old, new = _thin(old), _thin(new_ids)
+    old, new = _old(weight, new_ids, height), _thin(new_ids)
     new_rows = weight[new].astype(np.float64)
     return Reach(travel, spread(weight[old]), spread(new_rows), effective_rank(new_rows))
+
+
+def _old(weight: Any, new_ids: npt.NDArray[np.int64], height: int) -> npt.NDArray[np.int64]:
+    """Pretrained rows, thinned."""
+    return _thin(np.setdiff1d(np.arange(min(len(weight), height)), new_ids))
 
 
 def _thin(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
