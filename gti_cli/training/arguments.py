@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli import processes
+from gti_cli import console, processes
 from gti_cli.errors import InputError
 
 if TYPE_CHECKING:
     import torch
     from transformers import Trainer, TrainingArguments
+
+
+_STATE = "trainer_state.json"
 
 
 def training_arguments(
@@ -113,9 +118,25 @@ def _keep_to(arguments: TrainingArguments, device: torch.device) -> None:
 
 
 def last_checkpoint(scratch: Path) -> str | None:
-    """The newest complete Trainer checkpoint in ``scratch``, to pass to ``train(resume_from_checkpoint=…)``."""
-    found = [folder for folder in scratch.glob("checkpoint-*") if (folder / "trainer_state.json").is_file()]
-    return str(max(found, key=lambda folder: int(folder.name.split("-")[1]))) if found else None
+    """The newest complete Trainer checkpoint in ``scratch``, to pass to ``train(resume_from_checkpoint=…)``.
+
+    One whose state cannot be read is damaged: it is removed, and the next older one taken.
+    """
+    found = [folder for folder in scratch.glob("checkpoint-*") if (folder / _STATE).is_file()]
+    for folder in sorted(found, key=lambda folder: int(folder.name.split("-")[1]), reverse=True):
+        if _readable(folder / _STATE):
+            return str(folder)
+        console.warn(f"{folder / _STATE} is damaged: going on from an older checkpoint, or from the start without one")
+        if processes.rank() == 0:
+            shutil.rmtree(folder, ignore_errors=True)  # it would outlive those of lower steps
+    return None
+
+
+def _readable(state: Path) -> bool:
+    try:
+        return isinstance(json.loads(state.read_text("utf-8")), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def go_on(trainer: Trainer, checkpoint: str | None, finished: Callable[[list[dict[str, Any]]], bool]) -> None:
@@ -124,10 +145,9 @@ def go_on(trainer: Trainer, checkpoint: str | None, finished: Callable[[list[dic
     (The Trainer itself forgets on resuming that a callback had asked it to stop.)
     """
     from transformers import TrainerState
-    from transformers.trainer import TRAINER_STATE_NAME
 
     if checkpoint is not None:
-        state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+        state = TrainerState.load_from_json(str(Path(checkpoint) / _STATE))
         if finished(state.log_history):
             trainer.state = state
             return

@@ -61,6 +61,21 @@ def test_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
 
 
+@pytest.mark.parametrize("content", [b"", b'{"global_step": 3', b"\xff\xfe", b"[]"])
+def test_a_damaged_state_blocks_no_resuming(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+    whole = train(tmp_path / "a", [])
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "b", [Stop()], save_steps=3, save_total_limit=2)
+    for step, then in ((6, "checkpoint-3"), (3, None)):
+        (tmp_path / "b" / f"checkpoint-{step}" / "trainer_state.json").write_bytes(content)
+        capsys.readouterr()
+        assert last_checkpoint(tmp_path / "b") == (str(tmp_path / "b" / then) if then else None)
+        assert f"checkpoint-{step}" in capsys.readouterr().err
+        assert not (tmp_path / "b" / f"checkpoint-{step}").exists()
+    assert torch.equal(train(tmp_path / "b", [], save_steps=3), whole)
+    assert (tmp_path / "b" / "checkpoint-12").is_dir()
+
+
 def test_a_run_that_had_finished_takes_no_further_step(tmp_path: Path) -> None:
     train(tmp_path / "a", [], save_steps=3)
     (tmp_path / "b" / "checkpoint-9").mkdir(parents=True)
