@@ -57,7 +57,6 @@ def extend(
     refuse_unknown(keywords, StartOptions, RunOptions)
     start, how = pick(StartOptions, keywords), pick(RunOptions, keywords)
     space = Workspace(workspace)
-    check_output_name(name, default="extended")
     if start.init not in (None, *STARTS):
         raise InputError(f"--init {start.init!r} is not known", remedy=f"use one of {', '.join(STARTS)}")
     start.check()
@@ -66,6 +65,7 @@ def extend(
     upstream, meanings, identity = wanted(space, tokens)
     init = start.init or default_start(meanings)
     base = find_base(space, model)
+    check_output_name(name, default="extended", start=base.artifact)
     with space.stage(
         "extend",
         name,

@@ -218,6 +218,18 @@ def test_tokenizer_in_which_no_answer_can_end_is_refused(space: Workspace, check
     assert not space.path("extended").exists()
 
 
+@pytest.mark.parametrize("by_path", [False, True])
+def test_a_checkpoint_does_not_replace_itself(
+    space: Workspace, checkpoint: Callable[..., Path], tmp_path: Path, by_path: bool
+) -> None:
+    first = extend(str(checkpoint()), space.root, device="cpu")
+    tables.write(tmp_path / "words.parquet", {"token": ["<new>"]})
+    model = str(space.path("extended")) if by_path else "extended"
+    with pytest.raises(InputError, match="--name 'extended' is the checkpoint to start from"):
+        extend(model, space.root, tokens=tmp_path / "words.parquet", force=True, device="cpu")
+    assert space.require("extended", "gti extend").digest == first.digest
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
