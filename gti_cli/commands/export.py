@@ -147,7 +147,7 @@ def _serve(space: Workspace, checkpoint: str, sizes: list[int], catalog: Path) -
 
     found = find_checkpoint(space, checkpoint, checkpoint, "gti finetune")
     check_same_ids(found, space.require("semantic_ids", "gti build-ids"))
-    tokens = found.new_tokens()
+    tokens = found.item_tokens()
     flags, problem = flashrec_flags(code_ids(tokens, sizes), boundary_ids(tokens))
     if problem:
         console.warn(problem)

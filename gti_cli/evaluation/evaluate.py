@@ -101,7 +101,7 @@ def search_users(plan: Plan, entries: Sequence[History], trie: Trie, run: StageR
     """Search for every user, in the order of ``entries``."""
     tokenizer, searcher = plan.load(trie)
     row_of, around = plan.catalogue.row_of(), frame(tokenizer, plan.catalogue.tokens[0])
-    item_ids = encode_items(tokenizer, plan.catalogue.tokens, plan.checkpoint.new_tokens()).tolist()
+    item_ids = encode_items(tokenizer, plan.catalogue.tokens, plan.checkpoint.item_tokens()).tolist()
     shown = [cap(entry.items, plan.options.history)[0] for entry in entries]
     asked = Asked(
         [around.search_prompt([item_ids[row_of[item]] for item in items]) for items in shown],

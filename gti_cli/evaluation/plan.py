@@ -74,7 +74,7 @@ class Plan:
     def load(self, trie: Trie) -> tuple[PreTrainedTokenizerBase, Searcher]:
         """The checkpoint's tokenizer, and its model over ``trie``."""
         tokenizer = load_tokenizer(self.checkpoint.path)
-        new_tokens = self.checkpoint.new_tokens()
+        new_tokens = self.checkpoint.item_tokens()
         check_tokenizer(tokenizer, new_tokens)
         model = load_model(self.checkpoint.path, self.device, self.dtype)
         tensors = TrieTensors(trie, code_ids(new_tokens, self.ids.details["sizes"]), self.device)
@@ -113,7 +113,7 @@ def make_plan(
     ids = space.require("semantic_ids", "gti build-ids")
     found = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
     check_same_ids(found, ids)
-    code_ids(found.new_tokens(), ids.details["sizes"])
+    code_ids(found.item_tokens(), ids.details["sizes"])
     place = choose_device(device)
     options = replace(
         options, history=_history(found, options.history), beams=options.beams or max(options.k), k=tuple(options.ks)

@@ -54,7 +54,7 @@ def finetune(
     checkpoint = find_checkpoint(space, from_, "grounded", "gti ground")
     check_output_name(name, default="finetuned", start=checkpoint.artifact)
     check_same_ids(checkpoint, ids)
-    code_ids(checkpoint.new_tokens(), ids.details["sizes"])
+    code_ids(checkpoint.item_tokens(), ids.details["sizes"])
     material = gather(space, interactions, queries, options.tasks)
     job = _prepare(checkpoint, material, ids.details["sizes"], options, how)
     job = replace(job, name=name, report_to=report_to, logs=space.path("runs") / name)
@@ -103,7 +103,7 @@ def _prepare(
         },
     )
     computed, why = choose_training_dtype(how.dtype, place)
-    tokenizer, new_tokens = load_tokenizer(checkpoint.path), checkpoint.new_tokens()
+    tokenizer, new_tokens = load_tokenizer(checkpoint.path), checkpoint.item_tokens()
     check_tokenizer(tokenizer, new_tokens)
     tasks = make_tasks(material, tokenizer, options, how.seed)
     if options.validations and not any(task.wanted for task in tasks):

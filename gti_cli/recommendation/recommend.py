@@ -96,7 +96,7 @@ def recommend(
     ids = space.require("semantic_ids", "gti build-ids")
     found = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
     check_same_ids(found, ids)
-    codes = code_ids(found.new_tokens(), ids.details["sizes"])
+    codes = code_ids(found.item_tokens(), ids.details["sizes"])
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
     wanted = read_wanted(histories, queries, table, row_of)
@@ -140,7 +140,7 @@ def _search(shop: Shop, wanted: Wanted, options: RecommendOptions, device: str, 
     """Top ``k`` catalogue rows for each user or query, from the shop's rows alone."""
     chosen = choose_device(device)
     tokenizer = load_tokenizer(shop.checkpoint.path)
-    check_tokenizer(tokenizer, shop.checkpoint.new_tokens())
+    check_tokenizer(tokenizer, shop.checkpoint.item_tokens())
     prompts, seen = _prompts(shop, wanted, options, tokenizer)
     trie = build_trie(shop.catalogue.codes[shop.rows])
     model = load_model(shop.checkpoint.path, chosen, choose_dtype(dtype, chosen))
@@ -183,7 +183,7 @@ def _prompts(
         return [[*prompt, *behind] for prompt in found], [set() for _ in found]
     assert wanted.histories is not None
     row_of, around = shop.catalogue.row_of(), frame(tokenizer, first)
-    tokens = encode_items(tokenizer, shop.catalogue.tokens, shop.checkpoint.new_tokens()).tolist()
+    tokens = encode_items(tokenizer, shop.catalogue.tokens, shop.checkpoint.item_tokens()).tolist()
     shown = _shown(shop.checkpoint, wanted.histories, options.max_history)
     prompts = [around.search_prompt([tokens[row_of[item]] for item in items]) for items in shown]
     histories = wanted.histories.values()

@@ -14,6 +14,7 @@ from gti_cli.vocabulary.tokens import (
     NEW_TOKENS_FILE,
     NewTokens,
     check_tokenizer,
+    joined,
     named_codes,
     read_new_tokens,
     write_new_tokens,
@@ -51,6 +52,18 @@ class Checkpoint:
             if found is not None:
                 return found
         return read_new_tokens(self.path)
+
+    def item_tokens(self) -> NewTokens:
+        """Its new tokens with the codes among them: of a checkpoint that got other words behind its codes, both.
+
+        Raises:
+            InputError: as `new_tokens`.
+        """
+        listed = self.new_tokens()
+        if (listed.levels >= 0).any():
+            return listed
+        found = named_codes(load_tokenizer(self.path).get_vocab())
+        return listed if found is None else joined(found, listed)
 
     def upstream(self) -> dict[str, Manifest]:
         """For `Workspace.stage(upstream=…)`."""
@@ -204,7 +217,7 @@ class readable_errors:
         if isinstance(error, RuntimeError) and not isinstance(error, OutOfMemoryError | NotImplementedError):
             # transformers where tensors cannot be converted, torch where they cannot be copied (ZeRO-3)
             raise InputError(
-                f"its weights do not fit its configuration: {error}",
+                f"its weights do not fit its configuration: {str(error).strip().splitlines()[0]}",
                 where=self.path,
                 remedy="download or copy the checkpoint again, or correct its config.json",
             ) from error

@@ -157,6 +157,20 @@ def named_codes(vocabulary: Mapping[str, int]) -> NewTokens | None:
     return NewTokens(names, np.array([vocabulary[name] for name in names], dtype=np.int64), levels, codes)
 
 
+def joined(first: NewTokens, second: NewTokens) -> NewTokens:
+    """Both lists, one behind the other; tokens of ``second`` that ``first`` has are left out."""
+    import numpy as np
+
+    known = set(first.names)
+    more = [n for n, name in enumerate(second.names) if name not in known]
+    return NewTokens(
+        [*first.names, *(second.names[n] for n in more)],
+        np.append(first.ids, second.ids[more]),
+        np.append(first.levels, second.levels[more]),
+        np.append(first.codes, second.codes[more]),
+    )
+
+
 def code_ids(tokens: NewTokens, sizes: Sequence[int]) -> list[npt.NDArray[np.int64]]:
     """Token ids of each level's codes: element l has shape (sizes[l],), indexed by code.
 

@@ -21,7 +21,7 @@ from gti_cli.training.checkpoints import (
     load_tokenizer,
     save_checkpoint,
 )
-from gti_cli.vocabulary.tokens import NewTokens
+from gti_cli.vocabulary.tokens import NewTokens, code_ids
 from gti_cli.workspace import Workspace
 
 CPU = torch.device("cpu")
@@ -227,3 +227,20 @@ def test_tokenizer_without_pad_token(tmp_path: Path) -> None:
     tokenizer.pad_token = None
     tokenizer.save_pretrained(tmp_path)
     assert load_tokenizer(str(tmp_path)).pad_token == "<|im_end|>"
+
+
+def test_codes_are_found_behind_words_that_were_added_later(workspace: Workspace) -> None:
+    first = find_checkpoint(workspace, None, "extended", "gti extend")
+    assert first.item_tokens().names == first.new_tokens().names
+    tokenizer = load_tokenizer(first.path)
+    tokenizer.add_tokens(["<palluse>"])
+    word = np.asarray(tokenizer.convert_tokens_to_ids(["<palluse>"]))
+    later = NewTokens(["<palluse>"], word, np.full(1, -1, np.int32), np.full(1, -1, np.int32))
+    folder = workspace.root / "words"
+    save_checkpoint(folder, make_model(vocab_size=len(tokenizer)), tokenizer, later)
+    found = find_checkpoint(workspace, str(folder), "extended", "gti extend")
+    assert found.new_tokens().names == ["<palluse>"]
+    both = found.item_tokens()
+    assert both.names == ["<a_0>", "<a_1>", "<palluse>"] and both.levels.tolist() == [0, 0, -1]
+    assert both.ids.tolist() == tokenizer.convert_tokens_to_ids(both.names)
+    assert [part.tolist() for part in code_ids(both, [2])] == [both.ids[:2].tolist()]
