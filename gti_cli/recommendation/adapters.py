@@ -75,7 +75,7 @@ def _new_rows_alone(adapted: Any, head: str, new_ids: npt.NDArray[np.int64]) -> 
     found = [p for name, p in adapted.named_parameters() if f"{head}.modules_to_save" in name and p.requires_grad]
     for parameter in found:
         old = torch.ones(len(parameter), dtype=torch.bool, device=parameter.device)
-        old[torch.as_tensor(new_ids, device=parameter.device)] = False
+        old[torch.tensor(new_ids, device=parameter.device)] = False  # a copy: torch warns of read-only arrays
         parameter.register_hook(lambda gradient, old=old: gradient.masked_fill(_wide(old, gradient), 0))
     if len(found) != 2:
         raise RuntimeError(f"peft trains {len(found)} parameters of the head where it has a weight and a bias")
