@@ -1,4 +1,4 @@
-"""The last line of the demo: mean initialisation beside GTI, from what the stages wrote into the workspace.
+"""The last table of the demo: three starts of the new rows side by side, from what the stages wrote into the workspace.
 
 python sample_data/compare.py [FOLDER]
 """
@@ -16,9 +16,10 @@ from gti_cli.workspace import Workspace
 # method -> (checkpoint at initialisation, checkpoint after fine-tuning, stages that it took)
 METHODS = {
     "mean + SFT": ("mean-start", "mean", ("mean",)),
-    "GTI + SFT": ("grounded", "gti", ("grounded", "gti")),
+    "text-lstsq + SFT": ("extended", "text", ("text",)),
+    "text-lstsq + GTI + SFT": ("grounded", "gti", ("grounded", "gti")),
 }
-COLUMNS = ["method", "training s", "R@10", "NDCG@10", "eff. rank: start", "after SFT", "RSA r: start", "after SFT"]
+COLUMNS = ["method", "steps", "training s", "R@10", "NDCG@10", "eff. rank: start", "after", "RSA r: start", "after"]
 
 
 def main(folder: Path) -> None:
@@ -33,6 +34,7 @@ def main(folder: Path) -> None:
         rows.append(
             [
                 method,
+                manifests[-1].counts["steps"] if manifests[-1] else None,
                 round(sum(manifest.seconds for manifest in manifests if manifest)),
                 scores["recall@10"],
                 scores["ndcg@10"],
@@ -43,8 +45,8 @@ def main(folder: Path) -> None:
             ]
         )
     for name, scores in read(folder / "evaluation" / "gti" / "metrics.json")["baselines"].items():
-        rows.append([name, None, scores["recall@10"], scores["ndcg@10"], None, None, None, None])
-    console.table("The sample shop (synthetic; one seed): two starts, about the same training time", COLUMNS, rows)
+        rows.append([name, None, None, scores["recall@10"], scores["ndcg@10"], None, None, None, None])
+    console.table("The sample shop (synthetic; one seed): three starts, about the same training time", COLUMNS, rows)
     pictures = sorted(path.name for path in (folder / "diagnostics" / "demo").glob("*.png"))
     print(f"Pictures in {folder / 'diagnostics' / 'demo'}: {', '.join(pictures)}")
     print(f"Next: gti status -w {folder}    gti diagnose --help    or your own table: gti build-ids items.parquet")
