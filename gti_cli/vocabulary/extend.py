@@ -57,6 +57,7 @@ def extend(
     refuse_unknown(keywords, StartOptions, RunOptions)
     start, how = pick(StartOptions, keywords), pick(RunOptions, keywords)
     space = Workspace(workspace)
+    check_output_name(name, default="extended")
     if start.init not in (None, *STARTS):
         raise InputError(f"--init {start.init!r} is not known", remedy=f"use one of {', '.join(STARTS)}")
     start.check()
