@@ -25,6 +25,7 @@ from gti_cli.manifest import (
     digest_path,
     read_manifest,
 )
+from gti_cli.refusals import check_inputs_stay, refuse_to_replace
 from gti_cli.staging import StageRequest, StageRun, check_figures, share, write_json
 
 __all__ = ["CHECKPOINT_MANIFEST", "StageRun", "Workspace", "check_output_name", "write_json"]
@@ -141,7 +142,8 @@ class Workspace:
             checkpoint: the manifest goes into the folder ``name`` as ``gti.json``.
 
         Raises:
-            InputError: finished outputs from other inputs or options, without ``force``; or a locked workspace.
+            InputError: finished outputs from other inputs or options, without ``force``; an input where an output goes;
+                or a locked workspace.
         """
         asked = StageRequest(
             command,
@@ -153,6 +155,7 @@ class Workspace:
             upstream={key: manifest.identity for key, manifest in (upstream or {}).items()},
             checkpoint=checkpoint,
         )
+        check_inputs_stay(self.root, asked)
         staging = self.root / ".gti" / "staging" / name.replace("/", "--")
         if processes.rank() > 0:
             with self._follow(staging, name) as run:
@@ -184,7 +187,7 @@ class Workspace:
             processes.announce(staging.parent.parent, staging.name, {"done": True, "manifest": existing.to_json()})
             return StageRun(True, staging, staging / "scratch", False, RunClock(), manifest=existing)
         if not force:
-            self._refuse_to_replace(asked, existing)
+            refuse_to_replace(self.root, asked, existing)
         run = self._open_staging(staging, asked.payload(), resume)
         processes.announce(staging.parent.parent, staging.name, {"done": False, "resuming": run.resuming})
         return run
@@ -220,19 +223,6 @@ class Workspace:
             (self.root / output).exists() and digest_path(self.root / output, skip=CHECKPOINT_MANIFEST) == digest
             for output, digest in manifest.outputs.items()
         )
-
-    def _refuse_to_replace(self, asked: StageRequest, existing: Manifest | None) -> None:
-        if existing is not None:
-            raise InputError(
-                f"{self.path(asked.name)} was made already, {existing.difference(asked.payload())}",
-                remedy=f"pass --force to replace it, or another --name or --workspace to keep both ({asked.command})",
-            )
-        present = [output for output in asked.outputs if (self.root / output).exists()]
-        if present:
-            raise InputError(
-                f"{self.path(present[0])} is there without a manifest (not written by a finished {asked.command!r})",
-                remedy="move it away, or pass --force to replace it",
-            )
 
     def _open_staging(self, staging: Path, request: Mapping[str, Any], resume: bool) -> StageRun:
         marker = staging / "REQUEST.json"

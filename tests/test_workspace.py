@@ -102,6 +102,29 @@ def test_file_without_manifest_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "thing.txt").read_text() == "somebody's own"
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_an_input_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thing.txt").write_text("the only copy")
+    (tmp_path / "link.txt").symlink_to("thing.txt")
+    for given in ("thing.txt", "link.txt"):
+        with pytest.raises(InputError, match=r"is an input of this command.*another --workspace"):
+            run_stage(Path(), inputs={"items": given}, force=force)
+    (tmp_path / "thing.json").write_text("[]")
+    with pytest.raises(InputError, match="is an input of this command"):
+        run_stage(Path(), inputs={"index": "thing.json"}, force=force)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with (
+        pytest.raises(InputError, match="is an input of this command"),
+        Workspace(".").stage("c", "model", ["model"], options={}, inputs={"x": "model/config.json"}, force=force),
+    ):
+        pass
+    assert (tmp_path / "thing.txt").read_text() == "the only copy"
+    assert (tmp_path / "model" / "config.json").exists()
+    assert run_stage(tmp_path / "w", inputs={"items": "thing.txt"}, force=force)[0] is False
+
+
 def test_failure_leaves_nothing_half_written_and_the_old_output(tmp_path: Path) -> None:
     run_stage(tmp_path)
     with (
