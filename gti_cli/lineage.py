@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from gti_cli.manifest import Manifest, digest_path
+from gti_cli.errors import InputError
+from gti_cli.manifest import Manifest, digest_path, read_manifest
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 
 
@@ -16,26 +18,31 @@ class ArtifactState:
     Attributes:
         manifest: of the artifact. sources: what it was made from, upstream artifacts first, then input files.
         reasons: why it is stale, in words; empty when it is up to date.
+        damaged: its manifest cannot be read; ``manifest`` stands in for it and holds no more than the name.
     """
 
     manifest: Manifest
     sources: list[str]
     reasons: list[str]
+    damaged: bool = False
 
     @property
     def state(self) -> str:
-        """``"up to date"`` or ``"stale: …"``."""
+        """``"up to date"``, ``"stale: …"`` or ``"damaged: …"``."""
+        if self.damaged:
+            return "damaged: " + "; ".join(self.reasons)
         return "stale: " + "; ".join(self.reasons) if self.reasons else "up to date"
 
 
 def inspect(workspace: Workspace) -> list[ArtifactState]:
-    """The state of every artifact, in the order in which they were made.
+    """The state of every artifact, in the order in which they were made, damaged ones last.
 
     An artifact is stale when one of its own files was edited, when an input file has changed, when what it was made
     from was made anew with another outcome, or when what it was made from is stale itself. Input files that are gone
     are no reason: people move their data.
     """
     manifests = workspace.manifests()
+    damaged = _damaged(workspace, set(manifests))
     known: dict[str, list[str]] = {}
 
     def reasons(name: str) -> list[str]:
@@ -46,7 +53,7 @@ def inspect(workspace: Workspace) -> list[ArtifactState]:
             found = _edited(workspace, manifest) + _changed_inputs(manifest)
             for upstream, identity in manifest.upstream.items():
                 if upstream not in manifests:
-                    found.append(f"{upstream} is gone")
+                    found.append(f"{upstream} is {'damaged' if upstream in damaged else 'gone'}")
                 elif manifests[upstream].identity != identity:
                     found.append(f"{upstream} was made anew")
                 elif reasons(upstream):
@@ -54,10 +61,39 @@ def inspect(workspace: Workspace) -> list[ArtifactState]:
             known[name] = found
         return known[name]
 
-    return [
+    states = [
         ArtifactState(manifest, [*manifest.upstream, *(e["path"] for e in manifest.inputs.values())], reasons(name))
         for name, manifest in manifests.items()
     ]
+    for name, problem in damaged.items():
+        stand_in = Manifest(name, "", {}, 0, {}, {}, {}, {}, {}, {}, "", {})
+        states.append(ArtifactState(stand_in, [], [problem], damaged=True))
+    return states
+
+
+def _damaged(workspace: Workspace, readable: set[str]) -> dict[str, str]:
+    """What is wrong with the manifests that cannot be read, by the names of their artifacts."""
+    found: dict[str, str] = {}
+    for path in workspace.manifest_files():
+        try:
+            read_manifest(path)
+        except InputError as error:
+            inside = path.name == CHECKPOINT_MANIFEST and path.parent != workspace.root
+            place = path.parent if inside else path.with_name(path.name.removesuffix(".json"))
+            name = place.relative_to(workspace.root).as_posix()
+            # Any other JSON file may lie in a workspace: a manifest's name or, in an edited one, its keys tell.
+            known = inside or name == "semantic_ids" or (place.parent != workspace.root and place.is_dir())
+            if name not in readable and (known or _has_keys(path)):
+                found[name] = error.problem
+    return found
+
+
+def _has_keys(path: Path) -> bool:
+    try:
+        payload = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(payload, dict) and {"command", "request", "outputs"} <= payload.keys()
 
 
 def _edited(workspace: Workspace, manifest: Manifest) -> list[str]:

@@ -171,15 +171,13 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         InputError: the file is no manifest of ours, or is damaged.
     """
+    remedy = "run the stage that wrote it again with --force"
     try:
         payload = json.loads(path.read_text("utf-8"))
         manifest = Manifest.from_json(payload)
-    except (OSError, ValueError, KeyError, TypeError) as cause:
-        raise InputError("this is no manifest of gti, or a damaged one", where=str(path)) from cause
-    if payload.get("digest") != manifest.digest:
-        raise InputError(
-            "the manifest was edited or damaged",
-            where=str(path),
-            remedy="run the stage that wrote it again with --force",
-        )
+        whole = payload.get("digest") == manifest.digest
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise InputError("this is no manifest of gti, or a damaged one", where=str(path), remedy=remedy) from cause
+    if not whole:
+        raise InputError("the manifest was edited or damaged", where=str(path), remedy=remedy)
     return manifest

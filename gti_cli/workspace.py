@@ -74,15 +74,22 @@ class Workspace:
     def manifests(self) -> dict[str, Manifest]:
         """All artifacts with a readable manifest, by name, in the order in which they were made."""
         found: dict[str, Manifest] = {}
-        for path in sorted(self.root.glob("*.json")) + sorted(self.root.glob("*/*.json")):
-            if path.parent != self.root and path.name != CHECKPOINT_MANIFEST and path.parent.name not in _GROUPS:
-                continue
+        for path in self.manifest_files():
             try:
                 manifest = read_manifest(path)
             except InputError:
                 continue  # some other JSON file
             found[manifest.name] = manifest
         return dict(sorted(found.items(), key=lambda entry: (entry[1].run.get("finished", ""), entry[0])))
+
+    def manifest_files(self) -> list[Path]:
+        """The JSON files that lie where manifests do; some may be something else."""
+        inside = [
+            path
+            for path in sorted(self.root.glob("*/*.json"))
+            if path.name == CHECKPOINT_MANIFEST or path.parent.name in _GROUPS
+        ]
+        return sorted(self.root.glob("*.json")) + inside
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -180,7 +187,12 @@ class Workspace:
 
     def _begin(self, asked: StageRequest, staging: Path, force: bool, resume: bool) -> StageRun:
         """The run that `stage` yields on the first process, whose decision the others are told."""
-        existing = self.manifest(asked.name)
+        try:
+            existing = self.manifest(asked.name)
+        except InputError:
+            if not force:
+                raise
+            existing = None  # a damaged manifest: --force makes the artifact anew, as its error advises
         if existing is not None and existing.request == asked.digest and self._intact(existing):
             at = self.path(asked.name)
             console.note(f"{asked.command}: {at} is up to date (same inputs and options); nothing to do")

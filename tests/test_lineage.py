@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from gti_cli.lineage import inspect
@@ -54,3 +55,19 @@ def test_upstream_gone(tmp_path: Path) -> None:
     make(tmp_path, "b", "1", "a")
     (tmp_path / "a.json").unlink()
     assert reasons(tmp_path)["b"] == ["a is gone"]
+
+
+def test_damaged_manifests_are_listed_and_other_json_is_not(tmp_path: Path) -> None:
+    make(tmp_path, "a", "1")
+    make(tmp_path, "b", "1", "a")
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seed": 7}))
+    (tmp_path / "semantic_ids.json").write_text("{}")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "gti.json").write_text("{")
+    (tmp_path / "package.json").write_text("{}")
+    states = {state.manifest.name: state for state in inspect(Workspace(tmp_path))}
+    assert sorted(states) == ["a", "b", "c", "semantic_ids"]
+    assert states["a"].state == "damaged: the manifest was edited or damaged"
+    assert states["b"].state == "stale: a is damaged"
+    assert states["c"].state == states["semantic_ids"].state == "damaged: this is no manifest of gti, or a damaged one"

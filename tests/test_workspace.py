@@ -307,6 +307,18 @@ def test_damaged_manifest_is_reported(tmp_path: Path) -> None:
         read_manifest(path)
 
 
+@pytest.mark.parametrize("damage", ["{}", "{", '{"seed": 7}'])
+def test_force_makes_an_artifact_with_a_damaged_manifest_anew(tmp_path: Path, damage: str) -> None:
+    run_stage(tmp_path)
+    path = tmp_path / "thing.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | json.loads(damage)) if "seed" in damage else damage)
+    with pytest.raises(InputError, match=r"damaged.*Run the stage that wrote it again with --force"):
+        run_stage(tmp_path)
+    assert run_stage(tmp_path, force=True)[0] is False
+    assert read_manifest(path).seed == 0
+
+
 def test_outputs_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
