@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+# One of these lies beside every tokenizer, whatever its kind.
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "*.spm", "tekken.json", "merges.txt")
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -122,11 +125,21 @@ def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
     """Load a tokenizer by folder or hub name; a pad token is chosen where it has none (the end-of-sequence token).
 
     ``options`` go to transformers (``gguf_file``).
+
+    Raises:
+        InputError: none there, a damaged one, or one without a vocabulary or an end-of-sequence token.
     """
     from transformers import AutoTokenizer
 
-    with readable_errors(path):
+    folder = Path(path)
+    none = InputError("no tokenizer in this folder", where=path, remedy="save it there with tokenizer.save_pretrained")
+    if folder.is_dir() and not options and not any(next(folder.glob(name), None) for name in _TOKENIZER_FILES):
+        raise none
+    with readable_errors(path, "a tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
+    # transformers makes an empty tokenizer of the model's kind where it finds no vocabulary.
+    if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
+        raise none
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise InputError("the tokenizer has neither a pad nor an end-of-sequence token", where=path)
@@ -204,8 +217,8 @@ def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, tokens: New
 class readable_errors:
     """Turn the many ways in which transformers fails to load into one line."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, what: str = "a causal LM") -> None:
+        self.path, self.what = path, what
 
     def __enter__(self) -> None:
         logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -214,6 +227,9 @@ class readable_errors:
         from safetensors import SafetensorError
         from torch import OutOfMemoryError
 
+        if self.what == "a tokenizer" and isinstance(error, Exception):
+            # tokenizers and the packages that some kinds need raise whatever they meet, a bare Exception among it
+            raise self._refusal(error, "save it there with tokenizer.save_pretrained, or give a hub name") from error
         if isinstance(error, RuntimeError) and not isinstance(error, OutOfMemoryError | NotImplementedError):
             # transformers where tensors cannot be converted, torch where they cannot be copied (ZeRO-3)
             raise InputError(
@@ -222,9 +238,9 @@ class readable_errors:
                 remedy="download or copy the checkpoint again, or correct its config.json",
             ) from error
         if isinstance(error, OSError | ValueError | SafetensorError | KeyError):
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(
-                f"cannot be loaded as a causal LM: {first}",
-                where=self.path,
-                remedy="give a Hugging Face checkpoint folder with safetensors, or a hub name (needs the network)",
-            ) from error
+            remedy = "give a Hugging Face checkpoint folder with safetensors, or a hub name (needs the network)"
+            raise self._refusal(error, remedy) from error
+
+    def _refusal(self, error: BaseException, remedy: str) -> InputError:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return InputError(f"cannot be loaded as {self.what}: {first}", where=self.path, remedy=remedy)

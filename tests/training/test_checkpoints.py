@@ -229,6 +229,18 @@ def test_tokenizer_without_pad_token(tmp_path: Path) -> None:
     assert load_tokenizer(str(tmp_path)).pad_token == "<|im_end|>"
 
 
+def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
+    make_model("llama").save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"no tokenizer in this folder\. Save it .* tokenizer\.save_pretrained"):
+        load_tokenizer(str(tmp_path))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    with pytest.raises(InputError, match="tokenizer"):  # which of the two is said depends on transformers
+        load_tokenizer(str(tmp_path))
+    (tmp_path / "tokenizer.json").write_text('{"model": {}}')
+    with pytest.raises(InputError, match="cannot be loaded as a tokenizer"):
+        load_tokenizer(str(tmp_path))
+
+
 def test_codes_are_found_behind_words_that_were_added_later(workspace: Workspace) -> None:
     first = find_checkpoint(workspace, None, "extended", "gti extend")
     assert first.item_tokens().names == first.new_tokens().names
