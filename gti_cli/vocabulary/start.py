@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gti_cli.errors import InputError
 from gti_cli.geometry.spectrum import both_spectra, effective_rank
 from gti_cli.tensors.stored import Rows, blocks
 from gti_cli.vocabulary.initializers import INITIALIZERS, mean
@@ -93,7 +94,12 @@ def start_rows(
     """New rows (n, d) float32 for each of ``matrices`` (V, d), the rows that ``tokenizer`` knows before it grows.
 
     Before, because a description must not become the token that it describes. Structural tokens start from the mean.
+
+    Raises:
+        InputError: a row is NaN or infinite, or what ``init`` needs is missing.
     """
+    for rows, matrix in zip(matrices, ("input", "output"), strict=False):
+        _check_finite(rows, tokenizer, matrix)
     if init in FROM_MEANING:
         found = [FROM_MEANING[init](rows, meanings, tokenizer, how) for rows in matrices]
     else:
@@ -102,6 +108,22 @@ def start_rows(
         return found
     count = len(meanings.structural)
     return [torch.cat([start, mean(rows, count, generator)]) for start, rows in zip(found, matrices, strict=True)]
+
+
+def _check_finite(rows: Rows, tokenizer: PreTrainedTokenizerBase, matrix: str) -> None:
+    """Every start is computed from the old rows, and one that is no number would spoil all new ones."""
+    bad: list[int] = []
+    at = 0
+    for block in blocks(rows):
+        bad += (at + torch.nonzero(~torch.isfinite(block).all(dim=1)).flatten()).tolist()
+        at += len(block)
+    if bad:
+        name = tokenizer.convert_ids_to_tokens(bad[0])
+        raise InputError(
+            f"the row of token {name!r} in the model's {matrix} matrix holds NaN or infinity ({len(bad):,} rows do)",
+            where=f"row {bad[0]}",
+            remedy="download or copy the model again",
+        )
 
 
 def describe_start(rows: torch.Tensor, known: Rows, dtype: torch.dtype) -> Start:

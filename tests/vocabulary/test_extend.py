@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,6 +200,17 @@ def test_untied_matrices_start_each_from_their_own_rows(init: str) -> None:
     embedding, head = matrices(model)
     assert (embedding[size:].mean() - embedding[:size].mean()).abs() < 0.5
     assert (head[size:].mean() - head[:size].mean()).abs() < 0.5
+
+
+@pytest.mark.parametrize("init", INITIALIZERS)
+def test_an_old_row_that_is_no_number_is_named(init: str) -> None:
+    tokenizer = make_tokenizer()
+    model = lm("qwen3", len(tokenizer), tied=False)
+    with torch.no_grad():
+        matrices(model)[1][7, 3] = float("nan")
+    name = re.escape(repr(tokenizer.convert_ids_to_tokens(7)))
+    with pytest.raises(InputError, match=rf"row 7: the row of token {name} in the model's output matrix holds NaN"):
+        add_tokens(model, tokenizer, Meanings(["<a_0>"]), init, torch.Generator())
 
 
 def test_known_tokens_are_refused(space: Workspace, checkpoint: Callable[..., Path]) -> None:
