@@ -114,6 +114,9 @@ class Workspace:
                 where=str(self.root),
                 remedy="wait for it, or use another --workspace",
             ) from None
+        except OSError as cause:  # the folder is there, and read-only
+            problem = f"cannot write in the workspace: {cause.strerror or cause}"
+            raise InputError(problem, where=str(self.root), remedy="make it writable") from cause
         try:
             for complete in sorted(state.glob("staging/*/COMMIT.json")):
                 self._roll_forward(complete.parent)

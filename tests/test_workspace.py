@@ -286,6 +286,15 @@ def test_unwritable_workspace(tmp_path: Path) -> None:
         run_stage(tmp_path / "file" / "w")
 
 
+def test_read_only_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")  # root, as in a container, may write everywhere
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(InputError, match="cannot write in the workspace: Permission denied"):
+        run_stage(tmp_path)
+
+
 def test_write_json_is_stable_and_strict(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": 1, "a": [2]})
     write_json(tmp_path / "b.json", {"a": [2], "b": 1})
