@@ -33,10 +33,17 @@ def refuse_to_replace(root: Path, asked: StageRequest, existing: Manifest | None
     Raises:
         InputError: an artifact of that name from other inputs or options, or a file that no manifest tells of.
     """
+    if existing is not None and existing.details.get("first_request") == asked.digest:
+        added = sum(int(batch["items"]) for batch in existing.details["batches"])
+        raise InputError(
+            f"{root / asked.name} was made already so, and {added:,} items were added with --reuse since",
+            remedy="nothing to do, or pass --force to build all anew, without the added items",
+        )
     if existing is not None:
+        other = "--workspace" if asked.command == "build-ids" else "--name or --workspace"
         raise InputError(
             f"{root / asked.name} was made already, {existing.difference(asked.payload())}",
-            remedy=f"pass --force to replace it, or another --name or --workspace to keep both ({asked.command})",
+            remedy=f"pass --force to replace it, or another {other} to keep both ({asked.command})",
         )
     present = [output for output in asked.outputs if (root / output).exists()]
     if present:

@@ -104,7 +104,9 @@ def add_items(
         if processes.rank() == 0:  # new items are few: nothing is shared out
             _add(run, catalogue, earlier, device, dtype)
         batch = {"sha256": sha, "items": len(catalogue)}
-        run.details.update({**manifest.details, "batches": [*batches, batch]})
+        # By it the command that made the first IDs is known when it is run again.
+        first = manifest.details.get("first_request", manifest.request)
+        run.details.update({**manifest.details, "batches": [*batches, batch], "first_request": first})
     return run.result()
 
 

@@ -195,3 +195,16 @@ def test_new_items_under_an_imported_index(tmp_path: Path) -> None:
     build_ids(items, tmp_path / "ws", import_index=tmp_path / "index.json")
     done = build_ids(new_items(tmp_path, 3), tmp_path / "ws", reuse=True)
     assert done.counts["items"] == 9 and done.details["sizes"] == [2, 3]
+
+
+def test_the_first_command_again_tells_what_was_added_since(tmp_path: Path) -> None:
+    space, items = tmp_path / "ws", make_items(tmp_path)
+    build_ids(items, space, levels=2, codes=16)
+    build_ids(new_items(tmp_path), space, reuse=True)
+    build_ids(new_items(tmp_path, 3, 2000, "more.parquet"), space, reuse=True)
+    with pytest.raises(InputError, match=r"15 items were added with --reuse since\. Nothing to do, or pass --force"):
+        build_ids(items, space, levels=2, codes=16)
+    with pytest.raises(InputError, match=r"other inputs or options.*or another --workspace to keep both"):
+        build_ids(items, space, levels=2, codes=12)
+    assert len(tables.read_semantic_ids(space / "semantic_ids.parquet").item_ids) == 95
+    assert build_ids(items, space, levels=2, codes=16, force=True).counts["items"] == 80
