@@ -16,6 +16,7 @@ from gti_cli.semantic_ids.encode import COLUMN, LSA, encode
 from gti_cli.semantic_ids.groups import first_alike
 from gti_cli.semantic_ids.options import EncoderOptions, IdsKeywords, IdsOptions, KMeansOptions, RQVAEOptions
 from gti_cli.semantic_ids.plan import Plan, check_enough, make_plan
+from gti_cli.semantic_ids.plot import remove_pictures
 from gti_cli.workspace import StageRun, Workspace
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def build_ids(
     plan = make_plan(items, options, kmeans=kmeans, rqvae=rqvae, text_model=text_model)
     machine = _choose(plan, how.seed, how.device, how.dtype)
     space = Workspace(workspace)
+    replaces = space.manifest_path(artifact.NAME).exists()  # without one, a picture there is the caller's own
     with space.stage(
         "build-ids",
         artifact.NAME,
@@ -85,6 +87,8 @@ def build_ids(
     ) as run:
         if not run.done:
             _build(run, plan, how.seed, machine)
+    if replaces and not run.done and processes.rank() == 0:
+        remove_pictures(space)
     return run.result()
 
 

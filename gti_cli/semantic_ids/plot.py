@@ -12,6 +12,7 @@ from gti_cli.manifest import Manifest
 from gti_cli.semantic_ids.artifact import HISTORY, NAME
 from gti_cli.workspace import Workspace
 
+_SUFFIXES = (".png", ".svg")
 _DPI = 120
 _TITLE = 34  # characters
 # Told apart without colour, too.
@@ -37,6 +38,13 @@ def plot_quality(workspace: Path | str) -> list[Path]:
     return paths
 
 
+def remove_pictures(space: Workspace) -> None:
+    """Delete the pictures of earlier IDs, which would pass for those of the IDs that have taken their place."""
+    for stem in (NAME, Path(HISTORY).stem):
+        for suffix in _SUFFIXES:
+            space.path(stem + suffix).unlink(missing_ok=True)
+
+
 def _save(stem: Path, draw: Callable[[Any], None], size: tuple[float, float]) -> list[Path]:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -45,7 +53,7 @@ def _save(stem: Path, draw: Callable[[Any], None], size: tuple[float, float]) ->
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure)
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
+    paths = [stem.with_suffix(suffix) for suffix in _SUFFIXES]
     with matplotlib.rc_context({"svg.hashsalt": "gti"}):  # the same picture gives the same bytes
         figure.savefig(paths[0], dpi=_DPI, metadata={"Software": None})
         figure.savefig(paths[1], metadata={"Date": None})

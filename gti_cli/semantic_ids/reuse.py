@@ -19,6 +19,7 @@ from gti_cli.semantic_ids.encode import COLUMN, LSA, Encoded, LsaState, encode, 
 from gti_cli.semantic_ids.groups import first_alike
 from gti_cli.semantic_ids.options import EncoderOptions
 from gti_cli.semantic_ids.plan import parse_sizes
+from gti_cli.semantic_ids.plot import remove_pictures
 from gti_cli.semantic_ids.vector_file import VectorFile
 from gti_cli.tables import SemanticIDs
 from gti_cli.workspace import StageRun, Workspace
@@ -107,6 +108,8 @@ def add_items(
         # By it the command that made the first IDs is known when it is run again.
         first = manifest.details.get("first_request", manifest.request)
         run.details.update({**manifest.details, "batches": [*batches, batch], "first_request": first})
+    if processes.rank() == 0:
+        remove_pictures(space)
     return run.result()
 
 

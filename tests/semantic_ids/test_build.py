@@ -159,3 +159,25 @@ def test_fewer_different_embeddings_than_codes(tmp_path: Path) -> None:
 def test_one_item(tmp_path: Path) -> None:
     manifest = build_ids(make_items(tmp_path, n=1), tmp_path / "ws", levels=2, codes=1)
     assert manifest.metrics["collisions_after"] == {"distinct": 1, "rate": 0.0, "items": 0, "largest": 1}
+
+
+def test_pictures_of_replaced_ids_go(tmp_path: Path) -> None:
+    items, space = make_items(tmp_path), tmp_path / "ws"
+    space.mkdir()
+    pictures = [space / "semantic_ids.png", space / "semantic_ids.svg", space / "rqvae_history.png"]
+
+    def draw() -> None:
+        for picture in pictures:
+            picture.write_text("old")
+
+    draw()
+    build_ids(items, space, levels=2, codes=16)
+    assert all(picture.exists() for picture in pictures)  # nothing replaced: not ours
+    build_ids(items, space, levels=2, codes=16)
+    assert all(picture.exists() for picture in pictures)  # nothing to do: they still fit
+    build_ids(items, space, levels=2, codes=12, force=True)
+    assert not any(picture.exists() for picture in pictures)
+    draw()
+    tables.write(tmp_path / "new.parquet", {"item_id": ["n1"], "title": ["red silk"], "brand": ["Acme"]})
+    build_ids(tmp_path / "new.parquet", space, reuse=True)
+    assert not any(picture.exists() for picture in pictures)
