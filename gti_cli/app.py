@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,6 +50,17 @@ app.command("export")(export.export)
 app.command("status")(status.status)
 
 
+# What the machine refuses is no bug of ours: the person can mend it.
+_REFUSED = {
+    errno.EACCES: ("no permission", "change the permissions, or read from and write to another place"),
+    errno.EPERM: ("no permission", "change the permissions, or read from and write to another place"),
+    errno.EROFS: ("the file system is read-only", "write to another place"),
+    errno.ENOSPC: ("the disk is full", "make room, then run the same command again"),
+    errno.EDQUOT: ("the disk quota is used up", "make room, then run the same command again"),
+    errno.EISDIR: ("this is a folder, not a file", "move it away, or give the name of a file"),
+}
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 done, 1 our bug, 2 the caller's input or state, 130 interrupted."""
     console.configure()
@@ -81,11 +94,24 @@ def _usage_or_bug(error: Exception) -> int:
         return 130
     if isinstance(error, typer.Exit):
         return int(error.exit_code)
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        problem, remedy = _REFUSED[error.errno]
+        # pyarrow names the file in its message alone.
+        place = _place(error.filename) if error.filename is not None else None
+        console.error(str(InputError(problem if place else f"{problem} ({error})", where=place, remedy=remedy)))
+        return 2
     import traceback
 
     traceback.print_exc()
     console.error(f"this is a bug in gti {__version__}: please report it with the lines above")
     return 1
+
+
+def _place(name: object) -> str:
+    """The file as a person knows it: what is being written has a temporary name, ``.NAME.part``."""
+    path = Path(name.decode(errors="replace") if isinstance(name, bytes) else str(name))
+    temporary = path.name.startswith(".") and path.suffix == ".part"
+    return str(path.with_name(path.name[1 : -len(".part")]) if temporary else path)
 
 
 def main() -> None:

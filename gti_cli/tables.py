@@ -268,5 +268,8 @@ def write(path: Path | str, columns: Mapping[str, Any] | pa.Table) -> None:
     path = Path(path)
     table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
     temporary = path.with_name(f".{path.name}.part")
-    pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
-    temporary.replace(path)
+    try:
+        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # a full disk is not to keep half a file

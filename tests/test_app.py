@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import time
@@ -91,3 +93,20 @@ def test_interrupt_and_bug_have_their_own_exit_codes(
         monkeypatch.setattr(lineage, "inspect", fail)
         assert app.run(["status", "-w", str(tmp_path)]) == code
     assert "this is a bug in gti" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR])
+@pytest.mark.parametrize("named", [True, False])
+def test_what_the_machine_refuses_is_one_line(
+    number: int, named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gti_cli import lineage
+
+    def fail(_: object) -> None:
+        message = os.strerror(number)
+        raise OSError(number, message, "ws/.ids.json.part") if named else OSError(number, f"{message}: 'ws/ids.json'")
+
+    monkeypatch.setattr(lineage, "inspect", fail)
+    assert app.run(["status", "-w", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "ws/ids.json" in line and "bug" not in line and ".part" not in line

@@ -72,8 +72,11 @@ def write_index(path: Path, item_ids: Sequence[str], tokens: Sequence[str]) -> N
     """
     index = {item: split_tokens(names) for item, names in zip(item_ids, tokens, strict=True)}
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(index, ensure_ascii=False), "utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(index, ensure_ascii=False), "utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # a full disk is not to keep half a file
 
 
 def _load(path: Path | str) -> dict[str, Any]:

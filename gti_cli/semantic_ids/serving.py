@@ -31,8 +31,11 @@ def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int
             )
         catalog[key] = item
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(catalog, ensure_ascii=False), "utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(catalog, ensure_ascii=False), "utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # a full disk is not to keep half a file
 
 
 def layout(ids: Sequence[npt.NDArray[np.int64]]) -> str:

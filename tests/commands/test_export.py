@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,22 @@ def test_a_catalog_and_the_layout_that_an_engine_infers(
     # An engine finds the token of code c of level l at START + 8 l + c.
     for name, number, level, code in zip(tokens.names, tokens.ids, tokens.levels, tokens.codes, strict=True):
         assert number == tokens.ids.min() + 8 * level + code, name
+
+
+@pytest.mark.parametrize("what", ["index", "catalog"])
+def test_a_full_disk_leaves_no_half_file(
+    what: str, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(path: Path, *_: object) -> None:
+        with path.open("w") as file:
+            file.write("{")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    path = tmp_path / "out.json"
+    assert run(["export", what, "-o", str(path), "-w", str(workspace)]) == 2
+    assert f"{path}: the disk is full" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_catalog_of_shared_ids_and_scattered_tokens_are_refused(tmp_path: Path) -> None:
