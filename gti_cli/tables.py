@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError, examples
+from gti_cli.table_files import PARQUET, parse
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
-
-
-_PARQUET = (".parquet", ".pq")
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] =
         raise InputError(
             "this is a folder, not a table", where=str(path), remedy="give a .parquet, .csv or .jsonl file"
         )
-    table = _read_by_ending(path, skip)
+    table = parse(path, skip)
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise InputError(
@@ -72,48 +70,11 @@ def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] =
 
 def column_names(path: Path | str, table: pa.Table) -> list[str]:
     """The columns of the file that `read` gave as ``table``, those skipped included."""
-    if Path(path).suffix.lower() not in _PARQUET:
+    if Path(path).suffix.lower() not in PARQUET:
         return list(table.column_names)
     import pyarrow.parquet as pq
 
     return list(pq.read_schema(path).names)
-
-
-def _read_by_ending(path: Path, skip: Sequence[str]) -> pa.Table:
-    import pyarrow as pa
-
-    ending = path.suffix.lower()
-    try:
-        if ending in _PARQUET:
-            import pyarrow.parquet as pq
-
-            names = pq.read_schema(path).names
-            return pq.read_table(path, columns=[name for name in names if name not in skip] if skip else None)
-        if ending == ".csv":
-            return _read_csv(path)
-        if ending in (".jsonl", ".json", ".ndjson"):
-            from pyarrow import json as pa_json
-
-            return pa_json.read_json(path)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as cause:
-        raise InputError(
-            f"cannot be read as {ending[1:]}: {str(cause).splitlines()[0]}",
-            where=str(path),
-            remedy="the file is damaged, truncated or of another kind: write it again",
-        ) from cause
-    raise InputError(
-        f"the ending {ending!r} is not known", where=str(path), remedy="give a .parquet, .csv or .jsonl file"
-    )
-
-
-def _read_csv(path: Path) -> pa.Table:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    # Ids such as 007 are text: only the columns that are numbers by contract may become numbers.
-    text = {name: pa.string() for name in ("item_id", "user_id", "query_id", "title", "description", "query", "split")}
-    options = csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""])
-    return csv.read_csv(path, convert_options=options, parse_options=csv.ParseOptions(newlines_in_values=True))
 
 
 def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False) -> list[str]:

@@ -1,0 +1,99 @@
+"""Table files parsed by their ending, and refused in one line where what came out is not what the file says."""
+
+from __future__ import annotations
+
+import csv as plain_csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gti_cli.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PARQUET = (".parquet", ".pq")
+
+
+def parse(path: Path, skip: Sequence[str]) -> pa.Table:
+    """The table of a ``.parquet``, ``.csv`` or ``.jsonl`` file; columns in ``skip`` are not loaded from Parquet.
+
+    Raises:
+        InputError: an unknown ending, a broken file.
+    """
+    import pyarrow as pa
+
+    ending = path.suffix.lower()
+    try:
+        if ending in PARQUET:
+            import pyarrow.parquet as pq
+
+            names = pq.read_schema(path).names
+            return pq.read_table(path, columns=[name for name in names if name not in skip] if skip else None)
+        if ending == ".csv":
+            return _read_csv(path)
+        if ending in (".jsonl", ".json", ".ndjson"):
+            from pyarrow import json as pa_json
+
+            return pa_json.read_json(path)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as cause:
+        raise InputError(
+            f"cannot be read as {ending[1:]}: {str(cause).splitlines()[0]}",
+            where=str(path),
+            remedy="the file is damaged, truncated or of another kind: write it again",
+        ) from cause
+    raise InputError(
+        f"the ending {ending!r} is not known", where=str(path), remedy="give a .parquet, .csv or .jsonl file"
+    )
+
+
+def _read_csv(path: Path) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    # Ids such as 007 are text: only the columns that are numbers by contract may become numbers.
+    text = {name: pa.string() for name in ("item_id", "user_id", "query_id", "title", "description", "query", "split")}
+    options = csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""])
+    table = csv.read_csv(path, convert_options=options, parse_options=csv.ParseOptions(newlines_in_values=True))
+    _check_quotes(table, path)
+    return table
+
+
+def _check_quotes(table: pa.Table, path: Path) -> None:
+    """Refuse rows that a quote which is never closed has swallowed into the text of one row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    width, broken = table.num_columns, None
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if not pa.types.is_string(column.type):
+            continue
+        multiline = pc.indices_nonzero(pc.fill_null(pc.match_substring(column, "\n"), False))
+        for row, value in zip(multiline.to_pylist(), column.take(multiline).to_pylist(), strict=True):
+            lines = value.splitlines()[1:]
+            if not any(line.count(",") >= width - 1 for line in lines):
+                continue
+            # Prose has commas too, but puts a space behind them: such lines are rows only if the quotes do not match.
+            packed = any(line.count(",") - line.count(", ") >= width - 1 for line in lines)
+            if not (width > 1 and packed):
+                broken = _quotes_do_not_match(path) if broken is None else broken
+            if (width > 1 and packed) or broken:
+                raise InputError(
+                    "a quote that is not closed swallows the rows behind it",
+                    where=f"{path}, column {name!r}, row {row + 1:,}",
+                    remedy='close the quote, or write a quote inside a text twice (""); if the text really holds such '
+                    "lines, save the table as .parquet or .jsonl",
+                )
+
+
+def _quotes_do_not_match(path: Path) -> bool:
+    most = plain_csv.field_size_limit(1 << 30)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for _ in plain_csv.reader(file, strict=True):
+                pass
+    except plain_csv.Error:
+        return True
+    finally:
+        plain_csv.field_size_limit(most)
+    return False
