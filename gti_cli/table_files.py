@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv as plain_csv
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, examples
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,8 +20,24 @@ def parse(path: Path, skip: Sequence[str]) -> pa.Table:
     """The table of a ``.parquet``, ``.csv`` or ``.jsonl`` file; columns in ``skip`` are not loaded from Parquet.
 
     Raises:
-        InputError: an unknown ending, a broken file.
+        InputError: an unknown ending, a broken file, a column that is there twice.
     """
+    table = _by_ending(path, skip)
+    _check_names(table.column_names, path)
+    return table
+
+
+def _check_names(names: Sequence[str], path: Path) -> None:
+    double = [name for name, times in Counter(names).items() if times > 1]
+    if double:
+        raise InputError(
+            f"column {examples(double)} is there more than once",
+            where=str(path),
+            remedy="rename or drop all but one of them",
+        )
+
+
+def _by_ending(path: Path, skip: Sequence[str]) -> pa.Table:
     import pyarrow as pa
 
     ending = path.suffix.lower()
@@ -29,6 +46,7 @@ def parse(path: Path, skip: Sequence[str]) -> pa.Table:
             import pyarrow.parquet as pq
 
             names = pq.read_schema(path).names
+            _check_names(names, path)  # before pyarrow's own error, which comes where columns are chosen
             return pq.read_table(path, columns=[name for name in names if name not in skip] if skip else None)
         if ending == ".csv":
             return _read_csv(path)

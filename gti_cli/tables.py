@@ -46,7 +46,7 @@ def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] =
     Columns in ``skip`` are not loaded from Parquet, where that is possible.
 
     Raises:
-        InputError: no such file, an unknown ending, a broken file, a missing column, no rows.
+        InputError: no such file, an unknown ending, a broken file, a column missing or there twice, no rows.
     """
     path = Path(path)
     if not path.exists():
