@@ -71,10 +71,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         console.error(str(error))
         return 2
     except KeyboardInterrupt:
-        console.error("interrupted; run the same command again to go on")
-        return 130
+        outcome = 130
     except Exception as error:
         return _usage_or_bug(error)
+    if outcome == 130:  # typer may turn Ctrl-C into this outcome by itself, and says nothing
+        console.error("interrupted; run the same command again to go on")
     return outcome if isinstance(outcome, int) else 0
 
 
