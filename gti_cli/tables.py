@@ -130,14 +130,20 @@ def strings(table: pa.Table, column: str, path: Path | str) -> list[str]:
 
 
 def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.int64]:
-    """Return a column of whole numbers (or times) as int64; a missing or fractional value is an error."""
+    """Return a column of whole numbers, or of times in their own unit, as int64.
+
+    Raises:
+        InputError: another type, a missing or fractional value, one beyond 64 bits; with the first row concerned.
+    """
     import numpy as np
     import pyarrow as pa
 
     values = table.column(column).combine_chunks()
     where = f"{path}, column {column!r}"
-    if pa.types.is_temporal(values.type):
-        values = values.cast(pa.timestamp("us")).cast(pa.int64()) if not pa.types.is_duration(values.type) else values
+    if pa.types.is_date(values.type):
+        values = values.cast(pa.timestamp("us"))
+    if pa.types.is_timestamp(values.type):
+        values = values.cast(pa.int64())  # in the column's own unit: callers only order them, and ns do not fit in us
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         raise InputError(f"must be numbers or times, not {values.type}", where=where, remedy="convert the column")
     if values.null_count:
@@ -150,6 +156,16 @@ def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.i
             raise InputError(
                 f"{numbers[wrong[0]]} is no whole number", where=f"{where}, row {wrong[0] + 1:,}", remedy="use integers"
             )
+    if numbers.dtype == np.uint64:
+        wrong = np.flatnonzero(numbers > np.uint64(2**63 - 1))
+    elif np.issubdtype(numbers.dtype, np.floating):
+        wrong = np.flatnonzero(np.abs(numbers.astype(np.float64)) >= 2.0**63)
+    else:
+        wrong = np.empty(0, dtype=np.intp)
+    if len(wrong):
+        raise InputError(
+            f"{numbers[wrong[0]]} does not fit in 64 bits", where=f"{where}, row {wrong[0] + 1:,}", remedy="correct it"
+        )
     return np.asarray(numbers, dtype=np.int64)
 
 

@@ -116,6 +116,23 @@ def test_integers_from_times_and_floats() -> None:
     assert tables.integers(times, "f", "t").tolist() == [2, 3]
 
 
+def test_times_of_every_unit_keep_their_order() -> None:
+    late, early = datetime(2024, 1, 2), datetime(2024, 1, 1)
+    for kind in (pa.date32(), pa.date64(), *map(pa.timestamp, ("s", "ms", "us", "ns")), pa.timestamp("ns", "UTC")):
+        first, second = tables.integers(table(t=pa.array([late, early]).cast(kind)), "t", "t").tolist()
+        assert first > second, kind
+    nanoseconds = pa.array([2**60 + 2, 2**60 + 1]).cast(pa.timestamp("ns"))
+    assert tables.integers(table(t=nanoseconds), "t", "t").tolist() == [2**60 + 2, 2**60 + 1]
+    with pytest.raises(InputError, match="numbers or times, not time32"):
+        tables.integers(table(t=pa.array([1], pa.time32("s"))), "t", "t")
+
+
+@pytest.mark.parametrize("values", [pa.array([2**63 - 1, 2**63], pa.uint64()), pa.array([0.0, 1e19])])
+def test_numbers_beyond_64_bits(values: pa.Array) -> None:
+    with pytest.raises(InputError, match=r"row 2: .* does not fit in 64 bits"):
+        tables.integers(table(t=values), "t", "t")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [([1, None], "row 2: the value is missing"), ([1.0, 1.5], "row 2: 1.5 is no whole"), (["x"], "numbers or times")],
