@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli.errors import InputError, examples
+from gti_cli.table_faults import check_header, explain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,8 +56,11 @@ def _by_ending(path: Path, skip: Sequence[str]) -> pa.Table:
 
             return pa_json.read_json(path)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as cause:
+        message = str(cause).splitlines()[0]
+        if ending not in PARQUET:
+            raise explain(path, message) from cause
         raise InputError(
-            f"cannot be read as {ending[1:]}: {str(cause).splitlines()[0]}",
+            f"cannot be read as {ending[1:]}: {message}",
             where=str(path),
             remedy="the file is damaged, truncated or of another kind: write it again",
         ) from cause
@@ -73,6 +77,7 @@ def _read_csv(path: Path) -> pa.Table:
     text = {name: pa.string() for name in ("item_id", "user_id", "query_id", "title", "description", "query", "split")}
     options = csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""])
     table = csv.read_csv(path, convert_options=options, parse_options=csv.ParseOptions(newlines_in_values=True))
+    check_header(table.column_names, path)
     _check_quotes(table, path)
     return table
 

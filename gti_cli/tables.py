@@ -145,7 +145,11 @@ def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.i
     if pa.types.is_timestamp(values.type):
         values = values.cast(pa.int64())  # in the column's own unit: callers only order them, and ns do not fit in us
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        raise InputError(f"must be numbers or times, not {values.type}", where=where, remedy="convert the column")
+        if pa.types.is_string(values.type) and (row := _first_wordy(values.to_pylist())) is not None:
+            where, found = f"{where}, row {row + 1:,}", f"the text {values[row].as_py()!r}"
+        else:
+            found = str(values.type)
+        raise InputError(f"must be numbers or times, not {found}", where=where, remedy="convert the column")
     if values.null_count:
         row = values.is_null().to_pylist().index(True) + 1
         raise InputError("the value is missing", where=f"{where}, row {row:,}", remedy="fill it in or drop the row")
@@ -167,6 +171,16 @@ def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.i
             f"{numbers[wrong[0]]} does not fit in 64 bits", where=f"{where}, row {wrong[0] + 1:,}", remedy="correct it"
         )
     return np.asarray(numbers, dtype=np.int64)
+
+
+def _first_wordy(values: Sequence[str | None]) -> int | None:
+    """Row of the first text that is no number, which is why a CSV's column is text."""
+    for row, value in enumerate(values):
+        try:
+            float(value or 0)
+        except ValueError:
+            return row
+    return None
 
 
 def vectors(

@@ -135,7 +135,11 @@ def test_numbers_beyond_64_bits(values: pa.Array) -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [([1, None], "row 2: the value is missing"), ([1.0, 1.5], "row 2: 1.5 is no whole"), (["x"], "numbers or times")],
+    [
+        ([1, None], "row 2: the value is missing"),
+        ([1.0, 1.5], "row 2: 1.5 is no whole"),
+        (["1", "x"], "row 2: must be numbers or times, not the text 'x'"),
+    ],
 )
 def test_bad_integers(values: list[Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
