@@ -84,8 +84,7 @@ def _usage_or_bug(error: Exception) -> int:
 
     exceptions = import_module(typer.BadParameter.__mro__[1].__module__)  # click's own, or the copy inside typer
     if isinstance(error, exceptions.NoArgsIsHelpError):
-        print(error.ctx.get_help())
-        return 2
+        return 2  # it has printed the help when it was made
     if isinstance(error, exceptions.UsageError):
         hint = f" Try 'gti {error.ctx.info_name} --help'." if error.ctx and error.ctx.info_name != "gti" else ""
         console.error(error.format_message() + hint)
