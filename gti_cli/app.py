@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -63,6 +64,9 @@ _REFUSED = {
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 done, 1 our bug, 2 the caller's input or state, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # titles hold letters that a terminal's encoding may lack
+            stream.reconfigure(errors="replace")
     console.configure()
     console.silence(processes.rank() > 0)  # of several processes, the first one speaks
     try:

@@ -111,3 +111,12 @@ def test_what_the_machine_refuses_is_one_line(
     assert app.run(["status", "-w", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "ws/ids.json" in line and "bug" not in line and ".part" not in line
+
+
+def test_output_that_is_not_utf8_loses_letters_only(tmp_path: Path) -> None:
+    code = "from gti_cli import app\n"
+    code += f"status = app.run(['status', '-w', {str(tmp_path)!r}]); print('Größe –', status)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert done.stdout.splitlines()[-1] == "Gr??e ? 0", done.stderr
