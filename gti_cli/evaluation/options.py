@@ -21,7 +21,8 @@ class EvaluateOptions:
     Attributes:
         split: one of `SPLITS`. k: cut-offs of the metrics.
         search: ``beam``, or ``exact``: provably the most probable items, and how often the beam missed one.
-        beams: hypotheses kept, at least the largest cut-off (None: as many as that), beside room for seen items.
+        beams: hypotheses kept, at least the largest cut-off (None: as many as that, 20 or more), beside room for seen
+            items.
         filter_seen: do not recommend items of the user's own history; the beam is wider by what the user has seen.
         history: most items shown (None: as in fine-tuning). batch_size: changes speed, not results.
         baselines: some of `BASELINES`; `sasrec` trains. For queries they are always `popularity`
@@ -32,7 +33,9 @@ class EvaluateOptions:
     k: tuple[int, ...] = option(KS, "Cut-offs of the metrics.")
     search: str = option("beam", "beam, or exact: provably the best, and what the beam misses.")
     beams: int | None = option(
-        None, "Hypotheses kept, beside room for seen items; at least the largest cut-off.", shown="the largest cut-off"
+        None,
+        "Hypotheses kept, beside room for seen items; at least the largest cut-off.",
+        shown="the largest cut-off, 20 or more",
     )
     filter_seen: bool = option(False, "Do not recommend items of the user's own history.")
     history: int | None = option(None, "Most items shown.", shown="as in fine-tuning")

@@ -14,7 +14,7 @@ from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions
-from gti_cli.ranking.parts import Answered, Asked, Searcher, search_parts
+from gti_cli.ranking.parts import Answered, Asked, Searcher, beams_for, search_parts
 from gti_cli.tables import SemanticIDs
 from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
 from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
@@ -116,7 +116,10 @@ def make_plan(
     code_ids(found.item_tokens(), ids.details["sizes"])
     place = choose_device(device)
     options = replace(
-        options, history=_history(found, options.history), beams=options.beams or max(options.k), k=tuple(options.ks)
+        options,
+        history=_history(found, options.history),
+        beams=beams_for(options.beams, max(options.k)),
+        k=tuple(options.ks),
     )
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     return Plan(space, ids, found, catalogue, options, seed, place, choose_dtype(dtype, place))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 
 PROMPTS = 64  # in a part, about
+MIN_BEAMS = 20  # by default: a beam as narrow as a short list often drops the best item at the first level
 PATIENCE = 3600.0  # seconds without a part from another process after which it is given up
 
 
@@ -80,6 +81,11 @@ class Answered:
             "semantic_ids_the_beam_missed": int(self.missed.sum()),
             "prefixes_followed": int(self.followed.sum()),
         }
+
+
+def beams_for(given: int | None, items: int) -> int:
+    """Hypotheses kept for a list of ``items``: as ``given``, or (None) as many as items and at least `MIN_BEAMS`."""
+    return given or max(items, MIN_BEAMS)
 
 
 def room_for(seen: int) -> int:

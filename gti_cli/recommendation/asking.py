@@ -21,7 +21,8 @@ class RecommendOptions:
 
     Attributes:
         k: items in a list. search: ``beam``, or ``exact``: provably the most probable items.
-        beams: at least k, beside room for seen items (None: k). filter_seen: leave out items of the user's own history.
+        beams: at least k, beside room for seen items (None: k, 20 or more).
+        filter_seen: leave out items of the user's own history.
         exclude, only: tables with `item_id`; such items are left out of, or alone make up, the trie that is searched,
             so that no place of a list is lost to them.
         max_history: most items shown (None: as in fine-tuning). batch_size: changes speed, not results.
@@ -29,7 +30,9 @@ class RecommendOptions:
 
     k: int = option(10, "Items for each user or query.", flag="-k,--k")
     search: str = option("beam", "beam, or exact: provably the most probable items.")
-    beams: int | None = option(None, "Hypotheses kept, beside room for seen items.", shown="as many as items")
+    beams: int | None = option(
+        None, "Hypotheses kept, beside room for seen items.", shown="as many as items, 20 or more"
+    )
     exclude: Path | str | None = option(
         None, "Table of item_id: never recommended (out of stock, ...).", written=Path | None
     )

@@ -17,7 +17,7 @@ from gti_cli.errors import InputError, examples
 from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.prompts.next_item import cap, encode_items, frame, opening_ids
 from gti_cli.prompts.search import encode_queries
-from gti_cli.ranking.parts import Asked, Searcher, room_for, search_parts
+from gti_cli.ranking.parts import Asked, Searcher, beams_for, room_for, search_parts
 from gti_cli.recommendation.asking import RecommendKeywords, RecommendOptions, Wanted, read_wanted
 from gti_cli.tables import SemanticIDs
 from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
@@ -148,7 +148,7 @@ def _search(shop: Shop, wanted: Wanted, options: RecommendOptions, device: str, 
         prompts,
         [room_for(len(hidden)) for hidden in seen],
         needed=options.k,
-        beams=options.beams or options.k,
+        beams=beams_for(options.beams, options.k),
         exact=options.search == "exact",
     )
     answered = search_parts(

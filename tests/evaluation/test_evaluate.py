@@ -128,6 +128,12 @@ def test_short_lists_are_counted(world: World) -> None:
     assert manifest.metrics["metrics"][f"recall@{ITEMS}"] > 0.9 - manifest.counts["targets_in_history"] / 10
 
 
+def test_a_short_list_has_no_narrow_beam(world: World) -> None:
+    assert evaluate(world.interactions, world.workspace, k=[1]).counts["beams"] == 20
+    assert evaluate(world.interactions, world.workspace, k=[1, 25], name="long").counts["beams"] == 25
+    assert evaluate(world.interactions, world.workspace, k=[1], beams=3, name="given").counts["beams"] == 3
+
+
 def test_validation_part(world: World) -> None:
     manifest = evaluate(world.interactions, world.workspace, k=[5], split="valid", name="v")
     targets = pq.read_table(world.workspace / "evaluation/v/per_user.parquet").to_pydict()["target"]

@@ -57,6 +57,16 @@ def test_equal_to_scoring_every_item(world: World, tmp_path: Path, filter_seen: 
         np.testing.assert_allclose([line.score for line in found], values[rows], atol=1e-4)
 
 
+def test_a_short_list_begins_as_a_long_one(world: World) -> None:
+    histories = {user: [f"i{row}" for row in rows] for user, rows in world.histories.items()}
+    scores = recommend(world.workspace, histories=histories, k=20, beams=40)
+    assert [line.item_id for line in recommend(world.workspace, histories=histories, k=1)] == [
+        line.item_id for line in scores if line.rank == 1
+    ]
+    narrow = recommend(world.workspace, histories=histories, k=1, beams=1)  # as it is given
+    assert [line.item_id for line in narrow] != [line.item_id for line in scores if line.rank == 1]
+
+
 def test_only_fills_the_list_from_the_items_listed(world: World, tmp_path: Path) -> None:
     rows = [2, 7, 9, 20]
     only = listed(tmp_path / "only.parquet", rows)
