@@ -113,10 +113,10 @@ def show(manifest: Manifest) -> None:
             f"{counts['interactions_not_shown']:,} interactions lie further back than the "
             f"{manifest.options['history']} items that a prompt shows."
         )
-    if "users_whose_beam_missed" in counts:
+    if {"users_whose_beam_missed", "semantic_ids_the_beam_missed"} <= counts.keys():
         console.say(
             f"The beam alone would have missed {counts['semantic_ids_the_beam_missed']:,} semantic IDs of "
-            f"{counts['users_whose_beam_missed']:,} {who}."
+            f"{counts['users_whose_beam_missed']:,} {who}{', all runs together' if runs else ''}."
         )
     if counts.get("lists_shorter_than_k"):
         console.say(f"{counts['lists_shorter_than_k']:,} {who} have fewer than {shown[-1]} items to be recommended.")

@@ -19,6 +19,7 @@ from gti_cli.evaluation.intervals import intervals
 from gti_cli.evaluation.options import EvaluateKeywords
 from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions, pick
+from gti_cli.ranking.parts import EXACT_COUNTS
 from gti_cli.workspace import Workspace, check_output_name, write_json
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def summarise(
                 **{key: runs[0].metrics.get(key, {}) for key in ("baselines", "tuning", "baseline_intervals")},
             )
             stage.counts.update({key: value for key, value in runs[0].counts.items() if _equal(runs, key)})
-            stage.counts["runs"] = len(runs)
+            stage.counts.update(_searched(runs), runs=len(runs))
             folder = stage.path(artifact)
             folder.mkdir(parents=True)
             if (baselines := space.path(runs[0].name) / "baselines").is_dir():
@@ -123,6 +124,11 @@ def summarise(
 
 def _equal(runs: Sequence[Manifest], key: str) -> bool:
     return all(run.counts.get(key) == runs[0].counts[key] for run in runs)
+
+
+def _searched(runs: Sequence[Manifest]) -> dict[str, int]:
+    """What exact searches count, of all runs together: a mean would be no count, and runs seldom agree."""
+    return {key: sum(run.counts[key] for run in runs) for key in EXACT_COUNTS if all(key in run.counts for run in runs)}
 
 
 def _over_runs(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ Ints = npt.NDArray[np.int64]
 
 PROMPTS = 64  # in a part, about
 MIN_BEAMS = 20  # by default: a beam as narrow as a short list often drops the best item at the first level
+EXACT_COUNTS = ("users_whose_beam_missed", "semantic_ids_the_beam_missed", "prefixes_followed")
 PATIENCE = 3600.0  # seconds without a part from another process after which it is given up
 
 
@@ -76,11 +77,8 @@ class Answered:
 
     def counts(self) -> dict[str, int]:
         """Of an exact search, for the manifest."""
-        return {
-            "users_whose_beam_missed": int((self.missed > 0).sum()),
-            "semantic_ids_the_beam_missed": int(self.missed.sum()),
-            "prefixes_followed": int(self.followed.sum()),
-        }
+        found = (int((self.missed > 0).sum()), int(self.missed.sum()), int(self.followed.sum()))
+        return dict(zip(EXACT_COUNTS, found, strict=True))
 
 
 def beams_for(given: int | None, items: int) -> int:

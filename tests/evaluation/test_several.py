@@ -99,6 +99,17 @@ def test_what_is_no_group(world: World) -> None:
         summarise(runs, world.workspace, "group")
 
 
+def test_counts_of_exact_searches_are_summed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["-w", str(world.workspace), "--interactions", str(world.interactions), "--k", "3", "--beams", "3", "-q"]
+    assert run(["evaluate", *SEEDS, *given, "--search", "exact", "--name", "all", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)["counts"]
+    alone = [Workspace(world.workspace).require(f"evaluation/{seed}", "").counts for seed in SEEDS]
+    for key in ("users_whose_beam_missed", "semantic_ids_the_beam_missed", "prefixes_followed"):
+        assert counts[key] == sum(one[key] for one in alone) > 0
+    assert run(["evaluate", *SEEDS, *given, "--search", "exact", "--name", "all"]) == 0
+    assert "all runs together" in capsys.readouterr().out
+
+
 def test_command(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     given = [
         "evaluate",
