@@ -50,7 +50,8 @@ def _evaluate(
     """Rank all items for every user, or query, and count hits, beside baselines without a language model."""
     base.start()
     if compare is not None:
-        _check_other(workspace, compare, options, queries)  # before hours of search, not behind them
+        # Before hours of search, not behind them.
+        _check_other(workspace, compare, options, name or _default_name(checkpoints or [], queries), queries)
     given = {"queries": queries, "name": name, **vars(options), **base.run()}
     if len(checkpoints or []) > 1:
         manifest = _several(checkpoints or [], interactions, workspace, given, base)
@@ -152,11 +153,26 @@ def _compare(manifest: Manifest, other: str, workspace: Path, base: Common) -> N
     console.result({**manifest.to_json(), "comparison": differences.to_json()})
 
 
-def _check_other(workspace: Path, name: str, options: EvaluateOptions, queries: Path | None) -> None:
+def _default_name(checkpoints: list[str], queries: Path | None) -> str:
+    from gti_cli.evaluation.several import group_name
+
+    if len(checkpoints) > 1:
+        return group_name(checkpoints, queries)
+    return Path(checkpoints[0] if checkpoints else "finetuned").name + ("-search" if queries else "")
+
+
+def _check_other(workspace: Path, name: str, options: EvaluateOptions, mine: str, queries: Path | None) -> None:
     from gti_cli.evaluation.compare import check_other
     from gti_cli.workspace import Workspace
 
-    check_other(Workspace(workspace), name, None if queries else options.baselines)
+    options.check()
+    measured = {
+        "split": options.split,
+        "k": options.ks,
+        "filter_seen": None if queries else options.filter_seen,
+    }
+    baselines = None if queries else options.baselines
+    check_other(Workspace(workspace), name, baselines, mine=mine, options=measured)
 
 
 def _show_differences(manifest: Manifest) -> None:

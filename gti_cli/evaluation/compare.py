@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,23 +33,65 @@ def find_other(space: Workspace, name: str) -> Manifest:
     return space.require(f"evaluation/{plain}", f"gti evaluate --name {plain}")
 
 
-def check_other(space: Workspace, name: str, baselines: Sequence[str] | None) -> None:
+def check_other(
+    space: Workspace, name: str, baselines: Sequence[str] | None, *, mine: str, options: Mapping[str, Any]
+) -> None:
     """Is there, or will there be, what an evaluation is to be compared with?
 
     Args:
         name: as for `compare`. baselines: that this evaluation will have; None: it is of queries.
+        mine: the name of this evaluation. options: its `split`, `filter_seen` and `k`, as its manifest will have them.
 
     Raises:
-        InputError: ``name`` is neither an evaluation of the workspace nor one of the baselines.
+        InputError: ``name`` is neither an evaluation of the workspace nor one of the baselines, or it was evaluated
+            in another way.
     """
     made = ["popularity", "bm25"] if baselines is None else list(baselines)
     if "item-knn" in made:
         made.append("item-knn-untuned")
-    if plain(name) in made:
+    if plain(name) in made and not _is_evaluation(space, name):
         return
+    short = [mine, plain(name.removeprefix("evaluation/"))]
+    _check_not_itself(short, name)
     if baselines is not None and name in BASELINES and not _is_evaluation(space, name):
         raise InputError(f"--compare {name}: that baseline is not evaluated", remedy=f"add {name} to --baselines")
-    find_other(space, name)
+    theirs = find_other(space, name)
+    if ("queries" in theirs.counts) != (baselines is None):
+        raise _users_and_queries(short)
+    _check_alike(short, [options, theirs.options])
+
+
+def _check_not_itself(short: Sequence[str], given: str) -> None:
+    if short[0] == short[1]:
+        raise InputError(f"--compare {given!r} is this evaluation itself", remedy="give the name of another one")
+
+
+def _check_alike(short: Sequence[str], both: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse two evaluations, by their options, that differ in what is measured or have no metric in common."""
+    for option in _MUST_MATCH:
+        values = [options.get(option) for options in both]
+        if values[0] != values[1]:
+            raise InputError(
+                f"{short[0]!r} was evaluated with {option} {values[0]!r}, {short[1]!r} with {values[1]!r}",
+                remedy="evaluate both in the same way",
+            )
+    cuts = [options["k"] for options in both]
+    if not set(cuts[0]) & set(cuts[1]):
+        raise InputError(
+            f"{short[0]!r} and {short[1]!r} have no metric in common: --k {_listed(cuts[0])} and {_listed(cuts[1])}",
+            remedy="evaluate both with a cut-off in common",
+        )
+
+
+def _listed(cuts: Sequence[int]) -> str:
+    return ",".join(map(str, cuts))
+
+
+def _users_and_queries(short: Sequence[str]) -> InputError:
+    return InputError(
+        f"one of {short[0]!r} and {short[1]!r} was evaluated on users, the other on queries",
+        remedy="evaluate both in the same way",
+    )
 
 
 def compare(
@@ -73,15 +116,8 @@ def compare(
     baseline = None if _is_evaluation(space, other) else _baseline_table(space, mine, other)
     theirs = mine if baseline else find_other(space, other)
     short = [mine.name.removeprefix("evaluation/"), plain(other.removeprefix("evaluation/"))]
-    if short[0] == short[1]:
-        raise InputError(f"--compare {other!r} is this evaluation itself", remedy="give the name of another one")
-    for option in _MUST_MATCH:
-        values = [manifest.options.get(option) for manifest in (mine, theirs)]
-        if values[0] != values[1]:
-            raise InputError(
-                f"{short[0]!r} was evaluated with {option} {values[0]!r}, {short[1]!r} with {values[1]!r}",
-                remedy="evaluate both in the same way",
-            )
+    _check_not_itself(short, other)
+    _check_alike(short, [mine.options, theirs.options])
     artifact = f"evaluation/{short[0]}-vs-{short[1]}"
     with space.stage(
         "evaluate",
@@ -121,10 +157,7 @@ def _paired(
     mine, theirs = both
     keys = key_columns(mine)
     if key_columns(theirs) != keys:
-        raise InputError(
-            f"one of {names[0]!r} and {names[1]!r} was evaluated on users, the other on queries",
-            remedy="evaluate both in the same way",
-        )
+        raise _users_and_queries(names)
     skipped = ["precision@"]  # Recall over K once more: a user has one target
     if len(set(ends)) > 1:
         skipped.append("mrr")  # it ends at the largest K

@@ -55,7 +55,7 @@ def evaluate_several(
             f"several checkpoints are called {examples(twice)}", remedy="give each a folder name of its own"
         )
     suffix = "-search" if queries is not None else ""
-    name = name or f"{names[0]}-and-{len(names) - 1}-more{suffix}"
+    name = name or group_name(checkpoints, queries)
     check_output_name(name, default=name)
     if name in [one + suffix for one in names]:
         raise InputError(f"--name {name!r} is the evaluation of one of them", remedy="give the summary another name")
@@ -64,6 +64,11 @@ def evaluate_several(
         for checkpoint in checkpoints
     ]
     return found, name
+
+
+def group_name(checkpoints: Sequence[str], queries: Path | str | None) -> str:
+    """What the summary is called where it is given no name."""
+    return f"{Path(checkpoints[0]).name}-and-{len(checkpoints) - 1}-more{'-search' if queries is not None else ''}"
 
 
 def summarise(

@@ -80,6 +80,26 @@ def test_command_refuses_before_it_searches(world: World, capsys: pytest.Capture
     assert not (world.workspace / "evaluation/new").exists()
 
 
+def test_what_has_nothing_in_common_is_refused_before_the_search(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["evaluate", "-w", str(world.workspace), "--interactions", str(world.interactions), "-q", "--compare"]
+    for arguments, words in (
+        (["another", "--name", "new", "--k", "3"], "no metric in common"),
+        (["another", "--name", "new", "--k", "5", "--split", "valid"], "split 'valid'"),
+        (["another", "--name", "new", "--k", "5", "--filter-seen"], "filter_seen True"),
+        (["another", "--name", "another", "--k", "5"], "itself"),
+        (["finetuned", "--k", "5,10"], "itself"),
+    ):
+        assert run([*start, *arguments]) == 2
+        captured = capsys.readouterr()
+        assert words in captured.err and len(captured.err.strip().splitlines()) == 1 and captured.out == ""
+        assert not (world.workspace / "evaluation/new").exists()
+    evaluate(world.interactions, world.workspace, k=[3], name="three")
+    with pytest.raises(InputError, match="no metric in common"):
+        compare(world.workspace, "three", "another")
+
+
 @pytest.mark.parametrize("baseline", ["popularity", "item-knn", "item-knn (untuned)"])
 def test_a_baseline_is_compared_by_its_name(world: World, baseline: str) -> None:
     manifest = compare(world.workspace, "finetuned", baseline)
