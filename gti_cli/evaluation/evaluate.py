@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gti_cli import tables
+from gti_cli import console, tables
 from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines import train_counts
@@ -23,7 +23,7 @@ from gti_cli.evaluation.ranking import recommend_items
 from gti_cli.evaluation.search import evaluate_queries
 from gti_cli.evaluation.slices import masks, sliced
 from gti_cli.histories.splits import History, Splits, read_interactions, split
-from gti_cli.manifest import Manifest
+from gti_cli.manifest import Manifest, digest_path
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.next_item import cap, encode_items, frame
 from gti_cli.ranking.parts import Answered, Asked, room_for
@@ -81,13 +81,18 @@ def _evaluate_users(plan: Plan, interactions: Path | str, name: str | None, how:
         raise InputError(
             f"no user has a {plan.options.split} item", where=str(interactions), remedy="use another --split"
         )
-    artifact = output_name(plan, name)
+    artifact, other = output_name(plan, name), _is_other_table(plan, interactions)
+    if other:
+        console.warn(
+            f"{plan.name} was fine-tuned on another table of interactions than {interactions}: targets may have been "
+            "trained on, and baselines learn from this table alone"
+        )
     return run_stage(
         plan,
         artifact,
         how,
         lambda trie, run: search_users(plan, entries, trie, run),
-        lambda trie, answered, run: _report(plan, splits, entries, trie, answered, run, run.path(artifact)),
+        lambda trie, answered, run: _report(plan, splits, entries, trie, answered, run, run.path(artifact), other),
         options={
             "history": plan.options.history,
             "filter_seen": plan.options.filter_seen,
@@ -95,6 +100,12 @@ def _evaluate_users(plan: Plan, interactions: Path | str, name: str | None, how:
         },
         inputs={"interactions": interactions},
     )
+
+
+def _is_other_table(plan: Plan, interactions: Path | str) -> bool:
+    """Does the checkpoint say that it was fine-tuned on other interactions than these?"""
+    trained = plan.checkpoint.manifest.inputs.get("interactions") if plan.checkpoint.manifest else None
+    return trained is not None and trained["sha256"] != digest_path(Path(interactions))
 
 
 def search_users(plan: Plan, entries: Sequence[History], trie: Trie, run: StageRun) -> Answered:
@@ -122,7 +133,10 @@ def _report(
     answered: Answered,
     run: StageRun,
     folder: Path,
+    other_table: bool,
 ) -> None:
+    if other_table:
+        run.details["other_table"] = True
     options, row_of = plan.options, plan.catalogue.row_of()
     lists, ranks = recommend_items(
         answered.ranking, trie, entries, row_of, most=options.ks[-1], filter_seen=options.filter_seen

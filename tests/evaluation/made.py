@@ -53,8 +53,15 @@ def add_semantic_ids(space: Workspace, codes: np.ndarray, identity: str = "made"
     return run.result()
 
 
-def add_checkpoint(space: Workspace, ids: Any, name: str = "finetuned", seed: int = 0, kind: str = "qwen3") -> None:
-    """Write a checkpoint as `finetune` leaves it: the artifact ``name``."""
+def add_checkpoint(
+    space: Workspace,
+    ids: Any,
+    name: str = "finetuned",
+    seed: int = 0,
+    kind: str = "qwen3",
+    interactions: Path | None = None,
+) -> None:
+    """Write a checkpoint as `finetune` leaves it: the artifact ``name``, trained on ``interactions`` if given."""
     tokenizer = make_tokenizer()
     base, names = len(tokenizer), all_names(SIZES)
     tokenizer.add_tokens(names)
@@ -62,7 +69,10 @@ def add_checkpoint(space: Workspace, ids: Any, name: str = "finetuned", seed: in
     codes = np.concatenate([np.arange(size) for size in SIZES]).astype(np.int32)
     tokens = NewTokens(names, np.arange(base, base + len(names)), levels, codes)
     options = {"history": HISTORY, "seed": seed}
-    with space.stage("finetune", name, [name], options=options, upstream={"semantic_ids": ids}, checkpoint=True) as run:
+    inputs, upstream = {"interactions": interactions}, {"semantic_ids": ids}
+    with space.stage(
+        "finetune", name, [name], options=options, inputs=inputs, upstream=upstream, checkpoint=True
+    ) as run:
         save_checkpoint(run.path(name), make_model(kind, len(tokenizer), seed=seed), tokenizer, tokens)
         run.details.update({"semantic_ids": ids.identity, "model": "tiny", "initializer": "mean", "base_vocab": base})
 

@@ -201,6 +201,18 @@ def test_another_history_than_in_training_is_said(world: World, capsys: pytest.C
     assert f"fine-tuned with {HISTORY}" in capsys.readouterr().err
 
 
+def test_another_table_than_in_training_is_said(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = Workspace(world.workspace)
+    add_checkpoint(space, space.require("semantic_ids", ""), "trained", interactions=world.interactions)
+    other = write_interactions(tmp_path / "other.parquet", {user: rows[1:] for user, rows in world.histories.items()})
+    same = evaluate(world.interactions, world.workspace, k=[5], checkpoint="trained")
+    assert "another table" not in capsys.readouterr().err and "other_table" not in same.details
+    found = evaluate(other, world.workspace, k=[5], checkpoint="trained", name="other")
+    assert "fine-tuned on another table" in capsys.readouterr().err and found.details["other_table"] is True
+
+
 def test_exact_search_needs_no_wide_beam(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(world.interactions, world.workspace, k=[3], beams=40, name="wide")  # wide enough to miss nothing
     arguments = ["evaluate", "-w", str(world.workspace), "--interactions", str(world.interactions), "--k", "3"]
