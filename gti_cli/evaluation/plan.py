@@ -101,6 +101,19 @@ class Plan:
         return answered
 
 
+def find_fitting(space: Workspace, checkpoint: str | None) -> tuple[Manifest, Checkpoint]:
+    """The manifest of the semantic IDs, and a checkpoint that has their tokens.
+
+    Raises:
+        InputError: one is missing, or they do not belong together.
+    """
+    ids = space.require("semantic_ids", "gti build-ids")
+    found = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
+    check_same_ids(found, ids)
+    code_ids(found.item_tokens(), ids.details["sizes"])
+    return ids, found
+
+
 def make_plan(
     space: Workspace, checkpoint: str | None, options: EvaluateOptions, *, seed: int, device: str, dtype: str
 ) -> Plan:
@@ -110,10 +123,7 @@ def make_plan(
         InputError: they do not, or an option cannot be meant.
     """
     options.check()
-    ids = space.require("semantic_ids", "gti build-ids")
-    found = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
-    check_same_ids(found, ids)
-    code_ids(found.item_tokens(), ids.details["sizes"])
+    ids, found = find_fitting(space, checkpoint)
     place = choose_device(device)
     options = replace(
         options,

@@ -17,6 +17,7 @@ from gti_cli.evaluation.compare import columns_of_metrics, in_order_of, key_colu
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.evaluation.intervals import intervals
 from gti_cli.evaluation.options import EvaluateKeywords
+from gti_cli.evaluation.plan import find_fitting
 from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions, pick
 from gti_cli.ranking.parts import EXACT_COUNTS
@@ -59,6 +60,8 @@ def evaluate_several(
     check_output_name(name, default=name)
     if name in [one + suffix for one in names]:
         raise InputError(f"--name {name!r} is the evaluation of one of them", remedy="give the summary another name")
+    for checkpoint in checkpoints:  # a typo in the last one shows before the first is searched
+        find_fitting(Workspace(workspace), checkpoint)
     found = [
         evaluate(interactions, workspace, queries=queries, checkpoint=checkpoint, **keywords)
         for checkpoint in checkpoints

@@ -91,6 +91,9 @@ def test_what_is_no_group(world: World) -> None:
         evaluate_several(["s0", "s0"], world.interactions, world.workspace)
     with pytest.raises(InputError, match="evaluation of one of them"):
         evaluate_several(["s0", "s1"], world.interactions, world.workspace, name="s1")
+    with pytest.raises(InputError, match="nothing"):
+        evaluate_several(["s0", "nothing"], world.interactions, world.workspace)
+    assert not (world.workspace / "evaluation").exists()  # refused before s0 was searched
     runs = [
         evaluate(world.interactions, world.workspace, k=[k], checkpoint=seed)
         for k, seed in zip((3, 5), SEEDS, strict=False)
