@@ -17,6 +17,7 @@ from gti_cli.options import RunOptions
 from gti_cli.ranking.parts import Answered, Asked, Searcher, beams_for, search_parts
 from gti_cli.tables import SemanticIDs
 from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
+from gti_cli.training.positions import check_positions
 from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
 from gti_cli.workspace import StageRun, Workspace, check_output_name
@@ -86,6 +87,9 @@ class Plan:
 
     def search(self, searcher: Searcher, asked: Asked, run: StageRun, description: str, unit: str) -> Answered:
         """Answer every prompt of ``asked``; speed (``unit`` a second) and what an exact search counts go to ``run``."""
+        longest = max(map(len, asked.prompts)) + self.catalogue.codes.shape[1]
+        remedy = "use a smaller --history" if unit == "users" else "use a model with more positions"
+        check_positions(searcher.model.config, longest, self.checkpoint.path, remedy=remedy)
         started = time.monotonic()
         answered = search_parts(
             searcher,

@@ -21,6 +21,7 @@ from gti_cli.ranking.parts import Asked, Searcher, beams_for, room_for, search_p
 from gti_cli.recommendation.asking import RecommendKeywords, RecommendOptions, Wanted, read_wanted
 from gti_cli.tables import SemanticIDs
 from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
+from gti_cli.training.positions import check_positions
 from gti_cli.training.precision import choose_device, choose_dtype, seed_everything
 from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
 from gti_cli.workspace import Workspace
@@ -144,6 +145,9 @@ def _search(shop: Shop, wanted: Wanted, options: RecommendOptions, device: str, 
     prompts, seen = _prompts(shop, wanted, options, tokenizer)
     trie = build_trie(shop.catalogue.codes[shop.rows])
     model = load_model(shop.checkpoint.path, chosen, choose_dtype(dtype, chosen))
+    longest = max(map(len, prompts)) + shop.catalogue.codes.shape[1]
+    remedy = "use a smaller --max-history" if wanted.queries is None else "use a model with more positions"
+    check_positions(model.config, longest, shop.checkpoint.path, remedy=remedy)
     asked = Asked(
         prompts,
         [room_for(len(hidden)) for hidden in seen],

@@ -60,6 +60,7 @@ def add_checkpoint(
     seed: int = 0,
     kind: str = "qwen3",
     interactions: Path | None = None,
+    **more: Any,
 ) -> None:
     """Write a checkpoint as `finetune` leaves it: the artifact ``name``, trained on ``interactions`` if given."""
     tokenizer = make_tokenizer()
@@ -73,7 +74,7 @@ def add_checkpoint(
     with space.stage(
         "finetune", name, [name], options=options, inputs=inputs, upstream=upstream, checkpoint=True
     ) as run:
-        save_checkpoint(run.path(name), make_model(kind, len(tokenizer), seed=seed), tokenizer, tokens)
+        save_checkpoint(run.path(name), make_model(kind, len(tokenizer), seed=seed, **more), tokenizer, tokens)
         run.details.update({"semantic_ids": ids.identity, "model": "tiny", "initializer": "mean", "base_vocab": base})
 
 

@@ -213,6 +213,14 @@ def test_another_table_than_in_training_is_said(
     assert "fine-tuned on another table" in capsys.readouterr().err and found.details["other_table"] is True
 
 
+def test_more_tokens_than_the_model_has_positions(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    space = Workspace(world.workspace)
+    add_checkpoint(space, space.require("semantic_ids", ""), "short", max_position_embeddings=12)
+    given = ["short", "--interactions", str(world.interactions)]
+    line = refused(given, world, capsys)
+    assert "12 positions of the model" in line and "--history" in line
+
+
 def test_exact_search_needs_no_wide_beam(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(world.interactions, world.workspace, k=[3], beams=40, name="wide")  # wide enough to miss nothing
     arguments = ["evaluate", "-w", str(world.workspace), "--interactions", str(world.interactions), "--k", "3"]

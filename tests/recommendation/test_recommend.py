@@ -15,8 +15,9 @@ from gti_cli.app import run
 from gti_cli.recommendation.recommend import recommend
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.vocabulary.extend import extend
+from gti_cli.workspace import Workspace
 from tests.evaluation import test_search
-from tests.evaluation.made import ITEMS, World, make_world
+from tests.evaluation.made import ITEMS, World, add_checkpoint, make_world
 from tests.evaluation.test_evaluate import item_scores
 from tests.semantic_ids.test_build import make_items
 from tests.semantic_ids.test_reuse import new_items
@@ -121,6 +122,19 @@ def test_bad_input(world: World, arguments: list[str], words: str, capsys: pytes
     assert captured.out == ""
     assert words in captured.err
     assert len(captured.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"), [(["--history", "i1,i2,i3,i4"], "--max-history"), (["--query", "red"], "")]
+)
+def test_more_tokens_than_the_model_has_positions(
+    tmp_path: Path, asked: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = Workspace(make_world(tmp_path).workspace)
+    add_checkpoint(space, space.require("semantic_ids", ""), "short", max_position_embeddings=12)
+    assert run(["recommend", "-q", "-w", str(tmp_path / "space"), "short", *asked]) == 2
+    err = capsys.readouterr().err
+    assert "12 positions of the model" in err and words in err and len(err.splitlines()) == 1
 
 
 def test_bad_lists(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
