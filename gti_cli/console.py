@@ -165,7 +165,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     for row in rows:
         shown.add_row(*[_cell(value) for value in row])
     # A pipe has no width: let the table be as wide as it needs, so that logs do not lose digits.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 1 << 16)
+    if not sys.stdout.isatty():
+        console.width = console.measure(shown).maximum
     console.print(shown, markup=False)
 
 

@@ -25,6 +25,13 @@ def test_table_goes_to_stdout_and_notes_to_stderr(capsys: pytest.CaptureFixture[
     assert captured.err == "by the way\n"
 
 
+def test_a_wide_table_keeps_its_digits_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("Title", [f"a long column {i}" for i in range(20)], [["a name", *[0.12345] * 19]])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.count("0.1235") == 19 for line in lines)
+    assert len(lines) == 6
+
+
 def test_json_is_the_only_thing_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     console.configure(json_output=True)
     console.table("Title", ["x"], [[1]])
