@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,16 +117,25 @@ def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False)
 def strings(table: pa.Table, column: str, path: Path | str) -> list[str]:
     """Return a text column with surrounding white space removed; missing values become ``""``.
 
-    Lists of strings (as catalogues often keep categories) are joined with ``" > "``.
+    Lists of strings (as catalogues often keep categories), also lists of such lists, are joined with ``" > "``.
     """
     import pyarrow as pa
 
     kind = table.schema.field(column).type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return [" > ".join(str(part) for part in value) if value else "" for value in table.column(column).to_pylist()]
+        return [" > ".join(map(str, _flat(value))) for value in table.column(column).to_pylist()]
     if pa.types.is_floating(kind) or pa.types.is_nested(kind):
         raise InputError(f"must be text, not {kind}", where=f"{path}, column {column!r}", remedy="convert the column")
     return ["" if value is None else str(value).strip() for value in table.column(column).to_pylist()]
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """The values in lists of any depth; what is missing is left out."""
+    if isinstance(value, list):
+        for part in value:
+            yield from _flat(part)
+    elif value is not None:
+        yield value
 
 
 def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.int64]:

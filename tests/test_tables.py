@@ -105,6 +105,9 @@ def test_strings() -> None:
     read = table(x=[" a ", None], y=[["Dresses", "Evening"], None], z=[1.5, 2.0])
     assert tables.strings(read, "x", "t") == ["a", ""]
     assert tables.strings(read, "y", "t") == ["Dresses > Evening", ""]
+    nested = table(y=[[["Shoes", None], None, ["Boots"]], [], None])
+    assert tables.strings(nested, "y", "t") == ["Shoes > Boots", "", ""]
+    assert tables.strings(table(y=[["A", None, "B"]]), "y", "t") == ["A > B"]
     with pytest.raises(InputError, match="must be text"):
         tables.strings(read, "z", "t")
 
