@@ -119,6 +119,11 @@ def show(manifest: Manifest) -> None:
             f"The beam alone would have missed {counts['semantic_ids_the_beam_missed']:,} semantic IDs of "
             f"{counts['users_whose_beam_missed']:,} {who}{', all runs together' if runs else ''}."
         )
+    if manifest.options.get("filter_seen") and counts.get("targets_in_history"):
+        console.say(
+            f"{counts['targets_in_history']:,} of {counts['evaluated']:,} targets are items the user already had: with "
+            "--filter-seen no method can reach them."
+        )
     if counts.get("lists_shorter_than_k"):
         console.say(f"{counts['lists_shorter_than_k']:,} {who} have fewer than {shown[-1]} items to be recommended.")
 

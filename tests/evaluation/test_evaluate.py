@@ -221,6 +221,15 @@ def test_more_tokens_than_the_model_has_positions(world: World, capsys: pytest.C
     assert "12 positions of the model" in line and "--history" in line
 
 
+def test_targets_that_filter_seen_hides_are_said(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_interactions(tmp_path / "again.parquet", {"u": [1, 2, 1], "v": [3, 4, 5]})
+    arguments = ["evaluate", "-w", str(world.workspace), "--interactions", str(table), "--k", "5", "-q"]
+    assert run([*arguments, "--baselines", "popularity", "--filter-seen"]) == 0
+    assert "1 of 2 targets are items the user already had" in " ".join(capsys.readouterr().out.split())
+
+
 def test_exact_search_needs_no_wide_beam(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(world.interactions, world.workspace, k=[3], beams=40, name="wide")  # wide enough to miss nothing
     arguments = ["evaluate", "-w", str(world.workspace), "--interactions", str(world.interactions), "--k", "3"]
