@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,6 +60,10 @@ def _recommend(
     if output is not None and (output.suffix != ".parquet" or not output.parent.is_dir()):
         raise InputError(
             "cannot write the lists there", where=str(output), remedy="name a .parquet file in a folder that exists"
+        )
+    if output is not None and (output.is_dir() or not os.access(output if output.exists() else output.parent, os.W_OK)):
+        raise InputError(
+            "cannot write the lists there: a folder, or no permission", where=str(output), remedy="name another file"
         )
     from gti_cli.recommendation.recommend import recommend as stage
 

@@ -137,6 +137,17 @@ def test_more_tokens_than_the_model_has_positions(
     assert "12 positions of the model" in err and words in err and len(err.splitlines()) == 1
 
 
+def test_output_that_is_a_folder_is_refused_before_the_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lists.parquet").mkdir()
+    # No workspace is there: that it is not said shows that nothing was looked for.
+    start = ["recommend", "-q", "-w", str(tmp_path / "none"), "--history", "i1"]
+    assert run([*start, "-o", str(tmp_path / "lists.parquet")]) == 2
+    err = capsys.readouterr().err
+    assert "a folder, or no permission" in err and len(err.splitlines()) == 1
+
+
 def test_bad_lists(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tables.write(tmp_path / "unknown.parquet", {"item_id": ["i1", "zzz"]})
     every = listed(tmp_path / "all.parquet", list(range(ITEMS)))
