@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,16 +141,19 @@ def _measured(
 def _baselines(
     plan: Plan, asked: Sequence[Query], grades: Sequence[Mapping[int, int]], counts: Floats
 ) -> dict[str, Measured]:
-    """``popularity`` (good for so many training queries) and ``bm25``."""
+    """``popularity`` (good for so many training queries) and ``bm25``, if there are words."""
     path = plan.space.path("items.parquet")
     table = tables.read(path, ["item_id", "text"])
     text_of = dict(zip(tables.ids(table, "item_id", path), tables.strings(table, "text", path), strict=True))
-    bm25 = BM25([text_of[item] for item in plan.catalogue.item_ids])
+    texts = [text_of[item] for item in plan.catalogue.item_ids]
     popular = np.where(counts > 0, counts, -np.inf)
     methods: dict[str, Callable[[Sequence[str]], Floats]] = {
         "popularity": lambda texts: np.tile(popular, (len(texts), 1)),
-        bm25.name: bm25.scores,
     }
+    if any(re.search(r"\w", text) for text in texts):
+        methods[BM25.name] = BM25(texts).scores
+    else:
+        console.warn(f"no item's text has a word: the baseline {BM25.name} is left out")
     found = {}
     for name, score in methods.items():
         values, shown = _ranked(name, score, asked, grades, plan.options.ks)

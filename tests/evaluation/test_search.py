@@ -116,6 +116,17 @@ def test_baselines_stand_beside_it(world: World, queries: Path) -> None:
         assert sum(entry["queries"] for entry in bins.values()) == manifest.counts["evaluated"]
 
 
+def test_a_catalogue_without_words_has_no_bm25(
+    world: World, queries: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strings = tables.strings
+    wordless = lambda table, name, path: ["?!"] * ITEMS if name == "text" else strings(table, name, path)  # noqa: E731
+    monkeypatch.setattr(tables, "strings", wordless)
+    manifest = evaluate(queries=queries, workspace=world.workspace, k=[5])
+    assert set(manifest.metrics["baselines"]) == {"popularity"}
+    assert "bm25 is left out" in capsys.readouterr().err
+
+
 def test_compare_pairs_queries(world: World, queries: Path) -> None:
     space = Workspace(world.workspace)
     add_checkpoint(space, space.require("semantic_ids", ""), "other", seed=5)
