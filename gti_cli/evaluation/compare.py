@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gti_cli import tables
+from gti_cli import console, tables
 from gti_cli.errors import InputError
 from gti_cli.evaluation.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differences
 from gti_cli.evaluation.kept import Floats, plain, table_of
@@ -21,6 +21,7 @@ from gti_cli.workspace import Workspace, write_json
 
 _METRICS = ("recall@", "ndcg@", "mrr", "hit_rate@", "precision")
 _MUST_MATCH = ("split", "filter_seen")
+_OF_SEARCH = ("search", "beams", "history", "dtype")
 
 
 def find_other(space: Workspace, name: str) -> Manifest:
@@ -83,6 +84,13 @@ def _check_alike(short: Sequence[str], both: Sequence[Mapping[str, Any]]) -> Non
         )
 
 
+def _searched_otherwise(both: Sequence[Mapping[str, Any]]) -> str:
+    """The options of the search in which two evaluations differ, with both values; empty if there are none."""
+    known = [name for name in _OF_SEARCH if all(name in options for options in both)]
+    pairs = {name: [options[name] for options in both] for name in known}
+    return ", ".join(f"{name} {one} and {other}" for name, (one, other) in pairs.items() if one != other)
+
+
 def _listed(cuts: Sequence[int]) -> str:
     return ",".join(map(str, cuts))
 
@@ -118,6 +126,9 @@ def compare(
     short = [mine.name.removeprefix("evaluation/"), plain(other.removeprefix("evaluation/"))]
     _check_not_itself(short, other)
     _check_alike(short, [mine.options, theirs.options])
+    searched = _searched_otherwise([mine.options, theirs.options])
+    if searched:
+        console.warn(f"{short[0]!r} and {short[1]!r} were searched otherwise, which is in the difference: {searched}")
     artifact = f"evaluation/{short[0]}-vs-{short[1]}"
     with space.stage(
         "evaluate",
@@ -135,6 +146,7 @@ def compare(
             found = differences(ours, others, users, seed=seed)
             run.metrics.update({metric: asdict(difference) for metric, difference in found.items()})
             run.counts.update(targets=len(users), users=len(set(users)))
+            run.details["searched_otherwise"] = searched
             run.path(artifact).mkdir(parents=True)
             write_json(run.path(artifact) / "metrics.json", {"differences": run.metrics, "counts": run.counts})
     return run.result()

@@ -54,6 +54,16 @@ def test_what_cannot_be_compared(world: World) -> None:
         compare(world.workspace, "finetuned", "v")
 
 
+def test_another_search_is_told_of(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(world.interactions, world.workspace, k=[5], beams=7, name="narrow")
+    capsys.readouterr()
+    manifest = compare(world.workspace, "another", "narrow")
+    assert manifest.details["searched_otherwise"] == "beams 20 and 7"
+    assert "searched otherwise, which is in the difference: beams 20 and 7" in capsys.readouterr().err
+    assert not compare(world.workspace, "finetuned", "another").details["searched_otherwise"]
+    assert "searched otherwise" not in capsys.readouterr().err
+
+
 def test_other_users_are_refused(world: World) -> None:
     lines = pq.read_table(world.interactions).to_pylist()
     fewer = world.interactions.with_name("fewer.jsonl")
