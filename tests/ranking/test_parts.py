@@ -161,7 +161,7 @@ def test_a_beam_is_as_wide_as_its_user_needs(world: World, small_parts: None, mo
         return found
 
     monkeypatch.setattr(Searcher, "__call__", noted)
-    found = evaluate(world.interactions, world.workspace, **{**OPTIONS, "filter_seen": True})
+    found = evaluate(world.interactions, world.workspace, **{**OPTIONS, "filter_seen": True, "beams": 5})
     users = pq.read_table(world.workspace / "evaluation/e/per_user.parquet").to_pydict()["user_id"]
     seen = {user: len(set(items[:-1])) for user, items in world.histories.items()}
     assert [widths[n] for n in range(len(users))] == [5 + (8 if seen[user] <= 8 else 16) for user in users]
