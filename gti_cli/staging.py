@@ -12,15 +12,15 @@ from typing import Any
 
 from gti_cli.clock import RunClock
 from gti_cli.errors import InputError
+from gti_cli.files import replacing
 from gti_cli.manifest import CHECKPOINT_MANIFEST, Manifest, canonical_digest, digest_outputs, package_versions
 
 
 def write_json(path: Path, payload: Mapping[str, Any]) -> None:
     """Write JSON under a temporary name and rename it; keys sorted, so that the same content gives the same bytes."""
-    temporary = path.with_name(f".{path.name}.part")
     text = json.dumps(payload, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", "utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", "utf-8")
 
 
 def _not_finite(value: Any) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError, examples
+from gti_cli.files import replacing
 from gti_cli.table_files import PARQUET, parse
 
 if TYPE_CHECKING:
@@ -267,9 +268,5 @@ def write(path: Path | str, columns: Mapping[str, Any] | pa.Table) -> None:
 
     path = Path(path)
     table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as temporary:
         pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # a full disk is not to keep half a file

@@ -176,17 +176,22 @@ class Workspace:
             if run.done:
                 yield run
                 return
-            try:
-                with run.clock:
-                    yield run
-                check_figures(asked, run)
-            except BaseException:
-                # What lets the next run resume is kept; half-written outputs are not.
-                keep = any(run.scratch.iterdir())
-                shutil.rmtree(run.folder if keep else staging, ignore_errors=True)
-                raise
-            run.manifest = asked.manifest(run)
-            self._commit(run, run.manifest, staging, asked.manifest_path)
+            with self._committed(asked, run, staging):
+                yield run
+
+    @contextmanager
+    def _committed(self, asked: StageRequest, run: StageRun, staging: Path) -> Iterator[None]:
+        """Time the stage, then move its outputs into place; an error leaves only what lets the next run resume."""
+        try:
+            with run.clock:
+                yield
+            check_figures(asked, run)
+        except BaseException:
+            keep = any(run.scratch.iterdir())
+            shutil.rmtree(run.folder if keep else staging, ignore_errors=True)
+            raise
+        run.manifest = asked.manifest(run)
+        self._commit(run, run.manifest, staging, asked.manifest_path)
 
     def _begin(self, asked: StageRequest, staging: Path, force: bool, resume: bool) -> StageRun:
         """The run that `stage` yields on the first process, whose decision the others are told."""

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,7 @@ import pytest
 from gti_cli.errors import InputError
 from gti_cli.manifest import Manifest, read_manifest
 from gti_cli.workspace import Workspace, check_output_name, write_json
-
-
-def run_stage(root: Path, text: str = "one", *, name: str = "thing", **options: Any) -> tuple[bool, Manifest]:
-    """A stage that writes a file; returns whether it had been done before, and the manifest."""
-    space = Workspace(root)
-    arguments = {"options": {"text": text}, "seed": 0, **options}
-    with space.stage("make-thing", name, [f"{name}.txt"], **arguments) as run:
-        if not run.done:
-            run.path(f"{name}.txt").write_text(text)
-            run.counts["letters"] = len(text)
-            run.measured["letters_per_second"] = time.perf_counter()
-    return run.done, run.result()
+from tests.stages import run_stage
 
 
 def test_first_run_writes_outputs_and_manifest(tmp_path: Path) -> None:
@@ -47,27 +35,6 @@ def test_same_request_does_nothing(tmp_path: Path) -> None:
     assert done
     assert second == first
     assert (tmp_path / "thing.txt").stat().st_mtime_ns == written
-
-
-def test_other_options_are_refused_with_the_difference(tmp_path: Path) -> None:
-    run_stage(tmp_path)
-    with pytest.raises(InputError, match=r"text 'one' -> 'two'.*--force"):
-        run_stage(tmp_path, "two")
-    assert (tmp_path / "thing.txt").read_text() == "one"
-    done, _ = run_stage(tmp_path, "two", force=True)
-    assert not done
-    assert (tmp_path / "thing.txt").read_text() == "two"
-
-
-def test_other_seed_and_input_are_named(tmp_path: Path) -> None:
-    source = tmp_path / "in.csv"
-    source.write_text("a")
-    run_stage(tmp_path / "w", inputs={"items": source})
-    with pytest.raises(InputError, match="seed 0 -> 1"):
-        run_stage(tmp_path / "w", inputs={"items": source}, seed=1)
-    source.write_text("b")
-    with pytest.raises(InputError, match="input items differs"):
-        run_stage(tmp_path / "w", inputs={"items": source})
 
 
 def test_missing_input_file(tmp_path: Path) -> None:
@@ -93,36 +60,6 @@ def test_require_says_what_to_run(tmp_path: Path) -> None:
     (tmp_path / "thing.txt").unlink()
     with pytest.raises(InputError, match="is missing"):
         Workspace(tmp_path).require("thing", "gti make-thing")
-
-
-def test_file_without_manifest_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "thing.txt").write_text("somebody's own")
-    with pytest.raises(InputError, match="without a manifest"):
-        run_stage(tmp_path)
-    assert (tmp_path / "thing.txt").read_text() == "somebody's own"
-
-
-@pytest.mark.parametrize("force", [False, True])
-def test_an_input_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "thing.txt").write_text("the only copy")
-    (tmp_path / "link.txt").symlink_to("thing.txt")
-    for given in ("thing.txt", "link.txt"):
-        with pytest.raises(InputError, match=r"is an input of this command.*another --workspace"):
-            run_stage(Path(), inputs={"items": given}, force=force)
-    (tmp_path / "thing.json").write_text("[]")
-    with pytest.raises(InputError, match="is an input of this command"):
-        run_stage(Path(), inputs={"index": "thing.json"}, force=force)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
-    with (
-        pytest.raises(InputError, match="is an input of this command"),
-        Workspace(".").stage("c", "model", ["model"], options={}, inputs={"x": "model/config.json"}, force=force),
-    ):
-        pass
-    assert (tmp_path / "thing.txt").read_text() == "the only copy"
-    assert (tmp_path / "model" / "config.json").exists()
-    assert run_stage(tmp_path / "w", inputs={"items": "thing.txt"}, force=force)[0] is False
 
 
 def test_failure_leaves_nothing_half_written_and_the_old_output(tmp_path: Path) -> None:

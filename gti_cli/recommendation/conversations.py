@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError
+from gti_cli.files import replacing
 from gti_cli.options import check_seed
 from gti_cli.recommendation.material import gather
 from gti_cli.recommendation.options import FinetuneOptions, TaskOptions
@@ -70,10 +71,9 @@ def export_conversations(
     check_tokenizer(tokenizer, found.item_tokens())
     tasks = make_tasks(material, tokenizer, options, seed)
     counts: Counter[str] = Counter()
-    temporary = output.with_name(f".{output.name}.part")
     write = _write_parquet if output.suffix == ".parquet" else _write_json
-    write(temporary, _rows(tasks, material.catalogue.tokens, tokenizer, counts))
-    temporary.replace(output)
+    with replacing(output) as temporary:
+        write(temporary, _rows(tasks, material.catalogue.tokens, tokenizer, counts))
     return {**counts, "rows": counts.total()}
 
 

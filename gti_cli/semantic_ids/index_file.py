@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.errors import InputError, examples
+from gti_cli.files import replacing
 from gti_cli.vocabulary.tokens import parse_name, split_tokens
 
 MOST_CODES = 1 << 20  # of one level: more is a mistake, each would become a token
@@ -71,12 +72,8 @@ def write_index(path: Path, item_ids: Sequence[str], tokens: Sequence[str]) -> N
         path: the JSON file. item_ids: N ids. tokens: N semantic IDs as tokens, e.g. ``"<a_12><b_3>"``.
     """
     index = {item: split_tokens(names) for item, names in zip(item_ids, tokens, strict=True)}
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(index, ensure_ascii=False), "utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # a full disk is not to keep half a file
 
 
 def _load(path: Path | str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.errors import InputError, examples
+from gti_cli.files import replacing
 
 
 def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int32]) -> None:
@@ -30,12 +31,8 @@ def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int
                 remedy="build the IDs with --collisions next-best, sinkhorn or suffix",
             )
         catalog[key] = item
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(catalog, ensure_ascii=False), "utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # a full disk is not to keep half a file
 
 
 def layout(ids: Sequence[npt.NDArray[np.int64]]) -> str:

@@ -51,14 +51,6 @@ def training_arguments(
     Raises:
         InputError: a configuration file of DeepSpeed's that fixes another precision.
     """
-    from transformers import TrainingArguments
-
-    saving = {"save_strategy": "steps", "save_steps": save_steps if save_steps is not None else 0.1}
-    if gradient_checkpointing:
-        # transformers 5.2x renamed the field and warns at the old name.
-        known = TrainingArguments.__dataclass_fields__
-        name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
-        more = {name: True, f"{name}_kwargs": {"use_reentrant": False}, **more}
     fields: dict[str, Any] = {
         "output_dir": str(scratch),
         "num_train_epochs": epochs,
@@ -74,20 +66,38 @@ def training_arguments(
         "logging_nan_inf_filter": False,  # it would log means of earlier losses, see `gti_cli.training.divergence`
         "report_to": list(report_to),
         "disable_tqdm": True,
+        "save_strategy": "steps",
+        "save_steps": 0.1 if save_steps is None else save_steps,
         "save_total_limit": 1,
         "remove_unused_columns": False,
         "dataloader_drop_last": False,
         "ddp_find_unused_parameters": False,  # every trained parameter takes part in every step
         "use_cpu": device.type == "cpu",
-        **saving,
+        **(_checkpointing() if gradient_checkpointing else {}),
         **more,
     }
-    precision = "bf16" if fields.get("bf16") else "no"
-    os.environ["ACCELERATE_MIXED_PRECISION"] = precision  # a launcher's own choice would be taken over "no"
+    arguments = _in_precision("bf16" if fields.get("bf16") else "no", fields, device)
+    _keep_to(arguments, device)
+    return arguments
+
+
+def _checkpointing() -> dict[str, Any]:
+    """The fields for gradient checkpointing: transformers 5.2x renamed them and warns at the old names."""
+    from transformers import TrainingArguments
+
+    known = TrainingArguments.__dataclass_fields__
+    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+
+
+def _in_precision(precision: str, fields: Mapping[str, Any], device: torch.device) -> TrainingArguments:
+    """The arguments, with ``precision`` ("no", "bf16") holding over a launcher's own choice."""
+    from transformers import TrainingArguments
+
+    os.environ["ACCELERATE_MIXED_PRECISION"] = precision
     arguments = TrainingArguments(**fields)
     if arguments.deepspeed_plugin is not None and device.type != "cpu":
         _check_deepspeed(arguments.deepspeed_plugin.deepspeed_config, precision)
-    _keep_to(arguments, device)
     return arguments
 
 
