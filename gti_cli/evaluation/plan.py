@@ -87,7 +87,7 @@ class Plan:
 
     def search(self, searcher: Searcher, asked: Asked, run: StageRun, description: str, unit: str) -> Answered:
         """Answer every prompt of ``asked``; speed (``unit`` a second) and what an exact search counts go to ``run``."""
-        longest = max(map(len, asked.prompts)) + self.catalogue.codes.shape[1]
+        longest = max(map(len, asked.prompts)) + self.catalogue.codes.shape[1] - 1  # the last code is not read
         remedy = "use a smaller --history" if unit == "users" else "use a model with more positions"
         check_positions(searcher.model.config, longest, self.checkpoint.path, remedy=remedy)
         started = time.monotonic()

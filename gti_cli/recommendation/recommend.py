@@ -145,7 +145,7 @@ def _search(shop: Shop, wanted: Wanted, options: RecommendOptions, device: str, 
     prompts, seen = _prompts(shop, wanted, options, tokenizer)
     trie = build_trie(shop.catalogue.codes[shop.rows])
     model = load_model(shop.checkpoint.path, chosen, choose_dtype(dtype, chosen))
-    longest = max(map(len, prompts)) + shop.catalogue.codes.shape[1]
+    longest = max(map(len, prompts)) + shop.catalogue.codes.shape[1] - 1  # the last code is not read
     remedy = "use a smaller --max-history" if wanted.queries is None else "use a model with more positions"
     check_positions(model.config, longest, shop.checkpoint.path, remedy=remedy)
     asked = Asked(

@@ -219,6 +219,13 @@ def test_more_tokens_than_the_model_has_positions(world: World, capsys: pytest.C
     given = ["short", "--interactions", str(world.interactions)]
     line = refused(given, world, capsys)
     assert "12 positions of the model" in line and "--history" in line
+    # Learned positions end: as many as are needed are enough, and one fewer is too few.
+    needed = int(line.partition("has ")[2].partition(" tokens")[0])
+    for positions in (needed - 1, needed):
+        sizes = {"n_positions": positions, "max_position_embeddings": positions}
+        add_checkpoint(space, space.require("semantic_ids", ""), f"gpt{positions}", kind="gpt2", **sizes)
+    assert f"{needed - 1} positions" in refused([f"gpt{needed - 1}", *given[1:]], world, capsys)
+    evaluate(world.interactions, world.workspace, k=[5], checkpoint=f"gpt{needed}")
 
 
 def test_targets_that_filter_seen_hides_are_said(
