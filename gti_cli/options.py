@@ -34,6 +34,15 @@ def pick(kind: type[T], values: Mapping[str, Any]) -> T:
     return kind(**{name: value for name, value in values.items() if name in names})
 
 
+def changed(options: Any) -> dict[str, Any]:
+    """The fields of an options dataclass that are not as they are by default."""
+    return {
+        entry.name: getattr(options, entry.name)
+        for entry in fields(options)
+        if getattr(options, entry.name) != entry.default
+    }
+
+
 def refuse_unknown(values: Mapping[str, Any], *kinds: type) -> None:
     """Keywords that no dataclass of ``kinds`` has, refused as Python refuses an argument that a function lacks.
 

@@ -13,7 +13,14 @@ from typing import Any
 from gti_cli.clock import RunClock
 from gti_cli.errors import InputError
 from gti_cli.files import replacing
-from gti_cli.manifest import CHECKPOINT_MANIFEST, Manifest, canonical_digest, digest_outputs, package_versions
+from gti_cli.manifest import (
+    CHECKPOINT_MANIFEST,
+    Manifest,
+    canonical_digest,
+    digest_outputs,
+    digest_path,
+    package_versions,
+)
 
 
 def write_json(path: Path, payload: Mapping[str, Any]) -> None:
@@ -149,6 +156,17 @@ def check_figures(asked: StageRequest, run: StageRun) -> None:
                 where=asked.name,
                 remedy="look for extreme values in its input; where it trains, lower the learning rates",
             )
+
+
+def left_over(root: Path, old: Manifest | None, new: Manifest) -> list[str]:
+    """Outputs of the manifest that is replaced which the new one has no more, and which nobody has changed since."""
+    names = [name for name in (old.outputs if old else {}) if name not in new.outputs]
+    inside = [name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts]
+    return [
+        name
+        for name in inside
+        if (root / name).exists() and old and digest_path(root / name, skip=CHECKPOINT_MANIFEST) == old.outputs[name]
+    ]
 
 
 def share(folder: Path) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARQUET = (".parquet", ".pq")
+_NUMBERS = ("timestamp", "relevance")
 
 
 def parse(path: Path, skip: Sequence[str]) -> pa.Table:
@@ -73,13 +74,18 @@ def _read_csv(path: Path) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv
 
-    # Ids such as 007 are text: only the columns that are numbers by contract may become numbers.
-    text = {name: pa.string() for name in ("item_id", "user_id", "query_id", "title", "description", "query", "split")}
+    # Ids and brands such as 007 are text: only the columns that are numbers by contract may become numbers.
+    text = {name: pa.string() for name in _header(path) if name not in _NUMBERS}
     options = csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""])
     table = csv.read_csv(path, convert_options=options, parse_options=csv.ParseOptions(newlines_in_values=True))
     check_header(table.column_names, path)
     _check_quotes(table, path)
     return table
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return next(plain_csv.reader(file), [])
 
 
 def _check_quotes(table: pa.Table, path: Path) -> None:

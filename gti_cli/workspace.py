@@ -18,15 +18,9 @@ from typing import Any
 from gti_cli import console, processes
 from gti_cli.clock import RunClock
 from gti_cli.errors import InputError
-from gti_cli.manifest import (
-    CHECKPOINT_MANIFEST,
-    Manifest,
-    describe_inputs,
-    digest_path,
-    read_manifest,
-)
+from gti_cli.manifest import CHECKPOINT_MANIFEST, Manifest, describe_inputs, digest_path, read_manifest
 from gti_cli.refusals import check_inputs_stay, refuse_to_replace
-from gti_cli.staging import StageRequest, StageRun, check_figures, share, write_json
+from gti_cli.staging import StageRequest, StageRun, check_figures, left_over, share, write_json
 
 __all__ = ["CHECKPOINT_MANIFEST", "StageRun", "Workspace", "check_output_name", "write_json"]
 
@@ -50,6 +44,12 @@ class Workspace:
         """The manifest of artifact ``name`` (e.g. ``"grounded"``, ``"evaluation/NAME"``), if it is there."""
         path = self.manifest_path(name)
         return read_manifest(path) if path.is_file() else None
+
+    def _readable(self, name: str) -> Manifest | None:
+        try:
+            return self.manifest(name)
+        except InputError:
+            return None
 
     def require(self, name: str, made_by: str) -> Manifest:
         """The manifest of an artifact that a stage builds on, its files checked against it.
@@ -195,12 +195,8 @@ class Workspace:
 
     def _begin(self, asked: StageRequest, staging: Path, force: bool, resume: bool) -> StageRun:
         """The run that `stage` yields on the first process, whose decision the others are told."""
-        try:
-            existing = self.manifest(asked.name)
-        except InputError:
-            if not force:
-                raise
-            existing = None  # a damaged manifest: --force makes the artifact anew, as its error advises
+        # A damaged manifest is no reason to stop where --force makes the artifact anew, as its error advises.
+        existing = self._readable(asked.name) if force else self.manifest(asked.name)
         if existing is not None and existing.request == asked.digest and self._intact(existing):
             at = self.path(asked.name)
             console.note(f"{asked.command}: {at} is up to date (same inputs and options); nothing to do")
@@ -215,7 +211,9 @@ class Workspace:
     def _commit(self, run: StageRun, manifest: Manifest, staging: Path, manifest_path: str) -> None:
         """Move the outputs into place; killed from here on, the next command does the rest."""
         share(run.folder)
-        write_json(staging / "COMMIT.json", {"manifest_path": manifest_path, "manifest": manifest.to_json()})
+        stale = left_over(self.root, self._readable(manifest.name), manifest)
+        commit = {"manifest_path": manifest_path, "manifest": manifest.to_json(), "remove": stale}
+        write_json(staging / "COMMIT.json", commit)
         self._roll_forward(staging)
 
     @contextmanager
@@ -271,10 +269,16 @@ class Workspace:
             if place.is_dir():
                 shutil.rmtree(place)
             made.replace(place)
+        for stale in commit.get("remove", []):
+            _remove(self.root / stale)
         target = self.root / commit["manifest_path"]
         write_json(target, commit["manifest"])
         (staging / "COMMIT.json").unlink()
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 _GROUPS = ("evaluation", "diagnostics")

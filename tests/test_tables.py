@@ -40,6 +40,14 @@ def test_csv_ids_stay_text(tmp_path: Path) -> None:
     assert tables.integers(read, "timestamp", "t.csv").tolist() == [3, 4]
 
 
+def test_csv_texts_that_look_like_numbers_or_dates_stay_as_written(tmp_path: Path) -> None:
+    written = {"brand": ["007", "4711.0"], "token": ["<2024-01-01>", "2024-01-01"], "categories": ["true", "1e3"]}
+    rows = [",".join(column[row] for column in written.values()) for row in (0, 1)]
+    (tmp_path / "t.csv").write_text("\ufeff" + ",".join(written) + "\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    read = tables.read(tmp_path / "t.csv")
+    assert {name: tables.strings(read, name, "t.csv") for name in written} == written
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -10,7 +10,7 @@ import numpy as np
 
 from gti_cli import console, processes, tables
 from gti_cli.manifest import Manifest
-from gti_cli.options import RunOptions, pick, refuse_unknown
+from gti_cli.options import RunOptions, changed, pick, refuse_unknown
 from gti_cli.semantic_ids import artifact, collisions, quantise, report, residuals
 from gti_cli.semantic_ids.encode import COLUMN, LSA, encode
 from gti_cli.semantic_ids.groups import first_alike
@@ -68,6 +68,7 @@ def build_ids(
 
         names = ("encoder", "quantizer", "levels", "codes", "collisions", "import_index", "token_style")
         given = {name: getattr(options, name) for name in names}
+        given.update(item for group in (kmeans, rqvae, text_model) if group for item in changed(group).items())
         return add_items(
             items, workspace, text_columns=options.text_columns, device=how.device, dtype=how.dtype, given=given
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli.errors import InputError
+from gti_cli.options import changed
 from gti_cli.semantic_ids import artifact, collisions
 from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
 from gti_cli.semantic_ids.encode import COLUMN, LSA, resolve_encoder
@@ -98,9 +99,13 @@ def make_plan(
     kmeans.check()
     rqvae.check()
     text_model.check()
+    used_by = None if options.import_index is not None else quantizer
+    _refuse_unused(kmeans, "--quantizer rq-kmeans", used_by == "rq-kmeans")
+    _refuse_unused(rqvae, "--quantizer rq-vae", used_by == "rq-vae")
     sizes = parse_sizes(options.codes, options.levels)
     catalogue = read_catalogue(items, options.text_columns)
     chosen = resolve_encoder(catalogue, options.encoder)
+    _refuse_unused(text_model, "an --encoder that is a model", chosen not in (LSA, COLUMN))
     index = None
     if options.import_index is not None:
         given = sizes if options.codes is not None or options.levels is not None else None
@@ -162,6 +167,13 @@ def _check_levels(levels: int, policy: str) -> None:
     total = levels + (policy == "suffix")
     if total > MAX_LEVELS:
         raise InputError(f"{total} levels are more than the {MAX_LEVELS} letters that name them")
+
+
+def _refuse_unused(options: KMeansOptions | RQVAEOptions | EncoderOptions, whose: str, used: bool) -> None:
+    """Refuse options that would change nothing: who gives them expects that they do."""
+    given = ", ".join("--" + name.replace("_", "-") for name in changed(options))
+    if given and not used:
+        raise InputError(f"{given} would have no effect here", remedy=f"use {whose}, or leave {given} out")
 
 
 def _one_of(option: str, value: str, known: Sequence[str]) -> None:

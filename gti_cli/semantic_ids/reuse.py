@@ -118,11 +118,15 @@ def _check_options(manifest: Manifest, text_columns: Sequence[str] | None, given
     wanted = {**given, "text_columns": list(text_columns) if text_columns is not None else None}
     if wanted.get("codes") is not None:
         wanted["codes"] = parse_sizes(wanted["codes"], wanted.get("levels") or manifest.options["levels"])
+    first = dict(manifest.options)
+    for group in ("kmeans", "rqvae", "text_model"):
+        first.update(manifest.options.get(group, {}))
     for option, value in wanted.items():
-        if value is not None and value != manifest.options.get(option):
+        value = list(value) if isinstance(value, tuple) else value
+        if value is not None and value != first.get(option):
             name = "--" + option.replace("_", "-")
             raise InputError(
-                f"{name} {value} is not what the semantic IDs were made with ({manifest.options.get(option)})",
+                f"{name} {value} is not what the semantic IDs were made with ({first.get(option)})",
                 remedy=f"leave {name} out: with --reuse all options are those of the first run",
             )
 

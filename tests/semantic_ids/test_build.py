@@ -13,7 +13,7 @@ from gti_cli.errors import InputError
 from gti_cli.semantic_ids import residuals
 from gti_cli.semantic_ids.artifact import FILES
 from gti_cli.semantic_ids.build import build_ids
-from gti_cli.semantic_ids.options import RQVAEOptions
+from gti_cli.semantic_ids.options import EncoderOptions, KMeansOptions, RQVAEOptions
 from gti_cli.vocabulary.tokens import semantic_id
 
 WORDS = ["red", "blue", "green", "grey", "silk", "wool", "linen", "dress", "coat", "shirt", "skirt", "scarf"]
@@ -54,7 +54,8 @@ def test_the_artifact(tmp_path: Path) -> None:
 @pytest.mark.parametrize("quantizer", ["rq-kmeans", "rq-vae"])
 def test_same_seed_same_bytes(tmp_path: Path, quantizer: str) -> None:
     items = make_items(tmp_path)
-    rqvae = RQVAEOptions(hidden=(16,), latent=4, epochs=4, warm_up=2, check_every=2)
+    small = RQVAEOptions(hidden=(16,), latent=4, epochs=4, warm_up=2, check_every=2)
+    rqvae = small if quantizer == "rq-vae" else None
     made = [
         build_ids(items, tmp_path / name, levels=2, codes=[16, 8], quantizer=quantizer, rqvae=rqvae, seed=seed)
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
@@ -67,6 +68,24 @@ def test_same_seed_same_bytes(tmp_path: Path, quantizer: str) -> None:
     if quantizer == "rq-vae":
         assert load_file(tmp_path / "a" / "codebooks.safetensors")["level_0"].shape == (16, 4)
         assert made[0].metrics["rqvae"]["epochs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"rqvae": RQVAEOptions(epochs=9, latent=4)}, "--latent, --epochs would have no effect.*--quantizer rq-vae"),
+        ({"quantizer": "rq-vae", "kmeans": KMeansOptions(beam=4)}, "--beam would have no effect.*rq-kmeans"),
+        ({"text_model": EncoderOptions(prompt="item: ")}, "--prompt would have no effect.*an --encoder"),
+    ],
+)
+def test_options_of_what_is_not_used_are_refused(tmp_path: Path, asked: dict[str, Any], message: str) -> None:
+    items = make_items(tmp_path)
+    with pytest.raises(InputError, match=message):
+        build_ids(items, tmp_path / "ws", levels=2, codes=16, **asked)
+    assert not (tmp_path / "ws").exists()
+    build_ids(items, tmp_path / "ws", levels=2, codes=16, kmeans=KMeansOptions(beam=4))
+    with pytest.raises(InputError, match=r"--beam 2 is not what the semantic IDs were made with \(4\)"):
+        build_ids(tmp_path / "items.parquet", tmp_path / "ws", reuse=True, kmeans=KMeansOptions(beam=2))
 
 
 def test_done_already_and_refused_with_other_options(tmp_path: Path) -> None:

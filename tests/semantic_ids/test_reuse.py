@@ -36,8 +36,9 @@ def new_items(folder: Path, n: int = 12, start: int = 1000, name: str = "new.par
 @pytest.mark.parametrize("quantizer", ["rq-kmeans", "rq-vae"])
 def test_earlier_ids_stay_and_new_ones_come_from_the_codebooks(tmp_path: Path, quantizer: str, collisions: str) -> None:
     space = tmp_path / "ws"
+    rqvae = TINY if quantizer == "rq-vae" else None
     first = build_ids(
-        make_items(tmp_path), space, levels=2, codes=16, quantizer=quantizer, rqvae=TINY, collisions=collisions
+        make_items(tmp_path), space, levels=2, codes=16, quantizer=quantizer, rqvae=rqvae, collisions=collisions
     )
     before = tables.read_semantic_ids(space / "semantic_ids.parquet")
     books, vectors = (space / "codebooks.safetensors").read_bytes(), load_file(space / "embeddings.safetensors")
