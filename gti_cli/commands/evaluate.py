@@ -51,7 +51,8 @@ def _evaluate(
     base.start()
     if compare is not None:
         # Before hours of search, not behind them.
-        _check_other(workspace, compare, options, name or _default_name(checkpoints or [], queries), queries)
+        mine = name or _default_name(checkpoints or [], queries)
+        _check_other(workspace, compare, options, mine, queries, base.seed)
     given = {"queries": queries, "name": name, **vars(options), **base.run()}
     if len(checkpoints or []) > 1:
         manifest = _several(checkpoints or [], interactions, workspace, given, base)
@@ -94,9 +95,10 @@ def show(manifest: Manifest) -> None:
         methods["standard deviation"] = metrics["spread"]
     methods |= metrics["baselines"]
     sure = {name: metrics["intervals"], **metrics.get("baseline_intervals", {})}
+    left = f" of {counts['evaluated'] + counts['not_drawn']:,}, drawn by seed" if counts.get("not_drawn") else ""
     console.table(
-        f"{counts['evaluated']:,} {who}, {counts['catalogue']:,} items ({counts['semantic_ids']:,} semantic IDs), "
-        f"{manifest.options['split']} part, {counts['beams']} beams",
+        f"{counts['evaluated']:,} {who}{left}, {counts['catalogue']:,} items "
+        f"({counts['semantic_ids']:,} semantic IDs), {manifest.options['split']} part, {counts['beams']} beams",
         ["method", *columns],
         [[method, *_cells(scores, sure.get(method), columns)] for method, scores in methods.items()],
     )
@@ -166,7 +168,9 @@ def _default_name(checkpoints: list[str], queries: Path | None) -> str:
     return Path(checkpoints[0] if checkpoints else "finetuned").name + ("-search" if queries else "")
 
 
-def _check_other(workspace: Path, name: str, options: EvaluateOptions, mine: str, queries: Path | None) -> None:
+def _check_other(
+    workspace: Path, name: str, options: EvaluateOptions, mine: str, queries: Path | None, seed: int
+) -> None:
     from gti_cli.evaluation.compare import check_other
     from gti_cli.workspace import Workspace
 
@@ -175,6 +179,8 @@ def _check_other(workspace: Path, name: str, options: EvaluateOptions, mine: str
         "split": options.split,
         "k": options.ks,
         "filter_seen": None if queries else options.filter_seen,
+        "sample": options.sample,
+        "sample_seed": None if options.sample is None else seed,
     }
     baselines = None if queries else options.baselines
     check_other(Workspace(workspace), name, baselines, mine=mine, options=measured)

@@ -20,7 +20,7 @@ from gti_cli.options import check_seed
 from gti_cli.workspace import Workspace, write_json
 
 _METRICS = ("recall@", "ndcg@", "mrr", "hit_rate@", "precision")
-_MUST_MATCH = ("split", "filter_seen")
+_MUST_MATCH = ("split", "filter_seen", "sample", "sample_seed")
 _OF_SEARCH = ("search", "beams", "history", "dtype")
 
 

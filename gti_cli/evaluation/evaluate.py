@@ -20,6 +20,7 @@ from gti_cli.evaluation.metrics import Ranks, averages, of_lists, per_user
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.evaluation.plan import Plan, make_plan, output_name, run_stage
 from gti_cli.evaluation.ranking import recommend_items
+from gti_cli.evaluation.sample import drawn
 from gti_cli.evaluation.search import evaluate_queries
 from gti_cli.evaluation.slices import masks, sliced
 from gti_cli.histories.splits import History, Splits, read_interactions, split
@@ -81,6 +82,8 @@ def _evaluate_users(plan: Plan, interactions: Path | str, name: str | None, how:
         raise InputError(
             f"no user has a {plan.options.split} item", where=str(interactions), remedy="use another --split"
         )
+    everybody = len(entries)
+    entries = drawn(entries, lambda entry: entry.user_id, plan.options.sample, plan.seed)
     artifact, other = output_name(plan, name), _is_other_table(plan, interactions)
     if other:
         console.warn(
@@ -92,7 +95,9 @@ def _evaluate_users(plan: Plan, interactions: Path | str, name: str | None, how:
         artifact,
         how,
         lambda trie, run: search_users(plan, entries, trie, run),
-        lambda trie, answered, run: _report(plan, splits, entries, trie, answered, run, run.path(artifact), other),
+        lambda trie, answered, run: _report(plan, splits, entries, trie, answered, run, run.path(artifact)),
+        details={"other_table": True} if other else {},
+        counts={"not_drawn": everybody - len(entries)},
         options={
             "history": plan.options.history,
             "filter_seen": plan.options.filter_seen,
@@ -133,10 +138,7 @@ def _report(
     answered: Answered,
     run: StageRun,
     folder: Path,
-    other_table: bool,
 ) -> None:
-    if other_table:
-        run.details["other_table"] = True
     options, row_of = plan.options, plan.catalogue.row_of()
     lists, ranks = recommend_items(
         answered.ranking, trie, entries, row_of, most=options.ks[-1], filter_seen=options.filter_seen

@@ -25,6 +25,7 @@ class EvaluateOptions:
             items.
         filter_seen: do not recommend items of the user's own history; the beam is wider by what the user has seen.
         history: most items shown (None: as in fine-tuning). batch_size: changes speed, not results.
+        sample: users or queries to draw by the seed and ask (None: all of them).
         baselines: some of `BASELINES`; `sasrec` trains. For queries they are always `popularity`
             and `bm25`.
     """
@@ -40,6 +41,9 @@ class EvaluateOptions:
     filter_seen: bool = option(False, "Do not recommend items of the user's own history.")
     history: int | None = option(None, "Most items shown.", shown="as in fine-tuning")
     batch_size: int = option(32, "Prompts in a batch; for speed only.")
+    sample: int | None = option(
+        None, "Ask so many users, or queries, drawn by --seed; intervals say what that leaves open.", shown="all"
+    )
     baselines: tuple[str, ...] = option(
         ("popularity", "item-knn"), "popularity, item-knn (tuned, and untuned beside it), sasrec (trains; tuned)."
     )
@@ -59,6 +63,8 @@ class EvaluateOptions:
             raise InputError(f"--baselines {unknown[0]!r} is not known", remedy=f"use some of {','.join(BASELINES)}")
         if not self.k or min(self.k) < 1:
             raise InputError("the cut-offs of --k must be positive", remedy="write for example --k 5,10,20")
+        if self.sample is not None and self.sample < 1:
+            raise InputError(f"--sample {self.sample} asks nobody", remedy="use 1 or more, or leave it out to ask all")
         if self.batch_size < 1:
             raise InputError(f"--batch-size is {self.batch_size}", remedy="use 1 or more")
         if self.history is not None and self.history < 1:
@@ -80,4 +86,5 @@ class EvaluateKeywords(RunKeywords, total=False):
     filter_seen: bool
     history: int | None
     batch_size: int
+    sample: int | None
     baselines: Sequence[str]

@@ -63,7 +63,9 @@ class Plan:
 
     def recorded(self) -> dict[str, Any]:
         """For `Workspace.stage(options=…)`: what every evaluation has."""
+        drawn = {} if self.options.sample is None else {"sample": self.options.sample, "sample_seed": self.seed}
         return {
+            **drawn,
             "split": self.options.split,
             "k": self.options.ks,
             "search": self.options.search,
@@ -148,11 +150,14 @@ def run_stage(
     *,
     options: Mapping[str, Any],
     inputs: Mapping[str, Path | str],
+    details: Mapping[str, Any],
+    counts: Mapping[str, int],
 ) -> Manifest:
     """What every evaluation does: ``search`` on all processes, ``report`` on the first.
 
     Args:
-        artifact: from `output_name`. options, inputs: of this evaluation, beside what all have.
+        artifact: from `output_name`. options, inputs: of this evaluation, beside what all have. details, counts: for
+            the manifest, known beforehand.
     """
     with plan.space.stage(
         "evaluate",
@@ -168,6 +173,8 @@ def run_stage(
         if not run.done:
             seed_everything(how.seed)
             run.device = describe(plan.device)
+            run.details.update(details)
+            run.counts.update(counts)
             trie = build_trie(plan.catalogue.codes)
             answered = search(trie, run)
             if processes.rank() == 0:

@@ -23,6 +23,7 @@ from gti_cli.evaluation.lists import as_table, write_lists
 from gti_cli.evaluation.metrics import averages, of_lists
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.evaluation.plan import Plan, output_name, run_stage
+from gti_cli.evaluation.sample import drawn
 from gti_cli.evaluation.slices import query_masks, sliced
 from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions
@@ -53,6 +54,9 @@ def evaluate_queries(plan: Plan, path: Path | str, name: str | None, how: RunOpt
     asked = [query for query in queries.part(plan.options.split) if query.items(GOOD)]
     if not asked:
         raise InputError(f"no {plan.options.split} query has an item of relevance {GOOD}", where=str(path))
+    all_of_them = len(asked)
+    asked = drawn(asked, lambda query: query.query_id, plan.options.sample, plan.seed)
+    bad = len(queries.part(plan.options.split)) - all_of_them
     artifact = output_name(plan, name, "-search")
     return run_stage(
         plan,
@@ -62,6 +66,8 @@ def evaluate_queries(plan: Plan, path: Path | str, name: str | None, how: RunOpt
         lambda trie, answered, run: _report(plan, queries, asked, trie, answered, run, run.path(artifact)),
         options={},
         inputs={"queries": path},
+        details={},
+        counts={"not_drawn": all_of_them - len(asked), "left_out_without_good": bad},
     )
 
 
@@ -107,7 +113,6 @@ def _report(
     run.counts.update(
         queries.counts,
         evaluated=len(asked),
-        left_out_without_good=len(queries.part(plan.options.split)) - len(asked),
         catalogue=len(row_of),
         semantic_ids=trie.leaves,
         beams=plan.options.beams,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-_SAME = ("split", "k", "search", "beams", "history", "filter_seen", "baselines")
+_SAME = ("split", "k", "search", "beams", "history", "filter_seen", "sample", "sample_seed", "baselines")
 
 
 def evaluate_several(
