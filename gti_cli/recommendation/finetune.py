@@ -98,7 +98,7 @@ def _prepare(
         {
             "--lora": options.lora,
             "--rows-learning-rate": apart,
-            "--validations": options.validations > 0,
+            "--validations": bool(options.validations),
             "--compile": options.compile,
         },
     )

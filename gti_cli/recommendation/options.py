@@ -13,6 +13,7 @@ from gti_cli.options import RunKeywords, option
 
 TARGETS = ("all", "last")
 MAX_WORDINGS = 3
+WITHOUT_LOOKING = 3  # epochs that a run may have before it is validated unasked
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class TrainingOptions:
         learning_rate: peak, after 3 % linear warm-up, linear decay to 0.
         rows_learning_rate: the same for the new rows (None: what fits the scale of the model's rows, see
             `gti_cli.training.reach.natural_rate`, at least ``learning_rate``; with a divided optimizer just that).
-        validations: times to validate by NDCG@10 during training; the best weights are kept (0: never, the last are).
+        validations: times to validate by NDCG@10 during training; the best weights are kept (0: never, the last are;
+            None: see `gti_cli.recommendation.looking.times`).
         rank_sample: users (or queries) ranked for it, at most, of those that the validation loss is measured on.
         patience: stop after as many validations without a better one.
         gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
@@ -66,7 +68,11 @@ class TrainingOptions:
     rows_learning_rate: float | None = option(
         None, "The same for the new rows.", shown="5 % of the distance between pretrained rows a step"
     )
-    validations: int = option(0, "Times to validate by NDCG@10 on the way; the best weights are kept.")
+    validations: int | None = option(
+        None,
+        "Times to validate by NDCG@10 on the way; the best weights are kept. 0: never, the last ones are.",
+        shown="once an epoch in a run of more than three, else 0",
+    )
     rank_sample: int = option(500, "Most users, or queries, ranked in a validation (of --valid-sample).")
     patience: int | None = option(None, "Stop after as many validations without a better one.")
     gradient_checkpointing: bool = option(False, "Less memory, a third slower.")
@@ -113,7 +119,7 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
             raise InputError(f"--wordings is {self.wordings}", remedy=f"give 1 to {MAX_WORDINGS}")
         if self.targets not in TARGETS:
             raise InputError(f"--targets is {self.targets!r}", remedy="use all (every prefix of a history) or last")
-        if self.validations < 0:
+        if self.validations is not None and self.validations < 0:
             raise InputError(f"--validations is {self.validations}", remedy="give 0 or more")
         if self.patience is not None and not self.validations:
             raise InputError("--patience needs validations to be patient about", remedy="add --validations 10")
@@ -137,7 +143,10 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
                 del values[name]
         if self.max_steps is not None:
             del values["epochs"]
-        if not self.validations:
+        if self.validations is None:
+            short = self.max_steps is None and self.epochs <= WITHOUT_LOOKING
+            values["validations"] = 0 if short else "auto"
+        if not values["validations"]:
             del values["rank_sample"]
         if self.rows_learning_rate is None:
             values["rows_learning_rate"] = "auto"  # what it came to is among the metrics
@@ -158,7 +167,7 @@ class FinetuneKeywords(RunKeywords, total=False):
     batch_size: int
     learning_rate: float
     rows_learning_rate: float | None
-    validations: int
+    validations: int | None
     rank_sample: int
     patience: int | None
     gradient_checkpointing: bool

@@ -10,6 +10,7 @@ import torch
 
 from gti_cli import console, processes
 from gti_cli.recommendation.job import Job
+from gti_cli.recommendation.looking import with_validations
 from gti_cli.recommendation.report import report
 from gti_cli.recommendation.units import Units, encode_tasks, rankable
 from gti_cli.training.checkpoints import load_model, save_checkpoint
@@ -118,6 +119,8 @@ def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> Pre
         world=processes.world(),
         rank=processes.rank(),
     )
+    job = with_validations(job, plan)
+    options = job.options
     arguments = _arguments(job, run, len(plan))
     _reach(job, model, len(plan), arguments.get_warmup_steps(len(plan)), run)
     trained, optimizer = _optimizer(job, model)
@@ -126,7 +129,7 @@ def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> Pre
     with logs_in(job.logs):
         trainer = AnswerTrainer(trained, arguments, units.mixture, units.all(), plan, optimizer)
     show_progress(trainer, "Fine-tuning")
-    times = validation_steps(len(plan), options.validations) if options.validations else []
+    times = validation_steps(len(plan), options.validations or 0)
     end_if_diverged(trainer, "--learning-rate or --rows-learning-rate", times)
     validation = _validation(job, model, trained, units, run, len(plan))
     if validation:
