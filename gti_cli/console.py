@@ -156,31 +156,16 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     if _state.json_output or _state.silent:
         return
     from rich.console import Console
-    from rich.table import Table
 
-    shown = Table(title=title, title_justify="left", title_style="bold")
-    numeric = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
-    for name, right in zip(columns, numeric, strict=True):
-        shown.add_column(name, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        shown.add_row(*[_cell(value) for value in row])
-    # A pipe has no width: let the table be as wide as it needs, so that logs do not lose digits.
+    from gti_cli.table_layout import laid_out
+
+    # A pipe has no width: let the table be as wide as it needs, so that logs keep it in one piece.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 1 << 16)
-    if not sys.stdout.isatty():
-        console.width = console.measure(shown).maximum
+    shown = laid_out(title, columns, rows, console.width if sys.stdout.isatty() else None)
+    # Where not even that is enough the terminal breaks the lines: nothing is cut off. A pipe has no empty space either.
+    natural = sum(column.width or 0 for column in shown.columns) + 3 * len(shown.columns) + 1
+    console.width = max(console.width, natural) if sys.stdout.isatty() else max(natural, len(title))
     console.print(shown, markup=False)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.4g}"
-    return str(value)
 
 
 def say(message: str = "") -> None:

@@ -16,7 +16,8 @@ class ArtifactState:
     """An artifact of a workspace and why it is stale, if it is.
 
     Attributes:
-        manifest: of the artifact. sources: what it was made from, upstream artifacts first, then input files.
+        manifest: of the artifact. sources: what it was made from, upstream artifacts first, then the names
+            of input files from elsewhere (their paths are in the manifest).
         reasons: why it is stale, in words; empty when it is up to date.
         damaged: its manifest cannot be read; ``manifest`` stands in for it and holds no more than the name.
     """
@@ -62,13 +63,18 @@ def inspect(workspace: Workspace) -> list[ArtifactState]:
         return known[name]
 
     states = [
-        ArtifactState(manifest, [*manifest.upstream, *(e["path"] for e in manifest.inputs.values())], reasons(name))
+        ArtifactState(manifest, [*manifest.upstream, *_files(workspace, manifest)], reasons(name))
         for name, manifest in manifests.items()
     ]
     for name, problem in damaged.items():
         stand_in = Manifest(name, "", {}, 0, {}, {}, {}, {}, {}, {}, "", {})
         states.append(ArtifactState(stand_in, [], [problem], damaged=True))
     return states
+
+
+def _files(workspace: Workspace, manifest: Manifest) -> list[str]:
+    paths = [Path(entry["path"]) for entry in manifest.inputs.values()]
+    return [path.name for path in paths if path.resolve().parent != workspace.root.resolve()]
 
 
 def _damaged(workspace: Workspace, readable: set[str]) -> dict[str, str]:
