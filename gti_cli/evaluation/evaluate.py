@@ -60,6 +60,8 @@ def evaluate(
     refuse_unknown(keywords, EvaluateOptions, RunOptions)
     if (interactions is None) == (queries is None):
         raise InputError("give either interactions or queries", remedy="pass --interactions or --queries")
+    if queries is not None and keywords.get("history") is not None:
+        raise InputError("--history is about users' items, and queries have none", remedy="leave it out")
     how = pick(RunOptions, keywords)
     plan = make_plan(
         Workspace(workspace),

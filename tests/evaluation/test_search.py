@@ -154,6 +154,8 @@ def test_command(world: World, queries: Path, capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out)["counts"]["evaluated"] == 7
     assert run([*given, "-q", "--baselines", "sasrec"]) == 2
     assert "--baselines" in capsys.readouterr().err.splitlines()[-1]
+    assert run([*given, "-q", "--history", "5"]) == 2
+    assert "--history is about users' items" in capsys.readouterr().err
     assert run([*given, "-q", "--filter-seen"]) == 2
     assert run([*given, "-q", "--interactions", str(world.interactions)]) == 2
     assert run([*given[:3], "-q"]) == 2
