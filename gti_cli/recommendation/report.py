@@ -37,6 +37,7 @@ def report(trainer: AnswerTrainer, plan: MixedPlan, run: StageRun, first_step: i
     if found := history(trainer.state):
         best_step, best = max(found, key=lambda entry: entry[1])
         run.metrics["valid_ndcg@10"] = best
+        run.metrics["valid_ndcg@10_by_step"] = [[step, value] for step, value in found]
         run.counts.update({"best_step": best_step, "validations": len(found)})
     seconds = next((entry["train_runtime"] for entry in reversed(log) if "train_runtime" in entry), 0.0)
     if seconds and first_step < steps:

@@ -38,6 +38,9 @@ def test_a_long_run_keeps_its_best_weights(
     assert [made[name].counts.get("validations") for name in made] == [None, 5, None, 5]
     assert [made[name].options["validations"] for name in made] == [0, "auto", 0, 5]
     assert made["long"].metrics["valid_ndcg@10"] == 0.5
+    looked = made["long"].metrics["valid_ndcg@10_by_step"]
+    assert [value for _, value in looked] == [0.1, 0.5, 0.3, 0.2, 0.1]
+    assert [step for step, _ in looked][1::3] == [made["long"].counts["best_step"], made["long"].counts["steps"]]
     assert made["long"].counts["best_step"] < made["long"].counts["steps"]
     digests = {name: digest_path(world.workspace / name, "gti.json") for name in made}
     assert digests["long"] == digests["asked"] != digests["never"]
