@@ -34,6 +34,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="a benchmark: pass --run-benchmarks"))
 
 
+@pytest.fixture(autouse=True)
+def saved_as_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run leaves behind when it is broken off must not depend on how fast the machine is."""
+    monkeypatch.setattr("gti_cli.training.saving.SHARE", float("inf"))
+
+
 SENTENCES = [
     "The red evening dress is made of silk and falls to the floor.",
     "A blue denim jacket with brass buttons, worn in spring and autumn.",

@@ -152,10 +152,14 @@ def _readable(state: Path) -> bool:
 def go_on(trainer: Trainer, checkpoint: str | None, finished: Callable[[list[dict[str, Any]]], bool]) -> None:
     """Train from the start, or from ``checkpoint``; not a step more if its log says that training had ``finished``.
 
-    (The Trainer itself forgets on resuming that a callback had asked it to stop.)
+    (The Trainer itself forgets on resuming that a callback had asked it to stop.) Saves that cost too much are left
+    out, see `gti_cli.training.saving`.
     """
     from transformers import TrainerState
 
+    from gti_cli.training.saving import Sparing
+
+    trainer.add_callback(Sparing())
     if checkpoint is not None:
         state = TrainerState.load_from_json(str(Path(checkpoint) / _STATE))
         if finished(state.log_history):

@@ -19,10 +19,10 @@ def compile_forward(model: nn.Module, loss: Callable[[], torch.Tensor]) -> str:
     Returns:
         ``"yes"``, or why not, for the manifest.
     """
-    state = torch.get_rng_state()
     model.compile(dynamic=True)
     try:
-        loss().backward()  # type: ignore[no-untyped-call]
+        with torch.random.fork_rng():  # of the GPUs, too
+            loss().backward()  # type: ignore[no-untyped-call]
         return "yes"
     except Exception as cause:  # a missing compiler, an operation that is not covered: torch raises many kinds
         uncompile(model)
@@ -31,7 +31,6 @@ def compile_forward(model: nn.Module, loss: Callable[[], torch.Tensor]) -> str:
         return f"no: {lines[0]}"
     finally:
         model.zero_grad(set_to_none=True)
-        torch.set_rng_state(state)
 
 
 def uncompile(model: nn.Module) -> None:

@@ -35,10 +35,22 @@ def choose_device(name: str = "auto") -> torch.device:
             raise InputError(
                 f"there is no cuda:{index} ({torch.cuda.device_count()} GPUs)", remedy="use a smaller number"
             )
+        _plan_no_attention()
         return torch.device("cuda", int(index))
     if kind == "mps" and not torch.backends.mps.is_available():
         raise InputError("there is no MPS device on this machine", remedy="use --device cpu, or auto")
     return torch.device(kind)
+
+
+def _plan_no_attention() -> None:
+    """Keep torch from cuDNN's attention, its first choice on an H100.
+
+    It makes a plan for every new shape, forward and backward, and almost every batch of ours has one of its own. The
+    memory-efficient and flash kernels take any shape.
+    """
+    import torch
+
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -116,10 +128,13 @@ def describe(device: torch.device) -> str:
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch, and ask torch for deterministic kernels where it has them."""
     import random
+    import warnings
 
     import numpy as np
     import torch
 
+    # Attention on a GPU has no deterministic backward pass that takes a mask, and says so once a run to no avail.
+    warnings.filterwarnings("ignore", message=".*Attention defaults to a non-deterministic algorithm")
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries that draw from the global state
     torch.manual_seed(seed)

@@ -74,7 +74,8 @@ def expectation(world: World, scores: dict[str, np.ndarray], k: int, filter_seen
 def test_equal_to_scoring_every_item(world: World, filter_seen: bool) -> None:
     scores = item_scores(world)
     # As many beams as semantic IDs: the search misses nothing, whatever the cut-off.
-    manifest = evaluate(world.interactions, world.workspace, k=[10], beams=40, filter_seen=filter_seen, batch_size=5)
+    options = {"k": [10], "beams": 40, "filter_seen": filter_seen, "batch_size": 5, "dtype": "float32"}
+    manifest = evaluate(world.interactions, world.workspace, **options)
     expected = expectation(world, scores, 10, filter_seen)
     assert {name: manifest.metrics["metrics"][name] for name in expected} == pytest.approx(expected, abs=1e-6)
     assert manifest.counts["evaluated"] == len(scores) == manifest.counts["test_targets"]

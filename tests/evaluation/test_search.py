@@ -68,7 +68,7 @@ def item_scores(world: World, text: str) -> np.ndarray:
 
 
 def test_equal_to_scoring_every_item(world: World, queries: Path) -> None:
-    manifest = evaluate(queries=queries, workspace=world.workspace, k=[3, 10], beams=40, batch_size=3)
+    manifest = evaluate(queries=queries, workspace=world.workspace, k=[3, 10], beams=40, batch_size=3, dtype="float32")
     assert manifest.name == "evaluation/finetuned-search"
     asked = [n for n in range(len(TEXTS)) if split_of(n) == "test" and 2 in graded(n).values()]
     assert manifest.counts["evaluated"] == len(asked) == 7

@@ -65,7 +65,7 @@ def test_two_halves_come_to_what_one_process_comes_to(make_world: Any, tmp_path:
             str(two.workspace),
             json.dumps(options),
         ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         timeout=120,

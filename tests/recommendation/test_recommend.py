@@ -49,6 +49,7 @@ def test_equal_to_scoring_every_item(world: World, tmp_path: Path, filter_seen: 
             beams=40,
             exclude=listed(tmp_path / "out.parquet", outside),
             filter_seen=filter_seen,
+            dtype="float32",
         )
         allowed = [row for row in range(ITEMS) if row not in outside and not (filter_seen and row in items)]
         assert [line.item_id for line in found] == best(values, allowed, 8)
@@ -169,6 +170,7 @@ def test_a_query_is_answered_as_every_item_scores(world: World, tmp_path: Path, 
         search=search,
         beams=40 if search == "beam" else None,
         exclude=listed(tmp_path / "out.parquet", outside),
+        dtype="float32",
     )
     assert [line.item_id for line in found] == best(values, [row for row in range(ITEMS) if row not in outside], 6)
     np.testing.assert_allclose(

@@ -103,6 +103,7 @@ def test_the_gpu_that_was_asked_for(tmp_path: Path, monkeypatch: Any, world: int
     chosen: list[Any] = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr("gti_cli.processes.world", lambda: world)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     second = torch.device("cuda", 1)
     arguments = training_arguments(
         tmp_path, epochs=1, max_steps=1, batch_size=1, learning_rate=0.1, seed=0, device=second

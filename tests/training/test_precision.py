@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -24,12 +26,21 @@ def test_absent_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
             choose_device(name)
 
 
+@pytest.fixture(autouse=True)
+def attention_as_before() -> Iterator[None]:
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    yield
+    torch.backends.cuda.enable_cudnn_sdp(before)
+
+
 def test_each_torchrun_process_gets_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.backends.cuda.enable_cudnn_sdp(True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert choose_device("cuda") == torch.device("cuda", 3)
     assert choose_device("cuda:1") == torch.device("cuda", 1)
+    assert not torch.backends.cuda.cudnn_sdp_enabled()  # it would make a plan for every shape
     with pytest.raises(InputError, match="no cuda:7"):
         choose_device("cuda:7")
 

@@ -25,7 +25,7 @@ def surprise(model: Any, tokenizer: Any, texts: Sequence[str]) -> tuple[float, i
     """Mean nats per token behind the first of each text, and how many tokens that were."""
     total, count = 0.0, 0
     for text in texts:
-        words = tokenizer(text, return_tensors="pt", truncation=True, max_length=LONGEST)["input_ids"]
+        words = tokenizer(text, return_tensors="pt", truncation=True, max_length=LONGEST)["input_ids"].to(model.device)
         if words.shape[1] < 2:
             continue
         with torch.inference_mode():
@@ -49,7 +49,8 @@ def main(workspace: Path, name: str, every: int = 10) -> None:
 
     disable_progress_bar()
     folder = workspace / name
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     found: dict[str, float] = {}
     for kind, texts in (("ordinary", ORDINARY_TEXT), ("items", item_texts(workspace, every))):

@@ -94,7 +94,7 @@ measure() {
 }
 
 # shellcheck disable=SC2086
-gti build-ids "$data/items.parquet" $IDS -q >> "$log"
+[ -f "$GTI_WORKSPACE/semantic_ids.json" ] || gti build-ids "$data/items.parquet" $IDS -q >> "$log"
 for control in $CONTROLS; do start mean; if [ "$control" = more ]; then start "$MORE"; fi; done
 for method in $METHODS; do start "$method"; done
 for method in $METHODS; do tune "$method"; done

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from best import read, seconds
 
 Floats = npt.NDArray[np.float64]
-STARTS = {"mean-plain": "mean", "mean-more": "mean", "lc-rec": "mean", "gti-lc-rec": "gti"}
+STARTS = {"mean-more": "mean", "lc-rec": "mean", "gti-lc-rec": "gti"}
 
 
 @dataclass
@@ -74,7 +74,8 @@ def geometry(folder: Path) -> dict[str, Any]:
 
 def start_name(method: str) -> str:
     """The start that a method's fine-tuning began from."""
-    return "start-" + STARTS.get(method, method)
+    plain = method.partition("_")[0].removesuffix("-plain")
+    return "start-" + STARTS.get(plain, plain)
 
 
 def begin(folders: Sequence[Path], method: str) -> dict[str, Any]:
