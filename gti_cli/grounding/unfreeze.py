@@ -17,7 +17,7 @@ from gti_cli.grounding.batches import Corpus
 from gti_cli.grounding.job import Job
 from gti_cli.grounding.trainer import GroundTrainer
 from gti_cli.prompts.examples import Example, collate
-from gti_cli.training.arguments import last_checkpoint, training_arguments
+from gti_cli.training.arguments import go_on, last_checkpoint, training_arguments
 from gti_cli.training.divergence import end_if_diverged
 from gti_cli.training.optimizer import adamw
 from gti_cli.training.packing import IGNORED
@@ -103,7 +103,7 @@ def train_everything(job: Job, run: StageRun, model: PreTrainedModel, corpus: Co
     show_progress(trainer, "Grounding, everything trained")
     end_if_diverged(trainer, "--unfreeze-learning-rate")
     console.note(f"all weights of the model train for {steps:,} more steps: the checkpoint's old rows change too")
-    trainer.train(resume_from_checkpoint=last_checkpoint(run.scratch / "unfrozen") if run.resuming else None)
+    go_on(trainer, last_checkpoint(run.scratch / "unfrozen") if run.resuming else None, lambda _: False)
     model.eval()  # type: ignore[no-untyped-call]
     run.counts["unfrozen_steps"] = steps
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
