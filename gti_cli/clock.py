@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -30,6 +31,8 @@ class RunClock:
 
     def __enter__(self) -> RunClock:
         self._began, self._start, self._processor_start = time.time(), time.monotonic(), time.process_time()
+        if (cuda := _cuda()) is not None:
+            cuda.reset_peak_memory_stats()
         if self._kept is not None:
             self._beating = threading.Thread(target=self._beat, daemon=True)
             self._beating.start()
@@ -62,23 +65,31 @@ class RunClock:
 
     def report(self) -> dict[str, Any]:
         """For the manifest: seconds of wall time and of processor time (all threads of this process: what other work on
-        the machine hardly changes), both over all ``attempts``; peak resident memory of this process in bytes; start
-        and end of this attempt (UTC)."""
+        the machine hardly changes), both over all ``attempts``; peak resident memory of this process in bytes,
+        and where it used a GPU the peak of what torch took there; start and end of this attempt (UTC)."""
+        cuda = _cuda()
         return {
             "seconds": round(self._spent["seconds"], 3),
             "processor_seconds": round(self._spent["processor_seconds"], 3),
             "attempts": int(self._spent["attempts"]),
             "peak_memory_bytes": peak_memory(),
+            **({} if cuda is None else {"peak_gpu_memory_bytes": int(cuda.max_memory_reserved())}),
             "started": _utc(self._began),
             "finished": _utc(time.time()),
         }
+
+
+def _cuda() -> Any:
+    """`torch.cuda` where this process computes on a GPU, else None; torch is not loaded for that."""
+    torch = sys.modules.get("torch")
+    cuda = getattr(torch, "cuda", None)
+    return cuda if cuda is not None and cuda.is_initialized() else None
 
 
 def peak_memory() -> int | None:
     """Peak resident memory of this process in bytes (None where the system does not tell)."""
     try:
         import resource
-        import sys
     except ImportError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

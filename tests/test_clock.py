@@ -67,3 +67,32 @@ def test_an_interrupted_stage_keeps_its_time(tmp_path: Path, monkeypatch: pytest
     with space.stage("test", "made", ["made"], options={"other": 1}, force=True) as run:
         run.path("made").write_text("again")
     assert run.result().run["attempts"] == 1 and run.result().seconds < 0.2
+
+
+class StandIn:
+    """`torch.cuda` of a process that computes on a GPU: 7 bytes were taken before, then 5."""
+
+    peak = 7
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def reset_peak_memory_stats(self) -> None:
+        self.peak = 0
+
+    def max_memory_reserved(self) -> int:
+        return self.peak
+
+
+def test_the_peak_on_a_gpu_is_that_of_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    cuda = StandIn()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "cuda", cuda)
+        with RunClock() as running:
+            cuda.peak = 5
+        assert running.report()["peak_gpu_memory_bytes"] == 5
+    with RunClock() as running:
+        pass
+    assert torch.cuda.is_initialized() or "peak_gpu_memory_bytes" not in running.report()
