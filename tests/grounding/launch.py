@@ -86,7 +86,9 @@ def _ground(
     torch.set_num_threads(1)
     from gti_cli.grounding.ground import ground
     from gti_cli.grounding.trainer import GroundTrainer
+    from gti_cli.training import saving
 
+    saving.SHARE = float("inf")  # as `conftest.saved_as_planned` has it in the test's own process
     step, calls = GroundTrainer.training_step, []
 
     def counted(self: Any, *args: Any, **more: Any) -> Any:
