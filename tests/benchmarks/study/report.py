@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+from pictures import curves, spectra
 from runs import Cells, Floats, begin, collect, training_seconds
 
 HEAD = ("recall@10", "recall@20", "ndcg@10")
@@ -171,64 +171,6 @@ def spread(values: Sequence[Any]) -> str:
     return f"{np.mean(known):.4f}" + (f" ±{np.std(known, ddof=1):.4f}" if len(known) > 1 else "")
 
 
-def pens() -> list[dict[str, Any]]:
-    """Styles that differ in colour, dashes and marks; thin lines lie on broad ones, so that equal ones both show."""
-    dashes, marks, widths = ("-", "--", ":"), ("o", "s", "^", "D"), (1.3, 3.0)
-    return [
-        {
-            "color": f"C{number % 10}",
-            "linestyle": dashes[number % 3],
-            "marker": marks[number % 4],
-            "linewidth": widths[number % 2],
-            "zorder": 3 - number % 2,
-        }
-        for number in range(20)
-    ]
-
-
-def curves(cells: Cells, folders: Sequence[Path]) -> None:
-    """Recall@10 against training time, grounding's own counted. `mean-more` is a longer run of `mean`: one line."""
-    from matplotlib.figure import Figure
-
-    page = Figure(figsize=(8, 5), layout="constrained")
-    axes = page.subplots()
-    lines = {method: {method} for method in sorted({m for _, m in cells} - {"mean-more"})}
-    lines.setdefault("mean", set()).add("mean-more")
-    for pen, (method, drawn) in zip(pens(), lines.items(), strict=False):
-        mine = [(training_seconds(c, folders, m), c.of("recall@10")) for (_, m), c in cells.items() if m in drawn]
-        mine.sort(key=lambda point: point[0])
-        times, values = [time for time, _ in mine], [float(found.mean()) for _, found in mine]
-        errors = [float(found.mean(1).std(ddof=1)) if len(found) > 1 else 0.0 for _, found in mine]
-        axes.errorbar(times, values, errors, capsize=3, label=method, **pen)
-    axes.set(xlabel="training, grounding included (s)", ylabel="Recall@10 (bars: sd over seeds)", title=folders[0].name)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", ncols=2)
-    page.savefig(folders[0] / "curves.png", dpi=150)
-
-
-def spectra(folders: Sequence[Path]) -> None:
-    """Singular values of the new rows at each start."""
-    from matplotlib.figure import Figure
-
-    page = Figure(figsize=(8, 5), layout="constrained")
-    axes = page.subplots()
-    paths = {
-        p.parent.name: p
-        for folder in folders
-        for p in sorted((folder / "diagnostics").glob("start-*/spectrum.parquet"))
-    }
-    for pen, (name, path) in zip(pens(), sorted(paths.items()), strict=False):
-        found = pq.read_table(path, filters=[("rows", "=", "new"), ("matrix", "=", "input")])
-        values = found["singular_value"].to_numpy()
-        style = {key: value for key, value in pen.items() if key != "marker"}
-        axes.plot(values / values[0], label=name.removeprefix("start-"), **style)
-    axes.set(yscale="log", ylim=(1e-4, 1.2), xlabel="index", ylabel="singular value / largest", title=folders[0].name)
-    axes.grid(alpha=0.3)
-    if paths:
-        axes.legend(fontsize="small", ncols=2)
-    page.savefig(folders[0] / "spectra.png", dpi=150)
-
-
 def baselines(cells: Cells) -> str:
     """What needs no language model."""
     found: dict[str, dict[str, float]] = {}
@@ -251,8 +193,8 @@ def main(folders: Sequence[Path]) -> None:
         parts += [why_table(cells, folders, budget), all_cut_offs(cells, budget), prediction(cells, folders, budget)]
     text = "\n".join(parts)
     (folders[0] / "report.md").write_text(text, "utf-8")
-    curves(cells, folders)
-    spectra(folders)
+    curves(cells, folders, folders[0] / "curves.png")
+    spectra(folders, folders[0] / "spectra.png")
     print(text)
 
 
