@@ -90,10 +90,10 @@ def show(manifest: Manifest) -> None:
     columns = [f"{metric}@{cut}" for metric in kinds for cut in shown]
     metrics, runs = manifest.metrics, manifest.metrics.get("runs", {})
     name = f"mean of {len(runs)} runs" if runs else manifest.name.removeprefix("evaluation/")
-    methods = {**runs, name: metrics["metrics"]}
+    methods = {**dict(sorted(runs.items())), name: metrics["metrics"]}
     if runs:
         methods["standard deviation"] = metrics["spread"]
-    methods |= metrics["baselines"]
+    methods |= dict(sorted(metrics["baselines"].items()))  # as a manifest that is read again has them
     sure = {name: metrics["intervals"], **metrics.get("baseline_intervals", {})}
     left = f" of {counts['evaluated'] + counts['not_drawn']:,}, drawn by seed" if counts.get("not_drawn") else ""
     console.table(

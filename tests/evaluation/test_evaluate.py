@@ -147,6 +147,10 @@ def test_command_prints_one_row_for_each_method(world: World, capsys: pytest.Cap
     assert run(arguments) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in ("finetuned", "popularity", "item-knn", "recall@10", "ndcg@5"))
+    assert run(arguments) == 0  # done already: the same table, in the same order
+    assert [row for row in capsys.readouterr().out.splitlines() if "│" in row] == [
+        row for row in out.splitlines() if "│" in row
+    ]
     assert run([*arguments, "--json", "-q"]) == 0
     assert json.loads(capsys.readouterr().out)["counts"]["evaluated"] > 0
 
