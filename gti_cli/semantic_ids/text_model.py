@@ -16,6 +16,7 @@ from gti_cli.manifest import canonical_digest
 from gti_cli.semantic_ids.encoding_store import InMemory, OnDisk, Store
 from gti_cli.semantic_ids.options import EncoderOptions
 from gti_cli.semantic_ids.vector_file import Rows
+from gti_cli.training.hub import without_retries_told
 
 if TYPE_CHECKING:
     import torch
@@ -139,12 +140,15 @@ def _load(name: str, options: EncoderOptions, device: torch.device | None, dtype
 
     logging.getLogger("transformers").setLevel(logging.ERROR)  # texts over the limit are counted, not warned of
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if not Path(name).exists():
+        console.note(f"{name}: no folder here; asking the hub")
     try:
-        model: Any = SentenceTransformer(
-            name,
-            device=str(device) if device is not None else None,
-            model_kwargs={"torch_dtype": dtype} if dtype is not None else None,
-        )
+        with without_retries_told():
+            model: Any = SentenceTransformer(
+                name,
+                device=str(device) if device is not None else None,
+                model_kwargs={"torch_dtype": dtype} if dtype is not None else None,
+            )
     except Exception as cause:  # the library raises whatever its many loaders raise
         first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         raise InputError(

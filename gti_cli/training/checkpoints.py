@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gti_cli import console
 from gti_cli.errors import InputError, examples
 from gti_cli.manifest import Manifest, read_manifest
+from gti_cli.training.hub import require_on_hub
 from gti_cli.vocabulary.tokens import (
     NEW_TOKENS_FILE,
     NewTokens,
@@ -85,7 +86,7 @@ def find_checkpoint(workspace: Workspace, given: str | None, default: str, made_
         default: the artifact that the stage before writes. made_by: that stage, for the error line.
 
     Raises:
-        InputError: nothing there; no checkpoint; files changed since their stage wrote them.
+        InputError: nothing there or on the hub; no checkpoint; files changed since their stage wrote them.
     """
     name = default if given is None else given
     inside = workspace.path(name)
@@ -103,6 +104,7 @@ def find_checkpoint(workspace: Workspace, given: str | None, default: str, made_
         raise InputError("this is a file, not a checkpoint folder", where=name)
     if name.count("/") > 1 or name.startswith((".", "/")):
         raise InputError("no such folder", where=name, remedy="check the path")
+    require_on_hub(name, workspace)
     return Checkpoint(name, False, None, None)
 
 

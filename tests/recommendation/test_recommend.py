@@ -114,7 +114,7 @@ def test_command_table_json_and_file(world: World, tmp_path: Path, capsys: pytes
         (["--history", "i1", "-k", "5", "--beams", "4"], "--beams 4"),
         (["--history", "i1", "--max-history", "0"], "--max-history"),
         (["--history", "i1", "-o", "lists.txt"], ".parquet"),
-        (["other", "--history", "i1"], "cannot be loaded"),
+        (["other", "--history", "i1"], "no such checkpoint"),
     ],
 )
 def test_bad_input(world: World, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,9 +68,13 @@ def test_folder_elsewhere_is_an_input(workspace: Workspace, make_checkpoint: Cal
     assert elsewhere.artifact is None
 
 
-def test_hub_name_is_left_to_transformers(workspace: Workspace) -> None:
+def test_hub_name_is_asked_for_on_the_hub(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"no such checkpoint, folder or hub model.*holds extended"):
+        find_checkpoint(workspace, "some-org/some-model", "extended", "gti extend")
+    asked = []
+    monkeypatch.setattr("gti_cli.training.checkpoints.require_on_hub", lambda name, _: asked.append(name))
     found = find_checkpoint(workspace, "some-org/some-model", "extended", "gti extend")
-    assert not found.local
+    assert not found.local and asked == ["some-org/some-model"]
     with pytest.raises(InputError, match="cannot be loaded"):
         load_model(found.path, CPU, torch.float32)
 
