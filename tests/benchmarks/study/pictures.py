@@ -26,7 +26,7 @@ def pens() -> list[dict[str, Any]]:
 
 
 def curves(cells: Cells, folders: Sequence[Path], path: Path) -> None:
-    """Left: Recall@10 against training time, of methods that ran for several. Right: all methods at one budget.
+    """Left: Recall@10 against training time, of grounded starts and all of several budgets. Right: all at one budget.
 
     The budget on the right is the one that most methods have. `mean-more` is a longer run of `mean`: one line.
     """
@@ -42,15 +42,15 @@ def curves(cells: Cells, folders: Sequence[Path], path: Path) -> None:
 
 
 def over_time(axes: Any, cells: Cells, folders: Sequence[Path]) -> None:
-    """A line for each method of two budgets and more; tuned item-knn as a level to reach."""
+    """A line for each method of two budgets and more, a point for other grounded ones; tuned item-knn is a level."""
     lines: dict[str, list[tuple[float, float, float]]] = {}
     for (_, method), cell in cells.items():
         found = cell.of("recall@10").mean(1)
         spread = float(found.std(ddof=1)) if len(found) > 1 else 0.0
         point = (training_seconds(cell, folders, method), float(found.mean()), spread)
         lines.setdefault("mean" if method == "mean-more" else method, []).append(point)
-    several = {method: sorted(points) for method, points in sorted(lines.items()) if len(points) > 1}
-    for pen, (method, points) in zip(pens(), (several or lines).items(), strict=False):
+    drawn = {m: sorted(points) for m, points in sorted(lines.items()) if len(points) > 1 or m.startswith("gti")}
+    for pen, (method, points) in zip(pens(), (drawn or lines).items(), strict=False):
         x, y, errors = zip(*points, strict=True)
         axes.errorbar(x, y, errors, capsize=3, label=method, **pen)
     baseline = next(iter(cells.values())).metrics[0]["baselines"].get("item-knn")
