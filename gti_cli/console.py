@@ -151,21 +151,30 @@ def _plain_progress(console: Console, description: str, total: int | None, unit:
     console.print(line(time.monotonic(), ""), style="dim", markup=False)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table on stdout (nothing with ``--json``). Numbers are right-aligned; floats get four digits."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, spare: Sequence[str] = ()) -> None:
+    """Print a table on stdout (nothing with ``--json``). Numbers are right-aligned; floats get four digits.
+
+    Args:
+        title, columns, rows: of the table. spare: columns that a narrow terminal may do without; it is told of them.
+    """
     if _state.json_output or _state.silent:
         return
     from rich.console import Console
 
-    from gti_cli.table_layout import laid_out
+    from gti_cli.table_layout import kept, laid_out
 
     # A pipe has no width: let the table be as wide as it needs, so that logs keep it in one piece.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 1 << 16)
+    left = kept(columns, rows, spare, console.width)
+    gone = [name for i, name in enumerate(columns) if i not in left]
+    columns, rows = [columns[i] for i in left], [[row[i] for i in left] for row in rows]
     shown = laid_out(title, columns, rows, console.width if sys.stdout.isatty() else None)
     # Where not even that is enough the terminal breaks the lines: nothing is cut off. A pipe has no empty space either.
     natural = sum(column.width or 0 for column in shown.columns) + 3 * len(shown.columns) + 1
     console.width = max(console.width, natural) if sys.stdout.isatty() else max(natural, len(title))
     console.print(shown, markup=False)
+    if gone:
+        say(f"Left out on so narrow a terminal: {', '.join(gone)}.")
 
 
 def say(message: str = "") -> None:

@@ -22,7 +22,9 @@ def laid_out(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]
     """
     right = [bool(rows) and all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
     cells = [[cell(value) for value in row] for row in rows]
-    widths = fitted(columns, cells, right, width)
+    widths = fitted(columns, cells, right, width, width or LONGEST_WORD)  # no word broken
+    if widths is None:
+        widths = fitted(columns, cells, right, width)
     if widths is None and 0 < len(rows) <= MOST_TURNED:
         turned = [columns[0], *(row[0] for row in cells)]
         lines = [[columns[i], *(row[i] for row in cells)] for i in range(1, len(columns))]
@@ -33,6 +35,18 @@ def laid_out(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]
     if widths is None:
         widths = [least for least, _ in _needs(columns, cells, right, LONGEST_WORD)]
     return _table(title, columns, cells, right, widths)
+
+
+def kept(columns: Sequence[str], rows: Sequence[Sequence[object]], spare: Sequence[str], width: int) -> list[int]:
+    """The columns that are shown in ``width`` characters: of ``spare``, the first go first, until no word is broken."""
+    cells = [[cell(value) for value in row] for row in rows]
+    left = list(range(len(columns)))
+    for name in spare:
+        shown = [[row[i] for i in left] for row in cells]
+        if fitted([columns[i] for i in left], shown, [False] * len(left), width, width) is not None:
+            break
+        left.remove(columns.index(name))
+    return left
 
 
 def fitted(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gti_cli.table_layout import LONGEST_WORD, cell, fitted, laid_out
+from gti_cli.table_layout import LONGEST_WORD, cell, fitted, kept, laid_out
 
 FIGURES = ["effective rank", "pretrained's", "stable rank", "mean cosine", "RSA r", "RSA rho"]
 
@@ -45,6 +45,26 @@ def test_a_table_of_few_rows_is_turned_where_it_does_not_fit() -> None:
     for row in rows:
         for value in row:
             assert cell(value) in "\n".join(narrow)
+
+
+NAMES: list[list[object]] = [["diagnostics/start-mean-and-text", "semantic_ids, interactions.parquet", 0.5]] * 9
+
+
+def test_no_word_is_broken_where_it_need_not_be() -> None:
+    """Folded where there is a space, though the names are the widest."""
+    lines = drawn(["artifact", "from", "seconds"], NAMES, 72)
+    assert max(map(len, lines)) <= 72
+    assert sum("diagnostics/start-mean-and-text" in line for line in lines) == 9
+    assert sum("interactions.parquet" in line for line in lines) == 9
+
+
+@pytest.mark.parametrize(
+    ("width", "left"), [(1 << 16, [0, 1, 2]), (68, [0, 1, 2]), (67, [0, 1]), (58, [0, 1]), (57, [0]), (20, [0])]
+)
+def test_spare_columns_go_before_words_are_broken(width: int, left: list[int]) -> None:
+    columns = ["artifact", "from", "seconds"]
+    assert kept(columns, NAMES, ["seconds", "from"], width) == left
+    assert kept(columns, NAMES, [], width) == [0, 1, 2]
 
 
 def test_long_words_give_way_where_many_rows_cannot_be_turned() -> None:

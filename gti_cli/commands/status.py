@@ -29,7 +29,8 @@ def status(
         ]
         for state in found
     ]
-    console.table(str(workspace), ["artifact", "made by", "from", "finished (UTC)", "seconds", "state"], rows)
+    columns = ["artifact", "made by", "from", "finished (UTC)", "seconds", "state"]
+    console.table(str(workspace), columns, rows, spare=("seconds", "finished (UTC)"))
     if not rows:
         console.say("Nothing here yet: start with 'gti build-ids ITEMS'.")
     console.result(
