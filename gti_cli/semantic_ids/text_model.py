@@ -16,7 +16,7 @@ from gti_cli.manifest import canonical_digest
 from gti_cli.semantic_ids.encoding_store import InMemory, OnDisk, Store
 from gti_cli.semantic_ids.options import EncoderOptions
 from gti_cli.semantic_ids.vector_file import Rows
-from gti_cli.training.hub import without_retries_told
+from gti_cli.training.hub import waiting_for_hub
 
 if TYPE_CHECKING:
     import torch
@@ -140,10 +140,8 @@ def _load(name: str, options: EncoderOptions, device: torch.device | None, dtype
 
     logging.getLogger("transformers").setLevel(logging.ERROR)  # texts over the limit are counted, not warned of
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    if not Path(name).exists():
-        console.note(f"{name}: no folder here; asking the hub")
     try:
-        with without_retries_told():
+        with waiting_for_hub(name):
             model: Any = SentenceTransformer(
                 name,
                 device=str(device) if device is not None else None,

@@ -19,9 +19,8 @@ def require_on_hub(name: str, workspace: Workspace) -> None:
     """
     from transformers.utils.hub import cached_file
 
-    console.note(f"{name}: not in {workspace.root} and no folder; asking the hub")
     try:
-        with without_retries_told():
+        with waiting_for_hub(name):
             cached_file(name, "config.json")
     except (OSError, ValueError) as error:  # a ValueError where it can be no model's name
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
@@ -35,12 +34,29 @@ def require_on_hub(name: str, workspace: Workspace) -> None:
 
 
 @contextmanager
-def without_retries_told() -> Iterator[None]:
-    """The hub's library says a line or two for each of its tries; our own line says how it ended."""
+def waiting_for_hub(name: str) -> Iterator[None]:
+    """The hub's library prints two lines for each of its many tries: here it is one note, where it has to try again."""
     logger = logging.getLogger("huggingface_hub")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    before, propagated = logger.handlers[:], logger.propagate
+    logger.handlers, logger.propagate = (
+        [_Once(f"{name}: no such folder here, and the hub does not answer; waiting")],
+        False,
+    )
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.handlers, logger.propagate = before, propagated
+
+
+class _Once(logging.Handler):
+    """Says ``note`` at the first warning, and nothing else."""
+
+    def __init__(self, note: str) -> None:
+        super().__init__(logging.WARNING)
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Of the library's warnings the first counts."""
+        if self._note:
+            console.note(self._note)
+        self._note = ""

@@ -10,7 +10,7 @@ import pytest
 
 from gti_cli.app import run
 from gti_cli.errors import InputError
-from gti_cli.training.hub import require_on_hub, without_retries_told
+from gti_cli.training.hub import require_on_hub, waiting_for_hub
 from gti_cli.workspace import Workspace
 
 
@@ -60,13 +60,16 @@ def test_the_line_says_what_the_workspace_has(
     assert not caplog.records  # neither its library's tries
 
 
-def test_the_library_may_speak_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_hub_that_does_not_answer_is_one_note(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("huggingface_hub")
-    before = logger.level
-    with pytest.raises(KeyError), without_retries_told():
-        assert logger.getEffectiveLevel() == logging.ERROR
+    before = logger.handlers[:], logger.propagate
+    with pytest.raises(KeyError), waiting_for_hub("some/lm"):
+        for _ in range(3):
+            logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
         raise KeyError
-    assert logger.level == before
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "some/lm: no such folder here, and the hub does not answer; waiting"
+    assert (logger.handlers, logger.propagate) == before
 
 
 def test_nothing_else_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
