@@ -17,6 +17,7 @@ from gti_cli.diagnostics.rows import CheckpointRows, read_checkpoint
 from gti_cli.errors import InputError
 from gti_cli.manifest import Manifest
 from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.training.hub import held
 from gti_cli.vocabulary.tokens import NEW_TOKENS_FILE
 from gti_cli.workspace import Workspace
 
@@ -128,10 +129,12 @@ def resolve(space: Workspace, given: str) -> Checkpoint:
     inside = space.path(given)
     if not Path(given).is_dir() and inside.is_dir() and not (inside / "gti.json").is_file():
         given = str(inside)
-    checkpoint = find_checkpoint(space, given, given, "gti extend")
+    checkpoint = find_checkpoint(space, given, given, "gti extend", hub=False)
     if not checkpoint.local:
         raise InputError(
-            "no such folder", where=given, remedy="diagnose reads files: give a folder (download a hub model first)"
+            "no such checkpoint or folder",
+            where=given,
+            remedy=f"check the name: {held(space)}; diagnose reads files, so download a hub model first",
         )
     return checkpoint
 

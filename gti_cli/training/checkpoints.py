@@ -78,12 +78,15 @@ class Checkpoint:
         return {"checkpoint": self.path} if self.local and not self.artifact else {}
 
 
-def find_checkpoint(workspace: Workspace, given: str | None, default: str, made_by: str) -> Checkpoint:
+def find_checkpoint(
+    workspace: Workspace, given: str | None, default: str, made_by: str, *, hub: bool = True
+) -> Checkpoint:
     """Resolve ``--from`` / CKPT: a folder of the workspace by name, any folder, or a hub name.
 
     Args:
         workspace: where to look first. given: what the caller named (None: ``default``, which must be there).
         default: the artifact that the stage before writes. made_by: that stage, for the error line.
+        hub: ask the hub for what is not here; False: it is returned as not ``local``, for the caller to refuse.
 
     Raises:
         InputError: nothing there or on the hub; no checkpoint; files changed since their stage wrote them.
@@ -104,7 +107,8 @@ def find_checkpoint(workspace: Workspace, given: str | None, default: str, made_
         raise InputError("this is a file, not a checkpoint folder", where=name)
     if name.count("/") > 1 or name.startswith((".", "/")):
         raise InputError("no such folder", where=name, remedy="check the path")
-    require_on_hub(name, workspace)
+    if hub:
+        require_on_hub(name, workspace)
     return Checkpoint(name, False, None, None)
 
 

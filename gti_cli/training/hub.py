@@ -24,13 +24,15 @@ def require_on_hub(name: str, workspace: Workspace) -> None:
             cached_file(name, "config.json")
     except (OSError, ValueError) as error:  # a ValueError where it can be no model's name
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
-        have = [other for other in workspace.manifests() if (workspace.path(other) / CHECKPOINT_MANIFEST).is_file()]
-        holds = f"workspace {workspace.root} holds {', '.join(have) or 'no checkpoint'}"
         raise InputError(
-            f"no such checkpoint, folder or hub model: {first}",
-            where=name,
-            remedy=f"check the name: {holds}",
+            f"no such checkpoint, folder or hub model: {first}", where=name, remedy=f"check the name: {held(workspace)}"
         ) from error
+
+
+def held(workspace: Workspace) -> str:
+    """In words, the checkpoints of a workspace, for whoever mistyped one."""
+    names = [name for name in workspace.manifests() if (workspace.path(name) / CHECKPOINT_MANIFEST).is_file()]
+    return f"workspace {workspace.root} holds {', '.join(names) or 'no checkpoint'}"
 
 
 @contextmanager

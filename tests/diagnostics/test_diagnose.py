@@ -125,7 +125,7 @@ def test_what_is_refused_writes_nothing(made, tmp_path):
     for names, options, message in cases:
         with pytest.raises(InputError, match=message):
             run(made, tmp_path / "ws", *names, **options)
-    with pytest.raises(InputError, match="download a hub model"):
+    with pytest.raises(InputError, match="holds no checkpoint; diagnose reads files, so download a hub model first"):
         diagnose(["someone/model"], tmp_path / "ws")
     assert not (tmp_path / "ws").exists()
 
