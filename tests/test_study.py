@@ -44,6 +44,8 @@ def test_more_steps_fill_the_time_of_both(study: tuple[Any, Any], tmp_path: Path
     write(tmp_path / "start-gti" / "gti.json", {"run": {"seconds": 25.0}})
     assert study[0].more_steps(tmp_path, "mean-e1-s0") == 100
     assert study[0].more_steps(tmp_path, "mean-e1-s0", "start-gti") == 150
+    with pytest.raises(SystemExit, match="no such run"):
+        study[0].more_steps(tmp_path, "mean-e3-s0")
 
 
 def test_time_is_processor_time_on_a_cpu_and_wall_time_elsewhere(study: tuple[Any, Any]) -> None:

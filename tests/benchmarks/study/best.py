@@ -34,7 +34,10 @@ def best_rate(folder: Path, method: str) -> str:
 
 def more_steps(folder: Path, run: str, checkpoint: str | None = None) -> int:
     """Steps of ``run``, or of one that takes its time and that of making ``checkpoint`` together."""
-    done = read(folder / "runs" / f"{run}.json")
+    path = folder / "runs" / f"{run}.json"
+    if not path.is_file():
+        raise SystemExit(f"{path}: no such run: name its method before this one in METHODS, in the same folder")
+    done = read(path)
     steps = int(done["counts"]["steps"])
     if checkpoint is None:
         return steps
