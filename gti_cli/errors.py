@@ -31,3 +31,8 @@ def examples(values: list[str], most: int = 3) -> str:
     shown = ", ".join(repr(value) for value in values[:most])
     more = len(values) - most
     return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says in its first line, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console, processes
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, first_line
 from gti_cli.manifest import canonical_digest
 from gti_cli.semantic_ids.encoding_store import InMemory, OnDisk, Store
 from gti_cli.semantic_ids.options import EncoderOptions
@@ -148,9 +148,8 @@ def _load(name: str, options: EncoderOptions, device: torch.device | None, dtype
                 model_kwargs={"torch_dtype": dtype} if dtype is not None else None,
             )
     except Exception as cause:  # the library raises whatever its many loaders raise
-        first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         raise InputError(
-            f"cannot be loaded as a text encoder: {first}",
+            f"cannot be loaded as a text encoder: {first_line(cause)}",
             where=name,
             remedy="give lsa, column, a folder with a sentence-transformers model, or a hub name (needs the network)",
         ) from cause

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, examples, first_line
 from gti_cli.manifest import Manifest, read_manifest
 from gti_cli.training.hub import require_on_hub
 from gti_cli.vocabulary.tokens import (
@@ -239,7 +239,7 @@ class readable_errors:
         if isinstance(error, RuntimeError) and not isinstance(error, OutOfMemoryError | NotImplementedError):
             # transformers where tensors cannot be converted, torch where they cannot be copied (ZeRO-3)
             raise InputError(
-                f"its weights do not fit its configuration: {str(error).strip().splitlines()[0]}",
+                f"its weights do not fit its configuration: {first_line(error)}",
                 where=self.path,
                 remedy="download or copy the checkpoint again, or correct its config.json",
             ) from error
@@ -248,5 +248,4 @@ class readable_errors:
             raise self._refusal(error, remedy) from error
 
     def _refusal(self, error: BaseException, remedy: str) -> InputError:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return InputError(f"cannot be loaded as {self.what}: {first}", where=self.path, remedy=remedy)
+        return InputError(f"cannot be loaded as {self.what}: {first_line(error)}", where=self.path, remedy=remedy)

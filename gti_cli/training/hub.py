@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gti_cli import console
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, first_line
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 
 
@@ -23,9 +23,10 @@ def require_on_hub(name: str, workspace: Workspace) -> None:
         with waiting_for_hub(name):
             cached_file(name, "config.json")
     except (OSError, ValueError) as error:  # a ValueError where it can be no model's name
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
         raise InputError(
-            f"no such checkpoint, folder or hub model: {first}", where=name, remedy=f"check the name: {held(workspace)}"
+            f"no such checkpoint, folder or hub model: {first_line(error)}",
+            where=name,
+            remedy=f"check the name: {held(workspace)}",
         ) from error
 
 
@@ -38,27 +39,30 @@ def held(workspace: Workspace) -> str:
 @contextmanager
 def waiting_for_hub(name: str) -> Iterator[None]:
     """The hub's library prints two lines for each of its many tries: here it is one note, where it has to try again."""
-    logger = logging.getLogger("huggingface_hub")
-    before, propagated = logger.handlers[:], logger.propagate
-    logger.handlers, logger.propagate = (
-        [_Once(f"{name}: no such folder here, and the hub does not answer; waiting")],
-        False,
-    )
+    tries = _Tries(name)
+    handlers = logging.getLogger("huggingface_hub").handlers[:]
+    for handler in handlers:
+        handler.addFilter(tries)
     try:
         yield
     finally:
-        logger.handlers, logger.propagate = before, propagated
+        for handler in handlers:
+            handler.removeFilter(tries)
 
 
-class _Once(logging.Handler):
-    """Says ``note`` at the first warning, and nothing else."""
+class _Tries(logging.Filter):
+    """Says once that the hub does not answer, instead of its library's lines on tries; what else it says passes."""
 
-    def __init__(self, note: str) -> None:
-        super().__init__(logging.WARNING)
-        self._note = note
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name, self._told = name, False
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Of the library's warnings the first counts."""
-        if self._note:
-            console.note(self._note)
-        self._note = ""
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the library's own line is shown."""
+        line = record.getMessage()
+        if "thrown while requesting" not in line and "[Retry " not in line:
+            return True
+        if not self._told:
+            console.note(f"{self._name}: no such folder here, and the hub does not answer; waiting")
+        self._told = True
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_a_model_of_the_hub_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_the_line_says_what_the_workspace_has(
-    answer: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    answer: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: Shown
 ) -> None:
     space = Workspace(tmp_path / "w")
     for name in ("extended", "mean"):
@@ -57,19 +58,41 @@ def test_the_line_says_what_the_workspace_has(
     line = str(caught.value)
     assert words in line and "and more" not in line and "\n" not in line
     assert "holds extended, mean" in line
-    assert not caplog.records  # neither its library's tries
+    assert not library.lines
 
 
-def test_a_hub_that_does_not_answer_is_one_note(capsys: pytest.CaptureFixture[str]) -> None:
-    logger = logging.getLogger("huggingface_hub")
-    before = logger.handlers[:], logger.propagate
+class Shown(logging.Handler):
+    """What the library's own handler would print."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def library() -> Iterator[Shown]:
+    logger, shown = logging.getLogger("huggingface_hub"), Shown()
+    logger.addHandler(shown)
+    yield shown
+    logger.removeHandler(shown)
+
+
+def test_tries_are_one_note_and_other_warnings_pass(library: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("huggingface_hub.utils._http")
     with pytest.raises(KeyError), waiting_for_hub("some/lm"):
-        for _ in range(3):
-            logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        log.warning("You are sending unauthenticated requests.")
+        assert not capsys.readouterr().err.count("does not answer")
+        for number in range(3):
+            log.warning("'no name' thrown while requesting HEAD https://somewhere")
+            log.warning(f"Retrying in 1s [Retry {number}/5].")
         raise KeyError
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == "some/lm: no such folder here, and the hub does not answer; waiting"
-    assert (logger.handlers, logger.propagate) == before
+    assert capsys.readouterr().err.count("some/lm: no such folder here, and the hub does not answer; waiting\n") == 1
+    assert library.lines == ["You are sending unauthenticated requests."]
+    log.warning("Retrying in 1s [Retry 1/5].")
+    assert library.lines[1:] == ["Retrying in 1s [Retry 1/5]."]
 
 
 def test_nothing_else_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
