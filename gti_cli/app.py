@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from gti_cli import __version__, console, processes
+from gti_cli import __version__, console
 from gti_cli.commands import build_ids, diagnose, evaluate, export, extend, finetune, ground, recommend, status
 from gti_cli.errors import InputError
+from gti_cli.workspace import processes
 
 app = typer.Typer(
     name="gti",

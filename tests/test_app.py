@@ -83,7 +83,7 @@ def test_status_of_an_empty_workspace(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_interrupt_and_bug_have_their_own_exit_codes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from gti_cli import lineage
+    from gti_cli.workspace import lineage
 
     for error, code in ((KeyboardInterrupt(), 130), (RuntimeError("boom"), 1)):
 
@@ -101,7 +101,7 @@ def test_interrupt_and_bug_have_their_own_exit_codes(
 def test_what_the_machine_refuses_is_one_line(
     number: int, named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from gti_cli import lineage
+    from gti_cli.workspace import lineage
 
     def fail(_: object) -> None:
         message = os.strerror(number)

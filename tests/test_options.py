@@ -15,10 +15,10 @@ from gti_cli.evaluation.compare import compare
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.grounding.options import GroundKeywords, GroundOptions
 from gti_cli.options import RunKeywords, RunOptions, option, pick, refuse_unknown
-from gti_cli.recommendation.asking import RecommendKeywords, RecommendOptions
 from gti_cli.recommendation.conversations import export_conversations
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.recommendation.recommend import recommend
+from gti_cli.recommendation.requests import RecommendKeywords, RecommendOptions
 from gti_cli.semantic_ids.options import IdsKeywords, IdsOptions
 from gti_cli.vocabulary.options import ExtendKeywords, StartOptions
 

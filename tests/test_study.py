@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gti_cli.histories.splits import read_interactions, split
+from gti_cli.tables.histories import read_interactions, split
 
 STUDY = Path(__file__).parent / "benchmarks" / "study"
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gti_cli import console, processes
+from gti_cli import console
 from gti_cli.commands import common
 from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption
 from gti_cli.commands.options import Common, expanded
 from gti_cli.semantic_ids.options import EncoderOptions, IdsOptions, KMeansOptions, RQVAEOptions
+from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
-    from gti_cli.manifest import Manifest
+    from gti_cli.workspace.manifest import Manifest
 
 
 def _build_ids(
@@ -45,7 +46,7 @@ def _build_ids(
         return  # it has encoded its share; the first process has the figures
     show(manifest)
     if plot:
-        from gti_cli.semantic_ids.plot import plot_quality
+        from gti_cli.semantic_ids.quality.plot import plot_quality
 
         for path in plot_quality(workspace):
             console.say(str(path))

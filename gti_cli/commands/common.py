@@ -11,7 +11,7 @@ from gti_cli import console
 from gti_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from gti_cli.manifest import Manifest
+    from gti_cli.workspace.manifest import Manifest
 
 WorkspaceOption = Annotated[
     Path,

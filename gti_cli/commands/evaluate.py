@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gti_cli import console, processes
+from gti_cli import console
 from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
 from gti_cli.commands.options import Common, expanded
 from gti_cli.evaluation.options import EvaluateOptions
+from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
-    from gti_cli.manifest import Manifest
+    from gti_cli.workspace.manifest import Manifest
 
 
 def _evaluate(

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import (
-    DEFAULT_WORKSPACE,
-    ForceOption,
-    JsonOption,
-    QuietOption,
-    SeedOption,
-    WorkspaceOption,
-)
+from gti_cli.commands.common import DEFAULT_WORKSPACE, ForceOption, JsonOption, QuietOption, SeedOption, WorkspaceOption
 from gti_cli.commands.options import expanded
 from gti_cli.errors import InputError
 from gti_cli.recommendation.options import TaskOptions
@@ -141,9 +134,9 @@ def _check(what: str, output: Path | None, force: bool) -> Path:
 
 def _serve(space: Workspace, checkpoint: str, sizes: list[int], catalog: Path) -> str:
     """The command line of FlashRec for this checkpoint."""
+    from gti_cli.checkpoints.loading import check_same_ids, find_checkpoint
+    from gti_cli.checkpoints.new_tokens import boundary_ids, code_ids
     from gti_cli.semantic_ids.serving import flashrec_flags
-    from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
-    from gti_cli.vocabulary.tokens import boundary_ids, code_ids
 
     found = find_checkpoint(space, checkpoint, checkpoint, "gti finetune")
     check_same_ids(found, space.require("semantic_ids", "gti build-ids"))

@@ -13,7 +13,7 @@ from gti_cli.commands.options import Common, expanded
 from gti_cli.recommendation.options import LoRAOptions, TaskOptions, TrainingOptions
 
 if TYPE_CHECKING:
-    from gti_cli.manifest import Manifest
+    from gti_cli.workspace.manifest import Manifest
 
 
 def _finetune(

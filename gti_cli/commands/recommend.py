@@ -21,7 +21,7 @@ from gti_cli.commands.common import (
 )
 from gti_cli.commands.options import expanded
 from gti_cli.errors import InputError
-from gti_cli.recommendation.asking import RecommendOptions
+from gti_cli.recommendation.requests import RecommendOptions
 
 if TYPE_CHECKING:
     from gti_cli.recommendation.recommend import Recommendation

@@ -11,8 +11,8 @@ def status(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE, json_output: JsonOption = False, quiet: QuietOption = False
 ) -> None:
     """Show what the workspace holds, from what it was made, and what is stale."""
-    from gti_cli.lineage import inspect
     from gti_cli.workspace import Workspace
+    from gti_cli.workspace.lineage import inspect
 
     console.configure(quiet=quiet, json_output=json_output)
     if not workspace.is_dir():

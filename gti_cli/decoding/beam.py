@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from gti_cli.decoding.branches import Prefix
+from gti_cli.decoding.probe import make_runner
 from gti_cli.decoding.runner import Runner
 from gti_cli.decoding.trie import Trie
 
@@ -88,7 +89,7 @@ def beam_search(
     Returns:
         `Ranking` with k = ``beams``. Ties are broken by the lower node, so the result is deterministic.
     """
-    return beam_search_behind(Prefix(Runner(model), prompts, trie.levels), prompts, trie, beams, pad_id)
+    return beam_search_behind(Prefix(make_runner(model), prompts, trie.levels), prompts, trie, beams, pad_id)
 
 
 @torch.inference_mode()

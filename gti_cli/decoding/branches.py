@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from gti_cli.decoding.runner import Runner
+from gti_cli.decoding.runner import Runner
 
 
 class Prefix:
@@ -25,7 +24,7 @@ class Prefix:
         from transformers import DynamicCache
 
         longest = max(len(prompt) for prompt in prompts) + levels
-        self.trees = runner.trees and (runner.window is None or longest <= runner.window)
+        self.trees = runner.abilities.tree_masks and (runner.window is None or longest <= runner.window)
         self.runner = runner
         # Rows of a cache are padded on the left alone: recurrent layers do not get over padding in the middle.
         self.length = shared_prefix(prompts) if self.trees else 0

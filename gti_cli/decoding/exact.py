@@ -23,6 +23,7 @@ import torch
 from gti_cli import console
 from gti_cli.decoding.beam import Ranking, TrieTensors
 from gti_cli.decoding.branches import Prefix, Rows, Tree
+from gti_cli.decoding.probe import make_runner
 from gti_cli.decoding.runner import Runner
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def exact_search(
     leaves = np.full((len(prompts), k), -1, dtype=np.int64)
     scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
     followed = np.zeros(len(prompts), dtype=np.int64)
-    prefix = Prefix(Runner(model), prompts, trie.levels)
+    prefix = Prefix(make_runner(model), prompts, trie.levels)
     with console.progress("Proving", len(prompts), "users") as advance:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]

@@ -11,7 +11,7 @@ import numpy as np
 from gti_cli import console
 from gti_cli.decoding.beam import Ranking, TrieTensors, beam_search_behind
 from gti_cli.decoding.branches import Prefix
-from gti_cli.decoding.runner import Runner
+from gti_cli.decoding.probe import make_runner
 from gti_cli.decoding.trie import Trie
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def search_all(
     order = sorted(range(len(prompts)), key=lambda user: len(prompts[user]))
     leaves = np.empty((len(prompts), beams), dtype=np.int64)
     scores = np.empty((len(prompts), beams), dtype=np.float32)
-    prefix = Prefix(Runner(model), prompts, trie.levels)
+    prefix = Prefix(make_runner(model), prompts, trie.levels)
     with console.progress(description, len(prompts), "users") as advance:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]

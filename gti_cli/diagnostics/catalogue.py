@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
+from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.errors import InputError
-from gti_cli.vocabulary.tokens import NewTokens
 from gti_cli.workspace import Workspace
 
 

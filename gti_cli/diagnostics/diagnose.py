@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli import console
-from gti_cli.diagnostics.plot_trajectory import plot_trajectory
-from gti_cli.diagnostics.plots import plot_all, save
+from gti_cli.diagnostics.pictures.plot_trajectory import plot_trajectory
+from gti_cli.diagnostics.pictures.plots import plot_all
 from gti_cli.diagnostics.report import write_report
 from gti_cli.diagnostics.rows import INPUT, OUTPUT
 from gti_cli.diagnostics.series import Finding, find, write_tables
@@ -18,9 +18,10 @@ from gti_cli.diagnostics.timeline import Entry, Point, expand, lay_out
 from gti_cli.diagnostics.trajectory import add_persistence, lines, moments, write_trajectory
 from gti_cli.diagnostics.words import TextWords
 from gti_cli.errors import InputError
-from gti_cli.manifest import Manifest
 from gti_cli.options import check_seed
+from gti_cli.pictures import save_picture
 from gti_cli.workspace import Workspace, write_json
+from gti_cli.workspace.manifest import Manifest
 
 
 def diagnose(
@@ -171,6 +172,6 @@ def _write(reading: Reading, points: Sequence[Point], folder: Path, plot: bool, 
     if plot:
         plot_all([finding.series for finding in findings], folder)
         if followed:
-            save(plot_trajectory(followed), folder / "trajectory")
+            save_picture(plot_trajectory(followed), folder / "trajectory")
         write_report(findings, reading.catalogue, folder)
     return metrics

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.diagnostics.codebooks import Oracle
+from gti_cli.checkpoints.codebook_vectors import CodebookVectors
 from gti_cli.geometry import spectrum
 from gti_cli.geometry.blocks import block_cosines
 from gti_cli.geometry.neighbours import nearest
@@ -42,7 +42,7 @@ class Measured:
 def measure(
     new: Rows,
     pretrained: Rows,
-    oracle: Oracle | None = None,
+    oracle: CodebookVectors | None = None,
     *,
     levels: npt.NDArray[np.integer[Any]] | None = None,
     parents: npt.NDArray[np.integer[Any]] | None = None,
@@ -141,7 +141,7 @@ def block_structure(
     return figures
 
 
-def agreement(new: Rows, oracle: Oracle | None, seed: int = 0) -> dict[str, Any]:
+def agreement(new: Rows, oracle: CodebookVectors | None, seed: int = 0) -> dict[str, Any]:
     """RSA of new rows with codebook vectors: over all code tokens, as the paper does, and within each level.
 
     Codes of different levels live in different residual spaces, so that the figure over all levels also counts how

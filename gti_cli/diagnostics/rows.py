@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.diagnostics.new_tokens import Vocabulary, find_new_tokens, pretrained_ids, read_vocabulary
+from gti_cli.checkpoints.new_tokens import NewTokens
+from gti_cli.diagnostics.token_selection import Vocabulary, find_new_tokens, pretrained_ids, read_vocabulary
 from gti_cli.errors import InputError
 from gti_cli.tensors.safetensors_rows import TensorPlace, read_tensors
-from gti_cli.vocabulary.tokens import NewTokens
 
 INPUT, OUTPUT = "input", "output"
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
-from gti_cli.diagnostics.hierarchy import binned_cosines
 from gti_cli.diagnostics.measure import measure
+from gti_cli.diagnostics.pictures.hierarchy import binned_cosines
 from gti_cli.diagnostics.rows import Part
 from gti_cli.diagnostics.subjects import Subject
 from gti_cli.diagnostics.verdict import judge

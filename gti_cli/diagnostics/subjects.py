@@ -10,16 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console
-from gti_cli.diagnostics import codebooks
+from gti_cli.checkpoints.codebook_vectors import CodebookVectors, match_codebooks
+from gti_cli.checkpoints.hub import held
+from gti_cli.checkpoints.loading import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE
 from gti_cli.diagnostics.catalogue import Catalogue, read_catalogue
-from gti_cli.diagnostics.hierarchy import hierarchy_order
+from gti_cli.diagnostics.pictures.hierarchy import hierarchy_order
 from gti_cli.diagnostics.rows import CheckpointRows, read_checkpoint
 from gti_cli.errors import InputError
-from gti_cli.manifest import Manifest
-from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint
-from gti_cli.training.hub import held
-from gti_cli.vocabulary.tokens import NEW_TOKENS_FILE
+from gti_cli.tensors.codebooks import read_codebooks
 from gti_cli.workspace import Workspace
+from gti_cli.workspace.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Subject:
 
     label: str
     rows: CheckpointRows
-    oracle: codebooks.Oracle | None
+    oracle: CodebookVectors | None
     order: npt.NDArray[np.int64]
     parents: npt.NDArray[np.int64] | None
     carriers: list[npt.NDArray[np.int64]] | None
@@ -81,12 +82,12 @@ def read_subjects(
     ids = space.manifest("semantic_ids") if codebooks_from == "auto" else None
     if ids is not None:
         ids = upstream["semantic_ids"] = space.require("semantic_ids", "gti build-ids")
-        books = codebooks.read_codebooks(space.path("codebooks.safetensors"))
+        books = read_codebooks(space.path("codebooks.safetensors"))
         if space.path("items.parquet").is_file():
             catalogue = read_catalogue(space)
     elif codebooks_from not in ("auto", "none"):
         oracle_file = Path(codebooks_from)
-        books = codebooks.read_codebooks(oracle_file)
+        books = read_codebooks(oracle_file)
     subjects = []
     lent: str | None = None
     for text, checkpoint in zip(labels, found, strict=True):
@@ -114,7 +115,7 @@ def _subject(
     part: bool,
 ) -> Subject:
     coded = bool((rows.tokens.levels >= 0).any())
-    oracle = codebooks.match(rows.tokens, books, str(rows.folder), part=part) if books is not None and coded else None
+    oracle = match_codebooks(rows.tokens, books, str(rows.folder), part=part) if books is not None and coded else None
     parents = catalogue.parents(rows.tokens) if catalogue is not None and coded else None
     carriers = catalogue.carriers(rows.tokens) if catalogue is not None and coded else None
     return Subject(text, rows, oracle, hierarchy_order(rows.tokens, oracle, parents), parents, carriers)

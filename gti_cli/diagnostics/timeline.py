@@ -9,8 +9,8 @@ from pathlib import Path
 
 from gti_cli.diagnostics.subjects import Subject
 from gti_cli.errors import InputError
-from gti_cli.manifest import Manifest
 from gti_cli.workspace import Workspace
+from gti_cli.workspace.manifest import Manifest
 
 _STEP = re.compile(r"checkpoint-(\d+)")
 

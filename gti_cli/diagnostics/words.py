@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.diagnostics.new_tokens import Vocabulary
+from gti_cli.diagnostics.token_selection import Vocabulary
 from gti_cli.geometry.neighbours import Neighbours, nearest
 from gti_cli.geometry.sampling import evenly
 from gti_cli.tensors.safetensors_rows import TensorPlace

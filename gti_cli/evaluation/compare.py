@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from gti_cli import console, tables
 from gti_cli.errors import InputError
-from gti_cli.evaluation.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differences
-from gti_cli.evaluation.kept import Floats, plain, table_of
+from gti_cli.evaluation.baselines.cache import Floats, plain, table_of
+from gti_cli.evaluation.metrics.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differences
 from gti_cli.evaluation.options import BASELINES
-from gti_cli.manifest import Manifest
 from gti_cli.options import check_seed
 from gti_cli.workspace import Workspace, write_json
+from gti_cli.workspace.manifest import Manifest
 
 _METRICS = ("recall@", "ndcg@", "mrr", "hit_rate@", "precision")
 _MUST_MATCH = ("split", "filter_seen", "sample", "sample_seed")

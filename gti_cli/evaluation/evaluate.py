@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gti_cli import console, tables
+from gti_cli.decoding.parts import Answered, Asked, room_for
 from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
-from gti_cli.evaluation.baselines import train_counts
-from gti_cli.evaluation.intervals import bounds
-from gti_cli.evaluation.kept import Floats, Measured, write_baselines
+from gti_cli.evaluation.baselines.base import train_counts
+from gti_cli.evaluation.baselines.cache import Floats, Measured, write_baselines
+from gti_cli.evaluation.baselines.run import Setting, evaluate_baselines
+from gti_cli.evaluation.evaluate_queries import evaluate_queries
 from gti_cli.evaluation.lists import as_table, write_lists
-from gti_cli.evaluation.methods import Setting, evaluate_baselines
-from gti_cli.evaluation.metrics import Ranks, averages, of_lists, per_user
+from gti_cli.evaluation.metrics.intervals import bounds
+from gti_cli.evaluation.metrics.ranking import Ranks, averages, of_lists, per_user
+from gti_cli.evaluation.metrics.slices import masks, sliced
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.evaluation.plan import Plan, make_plan, output_name, run_stage
 from gti_cli.evaluation.ranking import recommend_items
 from gti_cli.evaluation.sample import drawn
-from gti_cli.evaluation.search import evaluate_queries
-from gti_cli.evaluation.slices import masks, sliced
-from gti_cli.histories.splits import History, Splits, read_interactions, split
-from gti_cli.manifest import Manifest, digest_path
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.next_item import cap, encode_items, frame
-from gti_cli.ranking.parts import Answered, Asked, room_for
+from gti_cli.tables.histories import History, Splits, read_interactions, split
 from gti_cli.workspace import StageRun, Workspace, write_json
+from gti_cli.workspace.manifest import Manifest, digest_path
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -8,25 +8,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli import console, processes, tables
+from gti_cli import tables
+from gti_cli.checkpoints.loading import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
+from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
+from gti_cli.checkpoints.positions import check_positions
+from gti_cli.checkpoints.precision import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.decoding.beam import TrieTensors
+from gti_cli.decoding.parts import Answered, Asked, Searcher, beams_for, search_parts
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.evaluation.options import EvaluateOptions
-from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions
-from gti_cli.ranking.parts import Answered, Asked, Searcher, beams_for, search_parts
+from gti_cli.prompts.next_item import DEFAULT_HISTORY
 from gti_cli.tables import SemanticIDs
-from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
-from gti_cli.training.positions import check_positions
-from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
-from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
-from gti_cli.workspace import StageRun, Workspace, check_output_name
+from gti_cli.workspace import StageRun, Workspace, check_output_name, processes
+from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
-
-DEFAULT_HISTORY = 20
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ def make_plan(
     place = choose_device(device)
     options = replace(
         options,
-        history=_history(found, options.history),
+        history=found.history_length(options.history, "--history", DEFAULT_HISTORY),
         beams=beams_for(options.beams, max(options.k)),
         k=tuple(options.ks),
     )
@@ -187,10 +186,3 @@ def output_name(plan: Plan, name: str | None, suffix: str = "") -> str:
     own = plan.name + suffix
     check_output_name(name or own, default=own or "finetuned")
     return f"evaluation/{name or own}"
-
-
-def _history(checkpoint: Checkpoint, given: int | None) -> int:
-    trained = checkpoint.manifest.options.get("history") if checkpoint.manifest else None
-    if given is not None and trained is not None and given != trained:
-        console.warn(f"--history {given}, but the checkpoint was fine-tuned with {trained}")
-    return int(given or trained or DEFAULT_HISTORY)

@@ -9,8 +9,8 @@ import numpy as np
 from gti_cli.decoding.beam import Ranking
 from gti_cli.decoding.search import Recommended, cut, to_items
 from gti_cli.decoding.trie import Trie
-from gti_cli.evaluation.metrics import Ranks
-from gti_cli.histories.splits import History
+from gti_cli.evaluation.metrics.ranking import Ranks
+from gti_cli.tables.histories import History
 
 
 def recommend_items(

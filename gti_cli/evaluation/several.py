@@ -12,16 +12,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gti_cli import tables
+from gti_cli.decoding.parts import EXACT_COUNTS
 from gti_cli.errors import InputError, examples
 from gti_cli.evaluation.compare import columns_of_metrics, in_order_of, key_columns, table_name
 from gti_cli.evaluation.evaluate import evaluate
-from gti_cli.evaluation.intervals import intervals
+from gti_cli.evaluation.metrics.intervals import intervals
 from gti_cli.evaluation.options import EvaluateKeywords
 from gti_cli.evaluation.plan import find_fitting
-from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions, pick
-from gti_cli.ranking.parts import EXACT_COUNTS
 from gti_cli.workspace import Workspace, check_output_name, write_json
+from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

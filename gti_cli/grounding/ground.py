@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import tables
+from gti_cli.checkpoints.loading import check_same_ids, find_checkpoint
+from gti_cli.checkpoints.new_tokens import NewTokens, code_ids
 from gti_cli.errors import InputError
-from gti_cli.grounding.distil_contexts import Phrases, read_phrases
+from gti_cli.grounding.distil.contexts import Phrases, read_phrases
 from gti_cli.grounding.job import Job
 from gti_cli.grounding.options import DISTIL, GroundKeywords, GroundOptions
 from gti_cli.grounding.pairs import read_pairs
-from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.pairs import OURS
 from gti_cli.prompts.templates import read_templates
-from gti_cli.training.checkpoints import check_same_ids, find_checkpoint
+from gti_cli.training.callbacks.tracking import trackers
 from gti_cli.training.sharding import Sharding, asked_for, plain_launch
-from gti_cli.training.tracking import trackers
-from gti_cli.vocabulary.tokens import NewTokens, code_ids
 from gti_cli.workspace import Workspace, check_output_name
+from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -103,8 +103,8 @@ def _prepare(
     how: RunOptions,
 ) -> tuple[Job, dict[str, Manifest]]:
     """Check everything that can be checked before the model is loaded; the job, and the semantic IDs if there are."""
+    from gti_cli.checkpoints.precision import choose_device, choose_dtype
     from gti_cli.grounding.retrieval import Catalogue
-    from gti_cli.training.precision import choose_device, choose_dtype
 
     checkpoint = find_checkpoint(space, from_, "extended", "gti extend")
     check_output_name(name, default="grounded", start=checkpoint.artifact)

@@ -13,12 +13,12 @@ from gti_cli.prompts.pairs import DIRECTIONS, OURS, TO_TEXT, TO_TOKENS, Template
 if TYPE_CHECKING:
     import torch
 
-    from gti_cli.grounding.distil_contexts import Phrases
+    from gti_cli.checkpoints.loading import Checkpoint
+    from gti_cli.checkpoints.new_tokens import NewTokens
+    from gti_cli.grounding.distil.contexts import Phrases
     from gti_cli.grounding.pairs import Texts
     from gti_cli.grounding.retrieval import Catalogue
-    from gti_cli.training.checkpoints import Checkpoint
     from gti_cli.training.sharding import Sharding
-    from gti_cli.vocabulary.tokens import NewTokens
 
 DIRECTION_NAMES: dict[str | None, tuple[str, ...]] = {
     BOTH_WAYS: DIRECTIONS,

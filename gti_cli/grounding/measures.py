@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gti_cli import processes
-from gti_cli.grounding.batches import Collator, Corpus
-from gti_cli.grounding.corpus import corpus_of
-from gti_cli.grounding.geometry import Oracle, describe_all, read_oracle
+from gti_cli.grounding.geometry import ComparableVectors, comparable_vectors, describe_all
 from gti_cli.grounding.job import DIRECTION_NAMES, Job
-from gti_cli.grounding.objective import GroundingModel
+from gti_cli.grounding.nll.batches import Collator, Corpus
+from gti_cli.grounding.nll.corpus import corpus_of
+from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.retrieval import retrieval, sample
 from gti_cli.grounding.rows import NewRows
 from gti_cli.grounding.stopping import HELD_OUT_LOSS
 from gti_cli.prompts.pairs import DIRECTIONS, TO_TOKENS, Pair
-from gti_cli.workspace import StageRun
+from gti_cli.workspace import StageRun, processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -114,11 +113,11 @@ class Measures:
         tokenizer: PreTrainedTokenizerBase,
         held_out: HeldOut | None,
         held: Sequence[Pair],
-        oracle: Oracle | None,
+        codebooks: ComparableVectors | None,
     ) -> None:
         """``held_out`` measures a sample of the examples of the pairs ``held`` (None: nothing is held out)."""
         self._job, self._model, self._rows, self._tokenizer = job, model, rows, tokenizer
-        self.held_out, self._oracle = held_out, oracle
+        self.held_out, self._codebooks = held_out, codebooks
         known = {} if job.catalogue is None else dict.fromkeys(job.catalogue.tokens)
         asked = sample([pair for pair in held if pair.tokens in known], job.options.retrieval_sample, job.seed)
         self.asked = asked if TO_TOKENS in DIRECTION_NAMES[job.options.directions] else []
@@ -133,7 +132,9 @@ class Measures:
         found: dict[str, float | None] = {}
         if self.held_out is not None:
             found.update(self.held_out.measure())
-        found.update(describe_all(matrices(self._rows), self._oracle, self._job.seed, self._job.new_tokens.described()))
+        found.update(
+            describe_all(matrices(self._rows), self._codebooks, self._job.seed, self._job.new_tokens.described())
+        )
         return found
 
     def search(self) -> dict[str, float]:
@@ -159,14 +160,14 @@ def measures_of(
     adapters: Adapters | None = None,
 ) -> Measures:
     """Everything that is measured of a model with ``rows`` attached; counts of what is sampled go to ``run``."""
-    oracle = read_oracle(job.codebooks, job.new_tokens) if job.codebooks else None
+    codebooks = comparable_vectors(job.codebooks, job.new_tokens) if job.codebooks else None
     held_out = None
     if held:
         unseen = corpus_of(job, model, rows if adapters is None else None, tokenizer, held)
         measured = GroundingModel(model, rows, unseen.heads, adapters)
         held_out = HeldOut(job, measured, unseen, int(tokenizer.pad_token_id))
         run.counts.update(held_out.counts)
-    found = Measures(job, model, rows, tokenizer, held_out, held, oracle)
+    found = Measures(job, model, rows, tokenizer, held_out, held, codebooks)
     if found.asked:
         run.counts["retrieval_pairs"] = len(found.asked)
     return found

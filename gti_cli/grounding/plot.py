@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import tables
+from gti_cli.pictures import save_picture, style
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRAJECTORY = "trajectory.parquet"  # in the checkpoint's folder, see `evaluation.trajectory`
-_DPI = 120
 # Colours that the colour-blind can tell apart (Okabe and Ito); style and marker tell the lines apart in grey.
 _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0072B2", "linestyle": "-", "marker": "o"},
@@ -36,7 +36,9 @@ def plot_curves(workspace: Path | str, name: str = "grounded") -> list[Path]:
     manifest = space.require(name, "gti ground")
     curve = tables.read(space.path(name) / TRAJECTORY).to_pydict()
     title = f"Grounding of {manifest.details['new_tokens']:,} new tokens of {manifest.details.get('model', name)}"
-    return _save(draw(curve, title), space.path(f"{name}_curves"))
+    with style():
+        figure = draw(curve, title)
+    return save_picture(figure, space.path(f"{name}_curves"))
 
 
 def draw(curve: dict[str, list[Any]], title: str) -> Figure:
@@ -90,15 +92,3 @@ def _lines(axis: Axes, curve: dict[str, list[Any]], labels: dict[str, str]) -> N
 def _points(curve: dict[str, list[Any]], name: str) -> tuple[Sequence[int], Sequence[float]]:
     found = [(s, v) for s, v in zip(curve["step"], curve[name], strict=True) if v is not None]
     return [step for step, _ in found], [value for _, value in found]
-
-
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    paths = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
-    with matplotlib.rc_context({"svg.hashsalt": "gti"}):  # the same picture gives the same bytes
-        figure.savefig(paths[0], dpi=_DPI, metadata={"Software": None})
-        figure.savefig(paths[1], metadata={"Date": None})
-    return paths

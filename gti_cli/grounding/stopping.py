@@ -9,7 +9,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from gti_cli import console
-from gti_cli.training.best import BestState
+from gti_cli.training.callbacks.best import BestState
 
 HELD_OUT_LOSS = "held_out_loss"  # mean over the answer tokens of both directions: the objective, on unseen pairs
 TIMES = 10  # evaluations in a run, unless they are told otherwise

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from gti_cli.grounding.batches import Collator
-    from gti_cli.grounding.distil import DistilModel
-    from gti_cli.grounding.distil_batches import DistilCollator
-    from gti_cli.grounding.objective import GroundingModel
+    from gti_cli.grounding.distil.batches import DistilCollator
+    from gti_cli.grounding.distil.objective import DistilModel
+    from gti_cli.grounding.nll.batches import Collator
+    from gti_cli.grounding.nll.objective import GroundingModel
 
 
 class Measured(Protocol):

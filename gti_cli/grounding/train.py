@@ -10,36 +10,36 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from gti_cli import console, processes, tables
+from gti_cli import console, tables
+from gti_cli.checkpoints.loading import load_model, load_tokenizer
+from gti_cli.checkpoints.new_tokens import check_tokenizer, known_height
+from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.errors import InputError
-from gti_cli.grounding.batches import Collator, Corpus
-from gti_cli.grounding.checkpointing import checkpointed
-from gti_cli.grounding.corpus import corpus_of
-from gti_cli.grounding.distil_task import distil_task
+from gti_cli.grounding.distil.task import distil_task
 from gti_cli.grounding.job import Job
 from gti_cli.grounding.measures import matrices, measures_of
-from gti_cli.grounding.objective import GroundingModel
+from gti_cli.grounding.nll.batches import Collator, Corpus
+from gti_cli.grounding.nll.checkpointing import checkpointed
+from gti_cli.grounding.nll.corpus import corpus_of
+from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.options import DISTIL
 from gti_cli.grounding.pairs import Texts, hold_out, make_pairs
 from gti_cli.grounding.plot import TRAJECTORY
 from gti_cli.grounding.rows import NewRows
 from gti_cli.grounding.stopping import Evaluation, evaluation_steps, stopping, trajectory
 from gti_cli.grounding.task import Task
-from gti_cli.grounding.trainer import GroundTrainer
 from gti_cli.prompts.pairs import Pair
-from gti_cli.training.best import BestState
-from gti_cli.training.checkpoints import load_model, load_tokenizer, save_checkpoint
-from gti_cli.training.plan import BatchPlan
+from gti_cli.training.batches.plan import BatchPlan, SharedPlan
+from gti_cli.training.callbacks.best import BestState
 from gti_cli.training.reach import natural_rate
 from gti_cli.training.sharding import load_sharded, weights
-from gti_cli.vocabulary.tokenizer import known_height
-from gti_cli.vocabulary.tokens import check_tokenizer
-from gti_cli.workspace import StageRun
+from gti_cli.training.trainer import PlannedTrainer
+from gti_cli.workspace import StageRun, processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
-    from gti_cli.grounding.distil_batches import DistilCorpus
+    from gti_cli.grounding.distil.batches import DistilCorpus
     from gti_cli.training.lora import Adapters
 
 
@@ -47,7 +47,7 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     """Train, write the checkpoint into ``folder`` and report counts and metrics to ``run``."""
     from transformers import AutoConfig
 
-    from gti_cli.training.precision import describe, seed_everything
+    from gti_cli.checkpoints.precision import describe, seed_everything
 
     run.device = describe(job.device)
     seed_everything(job.seed)
@@ -150,10 +150,10 @@ def _pairs_task(
 def _train(job: Job, run: StageRun, task: Task) -> dict[str, list[Any]]:
     """Train and measure; returns the curve."""
     from gti_cli.training.arguments import go_on, last_checkpoint
-    from gti_cli.training.divergence import end_if_diverged
+    from gti_cli.training.callbacks.divergence import end_if_diverged
+    from gti_cli.training.callbacks.progress import show_progress
+    from gti_cli.training.callbacks.tracking import logs_in
     from gti_cli.training.optimizer import adamw
-    from gti_cli.training.progress import show_progress
-    from gti_cli.training.tracking import logs_in
 
     options, trained, measures = job.options, task.trained, task.measures
     corpus = task.collator.corpus
@@ -173,7 +173,8 @@ def _train(job: Job, run: StageRun, task: Task) -> dict[str, list[Any]]:
     rate = options.lora_learning_rate if options.lora else _rate(job)
     optimizer = adamw(trained, rate, rows=list(trained.rows.parameters()), rows_rate=_rate(job))
     with logs_in(job.logs):
-        trainer = GroundTrainer(trained, arguments, task.collator, plan, optimizer)
+        shared = SharedPlan(plan, arguments.world_size, arguments.process_index)
+        trainer = PlannedTrainer(trained, arguments, task.collator, shared, len(lengths), optimizer)
     show_progress(trainer, "Grounding")
     times = evaluation_steps(len(plan), options.eval_every, measures.examples, options.batch_size)
     end_if_diverged(trainer, "--learning-rate" + (" or --lora-learning-rate" if options.lora else ""), times)
@@ -211,7 +212,7 @@ def _arguments(job: Job, run: StageRun, steps: int) -> TrainingArguments:
 
 
 def _report(
-    run: StageRun, trainer: GroundTrainer, plan: BatchPlan, corpus: Corpus | DistilCorpus, first_step: int
+    run: StageRun, trainer: PlannedTrainer, plan: BatchPlan, corpus: Corpus | DistilCorpus, first_step: int
 ) -> None:
     """Losses and counts of the whole run; rates of what was run now, from ``first_step`` on."""
     history = trainer.state.log_history

@@ -13,24 +13,25 @@ from torch import nn
 from torch.nn import functional
 
 from gti_cli import console
-from gti_cli.grounding.batches import Corpus
 from gti_cli.grounding.job import Job
-from gti_cli.grounding.trainer import GroundTrainer
-from gti_cli.prompts.examples import Example, collate
+from gti_cli.grounding.nll.batches import Corpus
+from gti_cli.prompts.examples import IGNORED, Example, collate
 from gti_cli.training.arguments import go_on, last_checkpoint, training_arguments
-from gti_cli.training.divergence import end_if_diverged
+from gti_cli.training.batches.plan import BatchPlan, SharedPlan
+from gti_cli.training.callbacks.divergence import end_if_diverged
+from gti_cli.training.callbacks.progress import show_progress
+from gti_cli.training.callbacks.tracking import logs_in
 from gti_cli.training.optimizer import adamw
-from gti_cli.training.packing import IGNORED
-from gti_cli.training.plan import BatchPlan
-from gti_cli.training.progress import show_progress
-from gti_cli.training.tracking import logs_in
+from gti_cli.training.trainer import PlannedTrainer
 from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def answer_loss(model: nn.Module, head: nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def sequence_loss(
+    model: nn.Module, head: nn.Module, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Negative log-likelihood of the answers in a batch of `prompts.examples.collate`; logits nowhere else.
 
     Args:
@@ -59,14 +60,12 @@ class _Collator:
         return {**batch, "weight": torch.tensor(float(bool(places)))}
 
 
-class WholeTrainer(GroundTrainer):
-    """The Trainer of grounding over whole sequences and a whole model."""
-
-    def losses(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `answer_loss`."""
-        plain: Any = self.accelerator.unwrap_model(self.model)
-        loss, count = answer_loss(model, plain.get_output_embeddings(), inputs)
-        return loss * inputs["weight"], (count * inputs["weight"]).long()
+def _weighted_loss(
+    model: nn.Module, head: nn.Module, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`sequence_loss`, zero for the batch of a process that had no share of a step."""
+    loss, count = sequence_loss(model, head, batch)
+    return loss * batch["weight"], (count * batch["weight"]).long()
 
 
 def train_everything(job: Job, run: StageRun, model: PreTrainedModel, corpus: Corpus, pad: int) -> list[dict[str, Any]]:
@@ -99,7 +98,18 @@ def train_everything(job: Job, run: StageRun, model: PreTrainedModel, corpus: Co
     model.requires_grad_(True)
     optimizer = adamw(model, options.unfreeze_learning_rate)
     with logs_in(job.logs / "unfrozen"):
-        trainer = WholeTrainer(model, arguments, _Collator(corpus.examples, pad), plan, optimizer)
+        shared = SharedPlan(plan, arguments.world_size, arguments.process_index)
+        collate_numbers = _Collator(corpus.examples, pad)
+        head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        trainer = PlannedTrainer(
+            model,
+            arguments,
+            collate_numbers,
+            shared,
+            len(lengths),
+            optimizer,
+            lambda wrapped, batch: _weighted_loss(wrapped, head, batch),
+        )
     show_progress(trainer, "Grounding, everything trained")
     end_if_diverged(trainer, "--unfreeze-learning-rate")
     console.note(f"all weights of the model train for {steps:,} more steps: the checkpoint's old rows change too")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gti_cli.training.packing import IGNORED
-
 if TYPE_CHECKING:
     import torch
+
+IGNORED = -100  # label of a position that is not trained on, as torch's cross entropy has it
 
 
 @dataclass(frozen=True)

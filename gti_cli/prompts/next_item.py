@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from gti_cli.checkpoints.new_tokens import opening
 from gti_cli.errors import InputError, examples
 from gti_cli.prompts.chat import encode_prompt
-from gti_cli.vocabulary.tokens import opening
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from transformers import PreTrainedTokenizerBase
 
-    from gti_cli.vocabulary.tokens import NewTokens
+    from gti_cli.checkpoints.new_tokens import NewTokens
 
+DEFAULT_HISTORY = 20  # most recent items of a user that a prompt shows
 SYSTEM = "You recommend items. Every item is written as a short run of code tokens."
 WORDINGS = (
     "Name the item that comes next. Items so far, oldest first:\n",

@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gti_cli.checkpoints.loading import check_same_ids, find_checkpoint, load_tokenizer
+from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.errors import InputError
-from gti_cli.files import replacing
 from gti_cli.options import check_seed
 from gti_cli.recommendation.material import gather
 from gti_cli.recommendation.options import FinetuneOptions, TaskOptions
 from gti_cli.recommendation.tasks import Task, in_words, make_tasks
-from gti_cli.training.checkpoints import check_same_ids, find_checkpoint, load_tokenizer
-from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
 from gti_cli.workspace import Workspace
+from gti_cli.workspace.files import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa

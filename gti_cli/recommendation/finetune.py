@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gti_cli.checkpoints.loading import Checkpoint, check_same_ids, find_checkpoint, load_tokenizer
+from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.errors import InputError
-from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.recommendation.job import Job
 from gti_cli.recommendation.material import Material, gather
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.recommendation.tasks import make_tasks
-from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_tokenizer
-from gti_cli.training.tracking import trackers
-from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
+from gti_cli.training.callbacks.tracking import trackers
 from gti_cli.workspace import Workspace, check_output_name
+from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -88,7 +88,7 @@ def _prepare(
     checkpoint: Checkpoint, material: Material, sizes: list[int], options: FinetuneOptions, how: RunOptions
 ) -> Job:
     """Make the tasks, and check everything that can be checked before the model is loaded."""
-    from gti_cli.training.precision import choose_device, choose_training_dtype
+    from gti_cli.checkpoints.precision import choose_device, choose_training_dtype
     from gti_cli.training.sharding import check_training
 
     place = choose_device(how.device)

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+    from gti_cli.checkpoints.loading import Checkpoint
+    from gti_cli.checkpoints.new_tokens import NewTokens
     from gti_cli.recommendation.material import Material
     from gti_cli.recommendation.tasks import Task
-    from gti_cli.training.checkpoints import Checkpoint
-    from gti_cli.vocabulary.tokens import NewTokens
 
 
 @dataclass(frozen=True)

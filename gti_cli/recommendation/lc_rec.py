@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console
-from gti_cli.histories.splits import History
 from gti_cli.prompts import lc_rec
 from gti_cli.prompts.conversations import Conversation
 from gti_cli.prompts.next_item import cap
 from gti_cli.prompts.pairs import DIRECTIONS, cut_texts, forms_of
 from gti_cli.recommendation.material import INTENT, PREFERENCE, Material
+from gti_cli.tables.histories import History
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

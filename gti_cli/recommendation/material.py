@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from gti_cli import tables
 from gti_cli.errors import InputError
-from gti_cli.histories.splits import Interactions, Splits, read_interactions, split
-from gti_cli.queries.table import Queries, read_queries
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.histories import Interactions, Splits, read_interactions, split
+from gti_cli.tables.queries import Queries, read_queries
 
 if TYPE_CHECKING:
     from gti_cli.workspace import Workspace

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gti_cli import processes
 from gti_cli.errors import InputError
 from gti_cli.options import RunKeywords, option
+from gti_cli.workspace import processes
 
 TARGETS = ("all", "last")
 MAX_WORDINGS = 3
@@ -22,7 +22,7 @@ class TaskOptions:
 
     Attributes:
         tasks: of ``next-item``, ``search``, ``lc-rec``, each with or without a weight (``search:0.5``); see
-            `gti_cli.recommendation.material.parse_tasks` and `gti_cli.training.mixture.MixedPlan`.
+            `gti_cli.recommendation.material.parse_tasks` and `gti_cli.training.batches.mixture.MixedPlan`.
         history: most items before a target. targets: ``all`` prefixes of a history, or the ``last`` item only.
         wordings: of the next-item question, from 1 to 3 (the paper's number); evaluation asks in the first one.
         max_text_tokens: longer texts of LC-Rec's tasks are cut.
@@ -53,7 +53,7 @@ class TrainingOptions:
         rows_learning_rate: the same for the new rows (None: what fits the scale of the model's rows, see
             `gti_cli.training.reach.natural_rate`, at least ``learning_rate``; with a divided optimizer just that).
         validations: times to validate by NDCG@10 during training; the best weights are kept (0: never, the last are;
-            None: see `gti_cli.recommendation.looking.times`).
+            None: see `gti_cli.recommendation.validation_schedule.times`).
         rank_sample: users (or queries) ranked for it, at most, of those that the validation loss is measured on.
         patience: stop after as many validations without a better one.
         gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.

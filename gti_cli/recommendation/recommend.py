@@ -10,27 +10,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console, tables
+from gti_cli.checkpoints.loading import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
+from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
+from gti_cli.checkpoints.positions import check_positions
+from gti_cli.checkpoints.precision import choose_device, choose_dtype, seed_everything
 from gti_cli.decoding.beam import TrieTensors
+from gti_cli.decoding.parts import Asked, Searcher, beams_for, room_for, search_parts
 from gti_cli.decoding.search import Recommended, cut, to_items
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError, examples
 from gti_cli.options import check_seed, pick, refuse_unknown
-from gti_cli.prompts.next_item import cap, encode_items, frame, opening_ids
-from gti_cli.prompts.search import encode_queries
-from gti_cli.ranking.parts import Asked, Searcher, beams_for, room_for, search_parts
-from gti_cli.recommendation.asking import RecommendKeywords, RecommendOptions, Wanted, read_wanted
+from gti_cli.prompts.next_item import DEFAULT_HISTORY, cap, encode_items, frame, opening_ids
+from gti_cli.prompts.query import encode_queries
+from gti_cli.recommendation.requests import RecommendKeywords, RecommendOptions, Wanted, read_wanted
 from gti_cli.tables import SemanticIDs
-from gti_cli.training.checkpoints import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
-from gti_cli.training.positions import check_positions
-from gti_cli.training.precision import choose_device, choose_dtype, seed_everything
-from gti_cli.vocabulary.tokens import check_tokenizer, code_ids
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from typing_extensions import Unpack
-
-DEFAULT_HISTORY = 20
 
 
 @dataclass(frozen=True)
@@ -196,10 +194,7 @@ def _prompts(
 
 def _shown(checkpoint: Checkpoint, histories: Mapping[str, Sequence[str]], given: int | None) -> list[list[str]]:
     """The items that each prompt shows; says what is cut."""
-    trained = checkpoint.manifest.options.get("history") if checkpoint.manifest else None
-    if given is not None and trained is not None and given != trained:
-        console.warn(f"--max-history {given}, but the checkpoint was fine-tuned with {trained}")
-    most = int(given or trained or DEFAULT_HISTORY)
+    most = checkpoint.history_length(given, "--max-history", DEFAULT_HISTORY)
     pairs = [cap(items, most) for items in histories.values()]
     cut_off = sum(count for _, count in pairs)
     if cut_off:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gti_cli.training.mixture import MixedPlan
+from gti_cli.training.batches.mixture import MixedPlan
 from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:
-    from gti_cli.training.answers import AnswerTrainer
+    from gti_cli.training.trainer import PlannedTrainer
 
 
-def report(trainer: AnswerTrainer, plan: MixedPlan, run: StageRun, first_step: int) -> None:
+def report(trainer: PlannedTrainer, plan: MixedPlan, run: StageRun, first_step: int) -> None:
     """Losses and counts of the whole run; rates of what was run now, from ``first_step`` on."""
-    from gti_cli.training.validation import history
+    from gti_cli.training.callbacks.validation import history
 
     log = trainer.state.log_history
     losses = [entry["loss"] for entry in log if "loss" in entry]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from gti_cli.errors import InputError
-from gti_cli.histories.splits import History, Splits
-from gti_cli.prompts import search as search_prompts
+from gti_cli.prompts import query as search_prompts
 from gti_cli.prompts.conversations import Conversation
 from gti_cli.prompts.next_item import SYSTEM, WORDINGS, cap
 from gti_cli.prompts.pairs import cut_texts
-from gti_cli.queries.table import Query
 from gti_cli.recommendation.material import LC_REC, NEXT_ITEM, SEARCH, Material
-from gti_cli.training.packing import Window, separate, windows
+from gti_cli.tables.histories import History, Splits
+from gti_cli.tables.queries import Query
+from gti_cli.training.batches.packing import Window, separate, windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from gti_cli import console, processes
+from gti_cli import console
+from gti_cli.checkpoints.loading import load_model
+from gti_cli.checkpoints.new_tokens import known_height
+from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.recommendation.job import Job
-from gti_cli.recommendation.looking import with_validations
 from gti_cli.recommendation.report import report
 from gti_cli.recommendation.units import Units, encode_tasks, rankable
-from gti_cli.training.checkpoints import load_model, save_checkpoint
-from gti_cli.training.packing import even_length, separate
-from gti_cli.vocabulary.tokenizer import known_height
-from gti_cli.workspace import StageRun
+from gti_cli.recommendation.validation_schedule import with_validations
+from gti_cli.training.batches.packing import even_length, separate
+from gti_cli.workspace import StageRun, processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from gti_cli.training.mixture import MixedPlan
+    from gti_cli.training.batches.mixture import MixedPlan
+    from gti_cli.training.callbacks.validation import Validation
     from gti_cli.training.reach import Reach
-    from gti_cli.training.validation import Validation
 
 
 def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     """Train, write the checkpoint into ``folder`` and report counts and metrics to ``run``."""
     from transformers import AutoConfig
 
-    from gti_cli.training.precision import describe, seed_everything
+    from gti_cli.checkpoints.precision import describe, seed_everything
 
     run.device = describe(job.device)
     run.measured["dtype"] = f"{'bfloat16' if job.autocast else 'float32'}, {job.why}"
@@ -88,7 +90,7 @@ def _rows_rate(job: Job) -> float:
 
 def _valid_losses(job: Job, model: PreTrainedModel, units: Units) -> dict[str, float]:
     """Loss of each task that has something to validate with."""
-    from gti_cli.training.answers import mean_loss
+    from gti_cli.training.answer_loss import mean_loss
 
     return {
         name: mean_loss(model, units.mixture, found, 64, job.device, job.autocast)
@@ -100,14 +102,15 @@ def _valid_losses(job: Job, model: PreTrainedModel, units: Units) -> dict[str, f
 def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> PreTrainedModel:
     """Train, and give back the plain model with whatever was adapted merged into it."""
     from gti_cli.recommendation.adapters import merge_lora
-    from gti_cli.training.answers import AnswerTrainer
+    from gti_cli.training.answer_loss import answer_loss
     from gti_cli.training.arguments import go_on, last_checkpoint
+    from gti_cli.training.callbacks.divergence import end_if_diverged
+    from gti_cli.training.callbacks.progress import show_progress
+    from gti_cli.training.callbacks.tracking import logs_in
+    from gti_cli.training.callbacks.validation import validation_steps
     from gti_cli.training.compiled import uncompile
-    from gti_cli.training.divergence import end_if_diverged
-    from gti_cli.training.progress import show_progress
     from gti_cli.training.sharding import gathered
-    from gti_cli.training.tracking import logs_in
-    from gti_cli.training.validation import validation_steps
+    from gti_cli.training.trainer import PlannedTrainer
 
     options = job.options
     plan = units.plan(
@@ -127,7 +130,13 @@ def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> Pre
     if options.compile:
         run.details["compiled"] = _compile(job, trained, units, plan)
     with logs_in(job.logs):
-        trainer = AnswerTrainer(trained, arguments, units.mixture, units.all(), plan, optimizer)
+        every = units.all()
+
+        def collate(numbers: Sequence[int]) -> dict[str, Any]:
+            """The tensors of a batch."""
+            return units.mixture.collate([every[number] for number in numbers])
+
+        trainer = PlannedTrainer(trained, arguments, collate, plan, len(every), optimizer, answer_loss)
     show_progress(trainer, "Fine-tuning")
     times = validation_steps(len(plan), options.validations or 0)
     end_if_diverged(trainer, "--learning-rate or --rows-learning-rate", times)
@@ -145,7 +154,7 @@ def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> Pre
 
 def _compile(job: Job, trained: Any, units: Units, plan: MixedPlan) -> str:
     """Compile what trains, and try it on the first batch; says what came of it."""
-    from gti_cli.training.answers import answer_loss, on_device
+    from gti_cli.training.answer_loss import answer_loss, on_device
     from gti_cli.training.compiled import compile_forward
 
     every = units.all()
@@ -186,8 +195,8 @@ def _optimizer(job: Job, model: PreTrainedModel) -> tuple[Any, torch.optim.Optim
 
 def _pack(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> None:
     """History trees, several in a row, where the model's attention takes their mask; else one target an example."""
-    from gti_cli.training.answers import takes_trees
-    from gti_cli.training.mixture import Mixture
+    from gti_cli.training.answer_loss import takes_trees
+    from gti_cli.training.batches.mixture import Mixture
 
     windows, own = units.windows, units.mixture.layout
     shared = replace(own, even=even_length(model.config.get_text_config().hidden_size))
@@ -213,9 +222,9 @@ def _validation(
     job: Job, model: PreTrainedModel, trained: Any, units: Units, run: StageRun, steps: int
 ) -> Validation | None:
     """The callback that validates, if asked for. ``model`` computes what is trained, adapters and all."""
+    from gti_cli.checkpoints.new_tokens import code_ids
+    from gti_cli.training.callbacks.validation import Ranker, Validation, validation_steps
     from gti_cli.training.compiled import as_written
-    from gti_cli.training.validation import Ranker, Validation, validation_steps
-    from gti_cli.vocabulary.tokens import code_ids
 
     if not job.options.validations:
         return None

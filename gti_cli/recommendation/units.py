@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gti_cli.checkpoints.positions import check_positions
 from gti_cli.errors import InputError
 from gti_cli.prompts.chat import end_of_turn
 from gti_cli.prompts.conversations import Conversation, encode_conversations
@@ -13,9 +14,8 @@ from gti_cli.prompts.examples import Example
 from gti_cli.prompts.next_item import WORDINGS, encode_items, frame
 from gti_cli.recommendation.job import Job
 from gti_cli.recommendation.material import NEXT_ITEM
-from gti_cli.training.mixture import MixedPlan, Mixture, Unit
-from gti_cli.training.packing import Layout, Window
-from gti_cli.training.positions import check_positions
+from gti_cli.training.batches.mixture import MixedPlan, Mixture, Unit
+from gti_cli.training.batches.packing import Layout, Window
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
+from gti_cli.checkpoints.new_tokens import LC_REC, all_names, around, token_name
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.catalogue import Catalogue, kept_columns
-from gti_cli.semantic_ids.residuals import blocks
-from gti_cli.semantic_ids.vector_file import Rows, VectorFile, write_vectors
-from gti_cli.vocabulary.tokens import LC_REC, all_names, around, token_name
+from gti_cli.semantic_ids.quantizers.residuals import blocks
+from gti_cli.tensors.vector_file import Rows, VectorFile, write_vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,12 +126,6 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise InputError(
             "cannot be read as safetensors", where=str(path), remedy="run 'gti build-ids' again with --force"
         ) from cause
-
-
-def read_codebooks(path: Path) -> list[Vectors]:
-    """Read ``codebooks.safetensors``: L arrays (K_l, d_code)."""
-    arrays = read_arrays(path)
-    return [arrays[f"level_{level}"] for level in range(len(arrays))]
 
 
 def identity(codebooks: Sequence[Vectors], codes: Codes, sizes: Sequence[int], style: str = LC_REC) -> str:

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gti_cli import console, processes, tables
-from gti_cli.manifest import Manifest
+from gti_cli import console, tables
 from gti_cli.options import RunOptions, changed, pick, refuse_unknown
-from gti_cli.semantic_ids import artifact, collisions, quantise, report, residuals
-from gti_cli.semantic_ids.encode import COLUMN, LSA, encode
+from gti_cli.semantic_ids import artifact
+from gti_cli.semantic_ids.collisions import collisions
+from gti_cli.semantic_ids.encoders.encode import COLUMN, LSA, encode
 from gti_cli.semantic_ids.groups import first_alike
 from gti_cli.semantic_ids.options import EncoderOptions, IdsKeywords, IdsOptions, KMeansOptions, RQVAEOptions
 from gti_cli.semantic_ids.plan import Plan, check_enough, make_plan
-from gti_cli.semantic_ids.plot import remove_pictures
-from gti_cli.workspace import StageRun, Workspace
+from gti_cli.semantic_ids.quality import report
+from gti_cli.semantic_ids.quality.plot import remove_pictures
+from gti_cli.semantic_ids.quantizers import quantise, residuals
+from gti_cli.workspace import StageRun, Workspace, processes
+from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
     import torch
@@ -156,7 +159,7 @@ def _choose(plan: Plan, seed: int, device: str, dtype: str) -> Machine:
     """Device and dtype where torch is needed; residual k-means over LSA or given vectors runs without loading it."""
     if plan.quantizer != "rq-vae" and plan.encoder in (LSA, COLUMN) and device in ("auto", "cpu") and dtype == "auto":
         return Machine(None, None, None, "cpu")
-    from gti_cli.training import precision
+    from gti_cli.checkpoints import precision
 
     chosen = precision.choose_device(device)
     training, why = precision.choose_training_dtype(dtype, chosen)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.semantic_ids.vector_file import Rows
+from gti_cli.tensors.vector_file import Rows
 
 Codes = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float32]

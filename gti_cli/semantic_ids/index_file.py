@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gti_cli.checkpoints.new_tokens import parse_name, split_tokens
 from gti_cli.errors import InputError, examples
-from gti_cli.files import replacing
-from gti_cli.vocabulary.tokens import parse_name, split_tokens
+from gti_cli.workspace.files import replacing
 
 MOST_CODES = 1 << 20  # of one level: more is a mistake, each would become a token
 

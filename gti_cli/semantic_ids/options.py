@@ -25,7 +25,7 @@ class IdsOptions:
         collisions: see `gti_cli.semantic_ids.collisions`; None: ``next-best`` (``allow`` for an imported index).
         import_index: codes in LC-Rec's JSON instead of quantising. The codebooks are then the mean residuals of each
             code's items (`residuals.mean_codebooks`), so that the diagnostics have something to compare with.
-        token_style: ``lc-rec`` (None) or ``onerec``, see `gti_cli.vocabulary.tokens`.
+        token_style: ``lc-rec`` (None) or ``onerec``, see `gti_cli.checkpoints.new_tokens`.
         reuse: add the items to those of the workspace with its encoder and codebooks (`gti_cli.semantic_ids.reuse`).
     """
 
@@ -110,7 +110,7 @@ class KMeansOptions:
     Attributes:
         iterations: of Lloyd's algorithm in each level, behind its warm start. restarts: runs of each level, the best of
             which is kept. sample: at most so many vectors are trained on (all are encoded).
-        balanced: train each level for evenly used codes (`gti_cli.semantic_ids.balanced`); slower.
+        balanced: train each level for evenly used codes (`gti_cli.semantic_ids.quantizers.balanced`); slower.
         beam: how many partial codes an item keeps from level to level when it is encoded (1: greedy; more: a lower
             error, as in the beam search of Babenko & Lempitsky, CVPR 2014). Codebooks are trained greedily.
     """

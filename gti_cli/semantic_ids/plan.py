@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gti_cli.checkpoints.new_tokens import MAX_LEVELS, TOKEN_STYLES
 from gti_cli.errors import InputError
 from gti_cli.options import changed
-from gti_cli.semantic_ids import artifact, collisions
+from gti_cli.semantic_ids import artifact
 from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
-from gti_cli.semantic_ids.encode import COLUMN, LSA, resolve_encoder
+from gti_cli.semantic_ids.collisions import collisions
+from gti_cli.semantic_ids.encoders.encode import COLUMN, LSA, resolve_encoder
 from gti_cli.semantic_ids.index_file import ImportedIndex, read_index
 from gti_cli.semantic_ids.options import EncoderOptions, IdsOptions, KMeansOptions, RQVAEOptions
-from gti_cli.vocabulary.tokens import MAX_LEVELS, TOKEN_STYLES
 
 QUANTIZERS = ("rq-kmeans", "rq-vae")
 DEFAULT_LEVELS, DEFAULT_CODES = 4, 256

@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli import console, processes, tables
+from gti_cli import console, tables
 from gti_cli.errors import InputError, examples
-from gti_cli.manifest import Manifest, digest_path
-from gti_cli.semantic_ids import artifact, collisions, quantise, report, residuals
+from gti_cli.semantic_ids import artifact
 from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
-from gti_cli.semantic_ids.encode import COLUMN, LSA, Encoded, LsaState, encode, encode_lsa_again
+from gti_cli.semantic_ids.collisions import collisions
+from gti_cli.semantic_ids.encoders.encode import COLUMN, LSA, Encoded, LsaState, encode, encode_lsa_again
 from gti_cli.semantic_ids.groups import first_alike
 from gti_cli.semantic_ids.options import EncoderOptions
 from gti_cli.semantic_ids.plan import parse_sizes
-from gti_cli.semantic_ids.plot import remove_pictures
-from gti_cli.semantic_ids.vector_file import VectorFile
+from gti_cli.semantic_ids.quality import report
+from gti_cli.semantic_ids.quality.plot import remove_pictures
+from gti_cli.semantic_ids.quantizers import quantise, residuals
 from gti_cli.tables import SemanticIDs
-from gti_cli.workspace import StageRun, Workspace
+from gti_cli.tensors.codebooks import read_codebooks
+from gti_cli.tensors.vector_file import VectorFile
+from gti_cli.workspace import StageRun, Workspace, processes
+from gti_cli.workspace.manifest import Manifest, digest_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,7 +94,7 @@ def add_items(
     earlier = _read(space, manifest)
     _check_items(catalogue, earlier)
     if manifest.details["encoder"] not in (LSA, COLUMN):
-        from gti_cli.training.precision import choose_device
+        from gti_cli.checkpoints.precision import choose_device
 
         choose_device(device)  # a wrong name is refused before the workspace is touched
     with space.stage(
@@ -138,7 +142,7 @@ def _read(space: Workspace, manifest: Manifest) -> Earlier:
         tables.read_semantic_ids(space.path(artifact.IDS)),
         tables.read(space.path(artifact.ITEMS)),
         VectorFile(space.path(artifact.EMBEDDINGS)),
-        artifact.read_codebooks(space.path(artifact.CODEBOOKS)),
+        read_codebooks(space.path(artifact.CODEBOOKS)),
         artifact.read_arrays(space.path(state)) if state in manifest.outputs else {},
         tables.read(space.path(history)) if history in manifest.outputs else None,
     )
@@ -173,7 +177,7 @@ def _encode(catalogue: Catalogue, earlier: Earlier, device: str, dtype: str) -> 
         return encode_lsa_again(catalogue, LsaState.from_arrays(earlier.state)), "cpu"
     if encoder == COLUMN:
         return encode(catalogue, encoder, earlier.manifest.seed), "cpu"
-    from gti_cli.training.precision import choose_device, choose_dtype, describe
+    from gti_cli.checkpoints.precision import choose_device, choose_dtype, describe
 
     chosen = choose_device(device)
     kind = choose_dtype(dtype, chosen)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.errors import InputError, examples
-from gti_cli.files import replacing
+from gti_cli.workspace.files import replacing
 
 
 def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int32]) -> None:

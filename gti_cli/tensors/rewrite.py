@@ -16,14 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gti_cli.tensors.safetensors_rows import (
-    INDEX_FILE,
-    METADATA,
-    SINGLE_FILE,
-    TensorPlace,
-    read_header,
-    read_metadata,
-)
+from gti_cli.tensors.safetensors_rows import INDEX_FILE, METADATA, SINGLE_FILE, TensorPlace, read_header, read_metadata
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}

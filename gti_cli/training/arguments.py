@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli import console, processes
+from gti_cli import console
 from gti_cli.errors import InputError
+from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
     import torch
@@ -43,8 +44,8 @@ def training_arguments(
         batch_size: examples a step on each process. learning_rate: peak, after a linear warm-up, with linear decay.
         seed: of order and dropout. save_steps: how often progress is kept (None: about ten times a run).
         gradient_checkpointing: keep few activations and compute the others twice.
-        device: of this process, as `gti_cli.training.precision.choose_device` gives it.
-        report_to: experiment trackers, see `gti_cli.training.tracking`.
+        device: of this process, as `gti_cli.checkpoints.precision.choose_device` gives it.
+        report_to: experiment trackers, see `gti_cli.training.callbacks.tracking`.
         more: any further `TrainingArguments` field. Computing is in float32 unless ``bf16`` is among them, whatever
             mixed precision a launcher is set to: ``--dtype`` alone decides, as the manifest records.
 
@@ -63,7 +64,7 @@ def training_arguments(
         "seed": seed,
         "data_seed": seed,
         "logging_steps": 10,
-        "logging_nan_inf_filter": False,  # it would log means of earlier losses, see `gti_cli.training.divergence`
+        "logging_nan_inf_filter": False,  # it would log means of earlier losses, see `callbacks.divergence`
         "report_to": list(report_to),
         "disable_tqdm": True,
         "save_strategy": "steps",
@@ -153,11 +154,11 @@ def go_on(trainer: Trainer, checkpoint: str | None, finished: Callable[[list[dic
     """Train from the start, or from ``checkpoint``; not a step more if its log says that training had ``finished``.
 
     (The Trainer itself forgets on resuming that a callback had asked it to stop.) Saves that cost too much are left
-    out, see `gti_cli.training.saving`.
+    out, see `gti_cli.training.callbacks.saving`.
     """
     from transformers import TrainerState
 
-    from gti_cli.training.saving import Sparing
+    from gti_cli.training.callbacks.saving import Sparing
 
     trainer.add_callback(Sparing())
     if checkpoint is not None:

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli import console, processes
+from gti_cli import console
 from gti_cli.errors import InputError
+from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
     import torch
@@ -135,7 +136,7 @@ def load_sharded(path: str, device: torch.device, dtype: torch.dtype, how: Shard
     from accelerate import PartialState  # type: ignore[import-untyped]
     from torch.distributed.device_mesh import DeviceMesh
 
-    from gti_cli.training.checkpoints import load_model
+    from gti_cli.checkpoints.loading import load_model
 
     _give_back_from(1 << 20)
     PartialState(cpu=device.type == "cpu")  # opens the process group as the Trainer will do it
@@ -240,7 +241,7 @@ def gathered(model: PreTrainedModel, path: str, device: torch.device) -> PreTrai
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
     from torch.distributed.tensor import DTensor
 
-    from gti_cli.training.checkpoints import load_model
+    from gti_cli.checkpoints.loading import load_model
 
     state: dict[str, Any]
     if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):

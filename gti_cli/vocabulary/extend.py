@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from gti_cli import console
+from gti_cli.checkpoints.loading import Checkpoint, load_model, load_tokenizer
+from gti_cli.checkpoints.precision import choose_device, choose_dtype, describe, seed_everything
+from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.errors import InputError, examples
-from gti_cli.manifest import Manifest
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.chat import end_of_turn
-from gti_cli.training.checkpoints import Checkpoint, load_model, load_tokenizer, save_checkpoint
-from gti_cli.training.precision import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.vocabulary import gguf
 from gti_cli.vocabulary.in_memory import add_tokens
 from gti_cli.vocabulary.layout import find_layout
@@ -26,6 +26,7 @@ from gti_cli.vocabulary.streamed import extend_files
 from gti_cli.vocabulary.tokenizer import check_saved
 from gti_cli.vocabulary.wanted import wanted
 from gti_cli.workspace import StageRun, Workspace, check_output_name
+from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

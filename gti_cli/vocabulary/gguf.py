@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gti_cli.checkpoints.loading import load_model, load_tokenizer, readable_errors
 from gti_cli.errors import InputError
-from gti_cli.training.checkpoints import load_model, load_tokenizer, readable_errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

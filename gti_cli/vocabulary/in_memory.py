@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gti_cli.checkpoints.new_tokens import known_height
 from gti_cli.vocabulary.initializers import mean_row
 from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, Meanings, Placement
 from gti_cli.vocabulary.start import Extension, describe_start, start_rows
-from gti_cli.vocabulary.tokenizer import grow_tokenizer, known_height
+from gti_cli.vocabulary.tokenizer import grow_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -86,7 +86,7 @@ def empty_model(folder: Path, vocabulary: int | None = None) -> PreTrainedModel:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from gti_cli.training.checkpoints import readable_errors
+    from gti_cli.checkpoints.loading import readable_errors
 
     with readable_errors(str(folder)):
         config: Any = AutoConfig.from_pretrained(folder)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gti_cli import console
-from gti_cli.vocabulary.tokenizer import known_height
+from gti_cli.checkpoints.new_tokens import known_height
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gti_cli.checkpoints.loading import Checkpoint, find_checkpoint, readable_errors
 from gti_cli.tensors.safetensors_rows import INDEX_FILE, SINGLE_FILE
-from gti_cli.training.checkpoints import Checkpoint, find_checkpoint, readable_errors
 from gti_cli.vocabulary import gguf
 from gti_cli.workspace import Workspace
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.errors import InputError
 from gti_cli.geometry.spectrum import both_spectra, effective_rank
 from gti_cli.tensors.stored import Rows, blocks
 from gti_cli.vocabulary.initializers import INITIALIZERS, mean
 from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, FROM_MEANING, Meanings, Placement
-from gti_cli.vocabulary.tokens import NewTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens, known_height
+from gti_cli.checkpoints.saving import save_tokenizer
 from gti_cli.tensors.rewrite import DTYPES, Growth, rewrite
 from gti_cli.tensors.safetensors_rows import TensorPlace
 from gti_cli.tensors.stored import StoredRows
-from gti_cli.training.checkpoints import save_tokenizer
 from gti_cli.vocabulary.initializers import mean_row
 from gti_cli.vocabulary.layout import Layout, check_nothing_else_grows
 from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, Meanings, Placement
 from gti_cli.vocabulary.start import Extension, describe_start, start_rows
-from gti_cli.vocabulary.tokenizer import grow_tokenizer, known_height
-from gti_cli.vocabulary.tokens import NEW_TOKENS_FILE, NewTokens
+from gti_cli.vocabulary.tokenizer import grow_tokenizer
 from gti_cli.workspace import CHECKPOINT_MANIFEST
 
 if TYPE_CHECKING:

@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console
+from gti_cli.checkpoints.loading import load_tokenizer
+from gti_cli.checkpoints.new_tokens import NewTokens, check_tokenizer, parse_name
 from gti_cli.errors import InputError, examples
-from gti_cli.training.checkpoints import load_tokenizer
-from gti_cli.vocabulary.tokens import NewTokens, check_tokenizer, parse_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-def known_height(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Rows up to the tokenizer's last token; those behind are padding, untrained, and no part of any statistic."""
-    return max(tokenizer.get_vocab().values()) + 1
 
 
 def grow_tokenizer(tokenizer: PreTrainedTokenizerBase, names: list[str]) -> NewTokens:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from gti_cli import tables
-from gti_cli.manifest import Manifest
+from gti_cli.checkpoints.new_tokens import all_names
+from gti_cli.tensors.codebooks import read_codebooks
 from gti_cli.vocabulary.meaning import Meanings
-from gti_cli.vocabulary.tokens import all_names
 from gti_cli.workspace import Workspace
+from gti_cli.workspace.manifest import Manifest
 
 
 def wanted(space: Workspace, tokens: Path | str | None) -> tuple[dict[str, Manifest], Meanings, str | None]:
@@ -33,10 +34,7 @@ def _meanings_of_codes(space: Workspace, ids: Manifest) -> Meanings:
     items, codebooks = space.path("items.parquet"), space.path("codebooks.safetensors")
     levels: list[Any] = []
     if "codebooks.safetensors" in ids.outputs:
-        from safetensors.numpy import load_file
-
-        stored = load_file(codebooks)
-        levels = [stored[f"level_{level}"] for level in range(len(sizes))]
+        levels = read_codebooks(codebooks)
     if "items.parquet" not in ids.outputs:
         return Meanings(names[:codes], codebooks=levels, structural=names[codes:])
     table = tables.read(items, ["item_id", "text"])

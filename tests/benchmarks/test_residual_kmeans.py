@@ -46,7 +46,7 @@ def in_memory() -> np.ndarray:
 
 
 def error(vectors: Any, codes: np.ndarray, codebooks: list[np.ndarray]) -> float:
-    from gti_cli.semantic_ids import residuals
+    from gti_cli.semantic_ids.quantizers import residuals
 
     total = 0.0
     for part in residuals.blocks(len(vectors)):
@@ -61,8 +61,8 @@ def peak() -> float:
 
 def ours(vectors: Any) -> dict[str, float]:
     from gti_cli import console
-    from gti_cli.semantic_ids import kmeans, residuals
     from gti_cli.semantic_ids.options import KMeansOptions
+    from gti_cli.semantic_ids.quantizers import kmeans, residuals
 
     console.configure(quiet=True)
     started = time.perf_counter()
@@ -84,7 +84,7 @@ def way_memory() -> dict[str, float]:
 
 
 def way_disk() -> dict[str, float]:
-    from gti_cli.semantic_ids.vector_file import VectorFile
+    from gti_cli.tensors.vector_file import VectorFile
 
     return ours(VectorFile(Path(sys.argv[2])))
 
@@ -92,7 +92,7 @@ def way_disk() -> dict[str, float]:
 def way_faiss() -> dict[str, float]:
     import faiss
 
-    from gti_cli.semantic_ids.kmeans import draw_sample
+    from gti_cli.semantic_ids.quantizers.kmeans import draw_sample
 
     vectors = in_memory()
     quantizer = faiss.ResidualQuantizer(D, len(SIZES), 8)
@@ -135,7 +135,7 @@ def test_beside_faiss() -> None:
 
 
 def test_from_disk(tmp_path: Path) -> None:
-    from gti_cli.semantic_ids.vector_file import write_vectors
+    from gti_cli.tensors.vector_file import write_vectors
 
     print()
     write_vectors(tmp_path / "vectors.safetensors", (N, D), blocks())

@@ -19,11 +19,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from gti_cli.checkpoints.precision import choose_training_dtype
 from gti_cli.semantic_ids.options import RQVAEOptions
-from gti_cli.semantic_ids.quality import collision_figures
-from gti_cli.semantic_ids.rqvae import RQVAE, Autoencoder
-from gti_cli.semantic_ids.rqvae_training import _Trainer
-from gti_cli.training.precision import choose_training_dtype
+from gti_cli.semantic_ids.quality.quality import collision_figures
+from gti_cli.semantic_ids.quantizers.rqvae import RQVAE, Autoencoder
+from gti_cli.semantic_ids.quantizers.rqvae_training import _Trainer
 
 SIZES, HIDDEN, LATENT, DROPOUT, BATCH, RATE = [256] * 4, (1024, 512, 256), 32, 0.1, 1024, 1e-3
 BEAUTY = Path(__file__).parents[3] / "shared" / "data" / "beauty"
@@ -44,7 +44,7 @@ def ours(vectors: Vectors, epochs: int) -> Trained:
     seconds = _timed(trainer._train_epoch, epochs)
 
     def reconstruct(rows: Vectors) -> tuple[Vectors, npt.NDArray[np.int32]]:
-        from gti_cli.semantic_ids import residuals
+        from gti_cli.semantic_ids.quantizers import residuals
 
         made: Autoencoder = trainer.autoencoder
         codes = residuals.encode(made.to_space(rows), made.codebooks)
@@ -204,7 +204,7 @@ def _beauty(encoder: str) -> Vectors:
     if not BEAUTY.is_dir():
         pytest.skip("../shared/data/beauty is not there")
     from gti_cli.semantic_ids.catalogue import read_catalogue
-    from gti_cli.semantic_ids.encode import encode
+    from gti_cli.semantic_ids.encoders.encode import encode
 
     catalogue = read_catalogue(BEAUTY / "items.parquet")
     name = "lsa"

@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gti_cli.manifest import Manifest
-from gti_cli.semantic_ids import artifact, collisions, quantise, residuals
+from gti_cli.semantic_ids import artifact
 from gti_cli.semantic_ids.build import build_ids
-from gti_cli.semantic_ids.quality import collision_figures
-from gti_cli.semantic_ids.vector_file import VectorFile
+from gti_cli.semantic_ids.collisions import collisions
+from gti_cli.semantic_ids.quality.quality import collision_figures
+from gti_cli.semantic_ids.quantizers import quantise, residuals
+from gti_cli.tensors.codebooks import read_codebooks
+from gti_cli.tensors.vector_file import VectorFile
+from gti_cli.workspace.manifest import Manifest
 
 BEAUTY = Path(__file__).parents[3] / "shared" / "data" / "beauty"
 
@@ -69,7 +72,7 @@ def test_beauty(encoder: str, published: Manifest, quantizer: str, tmp_path: Pat
     assert made.metrics["collisions_after"]["rate"] == 0
     assert all(mine >= theirs for mine, theirs in zip(kept(made), kept(published), strict=True))
     # The other policy on the same codes, without training again.
-    books = artifact.read_codebooks(tmp_path / artifact.CODEBOOKS)
+    books = read_codebooks(tmp_path / artifact.CODEBOOKS)
     state = artifact.read_arrays(tmp_path / artifact.REUSE) if artifact.REUSE in made.outputs else {}
     options = json.loads((tmp_path / "semantic_ids.json").read_text("utf-8"))["options"]
     quantiser = quantise.load(quantizer, books, state, options)

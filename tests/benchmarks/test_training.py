@@ -56,14 +56,14 @@ def histories(cap: int) -> list[list[int]]:
 def case(cap: int) -> tuple[Any, Any, list[Any]]:
     """Model (float32, with rows for the codes), layout and windows."""
     import torch
-    from conftest import make_tokenizer
     from transformers import AddedToken, AutoConfig, AutoModelForCausalLM
 
+    from gti_cli.checkpoints.loading import load_model, load_tokenizer
+    from gti_cli.checkpoints.new_tokens import NewTokens, all_names, semantic_id
     from gti_cli.prompts.chat import end_of_turn
     from gti_cli.prompts.next_item import encode_items, frame
-    from gti_cli.training.checkpoints import load_model, load_tokenizer
-    from gti_cli.training.packing import Layout, windows
-    from gti_cli.vocabulary.tokens import NewTokens, all_names, semantic_id
+    from gti_cli.training.batches.packing import Layout, windows
+    from tests.support.models import make_tokenizer
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -97,7 +97,7 @@ def plain(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, floa
     from transformers import Trainer, TrainingArguments
 
     from gti_cli.prompts.examples import Example, collate
-    from gti_cli.training.packing import separate
+    from gti_cli.training.batches.packing import separate
 
     examples = []
     for window in (single for several in windows for single in separate(several)):
@@ -124,10 +124,11 @@ def trees(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, floa
     """Each user's prefixes as one tree, in a row of its own."""
     import torch
 
-    from gti_cli.training.answers import AnswerTrainer, mean_loss, takes_trees
+    from gti_cli.training.answer_loss import answer_loss, mean_loss, takes_trees
     from gti_cli.training.arguments import training_arguments
+    from gti_cli.training.batches.plan import BatchPlan
     from gti_cli.training.optimizer import adamw
-    from gti_cli.training.plan import BatchPlan
+    from gti_cli.training.trainer import PlannedTrainer
 
     assert takes_trees(model, layout, windows, torch.device("cpu"))
     lengths, targets = [layout.tokens(window) for window in windows], [window.targets for window in windows]
@@ -143,14 +144,18 @@ def trees(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, floa
     )
     arguments.set_save(strategy="no")
     loss = mean_loss(model, layout, windows, max(BATCH // windows[0].targets, 1), torch.device("cpu"))
-    return AnswerTrainer(model, arguments, layout, windows, plan, adamw(model, 1e-4)), loss
+
+    def gather(numbers: Any) -> Any:
+        return layout.collate([windows[number] for number in numbers])
+
+    return PlannedTrainer(model, arguments, gather, plan, len(windows), adamw(model, 1e-4), answer_loss), loss
 
 
 def rows(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, float]:
     """Several trees behind one copy of the question: what ``gti finetune`` does."""
     from dataclasses import replace
 
-    from gti_cli.training.packing import even_length
+    from gti_cli.training.batches.packing import even_length
 
     return trees(model, replace(layout, even=even_length(model.config.hidden_size)), windows, folder)
 

@@ -10,7 +10,7 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.app import run
-from tests.semantic_ids.test_build import make_items
+from tests.support.semantic_ids import make_items
 
 
 def test_tables_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

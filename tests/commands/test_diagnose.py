@@ -3,7 +3,7 @@ import json
 import pytest
 
 from gti_cli.app import run
-from tests.diagnostics.made import make_extended, write_codebooks
+from tests.support.diagnostics import make_extended, write_codebooks
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from gti_cli.app import run
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.tables import read_semantic_ids
-from tests.semantic_ids.test_build import make_items
+from tests.support.semantic_ids import make_items
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def test_what_cannot_be_exported(workspace: Path, tmp_path: Path, capsys: pytest
 def test_a_catalog_and_the_layout_that_an_engine_infers(
     workspace: Path, tmp_path: Path, make_checkpoint: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from gti_cli.checkpoints.new_tokens import read_new_tokens
     from gti_cli.vocabulary.extend import extend
-    from gti_cli.vocabulary.tokens import read_new_tokens
 
     extend(str(make_checkpoint()), workspace, device="cpu")
     path = tmp_path / "catalog.json"

@@ -9,7 +9,7 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.app import run
-from tests.vocabulary.made import write_checkpoint
+from tests.support.vocabulary import write_checkpoint
 
 
 @pytest.fixture

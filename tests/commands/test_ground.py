@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from grounding.conftest import make_world  # noqa: F401 - a fixture
 
 from gti_cli.app import run as gti
-from gti_cli.manifest import digest_path
+from gti_cli.workspace.manifest import digest_path
+from tests.support.grounding_world import make_world
 
 SHORT = ["--max-steps", "4", "--batch-size", "8", "--device", "cpu", "-q"]
 
 
-def test_prints_before_and_after_then_up_to_date(make_world: Any, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    world = make_world()
+def test_prints_before_and_after_then_up_to_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = make_world(tmp_path / "ws")
     where = ["-w", str(world.workspace)]
     capsys.readouterr()
     assert gti(["ground", *where, *SHORT]) == 0
@@ -47,13 +46,12 @@ def test_prints_before_and_after_then_up_to_date(make_world: Any, capsys: pytest
     ],
 )
 def test_bad_pairs_end_with_one_line_and_code_2(
-    make_world: Any,  # noqa: F811
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     text: str,
     message: str,
 ) -> None:
-    world = make_world()
+    world = make_world(tmp_path / "ws")
     table = tmp_path / "bad.csv"
     table.write_text(text)
     before = digest_path(world.workspace)

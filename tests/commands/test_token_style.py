@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, make_tokenizer
 from safetensors.torch import load_file
 
 from gti_cli import tables
 from gti_cli.app import run
+from gti_cli.checkpoints.new_tokens import named_codes, read_new_tokens
 from gti_cli.errors import InputError
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.grounding.ground import ground
@@ -25,8 +25,8 @@ from gti_cli.recommendation.recommend import recommend
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.tables import read_semantic_ids
 from gti_cli.vocabulary.extend import extend
-from gti_cli.vocabulary.tokens import named_codes, read_new_tokens
-from tests.semantic_ids.test_build import make_items
+from tests.support.models import make_model, make_tokenizer
+from tests.support.semantic_ids import make_items
 
 NAME = re.compile(r"<\|sid_begin\|><s_a_\d+><s_b_\d+><s_c_\d+><\|sid_end\|>")
 CODES = 8

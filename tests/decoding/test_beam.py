@@ -8,26 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_model
 
 from gti_cli.decoding.beam import TrieTensors, beam_search
 from gti_cli.decoding.trie import Trie, build_trie
-
-PAD, VOCAB, K = 0, 120, 6
-CPU = torch.device("cpu")
-
-
-def token_ids(levels: int) -> list[np.ndarray]:
-    """Ids of each level's codes; shuffled, so that a code is never its own id by luck."""
-    ids = np.random.default_rng(9).permutation(np.arange(50, 50 + levels * K))
-    return [ids[level * K : (level + 1) * K].astype(np.int64) for level in range(levels)]
-
-
-def case(seed: int, items: int, levels: int, prompts: int, shared: int = 4) -> tuple[np.ndarray, list[list[int]]]:
-    rng = np.random.default_rng(seed)
-    codes = rng.integers(0, K, (items, levels)).astype(np.int32)
-    start = rng.integers(3, 40, shared).tolist()
-    return codes, [start + rng.integers(3, 40, rng.integers(1, 9)).tolist() for _ in range(prompts)]
+from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, token_ids
+from tests.support.models import make_model
 
 
 @pytest.mark.parametrize("items", [1, 9, 400])
@@ -41,17 +26,6 @@ def test_children_are_the_tries(items: int) -> None:
         for node, (start, end) in enumerate(itertools.pairwise(starts)):
             assert tokens[node][inside[node]].tolist() == ids[level][labels[start:end]].tolist()
             assert (int(first[node]), int(inside[node].sum())) == (start, end - start)
-
-
-@torch.inference_mode()
-def every_score(model: Any, prompt: list[int], trie: Trie, ids: list[np.ndarray]) -> np.ndarray:
-    """Log-probability of each leaf, each scored by a forward pass of its own."""
-    scores = []
-    for codes in trie.leaf_codes:
-        answer = [int(ids[level][code]) for level, code in enumerate(codes)]
-        logits = model(torch.tensor([prompt + answer])).logits[0].float().log_softmax(-1)
-        scores.append(sum(float(logits[len(prompt) - 1 + n, token]) for n, token in enumerate(answer)))
-    return np.asarray(scores)
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama", "mistral", "gemma2", "gpt2", "opt", "bloom"])

@@ -11,8 +11,8 @@ from gti_cli.decoding import exact
 from gti_cli.decoding.beam import Ranking, TrieTensors, beam_search
 from gti_cli.decoding.exact import exact_search
 from gti_cli.decoding.trie import build_trie
-from tests.conftest import make_model
-from tests.decoding.test_beam import CPU, PAD, VOCAB, case, every_score, token_ids
+from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, token_ids
+from tests.support.models import make_model
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama", "gpt2", "gemma", "bloom"])

@@ -7,20 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_model
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gti_cli.decoding import probe
 from gti_cli.decoding.beam import TrieTensors, beam_search, beam_search_behind, best
 from gti_cli.decoding.branches import Prefix, Rows, Tree, shared_prefix
-from gti_cli.decoding.runner import Runner
+from gti_cli.decoding.probe import make_runner
+from gti_cli.decoding.runner import Abilities
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError
-from tests.decoding.test_beam import CPU, PAD, VOCAB, case, every_score, token_ids
+from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, token_ids
+from tests.support.models import make_model
 
 
 @pytest.mark.parametrize(
-    ("kind", "lean", "trees"),
+    ("kind", "split", "trees"),
     [
         ("qwen3", True, True),
         ("gpt2", True, True),
@@ -29,9 +31,9 @@ from tests.decoding.test_beam import CPU, PAD, VOCAB, case, every_score, token_i
         ("bloom", True, False),
     ],
 )
-def test_abilities(kind: str, lean: bool, trees: bool) -> None:
-    runner = Runner(make_model(kind, VOCAB, seed=3))
-    assert (runner.lean, runner.plain, runner.trees) == (lean, lean, trees)
+def test_abilities(kind: str, split: bool, trees: bool) -> None:
+    abilities = make_runner(make_model(kind, VOCAB, seed=3)).abilities
+    assert abilities == Abilities(split_head=split, linear_head=split, tree_masks=trees)
 
 
 class Doubled(torch.nn.Linear):
@@ -44,12 +46,12 @@ class Doubled(torch.nn.Linear):
 def test_abilities_are_tried_once_and_again_for_another_head(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model("qwen3", VOCAB, seed=3)
     tried = []
-    monkeypatch.setattr(Runner, "_takes_a_mask", lambda _: tried.append(1) or True)
-    assert Runner(model).plain and Runner(model).plain and len(tried) == 1
+    monkeypatch.setattr(probe, "_follows_tree_masks", lambda _: tried.append(1) or True)
+    assert all(make_runner(model).abilities.linear_head for _ in range(2)) and len(tried) == 1
     other = Doubled(32, VOCAB, bias=False)
     model.set_output_embeddings(other)
-    runner = Runner(model)
-    assert (runner.lean, runner.plain, len(tried)) == (True, False, 2)
+    runner = make_runner(model)
+    assert (runner.abilities.split_head, runner.abilities.linear_head, len(tried)) == (True, False, 2)
     features, tokens = torch.randn(5, 32), torch.randint(VOCAB, (5, 4))
     expected = other(features).log_softmax(1).gather(1, tokens)
     torch.testing.assert_close(runner.log_probs(features, tokens), expected)
@@ -69,7 +71,7 @@ def windowed(width: int) -> Any:
 def test_windows_shorter_than_the_prompt_are_kept(width: int, kind: type) -> None:
     codes, prompts = case(1, items=25, levels=3, prompts=3)
     model, trie, ids = windowed(width), build_trie(codes), token_ids(3)
-    prefix = Prefix(Runner(model), prompts, 3)
+    prefix = Prefix(make_runner(model), prompts, 3)
     assert isinstance(prefix.prefill(prompts, PAD), kind)
     found = beam_search_behind(prefix, prompts, TrieTensors(trie, ids, CPU), 30, PAD)
     for row, prompt in enumerate(prompts):
@@ -79,8 +81,8 @@ def test_windows_shorter_than_the_prompt_are_kept(width: int, kind: type) -> Non
 
 @pytest.mark.parametrize("chunk", [VOCAB, 7 * VOCAB])
 def test_log_probs_in_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gti_cli.decoding.runner._CHUNK", chunk)
-    runner = Runner(make_model("gemma2", VOCAB, seed=3))
+    monkeypatch.setattr("gti_cli.decoding.runner._LOGITS_AT_ONCE", chunk)
+    runner = make_runner(make_model("gemma2", VOCAB, seed=3))
     logits = torch.randn(11, VOCAB)
     tokens = torch.randint(VOCAB, (11, 5))
     torch.testing.assert_close(runner.log_probs(logits, tokens), logits.log_softmax(1).gather(1, tokens))
@@ -105,7 +107,7 @@ def test_best_is_a_stable_sort(rows: list[list[float]]) -> None:
 
 def test_models_without_a_cache_of_keys_and_values_are_refused() -> None:
     with pytest.raises(InputError, match="MambaForCausalLM takes no key-value cache"):
-        Runner(make_model("mamba", VOCAB))
+        make_runner(make_model("mamba", VOCAB))
 
 
 def test_adapters_are_seen_through() -> None:
@@ -117,7 +119,7 @@ def test_adapters_are_seen_through() -> None:
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     trie, ids = build_trie(codes), token_ids(3)
-    assert Runner(adapted).trees
+    assert make_runner(adapted).abilities.tree_masks
     found = beam_search(adapted.eval(), prompts, TrieTensors(trie, ids, CPU), 40, PAD)
     for row, prompt in enumerate(prompts):
         expected = np.sort(every_score(adapted, prompt, trie, ids))[::-1]

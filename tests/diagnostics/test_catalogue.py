@@ -5,7 +5,7 @@ from gti_cli import tables
 from gti_cli.diagnostics.catalogue import Catalogue, read_catalogue
 from gti_cli.errors import InputError
 from gti_cli.workspace import Workspace
-from tests.diagnostics.test_codebooks import tokens_of
+from tests.support.diagnostics import tokens_of
 
 CATALOGUE = Catalogue(list("abcd"), np.array([[0, 1], [2, 1], [2, 1], [1, 0]], dtype=np.int32))
 TOKENS = tokens_of([0, 1, 1, 0, -1, 5, 1], [2, 1, 0, 3, -1, 0, 7])

@@ -6,7 +6,7 @@ import pytest
 
 from gti_cli.diagnostics.diagnose import diagnose
 from gti_cli.errors import InputError
-from tests.diagnostics.made import SIZES, make_extended, write_codebooks
+from tests.support.diagnostics import SIZES, make_extended, write_codebooks
 
 N = sum(SIZES)
 

@@ -7,19 +7,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.stats import ortho_group
 
-from gti_cli.diagnostics.codebooks import match
 from gti_cli.diagnostics.measure import block_structure, measure, neighbourhood
 from gti_cli.geometry.sampling import evenly
 from gti_cli.geometry.similarity import cosine_matrix
-from tests.diagnostics.made import SIZES, codebooks, new_rows
-from tests.diagnostics.test_codebooks import tokens_of
+from tests.support.diagnostics import ORACLE, SIZES, codebooks, new_rows, pretrained
 
 N = sum(SIZES)
-ORACLE = match(tokens_of(np.repeat([0, 1, 2], SIZES), np.tile(np.arange(6), 3)), codebooks(), "x")
-
-
-def pretrained(n=100, seed=9):
-    return np.random.default_rng(seed).standard_normal((n, 32)).astype(np.float32)
 
 
 def figures_of(kind):

@@ -7,7 +7,7 @@ import pytest
 from gti_cli import tables
 from gti_cli.diagnostics.diagnose import diagnose
 from gti_cli.workspace import Workspace
-from tests.diagnostics.made import make_extended, write_codebooks
+from tests.support.diagnostics import make_extended, write_codebooks
 
 TITLE = "<script>alert('x')</script> silk dress & \"more\""
 

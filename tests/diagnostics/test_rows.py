@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 
 from gti_cli.diagnostics.rows import find_embeddings, read_checkpoint
 from gti_cli.errors import InputError
-from tests.conftest import make_model
-from tests.diagnostics.made import SIZES, make_extended
+from tests.support.diagnostics import SIZES, make_extended
+from tests.support.models import make_model
 
 ARCHITECTURES = [
     "qwen3",

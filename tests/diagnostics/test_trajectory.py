@@ -6,17 +6,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from gti_cli import tables
+from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE
 from gti_cli.diagnostics.diagnose import diagnose
-from gti_cli.diagnostics.plot_trajectory import plot_trajectory
+from gti_cli.diagnostics.pictures.plot_trajectory import plot_trajectory
 from gti_cli.diagnostics.rows import read_checkpoint
 from gti_cli.diagnostics.timeline import Entry, expand
 from gti_cli.diagnostics.trajectory import Moment
 from gti_cli.errors import InputError
 from gti_cli.geometry.persistence import cka, moved, row_cosine
-from gti_cli.vocabulary.tokens import NEW_TOKENS_FILE
 from gti_cli.workspace import Workspace
-from tests.diagnostics.made import make_extended, write_codebooks
-from tests.diagnostics.test_plots import badly_placed
+from tests.support.diagnostics import badly_placed, make_extended, write_codebooks
 
 
 def stage(space, name, kind, start=None, log=None, steps=None, **options):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gti_cli.diagnostics.codebooks import match
+from gti_cli.checkpoints.codebook_vectors import match_codebooks
 from gti_cli.diagnostics.measure import measure
 from gti_cli.diagnostics.verdict import (
     COLLAPSED,
@@ -17,9 +17,7 @@ from gti_cli.diagnostics.verdict import (
     STRUCTURED,
     judge,
 )
-from tests.diagnostics.made import SIZES, new_rows
-from tests.diagnostics.test_codebooks import tokens_of
-from tests.diagnostics.test_measure import ORACLE, pretrained
+from tests.support.diagnostics import ORACLE, SIZES, new_rows, pretrained, tokens_of
 
 N = sum(SIZES)
 CODES, WIDTH = 100, 64  # of each of two levels; enough for every grade
@@ -33,7 +31,7 @@ def constructed(structure=0.0, spread=1.0, mean=MEAN, seed=0):
     image = np.vstack(books) @ rng.standard_normal((16, WIDTH)) / 4
     rows = np.sqrt(structure) * image + np.sqrt(1 - structure) * rng.standard_normal(image.shape)
     old = rng.standard_normal((1000, WIDTH)) + MEAN
-    oracle = match(tokens_of(np.repeat([0, 1], CODES), np.tile(np.arange(CODES), 2)), books, "x")
+    oracle = match_codebooks(tokens_of(np.repeat([0, 1], CODES), np.tile(np.arange(CODES), 2)), books, "x")
     return measure((spread * rows + mean).astype(np.float32), old.astype(np.float32), oracle).figures
 
 
@@ -71,7 +69,7 @@ def test_a_difference_between_levels_alone_is_no_structure():
     rng = np.random.default_rng(3)
     apart = np.repeat(2 * rng.standard_normal((2, WIDTH)), CODES, axis=0)
     books = [rng.standard_normal((CODES, 16)).astype(np.float32) + 3 * level for level in range(2)]
-    oracle = match(tokens_of(np.repeat([0, 1], CODES), np.tile(np.arange(CODES), 2)), books, "x")
+    oracle = match_codebooks(tokens_of(np.repeat([0, 1], CODES), np.tile(np.arange(CODES), 2)), books, "x")
     rows = apart + rng.standard_normal(apart.shape)
     figures = measure(rows.astype(np.float32), rng.standard_normal((1000, WIDTH)).astype(np.float32), oracle).figures
     assert figures["rsa_pearson"] > LEAST_RSA

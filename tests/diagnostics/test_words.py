@@ -3,12 +3,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gti_cli.diagnostics.new_tokens import read_vocabulary
+from gti_cli.diagnostics.token_selection import read_vocabulary
 from gti_cli.diagnostics.words import NearestWords, TextWords, agreement, nearest_words, plain
 from gti_cli.geometry.neighbours import Neighbours
 from gti_cli.geometry.similarity import cosine_matrix
 from gti_cli.tensors.safetensors_rows import read_header
-from tests.conftest import make_tokenizer
+from tests.support.models import make_tokenizer
 
 
 def found(words):

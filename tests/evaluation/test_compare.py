@@ -14,7 +14,7 @@ from gti_cli.errors import InputError
 from gti_cli.evaluation.compare import compare
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.workspace import Workspace
-from tests.evaluation.made import World, add_checkpoint, make_world
+from tests.support.evaluation import World, add_checkpoint, make_world
 
 
 @pytest.fixture

@@ -10,47 +10,21 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from gti_cli.app import run
 from gti_cli.evaluation.evaluate import evaluate
-from gti_cli.prompts.next_item import encode_history
-from gti_cli.training.checkpoints import load_model, load_tokenizer
-from gti_cli.vocabulary.tokens import semantic_id
 from gti_cli.workspace import Workspace
-from tests.evaluation.made import (
+from tests.support.evaluation import (
     HISTORY,
     ITEMS,
     World,
     add_checkpoint,
     add_semantic_ids,
+    item_scores,
     make_codes,
     make_world,
     write_interactions,
 )
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
-
-
-@torch.inference_mode()
-def item_scores(world: World) -> dict[str, np.ndarray]:
-    """User -> log-probability of every item after the user's last HISTORY items before the test item."""
-    folder = str(world.workspace / "finetuned")
-    tokenizer, model = load_tokenizer(folder), load_model(folder, torch.device("cpu"), torch.float32)
-    answers = [tokenizer(semantic_id(row), add_special_tokens=False)["input_ids"] for row in world.codes]
-    found = {}
-    for user, items in world.histories.items():
-        if len(items) < 3:
-            continue
-        shown = [semantic_id(world.codes[row]) for row in items[:-1][-HISTORY:]]
-        prompt = encode_history(tokenizer, shown)
-        batch = torch.tensor([prompt + answer for answer in answers])
-        logits = model(batch).logits[:, len(prompt) - 1 : -1].log_softmax(-1)
-        found[user] = logits.gather(-1, torch.tensor(answers)[..., None]).sum((1, 2)).numpy()
-    return found
 
 
 def expectation(world: World, scores: dict[str, np.ndarray], k: int, filter_seen: bool) -> dict[str, float]:
@@ -68,6 +42,11 @@ def expectation(world: World, scores: dict[str, np.ndarray], k: int, filter_seen
         ndcg.append(sum(1 / math.log2(1 + rank) for rank in ranks if rank <= k) / max(len(alike), 1))
         mrr.append(sum(1 / rank for rank in ranks if rank <= k) / max(len(alike), 1))
     return {f"recall@{k}": np.mean(recall), f"ndcg@{k}": np.mean(ndcg), "mrr": np.mean(mrr)}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
 
 
 @pytest.mark.parametrize("filter_seen", [False, True])

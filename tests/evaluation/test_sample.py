@@ -16,7 +16,7 @@ from gti_cli.errors import InputError
 from gti_cli.evaluation.compare import compare
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.evaluation.sample import drawn
-from tests.evaluation.made import make_world
+from tests.support.evaluation import make_world
 
 
 @given(

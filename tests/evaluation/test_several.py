@@ -16,7 +16,7 @@ from gti_cli.evaluation.compare import compare
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.evaluation.several import evaluate_several, summarise
 from gti_cli.workspace import Workspace
-from tests.evaluation.made import World, add_checkpoint, make_world
+from tests.support.evaluation import World, add_checkpoint, make_world
 
 SEEDS = ("s0", "s1", "s2")
 

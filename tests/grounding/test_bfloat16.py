@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from gti_cli.grounding.ground import ground
-from gti_cli.grounding.trainer import GroundTrainer
+from gti_cli.training.trainer import PlannedTrainer
 
 STEPS: dict[str, Any] = {
     "max_steps": 24,
@@ -27,13 +27,13 @@ def test_bfloat16_backbone_trains_float32_rows(
     make_world: Any, monkeypatch: pytest.MonkeyPatch, kind: str, tied: bool, saved: Any
 ) -> None:
     seen = []
-    step = GroundTrainer.training_step
+    step = PlannedTrainer.training_step
 
     def look(self: Any, model: Any, *args: Any, **more: Any) -> Any:
         seen.append(({p.dtype for p in model.parameters()}, model._model[0].dtype))
         return step(self, model, *args, **more)
 
-    monkeypatch.setattr(GroundTrainer, "training_step", look)
+    monkeypatch.setattr(PlannedTrainer, "training_step", look)
     world = make_world(kind, tied=tied, dtype=saved)
     manifest = ground(world.workspace, **STEPS)
     assert set(map(str, seen)) == {str(({torch.float32}, torch.bfloat16))}

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from grounding.launch import launch
 
 from gti_cli.grounding.ground import ground
+from tests.support.launch import launch
 
 
 @pytest.mark.parametrize("size", [1, 5])

@@ -14,9 +14,9 @@ import torch
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.grounding.ground import ground
-from gti_cli.grounding.trainer import GroundTrainer
-from gti_cli.manifest import digest_path
+from gti_cli.training.trainer import PlannedTrainer
 from gti_cli.workspace import Workspace
+from gti_cli.workspace.manifest import digest_path
 
 STEPS = {"max_steps": 24, "batch_size": 8, "learning_rate": 0.02, "directions": "both", "device": "cpu"}
 
@@ -117,7 +117,7 @@ def test_same_seed_same_bytes_other_seed_others(make_world: Any) -> None:
 def test_resume_is_bit_identical(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, broken = make_world(name="whole"), make_world(name="broken")
     expected = ground(whole.workspace, **STEPS)
-    step, calls = GroundTrainer.training_step, []
+    step, calls = PlannedTrainer.training_step, []
 
     def stop_at_15(self: Any, *args: Any, **more: Any) -> Any:
         calls.append(1)
@@ -125,7 +125,7 @@ def test_resume_is_bit_identical(make_world: Any, monkeypatch: pytest.MonkeyPatc
             raise KeyboardInterrupt
         return step(self, *args, **more)
 
-    monkeypatch.setattr(GroundTrainer, "training_step", stop_at_15)
+    monkeypatch.setattr(PlannedTrainer, "training_step", stop_at_15)
     with pytest.raises(KeyboardInterrupt):
         ground(broken.workspace, **STEPS)
     assert not (broken.workspace / "grounded").exists()

@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from grounding.launch import launch
-from grounding.test_stopping import interrupt
-from grounding.test_trajectory import held_out_by_hand
 from safetensors.torch import load_file
 
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
 from gti_cli.grounding.ground import ground
+from tests.support.grounding import held_out_by_hand, interrupt
+from tests.support.launch import launch
 
 OPTIONS: dict[str, Any] = {
     "lora": True,

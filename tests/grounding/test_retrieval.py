@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.grounding.ground import ground
 from gti_cli.grounding.retrieval import Catalogue, retrieval, sample
 from gti_cli.prompts.pairs import TO_TOKENS, Pair, encode_pairs
-from gti_cli.training.checkpoints import load_model, load_tokenizer
 
 
 def score_all(model: Any, prompt: list[int], items: Any) -> Any:

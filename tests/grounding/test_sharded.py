@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from grounding.launch import launch, torchrun
-from grounding.test_two_processes import assert_same_curves, manifest_of
 from safetensors.torch import load_file
 
 from gti_cli.grounding.ground import ground
+from tests.support.grounding import assert_same_curves, manifest_of
+from tests.support.launch import launch, torchrun
 
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_SHARDING_STRATEGY": "SHARD_GRAD_OP"}
 ZERO = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}

@@ -16,7 +16,7 @@ from gti_cli.app import run as gti
 from gti_cli.errors import InputError
 from gti_cli.grounding.ground import ground
 from gti_cli.grounding.stopping import HELD_OUT_LOSS, evaluation_steps, stopping, trajectory
-from gti_cli.grounding.trainer import GroundTrainer
+from tests.support.grounding import interrupt
 
 # So high a rate memorises the training pairs: the held-out loss falls, then rises.
 EARLY: dict[str, Any] = {
@@ -73,20 +73,6 @@ def test_stops_and_keeps_the_best_rows(make_world: Any) -> None:
 def test_without_a_reason_to_stop_all_steps_are_done(make_world: Any) -> None:
     manifest = ground(make_world().workspace, **{**EARLY, "max_steps": 6, "learning_rate": 1e-3})
     assert not manifest.metrics["stopping"]["stopped"] and manifest.counts["steps"] == 6
-
-
-def interrupt(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> list[int]:
-    """Ctrl-C at the ``at``-th call of a method of the Trainer; returns the calls."""
-    original, calls = getattr(GroundTrainer, method), []
-
-    def stop(self: Any, *args: Any, **more: Any) -> Any:
-        calls.append(1)
-        if len(calls) == at:
-            raise KeyboardInterrupt
-        return original(self, *args, **more)
-
-    monkeypatch.setattr(GroundTrainer, method, stop)
-    return calls
 
 
 @pytest.mark.parametrize("before_the_best", [True, False])

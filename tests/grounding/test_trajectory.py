@@ -7,18 +7,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
 
 from gti_cli.app import run as gti
-from gti_cli.diagnostics import codebooks as books
+from gti_cli.checkpoints.codebook_vectors import match_codebooks
+from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.diagnostics.measure import agreement
-from gti_cli.grounding.geometry import describe, read_oracle
+from gti_cli.grounding.geometry import comparable_vectors, describe
 from gti_cli.grounding.ground import ground
-from gti_cli.grounding.pairs import hold_out, make_pairs, read_pairs
-from gti_cli.prompts.pairs import TO_TEXT, TO_TOKENS, encode_pairs
-from gti_cli.training.checkpoints import load_model, load_tokenizer
-from gti_cli.vocabulary.tokens import NewTokens
+from gti_cli.tensors.codebooks import read_codebooks
+from tests.support.grounding import held_out_by_hand
 
 STEPS = {
     "max_steps": 24,
@@ -28,32 +26,6 @@ STEPS = {
     "held_out": 0.2,
     "directions": "both",
 }
-
-
-def held_out_by_hand(world: Any, checkpoint: str) -> dict[str, float]:
-    """Losses and accuracies of the held-out pairs, one example at a time by the model's own forward."""
-    path = str(world.workspace / checkpoint)
-    model, tokenizer = load_model(path, torch.device("cpu"), torch.float32), load_tokenizer(path)
-    texts = read_pairs(
-        world.workspace / "items.parquet", {item: tokens for item, _, tokens in world.items}, world.tokens.names
-    )
-    _, held = hold_out(make_pairs(texts, tokenizer, 128)[0], 0.2, 0)
-    found: dict[str, float] = {}
-    for direction, key in ((TO_TOKENS, "loss_to_tokens"), (TO_TEXT, "loss_to_text")):
-        losses: list[float] = []
-        right: dict[int, list[bool]] = {0: [], 1: []}
-        for example in encode_pairs(tokenizer, held, direction):
-            with torch.no_grad():
-                logits = model(torch.tensor([example.prompt + example.answer])).logits[0].log_softmax(-1)
-            for n, token in enumerate(example.answer):
-                row = logits[len(example.prompt) - 1 + n]
-                losses.append(-float(row[token]))
-                if direction == TO_TOKENS and n < 2:
-                    right[n].append(int(row.argmax()) == token)
-        found[key] = float(np.mean(losses))
-        if direction == TO_TOKENS:
-            found |= {f"accuracy_level_{n}": float(np.mean(values)) for n, values in right.items()}
-    return found
 
 
 def test_figures_before_and_after_are_those_of_plain_computations(make_world: Any) -> None:
@@ -89,8 +61,8 @@ def test_rsa_is_that_of_diagnose(make_world: Any) -> None:
     world = make_world()
     rows = np.random.default_rng(0).normal(size=(7, 16)).astype(np.float32)
     path = world.workspace / "codebooks.safetensors"
-    found = describe(rows, read_oracle(path, world.tokens), 0)
-    expected = agreement(rows, books.match(world.tokens, books.read_codebooks(path), "here"))
+    found = describe(rows, comparable_vectors(path, world.tokens), 0)
+    expected = agreement(rows, match_codebooks(world.tokens, read_codebooks(path), "here"))
     assert found["rsa_pearson"] == expected["rsa_pearson"] and found["rsa_spearman"] == expected["rsa_spearman"]
     # One more level, of tokens without a codebook, changes nothing; rows that are all equal have no correlation.
     more = NewTokens(
@@ -100,8 +72,8 @@ def test_rsa_is_that_of_diagnose(make_world: Any) -> None:
         np.append(world.tokens.codes, np.int32(0)),
     )
     longer = np.vstack([rows, rows[:1]])
-    assert describe(longer, read_oracle(path, more), 0)["rsa_pearson"] == found["rsa_pearson"]
-    assert describe(np.ones_like(rows), read_oracle(path, world.tokens), 0)["rsa_spearman"] is None
+    assert describe(longer, comparable_vectors(path, more), 0)["rsa_pearson"] == found["rsa_pearson"]
+    assert describe(np.ones_like(rows), comparable_vectors(path, world.tokens), 0)["rsa_spearman"] is None
 
 
 def test_plot(make_world: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
-from grounding.launch import launch, torchrun
 
 from gti_cli.grounding.ground import ground
+from tests.support.grounding import assert_same_curves, manifest_of
+from tests.support.launch import launch, torchrun
 
 # 62 examples of many lengths in batches of 15: shares of 8 and 7 examples, and a last batch of 2.
 OPTIONS: dict[str, Any] = {
@@ -24,26 +21,6 @@ OPTIONS: dict[str, Any] = {
     "device": "cpu",
     "retrieval_sample": 0,
 }
-
-
-def curve(workspace: Path) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = pq.read_table(workspace / "grounded" / "trajectory.parquet").to_pydict()
-    return found
-
-
-def manifest_of(workspace: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((workspace / "grounded" / "gti.json").read_text())
-    return found
-
-
-def assert_same_curves(one: Path, two: Path) -> None:
-    mine, theirs = curve(one), curve(two)
-    assert mine["step"] == theirs["step"]
-    for name in mine:
-        a, b = mine[name], theirs[name]
-        assert [x is None for x in a] == [x is None for x in b]
-        found = [[x for x in column if x is not None] for column in (a, b)]
-        assert np.allclose(*found, atol=1e-4, rtol=0), (name, found)
 
 
 def test_the_curve_of_two_is_that_of_one_under_torchrun(make_world: Any) -> None:

@@ -7,16 +7,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from grounding.launch import launch
-from grounding.made import PAD, examples_of, masked_loss, model_of
-from grounding.test_stopping import interrupt
 from safetensors.torch import load_file
 
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
 from gti_cli.grounding.ground import ground
-from gti_cli.grounding.unfreeze import answer_loss
+from gti_cli.grounding.unfreeze import sequence_loss
 from gti_cli.prompts.examples import collate
+from tests.support.grounding import PAD, examples_of, interrupt, masked_loss, model_of
+from tests.support.launch import launch
 
 OPTIONS: dict[str, Any] = {
     "max_steps": 10,
@@ -33,7 +32,7 @@ OPTIONS: dict[str, Any] = {
 def test_the_loss_is_the_plain_one(kind: str) -> None:
     model = model_of(kind)
     examples = examples_of(9)[0]
-    loss, count = answer_loss(model, model.get_output_embeddings(), collate(examples, PAD))
+    loss, count = sequence_loss(model, model.get_output_embeddings(), collate(examples, PAD))
     assert float((loss / count).detach()) == pytest.approx(float(masked_loss(model, examples).detach()), abs=1e-5)
     assert int(count) == sum(len(example.answer) for example in examples)
 

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from conftest import CHAT_TEMPLATE, make_tokenizer
 
 from gti_cli.errors import InputError
 from gti_cli.prompts.chat import TODAY, encode_answer, encode_prompt, end_of_turn, render_prompt, turns
+from tests.support.models import CHAT_TEMPLATE, make_tokenizer
 
 REFUSING = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import make_tokenizer
 
 from gti_cli.prompts import lc_rec
 from gti_cli.prompts.chat import encode_answer, encode_prompt
 from gti_cli.prompts.conversations import Conversation, encode_conversations
+from tests.support.models import make_tokenizer
 
 
 @pytest.mark.parametrize("chat", [True, False])

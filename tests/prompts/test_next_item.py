@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-from conftest import make_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AddedToken
 
+from gti_cli.checkpoints.new_tokens import NewTokens, all_names, parse_name, semantic_id, split_tokens
 from gti_cli.errors import InputError
 from gti_cli.prompts import next_item
-from gti_cli.vocabulary.tokens import NewTokens, all_names, parse_name, semantic_id, split_tokens
+from tests.support.models import make_tokenizer
 
 SIZES = (5, 4)
 

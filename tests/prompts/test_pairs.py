@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import make_tokenizer
 
 from gti_cli.prompts.chat import encode_answer, end_of_turn
 from gti_cli.prompts.pairs import (
@@ -18,6 +17,7 @@ from gti_cli.prompts.pairs import (
     encode_pairs,
     forms_of,
 )
+from tests.support.models import make_tokenizer
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["chat", "plain"])

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import make_tokenizer
 
 from gti_cli.errors import InputError
 from gti_cli.prompts.chat import encode_answer, encode_prompt
 from gti_cli.prompts.examples import Example
 from gti_cli.prompts.pairs import OURS, TO_TEXT, TO_TOKENS, Pair, encode_pair, encode_pairs
 from gti_cli.prompts.templates import read_templates
+from tests.support.models import make_tokenizer
 
 
 def written(folder: Path, content: object) -> Path:

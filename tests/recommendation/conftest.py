@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_model, make_tokenizer
 
 from gti_cli import tables
-from gti_cli.manifest import Manifest
-from gti_cli.training.answers import AnswerTrainer
-from gti_cli.training.checkpoints import save_checkpoint
-from gti_cli.vocabulary.tokens import NewTokens, all_names, semantic_id
+from gti_cli.checkpoints.new_tokens import NewTokens, all_names, semantic_id
+from gti_cli.checkpoints.saving import save_checkpoint
+from gti_cli.training.trainer import PlannedTrainer
 from gti_cli.workspace import Workspace
+from gti_cli.workspace.manifest import Manifest
+from tests.support.models import make_model, make_tokenizer
 
 SIZES = [4, 3, 5]
 ITEMS = 30
@@ -122,7 +122,7 @@ def resumed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Manifest]
     second must go on there."""
 
     def twice(run: Callable[[], Manifest], result: Path) -> Manifest:
-        loss, calls = AnswerTrainer.compute_loss, []
+        loss, calls = PlannedTrainer.compute_loss, []
 
         def failing(self: Any, *args: Any, **more: Any) -> Any:
             calls.append(1)
@@ -131,13 +131,13 @@ def resumed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Manifest]
             return loss(self, *args, **more)
 
         with monkeypatch.context() as patch:
-            patch.setattr(AnswerTrainer, "compute_loss", failing)
+            patch.setattr(PlannedTrainer, "compute_loss", failing)
             with pytest.raises(KeyboardInterrupt):
                 run()
         assert not result.exists()
         with monkeypatch.context() as patch:
             calls.clear()
-            patch.setattr(AnswerTrainer, "compute_loss", lambda *a, **k: (calls.append(1), loss(*a, **k))[1])
+            patch.setattr(PlannedTrainer, "compute_loss", lambda *a, **k: (calls.append(1), loss(*a, **k))[1])
             found = run()
         assert 0 < len(calls) < 15
         return found

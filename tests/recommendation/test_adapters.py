@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_model
 
 from gti_cli.errors import InputError
 from gti_cli.recommendation.adapters import add_lora, merge_lora
+from tests.support.models import make_model
 
 NEW = np.array([5, 40, 41, 99])
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gti_cli.app import run as gti
@@ -23,8 +22,9 @@ from gti_cli.recommendation.finetune import finetune
 from gti_cli.recommendation.material import gather
 from gti_cli.recommendation.options import TaskOptions
 from gti_cli.recommendation.tasks import make_tasks
-from gti_cli.training.packing import Layout, Window, separate
+from gti_cli.training.batches.packing import Layout, Window, separate
 from gti_cli.workspace import Workspace
+from tests.support.models import make_tokenizer
 
 ALL = TaskOptions(tasks=("next-item", "search", "lc-rec"), history=5)
 # As Gemma 2's: no system message, and white space around messages is cut.

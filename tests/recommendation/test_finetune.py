@@ -11,10 +11,10 @@ import pytest
 
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
-from gti_cli.manifest import digest_path
 from gti_cli.recommendation.finetune import finetune
 from gti_cli.recommendation.options import FinetuneOptions
 from gti_cli.workspace import Workspace
+from gti_cli.workspace.manifest import digest_path
 
 BAD = {
     "max steps": ({"max_steps": 0}, "--max-steps is 0"),

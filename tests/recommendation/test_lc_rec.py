@@ -6,8 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from conftest import make_tokenizer
-
 from gti_cli import tables
 from gti_cli.prompts import lc_rec as kinds
 from gti_cli.recommendation.lc_rec import conversations
@@ -15,6 +13,7 @@ from gti_cli.recommendation.material import gather
 from gti_cli.recommendation.options import TaskOptions
 from gti_cli.recommendation.tasks import make_tasks
 from gti_cli.workspace import Workspace
+from tests.support.models import make_tokenizer
 
 
 def with_texts(world: Any) -> Path:

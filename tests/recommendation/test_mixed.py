@@ -6,16 +6,16 @@ import shutil
 from typing import Any
 
 import pytest
-from conftest import make_tokenizer
 
 from gti_cli.errors import InputError
-from gti_cli.manifest import digest_path
 from gti_cli.prompts.next_item import WORDINGS, encode_history
 from gti_cli.recommendation.finetune import finetune
 from gti_cli.recommendation.material import gather
 from gti_cli.recommendation.options import TaskOptions
 from gti_cli.recommendation.tasks import in_words, make_tasks, next_item
 from gti_cli.workspace import Workspace
+from gti_cli.workspace.manifest import digest_path
+from tests.support.models import make_tokenizer
 
 FEW: dict[str, Any] = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
 TASKS = ("next-item:2", "search:1", "lc-rec:1")

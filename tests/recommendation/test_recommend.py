@@ -16,11 +16,8 @@ from gti_cli.recommendation.recommend import recommend
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.vocabulary.extend import extend
 from gti_cli.workspace import Workspace
-from tests.evaluation import test_search
-from tests.evaluation.made import ITEMS, World, add_checkpoint, make_world
-from tests.evaluation.test_evaluate import item_scores
-from tests.semantic_ids.test_build import make_items
-from tests.semantic_ids.test_reuse import new_items
+from tests.support.evaluation import ITEMS, World, add_checkpoint, item_scores, make_world, query_scores
+from tests.support.semantic_ids import make_items, new_items
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +159,7 @@ def test_bad_lists(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("search", ["beam", "exact"])
 def test_a_query_is_answered_as_every_item_scores(world: World, tmp_path: Path, search: str) -> None:
     outside = [1, 4]
-    values = test_search.item_scores(world, "a red dress")
+    values = query_scores(world, "a red dress")
     found = recommend(
         world.workspace,
         queries={"q": "a red dress "},

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
-from gti_cli.histories.splits import History, Splits
 from gti_cli.recommendation.options import TaskOptions
 from gti_cli.recommendation.tasks import next_item
-from gti_cli.training.packing import Window, separate
+from gti_cli.tables.histories import History, Splits
+from gti_cli.training.batches.packing import Window, separate
 
 ROW_OF = {f"i{n}": n for n in range(10)}
 

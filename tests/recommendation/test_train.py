@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gti_cli.manifest import digest_path
+from gti_cli.checkpoints.loading import load_model
+from gti_cli.checkpoints.new_tokens import read_new_tokens
 from gti_cli.recommendation.finetune import finetune
-from gti_cli.training.checkpoints import load_model
-from gti_cli.vocabulary.tokens import read_new_tokens
+from gti_cli.workspace.manifest import digest_path
 
 FEW = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
 

@@ -12,9 +12,9 @@ from transformers import TrainerCallback
 from transformers.integrations import integration_utils
 
 from gti_cli.errors import InputError
-from gti_cli.manifest import digest_path
 from gti_cli.recommendation.finetune import finetune
-from gti_cli.training.answers import AnswerTrainer
+from gti_cli.training.trainer import PlannedTrainer
+from gti_cli.workspace.manifest import digest_path
 
 FEW = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
 
@@ -37,7 +37,7 @@ def test_looking_on_the_way_changes_nothing(make_world: Any) -> None:
 def test_best_weights_are_kept_and_patience_stops(make_world: Any, monkeypatch: Any) -> None:
     world = make_world()
     values = iter([0.3, 0.5, 0.4, 0.2])
-    monkeypatch.setattr("gti_cli.training.validation.Ranker.__call__", lambda *_: next(values))
+    monkeypatch.setattr("gti_cli.training.callbacks.validation.Ranker.__call__", lambda *_: next(values))
     stopped = finetune(world.interactions, world.workspace, name="stopped", validations=6, patience=2, **FEW)
     assert (stopped.counts["best_step"], stopped.counts["steps"], stopped.counts["steps_planned"]) == (2, 4, 6)
     # What is kept is the second step's, also where training went on to the end.
@@ -62,7 +62,7 @@ def test_a_run_that_stopped_early_is_not_trained_on_when_it_is_resumed(make_worl
 
     def run(name: str, found: list[float]) -> Any:
         measured = iter(found)
-        monkeypatch.setattr("gti_cli.training.validation.Ranker.__call__", lambda *_: next(measured))
+        monkeypatch.setattr("gti_cli.training.callbacks.validation.Ranker.__call__", lambda *_: next(measured))
         return finetune(world.interactions, world.workspace, name=name, **options)
 
     whole = run("whole", values)
@@ -71,8 +71,8 @@ def test_a_run_that_stopped_early_is_not_trained_on_when_it_is_resumed(make_worl
         with pytest.raises(KeyboardInterrupt):
             run("broken", values)
     steps: list[int] = []
-    loss = AnswerTrainer.compute_loss
-    monkeypatch.setattr(AnswerTrainer, "compute_loss", lambda *a, **k: (steps.append(1), loss(*a, **k))[1])
+    loss = PlannedTrainer.compute_loss
+    monkeypatch.setattr(PlannedTrainer, "compute_loss", lambda *a, **k: (steps.append(1), loss(*a, **k))[1])
     resumed = run("broken", [])
     assert steps == [] and resumed.counts == whole.counts and resumed.counts["steps"] == 4
     assert resumed.metrics == whole.metrics
@@ -121,7 +121,7 @@ def test_trees_and_separate_examples_train_alike(make_world: Any, monkeypatch: A
     # All targets in every step: the order of the batches cannot differ.
     options = {**FEW, "max_steps": 3, "batch_size": 10_000, "history": 5}
     trees = finetune(world.interactions, world.workspace, name="trees", **options)
-    monkeypatch.setattr("gti_cli.training.answers.takes_trees", lambda *_: False)
+    monkeypatch.setattr("gti_cli.training.answer_loss.takes_trees", lambda *_: False)
     capsys.readouterr()
     apart = finetune(world.interactions, world.workspace, name="apart", **options)
     assert "does not take the mask of history trees" in capsys.readouterr().err

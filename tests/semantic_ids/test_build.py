@@ -9,26 +9,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from gti_cli import tables
+from gti_cli.checkpoints.new_tokens import semantic_id
 from gti_cli.errors import InputError
-from gti_cli.semantic_ids import residuals
 from gti_cli.semantic_ids.artifact import FILES
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.semantic_ids.options import EncoderOptions, KMeansOptions, RQVAEOptions
-from gti_cli.vocabulary.tokens import semantic_id
-
-WORDS = ["red", "blue", "green", "grey", "silk", "wool", "linen", "dress", "coat", "shirt", "skirt", "scarf"]
-
-
-def make_items(folder: Path, n: int = 80, name: str = "items.parquet", **more: Any) -> Path:
-    rng = np.random.default_rng(0)
-    columns: dict[str, Any] = {
-        "item_id": [f"i{row}" for row in range(n)],
-        "title": [" ".join(rng.choice(WORDS, 3)) + f" {row}" for row in range(n)],
-        "brand": [None if row % 3 else "Acme" for row in range(n)],
-        **more,
-    }
-    tables.write(folder / name, columns)
-    return folder / name
+from gti_cli.semantic_ids.quantizers import residuals
+from tests.support.semantic_ids import make_items
 
 
 def test_the_artifact(tmp_path: Path) -> None:

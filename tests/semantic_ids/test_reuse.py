@@ -11,25 +11,15 @@ from safetensors.numpy import load_file
 from gti_cli import tables
 from gti_cli.app import run
 from gti_cli.errors import InputError
-from gti_cli.semantic_ids import residuals
 from gti_cli.semantic_ids.build import build_ids
-from gti_cli.semantic_ids.collisions import resolve, suffixes
+from gti_cli.semantic_ids.collisions.collisions import resolve, suffixes
 from gti_cli.semantic_ids.options import RQVAEOptions
+from gti_cli.semantic_ids.quantizers import residuals
 from gti_cli.semantic_ids.reuse import add_items
 from gti_cli.workspace import Workspace
-from tests.semantic_ids.test_build import make_items
+from tests.support.semantic_ids import make_items, new_items
 
 TINY = RQVAEOptions(hidden=(16,), latent=4, epochs=3, warm_up=1, check_every=1)
-
-
-def new_items(folder: Path, n: int = 12, start: int = 1000, name: str = "new.parquet", **more: Any) -> Path:
-    columns = {
-        "item_id": [f"n{start + row}" for row in range(n)],
-        "title": [f"red silk dress {row}" for row in range(n)],
-    }
-    columns["brand"] = [None] * n
-    tables.write(folder / name, {**columns, **more})
-    return folder / name
 
 
 @pytest.mark.parametrize("collisions", ["next-best", "sinkhorn", "allow"])

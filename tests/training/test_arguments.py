@@ -11,7 +11,7 @@ from transformers import Trainer, TrainerCallback
 
 from gti_cli.errors import InputError
 from gti_cli.training.arguments import _check_deepspeed, go_on, last_checkpoint, training_arguments
-from gti_cli.training.progress import show_progress
+from gti_cli.training.callbacks.progress import show_progress
 
 
 class Line(torch.nn.Module):
@@ -102,7 +102,7 @@ def test_the_gpu_that_was_asked_for(tmp_path: Path, monkeypatch: Any, world: int
     """Without a GPU here: what the Trainer is told. Under torchrun each process has its own, as the Trainer has it."""
     chosen: list[Any] = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    monkeypatch.setattr("gti_cli.processes.world", lambda: world)
+    monkeypatch.setattr("gti_cli.workspace.processes.world", lambda: world)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     second = torch.device("cuda", 1)
     arguments = training_arguments(

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_model
 
 from gti_cli.errors import InputError
 from gti_cli.training.lora import Adapters, projections
+from tests.support.models import make_model
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama", "phi"])

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_tokenizer
 
 from gti_cli.vocabulary.in_memory import add_tokens
 from gti_cli.vocabulary.layout import find_layout
 from gti_cli.vocabulary.meaning import Meanings
 from gti_cli.vocabulary.start import Extension
 from gti_cli.vocabulary.streamed import extend_files
-from tests.vocabulary.made import KINDS, load, write_checkpoint
+from tests.support.models import make_tokenizer
+from tests.support.vocabulary import KINDS, load, write_checkpoint
 
 NAMES = [f"<a_{code}>" for code in range(7)]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_tokenizer
 
 from gti_cli import tables
 from gti_cli.app import run
+from gti_cli.checkpoints.new_tokens import all_names, read_new_tokens, semantic_id
 from gti_cli.errors import InputError
 from gti_cli.geometry.spectrum import effective_rank
 from gti_cli.vocabulary.extend import extend
@@ -20,9 +20,9 @@ from gti_cli.vocabulary.in_memory import add_tokens, head_bias, matrices
 from gti_cli.vocabulary.initializers import INITIALIZERS
 from gti_cli.vocabulary.meaning import Meanings
 from gti_cli.vocabulary.start import default_start
-from gti_cli.vocabulary.tokens import all_names, read_new_tokens, semantic_id
 from gti_cli.workspace import Workspace
-from tests.vocabulary.made import lm, load, write_checkpoint
+from tests.support.models import make_tokenizer
+from tests.support.vocabulary import lm, load, write_checkpoint
 
 SIZES = [4, 3]
 NAMES = all_names(SIZES)

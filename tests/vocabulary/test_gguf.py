@@ -11,7 +11,7 @@ import torch
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.vocabulary.extend import extend
-from tests.vocabulary.made import load
+from tests.support.vocabulary import load
 
 WIDTH, HIDDEN = 32, 64
 

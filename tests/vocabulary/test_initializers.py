@@ -54,7 +54,7 @@ def test_mean_is_the_mean() -> None:
 
 def test_hf_mean_is_what_transformers_does() -> None:
     """transformers draws from N(mean, 1e-9 covariance): ours has the same centre and spread."""
-    from conftest import make_model
+    from tests.support.models import make_model
 
     model = make_model(vocab_size=300)
     rows = model.get_input_embeddings().weight.detach().clone()

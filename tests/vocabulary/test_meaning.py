@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_tokenizer
 from hypothesis import given as examples
 from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
@@ -27,6 +26,7 @@ from gti_cli.vocabulary.meaning import (
     text_lstsq,
     text_permuted,
 )
+from tests.support.models import make_tokenizer
 
 TEXTS = ["red silk dress", "blue denim jacket", "red wool coat", "leather boots, red", "", "blue linen shirt"]
 CODES = np.array([[0, 0], [1, 0], [0, 1], [2, 1], [2, 2], [1, 1]])

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, make_tokenizer
 from scipy.special import softmax
 
 from gti_cli.vocabulary.in_memory import add_tokens
 from gti_cli.vocabulary.meaning import Meanings
 from gti_cli.vocabulary.old_language import ORDINARY_TEXT, Effect, effect
+from tests.support.models import make_model, make_tokenizer
 
 NAMES = ["<x>", "<y>", "<z>"]
 

@@ -17,7 +17,7 @@ from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.vocabulary.extend import extend
 from gti_cli.vocabulary.layout import check_nothing_else_grows, find_layout
-from tests.vocabulary.made import load, write_checkpoint
+from tests.support.vocabulary import load, write_checkpoint
 
 
 @pytest.fixture

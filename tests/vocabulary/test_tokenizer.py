@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SENTENCES, make_tokenizer
 
+from gti_cli.checkpoints.new_tokens import NewTokens, known_height
 from gti_cli.errors import InputError
-from gti_cli.vocabulary.tokenizer import check_saved, grow_tokenizer, known_height
-from gti_cli.vocabulary.tokens import NewTokens
+from gti_cli.vocabulary.tokenizer import check_saved, grow_tokenizer
+from tests.support.models import SENTENCES, make_tokenizer
 
 NAMES = ["<a_1>", "<b_2>", "zorp"]
 TEXTS = ["<a_1><b_2>", "see <a_1> <b_2>.", "x<a_1>y <b_2>", "<a_1>  <b_2> ", "<a_1>\n<b_2>", "(<a_1>,<b_2>)"]

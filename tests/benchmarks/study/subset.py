@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gti_cli.histories.splits import read_interactions
+from gti_cli.tables.histories import read_interactions
 
 
 def labels(lengths: dict[str, int], share: float) -> dict[str, list[str]]:

@@ -1,0 +1,265 @@
+"""The pictures of a diagnosis: PNG and SVG, the same bytes for the same figures.
+
+Colours are Okabe and Ito's, which the colour-blind can tell apart; every series also has a line style and a marker of
+its own, bars have hatching, and cosines use a map whose lightness rises evenly, so that all of it reads in grey.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli.pictures import COLOURS, DASHES, HATCHES, MARKERS, save_picture, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gti_cli.diagnostics.series import Series
+
+PRETRAINED = "#bbbbbb"
+LOWEST = 1e-5  # of the largest singular value, that is still drawn
+FEW = 10  # indices that all get a number
+WIDE = 58  # characters of a label that still fits twice into a picture's width
+
+
+def plot_all(series: Sequence[Series], folder: Path) -> list[str]:
+    """Write every picture that the figures allow into ``folder``; returns the file names."""
+    pictures = {"spectrum": plot_spectrum(series), "cosine": plot_cosines(series), "hierarchy": plot_hierarchy(series)}
+    if any(entry.figures["rsa_tokens"] for entry in series):
+        pictures["rsa"] = plot_rsa(series)
+    names = []
+    for name, figure in pictures.items():
+        names += [path.name for path in save_picture(figure, folder / name)]
+    return names
+
+
+def plot_spectrum(series: Sequence[Series]) -> Figure:
+    """Singular values of all series on the same axes, and how fast their sum fills up (what effective rank counts)."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+    with style():
+        figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        lines = [_spectrum_lines(left, right, entry, i) for i, entry in enumerate(series)]
+        first = series[0]
+        rank = first.figures["pretrained_effective_rank"]
+        label = f"{first.figures['pretrained_tokens']:,} pretrained rows of {first.short} (effective rank {rank:,.1f})"
+        wide: dict[str, Any] = {"color": PRETRAINED, "linewidth": 5, "zorder": 1.5}  # wide and light, behind the rest
+        lines.append(left.plot(*_steps(first.pretrained_values), label=label, **wide)[0])
+        right.plot(*_cumulative(first.pretrained_values), **wide)
+        drawn = np.concatenate([*(entry.values for entry in series), first.pretrained_values])
+        top = float(drawn.max()) or 1.0
+        cut = top * LOWEST
+        low = float(drawn[drawn > cut].min(initial=top)) / 2
+        left.set(xscale="log", yscale="log", ylim=(low, top * 2), xlabel="index k", ylabel="singular value $s_k$")
+        hidden = " (below 1e-5 of the largest: not shown)" if (drawn <= cut).any() else ""
+        left.set_title(f"Singular values{hidden}")
+        right.set(xscale="log", ylim=(0, 1.03), xlabel="index k", ylabel="$s_1 + … + s_k$, share of the sum")
+        right.set_title("Cumulative share; marks: effective rank")
+        for axes in (left, right):
+            axes.grid(color="#dddddd", linewidth=0.6)
+            axes.set_axisbelow(True)
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            most = max(len(entry.values) for entry in series)
+            if most <= FEW:  # less than a decade: the powers of ten alone would leave the axis without numbers
+                axes.set_xticks(range(1, most + 1))
+        legend(figure, lines)
+    return figure
+
+
+def legend(figure: Figure, handles: Sequence[Any]) -> None:
+    """A legend below the axes, in two columns where its labels are short enough; the figure grows by its height."""
+    columns = 2 if max(len(handle.get_label()) for handle in handles) <= WIDE and len(handles) > 1 else 1
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.22 * -(-len(handles) // columns))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def _spectrum_lines(left: Axes, right: Axes, entry: Series, i: int) -> Any:
+    drawn: dict[str, Any] = {"color": COLOURS[i % 7], "linestyle": DASHES[i % 7], "linewidth": 1.8}
+    rank = entry.figures["effective_rank"]
+    (line,) = left.plot(
+        *_steps(entry.values),
+        label=f"{entry.short} (effective rank {rank:,.1f})",
+        marker=MARKERS[i % 7],
+        markevery=(0.05 + 0.01 * (i % 5), 0.22),
+        markersize=6,
+        **drawn,
+    )
+    indices, share = _cumulative(entry.values)
+    right.plot(indices, share, **drawn)
+    if rank >= 1:
+        height = float(np.interp(np.log(rank), np.log(indices), share))
+        right.plot([rank], [height], marker=MARKERS[i % 7], markersize=9, color=COLOURS[i % 7], markeredgecolor="white")
+    return line
+
+
+def _steps(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    shown = np.where(values > 0, values, np.nan)
+    return np.arange(1, len(values) + 1, dtype=np.float64), shown
+
+
+def _cumulative(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    total = values.sum()
+    share = np.cumsum(values) / total if total > 0 else np.ones(len(values))
+    return np.arange(1, len(values) + 1, dtype=np.float64), share
+
+
+def plot_cosines(series: Sequence[Series]) -> Figure:
+    """Cosines among pretrained and new tokens (the paper's figure 5), one panel a series, one colour scale."""
+    return _panels(
+        series,
+        [entry.cosines for entry in series],
+        _cosine_panel,
+        "Ticks: where the tokens of the next level begin." if any(np.any(np.diff(e.levels)) for e in series) else "",
+    )
+
+
+def plot_hierarchy(series: Sequence[Series]) -> Figure:
+    """Cosines among all new tokens, by level and within a level by hierarchy (the paper's figure 6)."""
+    pixels = max(len(entry.image_levels) / len(entry.image) for entry in series)
+    return _panels(
+        series,
+        [entry.image for entry in series],
+        _hierarchy_panel,
+        f"Each pixel is the mean over up to {math.ceil(pixels)} x {math.ceil(pixels)} tokens." if pixels > 1 else "",
+    )
+
+
+def _panels(
+    series: Sequence[Series],
+    images: Sequence[npt.NDArray[np.float64]],
+    draw: Callable[[Axes, Series], None],
+    caption: str,
+) -> Figure:
+    """One image a series, all on one colour scale."""
+    from matplotlib.figure import Figure
+
+    columns = len(series) if len(series) <= 3 else min(4, math.ceil(len(series) ** 0.5))
+    rows = -(-len(series) // columns)
+    low = max(-1.0, math.floor(min(float(image.min()) for image in images) * 10) / 10)
+    low = min(low, 0.0)  # at least from 0: a scale from .9 to 1 would make collapsed rows look different
+    with style():
+        figure = Figure(figsize=(3.6 * columns + 1.1, 3.75 * rows + 0.3), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes, entry, image in zip(grid.flat, series, images, strict=False):
+            shown = axes.imshow(
+                image, cmap="cividis", vmin=low, vmax=1.0, interpolation="nearest" if len(image) <= 150 else "auto"
+            )
+            axes.spines[:].set_visible(False)
+            axes.set_title(entry.short)
+            draw(axes, entry)
+        for axes in list(grid.flat)[len(series) :]:
+            axes.set_axis_off()
+        figure.colorbar(shown, ax=grid, label="cosine similarity", shrink=0.85, aspect=25)
+        if caption:
+            figure.supxlabel(caption, fontsize=9)
+    return figure
+
+
+def _cosine_panel(axes: Axes, entry: Series) -> None:
+    size, count = len(entry.cosines), len(entry.levels)
+    split = size - count - 0.5
+    for line in (axes.axhline, axes.axvline):
+        line(split, color="white", linewidth=1.6)
+    edges = (split + 1 + np.flatnonzero(np.diff(entry.levels))).tolist()
+    # Levels get short ticks, not lines: lines would cover what there is to see.
+    axes.set_xticks(edges, [""] * len(edges))
+    axes.set_yticks(edges, [""] * len(edges))
+    _name_ranges(axes, [(-0.5, split, "pretrained"), (split, size - 0.5, "new")])
+
+
+def _hierarchy_panel(axes: Axes, entry: Series) -> None:
+    scale = len(entry.image) / len(entry.image_levels)
+    edges = [0, *(1 + np.flatnonzero(np.diff(entry.image_levels))).tolist(), len(entry.image_levels)]
+    names = [f"level {level}" if (level := int(entry.image_levels[edge])) >= 0 else "other" for edge in edges[:-1]]
+    places = [edge * scale - 0.5 for edge in edges]
+    for edge in places[1:-1]:
+        axes.axhline(edge, color="white", linewidth=1.0)
+        axes.axvline(edge, color="white", linewidth=1.0)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if set(names) == {"other"}:
+        names = [f"{len(entry.image_levels):,} new tokens"]
+    elif min(np.diff(places)) < 0.13 * len(entry.image):  # no room for words
+        names = [name.removeprefix("level ") for name in names]
+        names = [
+            name if size >= 0.05 * len(entry.image) else "" for name, size in zip(names, np.diff(places), strict=True)
+        ]
+    _name_ranges(axes, list(zip(places[:-1], places[1:], names, strict=True)))
+
+
+def _name_ranges(axes: Axes, ranges: Sequence[tuple[float, float, str]]) -> None:
+    """Names on both axes, in the middle of the ranges (from, to, name)."""
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.remove_overlapping_locs = False  # else a name goes missing where a level begins in a range's middle
+    places, names = [(start + end) / 2 for start, end, _ in ranges], [name for *_, name in ranges]
+    axes.set_xticks(places, names, minor=True)
+    axes.set_yticks(places, names, minor=True, rotation=90, va="center")
+    axes.tick_params(which="minor", length=0)
+
+
+def plot_rsa(series: Sequence[Series]) -> Figure:
+    """RSA with the codebooks, Pearson and Spearman, over all levels and within each: one bar a series."""
+    from matplotlib.figure import Figure
+
+    levels = sorted({int(level) for entry in series for level in entry.figures["rsa_levels"]})
+    groups = ["all", *(f"level {level}" for level in levels)]
+    width = min(0.8 / len(series), 0.3)
+    with style():
+        figure = Figure(figsize=(10.5, 3.9), layout="constrained")
+        axes_pair = figure.subplots(1, 2, sharey=True)
+        for axes, kind in zip(axes_pair, ("pearson", "spearman"), strict=True):
+            for i, entry in enumerate(series):
+                heights = _rsa_values(entry.figures, kind, levels)
+                place = np.arange(len(groups)) + (i - (len(series) - 1) / 2) * width
+                axes.bar(
+                    place,
+                    heights,
+                    width * 0.92,
+                    label=entry.short + ("" if np.isfinite(heights).any() else " (undefined: equal rows)"),
+                    facecolor=COLOURS[i % 7] if not HATCHES[i % 7] else "white",
+                    edgecolor=COLOURS[i % 7],
+                    hatch=HATCHES[i % 7],
+                    yerr=_rsa_errors(entry.figures, kind, levels, heights),
+                    error_kw={"linewidth": 1.0, "capsize": 1.5, "ecolor": "#333333"},
+                )
+            axes.axhline(0, color="black", linewidth=0.8)
+            axes.set_xticks(np.arange(len(groups)), groups)
+            axes.set_xlim(-0.7, len(groups) - 0.3)
+            axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+            axes.set_axisbelow(True)
+        low, high = axes_pair[0].get_ylim()
+        axes_pair[0].set_ylim(min(low, -0.05), max(high, 0.2))  # noise must not fill the picture
+        axes_pair[0].set(title="Pearson r with 95 % intervals", ylabel="correlation with the codebooks' cosines")
+        axes_pair[1].set(title="Spearman rho with 95 % intervals")
+        legend(figure, axes_pair[0].get_legend_handles_labels()[0])
+    return figure
+
+
+def _rsa_values(figures: Mapping[str, Any], kind: str, levels: Sequence[int]) -> list[float]:
+    by_level = figures["rsa_levels"]
+    values = [figures[f"rsa_{kind}"], *(by_level.get(str(level), {}).get(kind) for level in levels)]
+    return [float("nan") if value is None else float(value) for value in values]
+
+
+def _rsa_errors(
+    figures: Mapping[str, Any], kind: str, levels: Sequence[int], heights: Sequence[float]
+) -> npt.NDArray[np.float64]:
+    """Distances (2, groups) from each value down and up to the ends of its interval; 0 where there is none."""
+    by_level = figures["rsa_levels"]
+    intervals = [figures.get(f"rsa_{kind}_interval")]
+    intervals += [by_level.get(str(level), {}).get(f"{kind}_interval") for level in levels]
+    ends = [
+        (value, value) if interval is None else interval for interval, value in zip(intervals, heights, strict=True)
+    ]
+    errors = [(max(value - low, 0.0), max(high - value, 0.0)) for (low, high), value in zip(ends, heights, strict=True)]
+    return np.asarray(np.nan_to_num(np.asarray(errors, dtype=np.float64).T))

@@ -1,0 +1,26 @@
+"""The baseline `popularity`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli.evaluation.baselines.base import train_counts
+
+Floats = npt.NDArray[np.float64]
+
+
+class Popularity:
+    """Items by their number of training interactions; items with none are not recommended."""
+
+    name = "popularity"
+
+    def __init__(self, train: Mapping[str, list[str]], row_of: Mapping[str, int]) -> None:
+        counts = train_counts(train, row_of)
+        self._scores = np.where(counts > 0, counts, -np.inf)
+
+    def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
+        """(U, N) the same scores whatever the history."""
+        return np.tile(self._scores, (len(histories), 1))

@@ -1,0 +1,142 @@
+"""What `gti recommend` is asked: histories or queries, and how it is to answer. Imports neither torch nor numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from gti_cli import tables
+from gti_cli.errors import InputError, examples
+from gti_cli.options import option
+from gti_cli.tables.histories import read_interactions
+
+SEARCHES = ("beam", "exact")
+
+
+@dataclass(frozen=True)
+class RecommendOptions:
+    """How a list is made.
+
+    Attributes:
+        k: items in a list. search: ``beam``, or ``exact``: provably the most probable items.
+        beams: at least k, beside room for seen items (None: k, 20 or more).
+        filter_seen: leave out items of the user's own history.
+        exclude, only: tables with `item_id`; such items are left out of, or alone make up, the trie that is searched,
+            so that no place of a list is lost to them.
+        max_history: most items shown (None: as in fine-tuning). batch_size: changes speed, not results.
+    """
+
+    k: int = option(10, "Items for each user or query.", flag="-k,--k")
+    search: str = option("beam", "beam, or exact: provably the most probable items.")
+    beams: int | None = option(
+        None, "Hypotheses kept, beside room for seen items.", shown="as many as items, 20 or more"
+    )
+    exclude: Path | str | None = option(
+        None, "Table of item_id: never recommended (out of stock, ...).", written=Path | None
+    )
+    only: Path | str | None = option(None, "Table of item_id: nothing else is recommended.", written=Path | None)
+    filter_seen: bool = option(False, "Do not recommend items of the user's own history.")
+    max_history: int | None = option(None, "Most items shown.", shown="as in fine-tuning")
+    batch_size: int = option(32, "Prompts in a batch; for speed only.")
+
+    def check(self) -> None:
+        """Raise `InputError` for a value that cannot be meant."""
+        if self.k < 1 or self.batch_size < 1:
+            raise InputError("-k and --batch-size must be positive", remedy="use 1 or more")
+        if self.search not in SEARCHES:
+            raise InputError(f"--search {self.search!r} is not known", remedy="use beam or exact")
+        if self.beams is not None and self.beams < self.k:
+            raise InputError(
+                f"--beams {self.beams} is fewer than the {self.k} items wanted", remedy=f"use {self.k} or more"
+            )
+        if self.max_history is not None and self.max_history < 1:
+            raise InputError(f"--max-history {self.max_history} shows nothing", remedy="use 1 or more")
+
+
+class RecommendKeywords(TypedDict, total=False):
+    """`RecommendOptions` as keywords."""
+
+    k: int
+    search: str
+    beams: int | None
+    exclude: Path | str | None
+    only: Path | str | None
+    filter_seen: bool
+    max_history: int | None
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Who is to be answered: users by their items, oldest first, or queries by their words (the other is None)."""
+
+    histories: dict[str, list[str]] | None
+    queries: dict[str, str] | None
+
+    @property
+    def names(self) -> list[str]:
+        """Ids of the users or queries."""
+        return list(self.histories if self.histories is not None else self.queries or {})
+
+
+def read_wanted(
+    histories: Mapping[str, Sequence[str]] | None,
+    queries: Mapping[str, str] | None,
+    table: Path | str | None,
+    row_of: Mapping[str, int],
+) -> Wanted:
+    """`Wanted` from exactly one of the three.
+
+    Args:
+        table: of interactions, or of queries where it has a column `query`. row_of: the catalogue's items.
+
+    Raises:
+        InputError: none or several of them, or nothing in it; items that the catalogue does not have.
+    """
+    if sum(given is not None for given in (histories, queries, table)) != 1:
+        raise InputError(
+            "give either a history, a query or a table of interactions or queries",
+            remedy="pass one of --history, --query and --input",
+        )
+    if table is not None:
+        if "query" in tables.read(table, []).column_names:
+            return Wanted(None, _read_queries(table))
+        return Wanted(read_interactions(table, row_of).items, None)
+    if queries is not None:
+        found = {name: text.strip() for name, text in queries.items()}
+        if not found or not all(found.values()):
+            raise InputError("the query is empty", remedy="give some words")
+        return Wanted(None, found)
+    return Wanted(_checked({user: list(items) for user, items in (histories or {}).items()}, row_of), None)
+
+
+def _checked(histories: dict[str, list[str]], row_of: Mapping[str, int]) -> dict[str, list[str]]:
+    unknown = [item for items in histories.values() for item in items if item not in row_of]
+    if unknown:
+        raise InputError(
+            f"items without a semantic ID: {examples(unknown)}", remedy="give item ids of the catalogue ('item_id')"
+        )
+    if not histories or not all(histories.values()):
+        raise InputError("the history is empty", remedy="give at least one item id")
+    return histories
+
+
+def _read_queries(path: Path | str) -> dict[str, str]:
+    """Query id -> words, each once: the table may have a row for each judged item, as that of `gti evaluate` does."""
+    table = tables.read(path, ["query"])
+    texts = [text.strip() for text in tables.strings(table, "query", path)]
+    names = tables.ids(table, "query_id", path) if "query_id" in table.column_names else texts
+    found: dict[str, str] = {}
+    for row, (name, text) in enumerate(zip(names, texts, strict=True), start=1):
+        if not text:
+            where = f"{path}, column 'query', row {row:,}"
+            raise InputError("the query is empty", where=where, remedy="fill it in or drop the row")
+        if found.setdefault(name, text) != text:
+            raise InputError(
+                f"the query {name!r} reads {text!r} here and {found[name]!r} before",
+                where=f"{path}, column 'query_id', row {row:,}",
+                remedy="give each query an id of its own",
+            )
+    return found

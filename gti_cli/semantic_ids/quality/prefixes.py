@@ -1,0 +1,142 @@
+"""What shared codes mean: neighbours kept together, categories that prefixes follow, what the fullest ones hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli.checkpoints.new_tokens import LC_REC, semantic_id, split_tokens
+from gti_cli.geometry.neighbours import nearest
+from gti_cli.semantic_ids.groups import members, tuple_labels
+from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.tensors.vector_file import Rows
+
+Vectors = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int32]
+
+NEIGHBOURS = 10
+DEPTHS = 3
+FULLEST = 10
+QUERIES = 4096
+_BLOCK = 1 << 13
+
+
+def neighbourhood_kept(
+    vectors: Rows, codes: Codes, seed: int, neighbours: int = NEIGHBOURS, queries: int = QUERIES
+) -> dict[str, Any]:
+    """How many of an item's nearest neighbours (by cosine of the embeddings) share its first 1, 2, 3 codes.
+
+    Args:
+        vectors: (N, d). codes: (N, L). neighbours: at most so many of each item, the item itself left out.
+        queries: at most so many items are looked at, drawn with ``seed``; ``queries`` in the result says how many.
+
+    Returns:
+        ``queries``, ``neighbours`` and ``prefixes``: for each depth ``recall`` (mean share of the neighbours that share
+        the prefix), ``by_chance`` (mean share of all other items that do: long prefixes keep few neighbours and few
+        others) and ``lift`` = recall / by_chance. An empty ``prefixes`` for one item.
+    """
+    n = len(vectors)
+    k = min(neighbours, n - 1)
+    chosen = np.arange(n)
+    if n > queries:
+        chosen = np.sort(np.random.default_rng(seed).choice(n, queries, replace=False))
+    report: dict[str, Any] = {"queries": len(chosen), "neighbours": k, "prefixes": []}
+    if k == 0:
+        return report
+    found = nearest(np.asarray(vectors[chosen]), _id_blocks(vectors), k + 1).ids
+    # The item itself is among its own nearest, unless more than k others are exactly as near: then the last one goes.
+    itself = found == chosen[:, None]
+    itself[~itself.any(axis=1), -1] = True
+    around = found[~itself].reshape(len(chosen), k)
+    for depth in range(1, min(DEPTHS, codes.shape[1]) + 1):
+        labels = tuple_labels(codes[:, :depth])
+        recall = float((labels[around] == labels[chosen][:, None]).mean())
+        chance = float((np.bincount(labels)[labels[chosen]] - 1).mean() / (n - 1))
+        report["prefixes"].append(
+            {"depth": depth, "recall": recall, "by_chance": chance, "lift": recall / chance if chance else None}
+        )
+    return report
+
+
+def _id_blocks(vectors: Rows) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
+    for part in residuals.blocks(len(vectors), _BLOCK):
+        yield np.arange(part.start, part.stop, dtype=np.int64), np.asarray(vectors[part])
+
+
+def purity(values: Sequence[str], codes: Codes, seed: int) -> list[dict[str, float | int]]:
+    """How well the prefixes of each depth follow a label such as the category.
+
+    Args:
+        values: N labels; items with ``""`` are left out. codes: (N, L).
+        seed: of the shuffle.
+
+    Returns:
+        For each depth ``items`` with a label, ``purity`` (share of items whose label is the most common one below their
+        prefix: Manning et al., Introduction to Information Retrieval, ch. 16.3) and ``shuffled``: the same with the IDs
+        dealt out at random, which tells how much of it is owed to small groups. Empty where no item has a label.
+    """
+    rows = np.asarray([row for row, value in enumerate(values) if value], dtype=np.int64)
+    if not len(rows):
+        return []
+    _, labels = np.unique(np.asarray([values[row] for row in rows]), return_inverse=True)
+    shuffled = np.random.default_rng(seed).permutation(len(rows))
+    report: list[dict[str, float | int]] = []
+    for depth in range(1, codes.shape[1] + 1):
+        groups = tuple_labels(codes[rows, :depth])
+        report.append(
+            {
+                "depth": depth,
+                "items": len(rows),
+                "purity": _purity(groups, labels.reshape(-1)),
+                "shuffled": _purity(groups[shuffled], labels.reshape(-1)),
+            }
+        )
+    return report
+
+
+def _purity(groups: npt.NDArray[np.int64], labels: npt.NDArray[np.intp]) -> float:
+    pairs, counts = np.unique(np.stack([groups, labels]), axis=1, return_counts=True)
+    best = np.zeros(int(groups.max()) + 1, dtype=np.int64)
+    np.maximum.at(best, pairs[0], counts)
+    return float(best.sum() / len(groups))
+
+
+def fullest_prefixes(
+    codes: Codes,
+    space: Rows,
+    titles: Sequence[str],
+    style: str = LC_REC,
+    depth: int = 1,
+    most: int = FULLEST,
+    shown: int = 3,
+) -> list[dict[str, Any]]:
+    """The prefixes of ``depth`` codes with the most items, the fullest first; ties in order of the codes.
+
+    Returns:
+        ``prefix`` (its codes' names), ``items``, ``share`` of the catalogue, ``titles`` of the ``shown`` items nearest
+        to the group's mean in ``space`` (N, d_code), so that a person sees what the prefix stands for.
+    """
+    groups = members(tuple_labels(codes[:, :depth]))
+    groups.sort(key=len, reverse=True)  # stable: groups come in order of their codes
+    report = []
+    for rows in groups[:most]:
+        inside = np.asarray(space[rows], dtype=np.float64)
+        distance = ((inside - inside.mean(axis=0)) ** 2).sum(axis=1)
+        typical = rows[np.argsort(distance, kind="stable")[:shown]]
+        report.append(
+            {
+                "prefix": "".join(split_tokens(semantic_id(codes[rows[0], :depth].tolist(), style))),
+                "items": len(rows),
+                "share": len(rows) / len(codes),
+                "titles": [_short(titles[row]) for row in typical],
+            }
+        )
+    return report
+
+
+def _short(title: str, most: int = 60) -> str:
+    line = title.split("\n")[0]
+    return line if len(line) <= most else line[: most - 1] + "…"

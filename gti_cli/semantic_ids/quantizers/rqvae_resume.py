@@ -1,0 +1,72 @@
+"""Keep an RQ-VAE's training on disk and go on with it: weights, Adam's moments, random states, history.
+
+Everything is tensors in one safetensors file; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gti_cli.workspace.files import replacing
+
+FILE = "rqvae_training.safetensors"
+
+
+@dataclass
+class Progress:
+    """Where training stands, beside the tensors.
+
+    Attributes:
+        epoch: done. history: a row for each. revived: dead codes so far.
+    """
+
+    epoch: int
+    history: list[dict[str, Any]]
+    revived: int
+
+
+def save(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, order: torch.Generator, progress: Progress
+) -> None:
+    """Write the state into ``folder`` under a temporary name, then rename: a kill leaves the old state or the new."""
+    tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors.update({f"adam.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()})
+    tensors["random.order"], tensors["random.cpu"] = order.get_state(), torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    text = json.dumps({"epoch": progress.epoch, "history": progress.history, "revived": progress.revived})
+    tensors["progress"] = torch.from_numpy(np.frombuffer(text.encode(), dtype=np.uint8).copy())
+    with replacing(folder / FILE) as temporary:
+        save_file({name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}, temporary)
+
+
+def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, order: torch.Generator) -> Progress | None:
+    """Restore what `save` wrote; None where there is nothing whole to go on from."""
+    try:
+        tensors = load_file(folder / FILE)
+    except (OSError, SafetensorError):
+        return None
+    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    state = optimizer.state_dict()
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("adam."):
+            _, index, key = name.split(".")
+            moments.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({**state, "state": moments})
+    order.set_state(tensors["random.order"])
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    found = json.loads(tensors["progress"].numpy().tobytes().decode())
+    return Progress(found["epoch"], found["history"], found["revived"])

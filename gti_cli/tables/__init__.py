@@ -1,0 +1,17 @@
+"""Input tables: read with the checks that every stage needs, and Parquet written reproducibly."""
+
+from gti_cli.tables.columns import ids, integers, strings, vectors
+from gti_cli.tables.files import column_names, read, write
+from gti_cli.tables.semantic_ids import SemanticIDs, read_semantic_ids
+
+__all__ = [
+    "SemanticIDs",
+    "column_names",
+    "ids",
+    "integers",
+    "read",
+    "read_semantic_ids",
+    "strings",
+    "vectors",
+    "write",
+]

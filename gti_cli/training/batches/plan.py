@@ -1,0 +1,103 @@
+"""Which windows and examples are in which batch, for a whole run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def batches_of_an_epoch(
+    lengths: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], size: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Shuffle windows into batches of about ``size`` targets and similar lengths; every window is in one batch.
+
+    Args:
+        lengths: (n,) tokens of each window. targets: (n,) its targets. size: most targets in a batch (a window that
+            alone has more is a batch of its own).
+    """
+    order = rng.permutation(len(lengths))
+    # Sorting within chunks of many batches leaves little padding and keeps batches random; every other chunk from long
+    # to short, so that no batch joins the longest of one chunk and the shortest of the next.
+    chunk = (np.cumsum(targets[order]) - 1) // (size * 50)
+    order = order[np.lexsort((np.where(chunk % 2, -1, 1) * lengths[order], chunk))]
+    batches: list[npt.NDArray[np.int64]] = []
+    begin, filled = 0, 0
+    for place, count in enumerate(targets[order].tolist()):
+        if filled and filled + count > size:
+            batches.append(order[begin:place])
+            begin, filled = place, 0
+        filled += count
+    batches.append(order[begin:])
+    return [batches[n] for n in rng.permutation(len(batches))]
+
+
+class BatchPlan:
+    """The batches of a whole run, in order, known before it starts: a resumed run goes on with exactly the next one.
+
+    A ``batch_sampler`` for torch's ``DataLoader``. With several processes each takes every ``world``-th batch; a last
+    incomplete round is filled up with the run's first batches.
+
+    Attributes:
+        steps: this process's batches, as places in the list of windows.
+        targets, tokens: of each step, in all processes together; what windows share in a row counts for each of them.
+        epochs: all targets over the number of different ones.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        targets: Sequence[int],
+        *,
+        size: int,
+        epochs: float,
+        max_steps: int | None,
+        seed: int | Sequence[int],
+        world: int = 1,
+        rank: int = 0,
+    ) -> None:
+        """See `batches_of_an_epoch`; ``max_steps``, if given, overrides ``epochs``."""
+        rng = np.random.default_rng(seed)
+        all_lengths, all_targets = np.asarray(lengths, np.int64), np.asarray(targets, np.int64)
+        batches: list[npt.NDArray[np.int64]] = []
+        left = math.inf if max_steps is not None else epochs
+        while left > 0 and (max_steps is None or len(batches) < max_steps * world):
+            epoch = batches_of_an_epoch(all_lengths, all_targets, size, rng)
+            batches += epoch[: math.ceil(len(epoch) * min(left, 1))]
+            left -= 1
+        wanted = (max_steps if max_steps is not None else math.ceil(len(batches) / world)) * world
+        batches = [batches[n % len(batches)] for n in range(wanted)]
+        self.steps = batches[rank::world]
+        seen = [int(all_targets[batch].sum()) for batch in batches]
+        self.epochs = sum(seen) / int(all_targets.sum())
+        read = [int(all_lengths[batch].sum()) for batch in batches]
+        self.targets = [sum(seen[n : n + world]) for n in range(0, wanted, world)]
+        self.tokens = [sum(read[n : n + world]) for n in range(0, wanted, world)]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch.tolist() for batch in self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+class SharedPlan:
+    """A plan of global batches of which each process takes its share: all processes together do the work of one."""
+
+    def __init__(self, plan: BatchPlan, world: int, rank: int) -> None:
+        """Take one process's share.
+
+        Args:
+            plan: The global batches.
+            world: Number of processes.
+            rank: Number of this process, from 0.
+        """
+        self._plan, self._world, self._rank = plan, world, rank
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch[self._rank :: self._world] for batch in self._plan)
+
+    def __len__(self) -> int:
+        return len(self._plan)

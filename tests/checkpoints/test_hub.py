@@ -1,0 +1,107 @@
+"""Mistyped names: one line that says what there is, before anything is loaded; models of the hub's cache pass."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gti_cli.app import run
+from gti_cli.checkpoints.hub import require_on_hub, waiting_for_hub
+from gti_cli.errors import InputError
+from gti_cli.workspace import Workspace
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, answer: Exception | None) -> list[tuple[str, str]]:
+    """A hub that answers with ``answer``, after a line of its library for a try that failed; the files asked for."""
+    files = []
+
+    def cached_file(name: str, file: str, **_: Any) -> str:
+        files.append((name, file))
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        if answer is not None:
+            raise answer
+        return "somewhere"
+
+    monkeypatch.setattr("transformers.utils.hub.cached_file", cached_file)
+    return files
+
+
+def test_a_model_of_the_hub_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = asked(monkeypatch, None)
+    require_on_hub("some/lm", Workspace(tmp_path))
+    assert files == [("some/lm", "config.json")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (OSError("some/lm is not a local folder\nand more"), "some/lm is not a local folder"),
+        (ValueError("Repo id must use alphanumeric chars"), "Repo id must use alphanumeric chars"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_the_line_says_what_the_workspace_has(
+    answer: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: Shown
+) -> None:
+    space = Workspace(tmp_path / "w")
+    for name in ("extended", "mean"):
+        with space.stage("extend", name, [name], options={}, checkpoint=True) as stage:
+            stage.path(name).mkdir()
+            (stage.path(name) / "config.json").write_text("{}")
+    asked(monkeypatch, answer)
+    with pytest.raises(InputError) as caught:
+        require_on_hub("some/lm", space)
+    line = str(caught.value)
+    assert words in line and "and more" not in line and "\n" not in line
+    assert "holds extended, mean" in line
+    assert not library.lines
+
+
+class Shown(logging.Handler):
+    """What the library's own handler would print."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def library() -> Iterator[Shown]:
+    logger, shown = logging.getLogger("huggingface_hub"), Shown()
+    logger.addHandler(shown)
+    yield shown
+    logger.removeHandler(shown)
+
+
+def test_tries_are_one_note_and_other_warnings_pass(library: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("huggingface_hub.utils._http")
+    with pytest.raises(KeyError), waiting_for_hub("some/lm"):
+        log.warning("You are sending unauthenticated requests.")
+        assert not capsys.readouterr().err.count("does not answer")
+        for number in range(3):
+            log.warning("'no name' thrown while requesting HEAD https://somewhere")
+            log.warning(f"Retrying in 1s [Retry {number}/5].")
+        raise KeyError
+    assert capsys.readouterr().err.count("some/lm: no such folder here, and the hub does not answer; waiting\n") == 1
+    assert library.lines == ["You are sending unauthenticated requests."]
+    log.warning("Retrying in 1s [Retry 1/5].")
+    assert library.lines[1:] == ["Retrying in 1s [Retry 1/5]."]
+
+
+def test_nothing_else_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """A hub that cannot be reached is waited for once, not for every file of a tokenizer and a model."""
+    files = asked(monkeypatch, OSError("We couldn't connect"))
+    table = tmp_path / "words.csv"
+    table.write_text("token\nhello-world\n")
+    assert run(["extend", "--model", "absent", "--tokens", str(table), "-w", str(tmp_path / "w"), "-q"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: absent: no such checkpoint, folder or hub model: We couldn't connect")
+    assert line.endswith("holds no checkpoint.") and len(files) == 1
+    assert not (tmp_path / "w").exists()

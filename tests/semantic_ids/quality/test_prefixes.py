@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gti_cli.semantic_ids.quality.prefixes import fullest_prefixes, neighbourhood_kept, purity
+
+
+def naive_recall(vectors: np.ndarray, codes: np.ndarray, depth: int, k: int) -> tuple[float, float]:
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    kept, chance = [], []
+    for row in range(len(vectors)):
+        others = [other for other in range(len(vectors)) if other != row]
+        near = sorted(others, key=lambda other: -float(units[row] @ units[other]))[:k]
+        same = {other for other in others if (codes[other, :depth] == codes[row, :depth]).all()}
+        kept.append(len(same & set(near)) / k)
+        chance.append(len(same) / len(others))
+    return float(np.mean(kept)), float(np.mean(chance))
+
+
+def test_neighbourhood_against_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((60, 5)).astype(np.float32)
+    codes = rng.integers(3, size=(60, 4)).astype(np.int32)
+    codes[:, 0] = vectors[:, 0] > 0
+    report = neighbourhood_kept(vectors, codes, seed=0, neighbours=7)
+    assert (report["queries"], report["neighbours"]) == (60, 7)
+    assert [entry["depth"] for entry in report["prefixes"]] == [1, 2, 3]
+    for entry in report["prefixes"]:
+        recall, chance = naive_recall(vectors, codes, entry["depth"], 7)
+        assert entry["recall"] == pytest.approx(recall)
+        assert entry["by_chance"] == pytest.approx(chance)
+        assert entry["lift"] == pytest.approx(recall / chance)
+
+
+def test_queries_are_a_sample_when_there_are_many() -> None:
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((200, 4)).astype(np.float32)
+    codes = (vectors[:, :1] > 0).astype(np.int32)
+    some, whole = (neighbourhood_kept(vectors, codes, 0, queries=queries) for queries in (50, 200))
+    assert some["queries"] == 50
+    assert some["prefixes"][0]["recall"] == pytest.approx(whole["prefixes"][0]["recall"], abs=0.1)
+
+
+def test_items_that_are_all_alike_and_one_item() -> None:
+    report = neighbourhood_kept(np.ones((30, 3), np.float32), np.zeros((30, 2), np.int32), 0)
+    assert [entry["recall"] for entry in report["prefixes"]] == [1.0, 1.0]
+    assert neighbourhood_kept(np.ones((1, 3), np.float32), np.zeros((1, 2), np.int32), 0)["prefixes"] == []
+    apart = neighbourhood_kept(np.eye(3, dtype=np.float32), np.arange(3, dtype=np.int32)[:, None], 0)
+    assert apart["prefixes"] == [{"depth": 1, "recall": 0.0, "by_chance": 0.0, "lift": None}]
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 40), levels=st.integers(1, 3), seed=st.integers(0, 9))
+def test_purity_against_counters(n: int, levels: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(3, size=(n, levels)).astype(np.int32)
+    values = [str(rng.choice(["", "hat", "coat", "shoe"])) for _ in range(n)]
+    rows = [row for row in range(n) if values[row]]
+    report = purity(values, codes, seed)
+    assert len(report) == (levels if rows else 0)
+    for entry in report:
+        groups: dict[tuple[int, ...], Counter[str]] = {}
+        for row in rows:
+            groups.setdefault(tuple(codes[row, : entry["depth"]]), Counter())[values[row]] += 1
+        best = sum(counter.most_common(1)[0][1] for counter in groups.values())
+        assert entry["purity"] == pytest.approx(best / len(rows))
+        assert entry["items"] == len(rows)
+        assert 0 < entry["shuffled"] <= 1
+
+
+def test_fullest_prefixes() -> None:
+    codes = np.array([[2, 0], [1, 0], [2, 1], [2, 2], [0, 0], [1, 1]], dtype=np.int32)
+    space = np.array([[0.0], [5], [1], [9], [7], [6]], dtype=np.float32)
+    report = fullest_prefixes(codes, space, ["a", "b", "c\nmore", "d" * 80, "e", "f"], most=2)
+    assert report[0] == {"prefix": "<a_2>", "items": 3, "share": 0.5, "titles": ["c", "a", "d" * 59 + "…"]}
+    assert (report[1]["prefix"], report[1]["items"]) == ("<a_1>", 2)

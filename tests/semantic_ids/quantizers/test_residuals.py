@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gti_cli.semantic_ids.options import KMeansOptions
+from gti_cli.semantic_ids.quantizers import kmeans, residuals
+
+
+def naive_codes(vectors: np.ndarray, codebooks: list[np.ndarray]) -> np.ndarray:
+    """Greedy residual assignment in float64, one item after another."""
+    out = np.empty((len(vectors), len(codebooks)), dtype=int)
+    for row, vector in enumerate(vectors.astype(np.float64)):
+        rest = vector.copy()
+        for level, codebook in enumerate(codebooks):
+            distances = [float(((rest - code) ** 2).sum()) for code in codebook.astype(np.float64)]
+            out[row, level] = int(np.argmin(distances))
+            rest -= codebook[out[row, level]]
+    return out
+
+
+def test_codes_reproduce_from_codebooks() -> None:
+    vectors = np.random.default_rng(0).standard_normal((300, 12)).astype(np.float32)
+    codebooks = kmeans.train(vectors, [16, 8, 5], seed=3)
+    assert [book.shape for book in codebooks] == [(16, 12), (8, 12), (5, 12)]
+    codes = residuals.encode(vectors, codebooks)
+    np.testing.assert_array_equal(codes, naive_codes(vectors, codebooks))
+    total = sum(book[codes[:, level]] for level, book in enumerate(codebooks))
+    np.testing.assert_allclose(residuals.decode(codes, codebooks), total, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(residuals.decode(codes, codebooks, 1), codebooks[0][codes[:, 0]])
+
+
+def test_equal_distances_go_to_the_smaller_code() -> None:
+    codebook = np.array([[1, 0], [-1, 0], [1, 0]], dtype=np.float32)
+    rows = np.array([[0, 5], [2, 0], [-3, 1]], dtype=np.float32)
+    assert residuals.assign(rows, codebook).tolist() == [0, 0, 1]
+
+
+def test_same_seed_same_bytes_and_other_seed_other_codebooks() -> None:
+    vectors = np.random.default_rng(1).standard_normal((500, 8)).astype(np.float32)
+    first, again, other = (kmeans.train(vectors, [32, 32], seed) for seed in (5, 5, 6))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(first, again, strict=True))
+    assert first[0].tobytes() != other[0].tobytes()
+
+
+def test_codebooks_do_not_depend_on_the_number_of_threads() -> None:
+    import faiss
+
+    vectors = np.random.default_rng(2).standard_normal((4000, 16)).astype(np.float32)
+    before = faiss.omp_get_max_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            faiss.omp_set_num_threads(threads)
+            found.append(kmeans.train(vectors, [32, 32], seed=0))
+    finally:
+        faiss.omp_set_num_threads(before)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(*found, strict=True))
+
+
+def test_error_at_most_that_of_faiss_residual_quantizer() -> None:
+    import faiss
+
+    rng = np.random.default_rng(3)
+    centres = rng.standard_normal((40, 24))
+    vectors = (centres[rng.integers(40, size=2000)] + 0.3 * rng.standard_normal((2000, 24))).astype(np.float32)
+    codebooks = kmeans.train(vectors, [16, 16, 16], seed=0, options=KMeansOptions(restarts=2))
+    ours = ((vectors - residuals.decode(residuals.encode(vectors, codebooks), codebooks)) ** 2).sum(axis=1).mean()
+    peer = faiss.ResidualQuantizer(24, 3, 4)
+    peer.max_beam_size = 1
+    peer.train(vectors)
+    theirs = ((vectors - peer.decode(peer.compute_codes(vectors))) ** 2).sum(axis=1).mean()
+    assert ours <= theirs * 1.02
+
+
+def test_sample_is_what_was_asked_for() -> None:
+    vectors = np.arange(1000, dtype=np.float32).reshape(500, 2)
+    sample = kmeans.draw_sample(vectors, 100, seed=0)
+    assert len(np.unique(sample, axis=0)) == 100
+    assert (np.diff(sample[:, 0]) > 0).all()
+    assert len(kmeans.draw_sample(vectors, 500, seed=0)) == 500
+
+
+def test_mean_codebooks_are_the_mean_residuals() -> None:
+    rng = np.random.default_rng(4)
+    vectors = rng.standard_normal((60, 5)).astype(np.float32)
+    codes = np.stack([rng.integers(4, size=60), rng.integers(3, size=60)], axis=1).astype(np.int32)
+    books = residuals.mean_codebooks(vectors, codes, [5, 3])
+    for code in range(4):
+        np.testing.assert_allclose(books[0][code], vectors[codes[:, 0] == code].mean(axis=0), atol=1e-6)
+    assert not books[0][4].any()
+    rest = vectors - books[0][codes[:, 0]]
+    for code in range(3):
+        np.testing.assert_allclose(books[1][code], rest[codes[:, 1] == code].mean(axis=0), atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(1, 60),
+    width=st.integers(1, 9),
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    distinct=st.integers(1, 60),
+    seed=st.integers(0, 5),
+)
+def test_any_shape_with_ties_and_duplicates(n: int, width: int, sizes: list[int], distinct: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pool = rng.integers(-2, 3, size=(distinct, width)).astype(np.float32)
+    vectors = pool[rng.integers(distinct, size=n)]
+    sizes = [min(size, n) for size in sizes]
+    codebooks = kmeans.train(vectors, sizes, seed, KMeansOptions(iterations=4))
+    codes = residuals.encode(vectors, codebooks)
+    assert all(np.isfinite(book).all() for book in codebooks)
+    assert codes.shape == (n, len(sizes)) and (codes >= 0).all() and (codes < np.array(sizes)).all()
+    rest = vectors.astype(np.float64)
+    for level, book in enumerate(codebooks):
+        distances = ((rest[:, None] - book[None].astype(np.float64)) ** 2).sum(axis=2)
+        chosen = np.take_along_axis(distances, codes[:, level : level + 1].astype(int), axis=1)[:, 0]
+        assert (chosen <= distances.min(axis=1) + 1e-4).all()  # equal up to float32 rounding where codes tie
+        rest = rest - book[codes[:, level]]
+
+
+@pytest.mark.parametrize("n", [0, 1, residuals.BLOCK, residuals.BLOCK + 1])
+def test_blocks_cover_everything_once(n: int) -> None:
+    assert sum(part.stop - part.start for part in residuals.blocks(n)) == n
+
+
+@pytest.mark.parametrize("beam", [2, 5, 1000])
+def test_beam_is_never_worse_than_greedy_and_a_full_one_is_exact(beam: int) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((50, 4)).astype(np.float32)
+    books = [rng.standard_normal((size, 4)).astype(np.float32) for size in (5, 4, 3)]
+
+    def errors(codes: np.ndarray) -> np.ndarray:
+        return ((vectors - residuals.decode(codes, books)) ** 2).sum(axis=1)
+
+    greedy, found = errors(residuals.encode(vectors, books)), errors(residuals.encode(vectors, books, beam))
+    assert (found <= greedy + 1e-5).all()
+    assert found.sum() < greedy.sum()
+    if beam == 1000:
+        every = np.stack(np.meshgrid(*[np.arange(len(b)) for b in books], indexing="ij"), axis=-1).reshape(-1, 3)
+        sums = residuals.decode(every.astype(np.int32), books)
+        best = ((vectors[:, None] - sums[None]) ** 2).sum(axis=2).min(axis=1)
+        np.testing.assert_allclose(found, best, atol=1e-4)
+
+
+def test_beam_against_faiss() -> None:
+    """The same codebooks, the same beam: the errors agree with faiss' residual quantizer."""
+    import faiss
+
+    vectors = np.random.default_rng(1).standard_normal((300, 8)).astype(np.float32)
+    books = kmeans.train(vectors, [16, 16, 16], seed=0)
+    peer = faiss.ResidualQuantizer(8, 3, 4)
+    peer.max_beam_size = 4
+    faiss.copy_array_to_vector(np.concatenate(books).ravel(), peer.codebooks)
+    peer.is_trained = True
+    theirs = ((vectors - peer.decode(peer.compute_codes(vectors))) ** 2).sum(axis=1)
+    ours = ((vectors - residuals.decode(residuals.encode(vectors, books, 4), books)) ** 2).sum(axis=1)
+    assert ours.mean() <= theirs.mean() * 1.001
+
+
+def test_balanced_training_evens_out_the_codes() -> None:
+    from gti_cli.semantic_ids.quality.quality import level_use
+
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((6, 8)) * 3
+    weights = np.array([0.7, 0.1, 0.1, 0.05, 0.03, 0.02])
+    vectors = centres[rng.choice(6, size=1500, p=weights)] + 0.3 * rng.standard_normal((1500, 8))
+    vectors = vectors.astype(np.float32)
+    plain, even = (
+        residuals.encode(vectors, kmeans.train(vectors, [32, 32], 0, KMeansOptions(balanced=balanced)))
+        for balanced in (False, True)
+    )
+    for level in range(2):
+        assert level_use(even[:, level], 32)["perplexity"] > 25
+    assert level_use(even[:, 1], 32)["perplexity"] > level_use(plain[:, 1], 32)["perplexity"]
+    again = kmeans.train(vectors, [32, 32], 0, KMeansOptions(balanced=True))
+    np.testing.assert_array_equal(residuals.encode(vectors, again), even)
+
+
+def test_balanced_with_items_that_are_all_alike() -> None:
+    codebooks = kmeans.train(np.ones((9, 3), np.float32), [4, 4], 0, KMeansOptions(balanced=True, iterations=3))
+    assert all(np.isfinite(book).all() for book in codebooks)

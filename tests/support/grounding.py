@@ -1,0 +1,156 @@
+"""Small models and examples for the tests of grounding, and Algorithm 1 as the paper writes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch.nn import functional
+
+from gti_cli.checkpoints.loading import load_model, load_tokenizer
+from gti_cli.grounding.pairs import hold_out, make_pairs, read_pairs
+from gti_cli.prompts.examples import Example, collate
+from gti_cli.prompts.pairs import TO_TEXT, TO_TOKENS, encode_pairs
+from gti_cli.training.trainer import PlannedTrainer
+from tests.support.models import make_model
+
+OLD, NEW, PAD = 60, 12, 0
+VOCAB = OLD + NEW
+NEW_IDS = torch.arange(OLD, VOCAB)
+# Templates with a common beginning each; the second direction ends its prompt with new tokens.
+HEADS = ([5, 6, 7, 8], [5, 6, 9], [5, 10, 11, 12, 13])
+
+
+def model_of(kind: str, tied: bool = True, seed: int = 0, **more: Any) -> Any:
+    """A random float32 model with `VOCAB` rows; biases too are random."""
+    return make_model(kind, VOCAB, tied=tied, seed=seed, biased=True, max_position_embeddings=128, **more)
+
+
+def examples_of(count: int, seed: int = 0) -> tuple[list[Example], list[int], list[int]]:
+    """Random examples in both directions: (examples, kinds, groups)."""
+    rng = np.random.default_rng(seed)
+    found, kinds = [], []
+    for _ in range(count):
+        text = rng.integers(14, OLD, rng.integers(1, 9)).tolist()
+        tokens = rng.integers(OLD, VOCAB, 3).tolist()
+        kind = int(rng.integers(3))
+        behind = [3, 4]
+        if kind < 2:
+            found.append(Example([*HEADS[kind], *text, *behind], [*tokens, 2]))
+        else:
+            found.append(Example([*HEADS[kind], *tokens, *behind], [*text, 2]))
+        kinds.append(kind)
+    return found, kinds, [int(kind == 2) for kind in kinds]
+
+
+def masked_loss(model: Any, examples: list[Example]) -> torch.Tensor:
+    """Mean negative log-likelihood of the answers' tokens, by the model's own forward on whole sequences."""
+    batch = collate(examples, PAD)
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    return functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), batch["labels"][:, 1:].flatten())
+
+
+def algorithm_1(model: Any, batches: list[list[Example]], rate: float) -> list[float]:
+    """Train in place: Adam on the whole matrices (and head bias), the gradient of old rows set to zero."""
+    head = model.get_output_embeddings()
+    trained = {id(p): p for p in (model.get_input_embeddings().weight, head.weight)}
+    if getattr(head, "bias", None) is not None:
+        trained[id(head.bias)] = head.bias
+    model.requires_grad_(False)
+    for parameter in trained.values():
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.Adam(list(trained.values()), lr=rate)
+    losses = []
+    for batch in batches:
+        optimizer.zero_grad()
+        loss = masked_loss(model, batch)
+        loss.backward()
+        for parameter in trained.values():
+            parameter.grad[:OLD] = 0
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+MODELS = [
+    ("qwen3", True),
+    ("qwen3", False),
+    ("llama", True),
+    ("mistral", False),
+    ("gemma", True),
+    ("gemma2", True),
+    ("gemma3_text", True),
+    ("gpt2", True),
+    ("gpt_neox", False),
+    ("opt", True),
+    ("phi", False),
+    ("cohere", True),
+]
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> list[int]:
+    """Ctrl-C at the ``at``-th call of a method of the Trainer; returns the calls."""
+    original, calls = getattr(PlannedTrainer, method), []
+
+    def stop(self: Any, *args: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return original(self, *args, **more)
+
+    monkeypatch.setattr(PlannedTrainer, method, stop)
+    return calls
+
+
+def held_out_by_hand(world: Any, checkpoint: str) -> dict[str, float]:
+    """Losses and accuracies of the held-out pairs, one example at a time by the model's own forward."""
+    path = str(world.workspace / checkpoint)
+    model, tokenizer = load_model(path, torch.device("cpu"), torch.float32), load_tokenizer(path)
+    texts = read_pairs(
+        world.workspace / "items.parquet", {item: tokens for item, _, tokens in world.items}, world.tokens.names
+    )
+    _, held = hold_out(make_pairs(texts, tokenizer, 128)[0], 0.2, 0)
+    found: dict[str, float] = {}
+    for direction, key in ((TO_TOKENS, "loss_to_tokens"), (TO_TEXT, "loss_to_text")):
+        losses: list[float] = []
+        right: dict[int, list[bool]] = {0: [], 1: []}
+        for example in encode_pairs(tokenizer, held, direction):
+            with torch.no_grad():
+                logits = model(torch.tensor([example.prompt + example.answer])).logits[0].log_softmax(-1)
+            for n, token in enumerate(example.answer):
+                row = logits[len(example.prompt) - 1 + n]
+                losses.append(-float(row[token]))
+                if direction == TO_TOKENS and n < 2:
+                    right[n].append(int(row.argmax()) == token)
+        found[key] = float(np.mean(losses))
+        if direction == TO_TOKENS:
+            found |= {f"accuracy_level_{n}": float(np.mean(values)) for n, values in right.items()}
+    return found
+
+
+def curve(workspace: Path) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = pq.read_table(workspace / "grounded" / "trajectory.parquet").to_pydict()
+    return found
+
+
+def manifest_of(workspace: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((workspace / "grounded" / "gti.json").read_text())
+    return found
+
+
+def assert_same_curves(one: Path, two: Path) -> None:
+    mine, theirs = curve(one), curve(two)
+    assert mine["step"] == theirs["step"]
+    for name in mine:
+        a, b = mine[name], theirs[name]
+        assert [x is None for x in a] == [x is None for x in b]
+        found = [[x for x in column if x is not None] for column in (a, b)]
+        assert np.allclose(*found, atol=1e-4, rtol=0), (name, found)
+
+
+PHRASES = {"<frock>": "red evening dress", "<trench>": "grey wool coat", "boots": "leather ankle boots"}

@@ -1,0 +1,102 @@
+"""Grounding in several processes: by torchrun itself, and quickly, with the variables that torchrun sets."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import json, sys
+from gti_cli.grounding.ground import ground
+ground(sys.argv[1], **json.loads(sys.argv[2]))
+"""
+
+
+def torchrun(workspace: Path, options: dict[str, Any], *launcher: str) -> None:
+    """Ground in two processes that torchrun, or another ``launcher`` (a module and its options), starts."""
+    script = workspace.parent / "script.py"
+    script.write_text(SCRIPT)
+    usual = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    command = [sys.executable, "-m", *(launcher or usual), str(script)]
+    done = subprocess.run(
+        [*command, str(workspace), json.dumps(options)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def launch(
+    workspace: Path, options: dict[str, Any], stop: int = 0, variables: dict[str, str] | None = None
+) -> list[int]:
+    """Ground in two processes, with environment ``variables``; the ``stop``-th step of each kills it (0: none).
+
+    Returns:
+        training steps that each process made, in the order of ranks; none of one that was killed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["gti_cli.grounding.train", "gti_cli.training.trainer", "transformers.models.qwen3"])
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    results = context.Queue()
+    started = [
+        context.Process(target=_ground, args=(str(workspace), options, rank, port, stop, results, variables or {}))
+        for rank in (0, 1)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(timeout=100)
+    assert all(process.exitcode == (1 if stop else 0) for process in started), [p.exitcode for p in started]
+    return [] if stop else [steps for _, steps in sorted(results.get(timeout=10) for _ in started)]
+
+
+def _ground(
+    workspace: str,
+    options: dict[str, Any],
+    rank: int,
+    port: int,
+    stop: int,
+    results: Any,
+    variables: dict[str, str],
+) -> None:
+    os.environ.update(
+        variables,
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE="2",
+        LOCAL_WORLD_SIZE="2",
+        MASTER_ADDR="localhost",
+        MASTER_PORT=str(port),
+    )
+    import torch
+
+    torch.set_num_threads(1)
+    from gti_cli.grounding.ground import ground
+    from gti_cli.training.callbacks import saving
+    from gti_cli.training.trainer import PlannedTrainer
+
+    saving.SHARE = float("inf")  # as `conftest.saved_as_planned` has it in the test's own process
+    step, calls = PlannedTrainer.training_step, []
+
+    def counted(self: Any, *args: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) == stop:
+            os._exit(1)
+        return step(self, *args, **more)
+
+    PlannedTrainer.training_step = counted  # type: ignore[method-assign]
+    ground(workspace, **options)
+    results.put((rank, len(calls)))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,60 @@
+"""Made-up catalogues, and a text encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gti_cli import tables
+
+WORDS = ["red", "blue", "green", "grey", "silk", "wool", "linen", "dress", "coat", "shirt", "skirt", "scarf"]
+
+
+def make_items(folder: Path, n: int = 80, name: str = "items.parquet", **more: Any) -> Path:
+    rng = np.random.default_rng(0)
+    columns: dict[str, Any] = {
+        "item_id": [f"i{row}" for row in range(n)],
+        "title": [" ".join(rng.choice(WORDS, 3)) + f" {row}" for row in range(n)],
+        "brand": [None if row % 3 else "Acme" for row in range(n)],
+        **more,
+    }
+    tables.write(folder / name, columns)
+    return folder / name
+
+
+def new_items(folder: Path, n: int = 12, start: int = 1000, name: str = "new.parquet", **more: Any) -> Path:
+    columns = {
+        "item_id": [f"n{start + row}" for row in range(n)],
+        "title": [f"red silk dress {row}" for row in range(n)],
+    }
+    columns["brand"] = [None] * n
+    tables.write(folder / name, {**columns, **more})
+    return folder / name
+
+
+def make_encoder(folder: Path, length: int = 12) -> Path:
+    """A tiny sentence-transformers model, mean pooling over a random BERT."""
+    import torch
+    from sentence_transformers import SentenceTransformer, models
+    from transformers import BertConfig, BertModel
+
+    from tests.support.models import make_tokenizer
+
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer(chat=False)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=length,
+    )
+    BertModel(config).save_pretrained(folder / "base")
+    tokenizer.model_max_length = length
+    tokenizer.save_pretrained(folder / "base")
+    transformer = models.Transformer(str(folder / "base"), max_seq_length=length)
+    SentenceTransformer(modules=[transformer, models.Pooling(16)]).save(str(folder / "encoder"))
+    return folder / "encoder"

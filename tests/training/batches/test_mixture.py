@@ -1,0 +1,145 @@
+"""Windows and examples in one step: the loss against one sequence at a time, and the plan of several tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from gti_cli.errors import InputError
+from gti_cli.prompts.examples import Example
+from gti_cli.prompts.next_item import Frame
+from gti_cli.training.answer_loss import answer_loss, mean_loss
+from gti_cli.training.batches.mixture import MixedPlan, Mixture, Unit, divide
+from gti_cli.training.batches.packing import Layout, Window, separate
+from gti_cli.training.batches.plan import BatchPlan
+from tests.support.models import make_model
+
+RNG = np.random.default_rng(0)
+ITEMS = RNG.permutation(60).reshape(20, 3) + 20
+LAYOUT = Layout(Frame([5, 6, 7], [8, 9]), ITEMS, 2, 0, (Frame([10, 11], [8, 9]), Frame([12] * 5, [8, 9])))
+UNITS: list[Unit] = [
+    Window((1, 2, 3, 4), 1, 1),
+    Example([30, 31, 32], [40, 41, 2]),
+    Window((7, 8), 1),
+    Example([50], [61, 2]),
+    Window((3, 9, 10), 1, 2),
+    Example([33] * 12, [44] * 7 + [2]),
+]
+
+
+def sequences(units: list[Unit]) -> list[tuple[list[int], list[int]]]:
+    """Prompt and answer of every target, by hand."""
+    found = []
+    for unit in units:
+        if isinstance(unit, Example):
+            found.append((unit.prompt, unit.answer))
+            continue
+        before = [[5, 6, 7], [10, 11], [12] * 5][unit.wording]
+        for single in separate(unit):
+            *shown, target = single.items
+            found.append(([*before, *ITEMS[shown].ravel().tolist(), 8, 9], [*ITEMS[target].tolist(), 2]))
+    return found
+
+
+def naive(model: Any, units: list[Unit]) -> tuple[torch.Tensor, int]:
+    total, count = torch.zeros(()), 0
+    for prompt, answer in sequences(units):
+        logits = functional.log_softmax(model(torch.tensor([prompt + answer])).logits[0], dim=-1)
+        total = total - sum(logits[len(prompt) + n - 1, token] for n, token in enumerate(answer))
+        count += len(answer)
+    return total, count
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "llama"])
+@pytest.mark.parametrize("chosen", [UNITS, UNITS[1::2], UNITS[::2], UNITS[3:4]])
+def test_loss_and_gradient_equal_one_sequence_at_a_time(kind: str, chosen: list[Unit]) -> None:
+    model, mixture = make_model(kind, 100), Mixture(LAYOUT)
+    expected, tokens = naive(model, chosen)
+    loss, count = answer_loss(model, mixture.collate(chosen))
+    assert int(count) == tokens
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-4)
+    gradients = [torch.autograd.grad(value / tokens, list(model.parameters())) for value in (loss, expected)]
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+    mean = mean_loss(model, mixture, chosen, 2, torch.device("cpu"))
+    assert mean == pytest.approx(float(expected.detach()) / tokens, rel=1e-5)
+
+
+def test_sizes_are_those_of_the_sequences() -> None:
+    mixture = Mixture(LAYOUT)
+    for unit in UNITS:
+        assert mixture.targets(unit) == len(sequences([unit]))
+        (row,) = mixture.collate([unit])["branches"]
+        assert mixture.tokens(unit) == int((row >= 0).sum()) == len(row)
+    assert LAYOUT.prompt(Window((1, 2), 1, 1)) == sequences([Window((1, 2), 1, 1)])[0][0]
+    with pytest.raises(ValueError, match="differ behind"):
+        Layout(Frame([1], [2]), ITEMS, 2, 0, (Frame([1], [3]),))
+
+
+@given(st.integers(1, 200), st.lists(st.floats(0.001, 1000), min_size=1, max_size=5))
+def test_shares_of_a_step(size: int, weights: list[float]) -> None:
+    named = {f"t{n}": weight for n, weight in enumerate(weights)}
+    if size < len(weights):
+        with pytest.raises(InputError, match="no place for"):
+            divide(size, named)
+        return
+    found = divide(size, named)
+    assert sum(found.values()) == size and min(found.values()) >= 1
+    for name, share in found.items():
+        wanted = size * named[name] / sum(weights)
+        assert share == 1 or share <= wanted + 1  # above only where another one rounds down
+        assert share >= wanted - len(weights)  # below by what others need for their one target
+
+
+def plan(weights: dict[str, float] | None = None, **how: Any) -> MixedPlan:
+    tasks = {"a": ([20] * 90, [3] * 90), "b": (list(range(10, 40)), [1] * 30)}
+    return MixedPlan(tasks, weights, **{"size": 20, "epochs": 2.0, "max_steps": None, "seed": 0, **how})
+
+
+def test_a_step_has_its_share_of_every_task_and_every_unit_has_its_turn() -> None:
+    found = plan()
+    assert found.sizes == {"a": 270, "b": 30} and found.shares == {"a": 18, "b": 2}
+    assert len(found) == 30 and found.epochs == pytest.approx(2, abs=0.1)
+    places = [place for step in found for place in step]
+    assert {place for place in places if place < 90} == set(range(90))
+    assert {place - 90 for place in places if place >= 90} == set(range(30))
+    for step, a, b, targets in zip(found, found.by_task["a"], found.by_task["b"], found.targets, strict=True):
+        assert a == 3 * sum(place < 90 for place in step) <= 18
+        assert b == sum(place >= 90 for place in step) == 2
+        assert targets == a + b
+    assert found.passes(len(found)) == {"a": pytest.approx(2), "b": pytest.approx(2)}
+    assert list(found) == list(plan()) != list(plan(seed=1))
+
+
+def test_weights_decide_over_numbers() -> None:
+    found = plan({"a": 0.5, "b": 0.5})
+    assert found.shares == {"a": 10, "b": 10}
+    # Windows of three targets: at most nine of them fit into ten.
+    assert set(found.by_task["a"]) == {9} and set(found.by_task["b"]) == {10}
+    assert found.epochs == pytest.approx(2, abs=0.1) and len(found) == 32
+    assert found.passes(len(found))["b"] > 10 > 2 > found.passes(len(found))["a"]
+    assert len(plan(max_steps=5)) == 5
+
+
+def test_one_task_is_planned_as_ever() -> None:
+    how: dict[str, Any] = {"size": 7, "epochs": 1.3, "max_steps": None, "seed": 3}
+    sizes = (list(range(10, 50)), [2] * 40)
+    alone, plain = MixedPlan({"a": sizes}, {"a": 5.0}, **how), BatchPlan(*sizes, **how)
+    assert list(alone) == list(plain) and alone.by_task == {"a": plain.targets} and alone.epochs == plain.epochs
+
+
+def test_processes_share_each_step() -> None:
+    whole, parts = plan(size=10, max_steps=12), [plan(size=5, max_steps=6, world=2, rank=rank) for rank in (0, 1)]
+    for part in parts:
+        assert part.targets == parts[0].targets and part.by_task == parts[0].by_task and len(part) == 6
+    for mine, theirs, a, b in zip(*parts, parts[0].by_task["a"], parts[0].by_task["b"], strict=True):
+        both = [*mine, *theirs]
+        assert 3 * sum(place < 90 for place in both) == a and sum(place >= 90 for place in both) == b
+        assert len(set(both)) == len(both)
+    assert len(whole) == 12

@@ -1,0 +1,121 @@
+"""The loss on answers only, against one example at a time through the whole model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from transformers import AutoModelForCausalLM
+
+from gti_cli.prompts.next_item import Frame
+from gti_cli.training.answer_loss import answer_loss, mean_loss, takes_trees
+from gti_cli.training.batches.packing import Layout, Window, separate, windows
+from tests.support.models import make_model
+
+RNG = np.random.default_rng(0)
+LAYOUT = Layout(Frame([5, 6, 7], [8, 9]), RNG.permutation(60).reshape(20, 3) + 20, end=2, pad=0)
+
+
+def naive(model: Any, layout: Layout, single: Window) -> tuple[torch.Tensor, int]:
+    """One target: its own sequence, no padding, no mask, all logits; the loss of the answer by a loop."""
+    prompt = [*layout.frame.before, *layout.items[list(single.items[:-1])].ravel().tolist(), *layout.frame.behind]
+    answer = [*layout.items[single.items[-1]].tolist(), layout.end]
+    logits = model(torch.tensor([prompt + answer])).logits[0]
+    loss = torch.zeros(())
+    for n, token in enumerate(answer):
+        loss = loss - functional.log_softmax(logits[len(prompt) + n - 1], dim=-1)[token]
+    return loss, len(answer)
+
+
+def some_windows(seed: int, history: int = 6) -> list[Window]:
+    rng = np.random.default_rng(seed)
+    users = [rng.integers(20, size=rng.integers(2, 12)).tolist() for _ in range(4)]
+    return [window for items in users for window in windows(items, history)]
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "llama"])
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_a_loop_over_examples(kind: str, seed: int) -> None:
+    model = make_model(kind, 100, seed=seed)
+    singles = [single for window in some_windows(seed) for single in separate(window)]
+    expected = [naive(model, LAYOUT, single) for single in singles]
+    loss, count = answer_loss(model, LAYOUT.collate(singles))
+    total = torch.stack([loss for loss, _ in expected]).sum()
+    assert int(count) == sum(n for _, n in expected)
+    torch.testing.assert_close(loss, total, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad(value / count, list(model.parameters())) for value in (loss, total)]
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    # The same targets as trees: several branches in a sequence; then several trees in a row.
+    trees = some_windows(seed)
+    assert len(trees) < len(singles)
+    for even in (0.0, 1e4):
+        batch = replace(LAYOUT, even=even).collate(trees)
+        assert (len(batch["input_ids"]) < len(trees)) == bool(even)
+        tree_loss, tree_count = answer_loss(model, batch)
+        assert int(tree_count) == int(count)
+        torch.testing.assert_close(tree_loss, total, rtol=1e-5, atol=1e-5)
+        gradient = torch.autograd.grad(tree_loss / count, list(model.parameters()))
+        for mine, theirs in zip(gradient, gradients[1], strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    mean = mean_loss(model, LAYOUT, singles, 5, torch.device("cpu"))
+    assert mean == pytest.approx(float(total.detach()) / int(count), rel=1e-5)
+
+
+def test_trees_are_tried_on_the_model_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    trees = some_windows(0)
+    model = make_model("qwen3", 100)
+    assert takes_trees(model, LAYOUT, trees, cpu)
+    assert takes_trees(model, replace(LAYOUT, even=1e4), trees, cpu)
+    assert not takes_trees(model, LAYOUT, [window for tree in trees for window in separate(tree)], cpu)
+    # One that looks back only 16 tokens computes something else in a separate example than our mask allows.
+    config = make_model("mistral", 100).config
+    config.sliding_window = 16
+    short = AutoModelForCausalLM.from_config(config).eval()
+    assert not takes_trees(short, LAYOUT, trees, cpu)
+
+    def refuses(*_: Any, **more: Any) -> Any:
+        if more["attention_mask"].dim() == 4:
+            raise ValueError("only 2-dimensional masks")
+        return original(*_, **more)
+
+    original = model.forward
+    monkeypatch.setattr(model, "forward", refuses)
+    assert not takes_trees(model, LAYOUT, trees, cpu)
+
+
+def test_rows_are_tried_as_long_as_training_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention blind to what lies more than 40 columns back: a tree fits in there, a row of several does not."""
+    cpu = torch.device("cpu")
+    model = make_model("qwen3", 100)
+    trees = some_windows(0, history=3)
+    original = model.forward
+
+    def near(*_: Any, **more: Any) -> Any:
+        mask = more["attention_mask"]
+        if mask.dim() == 4:
+            columns = torch.arange(mask.shape[-1])
+            far = columns[:, None] - columns > 40
+            more["attention_mask"] = mask.masked_fill(far, torch.finfo(mask.dtype).min)
+        return original(*_, **more)
+
+    monkeypatch.setattr(model, "forward", near)
+    assert max(map(LAYOUT.tokens, trees)) <= 40
+    assert takes_trees(model, LAYOUT, trees, cpu)
+    assert not takes_trees(model, replace(LAYOUT, even=1e4), trees, cpu)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_trees_in_bfloat16_stay_close(attention: str) -> None:
+    model = make_model("llama", 100)
+    model.set_attn_implementation(attention)
+    trees = some_windows(1)
+    expected, count = answer_loss(model, LAYOUT.collate(trees))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = answer_loss(model, LAYOUT.collate(trees))
+    assert float((loss / count).detach()) == pytest.approx(float((expected / count).detach()), rel=0.02)

@@ -1,0 +1,114 @@
+"""Several processes of one launch: one decides and writes, the others follow."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gti_cli import console
+from gti_cli.errors import InputError
+from gti_cli.workspace import Workspace, processes
+
+
+def _process(root: str, rank: int, port: int, interrupted: bool, results: Any) -> None:
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=str(port)
+    )
+    try:
+        with Workspace(root).stage("train", "model", ["model.txt"], options={"x": 1}) as run:
+            if not run.done:
+                if rank == 0:
+                    (run.scratch / "step").write_text("")
+                if interrupted:
+                    raise KeyboardInterrupt
+                run.path("model.txt").write_text(f"by {rank}")
+                run.metrics["loss"] = 0.5
+        results.put((rank, run.done, run.resuming, run.result().metrics))
+    except KeyboardInterrupt:
+        results.put((rank, None, None, None))
+
+
+def launch(root: Path, port: int, *, interrupted: bool = False) -> list[tuple[Any, ...]]:
+    """What each of two processes saw; rank 1 starts first, so it has to wait."""
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    started = [context.Process(target=_process, args=(str(root), rank, port, interrupted, results)) for rank in (1, 0)]
+    for process in started:
+        process.start()
+    found = [results.get(timeout=60) for _ in started]
+    for process in started:
+        process.join()
+    return sorted(found, key=lambda entry: entry[0])
+
+
+def test_one_writes_and_all_agree(tmp_path: Path) -> None:
+    assert launch(tmp_path, 1) == [(0, False, False, {"loss": 0.5}), (1, False, False, {"loss": 0.5})]
+    assert (tmp_path / "model.txt").read_text() == "by 0"
+    assert not list((tmp_path / ".gti" / "followers").iterdir())
+    # Again: nothing to do, for both.
+    assert [entry[:2] for entry in launch(tmp_path, 2)] == [(0, True), (1, True)]
+
+
+def test_both_resume_or_neither(tmp_path: Path) -> None:
+    launch(tmp_path, 1, interrupted=True)
+    assert not (tmp_path / "model.txt").exists()
+    assert [entry[:3] for entry in launch(tmp_path, 2)] == [(0, False, True), (1, False, True)]
+    assert (tmp_path / "model.txt").read_text() == "by 0"
+
+
+def test_waiting_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "PATIENCE", 0.1)
+    with pytest.raises(InputError, match="did not open the stage"):
+        processes.await_decision(tmp_path, "model")
+
+
+def test_alone_nothing_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert (processes.rank(), processes.world()) == (0, 1)
+    processes.announce(tmp_path, "model", {"done": True})
+    assert not list(tmp_path.iterdir())
+
+
+def test_announcements_of_earlier_launches_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for port in ("1", "2"):
+        monkeypatch.setenv("MASTER_PORT", port)
+        processes.announce(tmp_path, "model", {"done": port == "2"})
+    assert processes.await_decision(tmp_path, "model") == {"done": True}
+    monkeypatch.setenv("MASTER_PORT", "1")
+    monkeypatch.setattr(processes, "PATIENCE", 0.1)
+    with pytest.raises(InputError):
+        processes.await_decision(tmp_path, "model")
+
+
+def test_followers_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    console.silence(True)
+    try:
+        console.note("note")
+        console.warn("warning")
+        console.say("result")
+        console.table("T", ["x"], [[1]])
+        with console.progress("Working", 1) as advance:
+            advance()
+    finally:
+        console.silence(False)
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_batches_are_shared_without_loss_and_in_step_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = [[0, 1], [2, 3], [4], [5], [6]]
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    parts, in_step = [], []
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        parts.append(processes.share(batches))
+        in_step.append(processes.share(batches, in_step=True))
+    assert sorted(batch for part in parts for batch in part) == batches
+    assert [len(part) for part in in_step] == [2, 2, 2]
+    assert [[list(batch) for batch in part if batch] for part in in_step] == parts

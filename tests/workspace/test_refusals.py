@@ -1,0 +1,62 @@
+"""What a stage must not write over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gti_cli.errors import InputError
+from gti_cli.workspace import Workspace
+from tests.support.stages import run_stage
+
+
+def test_other_options_are_refused_with_the_difference(tmp_path: Path) -> None:
+    run_stage(tmp_path)
+    with pytest.raises(InputError, match=r"text 'one' -> 'two'.*--force"):
+        run_stage(tmp_path, "two")
+    assert (tmp_path / "thing.txt").read_text() == "one"
+    done, _ = run_stage(tmp_path, "two", force=True)
+    assert not done
+    assert (tmp_path / "thing.txt").read_text() == "two"
+
+
+def test_other_seed_and_input_are_named(tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("a")
+    run_stage(tmp_path / "w", inputs={"items": source})
+    with pytest.raises(InputError, match="seed 0 -> 1"):
+        run_stage(tmp_path / "w", inputs={"items": source}, seed=1)
+    source.write_text("b")
+    with pytest.raises(InputError, match="input items differs"):
+        run_stage(tmp_path / "w", inputs={"items": source})
+
+
+def test_file_without_manifest_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thing.txt").write_text("somebody's own")
+    with pytest.raises(InputError, match="without a manifest"):
+        run_stage(tmp_path)
+    assert (tmp_path / "thing.txt").read_text() == "somebody's own"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_input_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thing.txt").write_text("the only copy")
+    (tmp_path / "link.txt").symlink_to("thing.txt")
+    for given in ("thing.txt", "link.txt"):
+        with pytest.raises(InputError, match=r"is an input of this command.*another --workspace"):
+            run_stage(Path(), inputs={"items": given}, force=force)
+    (tmp_path / "thing.json").write_text("[]")
+    with pytest.raises(InputError, match="is an input of this command"):
+        run_stage(Path(), inputs={"index": "thing.json"}, force=force)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with (
+        pytest.raises(InputError, match="is an input of this command"),
+        Workspace(".").stage("c", "model", ["model"], options={}, inputs={"x": "model/config.json"}, force=force),
+    ):
+        pass
+    assert (tmp_path / "thing.txt").read_text() == "the only copy"
+    assert (tmp_path / "model" / "config.json").exists()
+    assert run_stage(tmp_path / "w", inputs={"items": "thing.txt"}, force=force)[0] is False
