@@ -12,7 +12,18 @@ from typing import Annotated
 import typer
 
 from gti_cli import __version__, console
-from gti_cli.commands import build_ids, diagnose, evaluate, export, extend, finetune, ground, recommend, status
+from gti_cli.commands import (
+    build_ids,
+    diagnose,
+    evaluate,
+    export,
+    extend,
+    finetune,
+    ground,
+    import_data,
+    recommend,
+    status,
+)
 from gti_cli.errors import InputError
 from gti_cli.workspace import processes
 
@@ -41,6 +52,7 @@ def _root(
     pass
 
 
+app.command("import")(import_data.import_data)
 app.command("build-ids")(build_ids.build_ids)
 app.command("extend")(extend.extend)
 app.command("ground")(ground.ground)

@@ -19,7 +19,7 @@ FLOORS = [
     ["prompts"],
     ["decoding"],
     ["training"],
-    ["semantic_ids", "vocabulary", "grounding", "recommendation", "evaluation", "diagnostics"],
+    ["importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "evaluation", "diagnostics"],
     ["commands"],
     ["app"],
     ["__main__"],

@@ -93,7 +93,8 @@ class Tree:
 
     def append(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Put ``tokens`` (B, W) behind the branch tokens ``parents`` (B, W): their number in order of appending, from
-        0, or -1 for the prompt's end. Returns the features behind the new tokens, (B, W, …)."""
+        0, or -1 for the prompt's end. Returns the features behind the new tokens, (B, W, …).
+        """
         batch, width = tokens.shape
         before = self._ancestors.shape[1]
         own = torch.zeros(batch, width, before + width, dtype=torch.bool, device=tokens.device)

@@ -208,7 +208,8 @@ class _Survivors:
 
     def grid(self, first: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(parents, nodes, scores) of ranks ``first`` … ``first + width - 1``, (A, width); scores are -inf where a
-        prompt has fewer."""
+        prompt has fewer.
+        """
         kept = (self._rank >= first) & (self._rank < first + width)
         place = self._row[kept], self._rank[kept] - first
         parents = self._row.new_zeros(len(self.counts), width)

@@ -57,7 +57,8 @@ class Point:
 
 def expand(space: Workspace, given: Sequence[str]) -> list[Entry]:
     """Replace folders that hold ``checkpoint-N`` folders by these, in the order of N, and then by themselves if they
-    are a checkpoint too (as a Trainer's output folder is after its end)."""
+    are a checkpoint too (as a Trainer's output folder is after its end).
+    """
     entries = []
     for number, path in enumerate(given):
         folder = Path(path) if Path(path).is_dir() else space.path(path)

@@ -30,7 +30,7 @@ class Vocabulary:
 
     @cached_property
     def names(self) -> dict[int, str]:
-        """id -> name."""
+        """Id -> name."""
         return {number: name for name, number in self.ids.items()}
 
     def word(self, token_id: int) -> str:

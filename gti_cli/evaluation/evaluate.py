@@ -190,6 +190,7 @@ def _write_users(
     baselines: Mapping[str, Measured],
 ) -> None:
     """``per_user.parquet``: one row a target; a user's several targets differ in ``history``, the items before it.
-    The same of each baseline in ``baselines/``."""
+    The same of each baseline in ``baselines/``.
+    """
     tables.write(folder / "per_user.parquet", {**keys, "items_ahead": ranks.ahead, "items_tied": ranks.ties, **values})
     write_baselines(folder, keys, baselines)

@@ -56,7 +56,7 @@ class Catalogue:
             )
 
     def embedding_width(self) -> int:
-        """d of the ``embedding`` column, from its first rows; `InputError` as `embedding_blocks`."""
+        """D of the ``embedding`` column, from its first rows; `InputError` as `embedding_blocks`."""
         return int(next(self.embedding_blocks()).shape[1])
 
     def embedding_blocks(self) -> Iterator[npt.NDArray[np.float32]]:

@@ -66,7 +66,8 @@ class RunClock:
     def report(self) -> dict[str, Any]:
         """For the manifest: seconds of wall time and of processor time (all threads of this process: what other work on
         the machine hardly changes), both over all ``attempts``; peak resident memory of this process in bytes,
-        and where it used a GPU the peak of what torch took there; start and end of this attempt (UTC)."""
+        and where it used a GPU the peak of what torch took there; start and end of this attempt (UTC).
+        """
         cuda = _cuda()
         return {
             "seconds": round(self._spent["seconds"], 3),

@@ -16,9 +16,8 @@ class OldTokenization:
     """The tokenizer as it was before the new tokens came: it takes a phrase apart also where a token has its name."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> None:
-        """
-        Raises:
-            InputError: it is no tokenizer of the tokenizers library, whose added tokens can be taken out.
+        """Raises:
+        InputError: it is no tokenizer of the tokenizers library, whose added tokens can be taken out.
         """
         from tokenizers import Tokenizer
 

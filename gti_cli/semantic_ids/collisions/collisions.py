@@ -118,7 +118,8 @@ def _last_distances(space: Rows, codebooks: Sequence[Vectors], codes: Codes, row
 @dataclass(frozen=True)
 class _Crowd:
     """A prefix (all levels but the last) with a collision: its ``rows``, which of them ``collides``, and the codes of
-    the last level that earlier items have (``taken``)."""
+    the last level that earlier items have (``taken``).
+    """
 
     rows: RowNumbers
     collides: npt.NDArray[np.bool_]

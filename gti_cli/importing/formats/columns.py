@@ -1,0 +1,158 @@
+"""Any table, with the names of its columns given by the caller: ``--columns user_id=reviewerID,item_id=asin``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gti_cli.errors import InputError, examples
+from gti_cli.importing.formats.base import Advance, Files
+from gti_cli.importing.gather import ImportedData, number
+from gti_cli.importing.records import objects, table_rows
+from gti_cli.importing.sources import SourceFile
+from gti_cli.importing.times import POSITIONS, parse_time
+
+OUR_COLUMNS = ("user_id", "item_id", "timestamp", "rating", "title", "description", "brand", "categories")
+_QUERY_COLUMNS = ("query", "item_id", "relevance")
+_TEXT_FILES = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """``"user_id=reviewerID,item_id=asin"`` as a mapping from our column names to those of the file.
+
+    Args:
+        text: As the caller wrote it.
+
+    Returns:
+        Our names -> theirs.
+
+    Raises:
+        InputError: The text has another form, or names a column of ours that does not exist.
+    """
+    mapping: dict[str, str] = {}
+    for part in text.split(","):
+        ours, equals, theirs = (piece.strip() for piece in part.partition("="))
+        if not equals or not ours or not theirs:
+            raise InputError(
+                f"--columns {part.strip()!r} is no pair of names",
+                remedy="write OURS=THEIRS, for example user_id=reviewerID,item_id=asin,timestamp=unixReviewTime",
+            )
+        mapping[ours] = theirs
+    unknown = [name for name in mapping if name not in {*OUR_COLUMNS, *_QUERY_COLUMNS}]
+    if unknown:
+        raise InputError(
+            f"--columns names {examples(unknown)}, which no table of gti has",
+            remedy=f"use {', '.join([*OUR_COLUMNS, 'query', 'relevance'])}",
+        )
+    if "item_id" not in mapping:
+        raise InputError("--columns must say which column holds the item ids", remedy="add item_id=…")
+    return mapping
+
+
+def read_columns(files: Files, data: ImportedData, advance: Advance, mapping: Mapping[str, str]) -> None:
+    """Read tables by the caller's column names; each file gives what its columns allow.
+
+    A file with users gives interactions, one with queries gives queries, and one with titles gives items.
+
+    Args:
+        files: CSV, TSV, JSON lines or Parquet files.
+        data: Where to put what is read.
+        advance: Shows progress.
+        mapping: Our column names -> those of the files.
+
+    Raises:
+        InputError: A file lacks the column of the item ids, or has nothing beside it.
+    """
+    for file in files:
+        names = _column_names(file)
+        ours = [name for name, theirs in mapping.items() if theirs in names]
+        if "item_id" not in ours or len(ours) == 1:
+            raise InputError(
+                f"the columns {examples(list(mapping.values()))} are not there (it has {', '.join(names[:10])})",
+                where=file.where(),
+                remedy="correct --columns",
+            )
+        rows = _rows(file, [mapping[name] for name in ours])
+        if "user_id" in ours:
+            _add_interactions(file, ours, rows, data, advance)
+        elif "query" in ours:
+            _add_queries(file, ours, rows, data, advance)
+        else:
+            for _, values in rows:
+                record = dict(zip(ours, values, strict=True))
+                data.items.add(record.pop("item_id"), record)
+                advance(1)
+
+
+def _add_interactions(file: SourceFile, ours: list[str], rows, data: ImportedData, advance: Advance) -> None:  # type: ignore[no-untyped-def]
+    if "timestamp" not in ours:
+        data.log.unit = POSITIONS
+        data.notes.append(f"{file.path.name} has no times: the order of its rows is taken for the order in time")
+    texts = [name for name in ours if name in ("title", "description", "brand", "categories")]
+    for position, (line, values) in enumerate(rows):
+        record = dict(zip(ours, values, strict=True))
+        where = file.where(line)
+        user, item = record["user_id"], record["item_id"]
+        if user in (None, "") or item in (None, ""):
+            raise InputError("the id is missing", where=where, remedy="give every row ids or drop the row")
+        time = _time(record["timestamp"], where) if "timestamp" in ours else position
+        rating = record.get("rating")
+        data.log.add(user, item, time, float("nan") if rating in (None, "") else number(rating, "rating", where))
+        if texts and str(item) not in data.items.rows:
+            data.items.add(item, {name: record[name] for name in texts})
+        advance(1)
+
+
+def _add_queries(file: SourceFile, ours: list[str], rows, data: ImportedData, advance: Advance) -> None:  # type: ignore[no-untyped-def]
+    for line, values in rows:
+        record = dict(zip(ours, values, strict=True))
+        relevance = record.get("relevance")
+        data.queries.setdefault("query", []).append(str(record["query"]))
+        data.queries.setdefault("item_id", []).append(str(record["item_id"]))
+        grade = 2 if relevance in (None, "") else int(number(relevance, "relevance", file.where(line)))
+        data.queries.setdefault("relevance", []).append(grade)
+        advance(1)
+
+
+def _time(value: object, where: str) -> float:
+    text = str(value)
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return parse_time(text)
+    except ValueError as cause:
+        raise InputError(
+            f"the time {text!r} is neither a number nor an ISO date", where=where, remedy="convert the column"
+        ) from cause
+
+
+def _column_names(file: SourceFile) -> list[str]:
+    if file.path.suffix.lower() in (".parquet", ".pq"):
+        import pyarrow.parquet as pq
+
+        return list(pq.read_schema(file.path).names)
+    if separator := _separator(file):
+        return [name.strip().strip('"') for name in file.first_line("utf-8").split(separator)]
+    return list(next(objects(file), (0, {}))[1])
+
+
+def _separator(file: SourceFile) -> str | None:
+    return next((separator for ending, separator in _TEXT_FILES.items() if file.name.endswith(ending)), None)
+
+
+def _rows(file: SourceFile, theirs: list[str]):  # type: ignore[no-untyped-def]
+    """(line, values) of each row."""
+    if file.path.suffix.lower() in (".parquet", ".pq"):
+        import pyarrow.parquet as pq
+
+        row = 0
+        for batch in pq.ParquetFile(file.path).iter_batches(columns=theirs):
+            for values in zip(*(batch.column(name).to_pylist() for name in theirs), strict=True):
+                row += 1
+                yield row, list(values)
+    elif separator := _separator(file):
+        yield from table_rows(file, theirs, separator)
+    else:
+        for line, record in objects(file):
+            yield line, [record.get(name) for name in theirs]

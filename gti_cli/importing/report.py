@@ -1,0 +1,72 @@
+"""What an import came to: how much was read, what was left out and why, and the shape of what is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gti_cli.importing.gather import Interactions
+
+
+def describe_interactions(interactions: Interactions) -> dict[str, Any]:
+    """Figures of a set of interactions.
+
+    Args:
+        interactions: Any number of them, also none.
+
+    Returns:
+        ``users``, ``items``, ``interactions``; ``density``, the share of all pairs of user and item that interact;
+        ``history_min``, ``history_median``, ``history_mean``, ``history_max``, interactions of a user;
+        ``repeated_pairs``, interactions of a user with an item that the user had before; ``repeated_rows``, those
+        among them at the same time; ``equal_times``, interactions at the same time as another one of the same user.
+    """
+    count = len(interactions)
+    if not count:
+        return {"users": 0, "items": 0, "interactions": 0}
+    lengths = np.bincount(interactions.user)
+    lengths = lengths[lengths > 0]
+    users, items = len(lengths), len(np.unique(interactions.item))
+    pairs = np.unique(_paired(interactions.user, interactions.item))
+    return {
+        "users": users,
+        "items": items,
+        "interactions": count,
+        "density": len(pairs) / (users * items),
+        "history_min": int(lengths.min()),
+        "history_median": float(np.median(lengths)),
+        "history_mean": float(lengths.mean()),
+        "history_max": int(lengths.max()),
+        "repeated_pairs": count - len(pairs),
+        "repeated_rows": count - _distinct(interactions.user, interactions.item, interactions.time),
+        "equal_times": _sharing(interactions.user, interactions.time),
+    }
+
+
+def _paired(first: Any, second: Any) -> Any:
+    """Both numbers of each row in one, so that rows can be compared quickly."""
+    return first.astype(np.int64) << 32 | second.astype(np.int64)
+
+
+def _distinct(*columns: Any) -> int:
+    """Number of different rows."""
+    order = np.lexsort(columns)
+    changed = np.zeros(len(order), bool)
+    changed[:1] = True
+    for column in columns:
+        values = column[order]
+        changed[1:] |= values[1:] != values[:-1]
+    return int(changed.sum())
+
+
+def _sharing(*columns: Any) -> int:
+    """Number of rows that are equal to another row."""
+    order = np.lexsort(columns)
+    same = np.ones(max(len(order) - 1, 0), bool)
+    for column in columns:
+        values = column[order]
+        same &= values[1:] == values[:-1]
+    shares = np.zeros(len(order), bool)
+    shares[1:] |= same
+    shares[:-1] |= same
+    return int(shares.sum())

@@ -1,0 +1,78 @@
+"""Any table by the names of its columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gti_cli.errors import InputError
+from gti_cli.importing.formats.columns import parse_columns
+from gti_cli.importing.import_data import import_data
+from tests.support.importing import read_tables
+from tests.support.public_data import write
+
+COLUMNS = "user_id=who,item_id=what,timestamp=when,title=name"
+ROWS = [("u1", "007", "2020-01-01", "Red, dress"), ("u1", "8", "2020-01-02", "Coat")]
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "tsv", "jsonl", "parquet"])
+def test_interactions_and_texts_of_one_table(tmp_path: Path, ending: str) -> None:
+    names = ["who", "what", "when", "name"]
+    if ending == "parquet":
+        pq.write_table(
+            pa.table(dict(zip(names, map(list, zip(*ROWS, strict=True)), strict=True))), tmp_path / "t.parquet"
+        )
+    elif ending == "jsonl":
+        write(
+            tmp_path, {"t.jsonl": "".join(f"{dict(zip(names, row, strict=True))}\n".replace("'", '"') for row in ROWS)}
+        )
+    else:
+        mark = "\t" if ending == "tsv" else ","
+        lines = [mark.join(f'"{value}"' for value in row) for row in [tuple(names), *ROWS]]
+        write(tmp_path, {f"t.{ending}": "\n".join(lines) + "\n"})
+    interactions, items = read_tables([tmp_path / f"t.{ending}"], tmp_path / "out", columns=COLUMNS)
+    assert interactions == [("u1", "007", 1577836800), ("u1", "8", 1577923200)]
+    assert items == {"007": {"title": "Red, dress"}, "8": {"title": "Coat"}}
+
+
+def test_items_and_queries_in_files_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path, {"i.csv": "what,name\n1,Pen\n2,Ink\n", "q.csv": "words,what,grade\nred pen,1,2\nred pen,2,0\n"})
+    import_data(
+        [tmp_path / "i.csv", tmp_path / "q.csv"],
+        tmp_path / "out",
+        columns="item_id=what,title=name,query=words,relevance=grade",
+    )
+    queries = pq.read_table(tmp_path / "out" / "queries.parquet").to_pylist()
+    assert queries[1] == {"query": "red pen", "item_id": "2", "relevance": 0}
+    assert pq.read_table(tmp_path / "out" / "items.parquet")["title"].to_pylist() == ["Pen", "Ink"]
+    assert not (tmp_path / "out" / "interactions.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("user_id", "is no pair of names"),
+        ("user=who,item_id=what", "names 'user', which no table"),
+        ("user_id=who", "item ids"),
+    ],
+)
+def test_wrong_mappings(columns: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_columns(columns)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n", "are not there"),
+        ("who,what,when\n,1,2\n", r"line 2: the id is missing"),
+        ("who,what,when\nu,1,soon\n", r"line 2: the time 'soon' is neither a number nor an ISO date"),
+    ],
+)
+def test_wrong_tables(tmp_path: Path, content: str, message: str) -> None:
+    write(tmp_path, {"t.csv": content})
+    with pytest.raises(InputError, match=message):
+        import_data([tmp_path / "t.csv"], tmp_path / "out", columns="user_id=who,item_id=what,timestamp=when")
