@@ -121,8 +121,9 @@ def make_plan(
     _refuse_unused(text_model, "an --encoder that is a model", encoder not in (LSA, COLUMN))
     index = None
     if options.import_index is not None:
-        given = sizes if options.codes is not None or options.levels is not None else None
-        index = read_index(options.import_index, catalogue.item_ids, given)
+        # Sizes that the caller did not give are those of the index, not the defaults.
+        given_sizes = sizes if options.codes is not None or options.levels is not None else None
+        index = read_index(options.import_index, catalogue.item_ids, given_sizes)
         quantizer, sizes = "import", index.sizes
     _check_levels(len(sizes), policy)
     check_capacity(len(catalogue), sizes, policy)

@@ -80,7 +80,7 @@ def flashrec_flags(ids: Sequence[npt.NDArray[np.int64]], boundary: tuple[int, in
         return [], ""
     problem = ""
     if len(ids[-1]) == 2:
-        problem = "FlashRec takes the last level, which has two codes, for tokens that begin and end an item"
+        problem = "FlashRec mistakes the last level, which has two codes, for the tokens that begin and end an item"
     elif boundary != (last + 1, last + 2):
         problem = (
             f"FlashRec appends the token {last + 1} to every prompt, to begin an item, and this checkpoint was not "

@@ -35,7 +35,7 @@ def test_first_equal_rows_is_the_first_equal_row(n: int, width: int, distinct: i
     assert first_equal_rows(vectors).tolist() == expected
 
 
-def test_rows_that_share_a_hash_are_still_told_apart() -> None:
+def test_different_rows_of_one_hash_are_kept_apart() -> None:
     from gti_cli.semantic_ids import groups
 
     vectors = np.array([[1, 2], [3, 4], [1, 2], [3, 4], [5, 6]], dtype=np.float32)

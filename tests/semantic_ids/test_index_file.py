@@ -42,7 +42,7 @@ def test_rows_follow_the_catalogue(tmp_path: Path) -> None:
         ({"x": ["<a_99999999999>"], "y": ["<a_1>"]}, "must be below"),
     ],
 )
-def test_what_is_no_index(tmp_path: Path, payload: Any, words: str) -> None:
+def test_files_that_are_not_an_index(tmp_path: Path, payload: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_index(write(tmp_path, payload), ["x", "y"])
 

@@ -84,7 +84,7 @@ def _lloyd(rows: Any, size: int, seed: int, iterations: int, start: Any) -> tupl
         size,
         niter=iterations,
         seed=seed,
-        min_points_per_centroid=1,  # No warning for a small catalogue: nobody can make it larger.
+        min_points_per_centroid=1,  # No warning for a small catalogue.
         max_points_per_centroid=len(rows),  # By default faiss samples 256 rows a code; here all rows are used.
     )
     kmeans.train(rows, init_centroids=start)
@@ -106,7 +106,7 @@ def _principal_axes(rows: Vectors) -> tuple[Vectors, Vectors]:
     """Mean (d,) and as many principal axes as the warm start needs, as columns, the largest variance first."""
     from scipy.linalg import eigh
 
-    sample = rows[:: -(-len(rows) // _AXES_SAMPLE)]  # Every n-th row, with n rounded up.
+    sample = rows[:: -(-len(rows) // _AXES_SAMPLE)]  # Every n-th row, at most so many.
     widths, d = _widths(rows.shape[1]), rows.shape[1]
     with one_thread():  # The same bits on any number of cores.
         mean = np.asarray(sample.mean(axis=0, dtype=np.float64), dtype=np.float32)

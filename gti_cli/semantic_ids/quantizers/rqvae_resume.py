@@ -78,7 +78,9 @@ def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, order
         tensors = load_file(folder / FILE)
     except (OSError, SafetensorError):
         return None
-    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    model.load_state_dict(
+        {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    )
     state = optimizer.state_dict()
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():

@@ -201,7 +201,7 @@ class _Trainer:
                 parameter.copy_(torch.from_numpy(codebook))
 
     def _revive(self) -> None:
-        """Initialise codes that no item of the epoch chose anew, from the residuals of random items at their level."""
+        """Replace each code that no item of the epoch chose by the residual of a random item at its level."""
         dead = [torch.nonzero(~used).flatten() for used in self.used]
         for used in self.used:
             used.zero_()

@@ -34,23 +34,23 @@ def distortion(vectors: np.ndarray, books: list, codes: np.ndarray) -> float:
     seed=st.integers(0, 20),
     policy=st.sampled_from(["next-best", "sinkhorn", "suffix"]),
 )
-def test_none_is_left_up_to_the_last_free_tuple(
+def test_no_collision_is_left_up_to_the_last_free_tuple(
     sizes: list[int], fill: float, distinct: int | None, seed: int, policy: str
 ) -> None:
     n = max(1, int(fill * math.prod(sizes)))
     vectors, books, codes = world(n, sizes, seed, distinct=distinct)
     before = codes.copy()
-    found = resolve_collisions(vectors, books, codes, policy)
+    resolved = resolve_collisions(vectors, books, codes, policy)
     np.testing.assert_array_equal(codes, before)  # the argument is left alone
-    assert len(np.unique(found.codes, axis=0)) == n
+    assert len(np.unique(resolved.codes, axis=0)) == n
     if policy == "suffix":
-        np.testing.assert_array_equal(found.codes[:, :-1], codes)
+        np.testing.assert_array_equal(resolved.codes[:, :-1], codes)
         return
-    assert (found.codes >= 0).all() and (found.codes < np.array(sizes)).all()
+    assert (resolved.codes >= 0).all() and (resolved.codes < np.array(sizes)).all()
     alone = ~colliding(codes)
     if policy == "next-best":
-        np.testing.assert_array_equal(found.codes[alone], codes[alone])
-    assert found.moved == (found.codes != codes).any(axis=1).sum()
+        np.testing.assert_array_equal(resolved.codes[alone], codes[alone])
+    assert resolved.moved == (resolved.codes != codes).any(axis=1).sum()
 
 
 def test_least_total_distortion_by_brute_force() -> None:
@@ -59,7 +59,7 @@ def test_least_total_distortion_by_brute_force() -> None:
         books = [rng.standard_normal((1, 2)).astype(np.float32), rng.standard_normal((5, 2)).astype(np.float32)]
         vectors = (books[0][0] + books[1][trial % 5] + 0.05 * rng.standard_normal((4, 2))).astype(np.float32)
         codes = residuals.encode(vectors, books)
-        found = resolve_collisions(vectors, books, codes, "next-best")
+        resolved = resolve_collisions(vectors, books, codes, "next-best")
         options = []
         for last in itertools.permutations(range(5), 4):
             candidate = codes.copy()
@@ -67,15 +67,15 @@ def test_least_total_distortion_by_brute_force() -> None:
             kept = ~colliding(codes)
             if (candidate[kept] == codes[kept]).all():
                 options.append(distortion(vectors, books, candidate))
-        assert distortion(vectors, books, found.codes) == pytest.approx(min(options), rel=1e-5)
+        assert distortion(vectors, books, resolved.codes) == pytest.approx(min(options), rel=1e-5)
 
 
 def test_a_full_prefix_overflows_to_the_nearest_one() -> None:
     books = [np.array([[0.0], [10.0], [30.0]], np.float32), np.array([[-0.1], [0.1]], np.float32)]
     vectors = np.zeros((3, 1), np.float32)
-    found = resolve_collisions(vectors, books, residuals.encode(vectors, books), "next-best")
-    assert sorted(map(tuple, found.codes.tolist())) == [(0, 0), (0, 1), (1, 0)]
-    assert found.moved_prefix == 1
+    resolved = resolve_collisions(vectors, books, residuals.encode(vectors, books), "next-best")
+    assert sorted(map(tuple, resolved.codes.tolist())) == [(0, 0), (0, 1), (1, 0)]
+    assert resolved.moved_prefix == 1
 
 
 def test_suffix_counts_in_catalogue_order() -> None:
@@ -97,7 +97,7 @@ def test_refused_with_the_arithmetic() -> None:
         check_capacity(1, [3, 4], "mend")
 
 
-def test_suffixes_go_on_from_what_is_taken() -> None:
+def test_suffixes_count_on_from_those_of_earlier_items() -> None:
     taken = np.array([[0, 1, 0], [0, 1, 3], [5, 5, 0]], dtype=np.int32)
     assert suffixes(np.array([[0, 1], [2, 2], [0, 1], [5, 5]], dtype=np.int32), taken).tolist() == [4, 0, 5, 1]
 

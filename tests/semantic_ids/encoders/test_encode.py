@@ -25,13 +25,13 @@ def test_lsa_against_a_dense_svd(catalogue: Catalogues) -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     made = catalogue(title=TITLES)
-    found = encoders.encode_lsa(made, seed=0, width=3)
+    encoded = encoders.encode_lsa(made, seed=0, width=3)
     weights = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(TITLES).toarray()
     u, s, _ = np.linalg.svd(weights, full_matrices=False)
     expected = u[:, :3] * s[:3]
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(found.vectors @ found.vectors.T, expected @ expected.T, atol=1e-3)
-    np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(encoded.vectors @ encoded.vectors.T, expected @ expected.T, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(encoded.vectors, axis=1), 1, atol=1e-5)
 
 
 def test_lsa_width_is_capped_and_the_same_seed_gives_the_same_bytes(catalogue: Catalogues) -> None:
@@ -47,9 +47,9 @@ def test_a_text_that_shares_nothing_gets_no_direction_made_of_noise(
     catalogue: Catalogues, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = catalogue(title=[*TITLES * 3, "xylophone"])
-    found = encoders.encode_lsa(made, seed=0, width=3)
-    assert not found.vectors[-1].any()
-    assert found.counts["texts_that_share_nothing"] == 1
+    encoded = encoders.encode_lsa(made, seed=0, width=3)
+    assert not encoded.vectors[-1].any()
+    assert encoded.counts["texts_that_share_nothing"] == 1
     assert "share no word" in capsys.readouterr().err
 
 

@@ -30,12 +30,12 @@ def test_sentence_transformers_model_one_text_at_a_time(tmp_path: Path) -> None:
 
     folder = make_encoder(tmp_path)
     titles = ["a dress", "a blue dress", "coat", "a very long title about a dress that goes on and on and on and on"]
-    found = encoders.encode(make_catalogue(tmp_path, title=titles), str(folder), 0)
+    encoded = encoders.encode(make_catalogue(tmp_path, title=titles), str(folder), 0)
     model = SentenceTransformer(str(folder))
     for row, title in enumerate(titles):
         expected = model.encode([title])[0]
-        np.testing.assert_allclose(found.vectors[row], expected / np.linalg.norm(expected), atol=1e-5)
-    assert found.counts == {"texts_cut": 1}
+        np.testing.assert_allclose(encoded.vectors[row], expected / np.linalg.norm(expected), atol=1e-5)
+    assert encoded.counts == {"texts_cut": 1}
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
@@ -45,7 +45,7 @@ def test_pooling_prompt_and_limit_against_the_bare_model(encoder: Path, pooling:
 
     options = EncoderOptions(pooling, "item: ", 10, batch_tokens=24)
     model = TextModel(str(encoder), options, None, None)
-    found, counts = encode_texts(model, TEXTS, None)
+    vectors, counts = encode_texts(model, TEXTS, None)
     tokenizer, bare = AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder).eval()
     for row, text in enumerate(TEXTS):
         ids = tokenizer("item: " + text)["input_ids"]
@@ -53,7 +53,7 @@ def test_pooling_prompt_and_limit_against_the_bare_model(encoder: Path, pooling:
         with torch.no_grad():
             states = bare(input_ids=torch.tensor([ids[:10]])).last_hidden_state[0].numpy()
         expected = {"mean": states.mean(axis=0), "cls": states[0], "last": states[-1]}[pooling]
-        np.testing.assert_allclose(found[row], expected / np.linalg.norm(expected), atol=1e-5)
+        np.testing.assert_allclose(vectors[row], expected / np.linalg.norm(expected), atol=1e-5)
     assert counts["texts_cut"] == sum(length > 10 for length in model.lengths(TEXTS)) > 0
 
 
@@ -66,9 +66,7 @@ def test_token_batches() -> None:
     assert list(token_batches([], 10)) == []
 
 
-def test_an_interrupted_encoding_goes_on_from_what_is_there(
-    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_encoding_resumes(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding_store, "_SAVE_EVERY", 1)
     model = TextModel(str(encoder), EncoderOptions(batch_tokens=12), None, None)
     whole = np.array(encode_texts(model, TEXTS, None)[0])

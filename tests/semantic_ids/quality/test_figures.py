@@ -35,19 +35,19 @@ def test_reconstruction_against_the_definition() -> None:
     vectors = rng.standard_normal((100, 6)).astype(np.float32)
     books = [rng.standard_normal((8, 6)).astype(np.float32) for _ in range(3)]
     codes = residuals.encode(vectors, books)
-    found = reconstruction(vectors, codes, 3, lambda some, count: residuals.decode(some, books, count))
+    entries = reconstruction(vectors, codes, 3, lambda part, count: residuals.decode(part, books, count))
     for count in (1, 2, 3):
         rest = vectors - sum(books[level][codes[:, level]] for level in range(count))
         error = (rest**2).sum(axis=1).mean()
-        assert found[count - 1]["error"] == pytest.approx(error, rel=1e-5)
+        assert entries[count - 1]["error"] == pytest.approx(error, rel=1e-5)
         total = ((vectors - vectors.mean(axis=0)) ** 2).sum(axis=1).mean()
-        assert found[count - 1]["explained_variance"] == pytest.approx(1 - error / total, abs=1e-5)
+        assert entries[count - 1]["explained_variance"] == pytest.approx(1 - error / total, abs=1e-5)
 
 
 def test_items_that_are_all_alike_explain_nothing() -> None:
     vectors = np.ones((4, 2), np.float32)
-    found = reconstruction(vectors, np.zeros((4, 1), np.int32), 1, lambda some, count: np.ones((len(some), 2)))
-    assert found == [{"error": 0.0, "explained_variance": 0.0}]
+    entries = reconstruction(vectors, np.zeros((4, 1), np.int32), 1, lambda part, count: np.ones((len(part), 2)))
+    assert entries == [{"error": 0.0, "explained_variance": 0.0}]
 
 
 def test_a_suffix_level_has_use_but_no_reconstruction() -> None:

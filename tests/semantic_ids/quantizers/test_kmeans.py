@@ -20,14 +20,14 @@ def test_codebooks_do_not_depend_on_the_number_of_threads() -> None:
 
     vectors = np.random.default_rng(2).standard_normal((4000, 16)).astype(np.float32)
     before = faiss.omp_get_max_threads()
-    found = []
+    trained = []
     try:
         for threads in (1, 2):
             faiss.omp_set_num_threads(threads)
-            found.append(kmeans.train(vectors, [32, 32], seed=0))
+            trained.append(kmeans.train(vectors, [32, 32], seed=0))
     finally:
         faiss.omp_set_num_threads(before)
-    assert all(a.tobytes() == b.tobytes() for a, b in zip(*found, strict=True))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(*trained, strict=True))
 
 
 def test_error_at_most_that_of_faiss_residual_quantizer() -> None:

@@ -90,14 +90,14 @@ def test_beam_is_never_worse_than_greedy_and_a_full_one_is_exact(beam: int) -> N
     def errors(codes: np.ndarray) -> np.ndarray:
         return ((vectors - residuals.decode(codes, books)) ** 2).sum(axis=1)
 
-    greedy, found = errors(residuals.encode(vectors, books)), errors(residuals.encode(vectors, books, beam))
-    assert (found <= greedy + 1e-5).all()
-    assert found.sum() < greedy.sum()
+    greedy, beamed = errors(residuals.encode(vectors, books)), errors(residuals.encode(vectors, books, beam))
+    assert (beamed <= greedy + 1e-5).all()
+    assert beamed.sum() < greedy.sum()
     if beam == 1000:
-        every = np.stack(np.meshgrid(*[np.arange(len(b)) for b in books], indexing="ij"), axis=-1).reshape(-1, 3)
-        sums = residuals.decode(every.astype(np.int32), books)
+        tuples = np.stack(np.meshgrid(*[np.arange(len(b)) for b in books], indexing="ij"), axis=-1).reshape(-1, 3)
+        sums = residuals.decode(tuples.astype(np.int32), books)
         best = ((vectors[:, None] - sums[None]) ** 2).sum(axis=2).min(axis=1)
-        np.testing.assert_allclose(found, best, atol=1e-4)
+        np.testing.assert_allclose(beamed, best, atol=1e-4)
 
 
 def test_beam_against_faiss() -> None:
