@@ -1,4 +1,4 @@
-"""RQ-VAE: an epoch and its outcome beside the same model on other libraries' quantisers, in one run.
+"""RQ-VAE: an epoch and its outcome beside the same model on other libraries' quantizers, in one run.
 
 Run with ``pytest tests/benchmarks/test_rqvae.py --run-benchmarks -s``; needs the packages ``vector-quantize-pytorch``
 and ``semantic-id`` (a peer that is not installed is left out, saying so), ``../shared/data/beauty`` for the outcome,
@@ -21,7 +21,7 @@ import torch
 
 from gti_cli.checkpoints.precision import choose_training_dtype
 from gti_cli.semantic_ids.options import RQVAEOptions
-from gti_cli.semantic_ids.quality.quality import collision_figures
+from gti_cli.semantic_ids.quality.figures import collision_figures
 from gti_cli.semantic_ids.quantizers.rqvae import RQVAE, Autoencoder
 from gti_cli.semantic_ids.quantizers.rqvae_training import _Trainer
 
@@ -39,7 +39,7 @@ def ours(vectors: Vectors, epochs: int) -> Trained:
     options = RQVAEOptions(hidden=HIDDEN, latent=LATENT, dropout=DROPOUT, batch_size=BATCH, learning_rate=RATE)
     trainer = _Trainer(vectors, SIZES, 0, torch.device("cpu"), options, dtype)
     for _ in range(options.warm_up):
-        trainer._epoch(trainer._warm_step, 2)
+        trainer._run_batches(trainer._warm_step, 2)
     trainer._start_codebooks()
     seconds = _timed(trainer._train_epoch, epochs)
 
@@ -70,8 +70,8 @@ def residual_vq(vectors: Vectors, epochs: int) -> Trained:
             module.train()
         for batch in torch.split(torch.randperm(len(rows)), BATCH):
             optimizer.zero_grad()
-            quantised, _, commit = vq(encoder(rows[batch])[None])
-            loss = torch.nn.functional.mse_loss(decoder(quantised[0]), rows[batch]) + commit.sum()
+            quantized, _, commit = vq(encoder(rows[batch])[None])
+            loss = torch.nn.functional.mse_loss(decoder(quantized[0]), rows[batch]) + commit.sum()
             loss.backward()
             optimizer.step()
 
@@ -82,8 +82,8 @@ def residual_vq(vectors: Vectors, epochs: int) -> Trained:
     def reconstruct(some: Vectors) -> tuple[Vectors, npt.NDArray[np.int32]]:
         for module in (encoder, decoder, vq):
             module.eval()
-        quantised, codes, _ = vq(encoder(torch.from_numpy((some - mean) / spread))[None])
-        return (decoder(quantised[0]) * spread + torch.from_numpy(mean)).numpy(), codes[0].int().numpy()
+        quantized, codes, _ = vq(encoder(torch.from_numpy((some - mean) / spread))[None])
+        return (decoder(quantized[0]) * spread + torch.from_numpy(mean)).numpy(), codes[0].int().numpy()
 
     return seconds, reconstruct
 

@@ -1,4 +1,4 @@
-"""How good semantic IDs are: use of the codes, collisions, what of the embeddings they keep."""
+"""Figures of quality: use of the codes, collisions, reconstruction of the embeddings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ Decoder = Callable[[Codes, int], Vectors]
 
 
 def level_use(codes: npt.NDArray[np.integer[Any]], size: int) -> dict[str, float | int]:
-    """How the items of one level (N,) spread over its ``size`` codes.
+    """Measure how evenly items use the codes of one level.
+
+    Args:
+        codes: (N,) the code of each item in this level.
+        size: The number of codes of the level.
 
     Returns:
-        ``codes`` (size), ``used`` (codes with an item), ``use`` (their share), ``entropy`` of the distribution in bits
-        and ``perplexity`` = 2 ** entropy (the number of evenly used codes that would be as spread).
+        ``codes`` (``size``), ``used`` (codes with an item), ``use`` (their share), ``entropy`` of the distribution in
+        bits and ``perplexity`` = 2 ** entropy (the number of evenly used codes with the same entropy).
     """
     share = np.bincount(codes, minlength=size) / len(codes)
     share = share[share > 0]
+    # abs: the entropy of a single code would be -0.0.
     entropy = abs(float(-(share * np.log2(share)).sum()))
     return {
         "codes": size,
@@ -37,11 +42,11 @@ def level_use(codes: npt.NDArray[np.integer[Any]], size: int) -> dict[str, float
 
 
 def collision_figures(codes: Codes) -> dict[str, float | int]:
-    """Collisions among N items' codes (N, L).
+    """Count the collisions among items' codes (N, L).
 
     Returns:
-        ``distinct`` tuples; ``rate`` = (N - distinct) / N as LC-Rec counts; ``items`` that share a tuple with another;
-        ``largest`` group.
+        ``distinct``: the number of different tuples; ``rate`` = (N - distinct) / N, as LC-Rec counts; ``items``: how
+        many share a tuple with another item; ``largest``: the most items of one tuple.
     """
     group = np.bincount(tuple_labels(codes))
     return {
@@ -53,14 +58,18 @@ def collision_figures(codes: Codes) -> dict[str, float | int]:
 
 
 def reconstruction(vectors: Rows, codes: Codes, levels: int, decode: Decoder) -> list[dict[str, float]]:
-    """What is kept of the embeddings after 1, 2, … ``levels`` levels.
+    """Measure how well the first 1, 2, … ``levels`` codes reconstruct the embeddings.
 
     Args:
-        vectors: (N, d). codes: (N, L). decode: (codes, number of levels) -> embeddings (n, d).
+        vectors: (N, d), read block by block.
+        codes: (N, L).
+        levels: The largest number of levels to decode.
+        decode: Function of codes (n, L) and a number of levels that returns embeddings (n, d).
 
     Returns:
-        For each level ``error`` (mean over items of the squared distance between embedding and reconstruction) and
-        ``explained_variance`` (1 - error / mean squared distance to the mean embedding; 0 where that is 0).
+        For each number of levels ``error`` (mean over items of the squared distance between embedding and
+        reconstruction) and ``explained_variance`` (1 - error / mean squared distance to the mean embedding; 0 where
+        that is 0).
     """
     mean = np.zeros(vectors.shape[1], dtype=np.float64)
     for part in residuals.blocks(len(vectors)):
@@ -85,9 +94,21 @@ def _sum_of_squares(block: npt.NDArray[np.floating[Any]]) -> float:
     return float(np.einsum("nd,nd->", block, block, dtype=np.float64))
 
 
-def level_report(codes: Codes, sizes: Sequence[int], kept: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
-    """One entry a level: `level_use` and, for levels that have one, the entry of `reconstruction`."""
+def level_report(
+    codes: Codes, sizes: Sequence[int], reconstructions: Sequence[dict[str, float]]
+) -> list[dict[str, Any]]:
+    """One entry a level: the figures of `level_use` and of `reconstruction`.
+
+    Args:
+        codes: (N, L).
+        sizes: The number of codes of each of the L levels.
+        reconstructions: Result of `reconstruction`; a suffix level has no entry in it.
+    """
     return [
-        {"level": level, **level_use(codes[:, level], size), **(kept[level] if level < len(kept) else {})}
+        {
+            "level": level,
+            **level_use(codes[:, level], size),
+            **(reconstructions[level] if level < len(reconstructions) else {}),
+        }
         for level, size in enumerate(sizes)
     ]
