@@ -15,7 +15,7 @@ from gti_cli.checkpoints.new_tokens import LC_REC, all_names, around, token_name
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.catalogue import Catalogue, kept_columns
 from gti_cli.semantic_ids.quantizers.residuals import blocks
-from gti_cli.tensors.vector_file import Rows, VectorFile, write_vectors
+from gti_cli.tensors.vector_file import VectorFile, VectorRows, write_vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,7 +92,7 @@ def write_codebooks(path: Path, codebooks: Sequence[Vectors]) -> None:
     write_arrays(path, {f"level_{level}": np.float32(codebook) for level, codebook in enumerate(codebooks)})
 
 
-def write_embeddings(path: Path, *parts: Rows) -> VectorFile:
+def write_embeddings(path: Path, *parts: VectorRows) -> VectorFile:
     """Write ``embeddings.safetensors``: ``embeddings`` (N, d) float32, rows as in the items table.
 
     Args:

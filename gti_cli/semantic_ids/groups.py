@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Codes = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float32]
@@ -28,7 +28,7 @@ def tuple_labels(codes: npt.NDArray[np.integer[Any]]) -> Labels:
     return labels
 
 
-def first_alike(vectors: Rows) -> Labels:
+def first_alike(vectors: VectorRows) -> Labels:
     """For each row of ``vectors`` (N, d), the index of the first row with the same numbers: (N,) int64.
 
     Rows are told apart by a 64-bit hash and rows of equal hash are compared, so the answer is exact; -0.0 equals 0.0.
@@ -52,7 +52,7 @@ def first_alike(vectors: Rows) -> Labels:
     return first
 
 
-def _compare(vectors: Rows, group: npt.NDArray[np.intp], first: Labels) -> None:
+def _compare(vectors: VectorRows, group: npt.NDArray[np.intp], first: Labels) -> None:
     """Fill ``first`` for rows of one hash (ascending): compare with the leader, then the rest."""
     while len(group) > 1:
         same = (np.asarray(vectors[group]) == np.asarray(vectors[group[0]])).all(axis=1)

@@ -20,7 +20,7 @@ Vectors = npt.NDArray[np.float32]
 TENSOR = "embeddings"
 
 
-class Rows(Protocol):
+class VectorRows(Protocol):
     """N vectors (N, d) float32 of which a few are asked for at a time: an array, or a `VectorFile`."""
 
     @property

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import torch
 
-from gti_cli.tensors.stored import Rows, blocks
+from gti_cli.tensors.matrix_rows import MatrixRows, blocks
 
-Initializer = Callable[[Rows, int, torch.Generator], torch.Tensor]
+Initializer = Callable[[MatrixRows, int, torch.Generator], torch.Tensor]
 
 
-def mean_row(rows: Rows) -> torch.Tensor:
+def mean_row(rows: MatrixRows) -> torch.Tensor:
     """Mean (d,) of ``rows`` (V, d), in float64, block by block; a hundredth of the work of `moments`."""
     total = torch.zeros(rows.shape[1], dtype=torch.float64)
     for block in blocks(rows):
@@ -23,7 +23,7 @@ def mean_row(rows: Rows) -> torch.Tensor:
     return total / len(rows)
 
 
-def moments(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+def moments(rows: MatrixRows) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (d,) and covariance (d, d) of ``rows`` (V, d), in float64, block by block."""
     width = rows.shape[1]
     mean = mean_row(rows)
@@ -34,12 +34,12 @@ def moments(rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, covariance / len(rows)
 
 
-def mean(rows: Rows, count: int, generator: torch.Generator) -> torch.Tensor:
+def mean(rows: MatrixRows, count: int, generator: torch.Generator) -> torch.Tensor:
     """Every new row = the mean of the pretrained rows (Hewitt 2021, "Initializing new word embeddings")."""
     return mean_row(rows).float().repeat(count, 1)
 
 
-def hf_mean(rows: Rows, count: int, generator: torch.Generator) -> torch.Tensor:
+def hf_mean(rows: MatrixRows, count: int, generator: torch.Generator) -> torch.Tensor:
     """What transformers' ``resize_token_embeddings(mean_resizing=True)`` does: draws from N(mean, 1e-9 covariance).
 
     The draws differ by about 3e-5 of the pretrained rows' spread: one point for all that matters, and literally one
@@ -49,7 +49,7 @@ def hf_mean(rows: Rows, count: int, generator: torch.Generator) -> torch.Tensor:
     return _draw(centre, 1e-9 * covariance, count, generator, strict=True)
 
 
-def noisy_mean(rows: Rows, count: int, generator: torch.Generator) -> torch.Tensor:
+def noisy_mean(rows: MatrixRows, count: int, generator: torch.Generator) -> torch.Tensor:
     """The mean of the pretrained rows and noise from N(0, 1/d) on every coordinate, as LLaMA-Factory starts new rows.
 
     The noise has norm 1 whatever the scale of the pretrained rows, so it may drown the mean or vanish beside it.
@@ -60,7 +60,7 @@ def noisy_mean(rows: Rows, count: int, generator: torch.Generator) -> torch.Tens
     return found.float()
 
 
-def random(rows: Rows, count: int, generator: torch.Generator) -> torch.Tensor:
+def random(rows: MatrixRows, count: int, generator: torch.Generator) -> torch.Tensor:
     """Draws from N(mean, covariance) of the pretrained rows: distinct, on the same ellipsoid, without meaning."""
     centre, covariance = moments(rows)
     return _draw(centre, covariance, count, generator, strict=False)

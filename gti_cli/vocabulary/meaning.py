@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from gti_cli.errors import InputError, examples
-from gti_cli.tensors.stored import Rows, blocks
+from gti_cli.tensors.matrix_rows import MatrixRows, blocks
 from gti_cli.vocabulary.initializers import mean_row
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ AT_USUAL_DISTANCE = Placement()
 
 
 def subword(
-    rows: Rows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase, how: Placement = AT_USUAL_DISTANCE
+    rows: MatrixRows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase, how: Placement = AT_USUAL_DISTANCE
 ) -> torch.Tensor:
     """The mean of the pieces of each token's description, as the tokenizer cut it before the extension; (n, d).
 
@@ -89,7 +89,7 @@ def subword(
 
 
 def text(
-    rows: Rows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase, how: Placement = AT_USUAL_DISTANCE
+    rows: MatrixRows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase, how: Placement = AT_USUAL_DISTANCE
 ) -> torch.Tensor:
     """For each code what the words of its items have that those of all items have not; (n, d).
 
@@ -103,7 +103,7 @@ def text(
 
 
 def text_permuted(
-    rows: Rows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase, how: Placement = AT_USUAL_DISTANCE
+    rows: MatrixRows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase, how: Placement = AT_USUAL_DISTANCE
 ) -> torch.Tensor:
     """The rows of `text`, dealt out anew among the codes of each level; (n, d). A control for studies.
 
@@ -121,7 +121,7 @@ def text_permuted(
 
 
 def text_lstsq(
-    rows: Rows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase, how: Placement = AT_USUAL_DISTANCE
+    rows: MatrixRows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase, how: Placement = AT_USUAL_DISTANCE
 ) -> torch.Tensor:
     """Rows of which the sum over an item's codes comes nearest the item's text, all levels at once; (n, d).
 
@@ -161,7 +161,7 @@ def _solve_ridge(gram: csr_matrix, target: npt.NDArray[np.float64], tolerance: f
 
 
 def _apart(
-    rows: Rows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase
+    rows: MatrixRows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[torch.Tensor, torch.Tensor, csr_matrix, npt.NDArray[np.float64]]:
     """(d,) mean row, (n, d) what each token's texts have beside those of all, (n, N) its texts, (n,) how many."""
     words, incidence, counts = _words(meanings, tokenizer, len(rows))
@@ -180,7 +180,7 @@ def _apart(
 
 
 def codebook(
-    rows: Rows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase, how: Placement = AT_USUAL_DISTANCE
+    rows: MatrixRows, meanings: Meanings, tokenizer: PreTrainedTokenizerBase, how: Placement = AT_USUAL_DISTANCE
 ) -> torch.Tensor:
     """The codebooks' vectors, turned into the embedding space by the isometry that brings them nearest `text`; (n, d).
 
@@ -200,7 +200,7 @@ def codebook(
     return (centre + at_norm(codes @ (left @ right), how.distance * usual_norm(rows, centre))).float()
 
 
-def usual_norm(rows: Rows, centre: torch.Tensor) -> float:
+def usual_norm(rows: MatrixRows, centre: torch.Tensor) -> float:
     """Root mean square distance of the pretrained rows (V, d) from their mean."""
     total = sum(float((block.double() - centre).square().sum()) for block in blocks(rows))
     return float(np.sqrt(total / len(rows)))
@@ -267,7 +267,7 @@ def _levels(meanings: Meanings) -> torch.Tensor:
     return level
 
 
-FROM_MEANING: dict[str, Callable[[Rows, Meanings, Any, Placement], torch.Tensor]] = {
+FROM_MEANING: dict[str, Callable[[MatrixRows, Meanings, Any, Placement], torch.Tensor]] = {
     "subword": subword,
     "text": text,
     "text-lstsq": text_lstsq,

@@ -11,7 +11,7 @@ import torch
 from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.errors import InputError
 from gti_cli.geometry.spectrum import both_spectra, effective_rank
-from gti_cli.tensors.stored import Rows, blocks
+from gti_cli.tensors.matrix_rows import MatrixRows, blocks
 from gti_cli.vocabulary.initializers import INITIALIZERS, mean
 from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, FROM_MEANING, Meanings, Placement
 
@@ -84,7 +84,7 @@ class Extension:
 
 
 def start_rows(
-    matrices: Sequence[Rows],
+    matrices: Sequence[MatrixRows],
     meanings: Meanings,
     tokenizer: PreTrainedTokenizerBase,
     init: str,
@@ -110,7 +110,7 @@ def start_rows(
     return [torch.cat([start, mean(rows, count, generator)]) for start, rows in zip(found, matrices, strict=True)]
 
 
-def _check_finite(rows: Rows, tokenizer: PreTrainedTokenizerBase, matrix: str) -> None:
+def _check_finite(rows: MatrixRows, tokenizer: PreTrainedTokenizerBase, matrix: str) -> None:
     """Every start is computed from the old rows, and one that is no number would spoil all new ones."""
     bad: list[int] = []
     at = 0
@@ -126,7 +126,7 @@ def _check_finite(rows: Rows, tokenizer: PreTrainedTokenizerBase, matrix: str) -
         )
 
 
-def describe_start(rows: torch.Tensor, known: Rows, dtype: torch.dtype) -> Start:
+def describe_start(rows: torch.Tensor, known: MatrixRows, dtype: torch.dtype) -> Start:
     """How new ``rows`` (n, d), once stored as ``dtype``, lie beside the ``known`` ones."""
     stored = rows.to(dtype).float()
     total = sum(float(block.norm(dim=1).sum(dtype=torch.float64)) for block in blocks(known))

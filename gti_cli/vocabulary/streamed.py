@@ -11,9 +11,9 @@ import torch
 
 from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens, known_height
 from gti_cli.checkpoints.saving import save_tokenizer
+from gti_cli.tensors.matrix_rows import StoredRows
 from gti_cli.tensors.rewrite import DTYPES, Growth, rewrite
 from gti_cli.tensors.safetensors_rows import TensorPlace
-from gti_cli.tensors.stored import StoredRows
 from gti_cli.vocabulary.initializers import mean_row
 from gti_cli.vocabulary.layout import Layout, check_nothing_else_grows
 from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, Meanings, Placement

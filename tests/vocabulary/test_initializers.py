@@ -31,7 +31,7 @@ def test_moments_are_numpys(count: int, width: int) -> None:
 def test_moments_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of().bfloat16()
     whole = moments(rows)
-    monkeypatch.setattr("gti_cli.tensors.stored.BLOCK", 7 * 12)
+    monkeypatch.setattr("gti_cli.tensors.matrix_rows.BLOCK", 7 * 12)
     for ours, theirs in zip(moments(rows), whole, strict=True):
         torch.testing.assert_close(ours, theirs)
 

@@ -156,7 +156,7 @@ import torch
 from pathlib import Path
 from gti_cli.tensors.rewrite import Growth, rewrite
 from gti_cli.tensors.safetensors_rows import read_tensors
-from gti_cli.tensors.stored import StoredRows
+from gti_cli.tensors.matrix_rows import StoredRows
 from gti_cli.vocabulary.initializers import moments
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024

@@ -20,7 +20,7 @@ from gti_cli.semantic_ids.collisions.tree import CodeTree
 from gti_cli.semantic_ids.groups import members, tuple_labels
 from gti_cli.semantic_ids.quantizers import residuals
 from gti_cli.semantic_ids.quantizers.sinkhorn import balanced_assignment
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -61,7 +61,7 @@ def check_capacity(n: int, sizes: Sequence[int], policy: str) -> None:
 
 
 def resolve(
-    space: Rows, codebooks: Sequence[Vectors], codes: Codes, policy: str, taken: Codes | None = None
+    space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, policy: str, taken: Codes | None = None
 ) -> Resolved:
     """Give colliding items other tuples, as ``policy`` says. Items without a collision keep theirs under ``next-best``.
 
@@ -109,7 +109,7 @@ def colliding(codes: Codes) -> npt.NDArray[np.bool_]:
     return np.asarray(np.bincount(labels)[labels] > 1)
 
 
-def _last_distances(space: Rows, codebooks: Sequence[Vectors], codes: Codes, rows: RowNumbers) -> Vectors:
+def _last_distances(space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, rows: RowNumbers) -> Vectors:
     """(n, K_last) squared distances of the rows' last residual to the last level's codes, up to a constant a row."""
     rest = np.asarray(space[rows]) - residuals.decode(codes[rows], codebooks, len(codebooks) - 1)
     return residuals.squared_distances(rest, codebooks[-1])
@@ -138,7 +138,7 @@ def _crowds(codes: Codes, fixed: Codes) -> Iterator[_Crowd]:
             yield _Crowd(new - first, collides[new], every[rows[rows < first], -1])
 
 
-def _spread(space: Rows, codebooks: Sequence[Vectors], codes: Codes, fixed: Codes) -> None:
+def _spread(space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, fixed: Codes) -> None:
     for crowd in _crowds(codes, fixed):
         free = np.setdiff1d(np.arange(len(codebooks[-1])), crowd.taken)
         if len(free):
@@ -146,7 +146,7 @@ def _spread(space: Rows, codebooks: Sequence[Vectors], codes: Codes, fixed: Code
             codes[crowd.rows, -1] = free[balanced_assignment(cost)]
 
 
-def _share_out(space: Rows, codebooks: Sequence[Vectors], codes: Codes, fixed: Codes) -> RowNumbers:
+def _share_out(space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, fixed: Codes) -> RowNumbers:
     """Assign colliding items to the free codes of their prefix; returns those for which none was left."""
     from scipy.optimize import linear_sum_assignment
 
@@ -162,7 +162,9 @@ def _share_out(space: Rows, codebooks: Sequence[Vectors], codes: Codes, fixed: C
     return np.sort(np.concatenate(leftover)) if leftover else np.empty(0, dtype=np.intp)
 
 
-def _move_away(space: Rows, codebooks: Sequence[Vectors], codes: Codes, leftover: RowNumbers, fixed: Codes) -> None:
+def _move_away(
+    space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, leftover: RowNumbers, fixed: Codes
+) -> None:
     """Items whose prefix is full go to the nearest free tuple below the deepest ancestor that has room."""
     tree = CodeTree([len(codebook) for codebook in codebooks])
     placed = np.ones(len(codes), dtype=bool)

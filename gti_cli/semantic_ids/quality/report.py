@@ -14,7 +14,7 @@ from gti_cli.semantic_ids.catalogue import CATEGORIES, TITLE
 from gti_cli.semantic_ids.quality import prefixes as meaning
 from gti_cli.semantic_ids.quality import quality
 from gti_cli.semantic_ids.quantizers.quantise import Quantiser
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +23,7 @@ Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
 
 
-def count_items(items: pa.Table, vectors: Rows) -> dict[str, int]:
+def count_items(items: pa.Table, vectors: VectorRows) -> dict[str, int]:
     """Counts of a catalogue; warns of items whose embedding another one has.
 
     Args:
@@ -49,7 +49,7 @@ def count_items(items: pa.Table, vectors: Rows) -> dict[str, int]:
 
 def measure(
     items: pa.Table,
-    vectors: Rows,
+    vectors: VectorRows,
     quantiser: Quantiser,
     before: Codes,
     after: Codes,

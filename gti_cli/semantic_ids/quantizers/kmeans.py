@@ -12,7 +12,7 @@ from gti_cli import console
 from gti_cli.geometry.threads import one_thread
 from gti_cli.semantic_ids.options import KMeansOptions
 from gti_cli.semantic_ids.quantizers import balanced, residuals
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
 
@@ -21,7 +21,7 @@ _MOST_AXES = 512
 _AXES_SAMPLE = 1 << 16  # vectors from which the axes are found
 
 
-def train(vectors: Rows, sizes: Sequence[int], seed: int, options: KMeansOptions | None = None) -> list[Vectors]:
+def train(vectors: VectorRows, sizes: Sequence[int], seed: int, options: KMeansOptions | None = None) -> list[Vectors]:
     """Train residual codebooks.
 
     Args:
@@ -113,7 +113,7 @@ def _principal_axes(rows: Vectors) -> tuple[Vectors, Vectors]:
     return mean, np.ascontiguousarray(axes[:, ::-1], dtype=np.float32)
 
 
-def draw_sample(vectors: Rows, most: int, seed: int) -> Vectors:
+def draw_sample(vectors: VectorRows, most: int, seed: int) -> Vectors:
     """A copy of at most ``most`` rows, drawn without replacement and kept in order; all rows where they are so few."""
     if len(vectors) <= most:
         return np.array(vectors[:], dtype=np.float32)

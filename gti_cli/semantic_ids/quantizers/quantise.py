@@ -14,7 +14,7 @@ from gti_cli import console
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.plan import Plan
 from gti_cli.semantic_ids.quantizers import kmeans, residuals
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ class Quantiser:
     """
 
     codebooks: list[Vectors]
-    to_space: Callable[[Rows], Rows]
+    to_space: Callable[[VectorRows], VectorRows]
     decode: Callable[[Codes, int], Vectors]
     state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Quantiser:
 
 def train(
     plan: Plan,
-    vectors: Rows,
+    vectors: VectorRows,
     seed: int,
     device: torch.device | None,
     dtype: torch.dtype | None,

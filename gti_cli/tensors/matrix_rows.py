@@ -14,7 +14,7 @@ from gti_cli.tensors.safetensors_rows import TensorPlace
 BLOCK = 1 << 21
 
 
-class Rows(Protocol):
+class MatrixRows(Protocol):
     """A (V, d) matrix; ``rows[a:b]`` and ``rows[ids]`` are tensors. A `torch.Tensor` is one."""
 
     @property
@@ -47,7 +47,7 @@ class StoredRows:
         return torch.from_numpy(self._place.rows(ids))
 
 
-def blocks(rows: Rows, size: int | None = None) -> Iterator[torch.Tensor]:
+def blocks(rows: MatrixRows, size: int | None = None) -> Iterator[torch.Tensor]:
     """The rows (V, d), at most ``size`` at a time (None: as many as have `BLOCK` numbers)."""
     step = size or max(1, BLOCK // max(1, rows.shape[1]))
     for start in range(0, len(rows), step):
