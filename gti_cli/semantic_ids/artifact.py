@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import LC_REC, all_names, around, token_name
+from gti_cli.checkpoints.token_names import LC_REC, all_names, boundary_tokens, token_name
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.catalogue import Catalogue, kept_columns
 from gti_cli.semantic_ids.quantizers.residuals import blocks
@@ -54,7 +54,7 @@ def _tokens(codes: Codes, style: str) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    before, behind = around(style)
+    before, behind = boundary_tokens(style)
     parts: list[Any] = [pa.scalar(before)]
     for level in range(codes.shape[1]):
         used = range(int(codes[:, level].max()) + 1)

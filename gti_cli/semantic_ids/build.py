@@ -159,9 +159,9 @@ def _choose(plan: Plan, seed: int, device: str, dtype: str) -> Machine:
     """Device and dtype where torch is needed; residual k-means over LSA or given vectors runs without loading it."""
     if plan.quantizer != "rq-vae" and plan.encoder in (LSA, COLUMN) and device in ("auto", "cpu") and dtype == "auto":
         return Machine(None, None, None, "cpu")
-    from gti_cli.checkpoints import precision
+    from gti_cli.checkpoints import devices
 
-    chosen = precision.choose_device(device)
-    training, why = precision.choose_training_dtype(dtype, chosen)
-    precision.seed_everything(seed)
-    return Machine(chosen, precision.choose_dtype(dtype, chosen), training, precision.describe(chosen), why)
+    chosen = devices.choose_device(device)
+    training, why = devices.choose_training_dtype(dtype, chosen)
+    devices.seed_everything(seed)
+    return Machine(chosen, devices.choose_dtype(dtype, chosen), training, devices.describe(chosen), why)

@@ -25,7 +25,7 @@ class IdsOptions:
         collisions: see `gti_cli.semantic_ids.collisions`; None: ``next-best`` (``allow`` for an imported index).
         import_index: codes in LC-Rec's JSON instead of quantising. The codebooks are then the mean residuals of each
             code's items (`residuals.mean_codebooks`), so that the diagnostics have something to compare with.
-        token_style: ``lc-rec`` (None) or ``onerec``, see `gti_cli.checkpoints.new_tokens`.
+        token_style: ``lc-rec`` (None) or ``onerec``, see `gti_cli.checkpoints.token_names`.
         reuse: add the items to those of the workspace with its encoder and codebooks (`gti_cli.semantic_ids.reuse`).
     """
 

@@ -94,7 +94,7 @@ def add_items(
     earlier = _read(space, manifest)
     _check_items(catalogue, earlier)
     if manifest.details["encoder"] not in (LSA, COLUMN):
-        from gti_cli.checkpoints.precision import choose_device
+        from gti_cli.checkpoints.devices import choose_device
 
         choose_device(device)  # a wrong name is refused before the workspace is touched
     with space.stage(
@@ -177,7 +177,7 @@ def _encode(catalogue: Catalogue, earlier: Earlier, device: str, dtype: str) -> 
         return encode_lsa_again(catalogue, LsaState.from_arrays(earlier.state)), "cpu"
     if encoder == COLUMN:
         return encode(catalogue, encoder, earlier.manifest.seed), "cpu"
-    from gti_cli.checkpoints.precision import choose_device, choose_dtype, describe
+    from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe
 
     chosen = choose_device(device)
     kind = choose_dtype(dtype, chosen)

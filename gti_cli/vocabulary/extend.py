@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from gti_cli import console
-from gti_cli.checkpoints.loading import Checkpoint, load_model, load_tokenizer
-from gti_cli.checkpoints.precision import choose_device, choose_dtype, describe, seed_everything
+from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, seed_everything
+from gti_cli.checkpoints.finding import Checkpoint
+from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.errors import InputError, examples
 from gti_cli.options import RunOptions, pick, refuse_unknown

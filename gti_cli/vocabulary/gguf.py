@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gti_cli.checkpoints.loading import load_model, load_tokenizer, readable_errors
+from gti_cli.checkpoints.loading import load_model, load_tokenizer, translate_loading_errors
 from gti_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     # transformers will not save a model that came from GGUF: the same weights go, uncopied, into a plain one.
     config = read.config
     config.__dict__.pop("quantization_config", None)
-    with readable_errors(str(path)), torch.device("meta"):
+    with translate_loading_errors(str(path)), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
     model.load_state_dict(read.state_dict(), assign=True)
     model.tie_weights()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gti_cli.checkpoints.new_tokens import known_height
+from gti_cli.checkpoints.limits import count_used_rows
 from gti_cli.vocabulary.initializers import mean_row
 from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, Meanings, Placement
 from gti_cli.vocabulary.start import Extension, describe_start, start_rows
@@ -28,7 +28,7 @@ def add_tokens(
 
     Rows that a padded vocabulary holds in reserve are used before the matrix grows; old rows keep their bits.
     """
-    before, size = matrices(model)[0].shape[0], known_height(tokenizer)
+    before, size = matrices(model)[0].shape[0], count_used_rows(tokenizer)
     known = [matrix.detach()[:size] for matrix in matrices(model)]
     starts = start_rows(known, meanings, tokenizer, init, generator, how)
     added = grow_tokenizer(tokenizer, meanings.all_names)

@@ -86,9 +86,9 @@ def empty_model(folder: Path, vocabulary: int | None = None) -> PreTrainedModel:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from gti_cli.checkpoints.loading import readable_errors
+    from gti_cli.checkpoints.loading import translate_loading_errors
 
-    with readable_errors(str(folder)):
+    with translate_loading_errors(str(folder)):
         config: Any = AutoConfig.from_pretrained(folder)
         if vocabulary is not None:
             config.get_text_config().vocab_size = vocabulary

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gti_cli import console
-from gti_cli.checkpoints.new_tokens import known_height
+from gti_cli.checkpoints.limits import count_used_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -77,7 +77,7 @@ def effect(
     shares, divergences = [], []
     for text in texts:
         words = tokenizer(text, return_tensors="pt")["input_ids"].to(model.device)
-        logits = model(input_ids=words).logits[0, :, : known_height(tokenizer)].double()
+        logits = model(input_ids=words).logits[0, :, : count_used_rows(tokenizer)].double()
         all_mass = logits.logsumexp(-1)
         old = logits.index_fill(-1, ids.to(logits.device), -torch.inf)
         kept = old.logsumexp(-1) - all_mass  # log(1 - s)

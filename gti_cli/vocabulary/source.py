@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gti_cli.checkpoints.loading import Checkpoint, find_checkpoint, readable_errors
+from gti_cli.checkpoints.finding import Checkpoint, find_checkpoint
+from gti_cli.checkpoints.loading import translate_loading_errors
 from gti_cli.tensors.safetensors_rows import INDEX_FILE, SINGLE_FILE
 from gti_cli.vocabulary import gguf
 from gti_cli.workspace import Workspace
@@ -45,7 +46,7 @@ def files_of(base: Checkpoint) -> Path | None:
 def _fetch(name: str) -> Path:
     from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
-    with readable_errors(name):
+    with translate_loading_errors(name):
         config = cached_file(name, "config.json")
         for optional in (SINGLE_FILE, "generation_config.json"):
             cached_file(name, optional, _raise_exceptions_for_missing_entries=False)

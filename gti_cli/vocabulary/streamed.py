@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens, known_height
+from gti_cli.checkpoints.limits import count_used_rows
+from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens
 from gti_cli.checkpoints.saving import save_tokenizer
 from gti_cli.tensors.matrix_rows import StoredRows
 from gti_cli.tensors.rewrite import DTYPES, Growth, rewrite
@@ -57,7 +58,7 @@ def extend_files(
     Raises:
         InputError: what the initialiser needs is missing; another tensor grows with the vocabulary.
     """
-    known = [StoredRows(place, known_height(tokenizer)) for place in layout.matrices]
+    known = [StoredRows(place, count_used_rows(tokenizer)) for place in layout.matrices]
     starts = start_rows(known, meanings, tokenizer, init, generator, how)
     added = grow_tokenizer(tokenizer, meanings.all_names)
     height = max(layout.height, int(added.ids.max()) + 1)

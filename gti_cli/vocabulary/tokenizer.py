@@ -9,7 +9,8 @@ import numpy as np
 
 from gti_cli import console
 from gti_cli.checkpoints.loading import load_tokenizer
-from gti_cli.checkpoints.new_tokens import NewTokens, check_tokenizer, parse_name
+from gti_cli.checkpoints.new_tokens import NewTokens, check_tokenizer
+from gti_cli.checkpoints.token_names import parse_name
 from gti_cli.errors import InputError, examples
 
 if TYPE_CHECKING:

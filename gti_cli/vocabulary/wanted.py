@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import all_names
+from gti_cli.checkpoints.token_names import all_names
 from gti_cli.tensors.codebooks import read_codebooks
 from gti_cli.vocabulary.meaning import Meanings
 from gti_cli.workspace import Workspace

@@ -12,7 +12,8 @@ import torch
 
 from gti_cli import tables
 from gti_cli.app import run
-from gti_cli.checkpoints.new_tokens import all_names, read_new_tokens, semantic_id
+from gti_cli.checkpoints.new_tokens import read_new_tokens
+from gti_cli.checkpoints.token_names import all_names, semantic_id
 from gti_cli.errors import InputError
 from gti_cli.geometry.spectrum import effective_rank
 from gti_cli.vocabulary.extend import extend

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.checkpoints.new_tokens import LC_REC, semantic_id, split_tokens
+from gti_cli.checkpoints.token_names import LC_REC, semantic_id, split_tokens
 from gti_cli.geometry.neighbours import nearest
 from gti_cli.semantic_ids.groups import members, tuple_labels
 from gti_cli.semantic_ids.quantizers import residuals
