@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.vocabulary.extend import extend
-from tests.support.vocabulary import load
+from tests.support.vocabulary import load, write_words
 
 WIDTH, HIDDEN = 32, 64
 
 
 @pytest.fixture
 def words(tmp_path: Path) -> Path:
-    tables.write(tmp_path / "words.parquet", {"token": ["<x>", "<y>", "<z>"]})
-    return tmp_path / "words.parquet"
+    return write_words(tmp_path)
 
 
 def write_gguf(path: Path) -> dict[str, np.ndarray]:
