@@ -18,8 +18,8 @@ _REBUILD = "run 'gti build-ids' again"
 def read_codebooks(path: Path) -> list[npt.NDArray[np.float32]]:
     """Read the codebooks ``level_0``, ``level_1``, … as (K_l, d_code) float32 arrays, in the order of their levels.
 
-    The file may have fewer levels than the semantic IDs: another tool may leave out a level that only tells items with
-    equal codes apart.
+    The file may have fewer levels than the semantic IDs, without the last level that only tells items with equal codes
+    apart (``--collisions suffix``). `gti build-ids` itself writes a codebook for that level, too.
 
     Args:
         path: The file ``codebooks.safetensors`` that `gti build-ids` wrote.

@@ -116,7 +116,7 @@ def _extend(
         base: The model to extend.
         to_add: The new tokens.
         init: One of `INITIALIZERS`.
-        placement: Where rows are put that start from a meaning.
+        placement: Where the initializers from texts and codebooks put their rows.
         dtype: Number format of the written weights (None: each tensor keeps its own).
         effect_device: Device on which the effect on ordinary text is measured (None: no measurement).
     """

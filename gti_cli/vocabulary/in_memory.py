@@ -35,7 +35,7 @@ def add_tokens(
         tokens: The new tokens.
         init: One of `new_rows.INITIALIZERS`.
         generator: Random generator of the initializers that draw.
-        placement: Where rows are put that start from a meaning.
+        placement: Where the initializers from texts and codebooks put their rows.
 
     Raises:
         InputError: When the initializer lacks what it needs, or a pretrained row is not finite.

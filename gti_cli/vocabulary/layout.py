@@ -125,7 +125,7 @@ def check_nothing_else_grows(folder: Path, vocabulary: int) -> None:
     for name, weight in old.named_parameters(remove_duplicate=False):
         if weight.shape != shapes[name] and name not in handled:
             raise InputError(
-                f"this architecture ({old.config.model_type}) has another tensor over its vocabulary, {name!r}",
+                f"this architecture ({old.config.model_type}) has a further tensor with a row for each token, {name!r}",
                 where=str(folder),
                 remedy="gti extends models with an embedding and a head; choose one of those",
             )

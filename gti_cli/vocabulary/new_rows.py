@@ -120,7 +120,7 @@ def initialize_rows(
             describes.
         init: One of `INITIALIZERS`.
         generator: Random generator of the initializers that draw.
-        placement: Where rows are put that start from a meaning.
+        placement: Where the initializers from texts and codebooks put their rows.
 
     Returns:
         (n, d) float32 for each matrix.

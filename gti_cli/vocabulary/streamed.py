@@ -1,4 +1,4 @@
-"""Extend a checkpoint file by file: the model is not loaded, and only embedding and output head are computed with."""
+"""Extend a checkpoint of safetensors by copying its files, without loading the model."""
 
 from __future__ import annotations
 
@@ -59,12 +59,13 @@ def extend_files(
         init: One of `new_rows.INITIALIZERS`.
         generator: Random generator of the initializers that draw.
         dtype: Number format in which all floating-point tensors are stored (None: each keeps its own).
-        placement: Where rows are put that start from a meaning.
+        placement: Where the initializers from texts and codebooks put their rows.
 
     Raises:
         InputError: When the initializer lacks what it needs, a pretrained row is not finite, or the architecture has
             another tensor that grows with the vocabulary.
     """
+    # Rows behind the tokenizer's last token are padding of the vocabulary: no initializer may see them.
     pretrained = [StoredRows(place, count_used_rows(tokenizer)) for place in layout.matrices]
     new_rows = initialize_rows(pretrained, tokens, tokenizer, init, generator, placement)
     added = grow_tokenizer(tokenizer, tokens.all_names)
@@ -72,12 +73,15 @@ def extend_files(
     if height > layout.height:
         check_nothing_else_grows(folder, height)
     target.mkdir(parents=True, exist_ok=True)
+    # Rows that belong to no new token are appended, too, if the tokenizer had more tokens than the model rows: they
+    # get the mean row.
     growths = {
         place.name: _growth(height, added, new, mean_row(old))
         for place, old, new in zip(layout.matrices, pretrained, new_rows, strict=True)
     }
     growths.update({copy.name: growths[layout.matrices[0].name] for copy in layout.copies})
     if layout.bias is not None:
+        # The head's bias of a new token is the mean of the old tokens' biases.
         mean_bias = _vector(layout.bias)[: len(pretrained[0])].double().mean()
         growths[layout.bias.name] = _growth(height, added, mean_bias.expand(len(added.ids)), mean_bias)
     counts = rewrite(folder, target, growths, dtype)

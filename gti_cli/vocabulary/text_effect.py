@@ -62,10 +62,9 @@ class TextEffect:
         """
         if self.share > _MOST_SHARE:
             console.warn(
-                f"the new tokens take {self.share:.1%} of the probability on ordinary text (KL to the base model "
-                f"{self.divergence:.3f} nats) before any training, because --init {init} put their rows far from the "
-                "mean row: use --init mean, a smaller --distance (for text and codebook), or ground the model before "
-                "you use it"
+                f"with --init {init} the new tokens take {self.share:.1%} of the probability on ordinary text before "
+                f"any training (KL to the base model {self.divergence:.3f} nats): use --init mean or a smaller "
+                "--distance (text and codebook starts), or ground the model before you use it"
             )
 
 

@@ -73,12 +73,12 @@ def test_hub_name_is_asked_for_on_the_hub(workspace: Workspace, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("given", ["./absent", "/absent/folder", "a/b/c"])
-def test_absent_folder(workspace: Workspace, given: str) -> None:
+def test_a_missing_folder_is_refused(workspace: Workspace, given: str) -> None:
     with pytest.raises(InputError, match="no such folder"):
         find_checkpoint(workspace, given, "extended", "gti extend")
 
 
-def test_what_is_no_checkpoint(workspace: Workspace, tmp_path: Path) -> None:
+def test_folders_and_files_that_are_no_checkpoint_are_refused(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=r"no config\.json"):
         find_checkpoint(workspace, str(tmp_path / "folder"), "extended", "gti extend")

@@ -82,7 +82,7 @@ def test_either_copy_of_a_tied_matrix_is_enough(
             load_model(str(folder), CPU, torch.float32)
 
 
-def test_a_missing_buffer_is_told(make_checkpoint: Callable[..., Path], monkeypatch: Any, capsys: Any) -> None:
+def test_a_missing_buffer_is_warned_of(make_checkpoint: Callable[..., Path], monkeypatch: Any, capsys: Any) -> None:
     from transformers import Qwen3ForCausalLM
 
     made = Qwen3ForCausalLM.__init__

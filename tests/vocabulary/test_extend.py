@@ -57,7 +57,7 @@ def test_new_rows_are_the_mean(kind: str, tied: bool, space: Workspace, checkpoi
     assert manifest.details["new_tokens_sha256"] == read_new_tokens(space.path("extended")).digest
 
 
-def test_what_is_said_about_the_new_rows(space: Workspace, checkpoint: Callable[..., Path]) -> None:
+def test_metrics_describe_the_new_rows(space: Workspace, checkpoint: Callable[..., Path]) -> None:
     base = checkpoint("llama", tied=False)
     found = extend(str(base), space.root, init="random", device="cpu").metrics
     model, tokenizer = load(space.path("extended"))
@@ -146,7 +146,7 @@ def test_the_default_start_is_taken_and_recorded(
     tables.write(tmp_path / "words.parquet", columns if described else {"token": columns["token"]})
     base = str(checkpoint())
     files = []
-    for name, init in (("extended", None), ("told", "text" if described else "mean")):
+    for name, init in (("extended", None), ("explicit", "text" if described else "mean")):
         manifest = extend(base, tmp_path / "w", tokens=tmp_path / "words.parquet", name=name, init=init, device="cpu")
         assert manifest.options["init"] == manifest.details["initializer"] == ("text" if described else "mean")
         files.append((tmp_path / "w" / name / "model.safetensors").read_bytes())
@@ -162,7 +162,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, space: Workspace, ch
     assert bytes_of[0] == bytes_of[1] != bytes_of[2]
 
 
-def test_known_tokens_are_refused(space: Workspace, checkpoint: Callable[..., Path]) -> None:
+def test_tokens_that_the_model_has_already_are_refused(space: Workspace, checkpoint: Callable[..., Path]) -> None:
     extend(str(checkpoint()), space.root, device="cpu")
     with pytest.raises(InputError, match="has these tokens already: '<a_0>'"):
         extend("extended", space.root, name="again", device="cpu")

@@ -66,5 +66,5 @@ def test_architectures_with_more_over_their_vocabulary(tmp_path: Path, monkeypat
     base = write_checkpoint(tmp_path / "base", "llama")
     check_nothing_else_grows(base, 500)
     monkeypatch.setattr("gti_cli.vocabulary.layout._vocabulary_tensors", lambda _: {})
-    with pytest.raises(InputError, match=r"another tensor over its vocabulary, 'model\.embed_tokens\.weight'"):
+    with pytest.raises(InputError, match=r"a further tensor with a row for each token, 'model\.embed_tokens\.weight'"):
         check_nothing_else_grows(base, 500)

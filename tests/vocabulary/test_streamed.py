@@ -48,7 +48,7 @@ def test_another_format_when_asked_for(tmp_path: Path, words: Path) -> None:
     assert json.loads((tmp_path / "w" / "extended" / "config.json").read_text())["dtype"] == "float32"
 
 
-def test_what_else_lies_in_the_folder(tmp_path: Path, words: Path) -> None:
+def test_other_files_of_the_folder_are_copied_except_weights_and_old_tokenizers(tmp_path: Path, words: Path) -> None:
     base = write_checkpoint(tmp_path / "base")
     (base / "generation_config.json").write_text('{"temperature": 0.7}')
     (base / "LICENSE").write_text("yes")
