@@ -134,7 +134,7 @@ def _check(what: str, output: Path | None, force: bool) -> Path:
 
 def _serve(space: Workspace, checkpoint: str, sizes: list[int], catalog: Path) -> str:
     """The command line of FlashRec for this checkpoint."""
-    from gti_cli.checkpoints.loading import check_same_ids, find_checkpoint
+    from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
     from gti_cli.checkpoints.new_tokens import boundary_ids, code_ids
     from gti_cli.semantic_ids.serving import flashrec_flags
 

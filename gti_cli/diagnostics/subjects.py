@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.checkpoints.codebook_vectors import CodebookVectors, match_codebooks
-from gti_cli.checkpoints.hub import held
-from gti_cli.checkpoints.loading import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.checkpoints.hub import list_checkpoints
 from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE
 from gti_cli.diagnostics.catalogue import Catalogue, read_catalogue
 from gti_cli.diagnostics.pictures.hierarchy import hierarchy_order
@@ -135,7 +135,7 @@ def resolve(space: Workspace, given: str) -> Checkpoint:
         raise InputError(
             "no such checkpoint or folder",
             where=given,
-            remedy=f"check the name: {held(space)}; diagnose reads files, so download a hub model first",
+            remedy=f"check the name: {list_checkpoints(space)}; diagnose reads files, so download a hub model first",
         )
     return checkpoint
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import BEGIN, END, NEW_TOKENS_FILE, NewTokens, parse_name, read_new_tokens
+from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens, read_new_tokens
+from gti_cli.checkpoints.token_names import BEGIN, END, parse_name
 from gti_cli.errors import InputError, examples
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _tokens(names: list[str], ids: list[int]) -> NewTokens:
 
 def _ordered(tokens: NewTokens) -> NewTokens:
     """Level by level, code by code. Begin and end of an item are no codes: beside codes they are left out."""
-    among = tokens.described() if {BEGIN, END} & set(tokens.names) else slice(None)
+    among = tokens.codes_or_all() if {BEGIN, END} & set(tokens.names) else slice(None)
     names = np.asarray(tokens.names, dtype=object)[among].tolist()
     tokens = NewTokens(names, tokens.ids[among], tokens.levels[among], tokens.codes[among])
     order = np.lexsort((tokens.ids, tokens.codes, np.where(tokens.levels < 0, np.iinfo(np.int32).max, tokens.levels)))

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import tables
-from gti_cli.checkpoints.loading import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
+from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, seed_everything
+from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.checkpoints.limits import check_positions
+from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
-from gti_cli.checkpoints.positions import check_positions
-from gti_cli.checkpoints.precision import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.parts import Answered, Asked, Searcher, beams_for, search_parts
 from gti_cli.decoding.trie import Trie, build_trie

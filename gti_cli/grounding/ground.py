@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import tables
-from gti_cli.checkpoints.loading import check_same_ids, find_checkpoint
+from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
 from gti_cli.checkpoints.new_tokens import NewTokens, code_ids
 from gti_cli.errors import InputError
 from gti_cli.grounding.distil.contexts import Phrases, read_phrases
@@ -103,7 +103,7 @@ def _prepare(
     how: RunOptions,
 ) -> tuple[Job, dict[str, Manifest]]:
     """Check everything that can be checked before the model is loaded; the job, and the semantic IDs if there are."""
-    from gti_cli.checkpoints.precision import choose_device, choose_dtype
+    from gti_cli.checkpoints.devices import choose_device, choose_dtype
     from gti_cli.grounding.retrieval import Catalogue
 
     checkpoint = find_checkpoint(space, from_, "extended", "gti extend")

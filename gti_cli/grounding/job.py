@@ -13,7 +13,7 @@ from gti_cli.prompts.pairs import DIRECTIONS, OURS, TO_TEXT, TO_TOKENS, Template
 if TYPE_CHECKING:
     import torch
 
-    from gti_cli.checkpoints.loading import Checkpoint
+    from gti_cli.checkpoints.finding import Checkpoint
     from gti_cli.checkpoints.new_tokens import NewTokens
     from gti_cli.grounding.distil.contexts import Phrases
     from gti_cli.grounding.pairs import Texts

@@ -133,7 +133,7 @@ class Measures:
         if self.held_out is not None:
             found.update(self.held_out.measure())
         found.update(
-            describe_all(matrices(self._rows), self._codebooks, self._job.seed, self._job.new_tokens.described())
+            describe_all(matrices(self._rows), self._codebooks, self._job.seed, self._job.new_tokens.codes_or_all())
         )
         return found
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from gti_cli import console, tables
+from gti_cli.checkpoints.limits import count_used_rows
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
-from gti_cli.checkpoints.new_tokens import check_tokenizer, known_height
+from gti_cli.checkpoints.new_tokens import check_tokenizer
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.errors import InputError
 from gti_cli.grounding.distil.task import distil_task
@@ -47,7 +48,7 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     """Train, write the checkpoint into ``folder`` and report counts and metrics to ``run``."""
     from transformers import AutoConfig
 
-    from gti_cli.checkpoints.precision import describe, seed_everything
+    from gti_cli.checkpoints.devices import describe, seed_everything
 
     run.device = describe(job.device)
     seed_everything(job.seed)
@@ -57,7 +58,7 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     train, held = ([], []) if job.options.objective == DISTIL else _pairs(job, run, tokenizer)
     model = _load(job, run)
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
-    job = _with_rate(job, run, model, known_height(tokenizer))
+    job = _with_rate(job, run, model, count_used_rows(tokenizer))
     before = matrices(rows)
     with rows.attached(), checkpointed(model) if job.options.gradient_checkpointing else nullcontext():
         adapters = _adapters(job, model)

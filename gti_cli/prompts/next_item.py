@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from gti_cli.checkpoints.new_tokens import opening
+from gti_cli.checkpoints.token_names import text_before_codes
 from gti_cli.errors import InputError, examples
 from gti_cli.prompts.chat import encode_prompt
 
@@ -90,7 +90,7 @@ def opening_ids(tokenizer: PreTrainedTokenizerBase, item_tokens: str) -> list[in
     Args:
         tokenizer: of the extended model. item_tokens: the tokens of any one item.
     """
-    text = opening(item_tokens)
+    text = text_before_codes(item_tokens)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli.checkpoints.loading import check_same_ids, find_checkpoint, load_tokenizer
+from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
+from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.errors import InputError
 from gti_cli.options import check_seed

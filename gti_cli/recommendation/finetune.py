@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gti_cli.checkpoints.loading import Checkpoint, check_same_ids, find_checkpoint, load_tokenizer
+from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.errors import InputError
 from gti_cli.options import RunOptions, pick, refuse_unknown
@@ -88,7 +89,7 @@ def _prepare(
     checkpoint: Checkpoint, material: Material, sizes: list[int], options: FinetuneOptions, how: RunOptions
 ) -> Job:
     """Make the tasks, and check everything that can be checked before the model is loaded."""
-    from gti_cli.checkpoints.precision import choose_device, choose_training_dtype
+    from gti_cli.checkpoints.devices import choose_device, choose_training_dtype
     from gti_cli.training.sharding import check_training
 
     place = choose_device(how.device)

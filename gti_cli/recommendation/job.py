@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-    from gti_cli.checkpoints.loading import Checkpoint
+    from gti_cli.checkpoints.finding import Checkpoint
     from gti_cli.checkpoints.new_tokens import NewTokens
     from gti_cli.recommendation.material import Material
     from gti_cli.recommendation.tasks import Task

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console, tables
-from gti_cli.checkpoints.loading import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
+from gti_cli.checkpoints.devices import choose_device, choose_dtype, seed_everything
+from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.checkpoints.limits import check_positions
+from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
-from gti_cli.checkpoints.positions import check_positions
-from gti_cli.checkpoints.precision import choose_device, choose_dtype, seed_everything
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.parts import Asked, Searcher, beams_for, room_for, search_parts
 from gti_cli.decoding.search import Recommended, cut, to_items

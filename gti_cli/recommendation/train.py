@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from gti_cli import console
+from gti_cli.checkpoints.limits import count_used_rows
 from gti_cli.checkpoints.loading import load_model
-from gti_cli.checkpoints.new_tokens import known_height
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.recommendation.job import Job
 from gti_cli.recommendation.report import report
@@ -32,7 +32,7 @@ def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
     """Train, write the checkpoint into ``folder`` and report counts and metrics to ``run``."""
     from transformers import AutoConfig
 
-    from gti_cli.checkpoints.precision import describe, seed_everything
+    from gti_cli.checkpoints.devices import describe, seed_everything
 
     run.device = describe(job.device)
     run.measured["dtype"] = f"{'bfloat16' if job.autocast else 'float32'}, {job.why}"
@@ -78,7 +78,7 @@ def _with_rows_rate(job: Job, model: PreTrainedModel) -> Job:
         rate = job.options.learning_rate
         console.note(f"new rows train at the rate of everything else, {rate:g}: a divided optimizer knows one")
     elif rate is None:
-        height = known_height(job.tokenizer)
+        height = count_used_rows(job.tokenizer)
         rate = natural_rate(_matrices(model)[0], job.new_tokens.ids, height, "--rows-learning-rate")
         rate = max(rate, job.options.learning_rate)
     return replace(job, options=replace(job.options, rows_learning_rate=rate))
@@ -278,7 +278,7 @@ def _reach(job: Job, model: PreTrainedModel, steps: int, warmup: int, run: Stage
 
     weight = _matrices(model)[0].detach().cpu().numpy()
     travel = sum_of_rates(_rows_rate(job), steps, warmup)
-    found = reach(weight, job.new_tokens.ids, travel, known_height(job.tokenizer))
+    found = reach(weight, job.new_tokens.ids, travel, count_used_rows(job.tokenizer))
     found.say(steps)
     run.metrics.update(found.metrics())
     return found

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gti_cli.checkpoints.positions import check_positions
+from gti_cli.checkpoints.limits import check_positions
 from gti_cli.errors import InputError
 from gti_cli.prompts.chat import end_of_turn
 from gti_cli.prompts.conversations import Conversation, encode_conversations

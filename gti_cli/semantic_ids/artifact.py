@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import LC_REC, all_names, around, token_name
+from gti_cli.checkpoints.token_names import LC_REC, all_names, boundary_tokens, token_name
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.catalogue import Catalogue, string_columns
 from gti_cli.semantic_ids.quantizers.residuals import blocks
-from gti_cli.tensors.vector_file import Rows, VectorFile, write_vectors
+from gti_cli.tensors.vector_file import VectorFile, VectorRows, write_vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,7 +65,7 @@ def _tokens(codes: Codes, style: str) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    before, behind = around(style)
+    before, behind = boundary_tokens(style)
     parts: list[Any] = [pa.scalar(before)]
     # Column by column: each name is made once a level and then taken by code, so that a large catalogue needs no Python
     # string for each of its N * L codes.
@@ -110,7 +110,7 @@ def write_codebooks(path: Path, codebooks: Sequence[Vectors]) -> None:
     write_arrays(path, {f"level_{level}": np.float32(codebook) for level, codebook in enumerate(codebooks)})
 
 
-def write_embeddings(path: Path, *parts: Rows) -> VectorFile:
+def write_embeddings(path: Path, *parts: VectorRows) -> VectorFile:
     """Write ``embeddings.safetensors``: ``embeddings`` (N, d) float32, rows as in the items table.
 
     Args:

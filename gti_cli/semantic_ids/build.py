@@ -169,10 +169,10 @@ def _choose_machine(plan: BuildPlan, options: RunOptions) -> Machine:
     without_torch = plan.quantizer != "rq-vae" and plan.encoder in (LSA, COLUMN)
     if without_torch and options.device in ("auto", "cpu") and options.dtype == "auto":
         return Machine(None, None, None, "cpu")
-    from gti_cli.checkpoints import precision
+    from gti_cli.checkpoints import devices
 
-    device = precision.choose_device(options.device)
-    training, reason = precision.choose_training_dtype(options.dtype, device)
-    precision.seed_everything(options.seed)
-    dtype = precision.choose_dtype(options.dtype, device)
-    return Machine(device, dtype, training, precision.describe(device), reason)
+    device = devices.choose_device(options.device)
+    training, reason = devices.choose_training_dtype(options.dtype, device)
+    devices.seed_everything(options.seed)
+    dtype = devices.choose_dtype(options.dtype, device)
+    return Machine(device, dtype, training, devices.describe(device), reason)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Codes = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float32]
@@ -36,10 +36,10 @@ def tuple_labels(codes: npt.NDArray[np.integer[Any]]) -> Labels:
     return labels
 
 
-def first_equal_rows(vectors: Rows) -> Labels:
+def first_equal_rows(vectors: VectorRows) -> Labels:
     """For each row of ``vectors``, the index of the first row with the same numbers.
 
-    Rows are grouped by a 64-bit hash and compared within a group, so the answer is exact. -0.0 equals 0.0.
+    VectorRows are grouped by a 64-bit hash and compared within a group, so the answer is exact. -0.0 equals 0.0.
 
     Args:
         vectors: (N, d), read block by block.
@@ -70,7 +70,7 @@ def first_equal_rows(vectors: Rows) -> Labels:
     return first
 
 
-def _compare(vectors: Rows, group: npt.NDArray[np.intp], first: Labels) -> None:
+def _compare(vectors: VectorRows, group: npt.NDArray[np.intp], first: Labels) -> None:
     """Fill ``first`` for the rows of one hash (ascending), which may hold several different vectors."""
     while len(group) > 1:
         same = (np.asarray(vectors[group]) == np.asarray(vectors[group[0]])).all(axis=1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.checkpoints.new_tokens import parse_name, split_tokens
+from gti_cli.checkpoints.token_names import parse_name, split_tokens
 from gti_cli.errors import InputError, examples
 from gti_cli.semantic_ids.options import MAX_CODES
 from gti_cli.workspace.files import replacing

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gti_cli.checkpoints.new_tokens import MAX_LEVELS, TOKEN_STYLES
+from gti_cli.checkpoints.token_names import MAX_LEVELS, TOKEN_STYLES
 from gti_cli.errors import InputError
 from gti_cli.options import changed
 from gti_cli.semantic_ids import artifact

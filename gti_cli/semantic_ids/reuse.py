@@ -119,7 +119,7 @@ def add_items(
     earlier = _read(space, manifest)
     _check_items(catalogue, earlier)
     if manifest.details["encoder"] not in (LSA, COLUMN):
-        from gti_cli.checkpoints.precision import choose_device
+        from gti_cli.checkpoints.devices import choose_device
 
         choose_device(run_options.device)  # An invalid name is refused here, before the workspace is touched.
     with space.stage(
@@ -214,7 +214,7 @@ def _encode(catalogue: Catalogue, earlier: Earlier, run_options: RunOptions) -> 
         return encode_with_fitted_lsa(catalogue, LsaState.from_arrays(earlier.state)), "cpu"
     if encoder == COLUMN:
         return encode(catalogue, encoder, earlier.manifest.seed), "cpu"
-    from gti_cli.checkpoints.precision import choose_device, choose_dtype, describe
+    from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe
 
     device = choose_device(run_options.device)
     dtype = choose_dtype(run_options.dtype, device)

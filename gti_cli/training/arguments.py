@@ -44,7 +44,7 @@ def training_arguments(
         batch_size: examples a step on each process. learning_rate: peak, after a linear warm-up, with linear decay.
         seed: of order and dropout. save_steps: how often progress is kept (None: about ten times a run).
         gradient_checkpointing: keep few activations and compute the others twice.
-        device: of this process, as `gti_cli.checkpoints.precision.choose_device` gives it.
+        device: of this process, as `gti_cli.checkpoints.devices.choose_device` gives it.
         report_to: experiment trackers, see `gti_cli.training.callbacks.tracking`.
         more: any further `TrainingArguments` field. Computing is in float32 unless ``bf16`` is among them, whatever
             mixed precision a launcher is set to: ``--dtype`` alone decides, as the manifest records.

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import NewTokens, all_names, write_new_tokens
+from gti_cli.checkpoints.new_tokens import NewTokens, write_new_tokens
+from gti_cli.checkpoints.token_names import all_names
 from gti_cli.workspace import Workspace
 
 BLOCK = 8192

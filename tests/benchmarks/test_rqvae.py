@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from gti_cli.checkpoints.precision import choose_training_dtype
+from gti_cli.checkpoints.devices import choose_training_dtype
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.quality.figures import collision_figures
 from gti_cli.semantic_ids.quantizers.rqvae import RQVAE, Autoencoder

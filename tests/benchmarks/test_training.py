@@ -59,7 +59,8 @@ def case(cap: int) -> tuple[Any, Any, list[Any]]:
     from transformers import AddedToken, AutoConfig, AutoModelForCausalLM
 
     from gti_cli.checkpoints.loading import load_model, load_tokenizer
-    from gti_cli.checkpoints.new_tokens import NewTokens, all_names, semantic_id
+    from gti_cli.checkpoints.new_tokens import NewTokens
+    from gti_cli.checkpoints.token_names import all_names, semantic_id
     from gti_cli.prompts.chat import end_of_turn
     from gti_cli.prompts.next_item import encode_items, frame
     from gti_cli.training.batches.packing import Layout, windows

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from gti_cli import tables
 from gti_cli.app import run
-from gti_cli.checkpoints.new_tokens import named_codes, read_new_tokens
+from gti_cli.checkpoints.new_tokens import find_code_tokens, read_new_tokens
 from gti_cli.errors import InputError
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.grounding.ground import ground
@@ -66,7 +66,7 @@ def test_names_and_ids(world: Any) -> None:
 
 def test_a_checkpoint_without_our_list_is_read_by_its_names(world: Any) -> None:
     listed = read_new_tokens(world.space / "extended")
-    found = named_codes({"word": 0, **dict(zip(listed.names[::-1], listed.ids[::-1].tolist(), strict=True))})
+    found = find_code_tokens({"word": 0, **dict(zip(listed.names[::-1], listed.ids[::-1].tolist(), strict=True))})
     assert found is not None and found.names == listed.names
     for mine, theirs in ((found.ids, listed.ids), (found.levels, listed.levels), (found.codes, listed.codes)):
         assert mine.tolist() == theirs.tolist() and mine.dtype == theirs.dtype

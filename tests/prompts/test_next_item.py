@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AddedToken
 
-from gti_cli.checkpoints.new_tokens import NewTokens, all_names, parse_name, semantic_id, split_tokens
+from gti_cli.checkpoints.new_tokens import NewTokens
+from gti_cli.checkpoints.token_names import all_names, parse_name, semantic_id, split_tokens
 from gti_cli.errors import InputError
 from gti_cli.prompts import next_item
 from tests.support.models import make_tokenizer

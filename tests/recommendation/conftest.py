@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import NewTokens, all_names, semantic_id
+from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.checkpoints.saving import save_checkpoint
+from gti_cli.checkpoints.token_names import all_names, semantic_id
 from gti_cli.training.trainer import PlannedTrainer
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import Manifest

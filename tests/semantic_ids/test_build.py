@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import semantic_id
+from gti_cli.checkpoints.token_names import semantic_id
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.artifact import FILES
 from gti_cli.semantic_ids.build import build_ids

@@ -7,7 +7,8 @@ import torch
 from safetensors.numpy import save_file
 
 from gti_cli.checkpoints.codebook_vectors import match_codebooks
-from gti_cli.checkpoints.new_tokens import NewTokens, all_names, write_new_tokens
+from gti_cli.checkpoints.new_tokens import NewTokens, write_new_tokens
+from gti_cli.checkpoints.token_names import all_names
 from tests.support.models import make_model, make_tokenizer
 
 SIZES = (6, 6, 6)

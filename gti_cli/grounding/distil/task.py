@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console, tables
-from gti_cli.checkpoints.positions import check_positions
+from gti_cli.checkpoints.limits import check_positions
 from gti_cli.errors import InputError
 from gti_cli.grounding.distil.batches import DistilCollator, DistilCorpus, encode_uses
 from gti_cli.grounding.distil.contexts import Phrases, Use, count_uses, cut_phrases, uses_of
@@ -140,7 +140,9 @@ class DistilMeasures:
         found: dict[str, float | None] = {}
         if self._places:
             found.update(self._report())
-        found.update(describe_all(matrices(self._trained.rows), None, self._job.seed, self._job.new_tokens.described()))
+        found.update(
+            describe_all(matrices(self._trained.rows), None, self._job.seed, self._job.new_tokens.codes_or_all())
+        )
         return found
 
     def _report(self) -> dict[str, float]:

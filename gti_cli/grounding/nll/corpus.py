@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gti_cli.checkpoints.positions import check_positions
+from gti_cli.checkpoints.limits import check_positions
 from gti_cli.grounding.job import DIRECTION_NAMES, Job
 from gti_cli.grounding.nll.batches import Corpus, cut_examples
 from gti_cli.grounding.nll.objective import has_plain_cache

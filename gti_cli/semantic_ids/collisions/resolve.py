@@ -21,7 +21,7 @@ from gti_cli.semantic_ids.collisions.tree import CodeTree
 from gti_cli.semantic_ids.groups import members, tuple_labels
 from gti_cli.semantic_ids.quantizers import residuals
 from gti_cli.semantic_ids.quantizers.sinkhorn import balanced_assignment
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -68,7 +68,7 @@ def check_capacity(n: int, sizes: Sequence[int], policy: str) -> None:
 
 
 def resolve_collisions(
-    space: Rows, codebooks: Sequence[Vectors], codes: Codes, policy: str, taken: Codes | None = None
+    space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, policy: str, taken: Codes | None = None
 ) -> Resolved:
     """Give colliding items other tuples. Under ``next-best``, items without a collision keep theirs.
 
@@ -124,7 +124,7 @@ def colliding(codes: Codes) -> npt.NDArray[np.bool_]:
     return np.asarray(np.bincount(labels)[labels] > 1)
 
 
-def _last_distances(space: Rows, codebooks: Sequence[Vectors], codes: Codes, rows: RowNumbers) -> Vectors:
+def _last_distances(space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, rows: RowNumbers) -> Vectors:
     """(n, K_last) squared distances of the rows' last residual to the last level's codes, up to a constant a row."""
     residual = np.asarray(space[rows]) - residuals.decode(codes[rows], codebooks, len(codebooks) - 1)
     return residuals.squared_distances(residual, codebooks[-1])
@@ -160,7 +160,7 @@ def _crowded_prefixes(codes: Codes, earlier: Codes) -> Iterator[_CrowdedPrefix]:
             yield _CrowdedPrefix(new - first_new, collides[new], stacked[rows[rows < first_new], -1])
 
 
-def _rebalance_crowded_prefixes(space: Rows, codebooks: Sequence[Vectors], codes: Codes, earlier: Codes) -> None:
+def _rebalance_crowded_prefixes(space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, earlier: Codes) -> None:
     """Assign all new items of each crowded prefix to its free codes by a balanced transport plan."""
     for prefix in _crowded_prefixes(codes, earlier):
         free = np.setdiff1d(np.arange(len(codebooks[-1])), prefix.taken)
@@ -169,7 +169,7 @@ def _rebalance_crowded_prefixes(space: Rows, codebooks: Sequence[Vectors], codes
             codes[prefix.rows, -1] = free[balanced_assignment(cost)]
 
 
-def _assign_free_codes(space: Rows, codebooks: Sequence[Vectors], codes: Codes, earlier: Codes) -> RowNumbers:
+def _assign_free_codes(space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, earlier: Codes) -> RowNumbers:
     """Assign colliding items to the free codes of their prefix; return the rows for which no code was left."""
     from scipy.optimize import linear_sum_assignment
 
@@ -187,7 +187,7 @@ def _assign_free_codes(space: Rows, codebooks: Sequence[Vectors], codes: Codes, 
 
 
 def _move_to_other_prefixes(
-    space: Rows, codebooks: Sequence[Vectors], codes: Codes, leftover: RowNumbers, earlier: Codes
+    space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, leftover: RowNumbers, earlier: Codes
 ) -> None:
     """Move each item of a full prefix to the nearest free tuple below the deepest ancestor that has room."""
     tree = CodeTree([len(codebook) for codebook in codebooks])

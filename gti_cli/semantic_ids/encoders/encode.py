@@ -16,7 +16,7 @@ from gti_cli.errors import InputError, examples
 from gti_cli.geometry.threads import one_thread
 from gti_cli.semantic_ids.catalogue import Catalogue
 from gti_cli.semantic_ids.options import EncoderOptions
-from gti_cli.tensors.vector_file import Rows, VectorFile, write_vectors
+from gti_cli.tensors.vector_file import VectorFile, VectorRows, write_vectors
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ class Encoded:
         state: The fitted LSA, which encodes later items the same way; None for the other encoders.
     """
 
-    vectors: Rows
+    vectors: VectorRows
     counts: dict[str, int] = field(default_factory=dict)
     state: LsaState | None = None
 

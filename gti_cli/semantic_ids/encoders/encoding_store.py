@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.tensors.vector_file import Rows, ScatteredWriter, VectorFile
+from gti_cli.tensors.vector_file import ScatteredWriter, VectorFile, VectorRows
 from gti_cli.workspace import processes
 
 Vectors = npt.NDArray[np.float32]
@@ -35,7 +35,7 @@ class Store(Protocol):
     def finish(self) -> None:
         """Note that this process has stored all its batches."""
 
-    def vectors(self) -> Rows:
+    def vectors(self) -> VectorRows:
         """All vectors (N, d), after `finish`."""
 
 

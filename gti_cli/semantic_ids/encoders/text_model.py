@@ -15,7 +15,7 @@ from gti_cli.checkpoints.hub import waiting_for_hub
 from gti_cli.errors import InputError, first_line
 from gti_cli.semantic_ids.encoders.encoding_store import InMemory, OnDisk, Store
 from gti_cli.semantic_ids.options import EncoderOptions
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 from gti_cli.workspace import processes
 from gti_cli.workspace.manifest import canonical_digest
 
@@ -78,7 +78,7 @@ class TextModel:
         return np.asarray(vectors, dtype=np.float32)
 
 
-def encode_texts(model: TextModel, texts: Sequence[str], scratch: Path | None) -> tuple[Rows, dict[str, int]]:
+def encode_texts(model: TextModel, texts: Sequence[str], scratch: Path | None) -> tuple[VectorRows, dict[str, int]]:
     """Encode all texts.
 
     Args:

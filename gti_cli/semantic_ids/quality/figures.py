@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from gti_cli.semantic_ids.groups import tuple_labels
 from gti_cli.semantic_ids.quantizers import residuals
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -57,7 +57,7 @@ def collision_figures(codes: Codes) -> dict[str, float | int]:
     }
 
 
-def reconstruction(vectors: Rows, codes: Codes, levels: int, decode: Decoder) -> list[dict[str, float]]:
+def reconstruction(vectors: VectorRows, codes: Codes, levels: int, decode: Decoder) -> list[dict[str, float]]:
     """Measure how well the first 1, 2, … ``levels`` codes reconstruct the embeddings.
 
     Args:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.checkpoints.new_tokens import LC_REC, semantic_id, split_tokens
+from gti_cli.checkpoints.token_names import LC_REC, semantic_id, split_tokens
 from gti_cli.geometry.neighbours import nearest
 from gti_cli.semantic_ids.groups import members, tuple_labels
 from gti_cli.semantic_ids.quantizers import residuals
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -25,7 +25,7 @@ _BLOCK = 1 << 13  # rows of embeddings in memory at a time
 
 
 def neighbourhood_kept(
-    vectors: Rows, codes: Codes, seed: int, neighbours: int = NEIGHBOURS, queries: int = QUERIES
+    vectors: VectorRows, codes: Codes, seed: int, neighbours: int = NEIGHBOURS, queries: int = QUERIES
 ) -> dict[str, Any]:
     """Measure how many of an item's nearest neighbours (by cosine of the embeddings) share its first 1, 2, 3 codes.
 
@@ -64,7 +64,7 @@ def neighbourhood_kept(
     return report
 
 
-def _id_blocks(vectors: Rows) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
+def _id_blocks(vectors: VectorRows) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
     """Row numbers and rows, block by block."""
     for part in residuals.blocks(len(vectors), _BLOCK):
         yield np.arange(part.start, part.stop, dtype=np.int64), np.asarray(vectors[part])
@@ -113,7 +113,7 @@ def _purity(groups: npt.NDArray[np.int64], labels: npt.NDArray[np.intp]) -> floa
 
 def fullest_prefixes(
     codes: Codes,
-    space: Rows,
+    space: VectorRows,
     titles: Sequence[str],
     style: str = LC_REC,
     depth: int = 1,

@@ -13,7 +13,7 @@ from gti_cli.semantic_ids.artifact import ITEMS
 from gti_cli.semantic_ids.catalogue import CATEGORIES, TITLE
 from gti_cli.semantic_ids.quality import figures, prefixes
 from gti_cli.semantic_ids.quantizers.quantizer import Quantizer
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +22,7 @@ Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
 
 
-def count_items(items: pa.Table, vectors: Rows) -> dict[str, int]:
+def count_items(items: pa.Table, vectors: VectorRows) -> dict[str, int]:
     """Count a catalogue's items and warn of items with identical embeddings.
 
     Args:
@@ -49,7 +49,7 @@ def count_items(items: pa.Table, vectors: Rows) -> dict[str, int]:
 
 def measure(
     items: pa.Table,
-    vectors: Rows,
+    vectors: VectorRows,
     quantizer: Quantizer,
     before: Codes,
     after: Codes,

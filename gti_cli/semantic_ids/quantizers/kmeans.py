@@ -12,7 +12,7 @@ from gti_cli import console
 from gti_cli.geometry.threads import one_thread
 from gti_cli.semantic_ids.options import KMeansOptions
 from gti_cli.semantic_ids.quantizers import balanced, residuals
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
 
@@ -22,7 +22,7 @@ _MOST_AXES = 512
 _AXES_SAMPLE = 1 << 16  # vectors from which the principal axes are computed
 
 
-def train(vectors: Rows, sizes: Sequence[int], seed: int, options: KMeansOptions | None = None) -> list[Vectors]:
+def train(vectors: VectorRows, sizes: Sequence[int], seed: int, options: KMeansOptions | None = None) -> list[Vectors]:
     """Train residual codebooks.
 
     Deterministic: faiss sums each centroid in the order of its vectors, on any number of threads.
@@ -116,7 +116,7 @@ def _principal_axes(rows: Vectors) -> tuple[Vectors, Vectors]:
     return mean, np.ascontiguousarray(axes[:, ::-1], dtype=np.float32)  # eigh sorts by ascending eigenvalue.
 
 
-def draw_sample(vectors: Rows, most: int, seed: int) -> Vectors:
+def draw_sample(vectors: VectorRows, most: int, seed: int) -> Vectors:
     """A copy of at most ``most`` rows (n, d), drawn without replacement, in their original order."""
     if len(vectors) <= most:
         return np.array(vectors[:], dtype=np.float32)

@@ -14,7 +14,7 @@ from gti_cli import console
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.plan import BuildPlan
 from gti_cli.semantic_ids.quantizers import kmeans, residuals
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ class Quantizer:
     """
 
     codebooks: list[Vectors]
-    to_space: Callable[[Rows], Rows]
+    to_space: Callable[[VectorRows], VectorRows]
     decode: Callable[[Codes, int], Vectors]
     state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Quantizer:
 
 def train_quantizer(
     plan: BuildPlan,
-    vectors: Rows,
+    vectors: VectorRows,
     seed: int,
     device: torch.device | None,
     dtype: torch.dtype | None,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -40,7 +40,7 @@ def assign(rows: Vectors, codebook: Vectors) -> npt.NDArray[np.int32]:
     return np.asarray(squared_distances(rows, codebook).argmin(axis=1), dtype=np.int32)
 
 
-def encode(vectors: Rows, codebooks: Sequence[Vectors], beam: int = 1) -> Codes:
+def encode(vectors: VectorRows, codebooks: Sequence[Vectors], beam: int = 1) -> Codes:
     """Encode vectors: in each level the code nearest to the residual of the levels before.
 
     Args:
@@ -106,7 +106,9 @@ def decode(codes: Codes, codebooks: Sequence[Vectors], levels: int | None = None
     return total
 
 
-def mean_codebooks(vectors: Rows, codes: Codes, sizes: Sequence[int], fixed: Sequence[Vectors] = ()) -> list[Vectors]:
+def mean_codebooks(
+    vectors: VectorRows, codes: Codes, sizes: Sequence[int], fixed: Sequence[Vectors] = ()
+) -> list[Vectors]:
     """Make codebooks for given codes: each code's vector is the mean residual of its items.
 
     Args:

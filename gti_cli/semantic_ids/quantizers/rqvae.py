@@ -15,7 +15,7 @@ from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.quantizers import residuals
 from gti_cli.semantic_ids.quantizers.diversity import balanced_codes
 from gti_cli.semantic_ids.quantizers.relu_dropout import ReluDropout
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -138,7 +138,7 @@ class Autoencoder:
         return (rows - self.mean) / self.spread
 
     @torch.no_grad()
-    def to_space(self, vectors: Rows) -> Vectors:
+    def to_space(self, vectors: VectorRows) -> Vectors:
         """Encode embeddings (N, d) as latents (N, d_code), block by block, without dropout."""
         self.model.eval()
         parts = []

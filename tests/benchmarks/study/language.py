@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from gti_cli.vocabulary.old_language import ORDINARY_TEXT
+from gti_cli.vocabulary.text_effect import ORDINARY_TEXT
 
 LONGEST = 128  # tokens of a text
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from gti_cli.checkpoints.precision import choose_device, choose_dtype, choose_training_dtype, describe, seed_everything
+from gti_cli.checkpoints.devices import choose_device, choose_dtype, choose_training_dtype, describe, seed_everything
 from gti_cli.errors import InputError
 
 

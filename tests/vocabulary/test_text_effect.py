@@ -1,3 +1,5 @@
+"""The effect of new rows on ordinary text, against the definitions of share and divergence."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -6,8 +8,8 @@ import torch
 from scipy.special import softmax
 
 from gti_cli.vocabulary.in_memory import add_tokens
-from gti_cli.vocabulary.meaning import Meanings
-from gti_cli.vocabulary.old_language import ORDINARY_TEXT, Effect, effect
+from gti_cli.vocabulary.text_effect import ORDINARY_TEXT, TextEffect, measure_text_effect
+from gti_cli.vocabulary.tokens_to_add import TokensToAdd
 from tests.support.models import make_model, make_tokenizer
 
 NAMES = ["<x>", "<y>", "<z>"]
@@ -20,7 +22,7 @@ def test_share_and_divergence_by_their_definitions(reserve: int) -> None:
     size = len(tokenizer)
     base = make_model("llama", size + reserve)
     model = make_model("llama", size + reserve)
-    added = add_tokens(model, tokenizer, Meanings(NAMES), "random", torch.Generator().manual_seed(0))
+    added = add_tokens(model, tokenizer, TokensToAdd(NAMES), "random", torch.Generator().manual_seed(0))
     shares, divergences = [], []
     for text in ORDINARY_TEXT[:2]:
         ids = torch.tensor([tokenizer(text)["input_ids"]])
@@ -29,23 +31,23 @@ def test_share_and_divergence_by_their_definitions(reserve: int) -> None:
             new = softmax(model(ids).logits[0, :, : size + 3].double().numpy(), axis=-1)
         shares.append(new[:, added.tokens.ids].sum(1))
         divergences.append((old * np.log(old / new[:, :size])).sum(1))
-    found = effect(model, tokenizer, torch.from_numpy(added.tokens.ids), ORDINARY_TEXT[:2])
+    found = measure_text_effect(model, tokenizer, torch.from_numpy(added.tokens.ids), ORDINARY_TEXT[:2])
     assert found.share == pytest.approx(np.concatenate(shares).mean(), abs=1e-6)
     assert found.divergence == pytest.approx(np.concatenate(divergences).mean(), abs=1e-6)
 
 
-def test_loud_rows_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
-    Effect(0.3, 0.4).say("random")
+def test_a_large_share_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    TextEffect(0.3, 0.4).warn_if_large("random")
     assert "30.0% of the probability" in capsys.readouterr().err
-    Effect(0.001, 0.001).say("mean")
+    TextEffect(0.001, 0.001).warn_if_large("mean")
     assert capsys.readouterr().err == ""
 
 
-def test_mean_rows_are_quieter_than_random_ones() -> None:
+def test_mean_rows_take_less_than_random_ones() -> None:
     found = {}
     for init in ("mean", "random"):
         tokenizer, model = make_tokenizer(), make_model("llama")
         names = [f"<n{n}>" for n in range(50)]
-        added = add_tokens(model, tokenizer, Meanings(names), init, torch.Generator().manual_seed(0))
-        found[init] = effect(model, tokenizer, torch.from_numpy(added.tokens.ids))
+        added = add_tokens(model, tokenizer, TokensToAdd(names), init, torch.Generator().manual_seed(0))
+        found[init] = measure_text_effect(model, tokenizer, torch.from_numpy(added.tokens.ids))
     assert found["mean"].divergence < found["random"].divergence

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from gti_cli.tensors.matrix_rows import StoredRows, blocks
 from gti_cli.tensors.safetensors_rows import read_header
-from gti_cli.tensors.stored import StoredRows, blocks
 
 
 def test_rows_in_a_file_behave_as_the_tensor(tmp_path: Path) -> None:

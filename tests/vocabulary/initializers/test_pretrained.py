@@ -1,3 +1,5 @@
+"""Initializers from the pretrained rows alone, against numpy and transformers."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -7,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.geometry.spectrum import effective_rank
-from gti_cli.vocabulary.initializers import INITIALIZERS, hf_mean, mean, moments, noisy_mean, random
+from gti_cli.vocabulary.initializers.pretrained import FROM_PRETRAINED, hf_mean, mean, moments, noisy_mean, random
+from tests.support.models import make_model
 
 
 def rows_of(count: int = 300, width: int = 12, seed: int = 0) -> torch.Tensor:
@@ -31,15 +34,15 @@ def test_moments_are_numpys(count: int, width: int) -> None:
 def test_moments_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of().bfloat16()
     whole = moments(rows)
-    monkeypatch.setattr("gti_cli.tensors.stored.BLOCK", 7 * 12)
+    monkeypatch.setattr("gti_cli.tensors.matrix_rows.BLOCK", 7 * 12)
     for ours, theirs in zip(moments(rows), whole, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("name", INITIALIZERS)
+@pytest.mark.parametrize("name", FROM_PRETRAINED)
 def test_shape_type_and_seed(name: str) -> None:
     rows = rows_of()
-    first, again, other = (drawn(INITIALIZERS[name], rows, 20, seed) for seed in (0, 0, 1))
+    first, again, other = (drawn(FROM_PRETRAINED[name], rows, 20, seed) for seed in (0, 0, 1))
     assert first.shape == (20, 12)
     assert first.dtype == torch.float32
     assert torch.isfinite(first).all()
@@ -54,8 +57,6 @@ def test_mean_is_the_mean() -> None:
 
 def test_hf_mean_is_what_transformers_does() -> None:
     """transformers draws from N(mean, 1e-9 covariance): ours has the same centre and spread."""
-    from tests.support.models import make_model
-
     model = make_model(vocab_size=300)
     rows = model.get_input_embeddings().weight.detach().clone()
     model.resize_token_embeddings(1300)  # mean_resizing is on

@@ -1,20 +1,25 @@
-"""Where the model to extend lies: a folder, the cache of a hub, or a GGUF file."""
+"""Find the model to extend: a folder, a model of the hub, or a GGUF file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from gti_cli.checkpoints.loading import Checkpoint, find_checkpoint, readable_errors
+from gti_cli.checkpoints.finding import Checkpoint, find_checkpoint
+from gti_cli.checkpoints.loading import translate_loading_errors
 from gti_cli.tensors.safetensors_rows import INDEX_FILE, SINGLE_FILE
 from gti_cli.vocabulary import gguf
 from gti_cli.workspace import Workspace
 
 
 def find_base(space: Workspace, model: str) -> Checkpoint:
-    """Resolve ``--model``: as every checkpoint is, or a GGUF file.
+    """Find what ``--model`` names: a checkpoint in the workspace, a folder or a hub model, or a GGUF file.
+
+    Args:
+        space: The workspace.
+        model: The name or path.
 
     Raises:
-        InputError: nothing there, or nothing that can be read.
+        InputError: When there is no such model, or it cannot be read.
     """
     if model.lower().endswith(gguf.SUFFIX):
         gguf.check_file(Path(model))
@@ -23,29 +28,30 @@ def find_base(space: Workspace, model: str) -> Checkpoint:
 
 
 def is_gguf(base: Checkpoint) -> bool:
-    """Whether it is a GGUF file."""
+    """Return whether the model is a GGUF file."""
     return base.path.lower().endswith(gguf.SUFFIX)
 
 
-def files_of(base: Checkpoint) -> Path | None:
-    """The folder with the model's configuration and safetensors; None where it has none.
+def safetensors_folder(base: Checkpoint) -> Path | None:
+    """Return the folder with the model's configuration and safetensors, or None if it has no safetensors.
 
-    A model that is named by its hub name is fetched first: configuration, safetensors and nothing else.
+    Of a hub model these files, and no others, are downloaded first.
 
     Raises:
-        InputError: the hub has no such model, or cannot be reached.
+        InputError: When the hub has no such model or cannot be reached.
     """
     if is_gguf(base):
         return None
-    folder = Path(base.path) if base.local else _fetch(base.path)
+    folder = Path(base.path) if base.local else _download(base.path)
     has_weights = (folder / SINGLE_FILE).is_file() or (folder / INDEX_FILE).is_file()
     return folder if has_weights else None
 
 
-def _fetch(name: str) -> Path:
+def _download(name: str) -> Path:
+    """Download configuration and weights of a hub model into the cache, and return their folder."""
     from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
-    with readable_errors(name):
+    with translate_loading_errors(name):
         config = cached_file(name, "config.json")
         for optional in (SINGLE_FILE, "generation_config.json"):
             cached_file(name, optional, _raise_exceptions_for_missing_entries=False)
