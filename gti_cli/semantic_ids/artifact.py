@@ -61,7 +61,7 @@ def write_ids(path: Path, item_ids: Sequence[str], codes: Codes, style: str = LC
 
 
 def _tokens(codes: Codes, style: str) -> pa.Array:
-    """The semantic ID of each row as a string, as `gti_cli.checkpoints.new_tokens.semantic_id` writes it."""
+    """The semantic ID of each row as a string, as `gti_cli.checkpoints.token_names.semantic_id` writes it."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import TOKEN_STYLES, semantic_id
+from gti_cli.checkpoints.token_names import TOKEN_STYLES, semantic_id
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids import artifact
 from gti_cli.tensors.codebooks import read_codebooks
