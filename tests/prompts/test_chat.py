@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from gti_cli.errors import InputError
-from gti_cli.prompts.chat import TODAY, encode_answer, encode_prompt, end_of_turn, render_prompt, turns
+from gti_cli.prompts.chat import (
+    PLACEHOLDER,
+    PROMPT_DATE,
+    encode_answer,
+    encode_prompt,
+    end_of_turn,
+    render_prompt,
+    split_prompt,
+    turns,
+)
 from tests.support.models import CHAT_TEMPLATE, make_tokenizer
 
 REFUSING = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
@@ -35,6 +44,21 @@ def test_model_without_chat_template_gets_plain_words() -> None:
     tokenizer = make_tokenizer(chat=False)
     assert render_prompt(tokenizer, "Context.", "Which?") == "Context.\n\nUser: Which?\nAssistant: "
     assert tokenizer.decode(encode_prompt(tokenizer, "", "Which?")) == "User: Which?\nAssistant: "
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_split_prompt_joins_around_any_text(chat: bool) -> None:
+    tokenizer = make_tokenizer(chat=chat)
+    parts = split_prompt(tokenizer, "Context.", f"Which?\n{PLACEHOLDER}")
+    for text in ("a red dress", "{text} %s", ""):
+        assert text.join(parts) == render_prompt(tokenizer, "Context.", f"Which?\n{text}")
+
+
+def test_a_template_that_drops_the_users_words_cannot_be_split() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "Answer the question."
+    with pytest.raises(ValueError, match="does not repeat the user's message"):
+        split_prompt(tokenizer, "", PLACEHOLDER)
 
 
 def test_plain_prompt_begins_with_the_tokenizers_own_opening_token() -> None:
@@ -106,7 +130,7 @@ def test_template_that_fails_anyway(template: str) -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template, tokenizer.name_or_path = template, "some/model"
     for system in ("Context.", ""):
-        with pytest.raises(InputError, match=r"^some/model: the model's chat template cannot be rendered: .*Mend"):
+        with pytest.raises(InputError, match=r"^some/model: the model's chat template cannot be rendered: .*Fix"):
             render_prompt(tokenizer, system, "Which?")
 
 
@@ -135,6 +159,6 @@ def test_prompts_depend_on_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = "05 Jan 2031; January 5, 2031, 2031-01-05, Sunday, 12:30:59\n"
     assert plain.startswith(asked)
     # All but the date is as transformers renders it.
-    given = TODAY.strftime("%d %b %Y; %B %-d, %Y, %Y-%m-%d, %A, %H:%M:%S\n")
+    given = PROMPT_DATE.strftime("%d %b %Y; %B %-d, %Y, %Y-%m-%d, %A, %H:%M:%S\n")
     assert given == "26 Jul 2024; July 26, 2024, 2024-07-26, Friday, 00:00:00\n"
     assert render_prompt(tokenizer, "", "Which?") == given + plain.removeprefix(asked)

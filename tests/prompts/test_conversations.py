@@ -28,11 +28,6 @@ def test_many_at_once_equal_one_by_one(chat: bool) -> None:
     assert encode_conversations(tokenizer, []) == []
 
 
-def test_a_title_stays_on_its_line() -> None:
-    asked = lc_rec.titles_to_item(["red\ndress", "coat"], "<a_1>").user
-    assert asked.splitlines()[-2:] == ["- red dress", "- coat"]
-
-
 def test_messages() -> None:
     tokenizer: Any = make_tokenizer()
     question = {"role": "user", "content": "u"}

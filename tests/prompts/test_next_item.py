@@ -52,8 +52,8 @@ def test_wordings_differ_and_end_before_the_history():
 
 
 @given(st.lists(st.integers()), st.none() | st.integers(1, 30))
-def test_cap_keeps_the_most_recent(items, most):
-    kept, cut = next_item.cap(items, most)
+def test_a_cut_history_keeps_the_most_recent_items(items, most):
+    kept, cut = next_item.cut_history(items, most)
     assert kept == (items if most is None else items[-most:])
     assert len(kept) + cut == len(items)
 

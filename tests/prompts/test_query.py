@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from gti_cli.prompts.chat import encode_prompt
-from gti_cli.prompts.query import MAX_QUERY_TOKENS, SYSTEM, WORDING, encode_queries, encode_query
+from gti_cli.prompts.query import MAX_QUERY_TOKENS, SYSTEM, WORDING, encode_queries
 from tests.support.models import make_tokenizer
+from tests.support.prompts import encode_query
 
 
 @pytest.mark.parametrize("chat", [True, False])
