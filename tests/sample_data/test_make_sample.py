@@ -146,7 +146,7 @@ def test_queries(items: dict[str, list]) -> None:
 def test_recall_by_hand() -> None:
     split = baselines.leave_one_out([[0, 1, 2], [0, 1, 3], [0, 2, 1]], items=5)
     assert split.known == [[0, 1], [0, 1], [0, 2]] and split.target == [2, 3, 1]
-    # Counts: item 0 three times, item 1 twice, item 2 once. A user's own items are left out, and ties share their ranks.
+    # Counts: item 0 three times, item 1 twice, item 2 once. A user's own items are left out; ties share their ranks.
     popular = baselines.popularity_scorer(split)
     assert baselines.recall(split, popular, k=1) == pytest.approx(2 / 3)
     assert baselines.markov_scorer(split)([0]).argmax() == 1
