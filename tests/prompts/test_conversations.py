@@ -1,4 +1,4 @@
-"""Conversations as tokens: the fast way equals the plain one."""
+"""Conversations as messages and as tokens; the fast way to encode them equals the plain one."""
 
 from __future__ import annotations
 
