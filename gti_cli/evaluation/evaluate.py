@@ -25,7 +25,7 @@ from gti_cli.evaluation.plan import Plan, make_plan, output_name, run_stage
 from gti_cli.evaluation.ranking import recommend_items
 from gti_cli.evaluation.sample import drawn
 from gti_cli.options import RunOptions, pick, refuse_unknown
-from gti_cli.prompts.next_item import cap, encode_items, frame
+from gti_cli.prompts.next_item import cut_history, encode_items, frame
 from gti_cli.tables.histories import History, Splits, read_interactions, split
 from gti_cli.workspace import StageRun, Workspace, write_json
 from gti_cli.workspace.manifest import Manifest, digest_path
@@ -120,7 +120,7 @@ def search_users(plan: Plan, entries: Sequence[History], trie: Trie, run: StageR
     tokenizer, searcher = plan.load(trie)
     row_of, around = plan.catalogue.row_of(), frame(tokenizer, plan.catalogue.tokens[0])
     item_ids = encode_items(tokenizer, plan.catalogue.tokens, plan.checkpoint.item_tokens()).tolist()
-    shown = [cap(entry.items, plan.options.history)[0] for entry in entries]
+    shown = [cut_history(entry.items, plan.options.history)[0] for entry in entries]
     asked = Asked(
         [around.search_prompt([item_ids[row_of[item]] for item in items]) for items in shown],
         [room_for(len(set(entry.items)) if plan.options.filter_seen else 0) for entry in entries],
@@ -167,7 +167,7 @@ def _report(
         catalogue=len(row_of),
         semantic_ids=trie.leaves,
         beams=options.beams,
-        interactions_not_shown=sum(cap(entry.items, options.history)[1] for entry in entries),
+        interactions_not_shown=sum(cut_history(entry.items, options.history)[1] for entry in entries),
         lists_shorter_than_k=sum(len(found.rows) < options.ks[-1] for found in lists),
         targets_in_history=sum(entry.target in entry.items for entry in entries),
     )

@@ -15,7 +15,7 @@ from gti_cli.grounding.job import Job
 from gti_cli.grounding.options import DISTIL, GroundKeywords, GroundOptions
 from gti_cli.grounding.pairs import read_pairs
 from gti_cli.options import RunOptions, pick, refuse_unknown
-from gti_cli.prompts.pairs import OURS
+from gti_cli.prompts.pairs import DEFAULT_TEMPLATES
 from gti_cli.prompts.templates import read_templates
 from gti_cli.training.callbacks.tracking import trackers
 from gti_cli.training.sharding import Sharding, asked_for, plain_launch
@@ -133,7 +133,7 @@ def _prepare(
             remedy="give --pairs, a table of text and tokens",
         )
     texts = read_pairs(space.path("items.parquet") if pairs is None else pairs, tokens_of, new_tokens.names)
-    templates = OURS if prompts is None else read_templates(prompts)
+    templates = DEFAULT_TEMPLATES if prompts is None else read_templates(prompts)
     options = options.choose_directions(semantic_ids=catalogue is not None)
     job = Job(checkpoint, new_tokens, texts, catalogue, options, how.seed, place, number_format, templates, codebooks)
     return job, upstream

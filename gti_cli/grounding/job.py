@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli.grounding.options import BOTH_WAYS, TO_TEXT_ONLY, TO_TOKENS_ONLY, GroundOptions
-from gti_cli.prompts.pairs import DIRECTIONS, OURS, TO_TEXT, TO_TOKENS, Templates
+from gti_cli.prompts.pairs import DEFAULT_TEMPLATES, DIRECTIONS, TO_TEXT, TO_TOKENS, Templates
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ class Job:
     seed: int
     device: torch.device
     dtype: torch.dtype
-    templates: Templates = OURS
+    templates: Templates = DEFAULT_TEMPLATES
     codebooks: Path | None = None
     sharding: Sharding | None = None
     name: str = ""

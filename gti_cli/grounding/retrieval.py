@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gti_cli.decoding.beam import TrieTensors, beam_search
 from gti_cli.decoding.trie import build_trie
 from gti_cli.prompts.next_item import opening_ids
-from gti_cli.prompts.pairs import OURS, TO_TOKENS, Pair, Templates, encode_pairs
+from gti_cli.prompts.pairs import DEFAULT_TEMPLATES, TO_TOKENS, Pair, Templates, encode_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,7 +39,7 @@ def retrieval(
     tokenizer: PreTrainedTokenizerBase,
     catalogue: Catalogue,
     pairs: Sequence[Pair],
-    templates: Templates = OURS,
+    templates: Templates = DEFAULT_TEMPLATES,
 ) -> dict[str, float]:
     """Decode the semantic ID of each pair's text, constrained to those that exist, with 10 beams.
 

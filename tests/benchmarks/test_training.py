@@ -1,10 +1,9 @@
-"""Fine-tuning with history trees, one or several in a row, beside a plain ``transformers.Trainer``.
+"""Fine-tuning on history trees, one or several in a sequence, compared with a plain ``transformers.Trainer``.
 
-The plain one has a padded example for each target.
-
-Real histories and a small language model where this machine has them (``GTI_SHARED``, a folder with ``data/beauty`` and
-``models/tiny-lm``), else histories and a random model of the same shape. Each side runs in a process of its own, on one
-thread, over the same targets. Run with ``pytest tests/benchmarks/test_training.py --run-benchmarks -s``.
+The plain trainer gets a padded example for each target. Histories and model are real where ``GTI_SHARED`` names a
+folder with ``data/beauty`` and ``models/tiny-lm``; else they are random and of the same shape. Each side runs in a
+separate process, on one thread, over the same targets. Run with ``pytest tests/benchmarks/test_training.py
+--run-benchmarks -s``.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ import pytest
 
 SIZES = [256, 256, 256, 256]
 BATCH = 64  # targets in a step
-# History cap -> at least so many times the targets per second, of the plain trainer and of one tree in a row.
+# Longest history -> least ratio of targets per second to the plain trainer, and to one tree in a sequence.
 FLOORS = {3: (3, 1.2), 10: (3, 0.9), 50: (6, 0.9)}
 TARGETS = 384
 
 
 def shared(*parts: str) -> Path | None:
-    """A folder of ``GTI_SHARED``, if it is there."""
+    """Return a path below ``GTI_SHARED``, or None where it does not exist."""
     path = Path(os.environ.get("GTI_SHARED", "")).joinpath(*parts)
     return path if "GTI_SHARED" in os.environ and path.exists() else None
 
 
 def histories(cap: int) -> list[list[int]]:
-    """Histories as long as the cap allows, of about `TARGETS` targets in all: this is what the cap costs."""
+    """Make histories of ``cap`` targets each, about `TARGETS` targets together."""
     rng = np.random.default_rng(0)
     table = shared("data", "beauty", "interactions.parquet")
     if table is None:
@@ -54,7 +53,7 @@ def histories(cap: int) -> list[list[int]]:
 
 
 def case(cap: int) -> tuple[Any, Any, list[Any]]:
-    """Model (float32, with rows for the codes), layout and windows."""
+    """Make the model (float32, with rows for the codes), the layout and the histories to train on."""
     import torch
     from transformers import AddedToken, AutoConfig, AutoModelForCausalLM
 
@@ -93,7 +92,7 @@ def case(cap: int) -> tuple[Any, Any, list[Any]]:
 
 
 def plain(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, float]:
-    """One example for each target, filled up to the longest of its batch: what a training script does."""
+    """Prepare a plain trainer: one example for each target, padded to the longest of its batch."""
     import torch
     from transformers import Trainer, TrainingArguments
 
@@ -122,7 +121,7 @@ def plain(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, floa
 
 
 def trees(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, float]:
-    """Each user's prefixes as one tree, in a row of its own."""
+    """Prepare gti's trainer with one history tree in each sequence."""
     import torch
 
     from gti_cli.training.answer_loss import answer_loss, mean_loss, takes_trees
@@ -153,7 +152,7 @@ def trees(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, floa
 
 
 def rows(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, float]:
-    """Several trees behind one copy of the question: what ``gti finetune`` does."""
+    """Prepare gti's trainer with several trees behind one copy of the question, as ``gti finetune`` does it."""
     from dataclasses import replace
 
     from gti_cli.training.batches.packing import even_length
@@ -165,7 +164,7 @@ WAYS = {"plain trainer": plain, "history trees": trees, "trees in rows": rows}
 
 
 def measure(way: str, cap: int) -> tuple[float, float, float, int]:
-    """(targets per CPU second, MB beyond model and libraries, loss before training, targets)."""
+    """Measure targets per CPU second, MB beyond model and libraries, loss before training, number of targets."""
     from transformers import PrinterCallback
 
     model, layout, windows = case(cap)
