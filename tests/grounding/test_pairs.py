@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
-from gti_cli.grounding.pairs import hold_out, make_pairs, read_pairs
+from gti_cli.grounding.held_out import hold_out
+from gti_cli.grounding.pairs import make_pairs, read_pairs
 from gti_cli.prompts.pairs import Pair
 
 CATALOGUE = {"1": "<a_0><b_0>", "2": "<a_0><b_1>"}

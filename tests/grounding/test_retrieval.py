@@ -10,7 +10,8 @@ import torch
 
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.grounding.ground import ground
-from gti_cli.grounding.retrieval import Catalogue, retrieval, sample
+from gti_cli.grounding.held_out import sample
+from gti_cli.grounding.retrieval import ItemIndex, retrieval
 from gti_cli.prompts.pairs import TO_TOKENS, Pair, encode_pairs
 
 
@@ -32,7 +33,7 @@ def test_equals_scoring_every_item(make_world: Any) -> None:
     kept = [0, 1, 3, 5, 6, 9, 11]
     codes = np.asarray([(n // 4, n % 4) for n in kept], np.int32)
     base = int(world.tokens.ids[0])
-    catalogue = Catalogue(
+    catalogue = ItemIndex(
         codes, [world.items[n][2] for n in kept], [np.arange(base, base + 3), np.arange(base + 3, base + 7)]
     )
     pairs = [Pair(n, "title", world.items[n][1], world.items[n][2]) for n in kept]

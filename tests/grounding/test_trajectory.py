@@ -13,8 +13,8 @@ from gti_cli.app import run as gti
 from gti_cli.checkpoints.codebook_vectors import match_codebooks
 from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.diagnostics.measure import agreement
-from gti_cli.grounding.geometry import comparable_vectors, describe
 from gti_cli.grounding.ground import ground
+from gti_cli.grounding.row_figures import comparable_vectors, row_figures
 from gti_cli.tensors.codebooks import read_codebooks
 from tests.support.grounding import held_out_by_hand
 
@@ -61,7 +61,7 @@ def test_rsa_is_that_of_diagnose(make_world: Any) -> None:
     world = make_world()
     rows = np.random.default_rng(0).normal(size=(7, 16)).astype(np.float32)
     path = world.workspace / "codebooks.safetensors"
-    found = describe(rows, comparable_vectors(path, world.tokens), 0)
+    found = row_figures(rows, comparable_vectors(path, world.tokens), 0)
     expected = agreement(rows, match_codebooks(world.tokens, read_codebooks(path), "here"))
     assert found["rsa_pearson"] == expected["rsa_pearson"] and found["rsa_spearman"] == expected["rsa_spearman"]
     # One more level, of tokens without a codebook, changes nothing; rows that are all equal have no correlation.
@@ -72,8 +72,8 @@ def test_rsa_is_that_of_diagnose(make_world: Any) -> None:
         np.append(world.tokens.codes, np.int32(0)),
     )
     longer = np.vstack([rows, rows[:1]])
-    assert describe(longer, comparable_vectors(path, more), 0)["rsa_pearson"] == found["rsa_pearson"]
-    assert describe(np.ones_like(rows), comparable_vectors(path, world.tokens), 0)["rsa_spearman"] is None
+    assert row_figures(longer, comparable_vectors(path, more), 0)["rsa_pearson"] == found["rsa_pearson"]
+    assert row_figures(np.ones_like(rows), comparable_vectors(path, world.tokens), 0)["rsa_spearman"] is None
 
 
 def test_plot(make_world: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,7 @@ def test_every_weight_trains_and_both_phases_are_reported(make_world: Any, capsy
     assert gti(["ground", "-w", str(world.workspace), *options]) == 0
     said = capsys.readouterr()
     assert "rows trained" in said.out and "all trained" in said.out
-    assert "old rows change too" in said.err
+    assert "pretrained rows change too" in said.err
     before, after = (load_file(world.workspace / name / "model.safetensors") for name in ("extended", "grounded"))
     assert before.keys() == after.keys() and all(not torch.equal(before[name], after[name]) for name in before)
     curve = pq.read_table(world.workspace / "grounded" / "trajectory.parquet").to_pydict()

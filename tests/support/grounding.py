@@ -13,7 +13,8 @@ import torch
 from torch.nn import functional
 
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
-from gti_cli.grounding.pairs import hold_out, make_pairs, read_pairs
+from gti_cli.grounding.held_out import hold_out
+from gti_cli.grounding.pairs import make_pairs, read_pairs
 from gti_cli.prompts.examples import Example, collate
 from gti_cli.prompts.pairs import TO_TEXT, TO_TOKENS, encode_pairs
 from gti_cli.training.trainer import PlannedTrainer
@@ -23,7 +24,7 @@ OLD, NEW, PAD = 60, 12, 0
 VOCAB = OLD + NEW
 NEW_IDS = torch.arange(OLD, VOCAB)
 # Templates with a common beginning each; the second direction ends its prompt with new tokens.
-HEADS = ([5, 6, 7, 8], [5, 6, 9], [5, 10, 11, 12, 13])
+PREFIXES = ([5, 6, 7, 8], [5, 6, 9], [5, 10, 11, 12, 13])
 
 
 def model_of(kind: str, tied: bool = True, seed: int = 0, **more: Any) -> Any:
@@ -32,20 +33,20 @@ def model_of(kind: str, tied: bool = True, seed: int = 0, **more: Any) -> Any:
 
 
 def examples_of(count: int, seed: int = 0) -> tuple[list[Example], list[int], list[int]]:
-    """Random examples in both directions: (examples, kinds, groups)."""
+    """Random examples in both directions: (examples, templates, groups)."""
     rng = np.random.default_rng(seed)
-    found, kinds = [], []
+    found, templates = [], []
     for _ in range(count):
         text = rng.integers(14, OLD, rng.integers(1, 9)).tolist()
         tokens = rng.integers(OLD, VOCAB, 3).tolist()
         kind = int(rng.integers(3))
         behind = [3, 4]
         if kind < 2:
-            found.append(Example([*HEADS[kind], *text, *behind], [*tokens, 2]))
+            found.append(Example([*PREFIXES[kind], *text, *behind], [*tokens, 2]))
         else:
-            found.append(Example([*HEADS[kind], *tokens, *behind], [*text, 2]))
-        kinds.append(kind)
-    return found, kinds, [int(kind == 2) for kind in kinds]
+            found.append(Example([*PREFIXES[kind], *tokens, *behind], [*text, 2]))
+        templates.append(kind)
+    return found, templates, [int(kind == 2) for kind in templates]
 
 
 def masked_loss(model: Any, examples: list[Example]) -> torch.Tensor:

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from gti_cli.errors import InputError
 from gti_cli.grounding.distil.batches import DistilCollator, DistilCorpus, DistilExample, shared_end
+from gti_cli.grounding.distil.measures import distance_report
 from gti_cli.grounding.distil.objective import DistilModel, check_layer, hidden_loss
-from gti_cli.grounding.distil.task import distance_report
 from gti_cli.grounding.rows import NewRows
 from tests.support.grounding import NEW_IDS, OLD, PAD, model_of
 

@@ -169,7 +169,7 @@ BAD = {
     "directions": ({"directions": "to-text"}, "--directions goes with --objective nll"),
     "not distil": ({"objective": "nll", "distil_snippets": 3}, "--distil-snippets goes with --objective distil"),
     "no pairs": ({"pairs": None}, "needs phrases"),
-    "prompts": ({"prompts": "p.json"}, "asks no questions"),
+    "prompts": ({"prompts": "p.json"}, "uses no prompts"),
 }
 
 

@@ -5,19 +5,19 @@ from typing import Any
 import pytest
 import torch
 
-from gti_cli.grounding.nll.batches import Collator, cut_examples
+from gti_cli.grounding.nll.batches import Collator, divide_examples
 from gti_cli.grounding.nll.objective import GroundingModel, has_plain_cache
 from gti_cli.grounding.rows import NewRows
 from gti_cli.prompts.examples import Example
-from tests.support.grounding import HEADS, MODELS, NEW_IDS, OLD, PAD, algorithm_1, examples_of, model_of
+from tests.support.grounding import MODELS, NEW_IDS, OLD, PAD, PREFIXES, algorithm_1, examples_of, model_of
 
 
 def ground(model: Any, batches: list[list[int]], data: Any, rate: float, *, whole: bool, decay: float = 0.0) -> Any:
     """Train the new rows with plain torch; returns the losses."""
-    corpus = cut_examples(*data, set(NEW_IDS.tolist()), whole=whole)
+    corpus = divide_examples(*data, set(NEW_IDS.tolist()), whole=whole)
     collator = Collator(corpus, PAD)
     rows = NewRows(model, NEW_IDS)
-    trained = GroundingModel(model, rows, corpus.heads)
+    trained = GroundingModel(model, rows, corpus.prefixes)
     optimizer = torch.optim.AdamW(trained.parameters(), lr=rate, weight_decay=decay)
     losses = []
     with rows.attached():
@@ -67,23 +67,23 @@ def test_weight_decay_moves_no_old_row(kind: str, tied: bool) -> None:
 
 
 def test_heads_are_shared_and_gradients_begin_at_the_first_new_token() -> None:
-    examples, kinds, groups = examples_of(40)
-    corpus = cut_examples(examples, kinds, groups, set(NEW_IDS.tolist()))
-    for example, kind, first in zip(examples, kinds, corpus.firsts, strict=True):
+    examples, templates, groups = examples_of(40)
+    corpus = divide_examples(examples, templates, groups, set(NEW_IDS.tolist()))
+    for example, kind, first in zip(examples, templates, corpus.span_starts, strict=True):
         sequence = example.prompt + example.answer
-        assert sequence[: len(HEADS[kind])] == HEADS[kind][: len(corpus.heads[kind])]
+        assert sequence[: len(PREFIXES[kind])] == PREFIXES[kind][: len(corpus.prefixes[kind])]
         assert sequence[first] >= OLD > max(sequence[:first])
     batch = Collator(corpus, PAD)(list(range(40)))["groups"]
     assert len(batch) == 2
     assert sum(len(group["targets"]) for group in batch) == sum(len(example.answer) for example in examples)
     # Text comes last in the second direction: nothing but the template stands before the tokens.
-    assert batch[1]["middle"].shape[1] == 0
+    assert batch[1]["context"].shape[1] == 0
 
 
 def test_an_example_needs_a_new_token_and_may_not_begin_with_it() -> None:
     for prompt in ([3, 4], [OLD, 3]):
         with pytest.raises(ValueError, match="must hold a new token"):
-            cut_examples([Example(prompt, [5, 2])], [0], [0], set(NEW_IDS.tolist()))
+            divide_examples([Example(prompt, [5, 2])], [0], [0], set(NEW_IDS.tolist()))
 
 
 def test_a_model_with_a_window_or_a_state_is_computed_whole() -> None:
@@ -123,10 +123,10 @@ def test_nothing_stays_attached() -> None:
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_batches_in_step_run_the_model_equally_often_and_count_the_same(whole: bool) -> None:
-    examples, kinds, groups = examples_of(30)
+    examples, templates, groups = examples_of(30)
     model = model_of("qwen3")
     rows = NewRows(model, NEW_IDS)
-    corpus = cut_examples(examples, kinds, groups, set(NEW_IDS.tolist()), whole=whole)
+    corpus = divide_examples(examples, templates, groups, set(NEW_IDS.tolist()), whole=whole)
     usual, in_step = Collator(corpus, PAD), Collator(corpus, PAD, in_step=True)
     both = [next(n for n, group in enumerate(groups) if group == wanted) for wanted in (0, 1)]
     runs: list[int] = []
@@ -134,7 +134,7 @@ def test_batches_in_step_run_the_model_equally_often_and_count_the_same(whole: b
     with rows.attached():
         counted = []
         for places in ([], [both[0]], [both[1]], both, list(range(30))):
-            trained = GroundingModel(model, rows, corpus.heads)
+            trained = GroundingModel(model, rows, corpus.prefixes)
             trained(**in_step(both))  # the head is computed, and the rule is tried, once
             runs.clear()
             loss, count = trained(**in_step(places))
