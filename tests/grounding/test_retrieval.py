@@ -10,7 +10,6 @@ import torch
 
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.grounding.ground import ground
-from gti_cli.grounding.held_out import sample
 from gti_cli.grounding.retrieval import ItemIndex, retrieval
 from gti_cli.prompts.pairs import TO_TOKENS, Pair, encode_pairs
 
@@ -60,10 +59,3 @@ def test_the_stage_reports_it_and_can_leave_it_out(make_world: Any) -> None:
     assert not any("retrieval" in name for name in without.metrics)
     text = ground(world.workspace, name="third", directions="to-text", **{**options, "max_steps": 2})
     assert not any("retrieval" in name for name in text.metrics)
-
-
-def test_sample() -> None:
-    pairs = [Pair(n, "title", "t", "x") for n in range(20)]
-    assert sample(pairs, 20, 0) == pairs
-    drawn = sample(pairs, 5, 0)
-    assert drawn == sample(pairs, 5, 0) == sorted(drawn, key=lambda p: p.item) and len(drawn) == 5

@@ -12,12 +12,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gti_cli.checkpoints.loading import load_model, load_tokenizer
+from gti_cli.checkpoints.loading import find_checkpoint, load_model, load_tokenizer
 from gti_cli.grounding.held_out import hold_out
+from gti_cli.grounding.job import GroundingJob
+from gti_cli.grounding.options import GroundOptions
 from gti_cli.grounding.pairs import make_pairs, read_pairs
+from gti_cli.grounding.retrieval import ItemIndex
 from gti_cli.prompts.examples import Example, collate
 from gti_cli.prompts.pairs import TO_TEXT, TO_TOKENS, encode_pairs
 from gti_cli.training.trainer import PlannedTrainer
+from gti_cli.workspace import Workspace
 from tests.support.models import make_model
 
 OLD, NEW, PAD = 60, 12, 0
@@ -155,3 +159,29 @@ def assert_same_curves(one: Path, two: Path) -> None:
 
 
 PHRASES = {"<frock>": "red evening dress", "<trench>": "grey wool coat", "boots": "leather ankle boots"}
+
+
+def job_of(world: Any, **options: Any) -> GroundingJob:
+    """A job that starts from a world's checkpoint ``extended``, in float32 on the CPU."""
+    space = Workspace(world.workspace)
+    tokens_of_item = {item: tokens for item, _, tokens in world.items}
+    base = int(world.tokens.ids[0])
+    codes = np.asarray([(n // 4, n % 4) for n in range(len(world.items))], np.int32)
+    code_ids = [np.arange(base, base + 3), np.arange(base + 3, base + 7)]
+    return GroundingJob(
+        checkpoint=find_checkpoint(space, None, "extended", "gti extend"),
+        new_tokens=world.tokens,
+        table=read_pairs(world.workspace / "items.parquet", tokens_of_item, world.tokens.names),
+        item_index=ItemIndex(codes, [tokens for _, _, tokens in world.items], code_ids),
+        options=GroundOptions(**{"directions": "both", **options}),
+        seed=0,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        codebooks=world.workspace / "codebooks.safetensors",
+    )
+
+
+def loaded(world: Any) -> tuple[Any, Any]:
+    """Model and tokenizer of a world's checkpoint ``extended``."""
+    path = str(world.workspace / "extended")
+    return load_model(path, torch.device("cpu"), torch.float32), load_tokenizer(path)

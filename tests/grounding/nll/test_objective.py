@@ -8,8 +8,7 @@ import torch
 from gti_cli.grounding.nll.batches import Collator, divide_examples
 from gti_cli.grounding.nll.objective import GroundingModel, has_plain_cache
 from gti_cli.grounding.rows import NewRows
-from gti_cli.prompts.examples import Example
-from tests.support.grounding import MODELS, NEW_IDS, OLD, PAD, PREFIXES, algorithm_1, examples_of, model_of
+from tests.support.grounding import MODELS, NEW_IDS, OLD, PAD, algorithm_1, examples_of, model_of
 
 
 def ground(model: Any, batches: list[list[int]], data: Any, rate: float, *, whole: bool, decay: float = 0.0) -> Any:
@@ -66,26 +65,6 @@ def test_weight_decay_moves_no_old_row(kind: str, tied: bool) -> None:
         assert old == len(weight) or not torch.equal(weight[old:], before[name][old:]), name
 
 
-def test_heads_are_shared_and_gradients_begin_at_the_first_new_token() -> None:
-    examples, templates, groups = examples_of(40)
-    corpus = divide_examples(examples, templates, groups, set(NEW_IDS.tolist()))
-    for example, kind, first in zip(examples, templates, corpus.span_starts, strict=True):
-        sequence = example.prompt + example.answer
-        assert sequence[: len(PREFIXES[kind])] == PREFIXES[kind][: len(corpus.prefixes[kind])]
-        assert sequence[first] >= OLD > max(sequence[:first])
-    batch = Collator(corpus, PAD)(list(range(40)))["groups"]
-    assert len(batch) == 2
-    assert sum(len(group["targets"]) for group in batch) == sum(len(example.answer) for example in examples)
-    # Text comes last in the second direction: nothing but the template stands before the tokens.
-    assert batch[1]["context"].shape[1] == 0
-
-
-def test_an_example_needs_a_new_token_and_may_not_begin_with_it() -> None:
-    for prompt in ([3, 4], [OLD, 3]):
-        with pytest.raises(ValueError, match="must hold a new token"):
-            divide_examples([Example(prompt, [5, 2])], [0], [0], set(NEW_IDS.tolist()))
-
-
 def test_a_model_with_a_window_or_a_state_is_computed_whole() -> None:
     model = model_of("gemma2")
     assert has_plain_cache(model, 64) and not has_plain_cache(model, 65)
@@ -109,16 +88,6 @@ def test_models_that_keep_a_state_are_computed_whole(kind: str, more: dict[str, 
     assert ground(ours, batches, data, 0.01, whole=True) == pytest.approx(expected, abs=1e-4)
     rows, wanted = (model.get_input_embeddings().weight for model in (ours, reference))
     assert (rows - wanted).abs().max() <= 1e-5
-
-
-def test_nothing_stays_attached() -> None:
-    model = model_of("qwen3")
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    rows = NewRows(model, NEW_IDS)
-    with pytest.raises(KeyboardInterrupt), rows.attached():
-        assert model.get_input_embeddings() is not embedding
-        raise KeyboardInterrupt
-    assert model.get_input_embeddings() is embedding and model.get_output_embeddings() is head
 
 
 @pytest.mark.parametrize("whole", [False, True])
