@@ -43,7 +43,9 @@ def ground(
     name: str = "grounded",
     **keywords: Unpack[GroundKeywords],
 ) -> Manifest:
-    """Train the rows of the new tokens and nothing else (arXiv 2604.02324, Algorithm 1); then all weights, if wanted.
+    """Train the rows of the new tokens and nothing else (arXiv 2604.02324, Algorithm 1).
+
+    With ``lora``, adapters train beside the rows; with ``unfreeze_steps``, all weights train after them.
 
     Args:
         workspace: The workspace.

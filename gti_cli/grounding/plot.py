@@ -68,9 +68,9 @@ def draw(curve: dict[str, list[Any]], title: str) -> Figure:
     behind = {"loss_following": "behind the token", "loss_following_phrase": "behind the phrase"}
     if "hidden_distance" in curve:  # A distillation: its loss is no log-likelihood, and has no directions.
         losses = {"held_out_loss": "held-out contexts"}
-    unit = "nats per answer token" if "loss_to_tokens" in curve or "loss_to_text" in curve else "objective"
+    loss_unit = "nats per answer token" if "loss_to_tokens" in curve or "loss_to_text" in curve else "objective"
     panels = [
-        ("Loss", unit, _present(curve, losses)),
+        ("Loss", loss_unit, _present(curve, losses)),
         ("Hidden states: token from phrase (held-out)", "distance", _present(curve, {"hidden_distance": "relative"})),
         ("Text that follows (held-out)", "nats per token", _present(curve, behind)),
         ("Codes right, given those before (held-out)", "share of codes", _present(curve, accuracy)),

@@ -53,7 +53,7 @@ def test_only_new_rows_change(make_world: Any, kind: str, tied: bool, dtype: Any
 
 @pytest.mark.parametrize("option", ["learning_rate", "lora_learning_rate", "unfreeze_learning_rate"])
 def test_a_training_that_diverges_ends_at_once(make_world: Any, option: str) -> None:
-    """Before what is measured on the way meets rows that are no numbers."""
+    """It ends before an evaluation measures rows that hold NaN."""
     world = make_world()
     more = {"lora_learning_rate": {"lora": True}, "unfreeze_learning_rate": {"unfreeze_steps": 4}}.get(option, {})
     with pytest.raises(InputError, match=f"diverged: .*ower .*--{option.replace('_', '-')}"):
@@ -69,7 +69,7 @@ def test_one_direction_learns_it_and_measures_it(make_world: Any, directions: st
     assert {name for name in metrics if name.startswith("loss_")} == {key, f"{key}_before"}
 
 
-def test_directions_and_rate_that_nobody_gave(make_world: Any) -> None:
+def test_default_directions_and_learning_rate(make_world: Any) -> None:
     world = make_world()
     manifest = ground(world.workspace, max_steps=2, device="cpu")
     assert manifest.options["directions"] == "to-tokens" and "loss_to_text" not in manifest.metrics
@@ -79,8 +79,10 @@ def test_directions_and_rate_that_nobody_gave(make_world: Any) -> None:
     apart = [np.square(a - b).mean() for n, a in enumerate(old) for b in old[:n]]
     rate = manifest.metrics["learning_rate"]
     assert rate == pytest.approx(0.05 * np.sqrt(np.mean(apart)), rel=1e-5)
-    told = ground(world.workspace, name="told", max_steps=2, device="cpu", directions="to-tokens", learning_rate=rate)
-    assert told.outputs["told"] == manifest.outputs["grounded"] and "learning_rate" not in told.metrics
+    explicit = ground(
+        world.workspace, name="same", max_steps=2, device="cpu", directions="to-tokens", learning_rate=rate
+    )
+    assert explicit.outputs["same"] == manifest.outputs["grounded"] and "learning_rate" not in explicit.metrics
 
 
 def test_same_seed_same_bytes_other_seed_others(make_world: Any) -> None:
@@ -120,11 +122,11 @@ def test_trackers_are_the_trainers_own(make_world: Any, monkeypatch: Any) -> Non
     from transformers import TrainerCallback
     from transformers.integrations import integration_utils
 
-    said: list[Any] = []
+    logs_received: list[Any] = []
 
     class Tracker(TrainerCallback):
         def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
-            said.append(logs)
+            logs_received.append(logs)
 
     world = make_world()
     plain = ground(world.workspace, name="plain", **STEPS)
@@ -133,7 +135,7 @@ def test_trackers_are_the_trainers_own(make_world: Any, monkeypatch: Any) -> Non
     monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "wandb", Tracker)
     monkeypatch.setattr(integration_utils, "get_available_reporting_integrations", lambda: ["wandb"])
     found = ground(world.workspace, name="b", report_to=("wandb",), **STEPS)
-    assert sum("loss" in entry for entry in said) == STEPS["max_steps"]
+    assert sum("loss" in entry for entry in logs_received) == STEPS["max_steps"]
     assert found.metrics == plain.metrics and "report_to" not in found.options
 
 

@@ -39,18 +39,18 @@ def model_of(kind: str, tied: bool = True, seed: int = 0, **more: Any) -> Any:
 def examples_of(count: int, seed: int = 0) -> tuple[list[Example], list[int], list[int]]:
     """Random examples in both directions: (examples, templates, groups)."""
     rng = np.random.default_rng(seed)
-    found, templates = [], []
+    examples, templates = [], []
     for _ in range(count):
         text = rng.integers(14, OLD, rng.integers(1, 9)).tolist()
         tokens = rng.integers(OLD, VOCAB, 3).tolist()
-        kind = int(rng.integers(3))
-        behind = [3, 4]
-        if kind < 2:
-            found.append(Example([*PREFIXES[kind], *text, *behind], [*tokens, 2]))
+        template = int(rng.integers(3))
+        after = [3, 4]
+        if template < 2:
+            examples.append(Example([*PREFIXES[template], *text, *after], [*tokens, 2]))
         else:
-            found.append(Example([*PREFIXES[kind], *tokens, *behind], [*text, 2]))
-        templates.append(kind)
-    return found, templates, [int(kind == 2) for kind in templates]
+            examples.append(Example([*PREFIXES[template], *tokens, *after], [*text, 2]))
+        templates.append(template)
+    return examples, templates, [int(template == 2) for template in templates]
 
 
 def masked_loss(model: Any, examples: list[Example]) -> torch.Tensor:
@@ -120,7 +120,7 @@ def held_out_by_hand(world: Any, checkpoint: str) -> dict[str, float]:
         world.workspace / "items.parquet", {item: tokens for item, _, tokens in world.items}, world.tokens.names
     )
     _, held = hold_out(make_pairs(texts, tokenizer, 128)[0], 0.2, 0)
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for direction, key in ((TO_TOKENS, "loss_to_tokens"), (TO_TEXT, "loss_to_text")):
         losses: list[float] = []
         right: dict[int, list[bool]] = {0: [], 1: []}
@@ -132,20 +132,20 @@ def held_out_by_hand(world: Any, checkpoint: str) -> dict[str, float]:
                 losses.append(-float(row[token]))
                 if direction == TO_TOKENS and n < 2:
                     right[n].append(int(row.argmax()) == token)
-        found[key] = float(np.mean(losses))
+        figures[key] = float(np.mean(losses))
         if direction == TO_TOKENS:
-            found |= {f"accuracy_level_{n}": float(np.mean(values)) for n, values in right.items()}
-    return found
+            figures |= {f"accuracy_level_{n}": float(np.mean(values)) for n, values in right.items()}
+    return figures
 
 
 def curve(workspace: Path) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = pq.read_table(workspace / "grounded" / "trajectory.parquet").to_pydict()
-    return found
+    columns: dict[str, list[Any]] = pq.read_table(workspace / "grounded" / "trajectory.parquet").to_pydict()
+    return columns
 
 
 def manifest_of(workspace: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((workspace / "grounded" / "gti.json").read_text())
-    return found
+    manifest: dict[str, Any] = json.loads((workspace / "grounded" / "gti.json").read_text())
+    return manifest
 
 
 def assert_same_curves(one: Path, two: Path) -> None:
@@ -154,8 +154,8 @@ def assert_same_curves(one: Path, two: Path) -> None:
     for name in mine:
         a, b = mine[name], theirs[name]
         assert [x is None for x in a] == [x is None for x in b]
-        found = [[x for x in column if x is not None] for column in (a, b)]
-        assert np.allclose(*found, atol=1e-4, rtol=0), (name, found)
+        values = [[x for x in column if x is not None] for column in (a, b)]
+        assert np.allclose(*values, atol=1e-4, rtol=0), (name, values)
 
 
 PHRASES = {"<frock>": "red evening dress", "<trench>": "grey wool coat", "boots": "leather ankle boots"}

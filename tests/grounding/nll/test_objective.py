@@ -1,3 +1,5 @@
+"""The objective against Algorithm 1 as the paper writes it, and the models that take no stored prefix."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +13,7 @@ from gti_cli.grounding.rows import NewRows
 from tests.support.grounding import MODELS, NEW_IDS, OLD, PAD, algorithm_1, examples_of, model_of
 
 
-def ground(model: Any, batches: list[list[int]], data: Any, rate: float, *, whole: bool, decay: float = 0.0) -> Any:
+def train_rows(model: Any, batches: list[list[int]], data: Any, rate: float, *, whole: bool, decay: float = 0.0) -> Any:
     """Train the new rows with plain torch; returns the losses."""
     corpus = divide_examples(*data, set(NEW_IDS.tolist()), whole=whole)
     collator = Collator(corpus, PAD)
@@ -37,7 +39,7 @@ def test_equals_algorithm_1(kind: str, tied: bool, whole: bool) -> None:
     reference, ours = model_of(kind, tied), model_of(kind, tied)
     before = {name: weight.detach().clone() for name, weight in ours.named_parameters()}
     expected = algorithm_1(reference, [[data[0][n] for n in batch] for batch in batches], 0.01)
-    losses = ground(ours, batches, data, 0.01, whole=whole)
+    losses = train_rows(ours, batches, data, 0.01, whole=whole)
     assert losses == pytest.approx(expected, abs=1e-4)
     wanted = dict(reference.named_parameters())
     head = ours.get_output_embeddings()
@@ -56,7 +58,7 @@ def test_weight_decay_moves_no_old_row(kind: str, tied: bool) -> None:
     data = examples_of(16)
     model = model_of(kind, tied)
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    ground(model, [list(range(16))] * 5, data, 0.01, whole=False, decay=0.5)
+    train_rows(model, [list(range(16))] * 5, data, 0.01, whole=False, decay=0.5)
     head = model.get_output_embeddings()
     trained = {id(model.get_input_embeddings().weight), id(head.weight), id(getattr(head, "bias", None))}
     for name, weight in model.named_parameters():
@@ -85,7 +87,7 @@ def test_models_that_keep_a_state_are_computed_whole(kind: str, more: dict[str, 
     assert not has_plain_cache(ours, 64)
     batches = [list(range(8)), list(range(8, 16))] * 2
     expected = algorithm_1(reference, [[data[0][n] for n in batch] for batch in batches], 0.01)
-    assert ground(ours, batches, data, 0.01, whole=True) == pytest.approx(expected, abs=1e-4)
+    assert train_rows(ours, batches, data, 0.01, whole=True) == pytest.approx(expected, abs=1e-4)
     rows, wanted = (model.get_input_embeddings().weight for model in (ours, reference))
     assert (rows - wanted).abs().max() <= 1e-5
 
@@ -104,7 +106,7 @@ def test_batches_in_step_run_the_model_equally_often_and_count_the_same(whole: b
         counted = []
         for places in ([], [both[0]], [both[1]], both, list(range(30))):
             trained = GroundingModel(model, rows, corpus.prefixes)
-            trained(**in_step(both))  # the head is computed, and the rule is tried, once
+            trained(**in_step(both))  # prefixes are computed, and the rule is tried, once
             runs.clear()
             loss, count = trained(**in_step(places))
             counted.append(len(runs))

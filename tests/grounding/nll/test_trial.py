@@ -1,3 +1,5 @@
+"""The trial of divided examples: models that pass it, and attention that counts columns, which must not."""
+
 from __future__ import annotations
 
 import pytest
@@ -19,7 +21,7 @@ def corpora(examples: list[Example], templates: list[int], groups: list[int]) ->
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama", "mistral", "gemma2", "gpt2", "gpt_neox", "opt", "phi", "cohere"])
-def test_models_that_are_told_positions_compute_cut_examples(kind: str) -> None:
+def test_models_with_position_numbers_compute_divided_examples(kind: str) -> None:
     model = model_of(kind)
     rows = NewRows(model, NEW_IDS)
     with rows.attached():
@@ -44,7 +46,7 @@ def test_bfloat16_is_judged_by_its_own_rounding() -> None:
         ),
     ],
 )
-def test_attention_that_counts_columns_is_found_out(kind: str, more: dict[str, object], half: bool) -> None:
+def test_attention_that_counts_columns_fails(kind: str, more: dict[str, object], half: bool) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
