@@ -250,20 +250,14 @@ def _matrices(model: PreTrainedModel) -> list[torch.nn.Parameter]:
 
 
 def _arguments(job: Job, run: StageRun, steps: int) -> Any:
-    from gti_cli.training.arguments import training_arguments
+    from gti_cli.training.arguments import planned_arguments
 
-    logging = 1 if steps < 200 else 10
-    # Saving in step with logging makes the logged losses of a resumed run those of an unbroken one.
-    saving = max(steps // 10 // logging, 1) * logging
-    return training_arguments(
+    return planned_arguments(
         run.scratch,
-        epochs=1,
-        max_steps=steps,
+        steps,
         batch_size=job.options.share,
         learning_rate=job.options.learning_rate,
         seed=job.seed,
-        save_steps=saving,
-        logging_steps=logging,
         device=job.device,
         bf16=job.autocast,
         gradient_checkpointing=job.options.gradient_checkpointing,

@@ -82,6 +82,23 @@ def training_arguments(
     return arguments
 
 
+def planned_arguments(scratch: Path, steps: int, **more: Any) -> TrainingArguments:
+    """Build the arguments of a run whose batches are planned beforehand.
+
+    Args:
+        scratch: `StageRun.scratch`, or a folder in it.
+        steps: Steps of the run.
+        more: Further arguments of `training_arguments`.
+
+    Returns:
+        The arguments. Losses are logged every 10 steps (every step, if there are fewer than 200), and progress is saved
+        about ten times a run. Saving in step with logging makes a resumed run log the same losses as an unbroken one.
+    """
+    logging = 1 if steps < 200 else 10
+    saving = max(steps // 10 // logging, 1) * logging
+    return training_arguments(scratch, epochs=1, max_steps=steps, save_steps=saving, logging_steps=logging, **more)
+
+
 def _checkpointing() -> dict[str, Any]:
     """The fields for gradient checkpointing: transformers 5.2x renamed them and warns at the old names."""
     from transformers import TrainingArguments

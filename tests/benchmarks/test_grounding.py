@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from gti_cli.grounding.nll.batches import Collator, cut_examples
+from gti_cli.grounding.nll.batches import Collator, divide_examples
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.rows import NewRows
 from gti_cli.prompts.examples import Example, collate
@@ -96,9 +96,9 @@ def ours(vocab: int, examples: list[Example]) -> Any:
     model = model_of(vocab)
     ids = torch.arange(vocab, vocab + CODES)
     kinds = [int(example.prompt[0] == 40) for example in examples]
-    corpus = cut_examples(examples, kinds, kinds, set(ids.tolist()))
+    corpus = divide_examples(examples, kinds, kinds, set(ids.tolist()))
     rows = NewRows(model, ids)
-    trained, collator = GroundingModel(model, rows, corpus.heads), Collator(corpus, 0)
+    trained, collator = GroundingModel(model, rows, corpus.prefixes), Collator(corpus, 0)
     optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-3, weight_decay=0.0)
     attached = rows.attached()
     attached.__enter__()

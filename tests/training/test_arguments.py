@@ -10,7 +10,7 @@ import torch
 from transformers import Trainer, TrainerCallback
 
 from gti_cli.errors import InputError
-from gti_cli.training.arguments import _check_deepspeed, go_on, last_checkpoint, training_arguments
+from gti_cli.training.arguments import _check_deepspeed, go_on, last_checkpoint, planned_arguments, training_arguments
 from gti_cli.training.callbacks.progress import show_progress
 
 
@@ -144,3 +144,14 @@ def test_deepspeed_does_not_change_the_precision_either() -> None:
         _check_deepspeed({"bf16": off, "fp16": off}, "bf16")
     with pytest.raises(InputError, match=r"sets fp16 to True"):
         _check_deepspeed({"bf16": off, "fp16": on}, "no")
+
+
+@pytest.mark.parametrize("steps", [1, 7, 24, 199, 200, 1234])
+def test_planned_runs_save_in_step_with_logging(tmp_path: Path, steps: int) -> None:
+    arguments = planned_arguments(
+        tmp_path, steps, batch_size=4, learning_rate=0.1, seed=1, device=torch.device("cpu"), max_grad_norm=0.0
+    )
+    assert arguments.max_steps == steps and arguments.max_grad_norm == 0.0
+    assert arguments.logging_steps == (1 if steps < 200 else 10)
+    assert arguments.save_steps % arguments.logging_steps == 0
+    assert steps // arguments.save_steps <= 20  # few saves in any run
