@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gti_cli import console, tables
-from gti_cli.decoding.parts import Answered, Asked, room_for
+from gti_cli.decoding.parts import SearchRequest, SearchResult, extra_beams
 from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines.base import train_counts
@@ -115,16 +115,16 @@ def _is_other_table(plan: Plan, interactions: Path | str) -> bool:
     return trained is not None and trained["sha256"] != digest_path(Path(interactions))
 
 
-def search_users(plan: Plan, entries: Sequence[History], trie: Trie, run: StageRun) -> Answered:
+def search_users(plan: Plan, entries: Sequence[History], trie: Trie, run: StageRun) -> SearchResult:
     """Search for every user, in the order of ``entries``."""
     tokenizer, searcher = plan.load(trie)
     row_of, around = plan.catalogue.row_of(), frame(tokenizer, plan.catalogue.tokens[0])
     item_ids = encode_items(tokenizer, plan.catalogue.tokens, plan.checkpoint.item_tokens()).tolist()
     shown = [cap(entry.items, plan.options.history)[0] for entry in entries]
-    asked = Asked(
+    asked = SearchRequest(
         [around.search_prompt([item_ids[row_of[item]] for item in items]) for items in shown],
-        [room_for(len(set(entry.items)) if plan.options.filter_seen else 0) for entry in entries],
-        needed=plan.options.ks[-1],
+        [extra_beams(len(set(entry.items)) if plan.options.filter_seen else 0) for entry in entries],
+        list_length=plan.options.ks[-1],
         beams=int(plan.options.beams or 0),
         exact=plan.options.search == "exact",
     )
@@ -137,7 +137,7 @@ def _report(
     splits: Splits,
     entries: Sequence[History],
     trie: Trie,
-    answered: Answered,
+    answered: SearchResult,
     run: StageRun,
     folder: Path,
 ) -> None:
@@ -190,6 +190,7 @@ def _write_users(
     baselines: Mapping[str, Measured],
 ) -> None:
     """``per_user.parquet``: one row a target; a user's several targets differ in ``history``, the items before it.
-    The same of each baseline in ``baselines/``."""
+    The same of each baseline in ``baselines/``.
+    """
     tables.write(folder / "per_user.parquet", {**keys, "items_ahead": ranks.ahead, "items_tied": ranks.ties, **values})
     write_baselines(folder, keys, baselines)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console, tables
-from gti_cli.decoding.parts import Answered, Asked
-from gti_cli.decoding.search import cut, to_items
+from gti_cli.decoding.parts import SearchRequest, SearchResult
+from gti_cli.decoding.search import first_items, item_groups
 from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines.base import top
@@ -71,14 +71,14 @@ def evaluate_queries(plan: Plan, path: Path | str, name: str | None, how: RunOpt
     )
 
 
-def _search(plan: Plan, queries: Sequence[Query], trie: Trie, run: StageRun) -> Answered:
+def _search(plan: Plan, queries: Sequence[Query], trie: Trie, run: StageRun) -> SearchResult:
     tokenizer, searcher = plan.load(trie)
     prompts, run.counts["queries_cut"] = encode_queries(tokenizer, [query.text for query in queries])
     behind = opening_ids(tokenizer, plan.catalogue.tokens[0])
-    asked = Asked(
+    asked = SearchRequest(
         [[*prompt, *behind] for prompt in prompts],
         [0] * len(prompts),
-        needed=plan.options.ks[-1],
+        list_length=plan.options.ks[-1],
         beams=int(plan.options.beams or 0),
         exact=plan.options.search == "exact",
     )
@@ -90,15 +90,15 @@ def _report(
     queries: Queries,
     asked: Sequence[Query],
     trie: Trie,
-    answered: Answered,
+    answered: SearchResult,
     run: StageRun,
     folder: Path,
 ) -> None:
     ks, row_of = plan.options.ks, plan.catalogue.row_of()
     grades = [{row_of[item]: grade for item, grade in query.relevance.items()} for query in asked]
-    found = [to_items(answered.ranking, trie, number) for number in range(len(asked))]
+    found = [item_groups(answered.ranking, trie, number) for number in range(len(asked))]
     values = _measured([[rows for rows, _ in groups] for groups in found], grades, ks)
-    lists = [cut(groups, ks[-1]) for groups in found]
+    lists = [first_items(groups, ks[-1]) for groups in found]
     counts = train_counts(queries.train, row_of)
     names = [query.query_id for query in asked]
     baselines = _baselines(plan, asked, grades, counts)

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
-from gti_cli.decoding.search import Recommended
+from gti_cli.decoding.search import RankedItems
 
 
-def as_table(lists: Sequence[Recommended], k: int) -> npt.NDArray[np.int64]:
+def as_table(lists: Sequence[RankedItems], k: int) -> npt.NDArray[np.int64]:
     """(U, k) catalogue rows; -1: nothing more."""
     table = np.full((len(lists), k), -1, dtype=np.int64)
     for user, found in enumerate(lists):
@@ -21,7 +21,7 @@ def as_table(lists: Sequence[Recommended], k: int) -> npt.NDArray[np.int64]:
 
 
 def write_lists(
-    folder: Path, column: str, owners: Sequence[str], lists: Sequence[Recommended], item_ids: Sequence[str]
+    folder: Path, column: str, owners: Sequence[str], lists: Sequence[RankedItems], item_ids: Sequence[str]
 ) -> None:
     """``recommendations.parquet``: ``column`` (whose list), rank, item_id, score."""
     lengths = [len(found.rows) for found in lists]

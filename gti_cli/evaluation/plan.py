@@ -14,7 +14,7 @@ from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.checkpoints.positions import check_positions
 from gti_cli.checkpoints.precision import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.decoding.beam import TrieTensors
-from gti_cli.decoding.parts import Answered, Asked, Searcher, beams_for, search_parts
+from gti_cli.decoding.parts import Searcher, SearchRequest, SearchResult, beams_for, search_parts
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.options import RunOptions
@@ -86,7 +86,9 @@ class Plan:
         """Where finished parts of the search are kept: apart for whatever changes the last digits of a score."""
         return scratch / f"parts-{self.options.batch_size}-{self.device.type}"
 
-    def search(self, searcher: Searcher, asked: Asked, run: StageRun, description: str, unit: str) -> Answered:
+    def search(
+        self, searcher: Searcher, asked: SearchRequest, run: StageRun, description: str, unit: str
+    ) -> SearchResult:
         """Answer every prompt of ``asked``; speed (``unit`` a second) and what an exact search counts go to ``run``."""
         longest = max(map(len, asked.prompts)) + self.catalogue.codes.shape[1] - 1  # the last code is not read
         remedy = "use a smaller --history" if unit == "users" else "use a model with more positions"
@@ -102,7 +104,7 @@ class Plan:
         )
         run.measured[f"{unit}_per_second"] = round(answered.searched / (time.monotonic() - started), 2)
         if asked.exact:
-            run.counts.update(answered.counts())
+            run.counts.update(answered.exact_counts())
         return answered
 
 
@@ -144,8 +146,8 @@ def run_stage(
     plan: Plan,
     artifact: str,
     how: RunOptions,
-    search: Callable[[Trie, StageRun], Answered],
-    report: Callable[[Trie, Answered, StageRun], None],
+    search: Callable[[Trie, StageRun], SearchResult],
+    report: Callable[[Trie, SearchResult, StageRun], None],
     *,
     options: Mapping[str, Any],
     inputs: Mapping[str, Path | str],

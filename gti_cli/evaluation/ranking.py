@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gti_cli.decoding.beam import Ranking
-from gti_cli.decoding.search import Recommended, cut, to_items
+from gti_cli.decoding.search import RankedItems, first_items, item_groups
 from gti_cli.decoding.trie import Trie
 from gti_cli.evaluation.metrics.ranking import Ranks
 from gti_cli.tables.histories import History
@@ -15,7 +15,7 @@ from gti_cli.tables.histories import History
 
 def recommend_items(
     ranking: Ranking, trie: Trie, entries: Sequence[History], row_of: Mapping[str, int], *, most: int, filter_seen: bool
-) -> tuple[list[Recommended], Ranks]:
+) -> tuple[list[RankedItems], Ranks]:
     """Expand each user's semantic IDs into items.
 
     Args:
@@ -26,17 +26,17 @@ def recommend_items(
         B lists, and the targets' places. Items that share a semantic ID stand in the catalogue's order in the list; the
         target's place is the whole tie (see `metrics`). A target that no listed semantic ID holds has ``ahead`` = -1.
     """
-    lists: list[Recommended] = []
+    lists: list[RankedItems] = []
     ahead = np.full(len(entries), -1, dtype=np.int64)
     ties = np.ones(len(entries), dtype=np.int64)
     for user, entry in enumerate(entries):
         seen = {row_of[item] for item in entry.items} if filter_seen else set()
         target = row_of[entry.target]
-        groups = to_items(ranking, trie, user, seen)
+        groups = item_groups(ranking, trie, user, seen)
         before = 0
         for rows, _ in groups:
             if target in rows:
                 ahead[user], ties[user] = before, len(rows)
             before += len(rows)
-        lists.append(cut(groups, most))
+        lists.append(first_items(groups, most))
     return lists, Ranks(ahead, ties)

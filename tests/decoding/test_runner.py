@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.decoding import probe
-from gti_cli.decoding.beam import TrieTensors, beam_search, beam_search_behind, best
-from gti_cli.decoding.branches import Prefix, Rows, Tree, shared_prefix
+from gti_cli.decoding.beam import TrieTensors, beam_search, beam_search_with_prefix, stable_topk
+from gti_cli.decoding.branches import BranchRows, BranchTree, SharedPrefix, shared_prefix_length
 from gti_cli.decoding.probe import make_runner
 from gti_cli.decoding.runner import Abilities
 from gti_cli.decoding.trie import build_trie
@@ -67,13 +67,13 @@ def windowed(width: int) -> Any:
     return AutoModelForCausalLM.from_config(config).eval()
 
 
-@pytest.mark.parametrize(("width", "kind"), [(4, Rows), (512, Tree)])
+@pytest.mark.parametrize(("width", "kind"), [(4, BranchRows), (512, BranchTree)])
 def test_windows_shorter_than_the_prompt_are_kept(width: int, kind: type) -> None:
     codes, prompts = case(1, items=25, levels=3, prompts=3)
     model, trie, ids = windowed(width), build_trie(codes), token_ids(3)
-    prefix = Prefix(make_runner(model), prompts, 3)
+    prefix = SharedPrefix(make_runner(model), prompts, 3)
     assert isinstance(prefix.prefill(prompts, PAD), kind)
-    found = beam_search_behind(prefix, prompts, TrieTensors(trie, ids, CPU), 30, PAD)
+    found = beam_search_with_prefix(prefix, prompts, TrieTensors(trie, ids, CPU), 30, PAD)
     for row, prompt in enumerate(prompts):
         expected = np.sort(every_score(model, prompt, trie, ids))[::-1]
         np.testing.assert_allclose(found.scores[row, : trie.leaves], expected, atol=1e-4)
@@ -90,7 +90,7 @@ def test_log_probs_in_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5))
 def test_shared_prefix(prompts: list[list[int]]) -> None:
-    length = shared_prefix(prompts)
+    length = shared_prefix_length(prompts)
     same = [len({tuple(p[:n]) for p in prompts}) == 1 for n in range(min(map(len, prompts)))]
     assert length == max(n for n, alike in enumerate(same) if alike)
 
@@ -98,7 +98,7 @@ def test_shared_prefix(prompts: list[list[int]]) -> None:
 @given(st.lists(st.lists(st.sampled_from([-np.inf, 0.0, 1.0, 2.0]), min_size=6, max_size=6), min_size=1, max_size=4))
 def test_best_is_a_stable_sort(rows: list[list[float]]) -> None:
     for k in (1, 3, 6, 9):
-        values, columns = best(torch.tensor(rows), k)
+        values, columns = stable_topk(torch.tensor(rows), k)
         for row, scores in enumerate(rows):
             order = sorted(range(6), key=lambda column: -scores[column])[:k]
             assert columns[row].tolist() == order

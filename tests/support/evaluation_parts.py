@@ -16,10 +16,10 @@ from gti_cli.evaluation.evaluate import evaluate
 
 def evaluate_counted(workspace: str, interactions: str, options: dict[str, Any], stop: int = -1) -> None:
     """Evaluate in parts of two users, and write down whom this process searches; killed before part ``stop``."""
-    parts.PROMPTS = 2
-    search, done = Searcher.__call__, []
+    parts.PROMPTS_PER_PART = 2
+    search, done = Searcher.search_part, []
 
-    def counted(self: Searcher, asked: parts.Asked, part: list[int], batch_size: int) -> Any:
+    def counted(self: Searcher, asked: parts.SearchRequest, part: list[int], batch_size: int) -> Any:
         if len(done) == stop:
             os.kill(os.getpid(), signal.SIGKILL)
         done.append(part)
@@ -27,6 +27,6 @@ def evaluate_counted(workspace: str, interactions: str, options: dict[str, Any],
             file.write("".join(f"{number}\n" for number in part))
         return search(self, asked, part, batch_size)
 
-    Searcher.__call__ = counted  # type: ignore[method-assign]
+    Searcher.search_part = counted  # type: ignore[method-assign]
     torch.set_num_threads(1)
     evaluate(interactions, workspace, **options)

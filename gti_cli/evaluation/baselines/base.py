@@ -74,7 +74,8 @@ def places_of(
     scores: Floats, histories: Sequence[Sequence[int]], targets: Sequence[int], *, filter_seen: bool
 ) -> Ranks:
     """Where the target stands in each row of ``scores`` (U, N); with ``filter_seen`` the items of the histories are set
-    to -inf there."""
+    to -inf there.
+    """
     if filter_seen:
         for user, rows in enumerate(histories):
             scores[user, rows] = -np.inf

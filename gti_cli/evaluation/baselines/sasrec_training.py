@@ -74,7 +74,8 @@ def held_of(entries: Sequence[History], row_of: Mapping[str, int], *, filter_see
 
 def pieces(train: Mapping[str, Sequence[str]], row_of: Mapping[str, int], length: int) -> list[list[int]]:
     """Training histories as rows, cut into pieces of ``length`` + 1 that overlap by one: every item but a user's first
-    is a target once."""
+    is a target once.
+    """
     found = []
     for items in train.values():
         rows = [row_of[item] for item in items]
