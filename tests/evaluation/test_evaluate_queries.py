@@ -14,7 +14,7 @@ from gti_cli import tables
 from gti_cli.app import run
 from gti_cli.evaluation.compare import compare
 from gti_cli.evaluation.evaluate import evaluate
-from gti_cli.evaluation.evaluate_queries import tied
+from gti_cli.evaluation.evaluate_queries import tied_groups
 from gti_cli.workspace import Workspace
 from tests.support.evaluation import ITEMS, World, add_checkpoint, make_world, query_scores
 
@@ -123,10 +123,10 @@ def test_compare_pairs_queries(world: World, queries: Path) -> None:
 
 def test_groups_of_equal_scores() -> None:
     scores = np.array([1.0, 3.0, -np.inf, 1.0, 2.0, 1.0, 0.5])
-    assert tied(scores, 1) == [[1]]
-    assert tied(scores, 3) == [[1], [4], [0, 3, 5]]  # the tie at the cut is whole
-    assert tied(scores, 99) == [[1], [4], [0, 3, 5], [6]]
-    assert tied(np.full(3, -np.inf), 2) == []
+    assert tied_groups(scores, 1) == [[1]]
+    assert tied_groups(scores, 3) == [[1], [4], [0, 3, 5]]  # the tie at the cut is whole
+    assert tied_groups(scores, 99) == [[1], [4], [0, 3, 5], [6]]
+    assert tied_groups(np.full(3, -np.inf), 2) == []
 
 
 def test_command(world: World, queries: Path, capsys: pytest.CaptureFixture[str]) -> None:

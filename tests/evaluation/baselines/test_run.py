@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from gti_cli.evaluation.baselines import run as methods
-from gti_cli.evaluation.baselines import sasrec_training
-from gti_cli.evaluation.baselines.item_knn_tuning import Tuned, tune
-from gti_cli.evaluation.baselines.run import Setting, evaluate_baselines
+from gti_cli.evaluation.baselines import sasrec_tuning
+from gti_cli.evaluation.baselines.item_knn_tuning import TuningOutcome, tune
+from gti_cli.evaluation.baselines.run import Setting, evaluate_baselines, hold_out_last
 from gti_cli.evaluation.baselines.sasrec import Size
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.tables.histories import History, read_interactions, split
@@ -36,7 +36,7 @@ def setting(world: World, part: str) -> Setting:
 def test_nothing_is_tuned_on_what_is_reported(world: World, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Mapping[str, list[str]], Sequence[History]]] = []
 
-    def watched(train: Mapping[str, list[str]], held_out: Sequence[History], *more: Any, **named: Any) -> Tuned:
+    def watched(train: Mapping[str, list[str]], held_out: Sequence[History], *more: Any, **named: Any) -> TuningOutcome:
         seen.append((train, held_out))
         return tune(train, held_out, *more, **named)
 
@@ -59,17 +59,17 @@ def test_nothing_to_tune_on(world: World, capsys: pytest.CaptureFixture[str]) ->
     asked.splits.valid.clear()
     found, reports = evaluate_baselines(["popularity", "item-knn", "sasrec"], asked)
     assert set(found) == {"popularity", "item-knn (untuned)"} and reports == {}
-    assert "nothing to tune baselines on" in capsys.readouterr().err
+    assert "no held-out items to tune baselines on" in capsys.readouterr().err
 
 
 def test_sasrec_on_request_and_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sasrec_training, "GRID", (Size(8, 0.0, length=4), Size(4, 0.1, length=4)))
+    monkeypatch.setattr(sasrec_tuning, "GRID", (Size(8, 0.0, length=4), Size(4, 0.1, length=4)))
     first = evaluate(world.interactions, world.workspace, k=[5], baselines=["sasrec"], name="a")
     assert set(first.metrics["baselines"]) == {"sasrec"}
     assert set(first.metrics["baselines"]["sasrec"]) == set(first.metrics["metrics"])
     assert len(first.metrics["tuning"]["sasrec"]["settings_tried"]) == 2
     assert first.options["baselines"] == ["sasrec"]
-    monkeypatch.setattr(sasrec_training, "fit", None)  # a second evaluation trains nothing
+    monkeypatch.setattr(sasrec_tuning, "train_network", None)  # a second evaluation trains nothing
     again = evaluate(world.interactions, world.workspace, k=[5], baselines=["sasrec"], name="b", filter_seen=False)
     assert again.metrics == first.metrics
 
@@ -77,7 +77,7 @@ def test_sasrec_on_request_and_once(world: World, monkeypatch: pytest.MonkeyPatc
 def test_baselines_are_evaluated_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = setting(world, "test")
     first = evaluate_baselines(["popularity", "item-knn"], asked)
-    monkeypatch.setattr(methods, "rank_targets", None)
+    monkeypatch.setattr(methods, "rank_all_items", None)
     again = evaluate_baselines(["item-knn", "popularity"], asked)
     assert again[1] == first[1] and {n: one.metrics for n, one in again[0].items()} == {
         n: one.metrics for n, one in first[0].items()
@@ -95,3 +95,9 @@ def test_intervals_hold_the_means(world: World) -> None:
         for metric, (low, high) in bounds.items():
             assert low <= manifest.metrics["baselines"][name][metric] <= high
     assert told["item-knn"]["recall@5"][0] < told["item-knn"]["recall@5"][1]
+
+
+def test_the_last_training_item_is_held_out() -> None:
+    remaining, held_out = hold_out_last({"a": ["x", "y", "z"], "b": ["x"]})
+    assert remaining == {"a": ["x", "y"], "b": ["x"]}
+    assert held_out == [History("a", ["x", "y"], "z")]
