@@ -1,6 +1,6 @@
-"""Key-value caches of the hypotheses behind each prompt, kept up to date while a search goes on.
+"""Key-value caches of the hypotheses that follow each prompt, kept up to date while a search goes on.
 
-A *branch* is the sequence of codes of one hypothesis, behind its prompt. There are two ways to keep branches:
+A *branch* is the sequence of codes of one hypothesis; it follows its prompt. There are two ways to keep branches:
 
 - `BranchTree`: all branches of a prompt stand in one sequence and share the prompt's key-value cache. A 4D attention
   mask shows a branch's token the prompt and its own ancestors, and nothing else. No cache is copied.
@@ -64,7 +64,7 @@ class SharedPrefix:
             pad_id: Token id that fills shorter prompts on the left; never attended to.
 
         Returns:
-            Branches of length zero, one behind each prompt.
+            Branches of length zero, one after each prompt.
         """
         device, batch = self.runner.model.device, len(prompts)
         cache = copy.deepcopy(self._cache)
@@ -95,7 +95,7 @@ def shared_prefix_length(prompts: Sequence[Sequence[int]]) -> int:
 
 
 class BranchTree:
-    """Branches behind B prompts, in one sequence for each prompt.
+    """Branches after B prompts, in one sequence for each prompt.
 
     Attributes:
         features: (B, W, …) features after each token of the last step; before the first step W is 1, and they are those
@@ -103,7 +103,7 @@ class BranchTree:
     """
 
     def __init__(self, runner: Runner, cache: Any, mask: torch.Tensor, features: torch.Tensor) -> None:
-        """Start behind prompts.
+        """Start after prompts.
 
         Args:
             runner: The model.
@@ -184,14 +184,14 @@ class BranchTree:
 
 
 class BranchRows:
-    """Branches behind B prompts, each a row of the cache.
+    """Branches after B prompts, each a row of the cache.
 
     Attributes:
         features: (B, W, …) as in `BranchTree`. The cache has B * W rows, those of a prompt one after the other.
     """
 
     def __init__(self, runner: Runner, cache: Any, mask: torch.Tensor, features: torch.Tensor) -> None:
-        """Start behind prompts; arguments as for `BranchTree`."""
+        """Start after prompts; arguments as for `BranchTree`."""
         self._runner, self._cache, self._mask = runner, cache, mask
         self._positions = mask.sum(1)  # (B * W,) position of the next token of each row
         self.features = features

@@ -85,7 +85,7 @@ def exact_search(
     scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
     followed = np.zeros(len(prompts), dtype=np.int64)
     prefix = SharedPrefix(make_runner(model), prompts, trie.levels)
-    with console.progress("Proving", len(prompts), "users") as advance:
+    with console.progress("Exact search", len(prompts), "users") as advance:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             branches = prefix.prefill([prompts[user] for user in batch], pad_id)
@@ -106,7 +106,7 @@ def _search_batch(
 
     Args:
         runner: The model.
-        branches: Branches of length zero behind B prompts.
+        branches: Branches of length zero after B prompts.
         trie: The trie on the model's device.
         bound: (B,) score of the k-th best ID that the beam found; -inf where it found fewer.
         k: Length of the lists.

@@ -164,7 +164,7 @@ def _report(
         result.ranking, trie, entries, row_of, limit=options.ks[-1], filter_seen=options.filter_seen
     )
     values = per_user(ranks, options.ks)
-    of_lists = list_metrics(as_array(lists, options.ks[-1]), options.ks, train_counts(splits.train, row_of))
+    coverage_and_novelty = list_metrics(as_array(lists, options.ks[-1]), options.ks, train_counts(splits.train, row_of))
     cache = plan.space.path(".gti") / "baselines"
     setting = Setting(
         splits, options.split, entries, row_of, options.ks, options.filter_seen, plan.seed, plan.device, cache
@@ -172,7 +172,7 @@ def _report(
     baselines, tuning = evaluate_baselines(options.baselines, setting)
     users = [entry.user_id for entry in entries]
     run.metrics.update(
-        metrics={**averages(values), **of_lists},
+        metrics={**averages(values), **coverage_and_novelty},
         baselines={name: baseline.metrics for name, baseline in baselines.items()},
         tuning=tuning,
         intervals=bounds(values, users),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """A checkpoint, a catalogue, and how the one is evaluated on the other.
+    """A checkpoint, the catalogue that it recommends from, and the options of its evaluation.
 
     Attributes:
         space: The workspace.

@@ -103,10 +103,10 @@ def test_same_lists_and_scores_as_generate(kind: str, together: bool, items: int
 
 @pytest.mark.parametrize(("items", "levels", "prompts"), [(1, 3, 2), (1, 1, 1), (7, 1, 3), (12, 4, 1)])
 def test_corners(items: int, levels: int, prompts: int) -> None:
-    codes, asked = case(5, items, levels, prompts)
+    codes, searched = case(5, items, levels, prompts)
     codes = np.vstack([codes, codes[:1]])  # two items share a semantic ID: one leaf
     model, trie, ids = make_model(vocab_size=VOCAB), build_trie(codes), token_ids(levels)
-    found = beam_search(model, asked, TrieTensors(trie, ids, CPU), 30, PAD)
+    found = beam_search(model, searched, TrieTensors(trie, ids, CPU), 30, PAD)
     assert found.leaves.shape == (prompts, 30)
     for row in found.leaves:
         kept = row[row >= 0]

@@ -33,7 +33,7 @@ def test_differences_of_the_tables(world: World) -> None:
         pq.read_table(world.workspace / f"evaluation/{name}/per_user.parquet").to_pydict()
         for name in ("finetuned", "another")
     )
-    # 10 was not asked of the other, whose reciprocal ranks end at 5.
+    # The other evaluation has no cut-off 10, and its reciprocal ranks end at 5.
     assert set(manifest.metrics) == {"recall@5", "ndcg@5"}
     for metric, found in manifest.metrics.items():
         assert found["difference"] == pytest.approx(np.mean(mine[metric]) - np.mean(other[metric]))

@@ -54,13 +54,13 @@ def world(tmp_path: Path) -> World:
 def test_equal_to_scoring_every_item(world: World, queries: Path) -> None:
     manifest = evaluate(queries=queries, workspace=world.workspace, k=[3, 10], beams=40, batch_size=3, dtype="float32")
     assert manifest.name == "evaluation/finetuned-search"
-    asked = [n for n in range(len(TEXTS)) if split_of(n) == "test" and 2 in graded(n).values()]
-    assert manifest.counts["evaluated"] == len(asked) == 7
+    evaluated = [n for n in range(len(TEXTS)) if split_of(n) == "test" and 2 in graded(n).values()]
+    assert manifest.counts["evaluated"] == len(evaluated) == 7
     assert manifest.counts["left_out_without_good"] == 1
     found = pq.read_table(world.workspace / "evaluation/finetuned-search/per_query.parquet").to_pydict()
     lists = pq.read_table(world.workspace / "evaluation/finetuned-search/recommendations.parquet").to_pylist()
-    assert found["query_id"] == [f"q{n}" for n in asked]
-    for place, number in enumerate(asked):
+    assert found["query_id"] == [f"q{n}" for n in evaluated]
+    for place, number in enumerate(evaluated):
         # Rounded, so that the two items of one semantic ID tie, as they do in scikit-learn's average over ties.
         scores = np.round(query_scores(world, TEXTS[number]), 5)
         grades = np.array([graded(number).get(row, 0) for row in range(ITEMS)])

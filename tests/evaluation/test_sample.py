@@ -84,12 +84,12 @@ def test_queries_are_drawn_too(tmp_path: Path) -> None:
     columns = {"query_id": names, "query": [f"red {n}" for n in range(12)], "item_id": [f"i{n}" for n in range(12)]}
     grades = [2] * 10 + [1] * 2  # two without a good item
     tables.write(tmp_path / "queries.parquet", {**columns, "relevance": grades, "split": ["test"] * 12})
-    asked = [
+    manifests = [
         evaluate(queries=tmp_path / "queries.parquet", workspace=world.workspace, k=[5], name=f"s{size}", sample=size)
         for size in (4, None)
     ]
-    assert [one.counts["evaluated"] for one in asked] == [4, 10]
-    assert [one.counts["not_drawn"] for one in asked] == [6, 0]
-    assert [one.counts["left_out_without_good"] for one in asked] == [2, 2]
+    assert [one.counts["evaluated"] for one in manifests] == [4, 10]
+    assert [one.counts["not_drawn"] for one in manifests] == [6, 0]
+    assert [one.counts["left_out_without_good"] for one in manifests] == [2, 2]
     rows = [pq.read_table(world.workspace / f"evaluation/s{size}/per_query.parquet").to_pylist() for size in (4, None)]
     assert all(row in rows[1] for row in rows[0])

@@ -1,4 +1,4 @@
-"""A cache of baselines' results in the workspace: all checkpoints are compared with the same, once evaluated baselines.
+"""A cache of baselines' results in the workspace: a baseline is evaluated once for all checkpoints.
 
 The cache key covers every input and option. A file that cannot be read counts as missing.
 """

@@ -104,12 +104,9 @@ def evaluate_baselines(names: Sequence[str], setting: Setting) -> tuple[dict[str
 def _sasrec_key() -> list[Any]:
     """The part of the cache key that covers the training of sasrec."""
     from gti_cli.evaluation.baselines import sasrec_tuning
+    from gti_cli.evaluation.baselines.sasrec_training import Budget
 
-    return [
-        [asdict(size) for size in sasrec_tuning.GRID],
-        asdict(sasrec_tuning.Budget()),
-        sasrec_tuning.TARGETS,
-    ]
+    return [[asdict(size) for size in sasrec_tuning.GRID], asdict(Budget()), sasrec_tuning.TARGETS]
 
 
 def _tuning_split(setting: Setting) -> tuple[Mapping[str, list[str]], Sequence[History]]:

@@ -109,7 +109,7 @@ def _hit(groups: Sequence[Group], k: int) -> float:
             break
         if group.good:
             shown = min(left, group.size)
-            # Only the group at the cut can miss: with this probability all its good items stand behind the cut.
+            # Only the group at the cut can miss: with this probability all its good items stand beyond the cut.
             missed = comb(group.size - group.good, shown) / comb(group.size, shown)
             return 1 - missed
         left -= group.size

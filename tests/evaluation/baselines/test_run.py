@@ -41,8 +41,8 @@ def test_nothing_is_tuned_on_what_is_reported(world: World, part: str, monkeypat
         return tune(train, held_out, *more, **named)
 
     monkeypatch.setattr(methods, "tune", watched)
-    asked = setting(world, part)
-    evaluate_baselines(["item-knn"], asked)
+    given = setting(world, part)
+    evaluate_baselines(["item-knn"], given)
     ((train, held_out),) = seen
     cut = {"test": 2, "valid": 3}[part]  # test and validation item, and for validation the last training item
     for entry in held_out:
@@ -50,14 +50,14 @@ def test_nothing_is_tuned_on_what_is_reported(world: World, part: str, monkeypat
         place = len(items) - cut if len(items) > 2 else len(items) - 1
         assert (entry.items, entry.target) == (items[:place], items[place])
         assert train[entry.user_id] == items[:place]
-    reported = {(entry.user_id, len(entry.items)) for entry in asked.entries}
+    reported = {(entry.user_id, len(entry.items)) for entry in given.entries}
     assert len(held_out) > 5 and not reported & {(entry.user_id, len(entry.items)) for entry in held_out}
 
 
 def test_nothing_to_tune_on(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = setting(world, "test")
-    asked.splits.valid.clear()
-    found, reports = evaluate_baselines(["popularity", "item-knn", "sasrec"], asked)
+    given = setting(world, "test")
+    given.splits.valid.clear()
+    found, reports = evaluate_baselines(["popularity", "item-knn", "sasrec"], given)
     assert set(found) == {"popularity", "item-knn (untuned)"} and reports == {}
     assert "no held-out items to tune baselines on" in capsys.readouterr().err
 
@@ -75,26 +75,26 @@ def test_sasrec_on_request_and_once(world: World, monkeypatch: pytest.MonkeyPatc
 
 
 def test_baselines_are_evaluated_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = setting(world, "test")
-    first = evaluate_baselines(["popularity", "item-knn"], asked)
+    given = setting(world, "test")
+    first = evaluate_baselines(["popularity", "item-knn"], given)
     monkeypatch.setattr(methods, "rank_all_items", None)
-    again = evaluate_baselines(["item-knn", "popularity"], asked)
+    again = evaluate_baselines(["item-knn", "popularity"], given)
     assert again[1] == first[1] and {n: one.metrics for n, one in again[0].items()} == {
         n: one.metrics for n, one in first[0].items()
     }
-    for changed in ({"ks": [3]}, {"filter_seen": True}, {"entries": asked.entries[1:]}, {"part": "valid"}):
+    for changed in ({"ks": [3]}, {"filter_seen": True}, {"entries": given.entries[1:]}, {"part": "valid"}):
         with pytest.raises(TypeError):  # it is made again, by what is None
-            evaluate_baselines(["popularity"], replace(asked, **changed))  # type: ignore[arg-type]
+            evaluate_baselines(["popularity"], replace(given, **changed))  # type: ignore[arg-type]
 
 
 def test_intervals_hold_the_means(world: World) -> None:
     manifest = evaluate(world.interactions, world.workspace, k=[3, 5])
-    told = manifest.metrics["baseline_intervals"]
-    assert set(told) == set(manifest.metrics["baselines"])
-    for name, bounds in told.items():
+    intervals = manifest.metrics["baseline_intervals"]
+    assert set(intervals) == set(manifest.metrics["baselines"])
+    for name, bounds in intervals.items():
         for metric, (low, high) in bounds.items():
             assert low <= manifest.metrics["baselines"][name][metric] <= high
-    assert told["item-knn"]["recall@5"][0] < told["item-knn"]["recall@5"][1]
+    assert intervals["item-knn"]["recall@5"][0] < intervals["item-knn"]["recall@5"][1]
 
 
 def test_the_last_training_item_is_held_out() -> None:
