@@ -184,7 +184,7 @@ def _check_other(
         "sample_seed": None if options.sample is None else seed,
     }
     baselines = None if queries else options.baselines
-    check_other(Workspace(workspace), name, baselines, mine=mine, options=measured)
+    check_other(Workspace(workspace), name, baselines, own_name=mine, options=measured)
 
 
 def _show_differences(manifest: Manifest) -> None:

@@ -16,8 +16,8 @@ from gti_cli.checkpoints.limits import check_positions
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.decoding.beam import TrieTensors
-from gti_cli.decoding.parts import Asked, Searcher, beams_for, room_for, search_parts
-from gti_cli.decoding.search import Recommended, cut, to_items
+from gti_cli.decoding.parts import Searcher, SearchRequest, beams_for, extra_beams, search_parts
+from gti_cli.decoding.search import RankedItems, first_items, item_groups
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError, examples
 from gti_cli.options import check_seed, pick, refuse_unknown
@@ -136,7 +136,7 @@ def _listed(path: Path | str, row_of: Mapping[str, int]) -> list[int]:
     return [row_of[item] for item in listed]
 
 
-def _search(shop: Shop, wanted: Wanted, options: RecommendOptions, device: str, dtype: str) -> list[Recommended]:
+def _search(shop: Shop, wanted: Wanted, options: RecommendOptions, device: str, dtype: str) -> list[RankedItems]:
     """Top ``k`` catalogue rows for each user or query, from the shop's rows alone."""
     chosen = choose_device(device)
     tokenizer = load_tokenizer(shop.checkpoint.path)
@@ -147,10 +147,10 @@ def _search(shop: Shop, wanted: Wanted, options: RecommendOptions, device: str, 
     longest = max(map(len, prompts)) + shop.catalogue.codes.shape[1] - 1  # the last code is not read
     remedy = "use a smaller --max-history" if wanted.queries is None else "use a model with more positions"
     check_positions(model.config, longest, shop.checkpoint.path, remedy=remedy)
-    asked = Asked(
+    asked = SearchRequest(
         prompts,
-        [room_for(len(hidden)) for hidden in seen],
-        needed=options.k,
+        [extra_beams(len(hidden)) for hidden in seen],
+        list_length=options.k,
         beams=beams_for(options.beams, options.k),
         exact=options.search == "exact",
     )
@@ -162,14 +162,14 @@ def _search(shop: Shop, wanted: Wanted, options: RecommendOptions, device: str, 
         unit="users" if wanted.histories is not None else "queries",
     )
     if asked.exact:
-        missed = answered.counts()["semantic_ids_the_beam_missed"]
+        missed = answered.exact_counts()["semantic_ids_the_beam_missed"]
         console.note(f"the beam alone would have missed {missed:,} semantic IDs")
     place = {int(row): number for number, row in enumerate(shop.rows)}  # row of the catalogue -> row of the trie
     lists = []
     for user, hidden in enumerate(seen):
-        groups = to_items(answered.ranking, trie, user, [place[row] for row in hidden if row in place])
-        best = cut(groups, options.k)
-        lists.append(Recommended(shop.rows[best.rows].tolist(), best.scores))
+        groups = item_groups(answered.ranking, trie, user, [place[row] for row in hidden if row in place])
+        best = first_items(groups, options.k)
+        lists.append(RankedItems(shop.rows[best.rows].tolist(), best.scores))
     return lists
 
 
@@ -212,7 +212,7 @@ def _titles(space: Workspace) -> dict[str, str]:
 
 
 def _lines(
-    users: list[str], lists: list[Recommended], catalogue: SemanticIDs, titles: Mapping[str, str]
+    users: list[str], lists: list[RankedItems], catalogue: SemanticIDs, titles: Mapping[str, str]
 ) -> list[Recommendation]:
     return [
         Recommendation(user, rank, catalogue.item_ids[row], titles.get(catalogue.item_ids[row], ""), score)
