@@ -12,7 +12,7 @@ from PIL import Image
 from gti_cli.app import run as gti
 from gti_cli.checkpoints.codebook_vectors import match_codebooks
 from gti_cli.checkpoints.new_tokens import NewTokens
-from gti_cli.diagnostics.measure import agreement
+from gti_cli.diagnostics.measure import rsa_figures
 from gti_cli.grounding.geometry import comparable_vectors, describe
 from gti_cli.grounding.ground import ground
 from gti_cli.tensors.codebooks import read_codebooks
@@ -62,7 +62,7 @@ def test_rsa_is_that_of_diagnose(make_world: Any) -> None:
     rows = np.random.default_rng(0).normal(size=(7, 16)).astype(np.float32)
     path = world.workspace / "codebooks.safetensors"
     found = describe(rows, comparable_vectors(path, world.tokens), 0)
-    expected = agreement(rows, match_codebooks(world.tokens, read_codebooks(path), "here"))
+    expected = rsa_figures(rows, match_codebooks(world.tokens, read_codebooks(path), "here"))
     assert found["rsa_pearson"] == expected["rsa_pearson"] and found["rsa_spearman"] == expected["rsa_spearman"]
     # One more level, of tokens without a codebook, changes nothing; rows that are all equal have no correlation.
     more = NewTokens(

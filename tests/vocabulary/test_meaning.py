@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from gti_cli import tables
 from gti_cli.app import run
 from gti_cli.errors import InputError
-from gti_cli.geometry.similarity import rsa
+from gti_cli.geometry.similarity import pearson
 from gti_cli.vocabulary.meaning import (
     FROM_MEANING,
     PLACED,
@@ -149,7 +149,7 @@ def test_codebook_keeps_angles_and_turns_towards_the_text() -> None:
     centre = matrix.double().mean(0)
     found = codebook(matrix, given, TOKENIZER).double() - centre
     books = np.concatenate(given.codebooks).astype(np.float64)
-    assert rsa(found.numpy(), books).pearson == pytest.approx(1, abs=1e-5)
+    assert pearson(found.numpy(), books) == pytest.approx(1, abs=1e-5)
     wanted = text(matrix, given, TOKENIZER).double() - centre
     # scipy's solution in the space padded to the same width (a square problem has the same optimum).
     padded = np.pad(books, ((0, 0), (0, 3)))
