@@ -54,10 +54,10 @@ def test_lines_follow_the_manifests_whatever_the_order_given(space):
     assert [metrics[name]["previous"] for name in ("extended", "grounded", "gti")] == [None, "extended", "grounded"]
 
 
-def test_what_was_kept_is_computed_from_the_rows(space):
+def test_persistence_is_computed_from_the_rows(space):
     metrics = follow(space, "extended", "grounded", "between")[0].metrics
     first, second, third = (
-        read_checkpoint(space.path(name)).parts["input"].new for name in ("extended", "grounded", "between")
+        read_checkpoint(space.path(name)).matrices["input"].new for name in ("extended", "grounded", "between")
     )
     assert metrics["between"]["cka_to_previous"] == pytest.approx(cka(second, third))
     assert metrics["between"]["cosine_to_previous"] == pytest.approx(row_cosine(second, third))

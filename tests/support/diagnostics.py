@@ -77,7 +77,7 @@ def write_stage(space: Workspace, name, kind, start=None, log=None, steps=None, 
 
 
 def write_items(space: Workspace, texts: list[str]) -> None:
-    """Write semantic IDs, codebooks of `SIZES` and the texts of items into the workspace; code 5 of level 2 is unused."""
+    """Write semantic IDs, codebooks of `SIZES` and items into the workspace; no item carries code 5 of level 2."""
     outputs = ["codebooks.safetensors", "semantic_ids.parquet", "items.parquet"]
     with space.stage("build-ids", "semantic_ids", outputs, options={}) as run:
         write_codebooks(run.path("codebooks.safetensors"))
