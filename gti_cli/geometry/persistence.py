@@ -18,8 +18,8 @@ def cka(a: Array, b: Array) -> float:
 
     Rotation, scale and shift of either set change nothing, so the sets need not be aligned first (Kornblith et al.,
     ICML 2019). Plain CKA of unrelated sets approaches 1 where rows have more entries than there are rows. The unbiased
-    estimator of HSIC (Song et al., JMLR 13, 2012) avoids that, and lets the value fall slightly below 0. It takes O(n
-    d d'), and an n x n matrix only where n is smaller than d and d'.
+    estimator of HSIC (Song et al., JMLR 13, 2012) avoids that, and lets the value fall slightly below 0. The time is
+    O(n d d'). An n x n matrix is built only where n is smaller than d and d'.
 
     Args:
         a: (n, d).

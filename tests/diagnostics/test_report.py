@@ -1,8 +1,10 @@
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+import gti_cli
 from gti_cli.diagnostics.diagnose import diagnose
 from gti_cli.diagnostics.report import TOKENS_SHOWN, format_figure, format_interval
 from gti_cli.workspace import Workspace
@@ -123,3 +125,13 @@ def test_without_items_and_without_codebooks(diagnosed, tmp_path):
     reader.feed((tmp_path / "diagnostics" / "y" / "report.html").read_text("utf-8"))
     assert "nearest to the first tokens" in reader.text
     assert "WordAgreement with the codebooks, in figures" not in reader.text
+
+
+def test_an_installed_package_carries_the_files_of_the_page():
+    tomllib = pytest.importorskip("tomllib")
+    root = Path(gti_cli.__file__).parents[1]
+    listed = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
+    folder = root / "gti_cli" / "diagnostics"
+    files = {path for pattern in listed["gti_cli.diagnostics"] for path in folder.glob(pattern)}
+    assert {path.name for path in files} == {"report.html.jinja", "report.css"}
+    assert files == {path for path in folder.rglob("*.*") if path.suffix not in (".py", ".pyc")}
