@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gti_cli.checkpoints.codebook_vectors import match_codebooks
 from gti_cli.checkpoints.new_tokens import NewTokens
-from gti_cli.diagnostics.measure import agreement
+from gti_cli.diagnostics.measure import rsa_figures
 from gti_cli.grounding.row_figures import comparable_vectors, matrix_figures, row_figures
 from gti_cli.tensors.codebooks import read_codebooks
 
@@ -31,7 +31,7 @@ def test_rsa_is_that_of_diagnose(make_world: Any) -> None:
     rows = np.random.default_rng(0).normal(size=(7, 16)).astype(np.float32)
     path = world.workspace / "codebooks.safetensors"
     found = row_figures(rows, comparable_vectors(path, world.tokens), 0)
-    expected = agreement(rows, match_codebooks(world.tokens, read_codebooks(path), "here"))
+    expected = rsa_figures(rows, match_codebooks(world.tokens, read_codebooks(path), "here"))
     assert found["rsa_pearson"] == expected["rsa_pearson"] and found["rsa_spearman"] == expected["rsa_spearman"]
     longer = np.vstack([rows, rows[:1]])
     more = with_one_level_more(world.tokens)

@@ -10,7 +10,7 @@ import torch
 from scipy.linalg import orthogonal_procrustes
 
 from gti_cli.errors import InputError
-from gti_cli.geometry.similarity import rsa
+from gti_cli.geometry.similarity import pearson
 from gti_cli.vocabulary.initializers.codebooks import codebook
 from gti_cli.vocabulary.initializers.texts import text
 from gti_cli.vocabulary.tokens_to_add import TokensToAdd
@@ -25,7 +25,7 @@ def test_codebook_keeps_angles_and_turns_towards_the_text() -> None:
     centre = matrix.double().mean(0)
     found = codebook(matrix, tokens, TOKENIZER).double() - centre
     books = np.concatenate(tokens.codebooks).astype(np.float64)
-    assert rsa(found.numpy(), books).pearson == pytest.approx(1, abs=1e-5)
+    assert pearson(found.numpy(), books) == pytest.approx(1, abs=1e-5)
     target = text(matrix, tokens, TOKENIZER).double() - centre
     # scipy's solution in the space padded to the same width (a square problem has the same optimum).
     padded = np.pad(books, ((0, 0), (0, 3)))

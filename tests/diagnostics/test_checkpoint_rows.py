@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gti_cli.diagnostics.rows import find_embeddings, read_checkpoint
+from gti_cli.diagnostics.checkpoint_rows import find_embeddings, read_checkpoint
 from gti_cli.errors import InputError
 from tests.support.diagnostics import SIZES, make_extended
 from tests.support.models import make_model
@@ -42,14 +42,14 @@ def test_finds_the_matrices_of_every_architecture(tmp_path, arch, tied):
     model.save_pretrained(tmp_path)
     found = find_embeddings(tmp_path)
     ids = np.arange(50)
-    wanted_in = model.get_input_embeddings().weight.detach().numpy()
-    wanted_out = model.get_output_embeddings().weight.detach().numpy()
-    assert np.array_equal(found.input.rows(ids), wanted_in)
-    if np.shares_memory(wanted_in, wanted_out):
+    expected_in = model.get_input_embeddings().weight.detach().numpy()
+    expected_out = model.get_output_embeddings().weight.detach().numpy()
+    assert np.array_equal(found.input.rows(ids), expected_in)
+    if np.shares_memory(expected_in, expected_out):
         assert found.output is None
     else:
         assert found.output is not None
-        assert np.array_equal(found.output.rows(ids), wanted_out)
+        assert np.array_equal(found.output.rows(ids), expected_out)
 
 
 def test_a_stored_head_of_a_tied_model_is_no_matrix_of_its_own(tmp_path):
@@ -87,10 +87,10 @@ def test_reads_what_transformers_loads(tmp_path, dtype, tied):
     rows = read_checkpoint(folder, least_sample=40)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     matrices = {"input": model.get_input_embeddings().weight, "output": model.get_output_embeddings().weight}
-    assert list(rows.parts) == (["input"] if tied else ["input", "output"])
-    for name, part in rows.parts.items():
-        assert np.array_equal(part.new, matrices[name][torch.tensor(rows.tokens.ids)].detach().numpy())
-        assert np.array_equal(part.pretrained, matrices[name][torch.tensor(rows.sample)].detach().numpy())
+    assert list(rows.matrices) == (["input"] if tied else ["input", "output"])
+    for name, read in rows.matrices.items():
+        assert np.array_equal(read.new, matrices[name][torch.tensor(rows.tokens.ids)].detach().numpy())
+        assert np.array_equal(read.pretrained, matrices[name][torch.tensor(rows.sample)].detach().numpy())
     assert len(rows.sample) == 40
     assert not set(rows.sample.tolist()) & set(rows.tokens.ids.tolist())
 
@@ -157,7 +157,7 @@ def test_other_ways_to_say_what_is_new(tmp_path):
         rows = read_checkpoint(folder, **options)
         assert rows.tokens.names == ours.tokens.names
         assert np.array_equal(rows.tokens.levels, np.repeat([0, 1, 2], SIZES))
-        assert np.array_equal(rows.parts["input"].new, ours.parts["input"].new)
+        assert np.array_equal(rows.matrices["input"].new, ours.matrices["input"].new)
 
 
 def test_padding_rows_are_neither_new_nor_pretrained(tmp_path):
@@ -184,7 +184,7 @@ def test_a_model_without_tokenizer_needs_the_base_vocabulary(tmp_path):
 
 
 def test_a_large_file_is_not_read_whole(tmp_path):
-    """151,936 x 4,096 bfloat16, 1.2 GB as a sparse file: reading 64 new rows and a sample takes a few of its rows."""
+    """151,936 x 4,096 bfloat16, 1.2 GB as a sparse file: inputs 64 new rows and a sample takes a few of its rows."""
     import tracemalloc
 
     height, width, new = 151_936, 4096, 64
@@ -200,6 +200,6 @@ def test_a_large_file_is_not_read_whole(tmp_path):
     rows = read_checkpoint(tmp_path, base_vocab=height - new, least_sample=500)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (rows.parts["input"].new == 1).all()
-    assert (rows.parts["input"].pretrained == 0).all()
+    assert (rows.matrices["input"].new == 1).all()
+    assert (rows.matrices["input"].pretrained == 0).all()
     assert peak < 60_000_000

@@ -1,7 +1,7 @@
-"""The rows that a diagnosis needs out of a checkpoint folder: new rows and a sample of pretrained rows.
+"""The rows that a diagnosis reads from a checkpoint folder: new rows and a sample of pretrained rows.
 
-Finds the input embedding, and the output head where it is a matrix of its own, by the names that architectures use; the
-model is never built.
+The input embedding, and the output head where the two are not tied, are found by the tensor names that architectures
+use. The model is never built.
 """
 
 from __future__ import annotations
@@ -24,36 +24,40 @@ from gti_cli.tensors.safetensors_rows import TensorPlace, read_tensors
 
 INPUT, OUTPUT = "input", "output"
 
-# Endings of the names, most usual first. Llama, Qwen, Mistral, Gemma, Phi, OPT: embed_tokens; GPT-2, GPT-J, MPT: wte;
-# GPT-NeoX, Pythia: embed_in; Bloom, Falcon: word_embeddings; InternLM2: tok_embeddings; Mamba, RWKV: embeddings.
+# Endings of the tensors' names, the most common first. Llama, Qwen, Mistral, Gemma, Phi, OPT: embed_tokens; GPT-2,
+# GPT-J, MPT: wte; GPT-NeoX, Pythia: embed_in; Bloom, Falcon: word_embeddings; InternLM2: tok_embeddings; Mamba, RWKV:
+# embeddings.
 _INPUTS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings", "token_embedding", "embeddings")
 _OUTPUTS = ("lm_head", "embed_out", "output_layer", "output")
+# Parts of a multimodal checkpoint, or of a multi-token-prediction module, that are not the language model's vocabulary.
 _NOT_TEXT = re.compile(r"(^|\.)(vision|visual|audio|image|encoder|mtp)")
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The places of a checkpoint's matrices over its vocabulary.
+    """Where the matrices with a row for each token lie in a checkpoint's files.
 
     Attributes:
-        input: the (V, d) input embedding. output: the (V, d) output head, None where it is the same matrix.
+        input: The (V, d) input embedding.
+        output: The (V, d) output head. None where it is tied to the input embedding.
     """
 
     input: TensorPlace
     output: TensorPlace | None
 
-    def parts(self) -> dict[str, TensorPlace]:
-        """By name: ``input``, and ``output`` where it is apart."""
+    def by_name(self) -> dict[str, TensorPlace]:
+        """The matrices by name: ``input``, and ``output`` unless it is tied."""
         return {INPUT: self.input} if self.output is None else {INPUT: self.input, OUTPUT: self.output}
 
 
 @dataclass(frozen=True)
-class Part:
+class MatrixRows:
     """Rows of one matrix of a checkpoint.
 
     Attributes:
-        place: the whole matrix, for reading more. new: (n, d) float32, rows of the new tokens.
-        pretrained: (m, d) float32, rows of the sampled pretrained tokens.
+        place: Where the whole matrix lies, to read further rows of it.
+        new: (n, d) float32. Rows of the new tokens.
+        pretrained: (m, d) float32. Rows of the sampled pretrained tokens.
     """
 
     place: TensorPlace
@@ -63,13 +67,15 @@ class Part:
 
 @dataclass(frozen=True)
 class CheckpointRows:
-    """What a diagnosis reads of one checkpoint.
+    """The rows and tokens of one checkpoint.
 
     Attributes:
-        folder: where it lies. tokens: the n new tokens, in order of level and code where they have any.
-        vocabulary: names of all tokens (None: the folder has no tokenizer.json).
-        pretrained: (p,) ids of all tokens that are not new. sample: (m,) those of them whose rows were read.
-        parts: ``input``, and ``output`` where the head is a matrix of its own.
+        folder: The checkpoint's folder.
+        tokens: The n new tokens, sorted by level and code; tokens that are no codes come last.
+        vocabulary: The names of all tokens. None where the folder has no ``tokenizer.json``.
+        pretrained: (p,) ids of all pretrained tokens, rising.
+        sample: (m,) ids of the pretrained tokens whose rows were read, rising.
+        matrices: The rows by matrix: ``input``, and ``output`` unless the output head is tied.
     """
 
     folder: Path
@@ -77,16 +83,16 @@ class CheckpointRows:
     vocabulary: Vocabulary | None
     pretrained: npt.NDArray[np.int64]
     sample: npt.NDArray[np.int64]
-    parts: dict[str, Part]
+    matrices: dict[str, MatrixRows]
 
     @property
     def digest(self) -> str:
-        """SHA-256 over everything read: names, ids, rows."""
+        """SHA-256 of everything that was read: names, ids, rows."""
         digest = hashlib.sha256(json.dumps(self.tokens.names).encode())
         arrays = [self.tokens.ids, self.tokens.levels, self.tokens.codes, self.pretrained, self.sample]
-        for name, part in self.parts.items():
+        for name, matrix in self.matrices.items():
             digest.update(name.encode())
-            arrays += [part.new, part.pretrained]
+            arrays += [matrix.new, matrix.pretrained]
         for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
@@ -101,17 +107,20 @@ def read_checkpoint(
     seed: int = 0,
     rows_before: int | None = None,
 ) -> CheckpointRows:
-    """Read the rows of the new tokens and of a sample of the pretrained ones.
+    """Read the rows of the new tokens and of a sample of the pretrained tokens.
 
     Args:
-        folder: a Hugging Face causal-LM checkpoint with safetensors.
-        tokens_from, base_vocab: which tokens are new, see `new_tokens.find_new_tokens`.
-        least_sample: pretrained rows to sample: this many, or as many as there are new ones if that is more.
-        seed: of the sample.
-        rows_before: rows that the matrix had before tokens were added, where known.
+        folder: A Hugging Face checkpoint of a causal language model, with safetensors files.
+        tokens_from: Which tokens are new, see `token_selection.find_new_tokens`.
+        base_vocab: Which tokens are new, see `token_selection.find_new_tokens`.
+        least_sample: Number of pretrained rows to sample. It is raised to the number of new tokens where that is
+            larger, and lowered to the number of pretrained tokens where that is smaller.
+        seed: Seed of the sample.
+        rows_before: Number of rows that the matrix had before tokens were added. None: not known.
 
     Raises:
-        InputError: no checkpoint, damaged files, no new tokens, ids outside the matrix, NaN in a row.
+        InputError: When the folder holds no checkpoint, when files are damaged, when new tokens are missing or lie
+            outside the matrix, or when a row holds NaN or infinity.
     """
     embeddings = find_embeddings(folder)
     height = embeddings.input.shape[0]
@@ -121,13 +130,13 @@ def read_checkpoint(
     pretrained = pretrained_ids(tokens, vocabulary, height, before)
     count = min(len(pretrained), max(least_sample, len(tokens.ids)))
     sample = np.sort(np.random.default_rng(seed).choice(pretrained, size=count, replace=False))
-    parts = {}
-    for name, place in embeddings.parts().items():
-        part = Part(place, place.rows(tokens.ids), place.rows(sample))
-        _check_finite(part.new, [repr(token) for token in tokens.names], place)
-        _check_finite(part.pretrained, [f"id {token}" for token in sample], place)
-        parts[name] = part
-    return CheckpointRows(folder, tokens, vocabulary, pretrained, sample, parts)
+    matrices = {}
+    for name, place in embeddings.by_name().items():
+        rows = MatrixRows(place, place.rows(tokens.ids), place.rows(sample))
+        _check_finite(rows.new, [repr(token) for token in tokens.names], place)
+        _check_finite(rows.pretrained, [f"id {token}" for token in sample], place)
+        matrices[name] = rows
+    return CheckpointRows(folder, tokens, vocabulary, pretrained, sample, matrices)
 
 
 def _check_finite(rows: npt.NDArray[np.float32], names: list[str], place: TensorPlace) -> None:
@@ -141,12 +150,13 @@ def _check_finite(rows: npt.NDArray[np.float32], names: list[str], place: Tensor
 
 
 def find_embeddings(folder: Path) -> Embeddings:
-    """Find the input embedding and, where it is apart, the output head of a checkpoint folder.
+    """Find the input embedding and, unless it is tied, the output head of a checkpoint folder.
 
-    A head that is stored although the configuration ties it counts as tied, as transformers loads it.
+    An output head that is stored although the configuration ties it is ignored, as transformers does.
 
     Raises:
-        InputError: no such folder, no checkpoint, no embedding by any usual name or by its shape.
+        InputError: When there is no such folder, when it holds no checkpoint, or when no tensor has a known name or
+            the shape of an input embedding.
     """
     config = read_config(folder)
     tensors = read_tensors(folder)
@@ -156,8 +166,9 @@ def find_embeddings(folder: Path) -> Embeddings:
     matrices = [place for place in tensors.values() if len(place.shape) == 2 and not _NOT_TEXT.search(place.name)]
     named = _by_ending(matrices, _INPUTS, vocab_size)
     if not named:
-        other = {place.name for place in _by_ending(matrices, _OUTPUTS, vocab_size)}
-        named = [place for place in matrices if place.shape == (vocab_size, width) and place.name not in other]
+        # The name is unknown. The shape decides; the output head has the same shape, so it is excluded by its name.
+        head_names = {place.name for place in _by_ending(matrices, _OUTPUTS, vocab_size)}
+        named = [place for place in matrices if place.shape == (vocab_size, width) and place.name not in head_names]
     if not named:
         raise InputError(
             "no input embedding found (looked for " + ", ".join(f"*.{name}.weight" for name in _INPUTS) + ")",
@@ -171,21 +182,21 @@ def find_embeddings(folder: Path) -> Embeddings:
 
 
 def _by_ending(places: list[TensorPlace], endings: tuple[str, ...], height: int | None) -> list[TensorPlace]:
-    """Those named ``….ENDING.weight``: the right height first, then the more usual ending, then the shorter name."""
-    found = [
+    """The tensors named ``….ENDING.weight``: those with ``height`` rows first, then by ending, then by name length."""
+    ranked = [
         (place.shape[0] != height, rank, len(place.name), place.name, place)
         for place in places
         for rank, ending in enumerate(endings)
         if re.search(rf"(^|\.){ending}\.weight$", place.name)
     ]
-    return [entry[-1] for entry in sorted(found, key=lambda entry: entry[:-1])]
+    return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The checkpoint's ``config.json``.
+    """Read the checkpoint's ``config.json``.
 
     Raises:
-        InputError: no such folder, or no readable configuration in it.
+        InputError: When there is no such folder, or no readable configuration in it.
     """
     if not folder.exists():
         raise InputError("no such folder", where=str(folder), remedy="check the path")
