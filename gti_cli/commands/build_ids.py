@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gti_cli import console
-from gti_cli.commands import common
-from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption
-from gti_cli.commands.options import Common, expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.outcome import print_outcome
 from gti_cli.semantic_ids.options import EncoderOptions, IdsOptions, KMeansOptions, RQVAEOptions
 from gti_cli.workspace import processes
 
@@ -31,7 +30,7 @@ def _build_ids(
     text_model: EncoderOptions,
     kmeans: KMeansOptions,
     rqvae: RQVAEOptions,
-    base: Common,
+    common: CommonOptions,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     plot: Annotated[
         bool, typer.Option("--plot", help="Also draw the quality (semantic_ids.png and .svg in the workspace).")
@@ -40,8 +39,10 @@ def _build_ids(
     """Give each item a semantic ID: encode its text, quantise it level by level, resolve collisions, report quality."""
     from gti_cli.semantic_ids.build import build_ids as stage
 
-    base.start()
-    manifest = stage(items, workspace, kmeans=kmeans, rqvae=rqvae, text_model=text_model, **vars(options), **base.run())
+    common.configure_console()
+    manifest = stage(
+        items, workspace, kmeans=kmeans, rqvae=rqvae, text_model=text_model, **vars(options), **common.run_keywords()
+    )
     if processes.rank() > 0:
         return  # it has encoded its share; the first process has the figures
     show(manifest)
@@ -50,10 +51,10 @@ def _build_ids(
 
         for path in plot_quality(workspace):
             console.say(str(path))
-    common.finish(manifest, workspace / "semantic_ids.parquet")
+    print_outcome(manifest, workspace / "semantic_ids.parquet")
 
 
-build_ids = expanded(
+build_ids = expand_options(
     _build_ids,
     {EncoderOptions: "Text encoder that is a model", KMeansOptions: "Residual k-means", RQVAEOptions: "RQ-VAE"},
 )

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
-from gti_cli.commands.options import Common, expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.outcome import print_outcome
 
 
 def _diagnose(
@@ -16,7 +16,7 @@ def _diagnose(
         list[str],
         typer.Argument(metavar="CKPT...", help="Folders of the workspace by name, or any folders."),
     ],
-    base: Common,
+    common: CommonOptions,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     plot: Annotated[bool, typer.Option("--plot", help="Also write pictures (PNG and SVG) and report.html.")] = False,
     trajectory: Annotated[
@@ -45,7 +45,7 @@ def _diagnose(
     ] = "auto",
 ) -> None:
     """Show whether new tokens have collapsed, are scattered, or are grounded: spectrum, cosines, RSA, a verdict."""
-    base.start()
+    common.configure_console()
     # Of the options that every command takes, device, dtype and resume mean nothing here: no model runs, figures are
     # computed from the stored rows on the CPU, in float64.
     from gti_cli.diagnostics.diagnose import diagnose as stage
@@ -59,8 +59,8 @@ def _diagnose(
         tokens_from=tokens_from,
         base_vocab=base_vocab,
         codebooks_from=codebooks,
-        seed=base.seed,
-        force=base.force,
+        seed=common.seed,
+        force=common.force,
     )
     rows = _rows(manifest.metrics, manifest.details["checkpoints"])
     console.table("Rows of the new tokens", _COLUMNS, [row[:-2] for row in rows])
@@ -70,10 +70,10 @@ def _diagnose(
         console.table(
             "From checkpoint to checkpoint", _MOVES, _moves(manifest.metrics, manifest.details["checkpoints"])
         )
-    finish(manifest, workspace / manifest.name)
+    print_outcome(manifest, workspace / manifest.name)
 
 
-diagnose = expanded(_diagnose)
+diagnose = expand_options(_diagnose)
 
 _COLUMNS = (
     "checkpoint",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
-from gti_cli.commands.options import Common, expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.outcome import print_outcome
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.workspace import processes
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def _evaluate(
     options: EvaluateOptions,
-    base: Common,
+    common: CommonOptions,
     interactions: Annotated[
         Path | None, typer.Option("--interactions", help="The table that finetune read: users and their next items.")
     ] = None,
@@ -49,14 +49,14 @@ def _evaluate(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Rank all items for every user, or query, and count hits, beside baselines without a language model."""
-    base.start()
+    common.configure_console()
     if compare is not None:
         # Before hours of search, not behind them.
         mine = name or _default_name(checkpoints or [], queries)
-        _check_other(workspace, compare, options, mine, queries, base.seed)
-    given = {"queries": queries, "name": name, **vars(options), **base.run()}
+        _check_other(workspace, compare, options, mine, queries, common.seed)
+    given = {"queries": queries, "name": name, **vars(options), **common.run_keywords()}
     if len(checkpoints or []) > 1:
-        manifest = _several(checkpoints or [], interactions, workspace, given, base)
+        manifest = _several(checkpoints or [], interactions, workspace, given, common)
     else:
         from gti_cli.evaluation.evaluate import evaluate as stage
 
@@ -65,22 +65,22 @@ def _evaluate(
         return  # it has searched its share; the first process has the figures
     show(manifest)
     if compare is None:
-        finish(manifest, workspace / manifest.name)
+        print_outcome(manifest, workspace / manifest.name)
     else:
-        _compare(manifest, compare, workspace, base)
+        _compare(manifest, compare, workspace, common)
 
 
-evaluate = expanded(_evaluate, {EvaluateOptions: "Evaluation"})
+evaluate = expand_options(_evaluate, {EvaluateOptions: "Evaluation"})
 
 
 def _several(
-    checkpoints: list[str], interactions: Path | None, workspace: Path, given: dict[str, Any], base: Common
+    checkpoints: list[str], interactions: Path | None, workspace: Path, given: dict[str, Any], common: CommonOptions
 ) -> Manifest | None:
     """The summary of all; None on any process but the first."""
     from gti_cli.evaluation.several import evaluate_several, summarise
 
     found, name = evaluate_several(checkpoints, interactions, workspace, **given)
-    return summarise(found, workspace, name, **base.run()) if processes.rank() == 0 else None
+    return summarise(found, workspace, name, **common.run_keywords()) if processes.rank() == 0 else None
 
 
 def show(manifest: Manifest) -> None:
@@ -150,11 +150,11 @@ def _show_tuning(baseline: str, report: Mapping[str, Any]) -> None:
     )
 
 
-def _compare(manifest: Manifest, other: str, workspace: Path, base: Common) -> None:
+def _compare(manifest: Manifest, other: str, workspace: Path, common: CommonOptions) -> None:
     from gti_cli.evaluation.compare import compare as stage
 
     model = manifest.name.removeprefix("evaluation/")
-    differences = stage(workspace, model, other, seed=base.seed, force=base.force, resume=base.resume)
+    differences = stage(workspace, model, other, seed=common.seed, force=common.force, resume=common.resume)
     _show_differences(differences)
     console.say(str(workspace / manifest.name))
     console.say(str(workspace / differences.name))

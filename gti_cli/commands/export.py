@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import DEFAULT_WORKSPACE, ForceOption, JsonOption, QuietOption, SeedOption, WorkspaceOption
-from gti_cli.commands.options import expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.errors import InputError
 from gti_cli.recommendation.options import TaskOptions
 
@@ -47,25 +46,22 @@ def _export(
         Path | None, typer.Option("--interactions", help="As for finetune.", rich_help_panel=_CHAT)
     ] = None,
     queries: Annotated[Path | None, typer.Option("--queries", help="As for finetune.", rich_help_panel=_CHAT)] = None,
-    tasks: TaskOptions = TaskOptions(),  # noqa: B008 - frozen; `expanded` makes options of its fields
+    tasks: TaskOptions = TaskOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: SeedOption = 0,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    force: ForceOption = False,
+    common: CommonOptions = CommonOptions(),
 ) -> None:
     """Write what other tools read."""
-    console.configure(quiet=quiet, json_output=json_output)
-    output = _check(what, output, force)
+    common.configure_console()
+    output = _check(what, output, common.force)
     if what == "conversations":
-        _conversations(output, workspace, interactions, queries, checkpoint, tasks, seed)
+        _conversations(output, workspace, interactions, queries, checkpoint, tasks, common.seed)
         return
     if interactions is not None or queries is not None or tasks != TaskOptions():
         raise InputError(f"{what} takes no tables and no options of tasks", remedy="use them with conversations")
     _ids(what, output, workspace, checkpoint)
 
 
-export = expanded(_export, {TaskOptions: _CHAT})
+export = expand_options(_export, {TaskOptions: _CHAT}, common=("seed", "json_output", "quiet", "force"))
 
 
 def _ids(what: str, output: Path, workspace: Path, checkpoint: str | None) -> None:

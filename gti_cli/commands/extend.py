@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
-from gti_cli.commands.options import Common, expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.outcome import print_outcome
 from gti_cli.vocabulary.options import StartOptions
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def _extend(
     model: Annotated[str, typer.Option("--model", "--from", help="A causal LM: hub name, folder or .gguf file.")],
     start: StartOptions,
-    base: Common,
+    common: CommonOptions,
     tokens: Annotated[
         Path | None, typer.Option("--tokens", help="Table of other new tokens (column `token`), no semantic IDs.")
     ] = None,
@@ -35,13 +35,13 @@ def _extend(
     """
     from gti_cli.vocabulary.extend import extend as stage
 
-    base.start()
-    manifest = stage(model, workspace, tokens=tokens, name=name, **vars(start), **base.run())
+    common.configure_console()
+    manifest = stage(model, workspace, tokens=tokens, name=name, **vars(start), **common.run_keywords())
     _print(manifest)
-    finish(manifest, workspace / name)
+    print_outcome(manifest, workspace / name)
 
 
-extend = expanded(_extend, {StartOptions: "How new rows start"})
+extend = expand_options(_extend, {StartOptions: "How new rows start"})
 
 
 def _print(manifest: Manifest) -> None:

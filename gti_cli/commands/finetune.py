@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
-from gti_cli.commands.options import Common, expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.outcome import print_outcome
 from gti_cli.recommendation.options import LoRAOptions, TaskOptions, TrainingOptions
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def _finetune(
     tasks: TaskOptions,
     training: TrainingOptions,
     lora: LoRAOptions,
-    base: Common,
+    common: CommonOptions,
     interactions: Annotated[
         Path | None, typer.Option("--interactions", help="Table of user_id, item_id, timestamp; split if you have it.")
     ] = None,
@@ -38,7 +38,7 @@ def _finetune(
     """Fine-tune the model to name a user's next item, or an item for a query, as a semantic ID."""
     from gti_cli.recommendation.finetune import finetune as stage
 
-    base.start()
+    common.configure_console()
     manifest = stage(
         interactions,
         workspace,
@@ -48,13 +48,15 @@ def _finetune(
         **vars(tasks),
         **vars(training),
         **vars(lora),
-        **base.run(),
+        **common.run_keywords(),
     )
     show(manifest)
-    finish(manifest, workspace / name)
+    print_outcome(manifest, workspace / name)
 
 
-finetune = expanded(_finetune, {TaskOptions: "What to train on", TrainingOptions: "Training", LoRAOptions: "LoRA"})
+finetune = expand_options(
+    _finetune, {TaskOptions: "What to train on", TrainingOptions: "Training", LoRAOptions: "LoRA"}
+)
 
 
 def show(manifest: Manifest) -> None:

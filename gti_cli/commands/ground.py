@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
-from gti_cli.commands.options import Common, expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.outcome import print_outcome
 from gti_cli.grounding.options import FurtherOptions, ObjectiveOptions, PairsOptions, RowsOptions
 from gti_cli.workspace import processes
 
@@ -22,7 +22,7 @@ def _ground(
     rows: RowsOptions,
     further: FurtherOptions,
     objective: ObjectiveOptions,
-    base: Common,
+    common: CommonOptions,
     pairs: Annotated[
         Path | None,
         typer.Option(
@@ -47,7 +47,7 @@ def _ground(
     """Teach new tokens what they mean: train their rows alone on pairs of text and tokens, the model frozen."""
     from gti_cli.grounding.ground import ground as stage
 
-    base.start()
+    common.configure_console()
     manifest = stage(
         workspace,
         pairs=pairs,
@@ -58,7 +58,7 @@ def _ground(
         **vars(rows),
         **vars(further),
         **vars(objective),
-        **base.run(),
+        **common.run_keywords(),
     )
     _show(manifest)
     if "stopping" in manifest.metrics:
@@ -68,10 +68,10 @@ def _ground(
 
         for path in plot_curves(workspace, name):
             console.say(str(path))
-    finish(manifest, workspace / name)
+    print_outcome(manifest, workspace / name)
 
 
-ground = expanded(
+ground = expand_options(
     _ground,
     {
         PairsOptions: "What to train on",

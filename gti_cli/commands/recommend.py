@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import (
-    DEFAULT_WORKSPACE,
-    DeviceOption,
-    DtypeOption,
-    JsonOption,
-    QuietOption,
-    SeedOption,
-    WorkspaceOption,
-    names,
-)
-from gti_cli.commands.options import expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options, parse_names
 from gti_cli.errors import InputError
 from gti_cli.recommendation.requests import RecommendOptions
 
@@ -49,14 +39,10 @@ def _recommend(
         Path | None, typer.Option("--output", "-o", help="Write the lists to a .parquet file instead.")
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
+    common: CommonOptions = CommonOptions(),
 ) -> None:
     """Recommend items for a history, a query, or everyone in a table, with titles and scores."""
-    console.configure(quiet=quiet, json_output=json_output)
+    common.configure_console()
     if output is not None and (output.suffix != ".parquet" or not output.parent.is_dir()):
         raise InputError(
             "cannot write the lists there", where=str(output), remedy="name a .parquet file in a folder that exists"
@@ -70,12 +56,12 @@ def _recommend(
     found = stage(
         workspace,
         checkpoint=checkpoint,
-        histories={_ONE: [item for part in history for item in names(part)]} if history is not None else None,
+        histories={_ONE: [item for part in history for item in parse_names(part)]} if history is not None else None,
         queries={_ONE: query} if query is not None else None,
         table=table,
-        seed=seed,
-        device=device,
-        dtype=dtype,
+        seed=common.seed,
+        device=common.device,
+        dtype=common.dtype,
         **vars(options),
     )
     owner = "query_id" if query is not None or (table is not None and _has_queries(table)) else "user_id"
@@ -86,7 +72,11 @@ def _recommend(
         _show(found, owner, title if table is None else None)
 
 
-recommend = expanded(_recommend, {RecommendOptions: "The lists"})
+recommend = expand_options(
+    _recommend,
+    {RecommendOptions: "The lists"},
+    common=("seed", "device", "dtype", "json_output", "quiet"),
+)
 
 
 def _has_queries(table: Path) -> bool:

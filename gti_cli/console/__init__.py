@@ -1,4 +1,4 @@
-"""What a person sees: results on stdout; progress, notes and warnings on stderr."""
+"""Printing: results on stdout; progress, notes and warnings on stderr."""
 
 from gti_cli.console.output import (
     Advance,
@@ -9,7 +9,7 @@ from gti_cli.console.output import (
     progress,
     result,
     say,
-    silence,
+    set_muted,
     table,
     warn,
 )
@@ -23,7 +23,7 @@ __all__ = [
     "progress",
     "result",
     "say",
-    "silence",
+    "set_muted",
     "table",
     "warn",
 ]

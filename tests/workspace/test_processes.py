@@ -87,7 +87,7 @@ def test_announcements_of_earlier_launches_are_forgotten(tmp_path: Path, monkeyp
 
 
 def test_followers_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    console.silence(True)
+    console.set_muted(True)
     try:
         console.note("note")
         console.warn("warning")
@@ -96,7 +96,7 @@ def test_followers_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
         with console.progress("Working", 1) as advance:
             advance()
     finally:
-        console.silence(False)
+        console.set_muted(False)
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
 
