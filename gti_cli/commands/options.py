@@ -27,7 +27,7 @@ Field = dataclasses.Field[Any]
 WorkspaceOption = Annotated[
     Path,
     typer.Option(
-        "--workspace", "-w", envvar="GTI_WORKSPACE", help="Folder in which the stages meet.", show_default=True
+        "--workspace", "-w", envvar="GTI_WORKSPACE", help="Folder for the outputs of all stages.", show_default=True
     ),
 ]
 DEFAULT_WORKSPACE = Path("gti-workspace")
