@@ -57,7 +57,7 @@ def set_muted(muted: bool) -> None:
     _state.muted = muted
 
 
-def is_quiet() -> bool:
+def _is_quiet() -> bool:
     """Tell whether progress and notes are off."""
     return _state.quiet or _state.muted
 
@@ -70,7 +70,7 @@ def _stderr() -> Console:
 
 def note(message: str) -> None:
     """Print a remark on stderr; nothing with ``--quiet``."""
-    if not is_quiet():
+    if not _is_quiet():
         _stderr().print(message, style="dim", markup=False)
 
 
@@ -100,7 +100,7 @@ def progress(description: str, total: int | None, unit: str = "items") -> Iterat
     Yields:
         A function ``advance(n=1, *, note="")`` to call when ``n`` more units are done.
     """
-    if is_quiet() or _state.open_bars:
+    if _is_quiet() or _state.open_bars:
         yield lambda *_args, **_kwargs: None
         return
     _state.open_bars += 1
@@ -197,7 +197,7 @@ def table(
     columns, rows = [columns[i] for i in shown], [[row[i] for i in shown] for row in rows]
     drawn = make_table(title, columns, rows, console.width if is_terminal else None)
     # If the table is still wider than the terminal, the terminal wraps its lines: rich must not cut anything off.
-    # Without a terminal the width is exactly the table's, so that lines do not end in blanks.
+    # Without a terminal the width is the table's own, because rich fills the line of the title with spaces.
     needed = sum(column.width or 0 for column in drawn.columns) + 3 * len(drawn.columns) + 1
     console.width = max(console.width, needed) if is_terminal else max(needed, len(title))
     console.print(drawn, markup=False)

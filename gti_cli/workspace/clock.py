@@ -78,7 +78,7 @@ class RunClock:
             "seconds": round(self._total["seconds"], 3),
             "processor_seconds": round(self._total["processor_seconds"], 3),
             "attempts": int(self._total["attempts"]),
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": _peak_memory(),
             **({} if cuda is None else {"peak_gpu_memory_bytes": int(cuda.max_memory_reserved())}),
             "started": _utc(self._began),
             "finished": _utc(time.time()),
@@ -92,7 +92,7 @@ def _cuda_in_use() -> Any:
     return cuda if cuda is not None and cuda.is_initialized() else None
 
 
-def peak_memory() -> int | None:
+def _peak_memory() -> int | None:
     """Return the peak resident memory of this process in bytes, or None if the system does not report it."""
     try:
         import resource

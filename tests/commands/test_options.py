@@ -6,9 +6,12 @@ from typing import Annotated, Any
 
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from gti_cli.commands.options import CommonOptions, expand_options
+from gti_cli import console
+from gti_cli.commands.options import CommonOptions, expand_options, parse_names, parse_numbers
 from gti_cli.errors import InputError
 from gti_cli.options import option
 
@@ -68,3 +71,46 @@ def test_help_shows_the_line_and_the_default(capsys: pytest.CaptureFixture[str])
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
     assert "Of the paint" in shown and "How many." in shown and "8,4" in shown and "as it comes" in shown
     assert "--no-dry" in shown and "--dry " not in shown
+
+
+def test_a_command_may_offer_some_of_the_common_options_in_its_own_order(capsys: pytest.CaptureFixture[str]) -> None:
+    got: list[CommonOptions] = []
+
+    def command(common: CommonOptions) -> None:
+        """Paint it."""
+        got.append(common)
+
+    app = typer.Typer()
+    app.command()(expand_options(command, common=("quiet", "force", "seed")))
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).output
+    places = [shown.index(flag) for flag in ("--quiet", "--force", "--seed")]
+    assert places == sorted(places) and "--json" not in shown and "--device" not in shown
+    assert CliRunner().invoke(app, ["--seed", "3", "-q"]).exit_code == 0
+    assert got == [CommonOptions(seed=3, quiet=True)]
+    assert CliRunner().invoke(app, ["--json"]).exit_code == 2
+
+
+def test_json_and_quiet_configure_the_console(capsys: pytest.CaptureFixture[str]) -> None:
+    CommonOptions(json_output=True, quiet=True).configure_console()
+    console.say("line")
+    console.note("remark")
+    console.result({"a": 1})
+    CommonOptions().configure_console()
+    console.say("line")
+    captured = capsys.readouterr()
+    assert captured.out == '{"a": 1}\nline\n' and captured.err == ""
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=5))
+def test_numbers_come_back(numbers: list[int]) -> None:
+    assert parse_numbers(", ".join(map(str, numbers)), "--k") == numbers
+
+
+@pytest.mark.parametrize("text", ["", "5,", "0", "-1,2", "1.5", "a"])
+def test_other_texts_are_no_numbers(text: str) -> None:
+    with pytest.raises(InputError, match="--k .* is no list of positive whole numbers"):
+        parse_numbers(text, "--k")
+
+
+def test_names_lose_their_spaces_and_empty_ones_are_dropped() -> None:
+    assert parse_names(" title, brand,,") == ["title", "brand"] and parse_names(" , ") == []
