@@ -102,8 +102,8 @@ _TRAJECTORY_COLUMNS = (
 
 def _table_rows(metrics: dict[str, Any], labels: list[str]) -> list[list[Any]]:
     """Return one row of `_COLUMNS` for each matrix of each checkpoint."""
-    keys = ("tokens", "effective_rank", "pretrained_effective_rank", "stable_rank", "mean_cosine")
-    keys = (*keys, "rsa_pearson", "rsa_spearman", "verdict")
+    rank_keys = ("tokens", "effective_rank", "pretrained_effective_rank", "stable_rank")
+    keys = (*rank_keys, "mean_cosine", "rsa_pearson", "rsa_spearman", "verdict")
     return [[title, *(figures[key] for key in keys)] for title, figures in _matrices(metrics, labels)]
 
 
@@ -118,8 +118,8 @@ def _verdict_lines(metrics: dict[str, Any], labels: list[str]) -> list[str]:
 
 def _trajectory_rows(metrics: dict[str, Any], labels: list[str]) -> list[list[Any]]:
     """Return one row of `_TRAJECTORY_COLUMNS` for each matrix of each checkpoint."""
-    keys = ("effective_rank", "mean_cosine", "norm_mean", "rsa_pearson")
-    keys = (*keys, "cka_to_previous", "cosine_to_previous", "moved_from_previous")
+    own_keys = ("effective_rank", "mean_cosine", "norm_mean", "rsa_pearson")
+    keys = (*own_keys, "cka_to_previous", "cosine_to_previous", "moved_from_previous")
     return [
         [title, figures["previous"] or "–", *(figures[key] for key in keys)]
         for title, figures in _matrices(metrics, labels)

@@ -138,7 +138,7 @@ def _remarks(manifest: Manifest, subjects: str) -> list[str]:
         )
     if options.get("filter_seen") and counts.get("targets_in_history"):
         lines.append(
-            f"{counts['targets_in_history']:,} of {counts['evaluated']:,} targets are items that the user already had: "
+            f"{counts['targets_in_history']:,} of {counts['evaluated']:,} targets are items the user already had: "
             "with --filter-seen no method can recommend them."
         )
     if counts.get("lists_shorter_than_k"):

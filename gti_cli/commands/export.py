@@ -123,7 +123,7 @@ def _check_output(what: str, output: Path | None, force: bool) -> Path:
     if output.is_dir():
         raise InputError("this is a folder", where=str(output), remedy="give -o the name of a file")
     if output.exists() and not force:
-        raise InputError("the file exists already", where=str(output), remedy="pass --force to replace it")
+        raise InputError("the file is there already", where=str(output), remedy="pass --force to replace it")
     if not output.parent.is_dir():
         raise InputError("no such folder", where=str(output.parent), remedy="create it first")
     return output

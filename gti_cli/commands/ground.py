@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _ground(
-    what: PairsOptions,
+    pairs_options: PairsOptions,
     rows: RowsOptions,
     further: FurtherOptions,
     objective: ObjectiveOptions,
@@ -54,7 +54,7 @@ def _ground(
         prompts=prompts,
         from_=from_,
         name=name,
-        **vars(what),
+        **vars(pairs_options),
         **vars(rows),
         **vars(further),
         **vars(objective),

@@ -87,7 +87,7 @@ def _check_output(output: Path) -> None:
         )
     if output.is_dir() or not os.access(output if output.exists() else output.parent, os.W_OK):
         raise InputError(
-            "cannot write the recommendations there: it is a folder, or there is no permission",
+            "cannot write the recommendations there: a folder, or no permission",
             where=str(output),
             remedy="name another file",
         )

@@ -138,7 +138,7 @@ def test_figures_stand_above_their_intervals(capsys: pytest.CaptureFixture[str])
         ({"widest_beam": 25}, "up to 25 beams"),
         ({"interactions_not_shown": 6}, "6 interactions are older than the 20 items that a prompt shows."),
         ({"users_whose_beam_missed": 2, "semantic_ids_the_beam_missed": 5}, "missed 5 semantic IDs of 2 users."),
-        ({"targets_in_history": 7}, "7 of 90 targets are items that the user already had"),
+        ({"targets_in_history": 7}, "7 of 90 targets are items the user already had"),
         ({"lists_shorter_than_k": 8}, "8 users have lists shorter than 10 items"),
     ],
 )

@@ -108,7 +108,7 @@ def test_numbers_come_back(numbers: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "5,", "0", "-1,2", "1.5", "a"])
 def test_other_texts_are_no_numbers(text: str) -> None:
-    with pytest.raises(InputError, match="--k .* is no list of positive whole numbers"):
+    with pytest.raises(InputError, match=r"--k .* is no list of positive whole numbers"):
         parse_numbers(text, "--k")
 
 
