@@ -103,7 +103,7 @@ def test_no_circle_of_imports() -> None:
 
 
 def test_the_face_of_the_package_is_imported_by_nobody_below() -> None:
-    """`gti_cli/__init__.py` offers names from above; modules import from the rooms. Its version is the exception."""
+    """`gti_cli/__init__.py` offers names of higher floors, so below only `gti_cli.app` imports it, for the version."""
     users = {module for module, others in IMPORTS.items() if "gti_cli" in others}
     assert users <= {"gti_cli.app"}
 
@@ -136,7 +136,24 @@ def test_inner_folders_belong_to_their_room() -> None:
     assert strangers == []
 
 
+def mirror(module: str) -> Path:
+    """The test file of a module: ``gti_cli.a.b`` is tested in ``tests/a/test_b.py``."""
+    *rooms, name = module.split(".")[1:]
+    return Path(__file__).parent.joinpath(*rooms, f"test_{name.strip('_')}.py")
+
+
+@pytest.mark.parametrize("module", sorted(name for name, path in MODULES.items() if path.name != "__init__.py"))
+def test_every_module_has_its_test_file(module: str) -> None:
+    path = mirror(module)
+    assert path.is_file(), f"{module} has no test file {path.relative_to(PACKAGE.parent)}"
+    assert "def test_" in path.read_text("utf-8")
+
+
 def test_the_checks_can_fail() -> None:
+    assert [mirror(f"gti_cli.{name}").relative_to(PACKAGE.parent).as_posix() for name in ("__main__", "a.b.c")] == [
+        "tests/test_main.py",
+        "tests/a/b/test_c.py",
+    ]
     assert upward({"gti_cli.grounding.a": {"gti_cli.evaluation.b"}, "gti_cli.tables.c": {"gti_cli.errors"}}) == [
         "gti_cli.grounding.a -> gti_cli.evaluation.b"
     ]

@@ -150,7 +150,7 @@ def test_the_command_prints_distances(make_words: Any, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert gti(command) == 0
     said = capsys.readouterr().out
-    for part in ("distance of hidden states", "loss of the text behind", "contexts sampled", "held-out contexts"):
+    for part in ("distance of hidden states", "loss of the text after", "contexts sampled", "held-out contexts"):
         assert part in said
     curve = pq.read_table(words.workspace / "grounded" / "trajectory.parquet").to_pydict()
     panels = [axis.get_title() for axis in draw(curve, "Words").axes if axis.get_title()]
