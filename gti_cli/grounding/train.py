@@ -32,7 +32,7 @@ from gti_cli.prompts.pairs import Pair
 from gti_cli.training.batches.plan import BatchPlan, SharedPlan
 from gti_cli.training.callbacks.best import BestState
 from gti_cli.training.reach import natural_rate
-from gti_cli.training.sharding import load_sharded, weights
+from gti_cli.training.sharding import count_weights, load_sharded
 from gti_cli.training.trainer import PlannedTrainer
 from gti_cli.workspace import StageRun, processes
 
@@ -89,7 +89,7 @@ def _load(job: Job, run: StageRun) -> PreTrainedModel:
     if job.sharding is None:
         return load_model(job.checkpoint.path, job.device, job.dtype)
     model = load_sharded(job.checkpoint.path, job.device, job.dtype, job.sharding)
-    run.measured["weights"], run.measured["weights_held"] = weights(model)
+    run.measured["weights"], run.measured["weights_held"] = count_weights(model)
     run.measured["sharding"] = job.sharding.name
     console.note(f"{job.sharding.name}: each process holds {run.measured['weights_held']:,} of the frozen weights")
     return model
@@ -149,7 +149,7 @@ def _pairs_task(
 
 def _train(job: Job, run: StageRun, task: Task) -> dict[str, list[Any]]:
     """Train and measure; returns the curve."""
-    from gti_cli.training.arguments import go_on, last_checkpoint
+    from gti_cli.training.arguments import last_checkpoint, train_or_resume
     from gti_cli.training.callbacks.divergence import end_if_diverged
     from gti_cli.training.callbacks.progress import show_progress
     from gti_cli.training.callbacks.tracking import logs_in
@@ -181,7 +181,9 @@ def _train(job: Job, run: StageRun, task: Task) -> dict[str, list[Any]]:
     best = BestState(trained, run.scratch) if options.patience is not None else None
     trainer.add_callback(Evaluation(measures.point, times, best, options.patience))
     done = last_checkpoint(run.scratch) if run.resuming else None
-    go_on(trainer, done, lambda log: options.patience is not None and stopping(log, options.patience)["stopped"])
+    train_or_resume(
+        trainer, done, lambda log: options.patience is not None and stopping(log, options.patience)["stopped"]
+    )
     if best is not None and options.patience is not None:
         best.restore()
         run.metrics["stopping"] = stopping(trainer.state.log_history, options.patience)

@@ -16,7 +16,7 @@ from gti_cli import console
 from gti_cli.grounding.job import Job
 from gti_cli.grounding.nll.batches import Corpus
 from gti_cli.prompts.examples import IGNORED, Example, collate
-from gti_cli.training.arguments import go_on, last_checkpoint, training_arguments
+from gti_cli.training.arguments import last_checkpoint, train_or_resume, training_arguments
 from gti_cli.training.batches.plan import BatchPlan, SharedPlan
 from gti_cli.training.callbacks.divergence import end_if_diverged
 from gti_cli.training.callbacks.progress import show_progress
@@ -113,7 +113,7 @@ def train_everything(job: Job, run: StageRun, model: PreTrainedModel, corpus: Co
     show_progress(trainer, "Grounding, everything trained")
     end_if_diverged(trainer, "--unfreeze-learning-rate")
     console.note(f"all weights of the model train for {steps:,} more steps: the checkpoint's old rows change too")
-    go_on(trainer, last_checkpoint(run.scratch / "unfrozen") if run.resuming else None, lambda _: False)
+    train_or_resume(trainer, last_checkpoint(run.scratch / "unfrozen") if run.resuming else None, lambda _: False)
     model.eval()  # type: ignore[no-untyped-call]
     run.counts["unfrozen_steps"] = steps
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

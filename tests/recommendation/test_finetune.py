@@ -26,7 +26,7 @@ BAD = {
     "targets": ({"targets": "some"}, "--targets is 'some'"),
     "history": ({"history": 0}, "--history is 0"),
     "validations": ({"validations": -1}, "--validations is -1"),
-    "patience": ({"patience": 3}, "--patience needs validations"),
+    "patience": ({"patience": 3}, "--patience has no effect without validations"),
     "name": ({"name": "../out"}, "cannot be used"),
     "own source": ({"name": "grounded"}, "is the checkpoint to start from"),
     "reserved": ({"name": "semantic_ids"}, "cannot be used"),
@@ -69,9 +69,9 @@ def test_bad_interactions_end_with_one_line_and_code_2(make_world: Any, capsys: 
 
 def test_a_step_is_divided_among_processes_evenly(make_world: Any, monkeypatch: Any) -> None:
     world = make_world()
-    assert FinetuneOptions(batch_size=12).share == 12
+    assert FinetuneOptions(batch_size=12).targets_per_process == 12
     monkeypatch.setenv("WORLD_SIZE", "3")
-    assert FinetuneOptions(batch_size=12).share == 4
+    assert FinetuneOptions(batch_size=12).targets_per_process == 4
     with pytest.raises(InputError, match=r"--batch-size 8 cannot be divided among 3 processes\. Use a multiple of 3"):
         finetune(world.interactions, world.workspace, batch_size=8)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from gti_cli import tables
 from gti_cli.prompts import lc_rec as kinds
-from gti_cli.recommendation.lc_rec import conversations
-from gti_cli.recommendation.material import gather
+from gti_cli.recommendation.lc_rec import training_conversations
 from gti_cli.recommendation.options import TaskOptions
+from gti_cli.recommendation.task_data import read_task_data
 from gti_cli.recommendation.tasks import make_tasks
 from gti_cli.workspace import Workspace
 from tests.support.models import make_tokenizer
@@ -30,8 +30,8 @@ def with_texts(world: Any) -> Path:
 def test_every_kind_is_there_as_often_as_the_tables_allow(make_world: Any) -> None:
     world = make_world()
     path = with_texts(world)
-    material = gather(Workspace(world.workspace), path, None, ("lc-rec",))
-    found, counts = conversations(material, make_tokenizer(), history=4, max_text_tokens=128, seed=0)
+    material = read_task_data(Workspace(world.workspace), path, None, ("lc-rec",))
+    found, counts = training_conversations(material, make_tokenizer(), history=4, max_text_tokens=128, seed=0)
     of = Counter(c.kind for c in found)
     table = tables.read(path).to_pydict()
     by_user: dict[str, list[int]] = {}
@@ -74,14 +74,14 @@ def test_every_kind_is_there_as_often_as_the_tables_allow(make_world: Any) -> No
 
 def test_what_the_columns_do_not_allow_is_said(make_world: Any, capsys: Any) -> None:
     world = make_world()
-    material = gather(Workspace(world.workspace), world.interactions, None, ("lc-rec",))
+    material = read_task_data(Workspace(world.workspace), world.interactions, None, ("lc-rec",))
     capsys.readouterr()
-    _, counts = conversations(material, make_tokenizer(), history=4, max_text_tokens=128, seed=0)
+    _, counts = training_conversations(material, make_tokenizer(), history=4, max_text_tokens=128, seed=0)
     said = " ".join(capsys.readouterr().err.split())
-    assert "no column 'intent' and no column 'preference'" in said and "one of each user" in said
+    assert "no column 'intent' and no column 'preference'" in said and "one target of each user" in said
     assert counts["lc_rec_intent->item"] == counts["lc_rec_items->preference"] == 0
-    alone, counts = conversations(
-        gather(Workspace(world.workspace), None, None, ("lc-rec",)),
+    alone, counts = training_conversations(
+        read_task_data(Workspace(world.workspace), None, None, ("lc-rec",)),
         make_tokenizer(),
         history=4,
         max_text_tokens=1,
@@ -93,11 +93,11 @@ def test_what_the_columns_do_not_allow_is_said(make_world: Any, capsys: Any) -> 
 
 def test_validation_asks_for_validation_targets(make_world: Any) -> None:
     world = make_world()
-    material = gather(Workspace(world.workspace), world.interactions, world.queries, ("search", "lc-rec"))
+    material = read_task_data(Workspace(world.workspace), world.interactions, world.queries, ("search", "lc-rec"))
     search, lc_rec = make_tasks(material, make_tokenizer(), TaskOptions(valid_sample=6), 0)
     assert material.splits is not None
     tokens_of = dict(zip(material.catalogue.item_ids, material.catalogue.tokens, strict=True))
-    assert len(lc_rec.valid) == 6 and lc_rec.wanted == []
+    assert len(lc_rec.valid) == 6 and lc_rec.target_rows == []
     asked = {c.assistant for c in lc_rec.valid if c.kind == kinds.TITLES_TO_ITEM}  # type: ignore[union-attr]
     assert asked <= {tokens_of[entry.target] for entry in material.splits.valid}
     # Of the queries table: good pairs only, validation queries only.
@@ -107,7 +107,7 @@ def test_validation_asks_for_validation_targets(make_world: Any) -> None:
         "search_valid_pairs_used": 4,
         "search_queries_cut": 0,
     }
-    assert [row in (8, 9, 11, 12) for row in search.wanted] == [True] * 4
+    assert [row in (8, 9, 11, 12) for row in search.target_rows] == [True] * 4
     answers = [c.assistant for c in search.valid]  # type: ignore[union-attr]
-    assert answers == [material.catalogue.tokens[row] for row in search.wanted]
+    assert answers == [material.catalogue.tokens[row] for row in search.target_rows]
     assert not any(c.user.endswith(("size 8", "size 9")) for c in search.train)  # type: ignore[union-attr]

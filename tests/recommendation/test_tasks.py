@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
 from gti_cli.recommendation.options import TaskOptions
-from gti_cli.recommendation.tasks import next_item
+from gti_cli.recommendation.tasks import next_item_task
 from gti_cli.tables.histories import History, Splits
-from gti_cli.training.batches.packing import Window, separate
+from gti_cli.training.batches.packing import HistoryExample, single_target_examples
 
 ROW_OF = {f"i{n}": n for n in range(10)}
 
@@ -23,10 +23,10 @@ def test_counts_are_those_of_a_loop(users: list[list[int]], history: int, target
     splits = Splits(train, [], [], {})
     if max(map(len, users)) < 2:
         with pytest.raises(InputError, match="no next item to learn"):
-            next_item(splits, ROW_OF, TaskOptions(history=history, targets=targets, valid_sample=10), 0)
+            next_item_task(splits, ROW_OF, TaskOptions(history=history, targets=targets, valid_sample=10), 0)
         return
-    task = next_item(splits, ROW_OF, TaskOptions(history=history, targets=targets, valid_sample=10), 0)
-    singles = [single for window in task.train for single in separate(window)]
+    task = next_item_task(splits, ROW_OF, TaskOptions(history=history, targets=targets, valid_sample=10), 0)
+    singles = [single for window in task.train for single in single_target_examples(window)]
     places = [place for items in users for place in range(1, len(items)) if targets == "all" or place == len(items) - 1]
     assert len(singles) == task.counts["train_targets"] == len(places)
     # Each target's history is cut if it is longer than what is shown of it.
@@ -38,7 +38,7 @@ def test_counts_are_those_of_a_loop(users: list[list[int]], history: int, target
 def test_validation_is_sampled_once_and_for_all() -> None:
     valid = [History(f"u{n}", ["i1", "i2", f"i{n % 10}"], "i3") for n in range(50)]
     splits = Splits({"u": ["i1", "i2"]}, valid, [], {})
-    one, two = (next_item(splits, ROW_OF, TaskOptions(history=2, valid_sample=20), 4) for _ in range(2))
+    one, two = (next_item_task(splits, ROW_OF, TaskOptions(history=2, valid_sample=20), 4) for _ in range(2))
     assert one.valid == two.valid and len(one.valid) == one.counts["valid_targets_used"] == 20
-    assert all(window == Window((2, window.items[1], 3), 2) for window in one.valid)
-    assert len(next_item(splits, ROW_OF, TaskOptions(history=2, valid_sample=99), 4).valid) == 50
+    assert all(window == HistoryExample((2, window.items[1], 3), 2) for window in one.valid)
+    assert len(next_item_task(splits, ROW_OF, TaskOptions(history=2, valid_sample=99), 4).valid) == 50

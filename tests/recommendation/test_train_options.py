@@ -67,7 +67,7 @@ def test_a_run_that_stopped_early_is_not_trained_on_when_it_is_resumed(make_worl
 
     whole = run("whole", values)
     with monkeypatch.context() as patch:
-        patch.setattr("gti_cli.recommendation.train.report", raise_interrupt)
+        patch.setattr("gti_cli.recommendation.train._record_training", raise_interrupt)
         with pytest.raises(KeyboardInterrupt):
             run("broken", values)
     steps: list[int] = []
@@ -121,7 +121,7 @@ def test_trees_and_separate_examples_train_alike(make_world: Any, monkeypatch: A
     # All targets in every step: the order of the batches cannot differ.
     options = {**FEW, "max_steps": 3, "batch_size": 10_000, "history": 5}
     trees = finetune(world.interactions, world.workspace, name="trees", **options)
-    monkeypatch.setattr("gti_cli.training.answer_loss.takes_trees", lambda *_: False)
+    monkeypatch.setattr("gti_cli.training.answer_loss.supports_tree_mask", lambda *_: False)
     capsys.readouterr()
     apart = finetune(world.interactions, world.workspace, name="apart", **options)
     assert "does not take the mask of history trees" in capsys.readouterr().err

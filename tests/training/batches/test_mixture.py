@@ -15,25 +15,25 @@ from gti_cli.errors import InputError
 from gti_cli.prompts.examples import Example
 from gti_cli.prompts.next_item import Frame
 from gti_cli.training.answer_loss import answer_loss, mean_loss
-from gti_cli.training.batches.mixture import MixedPlan, Mixture, Unit, divide
-from gti_cli.training.batches.packing import Layout, Window, separate
+from gti_cli.training.batches.mixture import ExampleCollator, MixedPlan, TrainingExample, targets_per_task
+from gti_cli.training.batches.packing import HistoryExample, HistoryLayout, single_target_examples
 from gti_cli.training.batches.plan import BatchPlan
 from tests.support.models import make_model
 
 RNG = np.random.default_rng(0)
 ITEMS = RNG.permutation(60).reshape(20, 3) + 20
-LAYOUT = Layout(Frame([5, 6, 7], [8, 9]), ITEMS, 2, 0, (Frame([10, 11], [8, 9]), Frame([12] * 5, [8, 9])))
-UNITS: list[Unit] = [
-    Window((1, 2, 3, 4), 1, 1),
+LAYOUT = HistoryLayout(Frame([5, 6, 7], [8, 9]), ITEMS, 2, 0, (Frame([10, 11], [8, 9]), Frame([12] * 5, [8, 9])))
+UNITS: list[TrainingExample] = [
+    HistoryExample((1, 2, 3, 4), 1, 1),
     Example([30, 31, 32], [40, 41, 2]),
-    Window((7, 8), 1),
+    HistoryExample((7, 8), 1),
     Example([50], [61, 2]),
-    Window((3, 9, 10), 1, 2),
+    HistoryExample((3, 9, 10), 1, 2),
     Example([33] * 12, [44] * 7 + [2]),
 ]
 
 
-def sequences(units: list[Unit]) -> list[tuple[list[int], list[int]]]:
+def sequences(units: list[TrainingExample]) -> list[tuple[list[int], list[int]]]:
     """Prompt and answer of every target, by hand."""
     found = []
     for unit in units:
@@ -41,13 +41,13 @@ def sequences(units: list[Unit]) -> list[tuple[list[int], list[int]]]:
             found.append((unit.prompt, unit.answer))
             continue
         before = [[5, 6, 7], [10, 11], [12] * 5][unit.wording]
-        for single in separate(unit):
+        for single in single_target_examples(unit):
             *shown, target = single.items
             found.append(([*before, *ITEMS[shown].ravel().tolist(), 8, 9], [*ITEMS[target].tolist(), 2]))
     return found
 
 
-def naive(model: Any, units: list[Unit]) -> tuple[torch.Tensor, int]:
+def naive(model: Any, units: list[TrainingExample]) -> tuple[torch.Tensor, int]:
     total, count = torch.zeros(()), 0
     for prompt, answer in sequences(units):
         logits = functional.log_softmax(model(torch.tensor([prompt + answer])).logits[0], dim=-1)
@@ -58,8 +58,8 @@ def naive(model: Any, units: list[Unit]) -> tuple[torch.Tensor, int]:
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama"])
 @pytest.mark.parametrize("chosen", [UNITS, UNITS[1::2], UNITS[::2], UNITS[3:4]])
-def test_loss_and_gradient_equal_one_sequence_at_a_time(kind: str, chosen: list[Unit]) -> None:
-    model, mixture = make_model(kind, 100), Mixture(LAYOUT)
+def test_loss_and_gradient_equal_one_sequence_at_a_time(kind: str, chosen: list[TrainingExample]) -> None:
+    model, mixture = make_model(kind, 100), ExampleCollator(LAYOUT)
     expected, tokens = naive(model, chosen)
     loss, count = answer_loss(model, mixture.collate(chosen))
     assert int(count) == tokens
@@ -72,24 +72,24 @@ def test_loss_and_gradient_equal_one_sequence_at_a_time(kind: str, chosen: list[
 
 
 def test_sizes_are_those_of_the_sequences() -> None:
-    mixture = Mixture(LAYOUT)
+    mixture = ExampleCollator(LAYOUT)
     for unit in UNITS:
-        assert mixture.targets(unit) == len(sequences([unit]))
+        assert mixture.target_count(unit) == len(sequences([unit]))
         (row,) = mixture.collate([unit])["branches"]
-        assert mixture.tokens(unit) == int((row >= 0).sum()) == len(row)
-    assert LAYOUT.prompt(Window((1, 2), 1, 1)) == sequences([Window((1, 2), 1, 1)])[0][0]
+        assert mixture.token_count(unit) == int((row >= 0).sum()) == len(row)
+    assert LAYOUT.prompt(HistoryExample((1, 2), 1, 1)) == sequences([HistoryExample((1, 2), 1, 1)])[0][0]
     with pytest.raises(ValueError, match="differ behind"):
-        Layout(Frame([1], [2]), ITEMS, 2, 0, (Frame([1], [3]),))
+        HistoryLayout(Frame([1], [2]), ITEMS, 2, 0, (Frame([1], [3]),))
 
 
 @given(st.integers(1, 200), st.lists(st.floats(0.001, 1000), min_size=1, max_size=5))
 def test_shares_of_a_step(size: int, weights: list[float]) -> None:
     named = {f"t{n}": weight for n, weight in enumerate(weights)}
     if size < len(weights):
-        with pytest.raises(InputError, match="no place for"):
-            divide(size, named)
+        with pytest.raises(InputError, match="cannot hold"):
+            targets_per_task(size, named)
         return
-    found = divide(size, named)
+    found = targets_per_task(size, named)
     assert sum(found.values()) == size and min(found.values()) >= 1
     for name, share in found.items():
         wanted = size * named[name] / sum(weights)

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 
 from gti_cli.recommendation.finetune import finetune
-from gti_cli.recommendation.validation_schedule import MOST, times
+from gti_cli.recommendation.validation import MAX_VALIDATIONS, default_validations
 from gti_cli.workspace.manifest import digest_path
 
 SMALL: dict[str, Any] = {"batch_size": 64, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
 
 
-@pytest.mark.parametrize(("passes", "found"), [(0.2, 0), (3.0, 0), (3.4, 0), (3.6, 4), (10.02, 10), (500.0, MOST)])
+@pytest.mark.parametrize(
+    ("passes", "found"), [(0.2, 0), (3.0, 0), (3.4, 0), (3.6, 4), (10.02, 10), (500.0, MAX_VALIDATIONS)]
+)
 def test_times(passes: float, found: int) -> None:
-    assert times(passes) == found
+    assert default_validations(passes) == found
 
 
 def test_a_long_run_keeps_its_best_weights(
@@ -34,7 +36,10 @@ def test_a_long_run_keeps_its_best_weights(
             "asked": {"epochs": 5.0, "validations": 5},
         }.items()
     }
-    assert "5 validations on the way, the best weights are kept (--validations 0: the last)" in capsys.readouterr().err
+    assert (
+        "validating 5 times during training, to keep the best weights (--validations 0: the last)"
+        in capsys.readouterr().err
+    )
     assert [made[name].counts.get("validations") for name in made] == [None, 5, None, 5]
     assert [made[name].options["validations"] for name in made] == [0, "auto", 0, 5]
     assert made["long"].metrics["valid_ndcg@10"] == 0.5
