@@ -37,19 +37,19 @@ REFUSING = (
 
 def trained_on(world: Any, tokenizer: Any) -> list[list[int]]:
     """Token ids of every example that finetune trains on: prompt, answer, end of the turn; by its own layout."""
-    material = read_task_data(Workspace(world.workspace), world.interactions, world.queries, ALL.tasks)
-    tokens = material.catalogue.tokens
+    data = read_task_data(Workspace(world.workspace), world.interactions, world.queries, ALL.tasks)
+    tokens = data.catalogue.tokens
     frames = [frame(tokenizer, tokens[0], wording) for wording in range(3)]
     layout = HistoryLayout(frames[0], encode_items(tokenizer, tokens, world.tokens), 2, 0, tuple(frames[1:]))
     found: list[Example] = []
-    for task in make_tasks(material, tokenizer, ALL, 0):
-        for unit in task.train:
-            if isinstance(unit, HistoryExample):
-                for single in single_target_examples(unit):
+    for task in make_tasks(data, tokenizer, ALL, 0):
+        for example in task.train:
+            if isinstance(example, HistoryExample):
+                for single in single_target_examples(example):
                     answer = [*layout.item_token_ids[single.items[-1]].tolist(), layout.end_id]
                     found.append(Example(layout.prompt(single), answer))
             else:
-                found += encode_conversations(tokenizer, [unit])
+                found += encode_conversations(tokenizer, [example])
     return [example.prompt + example.answer for example in found]
 
 

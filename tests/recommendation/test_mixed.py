@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 
 from gti_cli.errors import InputError
-from gti_cli.prompts.next_item import WORDINGS, encode_history
 from gti_cli.recommendation.finetune import finetune
-from gti_cli.recommendation.options import TaskOptions
-from gti_cli.recommendation.task_data import read_task_data
-from gti_cli.recommendation.tasks import make_tasks, next_item_task, task_conversations
-from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import digest_path
-from tests.support.models import make_tokenizer
 
 FEW: dict[str, Any] = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
 TASKS = ("next-item:2", "search:1", "lc-rec:1")
@@ -61,26 +55,3 @@ def test_resumed_run_of_all_tasks_equals_an_unbroken_one(make_world: Any, resume
     found = resumed(lambda: finetune(world.interactions, world.workspace, **options), result)
     assert digest_path(result, "gti.json") == digest_path(other / "finetuned", "gti.json")
     assert found.metrics == whole.metrics and found.counts == whole.counts
-
-
-def test_wordings_are_drawn_for_users_and_kept_apart(make_world: Any) -> None:
-    world = make_world()
-    material = read_task_data(Workspace(world.workspace), world.interactions, None, None)
-    assert material.splits is not None
-    row_of, tokens = material.catalogue.row_of(), material.catalogue.tokens
-    task = next_item_task(material.splits, row_of, TaskOptions(history=2), 0)
-    windows: Any = task.train
-    assert {window.wording for window in windows} == {0, 1, 2}
-    assert all(
-        window.wording == 0 for window in next_item_task(material.splits, row_of, TaskOptions(wordings=1), 0).train
-    )  # type: ignore[union-attr]
-    assert windows == next_item_task(material.splits, row_of, TaskOptions(history=2), 0).train
-    assert windows != next_item_task(material.splits, row_of, TaskOptions(history=2), 1).train
-    assert all(window.wording == 0 for window in task.valid)  # type: ignore[union-attr]
-    # In words: the wording of the user, the history, the next item.
-    said = list(task_conversations(task, tokens))
-    assert len(said) == task.counts["train_targets"]
-    assert {w for c in said for w in WORDINGS if c.user.startswith(w)} == set(WORDINGS)
-    tokenizer = make_tokenizer()
-    assert encode_history(tokenizer, ["<a_1>"], 2) != encode_history(tokenizer, ["<a_1>"], 0)
-    assert len(make_tasks(material, tokenizer, TaskOptions(), 0)) == 1

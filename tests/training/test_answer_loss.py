@@ -35,17 +35,17 @@ def naive(model: Any, layout: HistoryLayout, single: HistoryExample) -> tuple[to
     return loss, len(answer)
 
 
-def some_windows(seed: int, history: int = 6) -> list[HistoryExample]:
+def some_examples(seed: int, history: int = 6) -> list[HistoryExample]:
     rng = np.random.default_rng(seed)
     users = [rng.integers(20, size=rng.integers(2, 12)).tolist() for _ in range(4)]
-    return [window for items in users for window in history_examples(items, history)]
+    return [example for items in users for example in history_examples(items, history)]
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama"])
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_a_loop_over_examples(kind: str, seed: int) -> None:
     model = make_model(kind, 100, seed=seed)
-    singles = [single for window in some_windows(seed) for single in single_target_examples(window)]
+    singles = [single for example in some_examples(seed) for single in single_target_examples(example)]
     expected = [naive(model, LAYOUT, single) for single in singles]
     loss, count = answer_loss(model, LAYOUT.collate(singles))
     total = torch.stack([loss for loss, _ in expected]).sum()
@@ -55,7 +55,7 @@ def test_equals_a_loop_over_examples(kind: str, seed: int) -> None:
     for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
     # The same targets as trees: several branches in a sequence; then several trees in a row.
-    trees = some_windows(seed)
+    trees = some_examples(seed)
     assert len(trees) < len(singles)
     for even in (0.0, 1e4):
         batch = replace(LAYOUT, equal_cost_length=even).collate(trees)
@@ -72,12 +72,12 @@ def test_equals_a_loop_over_examples(kind: str, seed: int) -> None:
 
 def test_trees_are_tried_on_the_model_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    trees = some_windows(0)
+    trees = some_examples(0)
     model = make_model("qwen3", 100)
     assert supports_tree_mask(model, LAYOUT, trees, cpu)
     assert supports_tree_mask(model, replace(LAYOUT, equal_cost_length=1e4), trees, cpu)
     assert not supports_tree_mask(
-        model, LAYOUT, [window for tree in trees for window in single_target_examples(tree)], cpu
+        model, LAYOUT, [example for tree in trees for example in single_target_examples(tree)], cpu
     )
     # One that looks back only 16 tokens computes something else in a separate example than our mask allows.
     config = make_model("mistral", 100).config
@@ -99,7 +99,7 @@ def test_rows_are_tried_as_long_as_training_makes_them(monkeypatch: pytest.Monke
     """Attention blind to what lies more than 40 columns back: a tree fits in there, a row of several does not."""
     cpu = torch.device("cpu")
     model = make_model("qwen3", 100)
-    trees = some_windows(0, history=3)
+    trees = some_examples(0, history=3)
     original = model.forward
 
     def near(*_: Any, **more: Any) -> Any:
@@ -120,7 +120,7 @@ def test_rows_are_tried_as_long_as_training_makes_them(monkeypatch: pytest.Monke
 def test_trees_in_bfloat16_stay_close(attention: str) -> None:
     model = make_model("llama", 100)
     model.set_attn_implementation(attention)
-    trees = some_windows(1)
+    trees = some_examples(1)
     expected, count = answer_loss(model, LAYOUT.collate(trees))
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = answer_loss(model, LAYOUT.collate(trees))

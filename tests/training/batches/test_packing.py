@@ -1,4 +1,4 @@
-"""Windows and their layout, against plain loops."""
+"""History examples and their layout, against plain loops."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ LAYOUT = HistoryLayout(FRAMES[0], ITEMS, end_id=9, pad_id=0, other_frames=FRAMES
 
 @given(st.lists(st.integers(0, 19), max_size=40), st.integers(1, 12))
 def test_every_item_but_the_first_is_a_target_once_behind_its_most_recent_items(items: list[int], history: int) -> None:
-    found = [single for window in history_examples(items, history) for single in single_target_examples(window)]
-    assert [window.items[-1] for window in found] == items[1:]
-    for place, window in enumerate(found, start=1):
-        shown = window.items[:-1]
+    found = [single for example in history_examples(items, history) for single in single_target_examples(example)]
+    assert [example.items[-1] for example in found] == items[1:]
+    for place, example in enumerate(found, start=1):
+        shown = example.items[:-1]
         assert list(shown) == items[place - len(shown) : place]
-        assert window.target_count == 1
+        assert example.target_count == 1
         assert len(shown) == place if place <= history else (history + 1) // 2 <= len(shown) <= history
 
 
@@ -44,7 +44,7 @@ def test_last_only(items: list[int], history: int) -> None:
     )
 
 
-some_windows = st.lists(
+some_examples = st.lists(
     st.integers(2, 6).flatmap(
         lambda n: st.builds(
             HistoryExample,
@@ -59,28 +59,28 @@ some_windows = st.lists(
 
 
 @settings(max_examples=100, deadline=None)
-@given(some_windows, st.sampled_from([0.0, 1.0, 25.0, 60.0, 1e4]))
+@given(some_examples, st.sampled_from([0.0, 1.0, 25.0, 60.0, 1e4]))
 def test_layout_keeps_what_separate_examples_would_hold(batch: list[HistoryExample], even: float) -> None:
     """Read each target back out of the batch: what its branch may see, in order of position, is its own example."""
     layout = replace(LAYOUT, equal_cost_length=even)
     rows = layout.pack(batch)
-    assert Counter(window for row in rows for window in row) == Counter(batch)
+    assert Counter(example for row in rows for example in row) == Counter(batch)
     tensors = layout.collate(batch)
-    counts = [sum(window.target_count for window in row) for row in rows]
+    counts = [sum(example.target_count for example in row) for row in rows]
     keep = tensors["keep"].view(max(counts), 3)
     targets = tensors["targets"].view(len(rows), max(counts), 3)
-    for row, windows_there in enumerate(rows):
+    for row, row_examples in enumerate(rows):
         ids, places, branches, owners = (
             tensors[name][row] for name in ("input_ids", "position_ids", "branches", "owners")
         )
-        before = FRAMES[windows_there[0].wording].before
-        own = sum(layout.token_count(window) - len(before) for window in windows_there)
+        before = FRAMES[row_examples[0].wording].before
+        own = sum(layout.token_count(example) - len(before) for example in row_examples)
         assert int((branches >= 0).sum()) == len(before) + own
         assert (ids[branches < 0] == layout.pad_id).all()
         missing = max(counts) - counts[row]
         assert (targets[row, :missing] == IGNORED).all()
         asked = [
-            (owner, one) for owner, window in enumerate(windows_there, 1) for one in single_target_examples(window)
+            (owner, one) for owner, example in enumerate(row_examples, 1) for one in single_target_examples(example)
         ]
         for number, (owner, single) in enumerate(asked, start=1):
             history, target = single.items[:-1], single.items[-1]
@@ -98,18 +98,18 @@ def test_layout_keeps_what_separate_examples_would_hold(batch: list[HistoryExamp
 
 
 @settings(max_examples=100, deadline=None)
-@given(some_windows, st.sampled_from([1.0, 25.0, 60.0, 1e4]))
-def test_rows_cost_no_more_than_windows_alone(batch: list[HistoryExample], even: float) -> None:
+@given(some_examples, st.sampled_from([1.0, 25.0, 60.0, 1e4]))
+def test_rows_cost_no_more_than_examples_alone(batch: list[HistoryExample], even: float) -> None:
     layout = replace(LAYOUT, equal_cost_length=even)
     rows, alone = layout.pack(batch), replace(layout, equal_cost_length=0).pack(batch)
-    assert alone == [[window] for window in batch]
-    assert all(len({window.wording for window in row}) == 1 for row in rows)
-    widths = [len(layout.token_table(row)[0]) for row in rows], [layout.token_count(window) for window in batch]
+    assert alone == [[example] for example in batch]
+    assert all(len({example.wording for example in row}) == 1 for row in rows)
+    widths = [len(layout.token_table(row)[0]) for row in rows], [layout.token_count(example) for example in batch]
     costs = [len(found) * max(found) * (1 + max(found) / even) for found in widths]
     assert rows == alone or costs[0] < 0.9 * costs[1]
 
 
-def test_short_windows_stand_together_and_long_ones_alone() -> None:
+def test_short_examples_stand_together_and_long_ones_alone() -> None:
     short, long = HistoryExample((1, 2), 1), HistoryExample(tuple(range(20)), 1)
     assert len(replace(LAYOUT, equal_cost_length=1e4).pack([short] * 8)) == 1
     assert len(replace(LAYOUT, equal_cost_length=10.0).pack([long] * 8)) == 8

@@ -12,7 +12,7 @@ from gti_cli.training.batches.plan import BatchPlan, batches_of_an_epoch
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(5, 90), st.integers(1, 9)), min_size=1, max_size=200), st.integers(1, 30))
-def test_an_epoch_has_every_window_once(sizes: list[tuple[int, int]], size: int) -> None:
+def test_an_epoch_has_every_example_once(sizes: list[tuple[int, int]], size: int) -> None:
     lengths, targets = (np.array(column) for column in zip(*sizes, strict=True))
     found = batches_of_an_epoch(lengths, targets, size, np.random.default_rng(0))
     assert sorted(np.concatenate(found).tolist()) == list(range(len(sizes)))

@@ -47,19 +47,19 @@ def test_ranker_agrees_with_scoring_every_item() -> None:
     code_ids = [np.arange(30, 34), np.arange(34, 39)]
     items = np.stack([code_ids[level][codes[:, level]] for level in range(2)], axis=1)
     layout = HistoryLayout(Frame([5, 6, 7], [8, 9]), items, end_id=2, pad_id=0)
-    windows = [HistoryExample(tuple(rng.integers(18, size=n).tolist()), n - 1) for n in (2, 5, 3, 3)]
+    examples = [HistoryExample(tuple(rng.integers(18, size=n).tolist()), n - 1) for n in (2, 5, 3, 3)]
     model = make_model("qwen3", 60)
     total = 0.0
-    for window in windows:
-        prompt = layout.frame.prompt([items[row] for row in window.items[:-1]])
+    for example in examples:
+        prompt = layout.frame.prompt([items[row] for row in example.items[:-1]])
         scores = []
         for first, second in items.tolist():
             logits = model(torch.tensor([[*prompt, first]])).logits[0].log_softmax(-1)
-            scores.append(float(logits[-2, first] + logits[-1, second]))
-        rank = 1 + sum(score > scores[window.items[-1]] for score in scores)
+            scores.append(float((logits[-2, first] + logits[-1, second]).detach()))
+        rank = 1 + sum(score > scores[example.items[-1]] for score in scores)
         total += 1 / np.log2(1 + rank) if rank <= 10 else 0
     model.train()
-    prompts, targets = [layout.prompt(window) for window in windows], [window.items[-1] for window in windows]
+    prompts, targets = [layout.prompt(example) for example in examples], [example.items[-1] for example in examples]
     ranker = Ranker(codes, code_ids, prompts, targets, layout.pad_id, torch.device("cpu"), autocast=False)
     value = ranker(model, batch_size=3)
     assert value == pytest.approx(total / 4, rel=1e-4)
