@@ -21,7 +21,7 @@ def add_lora(
     """Freeze a model, and add adapters to its projections and parameters for the new rows.
 
     Where input embedding and output head are tied, the new rows are one set of parameters, otherwise two. Pretrained
-    rows stay as they are, bit for bit. (The paper trains both matrices in full; so does tuning without LoRA.)
+    rows stay as they are, bit for bit. (The GTI paper trains both matrices in full; so does tuning without LoRA.)
 
     An output head with a bias trains as a copy of which only the new rows and their biases get a gradient: the rows
     that peft trains would drop the bias.

@@ -18,7 +18,7 @@ MAX_UNVALIDATED_EPOCHS = 3  # longer runs are validated during training where th
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What is trained on.
+    """What a run trains on.
 
     Attributes:
         tasks: Some of ``next-item``, ``search``, ``lc-rec``, each with or without a weight (``search:0.5``); see
@@ -46,7 +46,7 @@ class TaskOptions:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How it is trained.
+    """How a run trains.
 
     Attributes:
         epochs: Passes over the training targets; may be a fraction.
@@ -94,7 +94,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class LoRAOptions:
-    """Adapters (Hu et al., arXiv 2106.09685); rank, scale and dropout are those of the paper on grounding.
+    """Adapters (Hu et al., arXiv 2106.09685); rank, scale and dropout are those of the GTI paper.
 
     Attributes:
         lora: Train low-rank adapters and the new rows, not the whole model.

@@ -205,7 +205,7 @@ def _good_pairs(queries: Iterable[Query]) -> list[tuple[Query, str]]:
 
 
 def _validation_example(entry: History, row_of: Mapping[str, int], history: int) -> HistoryExample:
-    """A validation target behind its most recent items."""
+    """A validation target after its most recent items."""
     shown, _ = cap(entry.items, history)
     return HistoryExample((*(row_of[item] for item in shown), row_of[entry.target]), len(shown))
 

@@ -132,7 +132,7 @@ def supports_tree_mask(
     tried = [[max(several, key=layout.token_count)], max(packed, key=lambda row: layout.token_table(row).shape[1])]
 
     def logits(row: list[HistoryExample]) -> torch.Tensor:
-        """Logits of all answers in a row, one behind the other."""
+        """Logits of all answers in a row, one after the other."""
         tensors = {name: value.to(device) for name, value in layout.collate_rows([row]).items()}
         return answer_logits(model, tensors).float().flatten(0, 1)
 

@@ -18,7 +18,7 @@ _ADAPTED_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj
 
 
 def projections(model: PreTrainedModel) -> list[str]:
-    """The last parts of the names of a model's layers that get an adapter (the paper's list).
+    """The last parts of the names of a model's layers that get an adapter: the list of the GTI paper's appendix.
 
     Args:
         model: A causal LM.

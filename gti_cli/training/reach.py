@@ -1,10 +1,9 @@
-"""How far the new rows can travel in a training run, beside the distance that lies between pretrained rows.
+"""How far the new rows can travel in a training run, compared with the distance between pretrained rows.
 
 A step of Adam moves each coordinate of a row by about the learning rate at most, so the sum of the learning rate over
 all steps bounds how far a row can travel. New rows that start in one point (as copies of the mean row do) must travel
 about the distance between two pretrained rows before the model can tell them apart. If the bound is shorter than that
-distance, the run cannot separate them, and we say so before it starts; the same distance gives a learning rate that
-fits the model where none was given.
+distance, the run cannot separate them, and a warning says so before it starts.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _SAMPLE = 20_000  # rows of each kind that are measured: two averages and a rank
 
 @dataclass(frozen=True)
 class Reach:
-    """How far the new rows can travel in a run, and how far apart rows lie.
+    """How far the new rows can travel in a run, and how far rows are from each other.
 
     Attributes:
         travel: The most that Adam can move a coordinate: the sum of the learning rate over the steps.
@@ -45,7 +44,7 @@ class Reach:
 
     @property
     def ratio(self) -> float:
-        """Travel divided by spread; below 1 the new rows cannot come to lie as far apart as pretrained ones."""
+        """Travel divided by spread; below 1 the new rows cannot become as different as pretrained rows."""
         return self.travel / self.spread if self.spread else float("inf")
 
     @property
@@ -106,7 +105,7 @@ def natural_rate(weight: torch.Tensor, new_ids: npt.NDArray[np.int64], height: i
     Args:
         weight: (V, d), the matrix.
         new_ids: Numbers of the new rows.
-        height: Number of rows up to the tokenizer's last token; the rows behind are padding.
+        height: Number of rows up to the tokenizer's last token; the rows after them are padding.
         option: Option by which the user can give a rate, for the error message.
 
     Raises:
@@ -130,7 +129,7 @@ def measure_reach(weight: npt.NDArray[Any], new_ids: npt.NDArray[np.int64], trav
         weight: (V, d), the matrix.
         new_ids: Numbers of the new rows.
         travel: The most that a coordinate can move in the run.
-        height: Number of rows up to the tokenizer's last token; the rows behind are padding.
+        height: Number of rows up to the tokenizer's last token; the rows after them are padding.
     """
     new_rows = weight[_thinned(new_ids)].astype(np.float64)
     pretrained_rows = weight[_pretrained_ids(weight, new_ids, height)]

@@ -70,7 +70,7 @@ def test_a_head_with_a_bias_trains_its_new_rows_alone() -> None:
         assert (after[name][NEW] != before[name][NEW]).all()
 
 
-def test_what_lora_cannot_do_is_said() -> None:
+def test_models_that_lora_cannot_train_are_refused() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     gpt2: Any = GPT2LMHeadModel(GPT2Config(vocab_size=100, n_embd=8, n_layer=1, n_head=2))

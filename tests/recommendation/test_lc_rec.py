@@ -72,7 +72,7 @@ def test_every_kind_is_there_as_often_as_the_tables_allow(make_world: Any) -> No
         assert words.assistant == titles[name.assistant]
 
 
-def test_what_the_columns_do_not_allow_is_said(make_world: Any, capsys: Any) -> None:
+def test_missing_columns_are_reported(make_world: Any, capsys: Any) -> None:
     world = make_world()
     data = read_task_data(Workspace(world.workspace), world.interactions, None, ("lc-rec",))
     capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Which tasks are understood, and which do not fit what is given."""
+"""Which names and weights of tasks are accepted, and which do not fit the tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gti_cli.workspace import Workspace
         (("search : 2",), False, True, {"search": 2.0}),
     ],
 )
-def test_tasks_as_understood(given: Any, interactions: bool, queries: bool, expected: Any) -> None:
+def test_tasks_and_weights_are_parsed(given: Any, interactions: bool, queries: bool, expected: Any) -> None:
     found = parse_tasks(given, interactions=interactions, queries=queries)
     assert found == expected and list(found) == list(expected)
 

@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {"batch_size": 64, "learning_rate": 3e-3, "device": "cpu
 @pytest.mark.parametrize(
     ("passes", "found"), [(0.2, 0), (3.0, 0), (3.4, 0), (3.6, 4), (10.02, 10), (500.0, MAX_VALIDATIONS)]
 )
-def test_times(passes: float, found: int) -> None:
+def test_default_validations(passes: float, found: int) -> None:
     assert default_validations(passes) == found
 
 
@@ -65,13 +65,13 @@ def test_steps_count_as_the_passes_they_make(make_world: Any) -> None:
     assert made.metrics["epochs"] > 3.5 and made.counts["validations"] == min(round(made.metrics["epochs"]), 6)
 
 
-def test_what_cannot_be_ranked_is_not(make_world: Any) -> None:
+def test_tasks_with_answers_in_words_are_not_ranked(make_world: Any) -> None:
     world = make_world()
     made = finetune(world.interactions, world.workspace, tasks=("lc-rec",), max_steps=4, **{**SMALL, "batch_size": 512})
     assert made.metrics["epochs"] > 3.5 and "validations" not in made.counts
 
 
-def test_looking_on_the_way_changes_nothing(make_world: Any) -> None:
+def test_validating_changes_no_result(make_world: Any) -> None:
     world = make_world()
     options = {**FEW, "lora": True, "learning_rate": 1e-2}
     plain = finetune(world.interactions, world.workspace, name="plain", **options)

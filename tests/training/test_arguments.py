@@ -98,7 +98,7 @@ def test_a_run_that_had_finished_takes_no_further_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_the_gpu_that_was_asked_for(tmp_path: Path, monkeypatch: Any, world: int) -> None:
+def test_the_chosen_gpu_is_used(tmp_path: Path, monkeypatch: Any, world: int) -> None:
     """Without a GPU here: what the Trainer is told. Under torchrun each process has its own, as the Trainer has it."""
     chosen: list[Any] = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)

@@ -62,7 +62,7 @@ def test_the_natural_rate_follows_the_scale_of_the_old_rows_alone(scale: float, 
 
 
 @pytest.mark.parametrize(("value", "why"), [(np.nan, "hold NaN or infinity"), (np.inf, "hold NaN"), (3.0, "all equal")])
-def test_rows_that_give_no_rate(value: float, why: str) -> None:
+def test_unusable_rows_give_no_rate(value: float, why: str) -> None:
     weight = torch.full((40, 6), value)
     with pytest.raises(InputError, match=f"{why}.*Give --rate"), np.errstate(invalid="ignore"):
         natural_rate(weight, np.array([39]), 40, "--rate")

@@ -41,7 +41,9 @@ def _launched(monkeypatch: pytest.MonkeyPatch) -> None:
         (DEEPSPEED | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, True),
     ],
 )
-def test_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], reshard: bool | None) -> None:
+def test_sharding_by_environment_variables(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], reshard: bool | None
+) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     found = requested_sharding()
@@ -81,7 +83,9 @@ def test_accelerate_sees_plain_data_parallelism(monkeypatch: pytest.MonkeyPatch)
     assert {name: os.environ[name] for name in variables} == variables
 
 
-def test_weights_that_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_do_not_work_with_sharding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
     check_training(gpu, {"--lora": True})
     for variables, message in (

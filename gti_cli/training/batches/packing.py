@@ -2,7 +2,7 @@
 
 A *history example* is a run of a user's items, oldest first, whose last items are targets: each target is to be
 predicted from the items before it. Laid out as tokens, the example is a tree. Its *history part* is the template prefix
-followed by the items. Each target adds a *branch*: the rest of the prompt behind the history, then the target's tokens.
+followed by the items. Each target adds a *branch*: the rest of the prompt after the history, then the target's tokens.
 A branch attends to the history part up to its own target and to itself, at the positions that it would have in a
 sequence of its own. One sequence therefore gives the losses of one separate example for each target, while the history
 is computed once. With a single target the sequence is an ordinary example.
@@ -106,7 +106,7 @@ class HistoryLayout:
         item_token_ids: (N, L) int64. Token ids of the item of each catalogue row.
         end_id: Token id that ends an answer.
         pad_id: Token id of padding.
-        other_frames: The same as ``frame`` for wordings 1 and up. All have the same ids behind the history.
+        other_frames: The same as ``frame`` for wordings 1 and up. All have the same ids after the history.
         equal_cost_length: Row length at which attention costs as much as everything else, see `equal_cost_length`.
             It decides how many examples share a row; 0: each example has a row of its own.
     """
@@ -120,7 +120,7 @@ class HistoryLayout:
 
     def __post_init__(self) -> None:
         if any(frame.behind != self.frame.behind for frame in self.other_frames):
-            raise ValueError("the wordings differ behind the history, so that their branches cannot share columns")
+            raise ValueError("the wordings differ after the history, so that their branches cannot share columns")
 
     @property
     def levels(self) -> int:
@@ -129,7 +129,7 @@ class HistoryLayout:
 
     @property
     def branch_length(self) -> int:
-        """Tokens of a branch: the prompt behind the history, and the target (the end of the answer is not read)."""
+        """Tokens of a branch: the prompt after the history, and the target (the end of the answer is not read)."""
         return len(self.frame.behind) + self.levels
 
     def template_prefix(self, example: HistoryExample) -> list[int]:
@@ -179,7 +179,7 @@ class HistoryLayout:
         return self.token_count(example) - len(self.template_prefix(example))
 
     def _distribute(self, batch: Sequence[HistoryExample], length: float) -> list[list[HistoryExample]]:
-        """As few rows of about ``length`` tokens as hold the batch, for each wording apart."""
+        """As few rows of about ``length`` tokens as hold the batch, separately for each wording."""
         all_rows: list[list[HistoryExample]] = []
         for wording in sorted({example.wording for example in batch}):
             # Longest first, each into the emptiest row: the rows come out about equally long.
@@ -210,7 +210,7 @@ class HistoryLayout:
         """
         prefix = self.template_prefix(row[0])
         tokens = [(token, place, _HISTORY, place + 1, _SHARED) for place, token in enumerate(prefix)]
-        # Every example starts its history right behind the template prefix, so positions repeat between examples.
+        # Every example starts its history right after the template prefix, so positions repeat between examples.
         for owner, example in enumerate(row, start=1):
             history = self.item_token_ids[list(example.items[:-1])].ravel().tolist()
             tokens += [(token, place, _HISTORY, place + 1, owner) for place, token in enumerate(history, len(prefix))]

@@ -129,7 +129,7 @@ class Validation(TrainerCallback):
         earlier = validation_history(state)
         value = self._measure()
         state.log_history.append({"step": state.global_step, METRIC: value})
-        console.note(f"step {state.global_step:,}: NDCG@10 {value:.4f} on validation users")
+        console.note(f"step {state.global_step:,}: validation NDCG@10 {value:.4f}")
         if all(value > before for _, before in earlier):
             self._best.keep()
         elif self.finished(state.log_history):

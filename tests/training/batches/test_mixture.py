@@ -78,7 +78,7 @@ def test_sizes_are_those_of_the_sequences() -> None:
         (row,) = collator.collate([example])["branches"]
         assert collator.token_count(example) == int((row >= 0).sum()) == len(row)
     assert LAYOUT.prompt(HistoryExample((1, 2), 1, 1)) == sequences([HistoryExample((1, 2), 1, 1)])[0][0]
-    with pytest.raises(ValueError, match="differ behind"):
+    with pytest.raises(ValueError, match="differ after"):
         HistoryLayout(Frame([1], [2]), ITEMS, 2, 0, (Frame([1], [3]),))
 
 
@@ -127,7 +127,7 @@ def test_weights_decide_over_numbers() -> None:
     assert len(plan(max_steps=5)) == 5
 
 
-def test_one_task_is_planned_as_ever() -> None:
+def test_one_task_has_the_plan_of_a_batch_plan() -> None:
     how: dict[str, Any] = {"size": 7, "epochs": 1.3, "max_steps": None, "seed": 3}
     sizes = (list(range(10, 50)), [2] * 40)
     alone, plain = MixedPlan({"a": sizes}, {"a": 5.0}, **how), BatchPlan(*sizes, **how)

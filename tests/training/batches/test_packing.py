@@ -26,7 +26,7 @@ LAYOUT = HistoryLayout(FRAMES[0], ITEMS, end_id=9, pad_id=0, other_frames=FRAMES
 
 
 @given(st.lists(st.integers(0, 19), max_size=40), st.integers(1, 12))
-def test_every_item_but_the_first_is_a_target_once_behind_its_most_recent_items(items: list[int], history: int) -> None:
+def test_every_item_but_the_first_is_a_target_once_after_its_most_recent_items(items: list[int], history: int) -> None:
     found = [single for example in history_examples(items, history) for single in single_target_examples(example)]
     assert [example.items[-1] for example in found] == items[1:]
     for place, example in enumerate(found, start=1):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gti_cli.training.batches.plan import BatchPlan, batches_of_an_epoch
+from gti_cli.training.batches.plan import BatchPlan, SharedPlan, batches_of_an_epoch
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,3 +53,13 @@ def test_processes_share_the_plan_and_lose_nothing(max_steps: int | None) -> Non
     together = [batch for batches in zip(*parts, strict=True) for batch in batches]
     assert together[: len(whole)] == whole
     assert all(batch in whole for batch in together)
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5))
+def test_shares_of_a_global_batch_make_up_the_batch(count: int, size: int, world: int) -> None:
+    whole = plan(count, size=size)
+    shares = [SharedPlan(whole, world, rank) for rank in range(world)]
+    assert {len(share) for share in shares} == {len(whole)}
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert sorted(number for part in parts for number in part) == sorted(batch)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
