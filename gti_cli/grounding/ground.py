@@ -22,7 +22,7 @@ from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.pairs import DEFAULT_TEMPLATES
 from gti_cli.prompts.templates import read_templates
 from gti_cli.training.callbacks.tracking import trackers
-from gti_cli.training.sharding import Sharding, asked_for, plain_launch
+from gti_cli.training.sharding import Sharding, plain_launch, requested_sharding
 from gti_cli.workspace import Workspace, check_output_name
 from gti_cli.workspace.manifest import Manifest
 
@@ -99,7 +99,7 @@ def ground(
 
 def _sharding(options: GroundOptions) -> Sharding | None:
     """How the launcher divides the model; refused where every process needs all weights."""
-    sharding = asked_for()
+    sharding = requested_sharding()
     if sharding is not None and options.unfreeze_steps:
         raise InputError(
             f"--unfreeze-steps trains every weight, and under {sharding.name} no process holds them all",

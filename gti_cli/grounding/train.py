@@ -33,7 +33,7 @@ from gti_cli.grounding.stopping import Evaluation, closing_loss, evaluation_step
 from gti_cli.training.batches.plan import BatchPlan, SharedPlan
 from gti_cli.training.callbacks.best import BestState
 from gti_cli.training.reach import natural_rate
-from gti_cli.training.sharding import load_sharded, weights
+from gti_cli.training.sharding import count_weights, load_sharded
 from gti_cli.training.trainer import PlannedTrainer
 from gti_cli.workspace import StageRun, processes
 
@@ -101,7 +101,7 @@ def _load_frozen(job: GroundingJob, run: StageRun) -> PreTrainedModel:
     if job.sharding is None:
         return load_model(job.checkpoint.path, job.device, job.dtype)
     model = load_sharded(job.checkpoint.path, job.device, job.dtype, job.sharding)
-    run.measured["weights"], run.measured["weights_held"] = weights(model)
+    run.measured["weights"], run.measured["weights_held"] = count_weights(model)
     run.measured["sharding"] = job.sharding.name
     console.note(f"{job.sharding.name}: each process holds {run.measured['weights_held']:,} of the frozen weights")
     return model
@@ -143,7 +143,7 @@ def _add_adapters(job: GroundingJob, model: PreTrainedModel) -> Adapters | None:
 
 def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[str, list[Any]]:
     """Train new rows (and adapters), measure before, during and after; returns the columns of the trajectory."""
-    from gti_cli.training.arguments import go_on, last_checkpoint
+    from gti_cli.training.arguments import last_checkpoint, train_or_resume
     from gti_cli.training.callbacks.divergence import end_if_diverged
     from gti_cli.training.callbacks.progress import show_progress
     from gti_cli.training.callbacks.tracking import logs_in
@@ -176,7 +176,7 @@ def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[s
     best = BestState(trained, run.scratch) if options.patience is not None else None
     trainer.add_callback(Evaluation(measures.point, times, best, options.patience))
     resumed_from = last_checkpoint(run.scratch) if run.resuming else None
-    go_on(
+    train_or_resume(
         trainer, resumed_from, lambda log: options.patience is not None and stopping(log, options.patience)["stopped"]
     )
     if best is not None and options.patience is not None:

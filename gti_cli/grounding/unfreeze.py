@@ -19,7 +19,7 @@ from gti_cli.grounding.nll.measures import pair_measures
 from gti_cli.grounding.rows import NewRows
 from gti_cli.grounding.stopping import closing_loss, trajectory
 from gti_cli.prompts.examples import IGNORED, Example, collate
-from gti_cli.training.arguments import go_on, last_checkpoint, planned_arguments
+from gti_cli.training.arguments import last_checkpoint, planned_arguments, train_or_resume
 from gti_cli.training.batches.plan import BatchPlan, SharedPlan
 from gti_cli.training.callbacks.divergence import end_if_diverged
 from gti_cli.training.callbacks.progress import show_progress
@@ -121,7 +121,7 @@ def train_everything(
     show_progress(trainer, "Grounding, everything trained")
     end_if_diverged(trainer, "--unfreeze-learning-rate")
     console.note(f"all weights of the model train for {steps:,} more steps: pretrained rows change too")
-    go_on(trainer, last_checkpoint(run.scratch / "unfrozen") if run.resuming else None, lambda _: False)
+    train_or_resume(trainer, last_checkpoint(run.scratch / "unfrozen") if run.resuming else None, lambda _: False)
     model.eval()  # type: ignore[no-untyped-call]
     run.counts["unfrozen_steps"] = steps
     run.metrics["unfrozen_train_loss"] = closing_loss(trainer.state.log_history)

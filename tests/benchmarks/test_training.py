@@ -1,9 +1,10 @@
-"""Fine-tuning on history trees, one or several in a sequence, compared with a plain ``transformers.Trainer``.
+"""Fine-tuning with history trees, one or several in a row, beside a plain ``transformers.Trainer``.
 
-The plain trainer gets a padded example for each target. Histories and model are real where ``GTI_SHARED`` names a
-folder with ``data/beauty`` and ``models/tiny-lm``; else they are random and of the same shape. Each side runs in a
-separate process, on one thread, over the same targets. Run with ``pytest tests/benchmarks/test_training.py
---run-benchmarks -s``.
+The plain one has a padded example for each target.
+
+Real histories and a small language model where this machine has them (``GTI_SHARED``, a folder with ``data/beauty`` and
+``models/tiny-lm``), else histories and a random model of the same shape. Each side runs in a process of its own, on one
+thread, over the same targets. Run with ``pytest tests/benchmarks/test_training.py --run-benchmarks -s``.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ import pytest
 
 SIZES = [256, 256, 256, 256]
 BATCH = 64  # targets in a step
-# Longest history -> least ratio of targets per second to the plain trainer, and to one tree in a sequence.
+# History cap -> at least so many times the targets per second, of the plain trainer and of one tree in a row.
 FLOORS = {3: (3, 1.2), 10: (3, 0.9), 50: (6, 0.9)}
 TARGETS = 384
 
 
 def shared(*parts: str) -> Path | None:
-    """Return a path below ``GTI_SHARED``, or None where it does not exist."""
+    """A folder of ``GTI_SHARED``, if it is there."""
     path = Path(os.environ.get("GTI_SHARED", "")).joinpath(*parts)
     return path if "GTI_SHARED" in os.environ and path.exists() else None
 
 
 def histories(cap: int) -> list[list[int]]:
-    """Make histories of ``cap`` targets each, about `TARGETS` targets together."""
+    """Histories as long as the cap allows, of about `TARGETS` targets in all: this is what the cap costs."""
     rng = np.random.default_rng(0)
     table = shared("data", "beauty", "interactions.parquet")
     if table is None:
@@ -53,7 +54,7 @@ def histories(cap: int) -> list[list[int]]:
 
 
 def case(cap: int) -> tuple[Any, Any, list[Any]]:
-    """Make the model (float32, with rows for the codes), the layout and the histories to train on."""
+    """Model (float32, with rows for the codes), layout and history examples."""
     import torch
     from transformers import AddedToken, AutoConfig, AutoModelForCausalLM
 
@@ -62,7 +63,7 @@ def case(cap: int) -> tuple[Any, Any, list[Any]]:
     from gti_cli.checkpoints.token_names import all_names, semantic_id
     from gti_cli.prompts.chat import end_of_turn
     from gti_cli.prompts.next_item import encode_items, frame
-    from gti_cli.training.batches.packing import Layout, windows
+    from gti_cli.training.batches.packing import HistoryLayout, history_examples
     from tests.support.models import make_tokenizer
 
     torch.set_num_threads(1)
@@ -87,51 +88,56 @@ def case(cap: int) -> tuple[Any, Any, list[Any]]:
     )
     codes = np.random.default_rng(1).integers(0, 256, (1 + max(map(max, found)), 4))
     items = encode_items(tokenizer, [semantic_id(row) for row in codes], new)
-    layout = Layout(frame(tokenizer, semantic_id(codes[0])), items, end_of_turn(tokenizer), int(tokenizer.pad_token_id))
-    return model.eval(), layout, [window for items in found for window in windows(items, cap)]
+    layout = HistoryLayout(
+        frame(tokenizer, semantic_id(codes[0])), items, end_of_turn(tokenizer), int(tokenizer.pad_token_id)
+    )
+    return model.eval(), layout, [example for items in found for example in history_examples(items, cap)]
 
 
-def plain(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, float]:
-    """Prepare a plain trainer: one example for each target, padded to the longest of its batch."""
+def plain(model: Any, layout: Any, tree_examples: Any, folder: str) -> tuple[Any, float]:
+    """One example for each target, filled up to the longest of its batch: what a training script does."""
     import torch
     from transformers import Trainer, TrainingArguments
 
     from gti_cli.prompts.examples import Example, collate
-    from gti_cli.training.batches.packing import separate
+    from gti_cli.training.batches.packing import single_target_examples
 
     examples = []
-    for window in (single for several in windows for single in separate(several)):
-        *seen, target = window.items
-        prompt = layout.frame.prompt(layout.items[seen].tolist())
-        examples.append(Example(prompt, [*layout.items[target].tolist(), layout.end]))
+    for example in (single for several in tree_examples for single in single_target_examples(several)):
+        *seen, target = example.items
+        prompt = layout.frame.prompt(layout.item_token_ids[seen].tolist())
+        examples.append(Example(prompt, [*layout.item_token_ids[target].tolist(), layout.end_id]))
     arguments = TrainingArguments(
         folder, num_train_epochs=1, per_device_train_batch_size=BATCH, learning_rate=1e-4, use_cpu=True, report_to=[]
     )
     arguments.set_save(strategy="no")
     arguments.remove_unused_columns, arguments.disable_tqdm = False, True
     trainer = Trainer(
-        model=model, args=arguments, train_dataset=examples, data_collator=lambda batch: collate(batch, layout.pad)
+        model=model, args=arguments, train_dataset=examples, data_collator=lambda batch: collate(batch, layout.pad_id)
     )
     total = 0.0
     with torch.no_grad():
         for start in range(0, len(examples), BATCH):
-            batch = collate(examples[start : start + BATCH], layout.pad)
+            batch = collate(examples[start : start + BATCH], layout.pad_id)
             total += float(model(**batch).loss) * len(examples[start : start + BATCH])
     return trainer, total / len(examples)
 
 
-def trees(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, float]:
-    """Prepare gti's trainer with one history tree in each sequence."""
+def trees(model: Any, layout: Any, tree_examples: Any, folder: str) -> tuple[Any, float]:
+    """Each user's prefixes as one tree, in a row of its own."""
     import torch
 
-    from gti_cli.training.answer_loss import answer_loss, mean_loss, takes_trees
+    from gti_cli.training.answer_loss import answer_loss, mean_loss, supports_tree_mask
     from gti_cli.training.arguments import training_arguments
     from gti_cli.training.batches.plan import BatchPlan
     from gti_cli.training.optimizer import adamw
     from gti_cli.training.trainer import PlannedTrainer
 
-    assert takes_trees(model, layout, windows, torch.device("cpu"))
-    lengths, targets = [layout.tokens(window) for window in windows], [window.targets for window in windows]
+    assert supports_tree_mask(model, layout, tree_examples, torch.device("cpu"))
+    lengths, targets = (
+        [layout.token_count(example) for example in tree_examples],
+        [example.target_count for example in tree_examples],
+    )
     plan = BatchPlan(lengths, targets, size=BATCH, epochs=1, max_steps=None, seed=0)
     arguments = training_arguments(
         Path(folder),
@@ -143,39 +149,41 @@ def trees(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, floa
         device=torch.device("cpu"),
     )
     arguments.set_save(strategy="no")
-    loss = mean_loss(model, layout, windows, max(BATCH // windows[0].targets, 1), torch.device("cpu"))
+    loss = mean_loss(model, layout, tree_examples, max(BATCH // tree_examples[0].target_count, 1), torch.device("cpu"))
 
     def gather(numbers: Any) -> Any:
-        return layout.collate([windows[number] for number in numbers])
+        return layout.collate([tree_examples[number] for number in numbers])
 
-    return PlannedTrainer(model, arguments, gather, plan, len(windows), adamw(model, 1e-4), answer_loss), loss
+    return PlannedTrainer(model, arguments, gather, plan, len(tree_examples), adamw(model, 1e-4), answer_loss), loss
 
 
-def rows(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, float]:
-    """Prepare gti's trainer with several trees behind one copy of the question, as ``gti finetune`` does it."""
+def rows(model: Any, layout: Any, tree_examples: Any, folder: str) -> tuple[Any, float]:
+    """Several trees behind one copy of the question: what ``gti finetune`` does."""
     from dataclasses import replace
 
-    from gti_cli.training.batches.packing import even_length
+    from gti_cli.training.batches.packing import equal_cost_length
 
-    return trees(model, replace(layout, even=even_length(model.config.hidden_size)), windows, folder)
+    return trees(
+        model, replace(layout, equal_cost_length=equal_cost_length(model.config.hidden_size)), tree_examples, folder
+    )
 
 
 WAYS = {"plain trainer": plain, "history trees": trees, "trees in rows": rows}
 
 
 def measure(way: str, cap: int) -> tuple[float, float, float, int]:
-    """Measure targets per CPU second, MB beyond model and libraries, loss before training, number of targets."""
+    """(targets per CPU second, MB beyond model and libraries, loss before training, targets)."""
     from transformers import PrinterCallback
 
-    model, layout, windows = case(cap)
+    model, layout, tree_examples = case(cap)
     with tempfile.TemporaryDirectory() as folder:
         base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        trainer, loss = WAYS[way](model, layout, windows, folder)
+        trainer, loss = WAYS[way](model, layout, tree_examples, folder)
         trainer.remove_callback(PrinterCallback)
         started = time.process_time()
         trainer.train()
         seconds = time.process_time() - started
-    targets = sum(window.targets for window in windows)
+    targets = sum(example.target_count for example in tree_examples)
     return targets / seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024, loss, targets
 
 

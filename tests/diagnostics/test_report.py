@@ -134,4 +134,4 @@ def test_an_installed_package_carries_the_files_of_the_page():
     folder = root / "gti_cli" / "diagnostics"
     files = {path for pattern in listed["gti_cli.diagnostics"] for path in folder.glob(pattern)}
     assert {path.name for path in files} == {"report.html.jinja", "report.css"}
-    assert files == {path for path in folder.rglob("*.*") if path.suffix not in (".py", ".pyc")}
+    assert files == {path for path in folder.rglob("*.*") if path.suffix not in (".py", ".pyc", ".md")}

@@ -10,7 +10,13 @@ import torch
 from transformers import Trainer, TrainerCallback
 
 from gti_cli.errors import InputError
-from gti_cli.training.arguments import _check_deepspeed, go_on, last_checkpoint, planned_arguments, training_arguments
+from gti_cli.training.arguments import (
+    _check_deepspeed,
+    last_checkpoint,
+    planned_arguments,
+    train_or_resume,
+    training_arguments,
+)
 from gti_cli.training.callbacks.progress import show_progress
 
 
@@ -91,14 +97,14 @@ def test_a_run_that_had_finished_takes_no_further_step(tmp_path: Path) -> None:
         device=torch.device("cpu"),
     )
     trainer = Trainer(Line(), arguments, train_dataset=[{"x": torch.ones(3), "y": torch.ones(())}])
-    go_on(trainer, last_checkpoint(tmp_path / "b"), lambda log: log == [{"loss": 1.0}])
+    train_or_resume(trainer, last_checkpoint(tmp_path / "b"), lambda log: log == [{"loss": 1.0}])
     assert trainer.state.global_step == 9 and not trainer.model.weight.any()
-    go_on(trainer, None, lambda _: True)
+    train_or_resume(trainer, None, lambda _: True)
     assert trainer.state.global_step == 3 and trainer.model.weight.any()
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_the_gpu_that_was_asked_for(tmp_path: Path, monkeypatch: Any, world: int) -> None:
+def test_the_chosen_gpu_is_used(tmp_path: Path, monkeypatch: Any, world: int) -> None:
     """Without a GPU here: what the Trainer is told. Under torchrun each process has its own, as the Trainer has it."""
     chosen: list[Any] = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)

@@ -57,7 +57,7 @@ def test_report_equals_one_example_at_a_time() -> None:
 
 def job_of(most: int) -> Any:
     """The parts of a job that the measures read."""
-    tokens = SimpleNamespace(described=lambda: np.arange(4))
+    tokens = SimpleNamespace(codes_or_all=lambda: np.arange(4))
     options = SimpleNamespace(held_out_sample=most)
     return SimpleNamespace(options=options, seed=0, sharding=None, device=torch.device("cpu"), new_tokens=tokens)
 

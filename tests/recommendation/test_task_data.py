@@ -1,4 +1,4 @@
-"""Which tasks are understood, and which do not fit what is given."""
+"""Which names and weights of tasks are accepted, and which do not fit the tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gti_cli.errors import InputError
-from gti_cli.recommendation.material import gather, parse_tasks
+from gti_cli.recommendation.task_data import parse_tasks, read_task_data
 from gti_cli.workspace import Workspace
 
 
@@ -23,7 +23,7 @@ from gti_cli.workspace import Workspace
         (("search : 2",), False, True, {"search": 2.0}),
     ],
 )
-def test_tasks_as_understood(given: Any, interactions: bool, queries: bool, expected: Any) -> None:
+def test_tasks_and_weights_are_parsed(given: Any, interactions: bool, queries: bool, expected: Any) -> None:
     found = parse_tasks(given, interactions=interactions, queries=queries)
     assert found == expected and list(found) == list(expected)
 
@@ -53,9 +53,9 @@ def test_tasks_refused(given: Any, interactions: bool, queries: bool, message: s
 def test_reads_what_the_tasks_need(make_world: Any) -> None:
     world = make_world()
     space = Workspace(world.workspace)
-    plain = gather(space, world.interactions, None, None)
+    plain = read_task_data(space, world.interactions, None, None)
     assert plain.titles == [] and plain.queries is None and plain.counts["users"] == len(world.histories)
-    both = gather(space, world.interactions, world.queries, ("next-item", "search:2", "lc-rec:0.5"))
+    both = read_task_data(space, world.interactions, world.queries, ("next-item", "search:2", "lc-rec:0.5"))
     assert both.titles[3] == "dress number 3" and both.descriptions[3] == "silk, size 3"
     assert both.weights == {"next-item": 1.0, "search": 2.0, "lc-rec": 0.5} and plain.weights is None
     assert both.counts["queries"] == 12 and both.counts["users"] == len(world.histories)

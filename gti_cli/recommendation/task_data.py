@@ -1,4 +1,4 @@
-"""What fine-tuning may be made from: interactions, queries, the catalogue's texts; read and checked for its tasks."""
+"""The tables that fine-tuning's tasks are made from, read and checked: interactions, queries, the items' texts."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ INTENT, PREFERENCE = "intent", "preference"  # optional text columns of the inte
 
 
 @dataclass(frozen=True)
-class Material:
-    """Everything that examples are made from.
+class TaskData:
+    """The tables that training examples are made from.
 
     Attributes:
-        tasks: name -> weight in a step; None: no weights were given, so the number of targets decides.
-        catalogue: the semantic IDs. interactions, splits, queries: where a table of them was given.
-        titles, descriptions: of each row of the catalogue, "" where there is none; [] where no task needs them.
+        tasks: Weight of each task in a step. None: no weights were given, and the number of targets decides.
+        catalogue: The semantic IDs of all items.
+        interactions: The users' histories; None without such a table.
+        splits: Training, validation and test items of each history; None without interactions.
+        queries: Queries and their items; None without such a table.
+        titles: Title of each row of the catalogue, "" where there is none. Empty where no task needs them.
+        descriptions: Description of each row of the catalogue, in the same form.
     """
 
     tasks: dict[str, float | None]
@@ -42,38 +46,41 @@ class Material:
 
     @property
     def weights(self) -> dict[str, float] | None:
-        """Weight of each task; None: by the number of targets."""
-        found = {name: weight for name, weight in self.tasks.items() if weight is not None}
-        return found or None
+        """Weight of each task. None: the number of targets decides."""
+        weights = {name: weight for name, weight in self.tasks.items() if weight is not None}
+        return weights or None
 
     @property
     def counts(self) -> dict[str, int]:
-        """Of the tables."""
+        """Counts of the tables, for the manifest."""
         return (self.splits.counts if self.splits else {}) | (self.queries.counts if self.queries else {})
 
 
-def gather(
+def read_task_data(
     space: Workspace, interactions: Path | str | None, queries: Path | str | None, tasks: Sequence[str] | None
-) -> Material:
-    """Read what the tasks need.
+) -> TaskData:
+    """Read the tables, and the texts of the items where a task needs them.
 
     Args:
-        space: with semantic IDs. interactions, queries: tables, or None. tasks: see `parse_tasks`.
+        space: Workspace with semantic IDs.
+        interactions: Table of interactions.
+        queries: Table of queries.
+        tasks: Names of tasks, see `parse_tasks`.
 
     Raises:
-        InputError: a table that cannot be used; tasks that do not fit what is given.
+        InputError: When a table cannot be used, or the tasks do not fit the tables.
     """
     chosen = parse_tasks(tasks, interactions=interactions is not None, queries=queries is not None)
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
-    texts = (INTENT, PREFERENCE) if LC_REC in chosen else ()
-    read = read_interactions(interactions, row_of, texts) if interactions is not None else None
-    titles, descriptions = _texts(space, catalogue) if LC_REC in chosen else ([], [])
-    return Material(
+    text_columns = (INTENT, PREFERENCE) if LC_REC in chosen else ()
+    histories = read_interactions(interactions, row_of, text_columns) if interactions is not None else None
+    titles, descriptions = _item_texts(space, catalogue) if LC_REC in chosen else ([], [])
+    return TaskData(
         chosen,
         catalogue,
-        read,
-        split(read) if read is not None else None,
+        histories,
+        split(histories) if histories is not None else None,
         read_queries(queries, row_of) if queries is not None else None,
         titles,
         descriptions,
@@ -81,43 +88,44 @@ def gather(
 
 
 def parse_tasks(given: Sequence[str] | None, *, interactions: bool, queries: bool) -> dict[str, float | None]:
-    """``("next-item:1", "search:0.5")`` -> weights by task.
+    """Weight of each task from ``("next-item:1", "search:0.5")``; None for each where no weights are given.
 
     Args:
-        given: names of `TASKS`, each with or without a weight; where some have one, those without have 1. None: next
-            item where there are interactions, search where there are queries.
-        interactions, queries: whether there is such a table.
+        given: Names of `TASKS`, each with or without a weight. Where some have a weight, those without have 1. None:
+            next-item where there are interactions, search where there are queries.
+        interactions: Whether there is a table of interactions.
+        queries: Whether there is a table of queries.
 
     Raises:
-        InputError: an unknown task, one named twice, a weight that is none, a task without its table, a table that no
-            task uses.
+        InputError: When a task is unknown or named twice, or its weight is not a number above 0.
+        InputError: When a task lacks its table, or no task uses a table.
     """
     if given is None:
         given = [NEXT_ITEM] * interactions + [SEARCH] * queries
     if not given:
         raise InputError("there is nothing to train on", remedy="give --interactions or --queries")
-    found: dict[str, float | None] = {}
+    weights: dict[str, float | None] = {}
     for entry in given:
         name, colon, number = (part.strip() for part in entry.partition(":"))
         if name not in TASKS:
             raise InputError(f"--tasks {name!r} is not known", remedy=f"use {', '.join(TASKS)}")
-        if name in found:
+        if name in weights:
             raise InputError(f"--tasks names {name} twice", remedy="name each task once")
-        found[name] = _weight(entry, number) if colon else None
-    if any(weight is not None for weight in found.values()):
-        found = {name: 1.0 if weight is None else weight for name, weight in found.items()}
-    if NEXT_ITEM in found and not interactions:
+        weights[name] = _parse_weight(entry, number) if colon else None
+    if any(weight is not None for weight in weights.values()):
+        weights = {name: 1.0 if weight is None else weight for name, weight in weights.items()}
+    if NEXT_ITEM in weights and not interactions:
         raise InputError("--tasks next-item needs histories", remedy="give --interactions")
-    if SEARCH in found and not queries:
+    if SEARCH in weights and not queries:
         raise InputError("--tasks search needs queries", remedy="give --queries")
-    if queries and SEARCH not in found:
+    if queries and SEARCH not in weights:
         raise InputError("no task uses the --queries", remedy="add search to --tasks, or drop --queries")
-    if interactions and not {NEXT_ITEM, LC_REC} & set(found):
+    if interactions and not {NEXT_ITEM, LC_REC} & set(weights):
         raise InputError("no task uses the --interactions", remedy="add next-item to --tasks, or drop --interactions")
-    return found
+    return weights
 
 
-def _weight(entry: str, number: str) -> float:
+def _parse_weight(entry: str, number: str) -> float:
     try:
         weight = float(number)
     except ValueError:
@@ -127,8 +135,8 @@ def _weight(entry: str, number: str) -> float:
     return weight
 
 
-def _texts(space: Workspace, catalogue: SemanticIDs) -> tuple[list[str], list[str]]:
-    """Titles and descriptions as `gti build-ids` kept them; without either column, the text it read is the title."""
+def _item_texts(space: Workspace, catalogue: SemanticIDs) -> tuple[list[str], list[str]]:
+    """Titles and descriptions as `gti build-ids` stored them; without either column, the item's text is its title."""
     path = space.path("items.parquet")
     table = tables.read(path, ["item_id"])
     row_of = {item: row for row, item in enumerate(tables.ids(table, "item_id", path))}
@@ -139,7 +147,7 @@ def _texts(space: Workspace, catalogue: SemanticIDs) -> tuple[list[str], list[st
         )
 
     def column(name: str) -> list[str]:
-        """A column in the catalogue's order, "" where the table lacks it."""
+        """A column in the order of the catalogue; "" for each item where the table lacks it."""
         if name not in table.column_names:
             return [""] * len(catalogue.item_ids)
         values = tables.strings(table, name, path)
