@@ -157,7 +157,7 @@ def test_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     index = {item: ["<a_1>", "<b_1>"] for item in ("p", "q")}
     (tmp_path / "index.json").write_text(json.dumps(index))
     assert run(["build-ids", str(new_items(tmp_path)), *space, "--reuse"]) == 0
-    assert "12 of them are new; no earlier ID has changed." in capsys.readouterr().out
+    assert "12 of these items are new; the IDs of the others are unchanged." in capsys.readouterr().out
     assert run(["build-ids", str(new_items(tmp_path)), *space, "--reuse", "--codes", "8"]) == 0  # in already
 
 
