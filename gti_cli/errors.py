@@ -27,7 +27,7 @@ class InputError(Exception):
         return line if line.endswith((".", "!", "?")) else line + "."
 
 
-def examples(values: list[str], most: int = 3) -> str:
+def list_some(values: list[str], most: int = 3) -> str:
     """Quote the first few values for an error line: ``'a', 'b', 'c' and 2 more``.
 
     Args:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gti_cli.errors import InputError, examples, first_line
+from gti_cli.errors import InputError, first_line, list_some
 
 
 def test_error_is_one_line_with_place_and_remedy() -> None:
@@ -12,8 +12,8 @@ def test_error_is_one_line_with_place_and_remedy() -> None:
 
 
 def test_examples_say_how_many_more() -> None:
-    assert examples(["a", "b"]) == "'a', 'b'"
-    assert examples(["a", "b", "c", "d", "e"]) == "'a', 'b', 'c' and 2 more"
+    assert list_some(["a", "b"]) == "'a', 'b'"
+    assert list_some(["a", "b", "c", "d", "e"]) == "'a', 'b', 'c' and 2 more"
 
 
 @pytest.mark.parametrize(("message", "line"), [("\n one \ntwo", "one"), ("", "ValueError"), ("  \n", "ValueError")])

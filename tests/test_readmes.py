@@ -217,3 +217,22 @@ def test_the_checks_find_wrong_links(tmp_path: Path) -> None:
 def test_the_checks_find_wrong_imports() -> None:
     block = "```python\nfrom gti_cli.errors import InputError, Nothing\nfrom gti_cli.nowhere import x\n```\n"
     assert python_faults(block) == ["gti_cli.errors.Nothing: not defined", "gti_cli.nowhere.x: not defined"]
+
+
+def file_names(text: str) -> set[str]:
+    """Names of Python files in back quotes, placeholders (``NAME.py``, ``a/b.py``) aside."""
+    names = set(re.findall(r"`([\w/]+\.py)`", text))
+    return {name for name in names if "NAME" not in name and not re.search(r"(^|/)(test_)?[a-z]\.py$", name)}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if "benchmarks" not in p.parts], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_python_files_that_are_named_exist(path: Path) -> None:
+    present = [str(file) for file in ROOT.rglob("*.py") if ".venv" not in file.parts]
+    names = file_names(path.read_text("utf-8"))
+    assert {name for name in names if not any(file.endswith(f"/{name}") for file in present)} == set()
+
+
+def test_file_names_are_found() -> None:
+    assert file_names("`a/gone.py` and `tests/a/test_b.py` and `quantizers/NAME.py`") == {"a/gone.py"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
-from gti_cli.errors import InputError, examples, first_line
+from gti_cli.errors import InputError, first_line, list_some
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +97,7 @@ def _check_complete(model: PreTrainedModel, info: dict[str, Any], where: str) ->
         raise InputError(f"the checkpoint lacks the weights {weights[0]}{more}", where=where, remedy=remedy)
     if missing:
         console.warn(
-            f"{where}: the checkpoint lacks {examples(missing)}, perhaps because an older version of transformers "
+            f"{where}: the checkpoint lacks {list_some(missing)}, perhaps because an older version of transformers "
             "saved it; the architecture's initial values are used"
         )
 

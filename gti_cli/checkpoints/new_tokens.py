@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gti_cli import tables
 from gti_cli.checkpoints.token_names import BEGIN, END, LC_REC, ONEREC, parse_name, token_name
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.workspace.manifest import canonical_digest
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def code_ids(tokens: NewTokens, sizes: Sequence[int]) -> list[npt.NDArray[np.int
     missing = [token_name(*place, tokens.style) for place in all_places if place not in id_of]
     if missing:
         raise InputError(
-            f"the checkpoint lacks the tokens {examples(missing)}",
+            f"the checkpoint lacks the tokens {list_some(missing)}",
             remedy="these semantic IDs and this checkpoint do not belong together: run 'gti extend' on them",
         )
     flat = np.asarray([id_of[place] for place in all_places], dtype=np.int64)
@@ -167,4 +167,4 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, tokens: NewTokens) -> No
     ids = [tokenizer.convert_tokens_to_ids(name) for name in tokens.names]
     wrong = [name for name, actual, listed in zip(tokens.names, ids, tokens.ids, strict=True) if actual != listed]
     if wrong:
-        raise InputError(f"the tokenizer has other ids for {examples(wrong)}", remedy="run 'gti extend' again")
+        raise InputError(f"the tokenizer has other ids for {list_some(wrong)}", remedy="run 'gti extend' again")

@@ -36,7 +36,7 @@ def _build_ids(
         bool, typer.Option("--plot", help="Also draw the quality figures (semantic_ids.png and .svg in the workspace).")
     ] = False,
 ) -> None:
-    """Give each item a semantic ID: encode its text, quantise it level by level, resolve collisions, report quality."""
+    """Give each item a semantic ID: encode its text, quantize it level by level, resolve collisions, report quality."""
     from gti_cli.semantic_ids.build import build_ids as stage
 
     common.configure_console()

@@ -51,7 +51,7 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
-class MatrixRows:
+class CheckpointMatrix:
     """Rows of one matrix of a checkpoint.
 
     Attributes:
@@ -83,7 +83,7 @@ class CheckpointRows:
     vocabulary: Vocabulary | None
     pretrained: npt.NDArray[np.int64]
     sample: npt.NDArray[np.int64]
-    matrices: dict[str, MatrixRows]
+    matrices: dict[str, CheckpointMatrix]
 
     @property
     def digest(self) -> str:
@@ -132,7 +132,7 @@ def read_checkpoint(
     sample = np.sort(np.random.default_rng(seed).choice(pretrained, size=count, replace=False))
     matrices = {}
     for name, place in embeddings.by_name().items():
-        rows = MatrixRows(place, place.rows(tokens.ids), place.rows(sample))
+        rows = CheckpointMatrix(place, place.rows(tokens.ids), place.rows(sample))
         _check_finite(rows.new, [repr(token) for token in tokens.names], place)
         _check_finite(rows.pretrained, [f"id {token}" for token in sample], place)
         matrices[name] = rows

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
-from gti_cli.diagnostics.checkpoint_rows import MatrixRows
+from gti_cli.diagnostics.checkpoint_rows import CheckpointMatrix
 from gti_cli.diagnostics.inputs import DiagnosedCheckpoint
 from gti_cli.diagnostics.measure import measure
 from gti_cli.diagnostics.pictures.hierarchy import binned_cosines
@@ -77,7 +77,7 @@ class MatrixDiagnosis:
 
     checkpoint: DiagnosedCheckpoint
     matrix: str
-    rows: MatrixRows
+    rows: CheckpointMatrix
     series: PlotSeries
     words: NearestWords
     agreement: WordAgreement | None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gti_cli import tables
 from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens, read_new_tokens
 from gti_cli.checkpoints.token_names import BEGIN, END, parse_name
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -160,7 +160,7 @@ def _by_name(names: list[str], vocabulary: Vocabulary | None, folder: Path) -> N
     missing = [name for name in names if name not in ids]
     if missing:
         raise InputError(
-            f"the tokenizer does not know {examples(missing)}",
+            f"the tokenizer does not know {list_some(missing)}",
             where=str(folder),
             remedy="give the tokens that were added to this checkpoint",
         )

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from gti_cli import tables
 from gti_cli.decoding.parts import EXACT_COUNTS
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.evaluation.compare import in_order_of, key_columns, metric_columns, read_values_table, table_name
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.evaluation.metrics.intervals import intervals
@@ -64,7 +64,7 @@ def evaluate_several(
     repeated = [own_name for own_name in dict.fromkeys(names) if names.count(own_name) > 1]
     if repeated:
         raise InputError(
-            f"several checkpoints are called {examples(repeated)}", remedy="give each a folder name of its own"
+            f"several checkpoints are called {list_some(repeated)}", remedy="give each a folder name of its own"
         )
     suffix = "-search" if queries is not None else ""
     name = name or group_name(checkpoints, queries)
@@ -109,7 +109,7 @@ def summarise(
     for option in _MUST_MATCH:
         if len({str(run.options.get(option)) for run in runs}) > 1:
             raise InputError(
-                f"{examples(names)} were evaluated with different {option}", remedy="evaluate all in the same way"
+                f"{list_some(names)} were evaluated with different {option}", remedy="evaluate all in the same way"
             )
     artifact = f"evaluation/{name}"
     shared_options = {option: runs[0].options[option] for option in _MUST_MATCH if option in runs[0].options}

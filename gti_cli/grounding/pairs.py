@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import tables
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.prompts.pairs import FORMS, TEXT_FORM, Pair, cut_texts, forms_of
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def read_pairs(path: Path | str, tokens_of_item: Mapping[str, str] | None, names
     unknown = sorted({item for item in items if item not in tokens_of_item})
     if unknown:
         raise InputError(
-            f"{len(unknown):,} items have no semantic ID: {examples(unknown)}",
+            f"{len(unknown):,} items have no semantic ID: {list_some(unknown)}",
             where=f"{path}, column 'item_id', row {items.index(unknown[0]) + 1:,}",
             remedy="build semantic IDs for all items, or drop these rows",
         )
@@ -92,7 +92,7 @@ def _read_text_and_tokens(table: pa.Table, path: Path | str, names: Sequence[str
             raise InputError(
                 f"{text!r} is no sequence of the checkpoint's new tokens" if text else "the tokens are missing",
                 where=f"{path}, column 'tokens', row {row:,}",
-                remedy=f"write new tokens one after the other, such as {examples(list(names), 2)}",
+                remedy=f"write new tokens one after the other, such as {list_some(list(names), 2)}",
             )
         tokens.append("".join(split))
     return _with_counts({"text": tables.strings(table, "text", path)}, tokens, {"items": len(set(tokens))}, path)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from gti_cli.checkpoints.token_names import text_before_codes
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.prompts.chat import encode_prompt
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def encode_items(
     ]
     if wrong:
         raise InputError(
-            f"the checkpoint's tokenizer does not know the semantic IDs {examples(wrong)}",
+            f"the checkpoint's tokenizer does not know the semantic IDs {list_some(wrong)}",
             remedy="these semantic IDs and this checkpoint do not belong together: run 'gti extend' on them",
         )
     return np.asarray(encoded, dtype=np.int64)

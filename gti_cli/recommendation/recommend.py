@@ -19,7 +19,7 @@ from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.parts import Searcher, SearchRequest, beams_for, extra_beams, search_parts
 from gti_cli.decoding.search import RankedItems, first_items, item_groups
 from gti_cli.decoding.trie import build_trie
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, frame, opening_ids
 from gti_cli.prompts.query import encode_queries
@@ -149,7 +149,7 @@ def _listed_rows(path: Path | str, row_of: Mapping[str, int]) -> list[int]:
     if unknown:
         row = listed.index(unknown[0]) + 1
         raise InputError(
-            f"items that the catalogue does not have: {examples(unknown)}",
+            f"items that the catalogue does not have: {list_some(unknown)}",
             where=f"{path}, column 'item_id', row {row:,}",
             remedy="drop them from the list",
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from gti_cli import tables
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.options import option
 from gti_cli.tables.histories import read_interactions
 
@@ -137,7 +137,7 @@ def _check_histories(histories: dict[str, list[str]], row_of: Mapping[str, int])
     unknown = [item for items in histories.values() for item in items if item not in row_of]
     if unknown:
         raise InputError(
-            f"items without a semantic ID: {examples(unknown)}", remedy="give item ids of the catalogue ('item_id')"
+            f"items without a semantic ID: {list_some(unknown)}", remedy="give item ids of the catalogue ('item_id')"
         )
     if not histories or not all(histories.values()):
         raise InputError("the history is empty", remedy="give at least one item id")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import tables
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +97,7 @@ class Catalogue:
             )
         empty = [row for row, text in enumerate(self.texts) if not text]
         if empty:
-            some = examples([self.item_ids[row] for row in empty])
+            some = list_some([self.item_ids[row] for row in empty])
             raise InputError(
                 f"{len(empty):,} of {len(self):,} items have no text (item_id {some})",
                 where=f"{self.path}, columns {', '.join(self.text_columns)}, row {empty[0] + 1:,}",

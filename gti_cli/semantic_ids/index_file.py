@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.checkpoints.token_names import parse_name, split_tokens
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.semantic_ids.options import MAX_CODES
 from gti_cli.workspace.files import replacing
 
@@ -48,7 +48,7 @@ def read_index(path: Path | str, item_ids: Sequence[str], sizes: Sequence[int] |
     missing = [item for item in item_ids if item not in index]
     if missing:
         raise InputError(
-            f"{len(missing):,} items of the catalogue have no entry (item_id {examples(missing)})",
+            f"{len(missing):,} items of the catalogue have no entry (item_id {list_some(missing)})",
             where=str(path),
             remedy="give the index that belongs to these items, or drop the items",
         )

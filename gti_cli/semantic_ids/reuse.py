@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console, tables
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.options import RunOptions, changed
 from gti_cli.semantic_ids import artifact
 from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
@@ -189,7 +189,7 @@ def _check_items(catalogue: Catalogue, earlier: Earlier) -> None:
     repeated = [item for item in catalogue.item_ids if item in earlier_ids]
     if repeated:
         raise InputError(
-            f"{len(repeated):,} of the new items have semantic IDs already (item_id {examples(repeated)})",
+            f"{len(repeated):,} of the new items have semantic IDs already (item_id {list_some(repeated)})",
             where=f"{catalogue.path}, row {catalogue.item_ids.index(repeated[0]) + 1:,}",
             remedy="give new items only: with --reuse no ID changes",
         )

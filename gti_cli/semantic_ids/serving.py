@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.workspace.files import replacing
 
 
@@ -29,7 +29,7 @@ def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int
         key = ",".join(map(str, row))
         if key in catalog:
             raise InputError(
-                f"items share a semantic ID ({examples([catalog[key], item])}), and the file has one item for each",
+                f"items share a semantic ID ({list_some([catalog[key], item])}), and the file has one item for each",
                 remedy="build the IDs with --collisions next-best, sinkhorn or suffix",
             )
         catalog[key] = item

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -224,7 +224,7 @@ def refuse_unknown_items(items: Sequence[str], catalogue: Collection[str], path:
     unknown = list(dict.fromkeys(item for item in items if item not in members))
     if unknown:
         raise InputError(
-            f"items without a semantic ID: {examples(unknown)}",
+            f"items without a semantic ID: {list_some(unknown)}",
             where=f"{path}, column 'item_id', row {items.index(unknown[0]) + 1:,}",
             remedy=f"drop these {rows}, or run 'gti build-ids' on a catalogue that has the items",
         )

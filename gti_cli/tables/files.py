@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.tables.faults import check_header, explain
 from gti_cli.workspace.files import replacing
 
@@ -48,7 +48,7 @@ def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] =
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise InputError(
-            f"column {examples(missing)} is missing (it has {', '.join(table.column_names)})",
+            f"column {list_some(missing)} is missing (it has {', '.join(table.column_names)})",
             where=str(path),
             remedy="add the column or rename yours",
         )
@@ -75,7 +75,7 @@ def _refuse_repeated(names: Sequence[str], path: Path) -> None:
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
         raise InputError(
-            f"column {examples(repeated)} is there more than once",
+            f"column {list_some(repeated)} is there more than once",
             where=str(path),
             remedy="rename or drop all but one of them",
         )

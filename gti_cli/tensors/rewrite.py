@@ -94,7 +94,7 @@ def _rewrite_file(
         shape = list(place.shape)
         if place.name in growths:
             shape[0] = growths[place.name].height
-        # Integers, booleans and quantised numbers never change: their size is the old one.
+        # Integers, booleans and quantized numbers never change: their size is the old one.
         itemsize = DTYPES[_stored_as(place, dtype)].itemsize if place.dtype in DTYPES else 0
         size = int(np.prod(shape, dtype=np.int64)) * itemsize if itemsize else place.size
         header[place.name] = {"dtype": _stored_as(place, dtype), "shape": shape, "data_offsets": [end, end + size]}

@@ -115,9 +115,9 @@ class TensorPlace:
     def _check_dtype(self) -> None:
         if self.dtype not in _BYTES:
             raise InputError(
-                f"tensor {self.name!r} holds {self.dtype} numbers (a quantised checkpoint)",
+                f"tensor {self.name!r} holds {self.dtype} numbers (a quantized checkpoint)",
                 where=str(self.file),
-                remedy="give the checkpoint before quantisation (float32, float16 or bfloat16)",
+                remedy="give the checkpoint before quantization (float32, float16 or bfloat16)",
             )
 
 

@@ -12,7 +12,7 @@ from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, s
 from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.saving import save_checkpoint
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.chat import end_of_turn
 from gti_cli.vocabulary import gguf
@@ -135,7 +135,7 @@ def _extend(
         initializer=init,
     )
     if is_gguf(base):
-        _report_dequantisation(run, Path(base.path), extension)
+        _report_dequantization(run, Path(base.path), extension)
     if effect_device is not None:
         run.device = describe(effect_device)
         lm = load_model(str(target), effect_device, extension.dtype, where=base.path)
@@ -174,18 +174,18 @@ def _refuse_existing(tokenizer: PreTrainedTokenizerBase, names: list[str], path:
     clash = [name for name in names if name in vocabulary]
     if clash:
         raise InputError(
-            f"the tokenizer has these tokens already: {examples(clash)}",
+            f"the tokenizer has these tokens already: {list_some(clash)}",
             where=path,
             remedy="start from the model before it was extended",
         )
 
 
-def _report_dequantisation(run: StageRun, file: Path, extension: Extension) -> None:
+def _report_dequantization(run: StageRun, file: Path, extension: Extension) -> None:
     tensor_types = gguf.tensor_types(file)
     stored = str(extension.dtype).removeprefix("torch.")
     run.details.update(dequantised_to=stored, gguf_tensors=tensor_types)
     listed = ", ".join(f"{count} {name}" for name, count in tensor_types.items())
-    console.warn(f"{file.name}: weights were dequantised to {stored}; they have the precision of the file ({listed})")
+    console.warn(f"{file.name}: weights were dequantized to {stored}; they have the precision of the file ({listed})")
 
 
 def _report(run: StageRun, extension: Extension) -> None:

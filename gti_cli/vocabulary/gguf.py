@@ -1,4 +1,4 @@
-"""Read a model from a GGUF file, the format of llama.cpp, and dequantise its weights.
+"""Read a model from a GGUF file, the format of llama.cpp, and dequantize its weights.
 
 The reader is transformers' own; it needs the package `gguf`.
 """
@@ -66,11 +66,11 @@ def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 
 def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Read the model in the file onto the CPU, with its weights dequantised.
+    """Read the model in the file onto the CPU, with its weights dequantized.
 
     Args:
         path: The GGUF file.
-        dtype: Number format of the dequantised weights.
+        dtype: Number format of the dequantized weights.
 
     Raises:
         InputError: When transformers cannot read this architecture from GGUF.

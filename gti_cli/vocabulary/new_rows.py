@@ -46,7 +46,7 @@ def default_initializer(tokens: TokensToAdd) -> str:
 
 
 @dataclass(frozen=True)
-class NewRows:
+class InitializedRows:
     """The new rows of one matrix.
 
     Attributes:
@@ -82,7 +82,7 @@ class Extension:
     """
 
     tokens: NewTokens
-    new_rows: list[NewRows]
+    new_rows: list[InitializedRows]
     rows_before: int
     rows: int
     dtype: torch.dtype
@@ -156,7 +156,7 @@ def _check_finite(rows: MatrixRows, tokenizer: PreTrainedTokenizerBase, matrix: 
         )
 
 
-def describe_new_rows(rows: torch.Tensor, pretrained: MatrixRows, dtype: torch.dtype) -> NewRows:
+def describe_new_rows(rows: torch.Tensor, pretrained: MatrixRows, dtype: torch.dtype) -> InitializedRows:
     """Describe new rows (n, d) as they will be after storing them.
 
     Args:
@@ -166,4 +166,4 @@ def describe_new_rows(rows: torch.Tensor, pretrained: MatrixRows, dtype: torch.d
     """
     stored = rows.to(dtype).float()
     total = sum(float(block.norm(dim=1).sum(dtype=torch.float64)) for block in blocks(pretrained))
-    return NewRows(stored, float(stored.double().norm(dim=1).mean()), total / len(pretrained))
+    return InitializedRows(stored, float(stored.double().norm(dim=1).mean()), total / len(pretrained))

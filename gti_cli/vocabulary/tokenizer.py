@@ -11,7 +11,7 @@ from gti_cli import console
 from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.checkpoints.new_tokens import NewTokens, check_tokenizer
 from gti_cli.checkpoints.token_names import parse_name
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,7 +37,7 @@ def grow_tokenizer(tokenizer: PreTrainedTokenizerBase, names: list[str]) -> NewT
     clash = [name for name, number in zip(names, ids.tolist(), strict=True) if number in taken]
     if clash or len(set(ids.tolist())) < len(names):
         raise InputError(
-            f"the tokenizer gives new tokens ids that others have: {examples(clash or names)}", remedy=_GAPS
+            f"the tokenizer gives new tokens ids that others have: {list_some(clash or names)}", remedy=_GAPS
         )
     places = [parse_name(name) or (-1, -1) for name in names]
     levels, codes = np.asarray(places, dtype=np.int32).reshape(-1, 2).T
@@ -65,14 +65,14 @@ def check_saved(folder: Path, before: dict[str, int], tokens: NewTokens) -> None
     vocabulary = tokenizer.get_vocab()
     moved = [name for name, number in before.items() if vocabulary.get(name) != number]
     if moved:
-        raise InputError(f"after saving and loading, old tokens have other ids: {examples(moved)}", remedy=_GAPS)
+        raise InputError(f"after saving and loading, old tokens have other ids: {list_some(moved)}", remedy=_GAPS)
     split = [
         name
         for name, number in zip(tokens.names, tokens.ids.tolist(), strict=True)
         if tokenizer.encode(name, add_special_tokens=False) != [number]
     ]
     if split:
-        raise InputError(f"the tokenizer does not keep these tokens whole: {examples(split)}", remedy=_WHOLE)
+        raise InputError(f"the tokenizer does not keep these tokens whole: {list_some(split)}", remedy=_WHOLE)
     name = tokens.names[0]
     if _survives_decoding(tokenizer, "xy") and not _survives_decoding(tokenizer, f"x{name}y"):
         console.warn(

@@ -65,7 +65,7 @@ def test_grades_come_in_order_as_rows_spread():
 
 
 def test_a_difference_between_levels_alone_is_no_structure():
-    """Levels far apart correlate with the codebooks of any residual quantiser; the codes within them are noise."""
+    """Levels far apart correlate with the codebooks of any residual quantizer; the codes within them are noise."""
     rng = np.random.default_rng(3)
     apart = np.repeat(2 * rng.standard_normal((2, WIDTH)), CODES, axis=0)
     books = [rng.standard_normal((CODES, 16)).astype(np.float32) + 3 * level for level in range(2)]

@@ -10,7 +10,7 @@ from gti_cli import tables
 from gti_cli.checkpoints.codebook_vectors import match_codebooks
 from gti_cli.checkpoints.new_tokens import NewTokens, write_new_tokens
 from gti_cli.checkpoints.token_names import all_names
-from gti_cli.diagnostics.checkpoint_rows import CheckpointRows, MatrixRows
+from gti_cli.diagnostics.checkpoint_rows import CheckpointMatrix, CheckpointRows
 from gti_cli.diagnostics.inputs import DiagnosedCheckpoint
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import Manifest
@@ -102,7 +102,7 @@ def made_checkpoint(label: str, matrices=None, manifest=None, names=None) -> Dia
     if names is not None:
         tokens = NewTokens(names, tokens.ids, tokens.levels, tokens.codes)
     none = np.zeros(0, dtype=np.int64)
-    read = {name: MatrixRows(None, rows.astype(np.float32), pretrained()) for name, rows in matrices.items()}
+    read = {name: CheckpointMatrix(None, rows.astype(np.float32), pretrained()) for name, rows in matrices.items()}
     rows = CheckpointRows(Path(label), tokens, None, none, none, read)
     return DiagnosedCheckpoint(label, rows, None, np.arange(count), None, None, manifest)
 

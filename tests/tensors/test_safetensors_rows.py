@@ -98,9 +98,9 @@ def test_damaged_headers(tmp_path, header):
         read_header(file)
 
 
-def test_quantised_numbers_are_refused(tmp_path):
+def test_quantized_numbers_are_refused(tmp_path):
     save_file({"m": torch.zeros(2, 2, dtype=torch.int8)}, tmp_path / "x.safetensors")
-    with pytest.raises(InputError, match="quantised"):
+    with pytest.raises(InputError, match="quantized"):
         read_header(tmp_path / "x.safetensors")["m"].rows([0])
 
 

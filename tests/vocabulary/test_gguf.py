@@ -63,13 +63,13 @@ def write_gguf(path: Path) -> dict[str, np.ndarray]:
     return kept
 
 
-def test_weights_are_dequantised_with_a_warning(
+def test_weights_are_dequantized_with_a_warning(
     tmp_path: Path, words: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = write_gguf(tmp_path / "tiny.gguf")
     manifest = extend(str(tmp_path / "tiny.gguf"), tmp_path / "w", tokens=words, device="cpu")
     said = " ".join(capsys.readouterr().err.split())
-    assert "tiny.gguf: weights were dequantised to float32" in said and "3 Q8_0" in said
+    assert "tiny.gguf: weights were dequantized to float32" in said and "3 Q8_0" in said
     assert manifest.details["gguf_tensors"] == {"F32": 8, "Q8_0": 3}
     assert manifest.details["dequantised_to"] == "float32"
     model, tokenizer = load(tmp_path / "w" / "extended")

@@ -68,10 +68,10 @@ def _draw_curve(axes: Axes, of_curve: Sequence[TrajectoryPoint], key: str, i: in
         positions,
         values,
         label=label,
-        color=COLOURS[i % 7],
-        linestyle=DASHES[i % 7],
+        color=COLOURS[i % len(COLOURS)],
+        linestyle=DASHES[i % len(COLOURS)],
         linewidth=1.8,
-        marker=MARKERS[i % 7],
+        marker=MARKERS[i % len(COLOURS)],
         markevery=marks,
         markersize=7 if len(marks) <= 12 else 4,
     )

@@ -90,12 +90,17 @@ def legend(figure: Figure, handles: Sequence[Any]) -> None:
 
 def _spectrum_lines(left: Axes, right: Axes, entry: PlotSeries, i: int) -> Any:
     """Draw the i-th series on both axes; returns the line for the legend."""
-    drawn: dict[str, Any] = {"color": COLOURS[i % 7], "linestyle": DASHES[i % 7], "linewidth": 1.8}
+    style_number = i % len(COLOURS)
+    drawn: dict[str, Any] = {
+        "color": COLOURS[style_number],
+        "linestyle": DASHES[style_number],
+        "linewidth": 1.8,
+    }
     rank = entry.figures["effective_rank"]
     (line,) = left.plot(
         *_steps(entry.values),
         label=f"{entry.short} (effective rank {rank:,.1f})",
-        marker=MARKERS[i % 7],
+        marker=MARKERS[style_number],
         markevery=(0.05 + 0.01 * (i % 5), 0.22),
         markersize=6,
         **drawn,
@@ -104,7 +109,14 @@ def _spectrum_lines(left: Axes, right: Axes, entry: PlotSeries, i: int) -> Any:
     right.plot(indices, share, **drawn)
     if rank >= 1:
         height = float(np.interp(np.log(rank), np.log(indices), share))
-        right.plot([rank], [height], marker=MARKERS[i % 7], markersize=9, color=COLOURS[i % 7], markeredgecolor="white")
+        right.plot(
+            [rank],
+            [height],
+            marker=MARKERS[style_number],
+            markersize=9,
+            color=COLOURS[style_number],
+            markeredgecolor="white",
+        )
     return line
 
 
@@ -235,9 +247,9 @@ def plot_rsa(series: Sequence[PlotSeries]) -> Figure:
                     heights,
                     width * 0.92,
                     label=entry.short + ("" if np.isfinite(heights).any() else " (undefined: equal rows)"),
-                    facecolor=COLOURS[i % 7] if not HATCHES[i % 7] else "white",
-                    edgecolor=COLOURS[i % 7],
-                    hatch=HATCHES[i % 7],
+                    facecolor=COLOURS[i % len(COLOURS)] if not HATCHES[i % len(COLOURS)] else "white",
+                    edgecolor=COLOURS[i % len(COLOURS)],
+                    hatch=HATCHES[i % len(COLOURS)],
                     yerr=_rsa_errors(entry.figures, kind, levels, heights),
                     error_kw={"linewidth": 1.0, "capsize": 1.5, "ecolor": "#333333"},
                 )

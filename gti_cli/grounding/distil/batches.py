@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.grounding.distil.contexts import Use
 from gti_cli.grounding.distil.old_tokenization import OldTokenization
 
@@ -129,7 +129,7 @@ def encode_uses(
     lost = {use.tokens for use in uses} - {use.tokens for use in usable}
     if lost:
         raise InputError(
-            f"no context in which the tokenizer reads {examples(sorted(lost))} as these tokens",
+            f"no context in which the tokenizer reads {list_some(sorted(lost))} as these tokens",
             remedy="give a context in which another character follows them",
         )
     return usable, encoded

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.geometry.threads import one_thread
 from gti_cli.semantic_ids.catalogue import Catalogue
 from gti_cli.semantic_ids.options import EncoderOptions
@@ -198,7 +198,7 @@ def _project(weights: Any, components: npt.NDArray[np.float32]) -> tuple[Vectors
 def _refuse_wordless(catalogue: Catalogue, rows: npt.NDArray[np.intp]) -> None:
     """Refuse items without a word, whose row numbers are ``rows``."""
     if len(rows):
-        some = examples([catalogue.item_ids[row] for row in rows])
+        some = list_some([catalogue.item_ids[row] for row in rows])
         raise InputError(
             f"the texts of {len(rows):,} items contain no word (item_id {some})",
             where=f"{catalogue.path}, columns {', '.join(catalogue.text_columns)}, row {rows[0] + 1:,}",

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console, tables
-from gti_cli.errors import examples
+from gti_cli.errors import list_some
 from gti_cli.semantic_ids.artifact import ITEMS
 from gti_cli.semantic_ids.catalogue import CATEGORIES, TITLE
 from gti_cli.semantic_ids.quality import figures, prefixes
@@ -35,7 +35,7 @@ def count_items(items: pa.Table, vectors: VectorRows) -> dict[str, int]:
     if len(alike):
         pairs = [f"{pair['item_id']} = {pair['same_as']}" for pair in alike.to_pylist()]
         console.warn(
-            f"{len(pairs):,} items have the same embedding as another ({examples(pairs)}); "
+            f"{len(pairs):,} items have the same embedding as another ({list_some(pairs)}); "
             f"all of them in {ITEMS}, column 'same_as'"
         )
     texts = items.column("text").filter(pc.not_equal(items.column("text"), ""))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.tensors.matrix_rows import MatrixRows
 from gti_cli.vocabulary.initializers.placement import AT_USUAL_DISTANCE, Placement, rms_distance, scale_to_norm
 from gti_cli.vocabulary.initializers.pretrained import mean_row
@@ -60,7 +60,7 @@ def _vectors_of_codes(tokens: TokensToAdd) -> npt.NDArray[np.float64]:
     if len(vectors) != len(tokens.names):
         raise InputError(
             f"--init codebook needs a codebook vector for every code; the codebooks have {len(vectors):,} vectors for "
-            f"{len(tokens.names):,} codes (none for {examples(tokens.names[len(vectors) :])})",
+            f"{len(tokens.names):,} codes (none for {list_some(tokens.names[len(vectors) :])})",
             remedy="run 'gti build-ids' again, or use --init text-lstsq",
         )
     return vectors

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.tensors.matrix_rows import MatrixRows
 from gti_cli.vocabulary.initializers.placement import AT_USUAL_DISTANCE, Placement, rms_distance, scale_to_norm
 from gti_cli.vocabulary.initializers.text_vectors import levels_of, text_vectors
@@ -46,7 +46,7 @@ def subword(
     undescribed = [name for name, text in zip(tokens.names, tokens.descriptions, strict=False) if not text]
     if undescribed or not tokens.descriptions:
         raise InputError(
-            f"--init subword needs a description of every token; {examples(undescribed or tokens.names)} have none",
+            f"--init subword needs a description of every token; {list_some(undescribed or tokens.names)} have none",
             remedy="add a column `description` to --tokens; for semantic IDs use --init text",
         )
     word_ids = tokenizer(tokens.descriptions, add_special_tokens=False)["input_ids"]
