@@ -1,4 +1,4 @@
-"""`python -m gti_cli`, for torchrun: ``torchrun --nproc-per-node 8 -m gti_cli ground``."""
+"""Let ``python -m gti_cli`` run the command line, for launchers such as ``torchrun -m gti_cli ground``."""
 
 from gti_cli.app import main
 

@@ -1,4 +1,7 @@
-"""The command line: one thin module of `gti_cli.commands` for each subcommand; stages are imported when they run."""
+"""The command line: registers the subcommands and turns errors into one line and an exit code.
+
+Each subcommand is a module of `gti_cli.commands`, which imports its stage only when it runs.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ from gti_cli.workspace import processes
 
 app = typer.Typer(
     name="gti",
-    help="Give a language model new words that mean something from the first step (Grounded Token Initialization).",
+    help="Give a language model new tokens that carry meaning from the first step (Grounded Token Initialization).",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -37,8 +40,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"gti {__version__}")
         raise typer.Exit
 
@@ -46,7 +49,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
@@ -64,10 +67,11 @@ app.command("export")(export.export)
 app.command("status")(status.status)
 
 
-# What the machine refuses is no bug of ours: the person can mend it.
-_REFUSED = {
-    errno.EACCES: ("no permission", "change the permissions, or read from and write to another place"),
-    errno.EPERM: ("no permission", "change the permissions, or read from and write to another place"),
+_INTERRUPTED = "interrupted; run the same command again to continue"
+# Errors of the operating system that the user can correct: the problem in words, and what to do.
+_SYSTEM_ERRORS = {
+    errno.EACCES: ("no permission", "change the permissions, or use another place"),
+    errno.EPERM: ("no permission", "change the permissions, or use another place"),
     errno.EROFS: ("the file system is read-only", "write to another place"),
     errno.ENOSPC: ("the disk is full", "make room, then run the same command again"),
     errno.EDQUOT: ("the disk quota is used up", "make room, then run the same command again"),
@@ -76,12 +80,21 @@ _REFUSED = {
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns 0 done, 1 our bug, 2 the caller's input or state, 130 interrupted."""
+    """Run the command line.
+
+    Args:
+        arguments: The command line after the word ``gti``; None means that of this process.
+
+    Returns:
+        The exit code: 0 after success, 1 for a bug in this package, 2 for wrong input or a workspace in the wrong
+        state, 130 after an interrupt.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # titles hold letters that a terminal's encoding may lack
+        if isinstance(stream, TextIOWrapper):
+            # Item titles may hold letters that the terminal's encoding lacks: print "?" instead of failing.
             stream.reconfigure(errors="replace")
     console.configure()
-    console.silence(processes.rank() > 0)  # of several processes, the first one speaks
+    console.set_muted(processes.rank() > 0)  # with several processes, only the first one prints
     try:
         outcome = app(args=list(arguments) if arguments is not None else None, prog_name="gti", standalone_mode=False)
     except InputError as error:
@@ -90,31 +103,33 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         outcome = 130
     except Exception as error:
-        return _usage_or_bug(error)
-    if outcome == 130:  # typer may turn Ctrl-C into this outcome by itself, and says nothing
-        console.error("interrupted; run the same command again to go on")
+        return _exit_code(error)
+    if outcome == 130:  # some versions of typer return this code after Ctrl-C, without a message
+        console.error(_INTERRUPTED)
     return outcome if isinstance(outcome, int) else 0
 
 
-def _usage_or_bug(error: Exception) -> int:
+def _exit_code(error: Exception) -> int:
+    """Print one line for an error other than `InputError`, and return the exit code."""
     from importlib import import_module
 
-    exceptions = import_module(typer.BadParameter.__mro__[1].__module__)  # click's own, or the copy inside typer
+    # Newer versions of typer carry their own copy of click: take the exception classes from the module in use.
+    exceptions = import_module(typer.BadParameter.__mro__[1].__module__)
     if isinstance(error, exceptions.NoArgsIsHelpError):
-        return 2  # it has printed the help when it was made
+        return 2  # the help was printed when the exception was made
     if isinstance(error, exceptions.UsageError):
         hint = f" Try 'gti {error.ctx.info_name} --help'." if error.ctx and error.ctx.info_name != "gti" else ""
         console.error(error.format_message() + hint)
         return 2
     if isinstance(error, typer.Abort):
-        console.error("interrupted; run the same command again to go on")
+        console.error(_INTERRUPTED)
         return 130
     if isinstance(error, typer.Exit):
         return int(error.exit_code)
-    if isinstance(error, OSError) and error.errno in _REFUSED:
-        problem, remedy = _REFUSED[error.errno]
-        # pyarrow names the file in its message alone.
-        place = _place(error.filename) if error.filename is not None else None
+    if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+        problem, remedy = _SYSTEM_ERRORS[error.errno]
+        # pyarrow sets no file name on its errors; the name stands in the message, which is then quoted.
+        place = _final_name(error.filename) if error.filename is not None else None
         console.error(str(InputError(problem if place else f"{problem} ({error})", where=place, remedy=remedy)))
         return 2
     import traceback
@@ -124,13 +139,13 @@ def _usage_or_bug(error: Exception) -> int:
     return 1
 
 
-def _place(name: object) -> str:
-    """The file as a person knows it: what is being written has a temporary name, ``.NAME.part``."""
+def _final_name(name: object) -> str:
+    """Return the name that a file has once it is complete; while it is written it is called ``.NAME.part``."""
     path = Path(name.decode(errors="replace") if isinstance(name, bytes) else str(name))
     temporary = path.name.startswith(".") and path.suffix == ".part"
     return str(path.with_name(path.name[1 : -len(".part")]) if temporary else path)
 
 
 def main() -> None:
-    """Entry point of the ``gti`` script."""
+    """Run the ``gti`` script."""
     sys.exit(run())

@@ -1,7 +1,8 @@
-"""One place for each option: a field of a frozen dataclass, with its default and its line of help.
+"""Options of the stages: each is a field of a frozen dataclass, with its default and its line of help.
 
-A command shows such a dataclass as options (`gti_cli.commands.options.expanded`), a stage takes the same names as
-keywords, checked by a TypedDict that stands beside the dataclass, and builds it from them (`pick`).
+The command line shows the fields of these dataclasses as options (`gti_cli.commands.options.expand_options`). The
+functions of the stages take them as keywords and build the dataclasses with `pick`. Beside each dataclass stands a
+TypedDict with the same names, from which type checkers and editors know the keywords.
 """
 
 from __future__ import annotations
@@ -16,26 +17,34 @@ T = TypeVar("T")
 
 
 def option(default: Any, help: str, *, flag: str | None = None, shown: str | None = None, written: Any = None) -> Any:
-    """A field of an options dataclass.
+    """Make a field of an options dataclass.
 
     Args:
-        default: its value where nothing is given. help: one line.
-        flag: its name on the command line (None: the field's, with hyphens). A boolean that is true by default is
-            turned off there, so it needs one: ``--no-...``.
-        shown: the default in words, where the value itself says nothing (None).
-        written: its type on the command line where that is another; tuples are written with commas anyway.
+        default: The default value.
+        help: One line for ``--help``.
+        flag: The name on the command line; None means the name of the field with hyphens. Several names are separated
+            by commas. A boolean that is true by default needs a flag that turns it off: ``--no-...``.
+        shown: The default in words, if the value alone does not explain it.
+        written: The type on the command line, if it differs from that of the field. Tuples of ``int`` and ``str`` are
+            written with commas and need nothing here.
     """
     return field(default=default, metadata={"help": help, "flag": flag, "shown": shown, "written": written})
 
 
 def pick(kind: type[T], values: Mapping[str, Any]) -> T:
-    """An options dataclass from those of the keywords ``values`` that it knows; the others are another one's."""
+    """Build an options dataclass from keywords.
+
+    Args:
+        kind: The dataclass.
+        values: Keywords of a stage. Those that are no field of the dataclass are ignored, since a stage may have
+            several dataclasses; `refuse_unknown` finds misspelled ones.
+    """
     names = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in values.items() if name in names})
 
 
 def changed(options: Any) -> dict[str, Any]:
-    """The fields of an options dataclass that are not as they are by default."""
+    """Return the fields of an options dataclass that differ from their defaults."""
     return {
         entry.name: getattr(options, entry.name)
         for entry in fields(options)
@@ -44,22 +53,26 @@ def changed(options: Any) -> dict[str, Any]:
 
 
 def refuse_unknown(values: Mapping[str, Any], *kinds: type) -> None:
-    """Keywords that no dataclass of ``kinds`` has, refused as Python refuses an argument that a function lacks.
+    """Refuse keywords that are no option, as Python refuses an unexpected argument.
+
+    Args:
+        values: The keywords.
+        *kinds: The options dataclasses of the stage.
 
     Raises:
-        TypeError: naming them.
+        TypeError: When a keyword is a field of none of them.
     """
-    known = {entry.name for kind in kinds for entry in fields(kind)}
-    unknown = [name for name in values if name not in known]
+    names = {entry.name for kind in kinds for entry in fields(kind)}
+    unknown = [name for name in values if name not in names]
     if unknown:
-        raise TypeError(f"no option is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        raise TypeError(f"no option is called {', '.join(unknown)}; there are {', '.join(sorted(names))}")
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed that not every generator of random numbers takes.
+    """Refuse a seed that some random number generator does not take.
 
     Raises:
-        InputError: it is negative, or 2**32 or more.
+        InputError: When the seed is negative, or 2**32 or more.
     """
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed} is out of range", remedy=f"give a whole number from 0 to {2**32 - 1}")
@@ -67,21 +80,23 @@ def check_seed(seed: int) -> None:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What every stage takes.
+    """The options that every stage takes.
 
     Attributes:
-        seed: of everything random. device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        dtype: ``auto``, ``float32`` or ``bfloat16``. force: replace a finished output that was made otherwise.
-        resume: go on with interrupted work.
+        seed: The seed of everything random.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        dtype: The number format of the model: ``auto``, ``float32`` or ``bfloat16``.
+        force: Replace a finished output that was made from other inputs or with other options.
+        resume: Continue interrupted work.
 
     Raises:
-        InputError: a seed out of range (see `check_seed`).
+        InputError: When the seed is out of range.
     """
 
     seed: int = option(0, "Seed of everything random.")
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.")
     dtype: str = option("auto", "auto, float32 or bfloat16.")
-    force: bool = option(False, "Replace a finished output made otherwise.")
+    force: bool = option(False, "Replace a finished output that was made with other options or inputs.")
     resume: bool = option(True, "Start over instead of resuming interrupted work.", flag="--no-resume")
 
     def __post_init__(self) -> None:

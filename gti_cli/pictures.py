@@ -1,7 +1,7 @@
-"""One look for all pictures, and one way to save them: PNG and SVG, the same bytes for the same figures.
+"""The style of all pictures, and how they are saved: as PNG and SVG, with the same bytes for the same figures.
 
-The colours are Okabe and Ito's, which people with colour blindness can tell apart. Every series also has a line style
-and a marker of its own, and bars have hatching, so that a picture reads in grey, too.
+The colours are those of Okabe and Ito, which people with colour blindness can tell apart. Every series also has a line
+style and a marker of its own, and bars have hatching, so that pictures can be read in grey, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SUFFIXES = (".png", ".svg")
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib's settings for all pictures, whatever the settings of this machine are."""
+    """Use Matplotlib's defaults and the settings below within a ``with`` block, whatever the user has configured."""
     import matplotlib as mpl
 
     ours: dict[str, Any] = {
@@ -55,7 +55,7 @@ def save_picture(figure: Figure, stem: Path) -> list[Path]:
     paths = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
     with style():
         figure.savefig(paths[0], dpi=150, metadata={"Software": None})
-        # The layout is done, in shares of the figure. Doing it again for the SVG would move things.
+        # The layout has been computed, in fractions of the figure. Computing it again for the SVG would move things.
         figure.set_layout_engine("none")
         figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
     return paths

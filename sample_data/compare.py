@@ -1,6 +1,6 @@
-"""The last table of the demo: three starts of the new rows side by side, from what the stages wrote into the workspace.
+"""The last table of the demo: three starts of the new rows side by side, read from the workspace.
 
-python sample_data/compare.py [FOLDER]
+Usage: ``python sample_data/compare.py [FOLDER]``
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from gti_cli import console
 from gti_cli.workspace import Workspace
 
-# method -> (checkpoint at initialisation, checkpoint after fine-tuning, stages that it took)
+# method -> (checkpoint before fine-tuning, checkpoint after it, stages whose time counts as training)
 METHODS = {
     "mean + SFT": ("mean-start", "mean", ("mean",)),
     "text-lstsq + SFT": ("extended", "text", ("text",)),
@@ -23,7 +23,7 @@ COLUMNS = ["method", "steps", "training s", "R@10", "NDCG@10", "eff. rank: start
 
 
 def main(folder: Path) -> None:
-    """Print the table, where the pictures lie, and what to try next."""
+    """Print the table, the folder of the pictures, and commands to try next."""
     space = Workspace(folder)
     geometry = read(folder / "diagnostics" / "demo" / "metrics.json")
     rows: list[list[Any]] = []
@@ -53,9 +53,9 @@ def main(folder: Path) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A JSON object."""
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return found
+    """Read a JSON object."""
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
 
 
 if __name__ == "__main__":

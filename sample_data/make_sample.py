@@ -1,7 +1,7 @@
-"""Makes the sample data: `python sample_data/make_sample.py [--out DIR] [--only data|lm]`.
+"""Make the sample data: ``python sample_data/make_sample.py [--out DIR] [--only data|lm]``.
 
-Everything is invented and drawn from the grammar in `rental_world/`; nothing is downloaded. The same seed gives the
-same files, byte for byte, on one machine with the same package versions.
+All data are invented: they are drawn from the grammar in `rental_world/`, and nothing is downloaded. The same seed
+gives the same files, byte for byte, on one machine with the same package versions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SEED = "gti-sample-1"
 
 
 def print_report(world: World) -> None:
-    """Print what simple loops can learn from the histories."""
+    """Print the recall of simple recommenders on the histories."""
     texts = [f"{product.title} {product.description}" for product in world.products]
     histories = [[item for item, _ in history] for history in world.histories]
     for name, value in report(histories, texts).items():
@@ -25,7 +25,7 @@ def print_report(world: World) -> None:
 
 
 def main() -> None:
-    """Read the command line and make what it asks for."""
+    """Make the tables and the language model, or the part that the command line names."""
     parser = argparse.ArgumentParser(description="Make the synthetic clothes-rental sample.")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, help="folder to write into")
     parser.add_argument("--only", choices=("data", "lm"), help="make the tables or the language model only")
@@ -37,7 +37,7 @@ def main() -> None:
         print(f"tables written ({time.perf_counter() - start:.0f} s); Recall@10, last item held out:")
         print_report(world)
     if options.only != "data":
-        # Imported late: the tables need no torch.
+        # Imported here because the tables need no torch.
         from rental_world.tiny_lm import make_lm
 
         record = make_lm(options.out / "lm", SEED, world.products)

@@ -1,4 +1,7 @@
-"""Print the old words nearest to each new word, before and after grounding: ``words.py GLOSSES DIAGNOSTICS_FOLDER``."""
+"""Print the old words nearest to each new word, before and after grounding.
+
+Usage: ``python sample_data/words.py GLOSSES DIAGNOSTICS_FOLDER``
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,18 @@ SHOWN, NEAREST = 12, 6
 
 
 def neighbours(folder: Path) -> dict[tuple[str, str], list[str]]:
-    """(checkpoint, token) -> words, the nearest first, of the input matrix."""
+    """Read (checkpoint, token) -> nearest words of the input embedding, nearest first."""
     path = folder / "words.parquet"
     table = tables.read(path, ["checkpoint", "matrix", "token", "rank", "word"])
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    words: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in sorted(table.to_pylist(), key=lambda row: row["rank"]):
         if row["matrix"] == "input":
-            found[row["checkpoint"], row["token"]].append(row["word"])
-    return found
+            words[row["checkpoint"], row["token"]].append(row["word"])
+    return words
 
 
 def main(glosses: Path, folder: Path) -> None:
-    """Print the table."""
+    """Print the table of the first words."""
     table = tables.read(glosses, ["token", "description"])
     words = neighbours(folder)
     rows = [

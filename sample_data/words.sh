@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Forty invented words with their meanings into a language model, beyond recommendation: new tokens that start from the words
-# of their descriptions, grounded on four wordings of each meaning, and the nearest old words before and after.
+# Add forty invented words to a language model, as an example beyond recommendation. Their rows start from the words of their
+# descriptions and are grounded on four wordings of each; the script prints the nearest old words before and after.
 #
 #   bash sample_data/words.sh MODEL [FOLDER]      MODEL: a causal LM, folder, hub name or .gguf; results go to FOLDER
 set -euo pipefail

@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def saved_as_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run leaves behind when it is broken off must not depend on how fast the machine is."""
-    monkeypatch.setattr("gti_cli.training.callbacks.saving.SHARE", float("inf"))
+    monkeypatch.setattr("gti_cli.training.callbacks.saving.MAX_TIME_SHARE", float("inf"))
 
 
 @pytest.fixture(autouse=True)

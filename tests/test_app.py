@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,8 @@ import pytest
 
 from gti_cli import app
 
-COMMANDS = ["build-ids", "extend", "ground", "finetune", "evaluate", "diagnose", "status"]
+COMMANDS = ["build-ids", "extend", "ground", "finetune", "evaluate", "diagnose", "recommend", "export", "status"]
+HAS_RUN_OPTIONS = COMMANDS[:6]
 HEAVY = ("torch", "transformers", "numpy", "pyarrow", "faiss", "sklearn", "datasets", "matplotlib")
 
 
@@ -38,7 +38,7 @@ def test_every_command_has_the_common_options(command: str, capsys: pytest.Captu
     assert app.run([command, "--help"]) == 0
     text = capsys.readouterr().out
     common = ["--workspace", "--json", "--quiet"]
-    if command != "status":
+    if command in HAS_RUN_OPTIONS:
         common += ["--seed", "--device", "--dtype", "--force", "--no-resume"]
     for option in common:
         assert option in text, option
@@ -66,18 +66,6 @@ def test_usage_errors_are_one_line(arguments: list[str], message: str, capsys: p
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
     assert message in captured.err
-
-
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.run(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("gti ")
-
-
-def test_status_of_an_empty_workspace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.run(["status", "-w", str(tmp_path)]) == 0
-    assert "Nothing here yet" in capsys.readouterr().out
-    assert app.run(["status", "-w", str(tmp_path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"workspace": str(tmp_path), "artifacts": []}
 
 
 def test_interrupt_and_bug_have_their_own_exit_codes(

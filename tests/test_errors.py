@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from gti_cli.errors import InputError, examples
+import pytest
+
+from gti_cli.errors import InputError, first_line, list_some
 
 
 def test_error_is_one_line_with_place_and_remedy() -> None:
@@ -10,5 +12,10 @@ def test_error_is_one_line_with_place_and_remedy() -> None:
 
 
 def test_examples_say_how_many_more() -> None:
-    assert examples(["a", "b"]) == "'a', 'b'"
-    assert examples(["a", "b", "c", "d", "e"]) == "'a', 'b', 'c' and 2 more"
+    assert list_some(["a", "b"]) == "'a', 'b'"
+    assert list_some(["a", "b", "c", "d", "e"]) == "'a', 'b', 'c' and 2 more"
+
+
+@pytest.mark.parametrize(("message", "line"), [("\n one \ntwo", "one"), ("", "ValueError"), ("  \n", "ValueError")])
+def test_the_first_line_of_a_message(message: str, line: str) -> None:
+    assert first_line(ValueError(message)) == line

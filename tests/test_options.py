@@ -14,7 +14,7 @@ from gti_cli.errors import InputError
 from gti_cli.evaluation.compare import compare
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.grounding.options import GroundKeywords, GroundOptions
-from gti_cli.options import RunKeywords, RunOptions, option, pick, refuse_unknown
+from gti_cli.options import RunKeywords, RunOptions, changed, option, pick, refuse_unknown
 from gti_cli.recommendation.conversations import export_conversations
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.recommendation.recommend import recommend
@@ -33,6 +33,11 @@ def test_each_dataclass_picks_its_own_keywords() -> None:
     given = {"coats": 3, "seed": 5}
     assert pick(Paint, given) == Paint("red", 3)
     assert pick(RunOptions, given) == RunOptions(seed=5)
+
+
+def test_only_the_fields_that_differ_from_their_defaults() -> None:
+    assert changed(Paint()) == {}
+    assert changed(Paint(coats=5)) == {"coats": 5}
 
 
 def test_a_keyword_that_nobody_knows_is_refused_by_name() -> None:

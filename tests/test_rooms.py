@@ -6,8 +6,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).parents[1] / "gti_cli"
 # From the ground up. A room imports from rooms of lower floors only; rooms that share a floor do not know one another.
 FLOORS = [
@@ -26,6 +24,7 @@ FLOORS = [
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MOST_FILES = 16
+MOST_LINES = 300
 
 
 def module_name(path: Path) -> str:
@@ -103,19 +102,19 @@ def test_no_circle_of_imports() -> None:
 
 
 def test_the_face_of_the_package_is_imported_by_nobody_below() -> None:
-    """`gti_cli/__init__.py` offers names from above; modules import from the rooms. Its version is the exception."""
+    """`gti_cli/__init__.py` offers names of higher floors, so below only `gti_cli.app` imports it, for the version."""
     users = {module for module, others in IMPORTS.items() if "gti_cli" in others}
     assert users <= {"gti_cli.app"}
 
 
-@pytest.mark.parametrize("folder", [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir())])
-def test_folders_are_not_crowded(folder: Path) -> None:
-    assert len(list(folder.glob("*.py"))) <= MOST_FILES
+def test_folders_are_not_crowded() -> None:
+    folders = [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir())]
+    assert [str(folder) for folder in folders if len(list(folder.glob("*.py"))) > MOST_FILES] == []
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_files_fit_in_the_head(name: str) -> None:
-    assert len(MODULES[name].read_text("utf-8").splitlines()) <= 305
+def test_files_are_short() -> None:
+    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in MODULES.items()}
+    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
 
 
 def private_files() -> Iterator[str]:
@@ -136,7 +135,23 @@ def test_inner_folders_belong_to_their_room() -> None:
     assert strangers == []
 
 
+def mirror(module: str) -> Path:
+    """The test file of a module: ``gti_cli.a.b`` is tested in ``tests/a/test_b.py``."""
+    *rooms, name = module.split(".")[1:]
+    return Path(__file__).parent.joinpath(*rooms, f"test_{name.strip('_')}.py")
+
+
+def test_every_module_has_its_test_file() -> None:
+    mirrors = [mirror(name) for name, path in MODULES.items() if path.name != "__init__.py"]
+    assert [str(path) for path in mirrors if not path.is_file()] == []
+    assert [str(path) for path in mirrors if "def test_" not in path.read_text("utf-8")] == []
+
+
 def test_the_checks_can_fail() -> None:
+    assert [mirror(f"gti_cli.{name}").relative_to(PACKAGE.parent).as_posix() for name in ("__main__", "a.b.c")] == [
+        "tests/test_main.py",
+        "tests/a/b/test_c.py",
+    ]
     assert upward({"gti_cli.grounding.a": {"gti_cli.evaluation.b"}, "gti_cli.tables.c": {"gti_cli.errors"}}) == [
         "gti_cli.grounding.a -> gti_cli.evaluation.b"
     ]

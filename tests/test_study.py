@@ -1,4 +1,4 @@
-"""The study's own arithmetic (tests/benchmarks/study); the study itself takes hours."""
+"""The scripts of the study (tests/benchmarks/study): choice of rates, collected runs, intervals. No training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STUDY = Path(__file__).parent / "benchmarks" / "study"
 
 @pytest.fixture
 def study(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
-    """The modules `best` and `report`, which are scripts in a folder of their own."""
+    """The modules `best` and `report`, which are scripts and no part of a package."""
     monkeypatch.syspath_prepend(str(STUDY))
     return importlib.import_module("best"), importlib.import_module("report")
 
@@ -30,7 +30,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content), "utf-8")
 
 
-def test_the_best_rate_is_of_this_method_alone(study: tuple[Any, Any], tmp_path: Path) -> None:
+def test_the_best_rate_is_chosen_among_this_methods_runs(study: tuple[Any, Any], tmp_path: Path) -> None:
     for name, value in {"gti-3e-3": 0.1, "gti-1e-3": 0.1, "gti-1e-2": 0.05, "gti-text-5e-4": 0.9}.items():
         write(tmp_path / "tuned" / f"tune-{name}.json", {"metrics": {"valid_ndcg@10": value}})
     assert study[0].best_rate(tmp_path, "gti") == "1e-3"
@@ -52,7 +52,7 @@ def test_time_is_processor_time_on_a_cpu_and_wall_time_elsewhere(study: tuple[An
     run = {"seconds": 9.0, "processor_seconds": 5.0}
     assert study[0].seconds({"run": {**run, "device": "cpu (1 threads)"}}) == 5
     assert study[0].seconds({"run": {**run, "device": "NVIDIA H100"}}) == 9
-    assert study[0].seconds({"run": {"seconds": 9.0, "device": "cpu"}}) == 9  # made before it was measured
+    assert study[0].seconds({"run": {"seconds": 9.0, "device": "cpu"}}) == 9  # a manifest without processor time
 
 
 def test_the_rate_of_the_rows_is_the_one_they_trained_at(study: tuple[Any, Any]) -> None:
@@ -62,7 +62,7 @@ def test_the_rate_of_the_rows_is_the_one_they_trained_at(study: tuple[Any, Any])
 
 
 def finished(folder: Path, run: str, hits: list[float], seconds: float = 10.0) -> None:
-    """What a measured run leaves in a study's folder."""
+    """Write the files that a measured run leaves in a study's folder."""
     slices = {"0": (1, 0.5), "1-4": (2, 0.25), "5-19": (3, 0.2), "20+": (1, 0.6)}
     found = {name: {"targets": count, "recall@10": value} for name, (count, value) in slices.items()}
     columns = dict.fromkeys(("recall@10", "recall@20", "ndcg@10"), hits)
@@ -85,7 +85,7 @@ def test_folders_of_one_study_count_as_one_and_grounding_counts_as_training(
     one, other = tmp_path / "one", tmp_path / "other"
     finished(one, "mean-e1-s0", [0.0, 1.0])
     finished(one, "mean-plain-e1-s0", [0.0, 0.0])
-    finished(other, "mean-e1-s0", [1.0, 1.0])  # a copy of the first: named once
+    finished(other, "mean-e1-s0", [1.0, 1.0])  # the same run in a copy of the folder counts once
     finished(other, "mean-e1-s1", [0.0, 0.0])
     finished(other, "gti-lc-rec-e1-s0", [1.0, 1.0], seconds=20.0)
     write(other / "start-gti" / "gti.json", {"run": {"seconds": 5.0}})
@@ -96,7 +96,7 @@ def test_folders_of_one_study_count_as_one_and_grounding_counts_as_training(
     report = (one / "report.md").read_text()
     assert "| mean | 2 | 0.003 | 7 | 10 | 0.2500 ±0.3536 |" in report
     assert "| gti-lc-rec | 1 | 0.003 | 7 | 25 | 1.0000 | 1.0000 | 1.0000 | +0.7500 [" in report
-    # items never trained on, of 1 to 4 interactions, and the two higher slices weighted by their targets
+    # Slices: items without training interactions, with 1 to 4, and the two higher slices weighted by their targets.
     assert "| 2 -> 3.0000 | – -> – | 0.5000 | 0.2500 | 0.3000 |" in report
     assert set(lines) >= {"mean", "mean-plain", "gti-lc-rec"}
 
@@ -108,11 +108,11 @@ def test_the_interval_of_a_difference_covers_users_and_seeds(study: tuple[Any, A
     assert same == low == high == 0
     shifted, low, high = study[1].difference(base + 0.1, base)
     assert shifted == pytest.approx(0.1) and low == pytest.approx(0.1) and high == pytest.approx(0.1)
-    # Seeds that differ widen it, however many users there are.
+    # Different seeds widen the interval, whatever the number of users.
     two = np.concatenate([base, base + 0.2])
     middle, low, high = study[1].difference(two, base)
     assert middle == pytest.approx(0.1) and low == pytest.approx(0.0) and high == pytest.approx(0.2)
-    # Independent users: as wide as the normal approximation.
+    # With independent users the width is that of the normal approximation.
     one, other = rng.random((1, 400)), rng.random((1, 400))
     found, low, high = study[1].difference(one, other)
     error = float((one - other).std() / np.sqrt(400))
@@ -128,7 +128,7 @@ def test_rank_correlation_of_few_values_counts_every_order(study: tuple[Any, Any
     assert p == pytest.approx(np.mean([abs(found) >= 0.8 - 1e-9 for found in rhos]))
 
 
-def test_a_share_of_the_users_trains_and_everyone_is_asked(study: tuple[Any, Any], tmp_path: Path) -> None:
+def test_a_share_of_the_users_trains_and_all_are_evaluated(study: tuple[Any, Any], tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [(f"u{u}", f"i{rng.integers(9)}", t) for u in range(40) for t in range(int(rng.integers(1, 9)))]
     (tmp_path / "shop").mkdir()

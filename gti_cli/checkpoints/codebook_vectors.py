@@ -1,4 +1,4 @@
-"""The codebook vectors of a checkpoint's new tokens, with which its learned rows are compared (RSA)."""
+"""Match the new tokens of a checkpoint with codebook vectors, so that learned rows can be compared with them (RSA)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from gti_cli.errors import InputError
 
 @dataclass(frozen=True)
 class CodebookVectors:
-    """Codebook vectors of those new tokens that are codes.
+    """Codebook vectors of those m new tokens that have one.
 
     Attributes:
-        rows: (m,) int64, which of the new tokens. levels: (m,) int32, their levels.
-        vectors: one (d_code,) float32 vector for each; widths may differ between levels (never within one).
+        rows: (m,) int64 indices of these tokens in the list of new tokens.
+        levels: (m,) int32 their levels.
+        vectors: m arrays (d_code,) float32; the width may differ between levels but not within one.
     """
 
     rows: npt.NDArray[np.int64]
@@ -25,34 +26,39 @@ class CodebookVectors:
     vectors: list[npt.NDArray[np.float32]]
 
     def matrix(self) -> npt.NDArray[np.float32] | None:
-        """All vectors (m, d_code); None where levels have other widths, so that no two levels can be compared."""
+        """Return all vectors (m, d_code), or None where levels differ in width and so cannot be compared."""
         return np.stack(self.vectors) if len({len(vector) for vector in self.vectors}) == 1 else None
 
     def by_level(self) -> dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-        """For each level the rows (m_l,) of its tokens and their vectors (m_l, d_code)."""
-        found = {}
+        """Return for each level the `rows` (m_l,) of its tokens and their vectors (m_l, d_code)."""
+        levels = {}
         for level in sorted(set(self.levels.tolist())):
-            here = np.flatnonzero(self.levels == level)
-            found[level] = (self.rows[here], np.stack([self.vectors[row] for row in here]))
-        return found
+            in_level = np.flatnonzero(self.levels == level)
+            levels[level] = (self.rows[in_level], np.stack([self.vectors[index] for index in in_level]))
+        return levels
 
 
 def match_codebooks(
     tokens: NewTokens, codebooks: list[npt.NDArray[np.float32]], where: str, *, part: bool = False
 ) -> CodebookVectors:
-    """Give each new token that is a code its codebook vector; tokens without one (a suffix level, others) are left out.
+    """Give each new token that is a code its codebook vector.
+
+    Tokens of levels without a codebook are left out, and so are tokens that are no codes.
 
     Args:
-        tokens: the new tokens. codebooks: of each level. where: the checkpoint, for the error line.
-        part: the tokens are a chosen part of the vocabulary, so levels may have fewer tokens than codes.
+        tokens: The new tokens.
+        codebooks: For each level the vectors (K_l, d_code).
+        where: The checkpoint, for the error line.
+        part: Whether ``tokens`` are a selection, so that a level may have fewer tokens than codes.
 
     Raises:
-        InputError: a level has more tokens than its codebook has codes, or (not ``part``) fewer.
+        InputError: When a level has more tokens than its codebook has codes, or fewer without ``part``.
     """
     rows, vectors = [], []
     for level, codebook in enumerate(codebooks):
         here = np.flatnonzero(tokens.levels == level)
-        if len(here) and (tokens.codes[here].max() >= len(codebook) or (len(here) < len(codebook) and not part)):
+        incomplete = len(here) < len(codebook) and not part
+        if len(here) and (tokens.codes[here].max() >= len(codebook) or incomplete):
             raise InputError(
                 f"the checkpoint has {len(here):,} tokens of level {level} and the codebook {len(codebook):,} codes",
                 where=where,
@@ -60,5 +66,5 @@ def match_codebooks(
             )
         rows.append(here)
         vectors += list(codebook[tokens.codes[here]])
-    index = np.concatenate(rows)
-    return CodebookVectors(index, tokens.levels[index], vectors)
+    indices = np.concatenate(rows)
+    return CodebookVectors(indices, tokens.levels[indices], vectors)

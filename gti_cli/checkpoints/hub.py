@@ -1,4 +1,4 @@
-"""Names that are neither in the workspace nor a folder: is there such a model on the hub, or in its cache?"""
+"""Check that a name is a model on the Hugging Face hub or in its cache, and report a hub that does not answer."""
 
 from __future__ import annotations
 
@@ -12,57 +12,68 @@ from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 
 
 def require_on_hub(name: str, workspace: Workspace) -> None:
-    """Ask the hub (or its cache, without the network) once for ``name``, before tokenizer and weights are asked for.
+    """Make sure that the hub, or its local cache without the network, has a model of this name.
+
+    Asking once for the configuration gives one clear error, before transformers asks for each file of a tokenizer and a
+    model.
+
+    Args:
+        name: Name of the model, such as ``"Qwen/Qwen3-0.6B"``.
+        workspace: Its checkpoints are listed in the error line, because the name may be one of them, mistyped.
 
     Raises:
-        InputError: it has no such model, or cannot be asked; the line says what the workspace has, for a mistyped name.
+        InputError: When the hub has no such model or does not answer.
     """
     from transformers.utils.hub import cached_file
 
     try:
         with waiting_for_hub(name):
             cached_file(name, "config.json")
-    except (OSError, ValueError) as error:  # a ValueError where it can be no model's name
+    except (OSError, ValueError) as error:  # ValueError: the name breaks the hub's rules for names
         raise InputError(
             f"no such checkpoint, folder or hub model: {first_line(error)}",
             where=name,
-            remedy=f"check the name: {held(workspace)}",
+            remedy=f"check the name: {list_checkpoints(workspace)}",
         ) from error
 
 
-def held(workspace: Workspace) -> str:
-    """In words, the checkpoints of a workspace, for whoever mistyped one."""
+def list_checkpoints(workspace: Workspace) -> str:
+    """Say which checkpoints a workspace holds, as a phrase for an error line."""
     names = [name for name in workspace.manifests() if (workspace.path(name) / CHECKPOINT_MANIFEST).is_file()]
     return f"workspace {workspace.root} holds {', '.join(names) or 'no checkpoint'}"
 
 
 @contextmanager
 def waiting_for_hub(name: str) -> Iterator[None]:
-    """The hub's library prints two lines for each of its many tries: here it is one note, where it has to try again."""
-    tries = _Tries(name)
+    """Print one note if the hub does not answer, instead of the two lines of its library for each of many retries.
+
+    Args:
+        name: Name of the model, for the note.
+    """
+    retries = _RetryFilter(name)
     handlers = logging.getLogger("huggingface_hub").handlers[:]
     for handler in handlers:
-        handler.addFilter(tries)
+        handler.addFilter(retries)
     try:
         yield
     finally:
         for handler in handlers:
-            handler.removeFilter(tries)
+            handler.removeFilter(retries)
 
 
-class _Tries(logging.Filter):
-    """Says once that the hub does not answer, instead of its library's lines on tries; what else it says passes."""
+class _RetryFilter(logging.Filter):
+    """Drop the log lines about retries, and print one note at the first of them; all other lines pass."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self._name, self._told = name, False
+        self._name, self._note_printed = name, False
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the library's own line is shown."""
+        """Return whether the library's line is shown."""
         line = record.getMessage()
         if "thrown while requesting" not in line and "[Retry " not in line:
             return True
-        if not self._told:
+        if not self._note_printed:
             console.note(f"{self._name}: no such folder here, and the hub does not answer; waiting")
-        self._told = True
+        self._note_printed = True
         return False

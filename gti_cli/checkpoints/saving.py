@@ -1,4 +1,4 @@
-"""Write checkpoints: plain Hugging Face folders with a list of new tokens inside."""
+"""Save checkpoints as plain Hugging Face folders that also hold the list of new tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 def save_checkpoint(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: NewTokens
 ) -> None:
-    """Write model (safetensors), tokenizer and list of new tokens; loads with plain transformers, no code of ours."""
+    """Write a model (as safetensors), its tokenizer and its list of new tokens; plain transformers can load them.
+
+    Args:
+        folder: Folder to write into; it is created if it does not exist.
+        model: The extended model.
+        tokenizer: The extended tokenizer.
+        tokens: The new tokens of both.
+
+    Raises:
+        InputError: When the tokenizer gives a new token another id than the list.
+    """
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -23,7 +33,11 @@ def save_checkpoint(
 
 
 def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, tokens: NewTokens) -> None:
-    """Write what of a checkpoint is no weights: tokenizer and list of new tokens, checked against each other."""
+    """Write the tokenizer and the list of new tokens, the parts of a checkpoint that are not weights.
+
+    Raises:
+        InputError: When the tokenizer gives a new token another id than the list.
+    """
     check_tokenizer(tokenizer, tokens)
     tokenizer.save_pretrained(folder)
     write_new_tokens(folder, tokens)

@@ -1,0 +1,1 @@
+"""The subcommands: each reads its options, calls its stage and prints the result."""

@@ -1,4 +1,4 @@
-"""`gti build-ids`: items to semantic IDs."""
+"""`gti build-ids`: give each item a semantic ID."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gti_cli import console
-from gti_cli.commands import common
-from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption
-from gti_cli.commands.options import Common, expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.outcome import print_outcome
 from gti_cli.semantic_ids.options import EncoderOptions, IdsOptions, KMeansOptions, RQVAEOptions
 from gti_cli.workspace import processes
 
@@ -31,36 +30,38 @@ def _build_ids(
     text_model: EncoderOptions,
     kmeans: KMeansOptions,
     rqvae: RQVAEOptions,
-    base: Common,
+    common: CommonOptions,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     plot: Annotated[
-        bool, typer.Option("--plot", help="Also draw the quality (semantic_ids.png and .svg in the workspace).")
+        bool, typer.Option("--plot", help="Also draw the quality figures (semantic_ids.png and .svg in the workspace).")
     ] = False,
 ) -> None:
-    """Give each item a semantic ID: encode its text, quantise it level by level, resolve collisions, report quality."""
+    """Give each item a semantic ID: encode its text, quantize it level by level, resolve collisions, report quality."""
     from gti_cli.semantic_ids.build import build_ids as stage
 
-    base.start()
-    manifest = stage(items, workspace, kmeans=kmeans, rqvae=rqvae, text_model=text_model, **vars(options), **base.run())
+    common.configure_console()
+    manifest = stage(
+        items, workspace, kmeans=kmeans, rqvae=rqvae, text_model=text_model, **vars(options), **common.run_keywords()
+    )
     if processes.rank() > 0:
-        return  # it has encoded its share; the first process has the figures
-    show(manifest)
+        return  # only the first process has the results
+    print_quality(manifest)
     if plot:
         from gti_cli.semantic_ids.quality.plot import plot_quality
 
         for path in plot_quality(workspace):
             console.say(str(path))
-    common.finish(manifest, workspace / "semantic_ids.parquet")
+    print_outcome(manifest, workspace / "semantic_ids.parquet")
 
 
-build_ids = expanded(
+build_ids = expand_options(
     _build_ids,
     {EncoderOptions: "Text encoder that is a model", KMeansOptions: "Residual k-means", RQVAEOptions: "RQ-VAE"},
 )
 
 
-def show(manifest: Manifest) -> None:
-    """Print the quality of the semantic IDs."""
+def print_quality(manifest: Manifest) -> None:
+    """Print how well the codes are used, the collisions, and what items with a shared prefix have in common."""
     counts, metrics = manifest.counts, manifest.metrics
     console.table(
         f"{counts['items']:,} items, {manifest.details['quantizer']} on {manifest.details['encoder']} embeddings",
@@ -81,12 +82,12 @@ def show(manifest: Manifest) -> None:
     names = ["distinct", "rate", "items", "largest"]
     before, after = metrics["collisions_before"], metrics["collisions_after"]
     if "new_items" in counts:
-        console.say(f"{counts['new_items']:,} of them are new; no earlier ID has changed.")
+        console.say(f"{counts['new_items']:,} of these items are new; the IDs of the others are unchanged.")
     console.table(
         f"Collisions ({manifest.details['collisions']}: {counts['moved']:,} items moved, "
-        f"{counts['identical_embeddings']:,} with the embedding of another)",
+        f"{counts['identical_embeddings']:,} with the same embedding as another item)",
         ["", "distinct tuples", "collision rate", "items in collisions", "largest group"],
-        [[name, *[figures[key] for key in names]] for name, figures in (("before", before), ("after", after))],
+        [[stage, *[values[name] for name in names]] for stage, values in (("before", before), ("after", after))],
     )
     rows = [
         [f"neighbours kept (of {metrics['neighbourhood']['neighbours']})", e["depth"], e["recall"], e["by_chance"]]
@@ -94,9 +95,9 @@ def show(manifest: Manifest) -> None:
     ]
     for column, entries in metrics.get("purity", {}).items():
         rows += [[f"purity of {column}", e["depth"], e["purity"], e["shuffled"]] for e in entries]
-    console.table("What a shared prefix means", ["", "codes", "share", "by chance"], rows)
+    console.table("Items with a shared prefix", ["", "codes", "share", "by chance"], rows)
     console.table(
         "The fullest first codes",
-        ["prefix", "items", "for example"],
+        ["prefix", "items", "examples"],
         [[e["prefix"], e["items"], " | ".join(e["titles"])] for e in metrics["fullest_prefixes"]],
     )

@@ -1,29 +1,30 @@
-"""`gti diagnose`: see why the new tokens work, or do not."""
+"""`gti diagnose`: analyse the rows of the new tokens."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
-from gti_cli.commands.options import Common, expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.outcome import print_outcome
 
 
 def _diagnose(
     checkpoints: Annotated[
         list[str],
-        typer.Argument(metavar="CKPT...", help="Folders of the workspace by name, or any folders."),
+        typer.Argument(metavar="CKPT...", help="Checkpoints: folders of the workspace by name, or any other folders."),
     ],
-    base: Common,
+    common: CommonOptions,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     plot: Annotated[bool, typer.Option("--plot", help="Also write pictures (PNG and SVG) and report.html.")] = False,
     trajectory: Annotated[
         bool,
         typer.Option(
             "--trajectory",
-            help="Follow the figures from checkpoint to checkpoint of a training, and say what was kept.",
+            help="Compare each checkpoint of a training with the one before it.",
         ),
     ] = False,
     name: Annotated[
@@ -45,9 +46,9 @@ def _diagnose(
     ] = "auto",
 ) -> None:
     """Show whether new tokens have collapsed, are scattered, or are grounded: spectrum, cosines, RSA, a verdict."""
-    base.start()
-    # Of the options that every command takes, device, dtype and resume mean nothing here: no model runs, figures are
-    # computed from the stored rows on the CPU, in float64.
+    common.configure_console()
+    # The options --device, --dtype and --no-resume have no effect here: no model runs, and all figures are computed
+    # from the stored rows on the CPU in float64.
     from gti_cli.diagnostics.diagnose import diagnose as stage
 
     manifest = stage(
@@ -59,21 +60,20 @@ def _diagnose(
         tokens_from=tokens_from,
         base_vocab=base_vocab,
         codebooks_from=codebooks,
-        seed=base.seed,
-        force=base.force,
+        seed=common.seed,
+        force=common.force,
     )
-    rows = _rows(manifest.metrics, manifest.details["checkpoints"])
-    console.table("Rows of the new tokens", _COLUMNS, [row[:-2] for row in rows])
-    for row in rows:
-        console.say(f"{row[0]}: {row[-3]}, because {row[-2]}." + (f" What to do: {row[-1]}." if row[-1] else ""))
+    labels = manifest.details["checkpoints"]
+    console.table("Rows of the new tokens", _COLUMNS, _table_rows(manifest.metrics, labels))
+    for line in _verdict_lines(manifest.metrics, labels):
+        console.say(line)
     if trajectory:
-        console.table(
-            "From checkpoint to checkpoint", _MOVES, _moves(manifest.metrics, manifest.details["checkpoints"])
-        )
-    finish(manifest, workspace / manifest.name)
+        rows = _trajectory_rows(manifest.metrics, labels)
+        console.table("From checkpoint to checkpoint", _TRAJECTORY_COLUMNS, rows)
+    print_outcome(manifest, workspace / manifest.name)
 
 
-diagnose = expanded(_diagnose)
+diagnose = expand_options(_diagnose)
 
 _COLUMNS = (
     "checkpoint",
@@ -87,34 +87,51 @@ _COLUMNS = (
     "verdict",
 )
 
-_MOVES = ("checkpoint", "from", "effective rank", "mean cosine", "norm", "RSA r", "CKA", "same row, cosine", "moved")
+_TRAJECTORY_COLUMNS = (
+    "checkpoint",
+    "compared with",
+    "effective rank",
+    "mean cosine",
+    "norm",
+    "RSA r",
+    "CKA",
+    "cosine, same row",
+    "movement",
+)
 
 
-def _rows(metrics: dict[str, Any], order: list[str]) -> list[list[Any]]:
-    """One row for each matrix of each checkpoint; the last two cells are the verdict's reason and advice."""
-    rows = []
-    for label in order:
-        figures = metrics[label]
-        for title, entry in _matrices(label, figures).items():
-            keys = ("tokens", "effective_rank", "pretrained_effective_rank", "stable_rank", "mean_cosine")
-            cells = [entry[key] for key in (*keys, "rsa_pearson", "rsa_spearman", "verdict", "reason", "advice")]
-            rows.append([title, *cells])
-    return rows
+def _table_rows(metrics: dict[str, Any], labels: list[str]) -> list[list[Any]]:
+    """Return one row of `_COLUMNS` for each matrix of each checkpoint."""
+    rank_keys = ("tokens", "effective_rank", "pretrained_effective_rank", "stable_rank")
+    keys = (*rank_keys, "mean_cosine", "rsa_pearson", "rsa_spearman", "verdict")
+    return [[title, *(figures[key] for key in keys)] for title, figures in _matrices(metrics, labels)]
 
 
-def _matrices(label: str, figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The figures of each matrix of a checkpoint, by what to call it."""
-    if "output" not in figures:
-        return {label: figures}
-    return {f"{label} (input)": figures, f"{label} (output)": figures["output"]}
+def _verdict_lines(metrics: dict[str, Any], labels: list[str]) -> list[str]:
+    """Return one line for each matrix of each checkpoint: the verdict, its reason, and advice if there is any."""
+    lines = []
+    for title, figures in _matrices(metrics, labels):
+        advice = f" What to do: {figures['advice']}." if figures["advice"] else ""
+        lines.append(f"{title}: {figures['verdict']}, because {figures['reason']}.{advice}")
+    return lines
 
 
-def _moves(metrics: dict[str, Any], order: list[str]) -> list[list[Any]]:
-    """One row for each matrix of each checkpoint: its figures, and what it kept of the checkpoint before it."""
-    keys = ("effective_rank", "mean_cosine", "norm_mean", "rsa_pearson")
-    kept = ("cka_to_previous", "cosine_to_previous", "moved_from_previous")
+def _trajectory_rows(metrics: dict[str, Any], labels: list[str]) -> list[list[Any]]:
+    """Return one row of `_TRAJECTORY_COLUMNS` for each matrix of each checkpoint."""
+    own_keys = ("effective_rank", "mean_cosine", "norm_mean", "rsa_pearson")
+    keys = (*own_keys, "cka_to_previous", "cosine_to_previous", "moved_from_previous")
     return [
-        [title, entry["previous"] or "–", *(entry[key] for key in (*keys, *kept))]
-        for label in order
-        for title, entry in _matrices(label, metrics[label]).items()
+        [title, figures["previous"] or "–", *(figures[key] for key in keys)]
+        for title, figures in _matrices(metrics, labels)
     ]
+
+
+def _matrices(metrics: dict[str, Any], labels: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the title and the figures of each matrix: one for a tied checkpoint, input and output for an untied one."""
+    for label in labels:
+        figures = metrics[label]
+        if "output" in figures:
+            yield f"{label} (input)", figures
+            yield f"{label} (output)", figures["output"]
+        else:
+            yield label, figures

@@ -1,4 +1,4 @@
-"""`gti evaluate`: options -> stage -> what it came to."""
+"""`gti evaluate`: measure how well checkpoints recommend."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
-from gti_cli.commands.options import Common, expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.outcome import print_outcome
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.workspace import processes
 
@@ -20,127 +20,145 @@ if TYPE_CHECKING:
 
 def _evaluate(
     options: EvaluateOptions,
-    base: Common,
+    common: CommonOptions,
     interactions: Annotated[
-        Path | None, typer.Option("--interactions", help="The table that finetune read: users and their next items.")
+        Path | None, typer.Option("--interactions", help="The table of interactions that finetune has read.")
     ] = None,
     queries: Annotated[
-        Path | None, typer.Option("--queries", help="Instead: table of query, item_id, relevance (0, 1, 2).")
+        Path | None,
+        typer.Option("--queries", help="Evaluate search instead: table of query, item_id, relevance (0, 1, 2)."),
     ] = None,
     checkpoints: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[CHECKPOINT]...",
-            help="Of the workspace, or a folder (default: finetuned). Several, of several seeds: also mean and spread.",
+            help="Checkpoints of the workspace, or folders (default: finetuned). Several, from several seeds: also "
+            "their mean and standard deviation.",
         ),
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", help="Folder below evaluation/ (default: the checkpoint's name, for queries with -search)."
+            "--name", help="Folder below evaluation/ (default: the checkpoint's name, with -search for queries)."
         ),
     ] = None,
     compare: Annotated[
         str | None,
         typer.Option(
-            "--compare", help="Another evaluation, or a baseline by name (item-knn): paired differences to it."
+            "--compare", help="Another evaluation, or the name of a baseline (item-knn): show paired differences."
         ),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Rank all items for every user, or query, and count hits, beside baselines without a language model."""
-    base.start()
+    """Rank all items for each user or query, count the hits, and compare with baselines without a language model."""
+    common.configure_console()
     if compare is not None:
-        # Before hours of search, not behind them.
-        mine = name or _default_name(checkpoints or [], queries)
-        _check_other(workspace, compare, options, mine, queries, base.seed)
-    given = {"queries": queries, "name": name, **vars(options), **base.run()}
+        # A comparison that is impossible must fail now, not after hours of search.
+        own_name = name or _default_name(checkpoints or [], queries)
+        _check_comparison(workspace, compare, options, own_name, queries, common.seed)
+    keywords = {"queries": queries, "name": name, **vars(options), **common.run_keywords()}
     if len(checkpoints or []) > 1:
-        manifest = _several(checkpoints or [], interactions, workspace, given, base)
+        manifest = _evaluate_several(checkpoints or [], interactions, workspace, keywords, common)
     else:
         from gti_cli.evaluation.evaluate import evaluate as stage
 
-        manifest = stage(interactions, workspace, checkpoint=checkpoints[0] if checkpoints else None, **given)
+        manifest = stage(interactions, workspace, checkpoint=checkpoints[0] if checkpoints else None, **keywords)
     if manifest is None or processes.rank() > 0:
-        return  # it has searched its share; the first process has the figures
-    show(manifest)
+        return  # only the first process has the results
+    print_metrics(manifest)
     if compare is None:
-        finish(manifest, workspace / manifest.name)
+        print_outcome(manifest, workspace / manifest.name)
     else:
-        _compare(manifest, compare, workspace, base)
+        _print_comparison(manifest, compare, workspace, common)
 
 
-evaluate = expanded(_evaluate, {EvaluateOptions: "Evaluation"})
+evaluate = expand_options(_evaluate, {EvaluateOptions: "Evaluation"})
 
 
-def _several(
-    checkpoints: list[str], interactions: Path | None, workspace: Path, given: dict[str, Any], base: Common
+def _evaluate_several(
+    checkpoints: list[str], interactions: Path | None, workspace: Path, keywords: dict[str, Any], common: CommonOptions
 ) -> Manifest | None:
-    """The summary of all; None on any process but the first."""
+    """Evaluate several checkpoints and return the manifest of their summary; None on all processes but the first."""
     from gti_cli.evaluation.several import evaluate_several, summarise
 
-    found, name = evaluate_several(checkpoints, interactions, workspace, **given)
-    return summarise(found, workspace, name, **base.run()) if processes.rank() == 0 else None
+    manifests, name = evaluate_several(checkpoints, interactions, workspace, **keywords)
+    return summarise(manifests, workspace, name, **common.run_keywords()) if processes.rank() == 0 else None
 
 
-def show(manifest: Manifest) -> None:
-    """Print the metrics of an evaluation, and what a reader must know about them."""
-    counts, shown = manifest.counts, manifest.options["k"]
-    who = "queries" if "queries" in counts else "users"
-    kinds = ("precision_good", "precision_maybe", "ndcg") if who == "queries" else ("recall", "ndcg")
-    columns = [f"{metric}@{cut}" for metric in kinds for cut in shown]
+def print_metrics(manifest: Manifest) -> None:
+    """Print the metrics of an evaluation, and remarks that a reader needs to interpret them."""
+    counts, cutoffs = manifest.counts, manifest.options["k"]
+    subjects = "queries" if "queries" in counts else "users"
+    kinds = ("precision_good", "precision_maybe", "ndcg") if subjects == "queries" else ("recall", "ndcg")
+    columns = [f"{metric}@{cutoff}" for metric in kinds for cutoff in cutoffs]
     metrics, runs = manifest.metrics, manifest.metrics.get("runs", {})
     name = f"mean of {len(runs)} runs" if runs else manifest.name.removeprefix("evaluation/")
-    methods = {**dict(sorted(runs.items())), name: metrics["metrics"]}
+    scores = {**dict(sorted(runs.items())), name: metrics["metrics"]}
     if runs:
-        methods["standard deviation"] = metrics["spread"]
-    methods |= dict(sorted(metrics["baselines"].items()))  # as a manifest that is read again has them
-    sure = {name: metrics["intervals"], **metrics.get("baseline_intervals", {})}
-    left = f" of {counts['evaluated'] + counts['not_drawn']:,}, drawn by seed" if counts.get("not_drawn") else ""
+        scores["standard deviation"] = metrics["spread"]
+    # Sorted, because a manifest that is read from its file has sorted keys.
+    scores |= dict(sorted(metrics["baselines"].items()))
+    intervals = {name: metrics["intervals"], **metrics.get("baseline_intervals", {})}
+    total = f" of {counts['evaluated'] + counts['not_drawn']:,}, drawn by seed" if counts.get("not_drawn") else ""
     console.table(
-        f"{counts['evaluated']:,} {who}{left}, {counts['catalogue']:,} items "
+        f"{counts['evaluated']:,} {subjects}{total}, {counts['catalogue']:,} items "
         f"({counts['semantic_ids']:,} semantic IDs), {manifest.options['split']} part, {counts['beams']} beams",
         ["method", *columns],
-        [[method, *_cells(scores, sure.get(method), columns)] for method, scores in methods.items()],
+        [[method, *_cells(values, intervals.get(method), columns)] for method, values in scores.items()],
     )
-    console.say("Below a figure: the 95 % bootstrap interval of its mean.")
+    console.say("Below each figure: the 95 % bootstrap interval of the mean.")
     for baseline, report in metrics["tuning"].items():
-        _show_tuning(baseline, report)
+        _print_tuning(baseline, report)
+    for line in _remarks(manifest, subjects):
+        console.say(line)
+
+
+def _remarks(manifest: Manifest, subjects: str) -> list[str]:
+    """Return what a reader needs to know about the evaluated users or queries and the search."""
+    counts, options = manifest.counts, manifest.options
+    lines = []
     if counts.get("left_out_without_good"):
-        console.say(f"{counts['left_out_without_good']:,} queries have no item of relevance 2 and are left out.")
+        lines.append(f"{counts['left_out_without_good']:,} queries have no item of relevance 2 and are left out.")
     if counts.get("queries_cut"):
-        console.say(f"{counts['queries_cut']:,} queries were cut: longer than a prompt shows.")
+        lines.append(f"{counts['queries_cut']:,} queries are longer than a prompt can hold and were shortened.")
     if counts.get("widest_beam", 0) > counts["beams"]:
-        console.say(f"Up to {counts['widest_beam']:,} beams, to make up for items that a user has seen.")
+        lines.append(
+            f"The search used up to {counts['widest_beam']:,} beams, to replace items that a user has already seen."
+        )
     if counts.get("interactions_not_shown"):
-        console.say(
-            f"{counts['interactions_not_shown']:,} interactions lie further back than the "
-            f"{manifest.options['history']} items that a prompt shows."
+        lines.append(
+            f"{counts['interactions_not_shown']:,} interactions are older than the {options['history']} items that a "
+            "prompt shows."
         )
     if {"users_whose_beam_missed", "semantic_ids_the_beam_missed"} <= counts.keys():
-        console.say(
+        several = ", all runs together" if manifest.metrics.get("runs") else ""
+        lines.append(
             f"The beam alone would have missed {counts['semantic_ids_the_beam_missed']:,} semantic IDs of "
-            f"{counts['users_whose_beam_missed']:,} {who}{', all runs together' if runs else ''}."
+            f"{counts['users_whose_beam_missed']:,} {subjects}{several}."
         )
-    if manifest.options.get("filter_seen") and counts.get("targets_in_history"):
-        console.say(
-            f"{counts['targets_in_history']:,} of {counts['evaluated']:,} targets are items the user already had: with "
-            "--filter-seen no method can reach them."
+    if options.get("filter_seen") and counts.get("targets_in_history"):
+        lines.append(
+            f"{counts['targets_in_history']:,} of {counts['evaluated']:,} targets are items the user already had: "
+            "with --filter-seen no method can recommend them."
         )
     if counts.get("lists_shorter_than_k"):
-        console.say(f"{counts['lists_shorter_than_k']:,} {who} have fewer than {shown[-1]} items to be recommended.")
+        lines.append(
+            f"{counts['lists_shorter_than_k']:,} {subjects} have lists shorter than {options['k'][-1]} items, because "
+            "no more items may be recommended to them."
+        )
+    return lines
 
 
 def _cells(
-    scores: Mapping[str, float], sure: Mapping[str, Sequence[float]] | None, columns: Sequence[str]
+    scores: Mapping[str, float], intervals: Mapping[str, Sequence[float]] | None, columns: Sequence[str]
 ) -> list[float | str]:
-    """The figures, each with its interval below it where there is one."""
-    if sure is None:
+    """Return the cells of one method: the figures, each with its interval below it if there is one."""
+    if intervals is None:
         return [scores[column] for column in columns]
-    return [f"{scores[column]:.4f}\n{sure[column][0]:.4f}–{sure[column][1]:.4f}" for column in columns]
+    return [f"{scores[column]:.4f}\n{intervals[column][0]:.4f}–{intervals[column][1]:.4f}" for column in columns]
 
 
-def _show_tuning(baseline: str, report: Mapping[str, Any]) -> None:
+def _print_tuning(baseline: str, report: Mapping[str, Any]) -> None:
     tried = report["settings_tried"]
     settings = tried if isinstance(tried, int) else len(tried)
     values = ", ".join(f"{name} {value:g}" for name, value in report["chosen"].items())
@@ -150,18 +168,20 @@ def _show_tuning(baseline: str, report: Mapping[str, Any]) -> None:
     )
 
 
-def _compare(manifest: Manifest, other: str, workspace: Path, base: Common) -> None:
+def _print_comparison(manifest: Manifest, other: str, workspace: Path, common: CommonOptions) -> None:
+    """Compare the evaluation with another one, and print the differences."""
     from gti_cli.evaluation.compare import compare as stage
 
     model = manifest.name.removeprefix("evaluation/")
-    differences = stage(workspace, model, other, seed=base.seed, force=base.force, resume=base.resume)
-    _show_differences(differences)
+    differences = stage(workspace, model, other, seed=common.seed, force=common.force, resume=common.resume)
+    _print_differences(differences)
     console.say(str(workspace / manifest.name))
     console.say(str(workspace / differences.name))
     console.result({**manifest.to_json(), "comparison": differences.to_json()})
 
 
 def _default_name(checkpoints: list[str], queries: Path | None) -> str:
+    """Return the name of the output if ``--name`` is not given."""
     from gti_cli.evaluation.several import group_name
 
     if len(checkpoints) > 1:
@@ -169,9 +189,10 @@ def _default_name(checkpoints: list[str], queries: Path | None) -> str:
     return Path(checkpoints[0] if checkpoints else "finetuned").name + ("-search" if queries else "")
 
 
-def _check_other(
-    workspace: Path, name: str, options: EvaluateOptions, mine: str, queries: Path | None, seed: int
+def _check_comparison(
+    workspace: Path, other: str, options: EvaluateOptions, own_name: str, queries: Path | None, seed: int
 ) -> None:
+    """Refuse a comparison with an evaluation that was measured in another way."""
     from gti_cli.evaluation.compare import check_other
     from gti_cli.workspace import Workspace
 
@@ -184,16 +205,16 @@ def _check_other(
         "sample_seed": None if options.sample is None else seed,
     }
     baselines = None if queries else options.baselines
-    check_other(Workspace(workspace), name, baselines, mine=mine, options=measured)
+    check_other(Workspace(workspace), other, baselines, own_name=own_name, options=measured)
 
 
-def _show_differences(manifest: Manifest) -> None:
-    mine, other = manifest.options["compare"]
+def _print_differences(manifest: Manifest) -> None:
+    own_name, other = manifest.options["compare"]
     console.table(
-        f"{mine} minus {other}, {manifest.counts['users']:,} of them: 95 % bootstrap intervals, sign-flip test",
+        f"{own_name} minus {other}, n = {manifest.counts['users']:,}: 95 % bootstrap intervals, sign-flip test",
         ["metric", "difference", "from", "to", "p"],
         [
-            [metric, *(found[key] for key in ("difference", "low", "high", "p"))]
-            for metric, found in manifest.metrics.items()
+            [metric, *(test[key] for key in ("difference", "low", "high", "p"))]
+            for metric, test in manifest.metrics.items()
         ],
     )

@@ -1,4 +1,4 @@
-"""`gti export`: what other tools read, out of a workspace."""
+"""`gti export`: write files for other tools."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import DEFAULT_WORKSPACE, ForceOption, JsonOption, QuietOption, SeedOption, WorkspaceOption
-from gti_cli.commands.options import expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.errors import InputError
 from gti_cli.recommendation.options import TaskOptions
 
@@ -25,9 +24,9 @@ def _export(
         str,
         typer.Argument(
             metavar="WHAT",
-            help='index: the semantic IDs as LC-Rec\'s JSON {"item": ["<a_12>", ...]}; catalog: the tuples that exist, '
-            'as serving engines read them {"12,3,...": "item"}; conversations: the rows that finetune would train on, '
-            "as chat (TRL, LLaMA-Factory, axolotl).",
+            help='index: the semantic IDs in LC-Rec\'s JSON {"item": ["<a_12>", ...]}; catalog: the semantic IDs for '
+            'serving engines {"12,3,...": "item"}; conversations: the training examples of finetune as chats '
+            "(for TRL, LLaMA-Factory, axolotl).",
             show_default=False,
         ),
     ],
@@ -35,63 +34,60 @@ def _export(
         str | None,
         typer.Argument(
             metavar="[CKPT]",
-            help="With catalog: also print the command that serves this checkpoint with it. With conversations: what "
-            "is to be trained (default: grounded).",
+            help="With catalog: also print the command that serves this checkpoint. With conversations: the checkpoint "
+            "that will be trained (default: grounded).",
             show_default=False,
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write (must be given).", show_default=False)
+        Path | None, typer.Option("--output", "-o", help="The file to write; required.", show_default=False)
     ] = None,
     interactions: Annotated[
         Path | None, typer.Option("--interactions", help="As for finetune.", rich_help_panel=_CHAT)
     ] = None,
     queries: Annotated[Path | None, typer.Option("--queries", help="As for finetune.", rich_help_panel=_CHAT)] = None,
-    tasks: TaskOptions = TaskOptions(),  # noqa: B008 - frozen; `expanded` makes options of its fields
+    tasks: TaskOptions = TaskOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: SeedOption = 0,
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
-    force: ForceOption = False,
+    common: CommonOptions = CommonOptions(),
 ) -> None:
-    """Write what other tools read."""
-    console.configure(quiet=quiet, json_output=json_output)
-    output = _check(what, output, force)
+    """Write files for other tools: serving engines, and trainers of chat models."""
+    common.configure_console()
+    output = _check_output(what, output, common.force)
     if what == "conversations":
-        _conversations(output, workspace, interactions, queries, checkpoint, tasks, seed)
+        _export_conversations(output, workspace, interactions, queries, checkpoint, tasks, common.seed)
         return
     if interactions is not None or queries is not None or tasks != TaskOptions():
         raise InputError(f"{what} takes no tables and no options of tasks", remedy="use them with conversations")
-    _ids(what, output, workspace, checkpoint)
+    _export_ids(what, output, workspace, checkpoint)
 
 
-export = expanded(_export, {TaskOptions: _CHAT})
+export = expand_options(_export, {TaskOptions: _CHAT}, common=("seed", "json_output", "quiet", "force"))
 
 
-def _ids(what: str, output: Path, workspace: Path, checkpoint: str | None) -> None:
-    """Write the index or the catalogue, and the command that serves ``checkpoint`` with it."""
+def _export_ids(what: str, output: Path, workspace: Path, checkpoint: str | None) -> None:
+    """Write the index or the catalogue, and print the command that serves the checkpoint with it."""
     from gti_cli import tables
     from gti_cli.semantic_ids.index_file import write_index
     from gti_cli.semantic_ids.serving import write_catalog
     from gti_cli.workspace import Workspace
 
     space = Workspace(workspace)
-    made = space.require("semantic_ids", "gti build-ids")
+    manifest = space.require("semantic_ids", "gti build-ids")
     ids = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
-    told: dict[str, Any] = {"output": str(output), "items": len(ids.item_ids), "levels": ids.levels}
+    result: dict[str, Any] = {"output": str(output), "items": len(ids.item_ids), "levels": ids.levels}
     if what == "catalog" and checkpoint is not None:
-        told["command"] = _serve(space, checkpoint, list(made.details["sizes"]), output)
+        result["command"] = _serving_command(space, checkpoint, list(manifest.details["sizes"]), output)
     if what == "index":
         write_index(output, ids.item_ids, ids.tokens)
     else:
         write_catalog(output, ids.item_ids, ids.codes)
     console.say(f"{output}  ({len(ids.item_ids):,} items, {ids.levels} levels)")
-    if "command" in told:
-        console.say(told["command"])
-    console.result({**told, "from": made.identity})
+    if "command" in result:
+        console.say(result["command"])
+    console.result({**result, "from": manifest.identity})
 
 
-def _conversations(
+def _export_conversations(
     output: Path,
     workspace: Path,
     interactions: Path | None,
@@ -100,7 +96,7 @@ def _conversations(
     tasks: TaskOptions,
     seed: int,
 ) -> None:
-    """Write the rows, and say what reads them."""
+    """Write the conversations, and print how many there are and how other trainers read them."""
     from gti_cli.recommendation.conversations import export_conversations
 
     counts = export_conversations(
@@ -108,40 +104,48 @@ def _conversations(
     )
     rows = counts.pop("rows")
     if tasks.tasks is not None and any(":" in task for task in tasks.tasks):
-        console.note("each row is written once: the weights of --tasks are for whoever trains on them")
-    console.table("Conversations", ["question", "rows"], [[kind, count] for kind, count in counts.items()])
+        console.note("each row is written once; the weights in --tasks have to be applied by the trainer")
+    console.table("Conversations", ["kind", "rows"], [[kind, count] for kind, count in counts.items()])
     console.say(
         f"{output}  ({rows:,} rows: task, messages of role and content)\n"
-        "TRL reads it as it is; LLaMA-Factory with formatting: sharegpt, role_tag: role, content_tag: content; "
-        "axolotl with type: chat_template. Train on the assistant's turn alone."
+        "TRL reads the file as it is; LLaMA-Factory with formatting: sharegpt, role_tag: role, content_tag: content; "
+        "axolotl with type: chat_template. Train on the assistant's messages only."
     )
     console.result({"output": str(output), "rows": rows, "kinds": counts})
 
 
-def _check(what: str, output: Path | None, force: bool) -> Path:
+def _check_output(what: str, output: Path | None, force: bool) -> Path:
+    """Return the file to write, or refuse it before anything is read."""
     if what not in KINDS:
         raise InputError(f"{what!r} cannot be exported", remedy=f"use {', '.join(KINDS)}")
     if output is None:
-        raise InputError("nothing says where to write", remedy="give -o FILE")
+        raise InputError("the option -o is missing", remedy="name the file to write: -o FILE")
     if output.is_dir():
         raise InputError("this is a folder", where=str(output), remedy="give -o the name of a file")
     if output.exists() and not force:
         raise InputError("the file is there already", where=str(output), remedy="pass --force to replace it")
     if not output.parent.is_dir():
-        raise InputError("no such folder", where=str(output.parent), remedy="make it first")
+        raise InputError("no such folder", where=str(output.parent), remedy="create it first")
     return output
 
 
-def _serve(space: Workspace, checkpoint: str, sizes: list[int], catalog: Path) -> str:
-    """The command line of FlashRec for this checkpoint."""
-    from gti_cli.checkpoints.loading import check_same_ids, find_checkpoint
+def _serving_command(space: Workspace, checkpoint: str, sizes: list[int], catalog: Path) -> str:
+    """Return the command line of FlashRec for a checkpoint.
+
+    Args:
+        space: The workspace.
+        checkpoint: The name of a checkpoint in it, or a folder.
+        sizes: The number of codes on each level.
+        catalog: The file that holds the catalogue.
+    """
+    from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
     from gti_cli.checkpoints.new_tokens import boundary_ids, code_ids
     from gti_cli.semantic_ids.serving import flashrec_flags
 
-    found = find_checkpoint(space, checkpoint, checkpoint, "gti finetune")
-    check_same_ids(found, space.require("semantic_ids", "gti build-ids"))
-    tokens = found.item_tokens()
+    located = find_checkpoint(space, checkpoint, checkpoint, "gti finetune")
+    check_same_ids(located, space.require("semantic_ids", "gti build-ids"))
+    tokens = located.item_tokens()
     flags, problem = flashrec_flags(code_ids(tokens, sizes), boundary_ids(tokens))
     if problem:
         console.warn(problem)
-    return " ".join(["flashrec --serve --model-path", found.path, "--sid-vocab-file", str(catalog), *flags])
+    return " ".join(["flashrec --serve --model-path", located.path, "--sid-vocab-file", str(catalog), *flags])

@@ -1,4 +1,4 @@
-"""`gti finetune`: options -> stage -> what it came to."""
+"""`gti finetune`: train the model to recommend items."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
-from gti_cli.commands.options import Common, expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.outcome import print_outcome
 from gti_cli.recommendation.options import LoRAOptions, TaskOptions, TrainingOptions
 
 if TYPE_CHECKING:
@@ -20,25 +20,27 @@ def _finetune(
     tasks: TaskOptions,
     training: TrainingOptions,
     lora: LoRAOptions,
-    base: Common,
+    common: CommonOptions,
     interactions: Annotated[
-        Path | None, typer.Option("--interactions", help="Table of user_id, item_id, timestamp; split if you have it.")
+        Path | None, typer.Option("--interactions", help="Table of user_id, item_id, timestamp and optionally split.")
     ] = None,
     queries: Annotated[
         Path | None,
-        typer.Option("--queries", help="Table of query, item_id, relevance (2 is trained on); query_id, split if any."),
+        typer.Option(
+            "--queries", help="Table of query, item_id, relevance (2 is trained on) and optionally query_id, split."
+        ),
     ] = None,
     from_: Annotated[
         str | None,
         typer.Option("--from", help="Checkpoint to start from: name or folder (default: grounded)."),
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="Folder of the result in the workspace.")] = "finetuned",
+    name: Annotated[str, typer.Option("--name", help="Folder for the result in the workspace.")] = "finetuned",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Fine-tune the model to name a user's next item, or an item for a query, as a semantic ID."""
+    """Fine-tune the model to generate the semantic ID of a user's next item, or of an item for a query."""
     from gti_cli.recommendation.finetune import finetune as stage
 
-    base.start()
+    common.configure_console()
     manifest = stage(
         interactions,
         workspace,
@@ -48,37 +50,39 @@ def _finetune(
         **vars(tasks),
         **vars(training),
         **vars(lora),
-        **base.run(),
+        **common.run_keywords(),
     )
-    show(manifest)
-    finish(manifest, workspace / name)
+    print_summary(manifest)
+    print_outcome(manifest, workspace / name)
 
 
-finetune = expanded(_finetune, {TaskOptions: "What to train on", TrainingOptions: "Training", LoRAOptions: "LoRA"})
+finetune = expand_options(
+    _finetune, {TaskOptions: "What to train on", TrainingOptions: "Training", LoRAOptions: "LoRA"}
+)
 
 
-def show(manifest: Manifest) -> None:
-    """Print what a run came to."""
+def print_summary(manifest: Manifest) -> None:
+    """Print the losses of each task and the figures of the training."""
     counts, metrics, run = manifest.counts, manifest.metrics, manifest.run
     console.table(
-        "What was trained on",
+        "Tasks",
         ["task", "targets", "seen", "passes", "validation loss before", "after"],
         [
             [
                 name,
-                found["targets"],
-                found["targets_seen"],
-                found["passes"],
-                found.get("valid_loss_before"),
-                found.get("valid_loss"),
+                task["targets"],
+                task["targets_seen"],
+                task["passes"],
+                task.get("valid_loss_before"),
+                task.get("valid_loss"),
             ]
-            for name, found in metrics["tasks"].items()
+            for name, task in metrics["tasks"].items()
         ],
     )
     cut = {
-        "cut_targets": "targets whose history was cut",
-        "search_queries_cut": "queries cut",
-        "lc_rec_texts_cut": "texts cut",
+        "cut_targets": "targets whose history was shortened",
+        "search_queries_cut": "queries shortened",
+        "lc_rec_texts_cut": "texts shortened",
     }
     console.table(
         "Fine-tuning",
@@ -90,8 +94,8 @@ def show(manifest: Manifest) -> None:
             ["training loss (last tenth of the steps)", metrics["train_loss"]],
             *([["best NDCG@10 in validation", metrics["valid_ndcg@10"]]] if "valid_ndcg@10" in metrics else []),
             *([["at step", counts["best_step"]]] if "best_step" in counts else []),
-            ["new rows: way they can go / way between pretrained rows", metrics["rows_travel_ratio"]],
-            ["new rows: way they went (per coordinate)", metrics["new_rows_moved"]],
+            ["new rows: largest possible movement / distance between pretrained rows", metrics["rows_travel_ratio"]],
+            ["new rows: movement per coordinate", metrics["new_rows_moved"]],
             ["targets per second", run.get("targets_per_second")],
             ["tokens per second", run.get("tokens_per_second")],
         ],

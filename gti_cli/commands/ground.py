@@ -1,4 +1,4 @@
-"""`gti ground`: options -> stage -> what it came to."""
+"""`gti ground`: train the rows of the new tokens on text."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import DEFAULT_WORKSPACE, WorkspaceOption, finish
-from gti_cli.commands.options import Common, expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.outcome import print_outcome
 from gti_cli.grounding.options import FurtherOptions, ObjectiveOptions, PairsOptions, RowsOptions
 from gti_cli.workspace import processes
 
@@ -18,49 +18,49 @@ if TYPE_CHECKING:
 
 
 def _ground(
-    what: PairsOptions,
+    pairs_options: PairsOptions,
     rows: RowsOptions,
     further: FurtherOptions,
     objective: ObjectiveOptions,
-    base: Common,
+    common: CommonOptions,
     pairs: Annotated[
         Path | None,
         typer.Option(
             "--pairs",
-            help="Table of item_id with title, description, or of text, tokens (default: the items' own texts).",
+            help="Table of item_id with title, description, or of text, tokens (default: the texts of the items).",
         ),
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option("--prompts", help="Own wordings of the questions (a JSON file; see prompts/templates.py)."),
+        typer.Option("--prompts", help="Your own wordings of the prompts (a JSON file; see prompts/templates.py)."),
     ] = None,
     from_: Annotated[
         str | None,
         typer.Option("--from", help="Checkpoint to start from: of the workspace, or a folder (default: extended)."),
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="Folder of the result in the workspace.")] = "grounded",
+    name: Annotated[str, typer.Option("--name", help="Folder for the result in the workspace.")] = "grounded",
     plot: Annotated[
-        bool, typer.Option("--plot", help="Also draw the curves (NAME_curves.png and .svg in the workspace).")
+        bool, typer.Option("--plot", help="Also draw the training curves (NAME_curves.png and .svg in the workspace).")
     ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Teach new tokens what they mean: train their rows alone on pairs of text and tokens, the model frozen."""
+    """Teach new tokens their meaning: train only their rows on pairs of text and tokens, with the model frozen."""
     from gti_cli.grounding.ground import ground as stage
 
-    base.start()
+    common.configure_console()
     manifest = stage(
         workspace,
         pairs=pairs,
         prompts=prompts,
         from_=from_,
         name=name,
-        **vars(what),
+        **vars(pairs_options),
         **vars(rows),
         **vars(further),
         **vars(objective),
-        **base.run(),
+        **common.run_keywords(),
     )
-    _show(manifest)
+    _print_summary(manifest)
     if "stopping" in manifest.metrics:
         console.say(f"Training ended because {manifest.metrics['stopping']['reason']}.")
     if plot and processes.rank() == 0:
@@ -68,10 +68,10 @@ def _ground(
 
         for path in plot_curves(workspace, name):
             console.say(str(path))
-    finish(manifest, workspace / name)
+    print_outcome(manifest, workspace / name)
 
 
-ground = expanded(
+ground = expand_options(
     _ground,
     {
         PairsOptions: "What to train on",
@@ -86,65 +86,66 @@ _BEFORE_AFTER = (
     ("loss text -> tokens, held-out pairs", "loss_to_tokens"),
     ("loss tokens -> text, held-out pairs", "loss_to_text"),
     ("distance of hidden states, token from phrase (0: equal)", "hidden_distance"),
-    ("loss of the text behind the token, held-out contexts", "loss_following"),
+    ("loss of the text after the token, held-out contexts", "loss_following"),
     ("loss of the token itself, held-out contexts", "loss_token"),
     *_LEVELS,
     ("held-out text finds its item, first of all items", "retrieval@1"),
     ("held-out text finds its item, among the first 10", "retrieval@10"),
     ("effective rank of the new rows", "effective_rank"),
-    ("effective rank of the head's new rows", "output_effective_rank"),
+    ("effective rank of the output head's new rows", "output_effective_rank"),
     ("agreement with the codebooks (RSA, Pearson)", "rsa_pearson"),
     ("agreement with the codebooks (RSA, Spearman)", "rsa_spearman"),
 )
-_OF_PHRASE = ("loss of that text behind the phrase", "loss_following_phrase")
+_AFTER_PHRASE = ("loss of the text after the phrase", "loss_following_phrase")
 _CONTEXTS = (
-    ("contexts given", "contexts_given"),
-    ("contexts of ours", "contexts_template"),
+    ("contexts from the user's table", "contexts_given"),
+    ("contexts from templates", "contexts_template"),
     ("contexts sampled from the model", "contexts_sampled"),
-    ("sampled contexts that came out empty", "snippets_empty"),
-    ("contexts in which the tokens read as others", "contexts_unusable"),
-    ("contexts cut", "contexts_cut"),
+    ("sampled contexts that were empty", "snippets_empty"),
+    ("contexts left out because the tokens are not recognized there", "contexts_unusable"),
+    ("contexts shortened", "contexts_cut"),
     ("held-out contexts", "held_out_contexts"),
     ("held-out contexts evaluated", "held_out_examples"),
 )
 _EVALUATED = (("text -> tokens", "held_out_examples_to_tokens"), ("tokens -> text", "held_out_examples_to_text"))
 
 
-def _show(manifest: Manifest) -> None:
+def _print_summary(manifest: Manifest) -> None:
+    """Print the measures before and after the training, and the figures of the training."""
     counts, metrics = manifest.counts, manifest.metrics
-    two = "unfrozen_steps" in counts
+    two_phases = "unfrozen_steps" in counts  # first the rows alone, then all weights
     console.table(
         f"Grounded {manifest.details['new_tokens']:,} new tokens of {manifest.details.get('model', 'the checkpoint')}",
-        ["", "before", *(["rows trained", "all trained"] if two else ["after"])],
+        ["", "before", *(["rows trained", "all trained"] if two_phases else ["after"])],
         [
-            [label, metrics[f"{key}_before"], *([metrics[f"{key}_frozen"]] if two else []), metrics[key]]
+            [label, metrics[f"{key}_before"], *([metrics[f"{key}_frozen"]] if two_phases else []), metrics[key]]
             for label, key in _BEFORE_AFTER
             if key in metrics and f"{key}_before" in metrics
         ],
     )
-    console.table("What it took", ["", "figure"], _effort(counts, metrics, manifest.run))
+    console.table("Training", ["", "figure"], _training_figures(counts, metrics, manifest.run))
 
 
-def _effort(counts: dict[str, int], metrics: dict[str, Any], run: dict[str, Any]) -> list[list[Any]]:
-    """Label and figure of what was used; rows for what the run did not have are left out."""
+def _training_figures(counts: dict[str, int], metrics: dict[str, Any], run: dict[str, Any]) -> list[list[Any]]:
+    """Return rows of label and figure; figures that this run does not have are left out."""
     stopping = metrics.get("stopping", {})
     rows = [
         *[[f"pairs by {name}", counts.get(f"pairs_{name}")] for name in ("title", "description", "both", "text")],
         *[[label, counts.get(key)] for label, key in _CONTEXTS],
-        [_OF_PHRASE[0], metrics.get(_OF_PHRASE[1])],
+        [_AFTER_PHRASE[0], metrics.get(_AFTER_PHRASE[1])],
         ["held-out pairs", counts.get("held_out_pairs")],
         *[[f"held-out examples evaluated, {direction}", counts.get(key)] for direction, key in _EVALUATED],
         ["chance of finding an item among the first 10", metrics.get("retrieval_chance@10")],
         ["rows without any text", counts["rows_without_text"]],
-        ["texts cut", counts["texts_cut"]],
+        ["texts shortened", counts["texts_cut"]],
         ["steps", counts["steps"]],
-        ["step whose rows are kept", stopping.get("best_step")],
+        ["step of the saved rows", stopping.get("best_step")],
         ["steps with every weight trained", counts.get("unfrozen_steps")],
         ["passes over the pairs", metrics["epochs"]],
         ["training loss (last tenth of the steps)", metrics["train_loss"]],
-        ["way that the rows went (per coordinate)", metrics["rows_moved"]],
+        ["movement of the rows per coordinate", metrics["rows_moved"]],
         ["examples per second", run.get("examples_per_second")],
         ["frozen weights", run.get("weights")],
-        ["of them on this process", run.get("weights_held")],
+        ["frozen weights on this process", run.get("weights_held")],
     ]
     return [row for row in rows if row[1] is not None]

@@ -1,4 +1,9 @@
-"""Commands whose options stand in dataclasses (`gti_cli.options`), as typer reads them."""
+"""Show options dataclasses (see `gti_cli.options`) as command-line options.
+
+A command is a function whose parameters are either typer's own (``name: Annotated[str, typer.Option(...)]``), for
+what one command alone has, or instances of an options dataclass. `expand_options` turns the second kind into one
+command-line option for each field. Nothing heavy is imported here, so that ``--help`` answers at once.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +11,46 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import names, numbers
+from gti_cli.errors import InputError
 from gti_cli.options import RunKeywords, RunOptions, option
 
 Field = dataclasses.Field[Any]
 
+WorkspaceOption = Annotated[
+    Path,
+    typer.Option(
+        "--workspace", "-w", envvar="GTI_WORKSPACE", help="Folder for the outputs of all stages.", show_default=True
+    ),
+]
+DEFAULT_WORKSPACE = Path("gti-workspace")
+
 
 @dataclass(frozen=True)
-class Common(RunOptions):
-    """What every command takes; `start` it first.
+class CommonOptions(RunOptions):
+    """The options in the help panel "Common".
 
     Attributes:
-        json_output: print one JSON object on stdout. quiet: no progress and notes on stderr.
+        json_output: Print one JSON object on stdout instead of tables.
+        quiet: Print no progress and no notes on stderr.
     """
 
     json_output: bool = option(False, "Print one JSON object on stdout.", flag="--json")
     quiet: bool = option(False, "No progress and notes on stderr.", flag="--quiet,-q")
 
-    def start(self) -> None:
-        """Decide what goes where from here on."""
+    def configure_console(self) -> None:
+        """Apply ``--json`` and ``--quiet``; every command calls this first."""
         console.configure(quiet=self.quiet, json_output=self.json_output)
 
-    def run(self) -> RunKeywords:
-        """What the stage takes of it."""
+    def run_keywords(self) -> RunKeywords:
+        """Return the options that a stage takes, as its keywords."""
         return {
             "seed": self.seed,
             "device": self.device,
@@ -45,30 +60,40 @@ class Common(RunOptions):
         }
 
 
-def expanded(command: Callable[..., None], panels: Mapping[type, str] | None = None) -> Callable[..., None]:
-    """A command for typer in which each parameter that is an options dataclass stands as one option a field.
+def expand_options(
+    command: Callable[..., None],
+    panels: Mapping[type, str] | None = None,
+    *,
+    common: Sequence[str] | None = None,
+) -> Callable[..., None]:
+    """Make the function that typer reads: each field of an options dataclass becomes a parameter of its own.
 
     Args:
-        command: its parameters are typer's own, or annotated with an options dataclass; it gets instances of these.
-        panels: under which heading the help shows a dataclass' options (`Common`: ``Common``).
+        command: The command. It is called with instances of its options dataclasses.
+        panels: The heading in the help for each options dataclass; `CommonOptions` has the heading "Common".
+        common: The fields of `CommonOptions` that the command offers, in the order of its help; None means all. The
+            other fields keep their defaults.
     """
-    headings = {Common: "Common", **(panels or {})}
+    headings = {CommonOptions: "Common", **(panels or {})}
     hints = typing.get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
+    groups: dict[str, list[tuple[Field, Any]]] = {
+        name: _offered_fields(kind, common) for name, kind in hints.items() if dataclasses.is_dataclass(kind)
+    }
     parameters: list[inspect.Parameter] = []
     for own in inspect.signature(command).parameters.values():
         kind = hints[own.name]
         if own.name in groups:
-            parameters += [_parameter(entry, known, headings.get(kind)) for entry, known in _typed(kind)]
+            parameters += [_parameter(entry, hint, headings.get(kind)) for entry, hint in groups[own.name]]
         else:
             parameters.append(own.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> None:
-        """Put the options of each dataclass together again."""
-        for name, kind in groups.items():
-            read = {entry.name: _read(entry, known, values.pop(entry.name)) for entry, known in _typed(kind)}
-            values[name] = kind(**read)
+        """Build the options dataclasses from the values of the command line and call the command."""
+        for name, group in groups.items():
+            values[name] = hints[name](
+                **{entry.name: _field_value(entry, hint, values.pop(entry.name)) for entry, hint in group}
+            )
         command(**values)
 
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -76,21 +101,23 @@ def expanded(command: Callable[..., None], panels: Mapping[type, str] | None = N
     return wrapper
 
 
-def _typed(kind: Any) -> list[tuple[Field, Any]]:
-    """The fields of a dataclass with their types, which it may have written as text."""
+def _offered_fields(kind: Any, common: Sequence[str] | None) -> list[tuple[Field, Any]]:
+    """Return the fields that the command line shows, each with its type (which a module may hold as text)."""
     hints = typing.get_type_hints(kind)
-    return [(entry, hints[entry.name]) for entry in dataclasses.fields(kind)]
+    by_name = {entry.name: entry for entry in dataclasses.fields(kind)}
+    names = by_name if common is None or kind is not CommonOptions else common
+    return [(by_name[name], hints[name]) for name in names]
 
 
 def _parameter(entry: Field, kind: Any, panel: str | None) -> inspect.Parameter:
-    """One option: its type, name and default on the command line."""
+    """Return the parameter for one field: its type, flags and default on the command line."""
     default, meta = entry.default, entry.metadata
     if meta["written"] is not None:
         kind = meta["written"]
-    elif _listed(kind):
+    elif _element_type(kind):  # a tuple is written as text with commas
         kind = str if isinstance(default, tuple) else str | None
         default = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    elif default is True:
+    elif default is True:  # the flag turns it off
         default = False
     info = typer.Option(
         *_flags(entry),
@@ -104,24 +131,48 @@ def _parameter(entry: Field, kind: Any, panel: str | None) -> inspect.Parameter:
 
 
 def _flags(entry: Field) -> list[str]:
-    given = entry.metadata["flag"]
-    return given.split(",") if given else ["--" + entry.name.rstrip("_").replace("_", "-")]
+    flag = entry.metadata["flag"]
+    return flag.split(",") if flag else ["--" + entry.name.rstrip("_").replace("_", "-")]
 
 
-def _listed(kind: Any) -> type | None:
-    """``int`` or ``str`` where ``kind`` is a tuple of them (or None), which is written with commas."""
+def _element_type(kind: Any) -> type | None:
+    """Return the type of a tuple's elements where ``kind`` is a tuple, or a tuple or None; else None."""
     for part in (kind, *typing.get_args(kind)):
         if typing.get_origin(part) is tuple:
-            of: type = typing.get_args(part)[0]
-            return of
+            element: type = typing.get_args(part)[0]
+            return element
     return None
 
 
-def _read(entry: Field, kind: Any, value: Any) -> Any:
-    """The field's value from what the command line gave."""
+def _field_value(entry: Field, kind: Any, value: Any) -> Any:
+    """Convert the value that typer has read into the field's value."""
     if entry.default is True:
         return not value
-    of = _listed(kind)
-    if of is None or value is None or entry.metadata["written"] is not None:
+    element = _element_type(kind)
+    if element is None or value is None or entry.metadata["written"] is not None:
         return value
-    return tuple(numbers(value, _flags(entry)[0]) if of is int else names(value))
+    return tuple(parse_numbers(value, _flags(entry)[0]) if element is int else parse_names(value))
+
+
+def parse_numbers(text: str, flag: str) -> list[int]:
+    """Parse ``"5,10,20"``.
+
+    Args:
+        text: Positive whole numbers with commas between them.
+        flag: The option that the text was given to, for the error line.
+
+    Raises:
+        InputError: When the text is anything else.
+    """
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or min(values) < 1:
+        raise InputError(f"{flag} {text!r} is no list of positive whole numbers", remedy="write for example 5,10,20")
+    return values
+
+
+def parse_names(text: str) -> list[str]:
+    """Parse ``"title,brand"``; spaces around a name and empty names are dropped."""
+    return [part.strip() for part in text.split(",") if part.strip()]

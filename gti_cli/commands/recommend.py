@@ -1,4 +1,4 @@
-"""`gti recommend`: options -> stage -> the lists, as a table, JSON or Parquet."""
+"""`gti recommend`: recommend items, as a table, JSON or a Parquet file."""
 
 from __future__ import annotations
 
@@ -9,84 +9,88 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.common import (
-    DEFAULT_WORKSPACE,
-    DeviceOption,
-    DtypeOption,
-    JsonOption,
-    QuietOption,
-    SeedOption,
-    WorkspaceOption,
-    names,
-)
-from gti_cli.commands.options import expanded
+from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options, parse_names
 from gti_cli.errors import InputError
 from gti_cli.recommendation.requests import RecommendOptions
 
 if TYPE_CHECKING:
     from gti_cli.recommendation.recommend import Recommendation
 
-_ONE = "1"  # the user of --history, the query of --query
+_SINGLE = "1"  # the id of the user of --history, and of the query of --query
 _COLUMNS = ("rank", "item_id", "title", "score")
 
 
 def _recommend(
     options: RecommendOptions,
     checkpoint: Annotated[
-        str | None, typer.Argument(help="Checkpoint: of the workspace, or a folder (default: finetuned).")
+        str | None, typer.Argument(help="Checkpoint of the workspace, or a folder (default: finetuned).")
     ] = None,
     history: Annotated[
-        list[str] | None, typer.Option("--history", help="Item ids, oldest first: A,B,C or the option again and again.")
+        list[str] | None, typer.Option("--history", help="Item ids, oldest first: A,B,C or one option for each.")
     ] = None,
-    query: Annotated[str | None, typer.Option("--query", help="Words to find items for.")] = None,
+    query: Annotated[str | None, typer.Option("--query", help="Text of a search query.")] = None,
     table: Annotated[
         Path | None,
         typer.Option(
-            "--input", help="Table of user_id, item_id, timestamp, or of query: every user or query is answered."
+            "--input",
+            help="Table of user_id, item_id, timestamp, or of query: recommend for every user or query in it.",
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the lists to a .parquet file instead.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write the recommendations to this .parquet file instead of printing them."
+        ),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    json_output: JsonOption = False,
-    quiet: QuietOption = False,
+    common: CommonOptions = CommonOptions(),
 ) -> None:
     """Recommend items for a history, a query, or everyone in a table, with titles and scores."""
-    console.configure(quiet=quiet, json_output=json_output)
-    if output is not None and (output.suffix != ".parquet" or not output.parent.is_dir()):
-        raise InputError(
-            "cannot write the lists there", where=str(output), remedy="name a .parquet file in a folder that exists"
-        )
-    if output is not None and (output.is_dir() or not os.access(output if output.exists() else output.parent, os.W_OK)):
-        raise InputError(
-            "cannot write the lists there: a folder, or no permission", where=str(output), remedy="name another file"
-        )
+    common.configure_console()
+    if output is not None:
+        _check_output(output)
     from gti_cli.recommendation.recommend import recommend as stage
 
-    found = stage(
+    recommendations = stage(
         workspace,
         checkpoint=checkpoint,
-        histories={_ONE: [item for part in history for item in names(part)]} if history is not None else None,
-        queries={_ONE: query} if query is not None else None,
+        histories={_SINGLE: [item for part in history for item in parse_names(part)]} if history is not None else None,
+        queries={_SINGLE: query} if query is not None else None,
         table=table,
-        seed=seed,
-        device=device,
-        dtype=dtype,
+        seed=common.seed,
+        device=common.device,
+        dtype=common.dtype,
         **vars(options),
     )
-    owner = "query_id" if query is not None or (table is not None and _has_queries(table)) else "user_id"
+    id_column = "query_id" if query is not None or (table is not None and _has_queries(table)) else "user_id"
     if output is not None:
-        _write(found, owner, output)
+        _write(recommendations, id_column, output)
     else:
         title = f"For {query!r}" if query is not None else f"Next, after {', '.join(history or [])}"
-        _show(found, owner, title if table is None else None)
+        _print(recommendations, id_column, title if table is None else None)
 
 
-recommend = expanded(_recommend, {RecommendOptions: "The lists"})
+recommend = expand_options(
+    _recommend,
+    {RecommendOptions: "The lists"},
+    common=("seed", "device", "dtype", "json_output", "quiet"),
+)
+
+
+def _check_output(output: Path) -> None:
+    """Refuse an output file that cannot be written, before the model is loaded."""
+    if output.suffix != ".parquet" or not output.parent.is_dir():
+        raise InputError(
+            "cannot write the recommendations there",
+            where=str(output),
+            remedy="name a .parquet file in a folder that exists",
+        )
+    if output.is_dir() or not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise InputError(
+            "cannot write the recommendations there: a folder, or no permission",
+            where=str(output),
+            remedy="name another file",
+        )
 
 
 def _has_queries(table: Path) -> bool:
@@ -95,28 +99,41 @@ def _has_queries(table: Path) -> bool:
     return "query" in tables.read(table, []).column_names
 
 
-def _line(line: Recommendation, owner: str) -> dict[str, Any]:
-    return {owner: line.user_id, **{name: getattr(line, name) for name in _COLUMNS}}
+def _record(recommendation: Recommendation, id_column: str) -> dict[str, Any]:
+    """Return one recommendation by column; the field ``user_id`` holds the id of a query too."""
+    values = {name: getattr(recommendation, name) for name in _COLUMNS}
+    return {id_column: recommendation.user_id, **values}
 
 
-def _write(found: list[Recommendation], owner: str, output: Path) -> None:
+def _kind_and_count(recommendations: list[Recommendation], id_column: str) -> tuple[str, int]:
+    kind = "queries" if id_column == "query_id" else "users"
+    return kind, len({recommendation.user_id for recommendation in recommendations})
+
+
+def _write(recommendations: list[Recommendation], id_column: str, output: Path) -> None:
     from gti_cli import tables
 
-    lines = [_line(line, owner) for line in found]
-    tables.write(output, {name: [line[name] for line in lines] for name in (owner, *_COLUMNS)})
-    kind, count = "queries" if owner == "query_id" else "users", len({line.user_id for line in found})
-    console.say(f"{output}  ({len(lines):,} lines, {count:,} {kind})")
-    console.result({"output": str(output), "lines": len(lines), kind: count})
+    records = [_record(recommendation, id_column) for recommendation in recommendations]
+    tables.write(output, {name: [record[name] for record in records] for name in (id_column, *_COLUMNS)})
+    kind, count = _kind_and_count(recommendations, id_column)
+    console.say(f"{output}  ({len(records):,} lines, {count:,} {kind})")
+    console.result({"output": str(output), "lines": len(records), kind: count})
 
 
-def _show(found: list[Recommendation], owner: str, title: str | None) -> None:
-    """A table for one answer, under ``title``, or for all (None)."""
-    kind, count = "queries" if owner == "query_id" else "users", len({line.user_id for line in found})
-    columns = _COLUMNS if title is not None else (owner, *_COLUMNS)
-    lines = [_line(line, owner) for line in found]
+def _print(recommendations: list[Recommendation], id_column: str, title: str | None) -> None:
+    """Print the recommendations for one history or query, or for a whole table.
+
+    Args:
+        recommendations: What the stage returned.
+        id_column: ``user_id`` or ``query_id``.
+        title: The title of the table; None when there may be several users or queries, which then get a column.
+    """
+    kind, count = _kind_and_count(recommendations, id_column)
+    columns = _COLUMNS if title is not None else (id_column, *_COLUMNS)
+    records = [_record(recommendation, id_column) for recommendation in recommendations]
     console.table(
-        title or f"{len(lines):,} items for {count:,} {kind}",
+        title or f"{len(records):,} items for {count:,} {kind}",
         columns,
-        [[line[name] for name in columns] for line in lines],
+        [[record[name] for name in columns] for record in records],
     )
-    console.result({"recommendations": lines})
+    console.result({"recommendations": records})

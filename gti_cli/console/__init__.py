@@ -1,15 +1,14 @@
-"""What a person sees: results on stdout; progress, notes and warnings on stderr."""
+"""Printing: results on stdout; progress, notes and warnings on stderr."""
 
 from gti_cli.console.output import (
     Advance,
     configure,
     error,
-    is_quiet,
     note,
     progress,
     result,
     say,
-    silence,
+    set_muted,
     table,
     warn,
 )
@@ -18,12 +17,11 @@ __all__ = [
     "Advance",
     "configure",
     "error",
-    "is_quiet",
     "note",
     "progress",
     "result",
     "say",
-    "silence",
+    "set_muted",
     "table",
     "warn",
 ]

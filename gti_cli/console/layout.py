@@ -1,4 +1,4 @@
-"""Tables on a terminal that is narrower than they are: words may break, figures never do."""
+"""Column widths of a table on a narrow terminal: text may be broken over several lines, numbers never."""
 
 from __future__ import annotations
 
@@ -8,75 +8,105 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-LONGEST_WORD = 16  # longer words of a text (paths, names) may be broken
-SHORTEST_WORD = 8  # and longer ones than that, where there is no other way
-MOST_TURNED = 6  # rows of a table that may be turned on its side
+LONGEST_WORD = 16  # characters; longer words in text cells (paths, names) may be broken
+SHORTEST_WORD = 8  # the same limit where a table does not fit otherwise
+MOST_ROWS_TURNED = 6  # tables of at most this many rows may be turned: one column for each row
+_BORDER = 3  # characters that a column needs beside its content: a border and two spaces
 
 
-def laid_out(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], width: int | None) -> Table:
-    """A table that fits ``width`` characters where that can be: texts are folded; if that is not enough, a table of few
-    rows is turned on its side. No figure is ever broken; what cannot fit is wider.
+def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], width: int | None) -> Table:
+    """Lay a table out so that it fits ``width`` characters, if possible.
+
+    These layouts are tried in turn: no word broken; words over `LONGEST_WORD` characters broken; a table of few rows
+    turned on its side; words over `SHORTEST_WORD` characters broken. If none fits, the table is wider than ``width``.
 
     Args:
-        title: above it. columns: their names. rows: of one value a column. width: None for no limit.
+        title: The line above the table.
+        columns: The names of the columns.
+        rows: One value for each column in each row.
+        width: The width of the terminal in characters; None means unlimited.
+
+    Returns:
+        A table whose columns have fixed widths.
     """
-    right = [bool(rows) and all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
+    numeric = [bool(rows) and all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
     cells = [[cell(value) for value in row] for row in rows]
-    widths = fitted(columns, cells, right, width, width or LONGEST_WORD)  # no word broken
+    widths = column_widths(columns, cells, numeric, width, width or LONGEST_WORD)  # a word of full width is not broken
     if widths is None:
-        widths = fitted(columns, cells, right, width)
-    if widths is None and 0 < len(rows) <= MOST_TURNED:
-        turned = [columns[0], *(row[0] for row in cells)]
-        lines = [[columns[i], *(row[i] for row in cells)] for i in range(1, len(columns))]
-        if (found := fitted(turned, lines, [False] * len(turned), width)) is not None:
-            return _table(title, turned, lines, [False] + [True] * len(rows), found)
+        widths = column_widths(columns, cells, numeric, width)
+    if widths is None and 0 < len(rows) <= MOST_ROWS_TURNED:
+        turned_columns = [columns[0], *(row[0] for row in cells)]
+        turned_rows = [[columns[i], *(row[i] for row in cells)] for i in range(1, len(columns))]
+        turned_widths = column_widths(turned_columns, turned_rows, [False] * len(turned_columns), width)
+        if turned_widths is not None:
+            return _rich_table(title, turned_columns, turned_rows, [False] + [True] * len(rows), turned_widths)
     if widths is None:
-        widths = fitted(columns, cells, right, width, SHORTEST_WORD)
+        widths = column_widths(columns, cells, numeric, width, SHORTEST_WORD)
     if widths is None:
-        widths = [least for least, _ in _needs(columns, cells, right, LONGEST_WORD)]
-    return _table(title, columns, cells, right, widths)
+        widths = [least for least, _ in _width_limits(columns, cells, numeric, LONGEST_WORD)]
+    return _rich_table(title, columns, cells, numeric, widths)
 
 
-def kept(columns: Sequence[str], rows: Sequence[Sequence[object]], spare: Sequence[str], width: int) -> list[int]:
-    """The columns that are shown in ``width`` characters: of ``spare``, the first go first, until no word is broken."""
+def columns_that_fit(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], dispensable: Sequence[str], width: int
+) -> list[int]:
+    """Choose the columns to show, so that no word has to be broken.
+
+    Args:
+        columns: The names of the columns.
+        rows: One value for each column in each row.
+        dispensable: Columns that may be left out, in this order, until the rest fits.
+        width: The width of the terminal in characters.
+
+    Returns:
+        The indices of the columns to show, in ascending order.
+    """
     cells = [[cell(value) for value in row] for row in rows]
-    left = list(range(len(columns)))
-    for name in spare:
-        shown = [[row[i] for i in left] for row in cells]
-        if fitted([columns[i] for i in left], shown, [False] * len(left), width, width) is not None:
+    remaining = list(range(len(columns)))
+    for name in dispensable:
+        names = [columns[i] for i in remaining]
+        shown = [[row[i] for i in remaining] for row in cells]
+        if column_widths(names, shown, [False] * len(remaining), width, width) is not None:
             break
-        left.remove(columns.index(name))
-    return left
+        remaining.remove(columns.index(name))
+    return remaining
 
 
-def fitted(
+def column_widths(
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
-    figures: Sequence[bool],
+    numeric: Sequence[bool],
     width: int | None,
-    word: int = LONGEST_WORD,
+    longest_word: int = LONGEST_WORD,
 ) -> list[int] | None:
-    """A width for each column, so that the table is no wider than ``width``; None if there are none.
+    """Find a width for each column, so that the table is no wider than ``width``.
 
     Args:
-        figures: which columns hold figures alone. width: of the table, borders included; None for no limit.
-        word: longer words of texts may be broken.
+        columns: The names of the columns.
+        rows: The text of each cell.
+        numeric: For each column, whether it holds numbers only, which are never broken.
+        width: The width of the whole table in characters, borders included; None means unlimited.
+        longest_word: Longer words in text cells may be broken.
+
+    Returns:
+        The widths in characters, without borders; None when the table cannot be made to fit.
     """
-    needs = _needs(columns, rows, figures, word)
-    widths = [natural for _, natural in needs]
+    limits = _width_limits(columns, rows, numeric, longest_word)
+    widths = [natural for _, natural in limits]
     if width is None:
         return widths
-    room = width - 3 * len(columns) - 1  # a border and two spaces for each column
-    while sum(widths) > room:
-        wide = [i for i, (least, _) in enumerate(needs) if widths[i] > least]
-        if not wide:
+    available = width - _BORDER * len(columns) - 1  # one more border on the left
+    while sum(widths) > available:
+        shrinkable = [i for i, (least, _) in enumerate(limits) if widths[i] > least]
+        if not shrinkable:
             return None
-        widths[max(wide, key=lambda i: widths[i])] -= 1
+        # Narrow the widest column by one character at a time: text is spread evenly over the columns.
+        widths[max(shrinkable, key=lambda i: widths[i])] -= 1
     return widths
 
 
 def cell(value: object) -> str:
-    """A value as a table shows it; floats get four digits."""
+    """Return the text of a table cell; floats have four digits, None is a dash."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -88,31 +118,35 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def _needs(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Sequence[bool], word: int
+def _width_limits(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], longest_word: int
 ) -> list[tuple[int, int]]:
-    """The least and the natural width of each column."""
+    """Return the smallest possible width and the natural width (no line broken) of each column."""
     from rich.cells import cell_len
 
-    found = []
+    limits = []
     for i, name in enumerate(columns):
         lines = [line for row in rows for line in row[i].splitlines()]
-        words = lines if figures[i] else [part for line in lines for part in line.split()]
+        words = lines if numeric[i] else [word for line in lines for word in line.split()]
         longest = max(map(cell_len, words), default=0)
-        least = max(longest if figures[i] else min(longest, word), *map(cell_len, name.split() or [""]), 1)
-        found.append((least, max([cell_len(name), *map(cell_len, lines), least])))
-    return found
+        least = max(longest if numeric[i] else min(longest, longest_word), *map(cell_len, name.split() or [""]), 1)
+        limits.append((least, max([cell_len(name), *map(cell_len, lines), least])))
+    return limits
 
 
-def _table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], widths: Sequence[int]
+def _rich_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right_aligned: Sequence[bool],
+    widths: Sequence[int],
 ) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=title, title_justify="left", title_style="bold")
-    for name, is_right, width in zip(columns, right, widths, strict=True):
-        shown.add_column(Text(name), justify="right" if is_right else "left", overflow="fold", width=width)
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name, is_right, width in zip(columns, right_aligned, widths, strict=True):
+        table.add_column(Text(name), justify="right" if is_right else "left", overflow="fold", width=width)
     for row in rows:
-        shown.add_row(*map(Text, row))
-    return shown
+        table.add_row(*map(Text, row))
+    return table

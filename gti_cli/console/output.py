@@ -1,7 +1,7 @@
-"""What a person sees: results on stdout; progress, notes and warnings on stderr.
+"""Everything that the package prints: results on stdout; progress, notes and warnings on stderr.
 
-Stages call `note`, `warn` and `progress` and never print; commands call `table` and `result`. With ``--json`` stdout
-carries one object and nothing else, so notes and progress stay on stderr whatever the flags.
+Stages call `note`, `warn` and `progress` and never print by themselves; commands call `table`, `say` and `result`.
+With ``--json`` stdout carries one JSON object and nothing else.
 """
 
 from __future__ import annotations
@@ -21,28 +21,45 @@ Advance = Callable[..., None]
 
 @dataclass
 class _State:
+    """The settings of this process.
+
+    Attributes:
+        quiet: No progress and no notes (``--quiet``).
+        json_output: One JSON object instead of tables and lines (``--json``).
+        muted: Nothing but errors, whatever the options say.
+        open_bars: How many `progress` blocks are open.
+    """
+
     quiet: bool = False
     json_output: bool = False
-    silent: bool = False
-    bars: int = 0
+    muted: bool = False
+    open_bars: int = 0
 
 
 _state = _State()
 
 
 def configure(*, quiet: bool = False, json_output: bool = False) -> None:
-    """Set what is printed: ``quiet`` drops progress and notes, ``json_output`` replaces tables by one object."""
+    """Apply the options of a command; `set_muted` is left as it is.
+
+    Args:
+        quiet: Print no progress and no notes.
+        json_output: Print one JSON object on stdout in place of tables and lines.
+    """
     _state.quiet, _state.json_output = quiet, json_output
 
 
-def silence(wanted: bool) -> None:
-    """Print nothing but errors, whatever `configure` says: for all but the first of several processes."""
-    _state.silent = wanted
+def set_muted(muted: bool) -> None:
+    """Print nothing but errors, or print normally again.
+
+    With several processes, all but the first are muted, since each of them would print the same lines.
+    """
+    _state.muted = muted
 
 
-def is_quiet() -> bool:
-    """Whether progress and notes are off."""
-    return _state.quiet or _state.silent
+def _is_quiet() -> bool:
+    """Tell whether progress and notes are off."""
+    return _state.quiet or _state.muted
 
 
 def _stderr() -> Console:
@@ -52,47 +69,50 @@ def _stderr() -> Console:
 
 
 def note(message: str) -> None:
-    """Say something by the way (stderr; silent with ``--quiet``)."""
-    if not is_quiet():
+    """Print a remark on stderr; nothing with ``--quiet``."""
+    if not _is_quiet():
         _stderr().print(message, style="dim", markup=False)
 
 
 def warn(message: str) -> None:
-    """Warn (stderr, also with ``--quiet``: what changes a result is never silent)."""
-    if not _state.silent:
+    """Print a warning on stderr, also with ``--quiet``, because it may concern the correctness of a result."""
+    if not _state.muted:
         _stderr().print(f"warning: {message}", style="yellow", markup=False)
 
 
 def error(message: str) -> None:
-    """Print the one line of a failed command (stderr)."""
+    """Print the one line of a failed command on stderr."""
     _stderr().print(f"error: {message}", style="bold red", markup=False)
 
 
 @contextmanager
 def progress(description: str, total: int | None, unit: str = "items") -> Iterator[Advance]:
-    """Show a progress bar with rate and time left on stderr; yields ``advance(n=1, *, note="")``.
+    """Show a progress bar with rate and remaining time on stderr.
+
+    When stderr is no terminal, a line is printed at most every 30 seconds, so that logs stay readable. Of nested bars
+    only the outermost is shown.
 
     Args:
-        description: what is being done, e.g. ``"Encoding texts"``.
-        total: how many units there are (None: not known).
-        unit: what is counted; the rate is shown in it per second.
+        description: The activity, e.g. ``"Encoding texts"``.
+        total: The number of units; None when it is not known in advance.
+        unit: The name of what is counted, in the plural; the rate is shown in units per second.
 
-    On something that is no terminal a line is printed at most every 30 seconds, so that logs stay readable. Of bars
-    within bars only the outermost is shown.
+    Yields:
+        A function ``advance(n=1, *, note="")`` to call when ``n`` more units are done.
     """
-    if is_quiet() or _state.bars:
+    if _is_quiet() or _state.open_bars:
         yield lambda *_args, **_kwargs: None
         return
-    _state.bars += 1
+    _state.open_bars += 1
     try:
-        with _shown_progress(description, total, unit) as advance:
+        with _visible_progress(description, total, unit) as advance:
             yield advance
     finally:
-        _state.bars -= 1
+        _state.open_bars -= 1
 
 
 @contextmanager
-def _shown_progress(description: str, total: int | None, unit: str) -> Iterator[Advance]:
+def _visible_progress(description: str, total: int | None, unit: str) -> Iterator[Advance]:
     console = _stderr()
     if not console.is_terminal:
         with _plain_progress(console, description, total, unit) as advance:
@@ -110,16 +130,16 @@ def _shown_progress(description: str, total: int | None, unit: str) -> Iterator[
         bars.TimeRemainingColumn(),
         bars.TextColumn("{task.fields[note]}", style="dim"),
     )
-    with bars.Progress(*columns, console=console) as shown:
-        task = shown.add_task(description, total=total, rate="", note="")
+    with bars.Progress(*columns, console=console) as bar:
+        task = bar.add_task(description, total=total, rate="", note="")
 
         def advance(n: int = 1, *, note: str = "") -> None:
-            """``n`` more are done."""
-            speed = shown.tasks[0].speed
+            """Count ``n`` more units."""
+            speed = bar.tasks[0].speed
             rate = f"{speed:,.4g} {unit}/s" if speed else ""
-            shown.update(task, advance=n, rate=rate)
+            bar.update(task, advance=n, rate=rate)
             if note:
-                shown.update(task, note=note)
+                bar.update(task, note=note)
 
         yield advance
 
@@ -132,14 +152,15 @@ def _plain_progress(console: Console, description: str, total: int | None, unit:
     done = 0
 
     def line(now: float, comment: str) -> str:
-        """How far it is, how fast, and how long still."""
+        """Return the count so far, the rate and the remaining time."""
         rate = done / max(now - started, 1e-9)
-        of = f"/{total:,}" if total is not None else ""
+        of_total = f"/{total:,}" if total is not None else ""
         eta = f", ETA {(total - done) / rate:,.0f} s" if total is not None and rate > 0 and done < total else ""
-        return f"{description}: {done:,}{of} {unit}, {rate:,.4g} {unit}/s{eta}{'  ' + comment if comment else ''}"
+        comment = f"  {comment}" if comment else ""
+        return f"{description}: {done:,}{of_total} {unit}, {rate:,.4g} {unit}/s{eta}{comment}"
 
     def advance(n: int = 1, *, note: str = "") -> None:
-        """``n`` more are done; a line every half minute."""
+        """Count ``n`` more units, and print a line every 30 seconds."""
         nonlocal done, last
         done += n
         now = time.monotonic()
@@ -151,39 +172,46 @@ def _plain_progress(console: Console, description: str, total: int | None, unit:
     console.print(line(time.monotonic(), ""), style="dim", markup=False)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, spare: Sequence[str] = ()) -> None:
-    """Print a table on stdout (nothing with ``--json``). Numbers are right-aligned; floats get four digits.
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, dispensable: Sequence[str] = ()
+) -> None:
+    """Print a table on stdout; nothing with ``--json``. Numbers are right-aligned, floats have four digits.
 
     Args:
-        title, columns, rows: of the table. spare: columns that a narrow terminal may do without; it is told of them.
+        title: The line above the table.
+        columns: The names of the columns.
+        rows: One value for each column in each row.
+        dispensable: Columns that are left out on a narrow terminal, the first ones first; a line then names them.
     """
-    if _state.json_output or _state.silent:
+    if _state.json_output or _state.muted:
         return
     from rich.console import Console
 
-    from gti_cli.console.layout import kept, laid_out
+    from gti_cli.console.layout import columns_that_fit, make_table
 
-    # A pipe has no width: let the table be as wide as it needs, so that logs keep it in one piece.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 1 << 16)
-    left = kept(columns, rows, spare, console.width)
-    gone = [name for i, name in enumerate(columns) if i not in left]
-    columns, rows = [columns[i] for i in left], [[row[i] for i in left] for row in rows]
-    shown = laid_out(title, columns, rows, console.width if sys.stdout.isatty() else None)
-    # Where not even that is enough the terminal breaks the lines: nothing is cut off. A pipe has no empty space either.
-    natural = sum(column.width or 0 for column in shown.columns) + 3 * len(shown.columns) + 1
-    console.width = max(console.width, natural) if sys.stdout.isatty() else max(natural, len(title))
-    console.print(shown, markup=False)
-    if gone:
-        say(f"Left out on so narrow a terminal: {', '.join(gone)}.")
+    # A pipe or a file has no width: the table is as wide as it needs, so that each row stays on one line of a log.
+    is_terminal = sys.stdout.isatty()
+    console = Console(highlight=False, width=None if is_terminal else 1 << 16)
+    shown = columns_that_fit(columns, rows, dispensable, console.width)
+    left_out = [name for i, name in enumerate(columns) if i not in shown]
+    columns, rows = [columns[i] for i in shown], [[row[i] for i in shown] for row in rows]
+    drawn = make_table(title, columns, rows, console.width if is_terminal else None)
+    # If the table is still wider than the terminal, the terminal wraps its lines: rich must not cut anything off.
+    # Without a terminal the width is the table's own, because rich fills the line of the title with spaces.
+    needed = sum(column.width or 0 for column in drawn.columns) + 3 * len(drawn.columns) + 1
+    console.width = max(console.width, needed) if is_terminal else max(needed, len(title))
+    console.print(drawn, markup=False)
+    if left_out:
+        say(f"Left out because the terminal is narrow: {', '.join(left_out)}.")
 
 
 def say(message: str = "") -> None:
-    """Print a line of the result on stdout (nothing with ``--json``)."""
-    if not _state.json_output and not _state.silent:
+    """Print a line of the result on stdout; nothing with ``--json``."""
+    if not _state.json_output and not _state.muted:
         print(message)
 
 
 def result(payload: dict[str, Any]) -> None:
-    """With ``--json``: print ``payload`` as the one object on stdout. Without: nothing."""
-    if _state.json_output and not _state.silent:
+    """Print ``payload`` as the one JSON object on stdout; nothing without ``--json``."""
+    if _state.json_output and not _state.muted:
         print(json.dumps(payload, ensure_ascii=False, allow_nan=False, sort_keys=True))

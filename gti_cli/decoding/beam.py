@@ -1,7 +1,10 @@
 """Beam search over the trie of semantic IDs: every hypothesis is an item that exists.
 
 The score of a hypothesis is the sum of its tokens' log-probabilities under the softmax over the *whole* vocabulary, as
-in constrained ``generate`` of Hugging Face: the trie forbids continuations, it does not renormalise over the others.
+in constrained ``generate`` of Hugging Face. The trie forbids continuations; the probabilities of the allowed ones are
+not scaled up to sum to one.
+
+`gti_cli.decoding.search` calls the beam search batch by batch. `gti_cli.decoding.exact` starts from its result.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gti_cli.decoding.branches import Prefix
+from gti_cli.decoding.branches import SharedPrefix
 from gti_cli.decoding.probe import make_runner
 from gti_cli.decoding.runner import Runner
 from gti_cli.decoding.trie import Trie
@@ -40,39 +43,63 @@ class TrieTensors:
     """A trie on the model's device, with the token id of each node's code.
 
     Attributes:
-        tokens: L tensors; ``tokens[l][m]`` is the token that leads to node m of level l + 1.
+        levels: Number of codes in a semantic ID, L.
+        starts: L int64 tensors, as in `Trie`.
+        max_children: L integers. The largest number of children of a node of each level.
+        tokens: L int64 tensors. ``tokens[l][m]`` is the token that leads to node m of level l + 1.
     """
 
     def __init__(self, trie: Trie, token_ids: Sequence[npt.NDArray[np.int64]], device: torch.device) -> None:
+        """Copy a trie to the device.
+
+        Args:
+            trie: Of the catalogue.
+            token_ids: L arrays. The token id of each code of a level.
+            device: Of the model.
+        """
         self.levels = trie.levels
         self.starts = [torch.from_numpy(np.ascontiguousarray(starts)).to(device) for starts in trie.starts]
-        self.widest = trie.widest()
-        # Where every node has the same number of children, as the root has, nothing need be masked.
-        self._even = [
-            int(starts[-1]) == (len(starts) - 1) * widest
-            for starts, widest in zip(trie.starts, self.widest, strict=True)
+        self.max_children = trie.max_children()
+        # Where all nodes of a level have the same number of children, no score of `children` has to be masked.
+        self._is_even = [
+            int(starts[-1]) == (len(starts) - 1) * most
+            for starts, most in zip(trie.starts, self.max_children, strict=True)
         ]
-        # Behind the last node stand spare tokens, so that a window of the widest node's size fits behind every node.
+        # `children` reads a window of ``max_children`` tokens from each node's first child on. Spare tokens at the end
+        # keep the last node's window inside the tensor.
         self.tokens = [
-            torch.from_numpy(np.pad(ids[codes], (0, widest - 1), mode="edge")).to(device)
-            for ids, codes, widest in zip(token_ids, trie.codes, self.widest, strict=True)
+            torch.from_numpy(np.pad(ids[codes], (0, most - 1), mode="edge")).to(device)
+            for ids, codes, most in zip(token_ids, trie.codes, self.max_children, strict=True)
         ]
 
     def children(self, level: int, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens of the children of ``nodes`` (n,) of ``level``, (n, widest), and the number of the first child, (n,).
+        """Look up the children of nodes.
 
-        Children are numbered one after the other: the one in column j is ``first + j``. Behind a node's last child
-        stand tokens of others; `mask` tells.
+        Children are numbered one after the other: the child in column j is node ``first + j`` of the next level.
+        Columns after a node's last child hold tokens of other nodes; `mask` removes their scores.
+
+        Args:
+            level: Of the nodes.
+            nodes: (n,) int64.
+
+        Returns:
+            Tokens of the children, (n, ``max_children[level]``), and the number of each node's first child, (n,).
         """
         first = self.starts[level][nodes]
-        return self.tokens[level].unfold(0, self.widest[level], 1).index_select(0, first), first
+        return self.tokens[level].unfold(0, self.max_children[level], 1).index_select(0, first), first
 
     def mask(self, level: int, nodes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """``scores`` (n, widest) of `children`, -inf where there is no child."""
-        if self._even[level]:
+        """Set the scores of columns without a child to -inf.
+
+        Args:
+            level: Of the nodes.
+            nodes: (n,) int64, as for `children`.
+            scores: (n, ``max_children[level]``) scores of the columns of `children`.
+        """
+        if self._is_even[level]:
             return scores
         count = self.starts[level][nodes + 1] - self.starts[level][nodes]
-        allowed = torch.arange(self.widest[level], device=nodes.device) < count[:, None]
+        allowed = torch.arange(self.max_children[level], device=nodes.device) < count[:, None]
         return torch.where(allowed, scores, -torch.inf)
 
 
@@ -82,29 +109,32 @@ def beam_search(
     """Find the best ``beams`` semantic IDs for each prompt.
 
     Args:
-        model: a causal LM in evaluation mode. prompts: B token-id lists of any lengths, none empty.
-        trie: from `TrieTensors`, on the model's device. beams: hypotheses kept for each prompt at every level.
-        pad_id: fills ragged prompts on the left; never attended to.
+        model: A causal LM in evaluation mode.
+        prompts: B token-id lists of any lengths, none empty.
+        trie: The trie on the model's device.
+        beams: Hypotheses kept for each prompt at every level.
+        pad_id: Token id that fills shorter prompts on the left; never attended to.
 
     Returns:
         `Ranking` with k = ``beams``. Ties are broken by the lower node, so the result is deterministic.
     """
-    return beam_search_behind(Prefix(make_runner(model), prompts, trie.levels), prompts, trie, beams, pad_id)
+    return beam_search_with_prefix(SharedPrefix(make_runner(model), prompts, trie.levels), prompts, trie, beams, pad_id)
 
 
 @torch.inference_mode()
-def beam_search_behind(
-    prefix: Prefix, prompts: Sequence[Sequence[int]], trie: TrieTensors, beams: int, pad_id: int
+def beam_search_with_prefix(
+    prefix: SharedPrefix, prompts: Sequence[Sequence[int]], trie: TrieTensors, beams: int, pad_id: int
 ) -> Ranking:
-    """`beam_search` for some of the prompts that ``prefix`` was made for."""
-    state = prefix.prefill(prompts, pad_id)
+    """Run `beam_search` for a batch of the prompts that ``prefix`` was computed for."""
+    branches = prefix.prefill(prompts, pad_id)
+    # Each prompt starts with one hypothesis: the root of the trie, which has log-probability 0.
     nodes = torch.zeros(len(prompts), 1, dtype=torch.long, device=prefix.runner.model.device)
     scores = torch.zeros(nodes.shape, device=nodes.device)
     for level in range(trie.levels):
-        nodes, scores, parents = _expand(prefix.runner, trie, level, nodes, scores, state.features, beams)
-        if level < trie.levels - 1:
-            state.step(parents, trie.tokens[level][nodes])
-    return _ranking(nodes, scores, beams)
+        nodes, scores, parents = _expand(prefix.runner, trie, level, nodes, scores, branches.features, beams)
+        if level < trie.levels - 1:  # The last code is scored; the model need not read it.
+            branches.step(parents, trie.tokens[level][nodes])
+    return _as_ranking(nodes, scores, beams)
 
 
 def _expand(
@@ -116,37 +146,57 @@ def _expand(
     features: torch.Tensor,
     beams: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One level down: (nodes, scores, parents), each (B, width); dead hypotheses have score -inf.
+    """Replace the hypotheses by the best of their children.
 
     Args:
-        nodes, scores: (B, W) live hypotheses. features: (B, W, …) behind them, for ``runner.log_probs``.
+        runner: The model.
+        trie: The trie on the model's device.
+        level: Of ``nodes``.
+        nodes: (B, W) int64 nodes that the hypotheses have reached.
+        scores: (B, W) their log-probabilities.
+        features: (B, W, …) the runner's features after each hypothesis.
+        beams: Most hypotheses to keep for each prompt.
+
+    Returns:
+        The new nodes, their scores and their parents' columns in ``nodes``, each (B, at most ``beams``). Where a prompt
+        has fewer hypotheses than another one, the rest of its row has score -inf.
     """
     tokens, first = trie.children(level, nodes.flatten())
     gained = runner.log_probs(features.flatten(0, 1), tokens)
     total = trie.mask(level, nodes.flatten(), scores.flatten()[:, None] + gained)
-    values, places = best(total.view(len(nodes), -1), beams)
-    keep = max(int(torch.isfinite(values).sum(1).max()), 1)
-    values, places = values[:, :keep], places[:, :keep]
+    # All children of a prompt compete in one row. Column c of hypothesis w stands at place w * children + c.
+    values, places = stable_topk(total.view(len(nodes), -1), beams)
+    # Columns that are -inf for every prompt are dropped, so that the model does not run over them.
+    width = max(int(torch.isfinite(values).sum(1).max()), 1)
+    values, places = values[:, :width], places[:, :width]
     parents, column = places // tokens.shape[1], places % tokens.shape[1]
     return first.view(nodes.shape).gather(1, parents) + column, values, parents
 
 
-def best(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ``k`` largest of each row, descending; of equal scores the lower column first, on every machine.
+def stable_topk(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the ``k`` largest values of each row, descending; of equal values the lower column comes first.
+
+    ``torch.topk`` promises no order among equal values, and the order differs between machines.
+
+    Args:
+        scores: (B, C).
+        k: How many to find.
 
     Returns:
-        (values, columns), both (B, min(k, columns of ``scores``)).
+        Values and columns, both (B, min(k, C)).
     """
     k = min(k, scores.shape[1])
+    # Everything above the k-th value is taken. The places that remain go to the first columns that equal it.
     bound = scores.topk(k, dim=1).values[:, -1:]
-    above, level = scores > bound, scores == bound
-    chosen = above | (level & (level.cumsum(1) <= k - above.sum(1, keepdim=True)))
+    above, equal = scores > bound, scores == bound
+    chosen = above | (equal & (equal.cumsum(1) <= k - above.sum(1, keepdim=True)))
     columns = chosen.nonzero()[:, 1].view(-1, k)
     values, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
     return values, columns.gather(1, order)
 
 
-def _ranking(nodes: torch.Tensor, scores: torch.Tensor, beams: int) -> Ranking:
+def _as_ranking(nodes: torch.Tensor, scores: torch.Tensor, beams: int) -> Ranking:
+    """Fill the lists up to ``beams`` columns."""
     batch, width = nodes.shape
     leaves = torch.full((batch, beams), -1, dtype=torch.long)
     values = torch.full((batch, beams), -torch.inf)

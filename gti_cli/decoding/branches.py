@@ -1,9 +1,15 @@
-"""Prompts and the hypotheses behind them.
+"""Key-value caches of the hypotheses that follow each prompt, kept up to date while a search goes on.
 
-Hypotheses of one prompt are *branches* behind a common trunk. Where the model takes an attention mask of ours, all
-branches of a prompt stand in one sequence and share the prompt's key-value cache: nothing is copied, a branch's token
-sees the prompt and its own ancestors. Models that do not (recurrent layers, positions worked out from the mask, windows
-shorter than the prompt) get a row of the cache for each hypothesis, reordered as hypotheses survive.
+A *branch* is the sequence of codes of one hypothesis; it follows its prompt. There are two ways to keep branches:
+
+- `BranchTree`: all branches of a prompt stand in one sequence and share the prompt's key-value cache. A 4D attention
+  mask shows a branch's token the prompt and its own ancestors, and nothing else. No cache is copied.
+- `BranchRows`: each hypothesis has its own row of the cache, and rows are reordered as hypotheses survive. This is for
+  models that do not follow such a mask: recurrent layers, positions that are computed from the mask, attention windows
+  shorter than the prompt.
+
+`SharedPrefix` computes once what all prompts begin with; its `prefill` reads the rest of a batch and returns one of the
+two. The searches in `gti_cli.decoding.beam` and `gti_cli.decoding.exact` use both in the same way.
 """
 
 from __future__ import annotations
@@ -17,26 +23,49 @@ import torch
 from gti_cli.decoding.runner import Runner
 
 
-class Prefix:
-    """The part that all prompts share, computed once for all of them."""
+class SharedPrefix:
+    """The tokens with which all prompts begin, computed once for all of them.
+
+    Attributes:
+        runner: The model.
+        length: Number of shared tokens that were computed; 0 where each prompt is read in full.
+        uses_trees: Branches are kept as a `BranchTree`.
+    """
 
     def __init__(self, runner: Runner, prompts: Sequence[Sequence[int]], levels: int) -> None:
+        """Run the model over the shared tokens.
+
+        Args:
+            runner: The model.
+            prompts: All token-id lists of the search, none empty.
+            levels: Number of codes in a semantic ID.
+        """
         from transformers import DynamicCache
 
         longest = max(len(prompt) for prompt in prompts) + levels
-        self.trees = runner.abilities.tree_masks and (runner.window is None or longest <= runner.window)
+        # In a tree every layer must see the whole sequence: the attention window has to be at least as long.
+        self.uses_trees = runner.abilities.tree_masks and (runner.window is None or longest <= runner.window)
         self.runner = runner
-        # Rows of a cache are padded on the left alone: recurrent layers do not get over padding in the middle.
-        self.length = shared_prefix(prompts) if self.trees else 0
-        self._cache = DynamicCache() if self.trees else DynamicCache(config=runner.model.config)
+        # With a shared prefix the padding stands between the prefix and the rest of a prompt. Recurrent layers cannot
+        # skip padding there, so prompts whose branches are rows are read in full, padded on the left.
+        self.length = shared_prefix_length(prompts) if self.uses_trees else 0
+        self._cache = DynamicCache() if self.uses_trees else DynamicCache(config=runner.model.config)
         if self.length:
             with torch.inference_mode():
                 ids = torch.tensor([prompts[0][: self.length]], device=runner.model.device)
                 positions = torch.arange(self.length, device=ids.device)[None]
                 runner(self._cache, ids, torch.ones_like(ids), positions, 1)
 
-    def prefill(self, prompts: Sequence[Sequence[int]], pad_id: int) -> Tree | Rows:
-        """Compute the rest of some of the prompts, padded on the left."""
+    def prefill(self, prompts: Sequence[Sequence[int]], pad_id: int) -> BranchTree | BranchRows:
+        """Run the model over the rest of a batch of prompts.
+
+        Args:
+            prompts: B of the prompts that the prefix was computed for.
+            pad_id: Token id that fills shorter prompts on the left; never attended to.
+
+        Returns:
+            Branches of length zero, one after each prompt.
+        """
         device, batch = self.runner.model.device, len(prompts)
         cache = copy.deepcopy(self._cache)
         if self.length and batch > 1:
@@ -48,16 +77,16 @@ class Prefix:
             rest = torch.tensor(prompt[self.length :])
             ids[row, longest - len(rest) :], mask[row, longest - len(rest) :] = rest, 1
         mask = torch.cat([torch.ones(batch, self.length, dtype=torch.long), mask], dim=1).to(device)
-        # Padding stands between the shared part and the rest: masked out, and positions count real tokens only.
+        # Padding stands between the shared tokens and the rest. It is masked out, and positions count real tokens only.
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, self.length :]
         features = self.runner(cache, ids.to(device), mask, positions, 1)
-        return (Tree if self.trees else Rows)(self.runner, cache, mask, features)
+        return (BranchTree if self.uses_trees else BranchRows)(self.runner, cache, mask, features)
 
 
-def shared_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    """Number of tokens that all prompts start with; one less than the shortest, so that each has a token of its own."""
+def shared_prefix_length(prompts: Sequence[Sequence[int]]) -> int:
+    """Count the tokens that all prompts start with, leaving each prompt at least one token of its own."""
     lists = [list(prompt) for prompt in prompts]
-    low, high = min(lists), max(lists)  # in lexicographic order, what these two share all of them share
+    low, high = min(lists), max(lists)  # All others lie between these two, so they share what these two share.
     most = min(len(prompt) for prompt in prompts) - 1
     for place in range(most):
         if low[place] != high[place]:
@@ -65,38 +94,60 @@ def shared_prefix(prompts: Sequence[Sequence[int]]) -> int:
     return max(most, 0)
 
 
-class Tree:
-    """Branches behind B prompts, in one sequence for each prompt."""
+class BranchTree:
+    """Branches after B prompts, in one sequence for each prompt.
+
+    Attributes:
+        features: (B, W, …) features after each token of the last step; before the first step W is 1, and they are those
+            after the prompt.
+    """
 
     def __init__(self, runner: Runner, cache: Any, mask: torch.Tensor, features: torch.Tensor) -> None:
+        """Start after prompts.
+
+        Args:
+            runner: The model.
+            cache: Key-value cache of the prompts; it grows with the branches.
+            mask: (B, T) int64, 1 for the tokens of a prompt and 0 for padding.
+            features: (B, 1, …) features after each prompt.
+        """
         self._runner, self._cache = runner, cache
-        self._prompt = mask.bool()  # (B, T)
-        self._length = mask.sum(1)
-        self.features = features  # (B, W, …): behind each of the tokens appended last; at first, behind the prompt
+        self._prompt_mask = mask.bool()  # (B, T)
+        self._prompt_length = mask.sum(1)  # (B,), without padding
+        self.features = features
+        # (B, N, N) for N branch tokens: row i marks the tokens that token i sees, which are its ancestors and itself.
         self._ancestors = torch.zeros(len(mask), 0, 0, dtype=torch.bool, device=mask.device)
 
-    def fork(self) -> Tree:
-        """The same branches, to be continued without this object's noticing; what there is, is shared."""
-        other = copy.copy(self)
-        other._cache = copy.copy(self._cache)
-        # A layer's tensors are replaced when it grows, never written into.
-        other._cache.layers = [copy.copy(layer) for layer in self._cache.layers]
-        return other
+    def fork(self) -> BranchTree:
+        """Return a shallow copy: appending to it leaves the original unchanged."""
+        twin = copy.copy(self)
+        twin._cache = copy.copy(self._cache)
+        # Layers replace their tensors when they grow and never write into them, so the tensors can be shared.
+        twin._cache.layers = [copy.copy(layer) for layer in self._cache.layers]
+        return twin
 
-    def select(self, prompts: torch.Tensor) -> Tree:
-        """The branches of some of the prompts, a copy."""
-        other = self.fork()
-        other._cache.reorder_cache(prompts)
-        other._prompt, other._length = self._prompt[prompts], self._length[prompts]
-        other.features, other._ancestors = self.features[prompts], self._ancestors[prompts]
-        return other
+    def select(self, prompts: torch.Tensor) -> BranchTree:
+        """Return a copy with the branches of some prompts, given by their (n,) numbers."""
+        part = self.fork()
+        part._cache.reorder_cache(prompts)
+        part._prompt_mask, part._prompt_length = self._prompt_mask[prompts], self._prompt_length[prompts]
+        part.features, part._ancestors = self.features[prompts], self._ancestors[prompts]
+        return part
 
     def append(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Put ``tokens`` (B, W) behind the branch tokens ``parents`` (B, W): their number in order of appending, from
-        0, or -1 for the prompt's end. Returns the features behind the new tokens, (B, W, …).
+        """Run the model over one more token of some branches.
+
+        Args:
+            parents: (B, W) int64. The branch token that each new token follows, numbered from 0 in order of appending;
+                -1 for the end of the prompt.
+            tokens: (B, W) int64 token ids.
+
+        Returns:
+            (B, W, …) features after the new tokens.
         """
         batch, width = tokens.shape
         before = self._ancestors.shape[1]
+        # A new token sees what its parent sees (the parent's row marks the parent too) and itself.
         own = torch.zeros(batch, width, before + width, dtype=torch.bool, device=tokens.device)
         if before:
             places = parents.clamp(min=0)[..., None].expand(-1, -1, before)
@@ -105,49 +156,67 @@ class Tree:
         grown = torch.zeros(batch, before + width, before + width, dtype=torch.bool, device=tokens.device)
         grown[:, :before, :before], grown[:, before:] = self._ancestors, own
         self._ancestors = grown
-        visible = torch.cat([self._prompt[:, None].expand(-1, width, -1), own], dim=2)
+        # The model adds the mask to its attention scores: 0 where a token is visible, the lowest number elsewhere.
+        visible = torch.cat([self._prompt_mask[:, None].expand(-1, width, -1), own], dim=2)  # (B, W, T + N + W)
         dtype = self._runner.model.dtype
         mask = torch.zeros(visible.shape, dtype=dtype, device=tokens.device)
         mask.masked_fill_(~visible, torch.finfo(dtype).min)
-        positions = self._length[:, None] + own.sum(2) - 1
+        # The position is that in a sequence of the prompt and this branch alone.
+        positions = self._prompt_length[:, None] + own.sum(2) - 1
         self.features = self._runner(self._cache, tokens, mask[:, None], positions, width)
         return self.features
 
     def step(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Like `append`, with ``parents`` counted within the tokens appended last."""
+        """Continue hypotheses of the last step.
+
+        Args:
+            parents: (B, W) int64 columns of `features`.
+            tokens: (B, W) int64 token ids.
+
+        Returns:
+            (B, W, …) features after the new tokens.
+        """
         before = self._ancestors.shape[1]
         last = self.features.shape[1] if before else 0
+        # The tokens of the last step are numbered from ``before - last`` on. Before the first step the only column of
+        # `features` is the prompt, which `append` calls -1.
         return self.append(parents + before - last if before else parents - 1, tokens)
 
 
-class Rows:
-    """Branches behind B prompts, each a row of the cache."""
+class BranchRows:
+    """Branches after B prompts, each a row of the cache.
+
+    Attributes:
+        features: (B, W, …) as in `BranchTree`. The cache has B * W rows, those of a prompt one after the other.
+    """
 
     def __init__(self, runner: Runner, cache: Any, mask: torch.Tensor, features: torch.Tensor) -> None:
+        """Start after prompts; arguments as for `BranchTree`."""
         self._runner, self._cache, self._mask = runner, cache, mask
-        self._positions = mask.sum(1)
+        self._positions = mask.sum(1)  # (B * W,) position of the next token of each row
         self.features = features
 
-    def fork(self) -> Rows:
-        """The same branches, to be continued without this object's noticing: a copy, layers may write into theirs."""
-        other = copy.copy(self)
-        other._cache = copy.deepcopy(self._cache)
-        return other
+    def fork(self) -> BranchRows:
+        """Return a deep copy, since layers may write into their cache: stepping leaves the original unchanged."""
+        twin = copy.copy(self)
+        twin._cache = copy.deepcopy(self._cache)
+        return twin
 
-    def select(self, prompts: torch.Tensor) -> Rows:
-        """The branches of some of the prompts, a copy."""
-        other, width = self.fork(), self.features.shape[1]
+    def select(self, prompts: torch.Tensor) -> BranchRows:
+        """Return a copy with the branches of some prompts, given by their (n,) numbers."""
+        part, width = self.fork(), self.features.shape[1]
         rows = (prompts[:, None] * width + torch.arange(width, device=prompts.device)).view(-1)
-        other._cache.reorder_cache(rows)
-        other._mask, other._positions = self._mask[rows], self._positions[rows]
-        other.features = self.features[prompts]
-        return other
+        part._cache.reorder_cache(rows)
+        part._mask, part._positions = self._mask[rows], self._positions[rows]
+        part.features = self.features[prompts]
+        return part
 
     def step(self, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Continue the hypotheses ``parents`` (B, W), of those of the last step, with ``tokens`` (B, W)."""
+        """Continue hypotheses of the last step; arguments and result as for `BranchTree.step`."""
         batch, width = parents.shape
-        old = self.features.shape[1]
-        rows = (torch.arange(batch, device=parents.device)[:, None] * old + parents).view(-1)
+        last = self.features.shape[1]
+        # Every new hypothesis gets a copy of its parent's row.
+        rows = (torch.arange(batch, device=parents.device)[:, None] * last + parents).view(-1)
         self._cache.reorder_cache(rows)
         self._mask = torch.cat([self._mask[rows], self._mask.new_ones(len(rows), 1)], dim=1)
         positions = self._positions[rows]

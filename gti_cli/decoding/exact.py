@@ -1,12 +1,14 @@
-"""Exact search: provably the k most probable semantic IDs, not what a beam happens to keep.
+"""Exact search: provably the k most probable semantic IDs, where a beam search may have dropped some.
 
-Log-probabilities only fall along a path, so a prefix that scores below the k-th best complete ID cannot lead to a
-better one. A beam search gives k complete IDs and with them a bound; then every prefix at or above the bound is
-followed, the best first, and nothing below it. The outcome proves itself: if k IDs at or above the bound are found, no
-pruned prefix can hold a better one. Where rounding makes it fall short, the bound is lowered and the search repeated.
+Log-probabilities only fall along a path of the trie. So a prefix of codes that scores below the k-th best complete ID
+cannot lead to a better one. The beam search before it has found k complete IDs, and the worst of them is a bound. Every
+prefix that scores at least the bound is followed, the best first, and no other. Once k IDs at or above the bound are
+found, no prefix that was left out can hold a better one. Rounding can make a search find fewer than k; then the bound
+is lowered and the search repeated.
 
-All users of a batch are searched together: a round takes some of the best prefixes of each, follows them to the leaves,
-and comes back for the next. What is kept meanwhile is one round for each level, however many prefixes there are.
+All prompts of a batch are searched together, depth first: a round takes some of the best prefixes of each prompt,
+follows them down to the leaves, and comes back for the next ones. In memory there is one round for each level, however
+many prefixes there are.
 """
 
 from __future__ import annotations
@@ -22,26 +24,27 @@ import torch
 
 from gti_cli import console
 from gti_cli.decoding.beam import Ranking, TrieTensors
-from gti_cli.decoding.branches import Prefix, Rows, Tree
+from gti_cli.decoding.branches import BranchRows, BranchTree, SharedPrefix
 from gti_cli.decoding.probe import make_runner
 from gti_cli.decoding.runner import Runner
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-SHARING = 1024  # prefixes in one forward pass where those of a prompt share its key-value cache
-COPYING = 256  # where each has a copy of it
-_SLACK = 1e-3  # log-probability; how far beam and exact scores may differ by rounding before a repeat is needed
+# Most prefixes in one forward pass. Branches of a tree share the prompt's cache; each branch row has a copy of it.
+TREE_PREFIXES = 1024
+ROW_PREFIXES = 256
+_SLACK = 1e-3  # Log-probability by which beam and exact scores may differ through rounding before a search is repeated.
 
 
 @dataclass(frozen=True)
-class Exact:
-    """What an exact search found.
+class ExactResult:
+    """The outcome of an exact search.
 
     Attributes:
-        ranking: the true best k of each prompt; of equal scores the lower leaf comes first.
-        followed: (B,) int64, prefixes that had to be computed for each prompt.
-        missed: (B,) int64, IDs of the true best k that the beam's list did not have.
+        ranking: The true best k of each prompt; of equal scores the lower leaf comes first.
+        followed: (B,) int64 number of prefixes that the model was run over for each prompt.
+        missed: (B,) int64 number of IDs among the true best k that the beam's list did not have.
     """
 
     ranking: Ranking
@@ -59,160 +62,209 @@ def exact_search(
     *,
     pad_id: int = 0,
     batch_size: int = 32,
-) -> Exact:
-    """Find the best ``k`` semantic IDs of each prompt, whatever the beam kept.
+) -> ExactResult:
+    """Find the true best ``k`` semantic IDs of each prompt.
 
     Args:
-        model: a causal LM in evaluation mode. prompts: B token-id lists, none empty. trie: from `TrieTensors`.
-        beam: what `beam_search` found for the same prompts, with at least ``k`` beams.
-        k: length of the lists. pad_id: fills ragged prompts; never attended to.
-        batch_size: prompts searched together; changes speed and memory, not results.
+        model: A causal LM in evaluation mode.
+        prompts: B token-id lists, none empty.
+        trie: The trie on the model's device.
+        beam: Result of a beam search for the same prompts, with at least ``k`` beams.
+        k: Length of the lists.
+        pad_id: Token id that fills shorter prompts on the left; never attended to.
+        batch_size: Prompts searched together. It changes speed and memory, not results.
 
     Raises:
-        ValueError: the beam's lists are shorter than ``k``.
+        ValueError: When the beam's lists are shorter than ``k``.
     """
     if beam.leaves.shape[1] < k:
         raise ValueError(f"the beam has {beam.leaves.shape[1]} IDs, fewer than k = {k}")
+    # Prompts of similar length share a batch, so that little is padded.
     order = sorted(range(len(prompts)), key=lambda user: len(prompts[user]))
     leaves = np.full((len(prompts), k), -1, dtype=np.int64)
     scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
     followed = np.zeros(len(prompts), dtype=np.int64)
-    prefix = Prefix(make_runner(model), prompts, trie.levels)
-    with console.progress("Proving", len(prompts), "users") as advance:
+    prefix = SharedPrefix(make_runner(model), prompts, trie.levels)
+    with console.progress("Exact search", len(prompts), "users") as advance:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            state = prefix.prefill([prompts[user] for user in batch], pad_id)
+            branches = prefix.prefill([prompts[user] for user in batch], pad_id)
             bound = beam.scores[batch, k - 1]
-            leaves[batch], scores[batch], followed[batch] = _batch(prefix.runner, state, trie, bound, k)
+            leaves[batch], scores[batch], followed[batch] = _search_batch(prefix.runner, branches, trie, bound, k)
             advance(len(batch))
     missed = [
-        len(np.setdiff1d(mine[mine >= 0], theirs)) for mine, theirs in zip(leaves, beam.leaves[:, :k], strict=True)
+        len(np.setdiff1d(exact_leaves[exact_leaves >= 0], beam_leaves))
+        for exact_leaves, beam_leaves in zip(leaves, beam.leaves[:, :k], strict=True)
     ]
-    return Exact(Ranking(leaves, scores), followed, np.asarray(missed, dtype=np.int64))
+    return ExactResult(Ranking(leaves, scores), followed, np.asarray(missed, dtype=np.int64))
 
 
-def _batch(
-    runner: Runner, state: Tree | Rows, trie: TrieTensors, bound: npt.NDArray[np.float32], k: int
+def _search_batch(
+    runner: Runner, branches: BranchTree | BranchRows, trie: TrieTensors, bound: npt.NDArray[np.float32], k: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """(leaves, scores), both (B, k), and prefixes followed, (B,), of the prompts of ``state``."""
+    """Search a batch, and again with a lower bound for the prompts that came out with fewer than ``k`` IDs.
+
+    Args:
+        runner: The model.
+        branches: Branches of length zero after B prompts.
+        trie: The trie on the model's device.
+        bound: (B,) score of the k-th best ID that the beam found; -inf where it found fewer.
+        k: Length of the lists.
+
+    Returns:
+        Leaves and scores, both (B, k), and the number of prefixes followed, (B,).
+    """
     leaves = np.full((len(bound), k), -1, dtype=np.int64)
     scores = np.full((len(bound), k), -np.inf, dtype=np.float32)
     followed = np.zeros(len(bound), dtype=np.int64)
     users, slack = np.arange(len(bound)), _SLACK
     while len(users):
-        device = state.features.device
-        search = _Search(runner, trie, torch.from_numpy(bound[users] - np.float32(slack)).to(device))
-        search.run(state)
+        device = branches.features.device
+        search = _BoundedSearch(runner, trie, torch.from_numpy(bound[users] - np.float32(slack)).to(device))
+        search.run(branches)
         followed[users] += search.followed.cpu().numpy()
-        short = []
-        for place, (found, values) in enumerate(search.best(k)):
-            leaves[users[place], : len(found)], scores[users[place], : len(found)] = found, values
-            if len(found) < k and np.isfinite(bound[users[place]]):
-                short.append(place)
-        users, slack = users[short], slack * 4
-        state = state.select(torch.tensor(short, dtype=torch.long, device=device)) if short else state
+        incomplete = []
+        for place, (best_leaves, values) in enumerate(search.best(k)):
+            leaves[users[place], : len(best_leaves)], scores[users[place], : len(best_leaves)] = best_leaves, values
+            # With an infinite bound nothing was pruned: the trie has no more IDs.
+            if len(best_leaves) < k and np.isfinite(bound[users[place]]):
+                incomplete.append(place)
+        users, slack = users[incomplete], slack * 4
+        if incomplete:
+            branches = branches.select(torch.tensor(incomplete, dtype=torch.long, device=device))
     return leaves, scores, followed
 
 
-class _Search:
-    """All leaves that score at least ``bound`` (B,), for B prompts.
+class _BoundedSearch:
+    """Finds all leaves that score at least a bound.
 
     Attributes:
-        followed: (B,) prefixes computed.
+        followed: (B,) int64 number of prefixes that the model was run over for each prompt.
     """
 
     def __init__(self, runner: Runner, trie: TrieTensors, bound: torch.Tensor) -> None:
+        """Prepare a search for B prompts; ``bound`` is (B,) float32."""
         self._runner, self._trie, self._bound = runner, trie, bound
         self.followed = torch.zeros(len(bound), dtype=torch.long, device=bound.device)
-        self._found = [(self.followed[:0], self.followed[:0], bound[:0])]  # users, leaves, scores
+        # Pieces of the result: (prompts, leaves, scores). The first is empty, so that there is something to join.
+        self._pieces = [(self.followed[:0], self.followed[:0], bound[:0])]
 
-    def run(self, state: Tree | Rows) -> None:
-        """Search from the roots, behind prompts that ``state`` has read; `best` has what is found."""
+    def run(self, branches: BranchTree | BranchRows) -> None:
+        """Search from the root of the trie, with branches of length zero; `best` then returns the result."""
         users = torch.arange(len(self._bound), device=self._bound.device)
-        self._follow(state, 0, users, torch.zeros_like(users)[:, None], torch.zeros_like(self._bound)[:, None])
+        self._follow(branches, 0, users, torch.zeros_like(users)[:, None], torch.zeros_like(self._bound)[:, None])
 
     def best(self, k: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-        """Leaves and scores of each prompt, best first, at most ``k``; of equal scores the lower leaf first."""
-        users, leaves, scores = (torch.cat(column).cpu().numpy() for column in zip(*self._found, strict=True))
+        """Return at most ``k`` leaves and scores of each prompt, best first; of equal scores the lower leaf first."""
+        users, leaves, scores = (torch.cat(column).cpu().numpy() for column in zip(*self._pieces, strict=True))
         order = np.lexsort((leaves, -scores, users))
         ends = np.searchsorted(users[order], np.arange(len(self._bound) + 1))
         parts = [order[start:end][:k] for start, end in pairwise(ends)]
         return [(leaves[part], scores[part]) for part in parts]
 
     def _follow(
-        self, state: Tree | Rows, level: int, users: torch.Tensor, nodes: torch.Tensor, scores: torch.Tensor
+        self,
+        branches: BranchTree | BranchRows,
+        level: int,
+        users: torch.Tensor,
+        nodes: torch.Tensor,
+        scores: torch.Tensor,
     ) -> None:
-        """Go on to the leaves from ``nodes`` (A, W) of ``level``, whose features are ``state``'s.
+        """Score the children of some nodes, and follow those at or above the bound down to the leaves.
 
         Args:
-            users: (A,) prompts. scores: (A, W), -inf where there is no node.
+            branches: Branches whose last step led to ``nodes``; A prompts.
+            level: Of ``nodes``.
+            users: (A,) int64 numbers of the prompts.
+            nodes: (A, W) int64.
+            scores: (A, W) float32 log-probabilities; -inf where there is no node.
         """
+        # From here on nodes are one flat list; ``row`` and ``slot`` say where each stood in (A, W).
         row, slot = torch.isfinite(scores).nonzero(as_tuple=True)
         self.followed.index_add_(0, users[row], torch.ones_like(row))
         tokens, first = self._trie.children(level, nodes[row, slot])
-        gained = self._runner.log_probs(state.features[row, slot], tokens)
+        gained = self._runner.log_probs(branches.features[row, slot], tokens)
         total = self._trie.mask(level, nodes[row, slot], scores[row, slot][:, None] + gained)
-        # Where there are fewer IDs than k the bound is -inf, as is what is no child.
+        # Columns without a child are -inf, and so is the bound where there are fewer IDs than k: the second test.
         above = (total >= self._bound[users[row]][:, None]) & (total > -torch.inf)
         parent, column = above.nonzero(as_tuple=True)
-        row, slot, below, values = row[parent], slot[parent], first[parent] + column, total[parent, column]
+        row, slot, children, values = row[parent], slot[parent], first[parent] + column, total[parent, column]
         if level == self._trie.levels - 1:
-            self._found.append((users[row], below, values))
+            self._pieces.append((users[row], children, values))
         else:
-            self._go_on(state, level, users, _Survivors(row, slot, below, values, len(users)))
+            self._follow_in_rounds(branches, level, users, _Frontier(row, slot, children, values, len(users)))
 
-    def _go_on(self, state: Tree | Rows, level: int, users: torch.Tensor, left: _Survivors) -> None:
-        """Follow the survivors, the best of each prompt first, as many at a time as a forward pass should have."""
-        at_once = SHARING if isinstance(state, Tree) else COPYING
-        done, most = 0, left.most()
+    def _follow_in_rounds(
+        self, branches: BranchTree | BranchRows, level: int, users: torch.Tensor, frontier: _Frontier
+    ) -> None:
+        """Run the model over the frontier, the best of each prompt first, as many at a time as fit in a pass."""
+        at_once = TREE_PREFIXES if isinstance(branches, BranchTree) else ROW_PREFIXES
+        done, most = 0, frontier.largest_count()
         while done < most:
-            active = (left.counts > done).nonzero()[:, 0]
-            if 2 * len(active) <= len(users):  # most prompts have nothing left: they are not padded any longer
-                state, users, left = state.select(active), users[active], left.of(active)
+            active = (frontier.counts > done).nonzero()[:, 0]
+            # Once half of the prompts have no node left, they are dropped, so that they are not padded any longer.
+            if 2 * len(active) <= len(users):
+                branches, users, frontier = branches.select(active), users[active], frontier.select(active)
             width = min(max(at_once // len(users), 1), most - done)
-            parents, nodes, scores = left.grid(done, width)
-            under = state.fork()
-            under.step(parents, self._trie.tokens[level][nodes])
-            self._follow(under, level + 1, users, nodes, scores)
+            parents, nodes, scores = frontier.grid(done, width)
+            longer = branches.fork()
+            longer.step(parents, self._trie.tokens[level][nodes])
+            self._follow(longer, level + 1, users, nodes, scores)
             done += width
 
 
-class _Survivors:
-    """Nodes to be followed, of A prompts, each prompt's in descending order of score.
+class _Frontier:
+    """Nodes that are to be followed, of A prompts; each prompt's in descending order of score.
 
     Attributes:
-        counts: (A,) nodes of each prompt.
+        counts: (A,) int64 number of nodes of each prompt.
     """
 
     def __init__(
         self, row: torch.Tensor, slot: torch.Tensor, nodes: torch.Tensor, scores: torch.Tensor, prompts: int
     ) -> None:
-        """``row`` and ``slot`` (n,): the prompt of each node, and its parent among the branches appended last."""
+        """Sort the nodes by prompt and score.
+
+        Args:
+            row: (n,) int64. The prompt of each node, from 0 to A - 1.
+            slot: (n,) int64. The branch of its parent, as `BranchTree.step` counts it.
+            nodes: (n,) int64.
+            scores: (n,) float32 log-probabilities.
+            prompts: A.
+        """
+        # Two stable sorts: by score, then by prompt. So each prompt's nodes stay in descending order of score.
         order = scores.sort(descending=True, stable=True).indices
         order = order[row[order].sort(stable=True).indices]
         self._row, self._slot, self._nodes, self._scores = row[order], slot[order], nodes[order], scores[order]
         self.counts = torch.bincount(row, minlength=prompts)
+        # Rank of each node within its prompt: its place in the sorted list minus the place of the prompt's first node.
         self._rank = torch.arange(len(row), device=row.device) - (self.counts.cumsum(0) - self.counts)[self._row]
 
-    def most(self) -> int:
+    def largest_count(self) -> int:
         """The largest number of nodes that a prompt has."""
         return int(self.counts.max())
 
-    def of(self, prompts: torch.Tensor) -> _Survivors:
-        """Those of some of the prompts (ascending), which are numbered anew."""
+    def select(self, prompts: torch.Tensor) -> _Frontier:
+        """The nodes of some prompts, given by their ascending numbers, which are numbered anew."""
         number = torch.full_like(self.counts, -1)
         number[prompts] = torch.arange(len(prompts), device=prompts.device)
-        kept = number[self._row] >= 0
-        row, slot, nodes, scores = self._row[kept], self._slot[kept], self._nodes[kept], self._scores[kept]
-        return _Survivors(number[row], slot, nodes, scores, len(prompts))
+        chosen = number[self._row] >= 0
+        row, slot, nodes, scores = self._row[chosen], self._slot[chosen], self._nodes[chosen], self._scores[chosen]
+        return _Frontier(number[row], slot, nodes, scores, len(prompts))
 
     def grid(self, first: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(parents, nodes, scores) of ranks ``first`` … ``first + width - 1``, (A, width); scores are -inf where a
-        prompt has fewer.
+        """Lay out the nodes of some ranks, one row for each prompt.
+
+        Args:
+            first: Lowest rank.
+            width: Number of ranks, W.
+
+        Returns:
+            Parents' branches, nodes and scores, each (A, W); scores are -inf where a prompt has fewer nodes.
         """
-        kept = (self._rank >= first) & (self._rank < first + width)
-        place = self._row[kept], self._rank[kept] - first
+        chosen = (self._rank >= first) & (self._rank < first + width)
+        place = self._row[chosen], self._rank[chosen] - first
         parents = self._row.new_zeros(len(self.counts), width)
         nodes, scores = torch.zeros_like(parents), self._scores.new_full(parents.shape, -torch.inf)
-        parents[place], nodes[place], scores[place] = self._slot[kept], self._nodes[kept], self._scores[kept]
+        parents[place], nodes[place], scores[place] = self._slot[chosen], self._nodes[chosen], self._scores[chosen]
         return parents, nodes, scores

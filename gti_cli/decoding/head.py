@@ -1,7 +1,8 @@
-"""Log-probabilities of a few tokens under the softmax over the whole vocabulary, without the logits of all of it.
+"""Log-probabilities of a few tokens under the softmax over the whole vocabulary, without holding all logits.
 
-The normaliser is a sum over every word; it is taken block by block, each block of logits small enough to be summed
-while it is still in a CPU's cache. Only the logits of the words asked for (and of those between them) are kept.
+The normaliser of the softmax is a sum over the whole vocabulary. It is taken block by block, and each block of logits
+is small enough to be summed while it is still in a CPU's cache. Only the logits of the tokens in question, and of those
+between them, are held: the codes of one level have neighbouring token ids, so this is a short range.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import linear
 
-# Words in a block. On a CPU 1,024 (of 250 … 32,000, with 160 to 640 hypotheses) are the fastest; elsewhere a block is
-# several kernels to launch, and memory is what bounds it.
-WORDS, WORDS_ELSEWHERE = 1 << 10, 1 << 15
-_KEPT = 1 << 22  # logits kept at a time
-_ROWS = 1024  # hypotheses at a time
-_TINY = 1e-30  # a sum of exponentials below this has lost digits, one above its reciprocal may soon overflow
+# Vocabulary entries in a block. On a CPU 1,024 was the fastest of 250 … 32,000, measured with 160 to 640 hypotheses. On
+# other devices each block costs several kernel launches, so blocks are as large as memory allows.
+BLOCK_ON_CPU, BLOCK_ELSEWHERE = 1 << 10, 1 << 15
+_LOGITS_AT_ONCE = 1 << 22  # Logits held at a time.
+_ROWS_AT_ONCE = 1024  # Hypotheses at a time.
+_TINY = 1e-30  # A sum of exponentials below this has lost digits; one above its reciprocal may soon overflow.
 
 
 def log_probs(
@@ -22,21 +23,28 @@ def log_probs(
     weight: torch.Tensor,
     bias: torch.Tensor | None,
     tokens: torch.Tensor,
-    words: int | None = None,
+    block_size: int | None = None,
 ) -> torch.Tensor:
-    """Log-probabilities (R, n) float32 of ``tokens`` (R, n) behind ``features`` (R, H).
+    """Log-probabilities of tokens after hidden states.
 
     Args:
-        weight, bias: (V, H) and (V,) or None; logits are ``linear(features, weight, bias)``, in their type.
-        words: in a block; changes speed alone.
+        features: (R, H) hidden states.
+        weight: (V, H) matrix of the output head.
+        bias: (V,) bias of the output head, or None. Logits are ``linear(features, weight, bias)``, in their dtype.
+        tokens: (R, n) int64 token ids.
+        block_size: Vocabulary entries in a block (None: chosen by device). It changes speed, and results by rounding
+            only.
+
+    Returns:
+        (R, n) float32 log-probabilities.
     """
-    words = words or (WORDS if features.device.type == "cpu" else WORDS_ELSEWHERE)
+    block_size = block_size or (BLOCK_ON_CPU if features.device.type == "cpu" else BLOCK_ELSEWHERE)
     low, high = int(tokens.min()), int(tokens.max()) + 1
-    rows = max(min(_KEPT // (high - low), _ROWS), 1)
+    rows = max(min(_LOGITS_AT_ONCE // (high - low), _ROWS_AT_ONCE), 1)
     out = torch.empty(tokens.shape, device=features.device)
     for start in range(0, len(features), rows):
         part = slice(start, start + rows)
-        out[part] = _log_probs(features[part], weight, bias, tokens[part], low, high, words)
+        out[part] = _log_probs(features[part], weight, bias, tokens[part], low, high, block_size)
     return out
 
 
@@ -47,25 +55,29 @@ def _log_probs(
     tokens: torch.Tensor,
     low: int,
     high: int,
-    words: int,
+    block_size: int,
 ) -> torch.Tensor:
     """`log_probs` where all ``tokens`` lie in [low, high)."""
-    kept = linear(features, weight[low:high], None if bias is None else bias[low:high]).float()
-    numerator = kept.gather(1, tokens - low)
-    cuts = [*range(0, low, words), *range(high, len(weight), words)]
-    blocks = [slice(cut, min(cut + words, low if cut < low else len(weight))) for cut in cuts]
-    total = torch.stack([kept[:, at : at + words].exp().sum(1) for at in range(0, high - low, words)]).sum(0)
+    # (R, high - low): the only logits that are needed twice, for the numerator and in the normaliser.
+    in_range = linear(features, weight[low:high], None if bias is None else bias[low:high]).float()
+    numerator = in_range.gather(1, tokens - low)
+    # The blocks cover [0, low) and [high, V); no block reaches into the range.
+    starts = [*range(0, low, block_size), *range(high, len(weight), block_size)]
+    blocks = [slice(start, min(start + block_size, low if start < low else len(weight))) for start in starts]
+    total = torch.stack([in_range[:, at : at + block_size].exp().sum(1) for at in range(0, high - low, block_size)])
+    total = total.sum(0)
     for block in blocks:
         total += _logits(features, weight, bias, block).exp_().sum(1)
     normaliser = total.log()
-    # Without a shift the sum is as exact as with one, unless logits are extreme: these rows are summed again.
+    # Without subtracting the largest logit the sum is as exact as with it, unless logits are extreme. The test is
+    # written so that NaN counts as extreme too. These rows are summed again, the slow and safe way.
     extreme = ((total > _TINY) & (total < 1 / _TINY)).logical_not_().nonzero()[:, 0]
     if len(extreme):
-        kept, features = kept[extreme], features[extreme]
-        again = torch.logsumexp(kept, 1)
+        in_range, features = in_range[extreme], features[extreme]
+        safe = torch.logsumexp(in_range, 1)
         for block in blocks:
-            again = torch.logaddexp(again, _logits(features, weight, bias, block).logsumexp(1))
-        normaliser[extreme] = again
+            safe = torch.logaddexp(safe, _logits(features, weight, bias, block).logsumexp(1))
+        normaliser[extreme] = safe
     return numerator - normaliser[:, None]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.nn.functional import linear
 
-from gti_cli.decoding.branches import Tree
+from gti_cli.decoding.branches import BranchTree
 from gti_cli.decoding.runner import Abilities, Runner
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _follows_tree_masks(runner: Runner) -> bool:
     cache = DynamicCache()
     prompt_mask = torch.ones(1, 3, dtype=torch.long, device=ids.device)
     features = runner(cache, prompt[None], prompt_mask, torch.arange(3, device=ids.device)[None], 1)
-    tree = Tree(runner, cache, prompt_mask, features)
+    tree = BranchTree(runner, cache, prompt_mask, features)
     for level in range(2):
         tokens = torch.stack([first[level], second[level]])[None]
         parents = torch.tensor([[-1, -1]] if level == 0 else [[0, 1]], device=ids.device)

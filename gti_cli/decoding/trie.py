@@ -1,7 +1,7 @@
 """A trie of semantic IDs as arrays: which codes may follow which prefix, without a Python object for each node.
 
-Level l has one node for every different prefix of l codes; the root is level 0. The children of a node are one run of
-the next level's nodes, sorted by code, so a level is two arrays: where each node's run starts, and each child's code.
+Level l has one node for every different prefix of l codes; the root is level 0. The children of a node are neighbours
+in the next level, sorted by code. So a level is two arrays: where each node's children start, and each child's code.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ class Trie:
     """Semantic IDs of N items with L levels, as arrays.
 
     Attributes:
-        starts: L arrays; ``starts[l]`` has (nodes in level l) + 1 entries: the children of node n of level l are the
-            nodes ``starts[l][n] … starts[l][n + 1] - 1`` of level l + 1.
-        codes: L arrays; ``codes[l][m]`` is the code that leads to node m of level l + 1. Ascending within a run.
-        item_starts: (leaves + 1,); the items of leaf m are ``items[item_starts[m] : item_starts[m + 1]]``.
-        items: (N,) rows of the catalogue, in ascending order within a leaf; several where items share a semantic ID.
-        leaf_codes: (leaves, L) int32, the semantic ID of each leaf, in lexicographic order.
+        starts: L int64 arrays. ``starts[l]`` has (nodes in level l) + 1 entries: the children of node n of level l are
+            the nodes ``starts[l][n] … starts[l][n + 1] - 1`` of level l + 1.
+        codes: L int64 arrays. ``codes[l][m]`` is the code that leads to node m of level l + 1; ascending among the
+            children of a node.
+        item_starts: (leaves + 1,) int64. The items of leaf m are ``items[item_starts[m] : item_starts[m + 1]]``.
+        items: (N,) int64 rows of the catalogue, ascending within a leaf; several where items share a semantic ID.
+        leaf_codes: (leaves, L) int32. The semantic ID of each leaf, in lexicographic order.
     """
 
     starts: list[Ints]
@@ -44,34 +45,39 @@ class Trie:
         return len(self.leaf_codes)
 
     def items_of(self, leaf: int) -> Ints:
-        """Rows of the items that have the semantic ID ``leaf``."""
+        """Catalogue rows of the items that have the semantic ID ``leaf``."""
         return self.items[self.item_starts[leaf] : self.item_starts[leaf + 1]]
 
-    def widest(self) -> list[int]:
+    def max_children(self) -> list[int]:
         """The largest number of children that a node has, level by level."""
         return [int(np.diff(starts).max()) for starts in self.starts]
 
 
 def build_trie(codes: npt.NDArray[np.int32]) -> Trie:
-    """Build the trie of ``codes`` (N, L) by sorting, O(N L) memory.
+    """Build the trie by sorting, in O(N L) memory.
+
+    Args:
+        codes: (N, L) int32 semantic ID of each item.
 
     Raises:
-        ValueError: no items or no levels.
+        ValueError: When there are no items or no levels.
     """
     if codes.ndim != 2 or 0 in codes.shape:
         raise ValueError(f"codes have shape {codes.shape}; at least one item and one level are needed")
     count, levels = codes.shape
-    order = np.lexsort(codes.T[::-1])  # by the first code, then the second, …; stable, so items ascend within a leaf
+    order = np.lexsort(codes.T[::-1])  # By the first code, then the second, …; stable, so items ascend within a leaf.
     ordered = codes[order]
-    # new[i, l]: the prefix of l + 1 codes of row i differs from that of the row before.
-    new = np.ones((count, levels), dtype=bool)
-    new[1:] = np.logical_or.accumulate(ordered[1:] != ordered[:-1], axis=1)
+    # is_new[i, l]: the prefix of l + 1 codes of sorted row i differs from that of the row before, so a node starts.
+    is_new = np.ones((count, levels), dtype=bool)
+    is_new[1:] = np.logical_or.accumulate(ordered[1:] != ordered[:-1], axis=1)
     starts: list[Ints] = []
     labels: list[Ints] = []
-    parents = np.zeros(1, dtype=np.int64)  # first sorted row of each node of the level above
+    parents = np.zeros(1, dtype=np.int64)  # First sorted row of each node of the level above.
     for level in range(levels):
-        first = np.flatnonzero(new[:, level])
+        first = np.flatnonzero(is_new[:, level])
+        # A parent starts a new prefix at this level too, so its first row is among ``first``: at its first child.
         starts.append(np.append(np.searchsorted(first, parents), len(first)))
         labels.append(ordered[first, level].astype(np.int64))
         parents = first
+    # The nodes of the last level are the leaves.
     return Trie(starts, labels, np.append(parents, count), order.astype(np.int64), ordered[parents])

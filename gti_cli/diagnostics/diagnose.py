@@ -1,4 +1,4 @@
-"""The stage `gti diagnose`: see why the new tokens of one or more checkpoints work, or do not."""
+"""The stage `gti diagnose`: measure the rows of the new tokens of checkpoints, and judge them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli import console
+from gti_cli.diagnostics.checkpoint_rows import INPUT, OUTPUT
+from gti_cli.diagnostics.inputs import DiagnosisInputs, read_inputs
+from gti_cli.diagnostics.matrix_diagnosis import MatrixDiagnosis, diagnose_matrix, write_tables
 from gti_cli.diagnostics.pictures.plot_trajectory import plot_trajectory
 from gti_cli.diagnostics.pictures.plots import plot_all
 from gti_cli.diagnostics.report import write_report
-from gti_cli.diagnostics.rows import INPUT, OUTPUT
-from gti_cli.diagnostics.series import Finding, find, write_tables
-from gti_cli.diagnostics.subjects import Reading, read_subjects
-from gti_cli.diagnostics.timeline import Entry, Point, expand, lay_out
-from gti_cli.diagnostics.trajectory import add_persistence, lines, moments, write_trajectory
+from gti_cli.diagnostics.timeline import CheckpointPath, TimelineCheckpoint, build_timeline, expand_folders
+from gti_cli.diagnostics.trajectory import add_persistence, lines, trajectory_points, write_trajectory
 from gti_cli.diagnostics.words import TextWords
 from gti_cli.errors import InputError
 from gti_cli.options import check_seed
@@ -37,41 +37,48 @@ def diagnose(
     seed: int = 0,
     force: bool = False,
 ) -> Manifest:
-    """Measure the rows of the new tokens of ``checkpoints`` and compare them with pretrained rows and codebooks.
+    """Measure the rows of the new tokens of checkpoints, and compare them with pretrained rows and codebooks.
+
+    Only rows are read from the checkpoints' files. No model is built.
 
     Args:
-        checkpoints: folders of the workspace by name, or any folders. Only the rows needed are read, no model is built.
-        workspace: where codebooks and items are, and where ``diagnostics/NAME`` goes.
-        plot: also write pictures (PNG and SVG) and ``report.html``.
-        trajectory: the checkpoints are points in time: follow every figure from each to what was trained from it, and
-            say what was kept. Folders that hold ``checkpoint-N`` folders stand for these.
-        name: of the output (default: the checkpoints' names).
-        tokens_from, base_vocab: which tokens are new, for checkpoints that do not say so themselves.
-        codebooks_from: ``auto`` (the workspace's, where it has any), ``none``, or a codebooks file.
-        seed: of the sample of pretrained rows, the permutation test and the bootstrap.
-        force: replace a diagnosis of the same name made otherwise.
+        checkpoints: Folders of the workspace by name, or any folders with a checkpoint.
+        workspace: Holds the codebooks and items to compare with; ``diagnostics/NAME`` is written into it.
+        plot: Also write pictures (PNG and SVG) and ``report.html``.
+        trajectory: Treat the checkpoints as points in time: compare each with the one that it was trained from, and
+            with the start. A folder that holds ``checkpoint-N`` folders stands for these.
+        name: Name of the output. None: made from the checkpoints' names.
+        tokens_from: Which tokens are new, for checkpoints without a list of them: a file or a regular expression, see
+            `token_selection.find_new_tokens`.
+        base_vocab: Which tokens are new, for checkpoints without a list of them: all ids from this one on.
+        codebooks_from: ``auto`` (those of the workspace, where it has any), ``none``, or a codebooks file.
+        seed: Seed of the sample of pretrained rows, the permutation test, the bootstrap and sampled pairs.
+        force: Replace an existing diagnosis of the same name that was made from other inputs or options.
+
+    Returns:
+        The manifest. Its ``metrics`` hold the figures of each checkpoint by label.
 
     Raises:
-        InputError: no checkpoint, damaged files, no new tokens, codebooks of other sizes, a name that is no name, a
-            seed out of range.
+        InputError: When there is no checkpoint, when files are damaged, when new tokens are missing, when the codebooks
+            have other sizes, when the name is not a valid one, or when the seed is out of range.
     """
     check_seed(seed)
     space = Workspace(workspace)
-    reading, points = _read(space, checkpoints, trajectory, tokens_from, base_vocab, codebooks_from, seed)
-    labels = [subject.label for subject in reading.subjects]
+    inputs, timeline = _read(space, checkpoints, trajectory, tokens_from, base_vocab, codebooks_from, seed)
+    labels = [checkpoint.label for checkpoint in inputs.checkpoints]
     artifact = f"diagnostics/{_output_name(name, labels)}"
-    options = {**_asked(reading, points, tokens_from, base_vocab, codebooks_from), "plot": plot}
-    plot, force = _pictures(space, artifact, options, plot, force)
+    options = {**_options(inputs, timeline, tokens_from, base_vocab, codebooks_from), "plot": plot}
+    plot, force = _adjust_plot_and_force(space, artifact, options, plot, force)
     with space.stage(
         "diagnose",
         artifact,
         [artifact],
         options={**options, "plot": plot},
         inputs={
-            "codebooks": reading.oracle_file,
+            "codebooks": inputs.codebooks_file,
             "tokens": tokens_from if tokens_from and Path(tokens_from).is_file() else None,
         },
-        upstream=reading.upstream,
+        upstream=inputs.upstream,
         seed=seed,
         force=force,
     ) as run:
@@ -79,8 +86,8 @@ def diagnose(
             folder = run.path(artifact)
             folder.mkdir(parents=True)
             run.device = "cpu"
-            run.metrics.update(_write(reading, points, folder, plot, seed))
-            run.counts.update({subject.label: len(subject.rows.tokens.ids) for subject in reading.subjects})
+            run.metrics.update(_measure_and_write(inputs, timeline, folder, plot, seed))
+            run.counts.update({checkpoint.label: len(checkpoint.rows.tokens.ids) for checkpoint in inputs.checkpoints})
             run.details["checkpoints"] = labels
     return run.result()
 
@@ -93,41 +100,51 @@ def _read(
     base_vocab: int | None,
     codebooks_from: str,
     seed: int,
-) -> tuple[Reading, list[Point]]:
-    """The checkpoints' rows; with ``trajectory`` also their places in time, folders of checkpoints opened up."""
-    entries = [Entry(str(path)) for path in checkpoints]
+) -> tuple[DiagnosisInputs, list[TimelineCheckpoint]]:
+    """Read all inputs; with ``trajectory``, folders of checkpoints are expanded and the checkpoints placed in time."""
+    paths = [CheckpointPath(str(path)) for path in checkpoints]
     if trajectory:
-        entries = expand(space, [entry.path for entry in entries])
-    reading = read_subjects(
+        paths = expand_folders(space, [path.path for path in paths])
+    inputs = read_inputs(
         space,
-        [entry.path for entry in entries],
+        [path.path for path in paths],
         tokens_from=tokens_from,
         base_vocab=base_vocab,
         codebooks_from=codebooks_from,
         seed=seed,
-        lend_tokens=trajectory,
+        inherit_tokens=trajectory,
     )
-    return reading, lay_out(space, entries, reading.subjects) if trajectory else []
+    return inputs, build_timeline(space, paths, inputs.checkpoints) if trajectory else []
 
 
-def _asked(
-    reading: Reading, points: Sequence[Point], tokens_from: str | None, base_vocab: int | None, codebooks_from: str
+def _options(
+    inputs: DiagnosisInputs,
+    timeline: Sequence[TimelineCheckpoint],
+    tokens_from: str | None,
+    base_vocab: int | None,
+    codebooks_from: str,
 ) -> dict[str, Any]:
-    """What decides the figures, for the manifest."""
-    asked: dict[str, Any] = {
-        "checkpoints": [subject.label for subject in reading.subjects],
-        "rows": {subject.label: subject.rows.digest for subject in reading.subjects},
+    """All that decides the figures, for the manifest."""
+    options: dict[str, Any] = {
+        "checkpoints": [checkpoint.label for checkpoint in inputs.checkpoints],
+        "rows": {checkpoint.label: checkpoint.rows.digest for checkpoint in inputs.checkpoints},
         "tokens_from": tokens_from,
         "base_vocab": base_vocab,
         "codebooks": codebooks_from if codebooks_from in ("auto", "none") else "file",
     }
-    if points:
-        asked["trajectory"] = [[point.subject.label for point in line] for line in lines(points)]
-    return asked
+    if timeline:
+        options["trajectory"] = [[entry.checkpoint.label for entry in line] for line in lines(timeline)]
+    return options
 
 
-def _pictures(space: Workspace, artifact: str, options: dict[str, Any], plot: bool, force: bool) -> tuple[bool, bool]:
-    """(plot, force): asking again with ``--plot`` adds the pictures, asking again without does not take them away."""
+def _adjust_plot_and_force(
+    space: Workspace, artifact: str, options: dict[str, Any], plot: bool, force: bool
+) -> tuple[bool, bool]:
+    """The values of ``plot`` and ``force`` to use where a diagnosis of this name exists.
+
+    If it differs in ``plot`` alone, a run with ``plot`` replaces it without ``force``, which adds the pictures, and a
+    run without ``plot`` keeps the pictures.
+    """
     existing = space.manifest(artifact)
     if existing is None:
         return plot, force
@@ -142,36 +159,39 @@ def _output_name(name: str | None, labels: list[str]) -> str:
         name = "-".join(labels[:4]) + (f"-and-{len(labels) - 4}-more" if len(labels) > 4 else "")
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "checkpoint"
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
-        raise InputError(f"--name {name!r} is no name", remedy="use letters, digits, '.', '_' and '-'")
+        raise InputError(f"--name {name!r} is not a valid name", remedy="use letters, digits, '.', '_' and '-'")
     return name
 
 
-def _write(reading: Reading, points: Sequence[Point], folder: Path, plot: bool, seed: int) -> dict[str, Any]:
-    """Measure, write the tables and pictures, and return the metrics by checkpoint."""
-    texts = TextWords(reading.catalogue.texts) if reading.catalogue is not None else None
-    matrices = sum(len(subject.rows.parts) for subject in reading.subjects)
-    findings: list[Finding] = []
-    with console.progress("Diagnosing", matrices, "matrices") as advance:
-        for subject in reading.subjects:
-            for part_name in subject.rows.parts:
-                findings.append(find(subject, part_name, texts, seed))
+def _measure_and_write(
+    inputs: DiagnosisInputs, timeline: Sequence[TimelineCheckpoint], folder: Path, plot: bool, seed: int
+) -> dict[str, Any]:
+    """Measure all matrices, write tables and pictures into ``folder``, and return the figures by checkpoint."""
+    texts = TextWords(inputs.items.texts) if inputs.items is not None else None
+    count = sum(len(checkpoint.rows.matrices) for checkpoint in inputs.checkpoints)
+    diagnoses: list[MatrixDiagnosis] = []
+    with console.progress("Diagnosing", count, "matrices") as advance:
+        for checkpoint in inputs.checkpoints:
+            for matrix in checkpoint.rows.matrices:
+                diagnoses.append(diagnose_matrix(checkpoint, matrix, texts, seed))
                 advance()
-    add_persistence(points, findings)
-    followed = moments(points, findings)
+    add_persistence(timeline, diagnoses)
+    points = trajectory_points(timeline, diagnoses)
+    # The figures of the input embedding stand at the top, those of an untied output head under "output".
     metrics: dict[str, Any] = {}
-    for finding in findings:
-        figures = finding.series.figures
-        if finding.part_name == INPUT:
-            metrics[finding.subject.label] = {"tied": len(finding.subject.rows.parts) == 1, **figures}
+    for diagnosis in diagnoses:
+        label, figures = diagnosis.checkpoint.label, diagnosis.series.figures
+        if diagnosis.matrix == INPUT:
+            metrics[label] = {"tied": len(diagnosis.checkpoint.rows.matrices) == 1, **figures}
         else:
-            metrics[finding.subject.label][OUTPUT] = figures
-    write_tables(findings, folder)
-    if followed:
-        write_trajectory(followed, folder)
+            metrics[label][OUTPUT] = figures
+    write_tables(diagnoses, folder)
+    if points:
+        write_trajectory(points, folder)
     write_json(folder / "metrics.json", metrics)
     if plot:
-        plot_all([finding.series for finding in findings], folder)
-        if followed:
-            save_picture(plot_trajectory(followed), folder / "trajectory")
-        write_report(findings, reading.catalogue, folder)
+        plot_all([diagnosis.series for diagnosis in diagnoses], folder)
+        if points:
+            save_picture(plot_trajectory(points), folder / "trajectory")
+        write_report(diagnoses, inputs.items, folder)
     return metrics

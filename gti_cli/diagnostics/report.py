@@ -1,204 +1,120 @@
-"""`report.html`: tables, pictures and words of a diagnosis on one page that needs no network and no script."""
+"""`report.html`: figures, pictures and nearest words of a diagnosis on one page without network access or scripts.
+
+This module prepares the data. The page and its fixed words are ``templates/report.html.jinja``.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gti_cli.diagnostics.catalogue import Catalogue
-from gti_cli.diagnostics.report_text import GLOSSARY, PICTURES, STYLE
-from gti_cli.diagnostics.series import Finding, Series
+from gti_cli.diagnostics.coded_items import CodedItems
+from gti_cli.diagnostics.matrix_diagnosis import MatrixDiagnosis, PlotSeries
+from gti_cli.diagnostics.verdict import COLLAPSED_UP_TO, CROWDED_UP_TO, LEAST_RSA, MOST_P
 
+PICTURES = ("spectrum", "cosine", "hierarchy", "rsa", "trajectory")
 TOKENS_SHOWN = 12  # new tokens whose nearest words are listed, for each matrix
+_ITEMS_SHOWN = 2  # texts of items listed for each token
 _TEXT = 70  # characters of an item's text
-
-_SUMMARY = (
-    ("tokens", "new tokens"),
-    ("effective_rank", "effective rank"),
-    ("pretrained_effective_rank", "pretrained rows'"),
-    ("stable_rank", "stable rank"),
-    ("mean_cosine", "mean cosine"),
-    ("rsa_pearson", "RSA r"),
-    ("rsa_spearman", "RSA rho"),
-    ("rsa_p", "RSA p"),
-    ("word_agreement", "word agreement"),
-    ("word_agreement_chance", "by chance"),
-    ("verdict", "verdict"),
-)
-
-_DETAILS = (
-    ("effective_rank_centred", "effective rank, mean row taken off"),
-    ("participation_ratio", "participation ratio"),
-    ("energy_rank_90", "directions that hold 90 % of the energy"),
-    ("spectral_decay", "spectral decay (exponent)"),
-    ("isotropy", "isotropy (1: even)"),
-    ("pretrained_isotropy", "isotropy of pretrained rows"),
-    ("pretrained_mean_cosine", "mean cosine of pretrained rows"),
-    ("norm_mean", "norm, mean"),
-    ("norm_std", "norm, standard deviation"),
-    ("pretrained_norm_mean", "norm of pretrained rows, mean"),
-    ("nearest_pretrained_cosine_q05", "cosine to the nearest pretrained row, 5 %"),
-    ("nearest_pretrained_cosine_q50", "the same, median"),
-    ("nearest_pretrained_cosine_q95", "the same, 95 %"),
-    ("pretrained_nearest_cosine_q50", "pretrained rows among themselves, median"),
-    ("level_contrast", "cosine within levels less between levels"),
-    ("parent_contrast", "cosine within parents less between parents"),
-)
+_RSA_KEYS = ("pearson", "spearman", "p", "spearman_p", "pearson_interval", "spearman_interval")
 
 
-def write_report(findings: Sequence[Finding], catalogue: Catalogue | None, folder: Path) -> None:
-    """Write ``report.html`` into ``folder``, beside the pictures, which go into the page."""
-    series = [finding.series for finding in findings]
-    body = [
-        "<h1>Diagnosis of new tokens</h1>",
-        f"<p>{escape(', '.join(entry.name for entry in series))}</p>",
-        _table(
-            ["checkpoint", *(title for _, title in _SUMMARY)],
-            [[entry.name, *(entry.figures.get(key) for key, _ in _SUMMARY)] for entry in series],
-        ),
-        "<h2>Verdicts</h2>",
-        *(_verdict(entry) for entry in series),
-        *(_picture(folder, stem) for stem in PICTURES if (folder / f"{stem}.png").is_file()),
-        "<h2>Further figures</h2>",
-        _table(
-            ["", *(entry.name for entry in series)],
-            [[title, *(entry.figures.get(key) for entry in series)] for key, title in _DETAILS],
-        ),
-        *_rsa(series),
-        *_moves(series),
-        *_words(findings, catalogue),
-        GLOSSARY,
-    ]
-    page = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Diagnosis of new tokens</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
+def write_report(diagnoses: Sequence[MatrixDiagnosis], items: CodedItems | None, folder: Path) -> None:
+    """Write ``report.html`` into ``folder``, with the pictures that lie there embedded.
+
+    Args:
+        diagnoses: The diagnoses of all matrices, in the order of the page.
+        items: The items of the workspace. None: the nearest words are shown without items.
+        folder: The folder of the diagnosis.
+    """
+    # Jinja is needed for this page alone, so it is not loaded with the module.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("gti_cli.diagnostics", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(figure=format_figure, interval=format_interval)
+    series = [diagnosis.series for diagnosis in diagnoses]
+    page = environment.get_template("report.html.jinja").render(
+        series=series,
+        pictures={stem: data for stem in PICTURES if (data := _picture(folder / f"{stem}.png")) is not None},
+        rsa_rows=list(_rsa_rows(series)) if any(entry.figures["rsa_tokens"] for entry in series) else [],
+        trained=[entry for entry in series if entry.figures.get("previous")],
+        word_tables=[
+            {"name": diagnosis.series.name, "rows": list(_word_rows(diagnosis, items))} for diagnosis in diagnoses
+        ],
+        has_items=items is not None,
+        thresholds={"collapsed": COLLAPSED_UP_TO, "crowded": CROWDED_UP_TO, "rsa": LEAST_RSA, "p": MOST_P},
+        percent=lambda share: f"{100 * share:.0f}",
     )
     (folder / "report.html").write_text(page, "utf-8")
 
 
-def _cell(value: Any) -> str:
+def format_figure(value: Any) -> str:
+    """A cell of a table: three decimals for small numbers, one for large ones, a dash for None; text stays as it is."""
     if value is None:
         return "–"
     if isinstance(value, float):
         return (f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3f}").replace("-0.000", "0.000")
-    return f"{value:,}" if isinstance(value, int) else escape(str(value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
-    lines = []
-    for row in rows:
-        cells = "".join(
-            f"<td{' class=word' if isinstance(value, str) else ''}>{_cell(value)}</td>" for value in row[1:]
-        )
-        lines.append(f'<tr><th scope="row">{escape(str(row[0]))}</th>{cells}</tr>')
-    return (
-        f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+def format_interval(ends: Sequence[float] | None) -> str:
+    """The ends of an interval in parentheses, to follow a figure; empty without an interval."""
+    return "" if ends is None else f" ({format_figure(ends[0])} to {format_figure(ends[1])})"
 
 
-def _verdict(entry: Series) -> str:
-    figures = entry.figures
-    return (
-        f'<p class="verdict"><strong>{escape(entry.name)}: {escape(figures["verdict"])}.</strong> '
-        f"Why: {escape(figures['reason'])}. What to do: {escape(figures['advice'])}.</p>"
-    )
+def _picture(path: Path) -> str | None:
+    """A picture as a data URI; None where there is no such file."""
+    if not path.is_file():
+        return None
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def _picture(folder: Path, stem: str) -> str:
-    title, caption = PICTURES[stem]
-    data = base64.b64encode((folder / f"{stem}.png").read_bytes()).decode()
-    return (
-        f'<h2>{title}</h2>\n<figure tabindex="0"><img alt="{escape(title)}: see the tables for the figures" '
-        f'src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
-    )
-
-
-def _rsa(series: Sequence[Series]) -> list[str]:
-    if not any(entry.figures["rsa_tokens"] for entry in series):
-        return []
-    rows = []
+def _rsa_rows(series: Sequence[PlotSeries]) -> Iterator[dict[str, Any]]:
+    """RSA of each series, over all codes and within each level."""
     for entry in series:
         figures = entry.figures
         overall = {"tokens": figures["rsa_tokens"], **{key: figures[f"rsa_{key}"] for key in _RSA_KEYS}}
-        scopes = {"all codes": overall, **{f"level {key}": found for key, found in figures["rsa_levels"].items()}}
-        for scope, found in scopes.items():
-            r, rho = (_with_interval(found[kind], found[f"{kind}_interval"]) for kind in ("pearson", "spearman"))
-            cells = [found["tokens"], r, found["p"], rho, found["spearman_p"]]
-            rows.append([entry.name, scope, *cells, found.get("centred_pearson"), found.get("centred_p")])
-    columns = ["checkpoint", "scope", "codes", "Pearson r (95 %)", "p", "Spearman rho (95 %)", "p"]
-    columns += ["centred r", "p"]
-    return ["<h2>Agreement with the codebooks, in figures</h2>", _table(columns, rows)]
+        by_level = {f"level {level}": of_level for level, of_level in figures["rsa_levels"].items()}
+        for scope, values in {"all codes": overall, **by_level}.items():
+            yield {
+                "name": entry.name,
+                "scope": scope,
+                "codes": values["tokens"],
+                **{key: values[key] for key in _RSA_KEYS},
+                "centred_pearson": values.get("centred_pearson"),
+                "centred_p": values.get("centred_p"),
+            }
 
 
-def _moves(series: Sequence[Series]) -> list[str]:
-    """What checkpoints kept of those before them, where they were diagnosed as a trajectory."""
-    columns = {
-        "previous": "trained from",
-        "cka_to_previous": "CKA",
-        "cosine_to_previous": "cosine of a row with itself",
-        "moved_from_previous": "moved, of its norm",
-        "cka_to_start": "CKA with the beginning",
-        "cosine_to_start": "cosine with the beginning",
-    }
-    rows = [[entry.name, *(entry.figures[key] for key in columns)] for entry in series if entry.figures.get("previous")]
-    return ["<h2>What training kept</h2>", _table(["checkpoint", *columns.values()], rows)] if rows else []
+def _word_rows(diagnosis: MatrixDiagnosis, items: CodedItems | None) -> Iterator[dict[str, Any]]:
+    """The nearest words of the tokens that most items carry; without items, of the first tokens."""
+    names, carriers = diagnosis.checkpoint.rows.tokens.names, diagnosis.checkpoint.carriers
+    counts = np.asarray([len(rows) for rows in carriers] if carriers is not None else [0] * len(names))
+    for row in np.argsort(-counts, kind="stable")[:TOKENS_SHOWN].tolist():
+        words = diagnosis.words.words[row]
+        hits = diagnosis.agreement.hits[row] if diagnosis.agreement is not None else np.zeros(len(words))
+        texts = []
+        if items is not None and carriers is not None:
+            texts = [_shortened(items.texts[item]) for item in carriers[row][:_ITEMS_SHOWN]]
+        yield {
+            "token": names[row],
+            "item_count": int(counts[row]),
+            "words": list(zip(words, (hits == 1).tolist(), strict=True)),
+            "item_texts": texts,
+        }
 
 
-_RSA_KEYS = ("pearson", "spearman", "p", "spearman_p", "pearson_interval", "spearman_interval")
-
-
-def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
-    if value is None:
-        return "–"
-    return _cell(value) if interval is None else f"{_cell(value)} ({_cell(interval[0])} to {_cell(interval[1])})"
-
-
-def _words(findings: Sequence[Finding], catalogue: Catalogue | None) -> list[str]:
-    """The nearest words of the tokens that most items carry (without a catalogue: of the first tokens)."""
-    parts = [
-        "<h2>What the tokens are nearest to</h2>",
-        "<p>The pretrained words nearest (the mean pretrained row taken off) to the tokens that most items carry; "
-        "words that occur in the texts of these items are bold and underlined.</p>"
-        if catalogue is not None
-        else "<p>The pretrained words nearest to the first tokens.</p>",
-    ]
-    for finding in findings:
-        tokens, carriers = finding.subject.rows.tokens, finding.subject.carriers
-        counts = np.asarray([len(items) for items in carriers] if carriers is not None else [0] * len(tokens.names))
-        rows = []
-        for row in np.argsort(-counts, kind="stable")[:TOKENS_SHOWN].tolist():
-            hits = finding.agreement.hits[row] if finding.agreement is not None else np.zeros(0)
-            words = [
-                f"<mark>{escape(word)}</mark>" if column < len(hits) and hits[column] == 1 else escape(word)
-                for column, word in enumerate(finding.words.words[row])
-            ]
-            items = ""
-            if catalogue is not None and carriers is not None:
-                items = "; ".join(escape(_short(catalogue.texts[item])) for item in carriers[row][:2])
-            rows.append(
-                f'<tr><th scope="row">{escape(tokens.names[row])}</th><td>{counts[row]:,}</td>'
-                f"<td>{', '.join(words)}</td><td>{items}</td></tr>"
-            )
-        head = "".join(
-            f'<th scope="col">{name}</th>' for name in ("token", "items", "nearest words", "two of the items")
-        )
-        parts.append(
-            f'<h3>{escape(finding.series.name)}</h3><div class="scroll" tabindex="0"><table class="words">'
-            f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        )
-    return parts
-
-
-def _short(text: str) -> str:
+def _shortened(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"

@@ -1,4 +1,4 @@
-"""Checkpoints as points in time: which came from which, by their manifests or by the steps of a Trainer's folders."""
+"""Checkpoints in time: which was trained from which, by their manifests or by the steps in their folders' names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gti_cli.diagnostics.subjects import Subject
+from gti_cli.diagnostics.inputs import DiagnosedCheckpoint
 from gti_cli.errors import InputError
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import Manifest
@@ -16,12 +16,13 @@ _STEP = re.compile(r"checkpoint-(\d+)")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A checkpoint as given, or found in a folder of checkpoints.
+class CheckpointPath:
+    """A checkpoint that was given as an argument, or that lies in a folder that was given.
 
     Attributes:
-        path: as `subjects.resolve` takes it. step: of training, None where the folder's name does not say.
-        group: number of the argument that it comes from, None where the argument is the checkpoint itself.
+        path: As `inputs.find_local_checkpoint` takes it.
+        step: Training step, from the name of a ``checkpoint-N`` folder. None for other folders.
+        group: Number of the argument whose folder holds the checkpoint. None where the argument is the checkpoint.
     """
 
     path: str
@@ -30,120 +31,145 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Point:
-    """A checkpoint in time.
+class TimelineCheckpoint:
+    """A checkpoint with its place in time.
+
+    Checkpoints form trees: several checkpoints may be trained from the same one. The checkpoints from a root of such a
+    tree to one of its leaves are a *line*.
 
     Attributes:
-        subject: what was read of it. step: as in `Entry`. previous: the checkpoint that it was trained from, among
-            those given; None for a beginning.
-        position: 0 for a beginning, one more for each stage; the checkpoints within a stage lie in between, by step.
+        checkpoint: What was read of it.
+        step: As in `CheckpointPath`.
+        previous: The checkpoint that it was trained from, among those given. None for a root.
+        position: Place on the time axis. 0 for a root, and one more for each stage. The ``checkpoint-N`` folders of a
+            stage lie in between, in proportion to their steps.
     """
 
-    subject: Subject
+    checkpoint: DiagnosedCheckpoint
     step: int | None
-    previous: Point | None
+    previous: TimelineCheckpoint | None
     position: float
 
     @property
-    def start(self) -> Point:
-        """The beginning of its line."""
+    def start(self) -> TimelineCheckpoint:
+        """The root that it descends from; itself for a root."""
         return self if self.previous is None else self.previous.start
 
     @property
-    def line(self) -> list[Point]:
-        """From the beginning to this point."""
+    def line(self) -> list[TimelineCheckpoint]:
+        """The checkpoints from the root to this one."""
         return [*(self.previous.line if self.previous else []), self]
 
 
-def expand(space: Workspace, given: Sequence[str]) -> list[Entry]:
-    """Replace folders that hold ``checkpoint-N`` folders by these, in the order of N, and then by themselves if they
-    are a checkpoint too (as a Trainer's output folder is after its end).
+def expand_folders(space: Workspace, paths: Sequence[str]) -> list[CheckpointPath]:
+    """Replace each folder that holds ``checkpoint-N`` folders by these, in the order of N.
+
+    The folder itself follows them where it is a checkpoint, too, as a Trainer's output folder is after its end.
     """
-    entries = []
-    for number, path in enumerate(given):
+    expanded = []
+    for number, path in enumerate(paths):
         folder = Path(path) if Path(path).is_dir() else space.path(path)
-        inside = folder.iterdir() if folder.is_dir() else ()
-        steps = sorted((int(match[1]), str(one)) for one in inside if (match := _STEP.fullmatch(one.name)))
+        inner = folder.iterdir() if folder.is_dir() else ()
+        steps = sorted((int(match[1]), str(entry)) for entry in inner if (match := _STEP.fullmatch(entry.name)))
         if not steps:
-            entries.append(Entry(path))
+            expanded.append(CheckpointPath(path))
             continue
-        entries += [Entry(one, step, number) for step, one in steps]
+        expanded += [CheckpointPath(inner_path, step, number) for step, inner_path in steps]
         if (folder / "config.json").is_file():
-            entries.append(Entry(path, None, number))
-    return entries
+            expanded.append(CheckpointPath(path, None, number))
+    return expanded
 
 
-def lay_out(space: Workspace, entries: Sequence[Entry], subjects: Sequence[Subject]) -> list[Point]:
-    """Put ``subjects`` (one for each of ``entries``) in time: every checkpoint behind the one that it came from.
+def build_timeline(
+    space: Workspace, paths: Sequence[CheckpointPath], checkpoints: Sequence[DiagnosedCheckpoint]
+) -> list[TimelineCheckpoint]:
+    """Put checkpoints in time, each behind the one that it was trained from.
 
-    A checkpoint with a manifest comes from the nearest of its ancestors that is given, or begins a line. Without one,
-    it comes from the checkpoint before it in the order given. Checkpoints of one origin make lines that branch.
+    The predecessor of a checkpoint with a manifest is the nearest of its ancestors that was given. The predecessor of a
+    checkpoint without a manifest, or of a ``checkpoint-N`` folder, is the checkpoint before it in the order given.
+
+    Args:
+        space: The workspace, whose manifests link checkpoints over ancestors that were not given.
+        paths: Where the checkpoints lie.
+        checkpoints: What was read of each of ``paths``, in the same order.
+
+    Returns:
+        The checkpoints, predecessors first.
 
     Raises:
-        InputError: two checkpoints of a line have other new tokens, so that their rows cannot be compared.
+        InputError: When a checkpoint and its predecessor have different new tokens, so that rows cannot be compared.
     """
-    parents = _parents(space, entries, subjects)
-    last = {entry.group: entry.step or 0 for entry in entries if entry.step is not None}
-    points: dict[int, Point] = {}
+    predecessors = _predecessors(space, paths, checkpoints)
+    last_steps = {path.group: path.step or 0 for path in paths if path.step is not None}
+    placed: dict[int, TimelineCheckpoint] = {}
 
-    def place(index: int) -> Point:
-        """The point of an entry, behind the one that it came from."""
-        if index not in points:
-            entry, parent = entries[index], parents[index]
-            previous = None if parent is None else place(parent)
+    def place(index: int) -> TimelineCheckpoint:
+        """Place a checkpoint, and before it the one that it was trained from."""
+        if index not in placed:
+            path, predecessor = paths[index], predecessors[index]
+            previous = None if predecessor is None else place(predecessor)
             if previous is not None:
-                _check_same_tokens(previous.subject, subjects[index])
-            begins = previous is None and entry.group is None
-            share = 1.0 if entry.step is None else entry.step / max(last[entry.group], 1)
-            position = 0.0 if begins else _before(entries, parents, index, points) + share
-            points[index] = Point(subjects[index], entry.step, previous, position)
-        return points[index]
+                _check_same_tokens(previous.checkpoint, checkpoints[index])
+            # A root stands at 0. The first checkpoint of a folder is no root in this sense: its training began before.
+            is_root = previous is None and path.group is None
+            share = 1.0 if path.step is None else path.step / max(last_steps[path.group], 1)
+            position = 0.0 if is_root else _start_position(paths, predecessors, index, placed) + share
+            placed[index] = TimelineCheckpoint(checkpoints[index], path.step, previous, position)
+        return placed[index]
 
-    found = [place(index) for index in range(len(entries))]
-    return sorted(found, key=lambda point: len(point.line))
-
-
-def _before(entries: Sequence[Entry], parents: Sequence[int | None], index: int, points: dict[int, Point]) -> float:
-    """Position of the checkpoint that the entry, or the folder of checkpoints that it lies in, started from."""
-    group, parent = entries[index].group, parents[index]
-    while parent is not None and group is not None and entries[parent].group == group:
-        parent = parents[parent]
-    return 0.0 if parent is None else points[parent].position
+    timeline = [place(index) for index in range(len(paths))]
+    return sorted(timeline, key=lambda entry: len(entry.line))
 
 
-def _parents(space: Workspace, entries: Sequence[Entry], subjects: Sequence[Subject]) -> list[int | None]:
-    manifests = [subject.manifest for subject in subjects]
-    known = {manifest.identity: manifest for manifest in space.manifests().values()}
-    known.update({manifest.identity: manifest for manifest in manifests if manifest is not None})
-    places = {manifest.identity: index for index, manifest in enumerate(manifests) if manifest is not None}
-    parents: list[int | None] = []
-    for index, (entry, manifest) in enumerate(zip(entries, manifests, strict=True)):
-        if manifest is None or entry.step is not None:
-            parents.append(index - 1 if index else None)
+def _start_position(
+    paths: Sequence[CheckpointPath],
+    predecessors: Sequence[int | None],
+    index: int,
+    placed: dict[int, TimelineCheckpoint],
+) -> float:
+    """Position at which the training of a checkpoint began; the checkpoints of one folder share their beginning."""
+    group, predecessor = paths[index].group, predecessors[index]
+    while predecessor is not None and group is not None and paths[predecessor].group == group:
+        predecessor = predecessors[predecessor]
+    return 0.0 if predecessor is None else placed[predecessor].position
+
+
+def _predecessors(
+    space: Workspace, paths: Sequence[CheckpointPath], checkpoints: Sequence[DiagnosedCheckpoint]
+) -> list[int | None]:
+    """For each checkpoint the number of the one that it was trained from, None for a root."""
+    manifests = [checkpoint.manifest for checkpoint in checkpoints]
+    by_identity = {manifest.identity: manifest for manifest in space.manifests().values()}
+    by_identity.update({manifest.identity: manifest for manifest in manifests if manifest is not None})
+    given = {manifest.identity: index for index, manifest in enumerate(manifests) if manifest is not None}
+    predecessors: list[int | None] = []
+    for index, (path, manifest) in enumerate(zip(paths, manifests, strict=True)):
+        if manifest is None or path.step is not None:
+            predecessors.append(index - 1 if index else None)
         else:
-            parents.append(_nearest_ancestor(manifest, known, places))
-    return parents
+            predecessors.append(_nearest_ancestor(manifest, by_identity, given))
+    return predecessors
 
 
-def _nearest_ancestor(manifest: Manifest, known: dict[str, Manifest], places: dict[str, int]) -> int | None:
-    """Breadth first, so that a checkpoint's own start comes before what that was made from."""
+def _nearest_ancestor(manifest: Manifest, by_identity: dict[str, Manifest], given: dict[str, int]) -> int | None:
+    """The number of the nearest ancestor among ``given``, by breadth-first search; None where there is none."""
     waiting, seen = list(manifest.upstream.values()), {manifest.identity}
     while waiting:
         identity = waiting.pop(0)
         if identity in seen:
             continue
         seen.add(identity)
-        if identity in places:
-            return places[identity]
-        if identity in known:
-            waiting += known[identity].upstream.values()
+        if identity in given:
+            return given[identity]
+        if identity in by_identity:
+            waiting += by_identity[identity].upstream.values()
     return None
 
 
-def _check_same_tokens(before: Subject, after: Subject) -> None:
+def _check_same_tokens(before: DiagnosedCheckpoint, after: DiagnosedCheckpoint) -> None:
     if before.rows.tokens.names != after.rows.tokens.names:
         raise InputError(
-            f"its new tokens are not those of {before.label}, which comes before it",
+            f"its new tokens differ from those of {before.label}, which comes before it",
             where=str(after.rows.folder),
-            remedy="a trajectory follows the same tokens: diagnose these checkpoints apart",
+            remedy="a trajectory follows the same tokens: diagnose these checkpoints separately",
         )

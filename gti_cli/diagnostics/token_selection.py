@@ -1,4 +1,4 @@
-"""Which tokens of a checkpoint are new, and what its tokens are called."""
+"""Which tokens of a checkpoint are new and which are pretrained, by the tokenizer and what the user says."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import BEGIN, END, NEW_TOKENS_FILE, NewTokens, parse_name, read_new_tokens
-from gti_cli.errors import InputError, examples
+from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens, read_new_tokens
+from gti_cli.checkpoints.token_names import BEGIN, END, parse_name
+from gti_cli.errors import InputError, list_some
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,30 +24,35 @@ TOKENIZER_FILE = "tokenizer.json"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokens of a checkpoint's tokenizer. ``ids``: name -> id, added tokens included."""
+    """The tokens of a checkpoint's tokenizer.
+
+    Attributes:
+        tokenizer: The tokenizer itself.
+        ids: Id of each token by name, added tokens included.
+    """
 
     tokenizer: Tokenizer
     ids: dict[str, int]
 
     @cached_property
     def names(self) -> dict[int, str]:
-        """Id -> name."""
+        """Name of each token by id."""
         return {number: name for name, number in self.ids.items()}
 
     def word(self, token_id: int) -> str:
-        """A token as people read it: decoded, white space around it removed.
+        """The decoded text of a token, without white space around it.
 
-        Its name where nothing is left, or where it is only some bytes of a character.
+        Where no text is left, or where the token is only a part of a character, its name in the vocabulary instead.
         """
         text = self.tokenizer.decode([token_id], skip_special_tokens=False).strip()
         return text if text and "\ufffd" not in text else self.names.get(token_id, f"id {token_id}")
 
 
 def read_vocabulary(folder: Path) -> Vocabulary | None:
-    """The tokens of the folder's ``tokenizer.json``; None where there is none.
+    """Read the folder's ``tokenizer.json``; None where there is no such file.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: When the file is damaged.
     """
     path = folder / TOKENIZER_FILE
     if not path.is_file():
@@ -55,7 +61,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
 
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as cause:  # the package raises plain Exception
+    except Exception as cause:  # The tokenizers package raises plain Exception.
         raise InputError(
             f"cannot be read as a tokenizer: {cause}", where=str(path), remedy="write the checkpoint again"
         ) from cause
@@ -70,21 +76,24 @@ def find_new_tokens(
     tokens_from: str | None = None,
     base_vocab: int | None = None,
 ) -> NewTokens:
-    """The new tokens of a checkpoint, ordered by level and code where they have them, else by id.
+    """Find the new tokens of a checkpoint, sorted by level and code; tokens that are no codes come last, by id.
 
     Args:
-        folder: the checkpoint. vocabulary: its tokens. height: rows of its embedding.
-        tokens_from: a text file with one token a line, a table with a ``token`` column, or a regular expression that
-            the names of the new tokens match as a whole. Wins over the folder's own ``new_tokens.parquet``.
-        base_vocab: ids from this on are new (alone); with ``tokens_from`` it only says which ids are pretrained.
+        folder: The checkpoint's folder.
+        vocabulary: The tokens of its tokenizer. None: it has no tokenizer.
+        height: Number of rows of its input embedding.
+        tokens_from: A text file with one token per line, a table with a column ``token``, or a regular expression that
+            matches the whole name of each new token. It takes precedence over the folder's ``new_tokens.parquet``.
+        base_vocab: The first id that is new. Together with ``tokens_from`` it only tells which ids are pretrained.
 
     Raises:
-        InputError: nothing says which tokens are new; none match; unknown to the tokenizer; ids outside the matrix.
+        InputError: When nothing says which tokens are new, when a listed token is not in the tokenizer or no token
+            matches, when ids lie outside the matrix or occur twice, or when there are fewer than three new tokens.
     """
     if tokens_from is not None:
-        tokens = _named(_wanted_names(tokens_from, vocabulary, folder), vocabulary, folder)
+        tokens = _by_name(_selected_names(tokens_from, vocabulary, folder), vocabulary, folder)
     elif base_vocab is not None:
-        tokens = _from(base_vocab, vocabulary, height, folder)
+        tokens = _from_id(base_vocab, vocabulary, height, folder)
     elif (folder / NEW_TOKENS_FILE).is_file():
         tokens = read_new_tokens(folder)
     else:
@@ -99,19 +108,21 @@ def find_new_tokens(
             f"the new token {tokens.names[outside[0]]!r} has id {tokens.ids[outside[0]]}, and the embedding has "
             f"{height:,} rows",
             where=str(folder),
-            remedy="tokenizer or token list and weights do not belong together",
+            remedy="check that the tokenizer, the list of tokens and the weights belong together",
         )
     if len(set(tokens.ids.tolist())) < len(tokens.ids):
         raise InputError("the list of new tokens holds an id twice", where=str(folder), remedy="list each token once")
     if len(tokens.ids) < 3:
         raise InputError(
-            f"only {len(tokens.ids)} new tokens; a diagnosis compares pairs of them", where=str(folder),
+            f"only {len(tokens.ids)} new tokens; a diagnosis compares pairs of them",
+            where=str(folder),
             remedy="give at least 3",
-        )  # fmt: skip
-    return _ordered(tokens)
+        )
+    return _sorted(tokens)
 
 
-def _wanted_names(tokens_from: str, vocabulary: Vocabulary | None, folder: Path) -> list[str]:
+def _selected_names(tokens_from: str, vocabulary: Vocabulary | None, folder: Path) -> list[str]:
+    """The names that ``tokens_from`` lists (a file) or matches (a regular expression)."""
     path = Path(tokens_from)
     if path.is_file():
         if path.suffix.lower() in (".parquet", ".pq", ".csv", ".jsonl", ".json", ".ndjson"):
@@ -120,10 +131,10 @@ def _wanted_names(tokens_from: str, vocabulary: Vocabulary | None, folder: Path)
             try:
                 names = [line.strip() for line in path.read_text("utf-8").splitlines()]
             except UnicodeDecodeError as cause:
-                raise InputError("is no UTF-8 text", where=str(path), remedy="give one token a line") from cause
+                raise InputError("is not UTF-8 text", where=str(path), remedy="give one token per line") from cause
         names = list(dict.fromkeys(name for name in names if name))
         if not names:
-            raise InputError("names no token", where=str(path), remedy="give one token a line")
+            raise InputError("lists no token", where=str(path), remedy="give one token per line")
         return names
     if path.suffix.lower() in (".txt", ".parquet", ".csv", ".jsonl", ".json"):
         raise InputError("no such file", where=tokens_from, remedy="check the path")
@@ -137,57 +148,62 @@ def _wanted_names(tokens_from: str, vocabulary: Vocabulary | None, folder: Path)
     names = [name for name in _require(vocabulary, folder).ids if pattern.fullmatch(name)]
     if not names:
         raise InputError(
-            f"no token matches --tokens-from {tokens_from!r} as a whole (and there is no such file)",
+            f"--tokens-from {tokens_from!r} is no file, and as a pattern it matches no whole token",
             where=str(folder),
             remedy="give a file or a pattern such as '<[a-d]_[0-9]+>'",
         )
     return names
 
 
-def _named(names: list[str], vocabulary: Vocabulary | None, folder: Path) -> NewTokens:
-    known = _require(vocabulary, folder).ids
-    missing = [name for name in names if name not in known]
+def _by_name(names: list[str], vocabulary: Vocabulary | None, folder: Path) -> NewTokens:
+    ids = _require(vocabulary, folder).ids
+    missing = [name for name in names if name not in ids]
     if missing:
         raise InputError(
-            f"the tokenizer does not know {examples(missing)}",
+            f"the tokenizer does not know {list_some(missing)}",
             where=str(folder),
             remedy="give the tokens that were added to this checkpoint",
         )
-    return _tokens(names, [known[name] for name in names])
+    return _tokens(names, [ids[name] for name in names])
 
 
-def _from(base_vocab: int, vocabulary: Vocabulary | None, height: int, folder: Path) -> NewTokens:
+def _from_id(base_vocab: int, vocabulary: Vocabulary | None, height: int, folder: Path) -> NewTokens:
     if not 0 < base_vocab < height:
         raise InputError(
-            f"--base-vocab {base_vocab:,} leaves no new row: the embedding has {height:,}",
+            f"--base-vocab {base_vocab:,} leaves no new row: the embedding has {height:,} rows",
             where=str(folder),
-            remedy="give the vocabulary's size before tokens were added",
+            remedy="give the size of the vocabulary before tokens were added",
         )
     if vocabulary is None:
         ids = list(range(base_vocab, height))
         return _tokens([f"id {number}" for number in ids], ids)
-    # Rows behind the tokenizer's last token are padding, no tokens.
+    # Rows beyond the tokenizer's last token are padding, not tokens.
     ids = sorted(number for number in vocabulary.names if number >= base_vocab)
     if not ids:
         raise InputError(
             f"the tokenizer has no token with an id of {base_vocab:,} or more",
             where=str(folder),
-            remedy="give the vocabulary's size before tokens were added",
+            remedy="give the size of the vocabulary before tokens were added",
         )
     return _tokens([vocabulary.names[number] for number in ids], ids)
 
 
 def _tokens(names: list[str], ids: list[int]) -> NewTokens:
+    """The tokens with level and code where their names are those of codes, as ``<a_12>``, else -1 for both."""
     places = [parse_name(name) or (-1, -1) for name in names]
     levels, codes = (np.asarray(column, dtype=np.int32) for column in zip(*places, strict=True))
     return NewTokens(names, np.asarray(ids, dtype=np.int64), levels, codes)
 
 
-def _ordered(tokens: NewTokens) -> NewTokens:
-    """Level by level, code by code. Begin and end of an item are no codes: beside codes they are left out."""
-    among = tokens.described() if {BEGIN, END} & set(tokens.names) else slice(None)
-    names = np.asarray(tokens.names, dtype=object)[among].tolist()
-    tokens = NewTokens(names, tokens.ids[among], tokens.levels[among], tokens.codes[among])
+def _sorted(tokens: NewTokens) -> NewTokens:
+    """Sort by level and code.
+
+    The tokens that mark begin and end of an item have no meaning of their own. Where they are listed beside codes, only
+    the codes stay.
+    """
+    chosen = tokens.codes_or_all() if {BEGIN, END} & set(tokens.names) else slice(None)
+    names = np.asarray(tokens.names, dtype=object)[chosen].tolist()
+    tokens = NewTokens(names, tokens.ids[chosen], tokens.levels[chosen], tokens.codes[chosen])
     order = np.lexsort((tokens.ids, tokens.codes, np.where(tokens.levels < 0, np.iinfo(np.int32).max, tokens.levels)))
     names = [tokens.names[row] for row in order]
     return NewTokens(names, tokens.ids[order], tokens.levels[order], tokens.codes[order])
@@ -206,23 +222,29 @@ def _require(vocabulary: Vocabulary | None, folder: Path) -> Vocabulary:
 def pretrained_ids(
     tokens: NewTokens, vocabulary: Vocabulary | None, height: int, before: int | None
 ) -> npt.NDArray[np.int64]:
-    """Ids (p,) of the tokens that are not new, rising: below ``before`` where known, and known to the tokenizer.
+    """Ids (p,) of the pretrained tokens, rising: every token of the tokenizer that is not new.
+
+    Args:
+        tokens: The new tokens.
+        vocabulary: The tokens of the tokenizer. None: every row of the matrix counts as a token.
+        height: Number of rows of the matrix.
+        before: Number of rows before tokens were added; only smaller ids are pretrained. None: not known.
 
     Raises:
-        InputError: fewer than three are left.
+        InputError: When fewer than three are left.
     """
     limit = height if before is None else min(before, height)
-    known = np.ones(limit, dtype=bool)
+    is_pretrained = np.ones(limit, dtype=bool)
     if vocabulary is not None:
-        known[:] = False
-        structural = {vocabulary.ids[name] for name in (BEGIN, END) if name in vocabulary.ids}
-        ids = np.fromiter((number for number in vocabulary.names if number not in structural), dtype=np.int64)
-        known[ids[ids < limit]] = True
-    known[tokens.ids[tokens.ids < limit]] = False
-    found = np.flatnonzero(known)
-    if len(found) < 3:
+        is_pretrained[:] = False
+        markers = {vocabulary.ids[name] for name in (BEGIN, END) if name in vocabulary.ids}
+        ids = np.fromiter((number for number in vocabulary.names if number not in markers), dtype=np.int64)
+        is_pretrained[ids[ids < limit]] = True
+    is_pretrained[tokens.ids[tokens.ids < limit]] = False
+    pretrained = np.flatnonzero(is_pretrained)
+    if len(pretrained) < 3:
         raise InputError(
-            "hardly any token is left that is not new, so there is nothing to compare the new rows with",
+            f"only {len(pretrained)} tokens are not new, which are too few to compare the new rows with",
             remedy="check --tokens-from and --base-vocab",
         )
-    return found
+    return pretrained

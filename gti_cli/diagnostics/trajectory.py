@@ -1,4 +1,4 @@
-"""How every figure moves along a training, and what is left at its end of where the rows began (persistence)."""
+"""The figures of checkpoints along a training, and their persistence: how much of the rows' start is left."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli import tables
-from gti_cli.diagnostics.rows import INPUT
-from gti_cli.diagnostics.series import Finding
-from gti_cli.diagnostics.timeline import Point
+from gti_cli.diagnostics.checkpoint_rows import INPUT
+from gti_cli.diagnostics.matrix_diagnosis import MatrixDiagnosis
+from gti_cli.diagnostics.timeline import TimelineCheckpoint
 from gti_cli.geometry.persistence import cka, moved, row_cosine
 
-LOG_FILE = "trajectory.parquet"  # what a training leaves in its checkpoint: step, and what was measured at it
-FOLLOWED = (
+LOG_FILE = "trajectory.parquet"  # in a checkpoint: what its training measured on the way, by step
+FIGURES = (
     "effective_rank",
     "pretrained_effective_rank",
     "effective_rank_centred",
@@ -32,17 +32,21 @@ FOLLOWED = (
     "word_agreement",
     "word_agreement_chance",
 )
-KEPT = ("cka_to_previous", "cosine_to_previous", "moved_from_previous", "cka_to_start", "cosine_to_start")
+PERSISTENCE = ("cka_to_previous", "cosine_to_previous", "moved_from_previous", "cka_to_start", "cosine_to_start")
 
 
 @dataclass(frozen=True)
-class Moment:
-    """A matrix of a checkpoint at one time of one line.
+class TrajectoryPoint:
+    """The figures of one matrix at one time of one line; a row of ``trajectory.parquet``.
 
     Attributes:
-        line: the name of the line's last checkpoint. label, matrix, position, step: of the point.
-        source: ``checkpoint``, or ``log`` for what a training wrote down between two checkpoints.
-        figures: by name; a log has few of them.
+        line: Label of the line's last checkpoint.
+        label: Label of the checkpoint. For a logged point, of the checkpoint whose training wrote the log.
+        matrix: ``input`` or ``output``.
+        source: ``checkpoint``, or ``log`` for figures that a training logged between two checkpoints.
+        position: Place on the time axis, see `TimelineCheckpoint`.
+        step: Training step, where known.
+        figures: Figures by name. A log has few of them.
     """
 
     line: str
@@ -54,98 +58,109 @@ class Moment:
     figures: Mapping[str, float | None]
 
 
-def lines(points: Sequence[Point]) -> list[list[Point]]:
-    """From each last checkpoint back to its beginning; where one start was trained in two ways there are two lines."""
-    inner = {id(point.previous) for point in points}
-    return [point.line for point in points if id(point) not in inner]
+def lines(timeline: Sequence[TimelineCheckpoint]) -> list[list[TimelineCheckpoint]]:
+    """The lines of a timeline, each from its root to a leaf; a start that was trained in two ways is in two lines."""
+    inner = {id(entry.previous) for entry in timeline}
+    return [entry.line for entry in timeline if id(entry) not in inner]
 
 
-def add_persistence(points: Sequence[Point], findings: Sequence[Finding]) -> None:
-    """Compare every checkpoint's rows with those of the one before it and of the beginning; adds to their figures.
+def add_persistence(timeline: Sequence[TimelineCheckpoint], diagnoses: Sequence[MatrixDiagnosis]) -> None:
+    """Compare each checkpoint's new rows with those of its predecessor and of its root, and add that to its figures.
 
-    ``cka_to_previous``, ``cka_to_start``: debiased linear CKA, the same whatever the rotation. ``cosine_to_…``: mean
-    cosine of a row with itself, mean rows taken off, without rotation. ``moved_from_previous``: root mean square way of
-    a row over the norm before. None for a beginning, and where one of the two is one point, which has no geometry.
+    - ``cka_to_previous`` and ``cka_to_start``: debiased linear CKA, which ignores rotations.
+    - ``cosine_to_previous`` and ``cosine_to_start``: mean cosine of each row with itself, mean rows subtracted, which
+      does not ignore rotations.
+    - ``moved_from_previous``: root mean square distance that the rows moved, over the same norm of the rows before.
+
+    A figure is None for a root, and where all rows of one side are equal.
+
+    Args:
+        timeline: The checkpoints in time. Empty: nothing is added.
+        diagnoses: The diagnoses of their matrices, whose figures are extended in place.
     """
-    found = _by_place(findings)
-    for point in points:
-        for matrix in point.subject.rows.parts:
-            figures = found[point.subject.label, matrix].series.figures
-            figures.update(dict.fromkeys(KEPT), previous=None)
-            here = point.subject.rows.parts[matrix].new
-            if point.previous is None or matrix not in point.previous.subject.rows.parts:
+    by_key = _by_label_and_matrix(diagnoses)
+    for entry in timeline:
+        for matrix, rows in entry.checkpoint.rows.matrices.items():
+            figures = by_key[entry.checkpoint.label, matrix].series.figures
+            figures.update(dict.fromkeys(PERSISTENCE), previous=None)
+            if entry.previous is None or matrix not in entry.previous.checkpoint.rows.matrices:
                 continue
-            before = point.previous.subject.rows.parts[matrix].new
-            figures["previous"] = point.previous.subject.label
-            kept = {"cosine_to_previous": row_cosine(before, here), "moved_from_previous": moved(before, here)}
-            if len(here) >= 4:
-                kept["cka_to_previous"] = cka(before, here)
-            start = point.start.subject.rows.parts.get(matrix)
+            before, after = entry.previous.checkpoint.rows.matrices[matrix].new, rows.new
+            figures["previous"] = entry.previous.checkpoint.label
+            persistence = {"cosine_to_previous": row_cosine(before, after), "moved_from_previous": moved(before, after)}
+            if len(after) >= 4:  # the least number of rows that debiased CKA is defined for
+                persistence["cka_to_previous"] = cka(before, after)
+            start = entry.start.checkpoint.rows.matrices.get(matrix)
             if start is not None:
-                kept["cosine_to_start"] = row_cosine(start.new, here)
-                if len(here) >= 4:
-                    kept["cka_to_start"] = cka(start.new, here)
-            figures.update({name: value if value == value else None for name, value in kept.items()})
+                persistence["cosine_to_start"] = row_cosine(start.new, after)
+                if len(after) >= 4:
+                    persistence["cka_to_start"] = cka(start.new, after)
+            # NaN is the only value that differs from itself; JSON needs None.
+            figures.update({name: value if value == value else None for name, value in persistence.items()})
 
 
-def moments(points: Sequence[Point], findings: Sequence[Finding]) -> list[Moment]:
-    """Every line of ``points`` in time, with what the trainings logged between the checkpoints."""
-    found = _by_place(findings)
-    out = []
-    for line in lines(points):
-        name = line[-1].subject.label
-        for point in line:
-            for matrix in point.subject.rows.parts:
-                out += _logged(name, point, matrix)
-                figures = found[point.subject.label, matrix].series.figures
-                label, position = point.subject.label, point.position
-                step = point.step if point.step is not None else _steps(point)
-                chosen = {key: figures.get(key) for key in (*FOLLOWED, *KEPT)}
-                out.append(Moment(name, label, matrix, "checkpoint", position, step, chosen))
-    return out
+def trajectory_points(
+    timeline: Sequence[TimelineCheckpoint], diagnoses: Sequence[MatrixDiagnosis]
+) -> list[TrajectoryPoint]:
+    """The figures of all lines in time, with those that the trainings logged between checkpoints."""
+    by_key = _by_label_and_matrix(diagnoses)
+    points = []
+    for line in lines(timeline):
+        name = line[-1].checkpoint.label
+        for entry in line:
+            label = entry.checkpoint.label
+            for matrix in entry.checkpoint.rows.matrices:
+                points += _logged(name, entry, matrix)
+                step = entry.step if entry.step is not None else _total_steps(entry)
+                measured = by_key[label, matrix].series.figures
+                figures = {key: measured.get(key) for key in (*FIGURES, *PERSISTENCE)}
+                points.append(TrajectoryPoint(name, label, matrix, "checkpoint", entry.position, step, figures))
+    return points
 
 
-def _by_place(findings: Iterable[Finding]) -> dict[tuple[str, str], Finding]:
-    return {(finding.subject.label, finding.part_name): finding for finding in findings}
+def _by_label_and_matrix(diagnoses: Iterable[MatrixDiagnosis]) -> dict[tuple[str, str], MatrixDiagnosis]:
+    return {(diagnosis.checkpoint.label, diagnosis.matrix): diagnosis for diagnosis in diagnoses}
 
 
-def _steps(point: Point) -> int | None:
-    """Optimiser steps of the stage that wrote the checkpoint, as its manifest counts them."""
-    manifest = point.subject.manifest
+def _total_steps(entry: TimelineCheckpoint) -> int | None:
+    """Optimizer steps of the stage that wrote the checkpoint, from its manifest."""
+    manifest = entry.checkpoint.manifest
     count = manifest.counts.get("steps") if manifest is not None else None
     return int(count) if isinstance(count, int) else None
 
 
-def _logged(line: str, point: Point, matrix: str) -> list[Moment]:
-    """What the training of ``point`` wrote down on its way, between the point before it and itself."""
-    path = point.subject.rows.folder / LOG_FILE
-    if point.step is not None or point.previous is None or not path.is_file():
+def _logged(line: str, entry: TimelineCheckpoint, matrix: str) -> list[TrajectoryPoint]:
+    """The figures that the training of a checkpoint logged after the checkpoint before it and before its end."""
+    path = entry.checkpoint.rows.folder / LOG_FILE
+    if entry.step is not None or entry.previous is None or not path.is_file():
         return []
     prefix = "" if matrix == INPUT else f"{matrix}_"
-    entries = tables.read(path, ["step"]).to_pylist()
-    whole = max(_steps(point) or 0, *(entry["step"] for entry in entries), 1)
-    start, end = point.previous.position, point.position
-    found = []
-    for entry in entries:
-        figures = {name: entry.get(prefix + name) for name in FOLLOWED} | {"loss": entry.get("loss")}
-        if 0 < entry["step"] < whole and any(value is not None for value in figures.values()):
-            at = start + (end - start) * entry["step"] / whole
-            found.append(Moment(line, point.subject.label, matrix, "log", at, int(entry["step"]), figures))
-    return found
+    log = tables.read(path, ["step"]).to_pylist()
+    total = max(_total_steps(entry) or 0, *(row["step"] for row in log), 1)
+    start, end = entry.previous.position, entry.position
+    points = []
+    for row in log:
+        figures = {name: row.get(prefix + name) for name in FIGURES} | {"loss": row.get("loss")}
+        # Step 0 and the last step are the two checkpoints themselves.
+        if 0 < row["step"] < total and any(value is not None for value in figures.values()):
+            position = start + (end - start) * row["step"] / total
+            label = entry.checkpoint.label
+            points.append(TrajectoryPoint(line, label, matrix, "log", position, int(row["step"]), figures))
+    return points
 
 
-def write_trajectory(found: Sequence[Moment], folder: Path) -> None:
-    """Write ``trajectory.parquet``: a row for each moment of each line, a column for each figure (null: not known)."""
+def write_trajectory(points: Sequence[TrajectoryPoint], folder: Path) -> None:
+    """Write ``trajectory.parquet``: a row for each point, a column for each figure (null where it is undefined)."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {
-        "line": [moment.line for moment in found],
-        "checkpoint": [moment.label for moment in found],
-        "matrix": [moment.matrix for moment in found],
-        "source": [moment.source for moment in found],
-        "position": pa.array([moment.position for moment in found], pa.float64()),
-        "step": pa.array([moment.step for moment in found], pa.int64()),
+        "line": [point.line for point in points],
+        "checkpoint": [point.label for point in points],
+        "matrix": [point.matrix for point in points],
+        "source": [point.source for point in points],
+        "position": pa.array([point.position for point in points], pa.float64()),
+        "step": pa.array([point.step for point in points], pa.int64()),
     }
-    for name in ("loss", *FOLLOWED, *KEPT):
-        columns[name] = pa.array([moment.figures.get(name) for moment in found], pa.float64())
+    for name in ("loss", *FIGURES, *PERSISTENCE):
+        columns[name] = pa.array([point.figures.get(name) for point in points], pa.float64())
     tables.write(folder / "trajectory.parquet", columns)

@@ -1,4 +1,4 @@
-"""One word for a set of new rows, which figure crossed which threshold, and what to do about it."""
+"""The verdict on a set of new rows: a grade, the figures and thresholds that decided it, and advice."""
 
 from __future__ import annotations
 
@@ -9,23 +9,30 @@ from typing import Any
 COLLAPSED, CROWDED, SCATTERED, DISTINCT = "collapsed", "crowded", "scattered", "distinct"
 STRUCTURED, PARTLY, GROUNDED = "structured", "partly grounded", "grounded"
 
-# Shares of the way from effective rank 1 (one point) to that of as many pretrained rows. Rows spread about their mean
-# like pretrained rows, only t times as far, reach 5 % at t = 0.04 and 20 % at t = 0.1 (constructed, mean 1.3 times the
-# spread, as in small language models).
+# Thresholds of (effective rank - 1), as shares of the same of as many pretrained rows; 1 is the rank of a single point.
+# They were calibrated on synthetic rows: rows that spread about their mean like pretrained rows, but only t times as
+# far, reach 5 % at t = 0.04 and 20 % at t = 0.1, with a mean 1.3 times the spread, as in small language models.
 COLLAPSED_UP_TO = 0.05
 CROWDED_UP_TO = 0.2
-# Correlation with the codebooks' cosines within a level, means taken off. Where 10 % of the rows' variance is a linear
-# image of the codebook and the rest is noise it is 0.25 to 0.5 (constructed; widths 32 to 1,024): 0.1 takes a few per
-# cent of the variance, and the permutation test says that it is no chance.
+# Threshold of RSA r within a level, mean rows subtracted. On synthetic rows, of which 10 % of the variance is a linear
+# image of the codebook and the rest is noise, r is 0.25 to 0.5 (widths 32 to 1,024). So 0.1 needs a few per cent of the
+# variance. The permutation test tells whether r could arise by chance.
 LEAST_RSA = 0.1
-MOST_P = 0.01  # in at least one level, so divided by the number of levels that were tested
+# One level suffices, so the threshold of p is divided by the number of levels that were tested (Bonferroni).
+MOST_P = 0.01
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``word`` is one of this module's constants; ``reason`` and ``advice`` are a sentence each."""
+    """The verdict on the new rows of one matrix.
 
-    word: str
+    Attributes:
+        grade: `COLLAPSED`, `CROWDED`, `SCATTERED`, `DISTINCT`, `STRUCTURED`, `PARTLY` or `GROUNDED`.
+        reason: The figures that decided it, with their thresholds.
+        advice: What to do next.
+    """
+
+    grade: str
     reason: str
     advice: str
 
@@ -41,6 +48,7 @@ _ADVICE = {
     PARTLY: "ground them for longer, or at a higher rate",
     GROUNDED: "nothing",
 }
+# By whether RSA with codebooks could be computed.
 _DISTINCT = {
     True: "ground them on the items' texts ('gti ground'), or for longer",
     False: "diagnose in the workspace that holds the codebooks, or pass --codebooks FILE",
@@ -48,81 +56,91 @@ _DISTINCT = {
 
 
 def judge(figures: Mapping[str, Any]) -> Verdict:
-    """Judge the figures of `measure.measure`, by the first that applies:
+    """Judge the figures of `measure.measure` and of the nearest words.
 
-    - collapsed: effective rank at most `COLLAPSED_UP_TO` of the way from one point to as many pretrained rows; the
-      model cannot tell the tokens apart. crowded: at most `CROWDED_UP_TO`; they have begun to come apart.
-    - grounded: on the pretrained manifold (the median cosine to the nearest pretrained row is at least what 95 % of
-      pretrained rows have among themselves) and following the codebooks: in some level RSA, each level's mean row taken
-      off, of at least `LEAST_RSA` with p at most `MOST_P` over the number of levels. partly grounded: on the manifold,
-      RSA significant but smaller. structured: following the codebooks, off the manifold.
-    - distinct: on the manifold, without RSA (or without codebooks to compare with). scattered: off it, without RSA of
-      that size.
+    The first grade that applies is given. Three questions decide it.
 
-    The RSA over all codes with rows as they are (the paper's) does not decide: pairs of codes of different levels,
-    which come to differ in any training, outweigh the pairs of one level.
+    - How many directions do the rows use? With s = (effective rank - 1), as a share of the same of as many pretrained
+      rows: **collapsed** up to `COLLAPSED_UP_TO`, the model cannot tell the tokens apart; **crowded** up to
+      `CROWDED_UP_TO`.
+    - Do they lie on the pretrained manifold? Yes, where the median cosine to the nearest pretrained row is at least the
+      cosine that 95 % of pretrained rows have to their nearest pretrained row.
+    - Do they follow the codebooks? Yes, where RSA r of some level, mean rows subtracted, is at least `LEAST_RSA` with p
+      at most `MOST_P` over the number of levels; weakly, where p is that small but r is not that large.
+
+    Of rows that are neither collapsed nor crowded: **grounded** rows lie on the manifold and follow the codebooks;
+    **partly grounded** rows lie on it and follow them weakly; **structured** rows follow them off the manifold;
+    **distinct** rows lie on the manifold and do not follow the codebooks, or there are none; **scattered** rows are
+    those that are left.
+
+    The RSA over all codes (the paper's) does not decide. Pairs of codes of different levels outweigh the pairs of one
+    level there, and the rows of different levels come to differ in any training.
+
+    Args:
+        figures: The figures by name, None for those that are undefined.
     """
     rank, reference = figures["effective_rank"], figures["pretrained_effective_rank"]
     share = (rank - 1) / max(reference - 1, 1e-9)
-    said = [
+    reasons = [
         f"effective rank {rank:,.1f} is {100 * max(share, 0):.0f} % of the way from one point (1) to as many "
         f"pretrained rows ({reference:,.1f}); up to {100 * COLLAPSED_UP_TO:.0f} % is collapsed, "
         f"up to {100 * CROWDED_UP_TO:.0f} % crowded"
     ]
     if share <= COLLAPSED_UP_TO:
-        return Verdict(COLLAPSED, f"{said[0]}; mean cosine {figures['mean_cosine']:.2f}", _ADVICE[COLLAPSED])
+        return Verdict(COLLAPSED, f"{reasons[0]}; mean cosine {figures['mean_cosine']:.2f}", _ADVICE[COLLAPSED])
     near, usual = figures["nearest_pretrained_cosine_q50"], figures["pretrained_nearest_cosine_q05"]
-    on = near >= usual
-    said.append(
-        f"{'on' if on else 'off'} the pretrained manifold: the median cosine to the nearest pretrained row is "
-        f"{near:.2f}, {'at least' if on else 'less than'} the {usual:.2f} that 95 % of pretrained rows reach"
+    on_manifold = near >= usual
+    reasons.append(
+        f"{'on' if on_manifold else 'off'} the pretrained manifold: the median cosine to the nearest pretrained row is "
+        f"{near:.2f}, {'at least' if on_manifold else 'less than'} the {usual:.2f} that 95 % of pretrained rows reach"
     )
     strength, sentence = _following(figures)
-    said.append(sentence)
+    reasons.append(sentence)
     if figures.get("word_agreement") is not None:
-        said.append(
+        reasons.append(
             f"{100 * figures['word_agreement']:.0f} % of their nearest words occur in the texts of their items, "
             f"{100 * figures['word_agreement_chance']:.0f} % by chance"
         )
     if share <= CROWDED_UP_TO:
-        word = CROWDED
+        grade = CROWDED
     elif strength == _STRONG:
-        word = GROUNDED if on else STRUCTURED
-    elif not on:
-        word = SCATTERED
+        grade = GROUNDED if on_manifold else STRUCTURED
+    elif not on_manifold:
+        grade = SCATTERED
     else:
-        word = PARTLY if strength == _WEAK else DISTINCT
-    advice = _DISTINCT[strength != _UNKNOWN] if word == DISTINCT else _ADVICE[word]
-    return Verdict(word, "; ".join(said), advice)
+        grade = PARTLY if strength == _WEAK else DISTINCT
+    advice = _DISTINCT[strength != _UNKNOWN] if grade == DISTINCT else _ADVICE[grade]
+    return Verdict(grade, "; ".join(reasons), advice)
 
 
+# How strongly rows follow the codebooks; unknown: there are none, or the correlation is undefined.
 _STRONG, _WEAK, _NONE, _UNKNOWN = range(4)
 
 
 def _following(figures: Mapping[str, Any]) -> tuple[int, str]:
-    """How well rows follow the codebooks, and the figures that say so."""
+    """How strongly the rows follow the codebooks, and the figures that show it."""
     tested = _correlations(figures)
     if not tested:
         return _UNKNOWN, "no codebooks to compare them with" if not figures.get("rsa_tokens") else "RSA undefined"
     most = MOST_P / len(tested)
-    sure = [entry for entry in tested if entry[2] <= most and entry[1] > 0]
+    significant = [entry for entry in tested if entry[2] <= most and entry[1] > 0]
     needed = f"needs r of at least {LEAST_RSA} with p of at most {most:.2g}"
-    scope, r, p = max(sure or tested, key=lambda entry: entry[1])
+    scope, r, p = max(significant or tested, key=lambda entry: entry[1])
     among = f"the best of {len(tested)} levels, " if len(tested) > 1 else ""
     best = f"RSA r = {r:.2f} {scope} (p = {p:.3f}, {among}{needed})"
-    if sure and r >= LEAST_RSA:
+    if significant and r >= LEAST_RSA:
         return _STRONG, f"following the codebooks: {best}"
-    if sure:
+    if significant:
         return _WEAK, f"following the codebooks weakly: {best}"
     return _NONE, f"not following the codebooks: {best}"
 
 
 def _correlations(figures: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """(scope, r, p) within each level; over all codes as they are where no level can be tested."""
-    found = [
+    """(scope, r, p) of each level, mean rows subtracted; of all codes where no level could be tested."""
+    correlations = [
         (f"within level {level}", entry.get("centred_pearson"), entry.get("centred_p"))
         for level, entry in figures.get("rsa_levels", {}).items()
     ]
-    if not found:
-        found = [("over all codes", figures.get("rsa_pearson"), figures.get("rsa_p"))]
-    return [(scope, r, p) for scope, r, p in found if r is not None and p is not None]
+    if not correlations:
+        correlations = [("over all codes", figures.get("rsa_pearson"), figures.get("rsa_p"))]
+    return [(scope, r, p) for scope, r, p in correlations if r is not None and p is not None]

@@ -1,4 +1,7 @@
-"""`gti evaluate --compare OTHER`: two evaluations of one workspace, user by user or query by query."""
+"""`gti evaluate --compare OTHER`: two evaluations of one workspace, compared user by user or query by query.
+
+The command calls `check_other` before an evaluation and `compare` after it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import pyarrow as pa
 
 from gti_cli import console, tables
 from gti_cli.errors import InputError
-from gti_cli.evaluation.baselines.cache import Floats, plain, table_of
+from gti_cli.evaluation.baselines.results import Floats, baseline_table_path, file_stem
 from gti_cli.evaluation.metrics.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differences
 from gti_cli.evaluation.options import BASELINES
 from gti_cli.options import check_seed
@@ -21,83 +24,86 @@ from gti_cli.workspace.manifest import Manifest
 
 _METRICS = ("recall@", "ndcg@", "mrr", "hit_rate@", "precision")
 _MUST_MATCH = ("split", "filter_seen", "sample", "sample_seed")
-_OF_SEARCH = ("search", "beams", "history", "dtype")
+_SEARCH_OPTIONS = ("search", "beams", "history", "dtype")
 
 
-def find_other(space: Workspace, name: str) -> Manifest:
-    """The manifest of the evaluation ``name``, its files checked.
+def find_evaluation(space: Workspace, name: str) -> Manifest:
+    """Find the manifest of an evaluation and check its files.
 
     Raises:
-        InputError: there is no such evaluation, or its files were edited.
+        InputError: When there is no such evaluation, or its files were edited.
     """
-    plain = name.removeprefix("evaluation/")
-    return space.require(f"evaluation/{plain}", f"gti evaluate --name {plain}")
+    short_name = name.removeprefix("evaluation/")
+    return space.require(f"evaluation/{short_name}", f"gti evaluate --name {short_name}")
 
 
 def check_other(
-    space: Workspace, name: str, baselines: Sequence[str] | None, *, mine: str, options: Mapping[str, Any]
+    space: Workspace, name: str, baselines: Sequence[str] | None, *, own_name: str, options: Mapping[str, Any]
 ) -> None:
-    """Is there, or will there be, what an evaluation is to be compared with?
+    """Check, before an evaluation, that it can be compared with another one.
 
     Args:
-        name: as for `compare`. baselines: that this evaluation will have; None: it is of queries.
-        mine: the name of this evaluation. options: its `split`, `filter_seen` and `k`, as its manifest will have them.
+        space: The workspace.
+        name: The other evaluation, or a baseline, as for `compare`.
+        baselines: The baselines that this evaluation will have; None if it is of queries.
+        own_name: Name of this evaluation.
+        options: Its ``split``, ``filter_seen``, ``sample``, ``sample_seed`` and ``k``, as its manifest will have them.
 
     Raises:
-        InputError: ``name`` is neither an evaluation of the workspace nor one of the baselines, or it was evaluated
-            in another way.
+        InputError: When ``name`` is neither an evaluation of the workspace nor one of the baselines, or was evaluated
+            with other options.
     """
-    made = ["popularity", "bm25"] if baselines is None else list(baselines)
-    if "item-knn" in made:
-        made.append("item-knn-untuned")
-    if plain(name) in made and not _is_evaluation(space, name):
+    available = ["popularity", "bm25"] if baselines is None else list(baselines)
+    if "item-knn" in available:
+        available.append("item-knn-untuned")
+    if file_stem(name) in available and not _is_evaluation(space, name):
         return
-    short = [mine, plain(name.removeprefix("evaluation/"))]
-    _check_not_itself(short, name)
+    names = [own_name, file_stem(name.removeprefix("evaluation/"))]
+    _check_not_itself(names, name)
     if baselines is not None and name in BASELINES and not _is_evaluation(space, name):
         raise InputError(f"--compare {name}: that baseline is not evaluated", remedy=f"add {name} to --baselines")
-    theirs = find_other(space, name)
-    if ("queries" in theirs.counts) != (baselines is None):
-        raise _users_and_queries(short)
-    _check_alike(short, [options, theirs.options])
+    other = find_evaluation(space, name)
+    if ("queries" in other.counts) != (baselines is None):
+        raise _users_and_queries(names)
+    _check_options_match(names, [options, other.options])
 
 
-def _check_not_itself(short: Sequence[str], given: str) -> None:
-    if short[0] == short[1]:
+def _check_not_itself(names: Sequence[str], given: str) -> None:
+    if names[0] == names[1]:
         raise InputError(f"--compare {given!r} is this evaluation itself", remedy="give the name of another one")
 
 
-def _check_alike(short: Sequence[str], both: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse two evaluations, by their options, that differ in what is measured or have no metric in common."""
+def _check_options_match(names: Sequence[str], both: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse two evaluations, given by their options, that measure different things or have no metric in common."""
     for option in _MUST_MATCH:
         values = [options.get(option) for options in both]
         if values[0] != values[1]:
             raise InputError(
-                f"{short[0]!r} was evaluated with {option} {values[0]!r}, {short[1]!r} with {values[1]!r}",
+                f"{names[0]!r} was evaluated with {option} {values[0]!r}, {names[1]!r} with {values[1]!r}",
                 remedy="evaluate both in the same way",
             )
     cuts = [options["k"] for options in both]
     if not set(cuts[0]) & set(cuts[1]):
         raise InputError(
-            f"{short[0]!r} and {short[1]!r} have no metric in common: --k {_listed(cuts[0])} and {_listed(cuts[1])}",
+            f"{names[0]!r} and {names[1]!r} have no metric in common: --k {_join(cuts[0])} and {_join(cuts[1])}",
             remedy="evaluate both with a cut-off in common",
         )
 
 
-def _searched_otherwise(both: Sequence[Mapping[str, Any]]) -> str:
-    """The options of the search in which two evaluations differ, with both values; empty if there are none."""
-    known = [name for name in _OF_SEARCH if all(name in options for options in both)]
-    pairs = {name: [options[name] for options in both] for name in known}
-    return ", ".join(f"{name} {one} and {other}" for name, (one, other) in pairs.items() if one != other)
+def _search_differences(both: Sequence[Mapping[str, Any]]) -> str:
+    """The search options in which two evaluations differ, such as ``beams 20 and 7``; empty where they agree."""
+    recorded = [name for name in _SEARCH_OPTIONS if all(name in options for options in both)]
+    pairs = {name: [options[name] for options in both] for name in recorded}
+    return ", ".join(f"{name} {first} and {second}" for name, (first, second) in pairs.items() if first != second)
 
 
-def _listed(cuts: Sequence[int]) -> str:
+def _join(cuts: Sequence[int]) -> str:
     return ",".join(map(str, cuts))
 
 
-def _users_and_queries(short: Sequence[str]) -> InputError:
+def _users_and_queries(names: Sequence[str]) -> InputError:
     return InputError(
-        f"one of {short[0]!r} and {short[1]!r} was evaluated on users, the other on queries",
+        f"one of {names[0]!r} and {names[1]!r} was evaluated on users, the other on queries",
         remedy="evaluate both in the same way",
     )
 
@@ -105,48 +111,61 @@ def _users_and_queries(short: Sequence[str]) -> InputError:
 def compare(
     workspace: Path | str, name: str, other: str, *, seed: int = 0, force: bool = False, resume: bool = True
 ) -> Manifest:
-    """Paired differences of evaluation ``name`` to evaluation ``other``, with intervals and p-values.
+    """Compute paired differences between two evaluations, with intervals and p-values.
 
-    Writes ``evaluation/NAME-vs-OTHER/metrics.json``; ``metrics[METRIC]`` of the manifest has `difference`, `low`,
-    `high` and `p`. Metrics that only one of the two has are left out, and
-    `mrr` where they end at different ranks.
+    Writes ``evaluation/NAME-vs-OTHER/metrics.json``. In the manifest, ``metrics[METRIC]`` has ``difference`` (``name``
+    minus ``other``), ``low``, ``high`` and ``p``. Metrics that only one of the two has are left out, and so is ``mrr``
+    where the two end at different ranks.
 
     Args:
-        other: an evaluation of the workspace, or a baseline of this one (``item-knn``); an evaluation of that name goes
-            before the baseline.
+        workspace: Folder of the workspace.
+        name: An evaluation of the workspace.
+        other: Another evaluation, or a baseline of this one (``item-knn``). An evaluation goes before a baseline of the
+            same name.
+        seed: Of the bootstrap and the permutation test.
+        force: Replace a comparison that was made from other inputs or options.
+        resume: Go on with interrupted work.
 
     Raises:
-        InputError: one of them is missing, or they are not of the same users and targets; a seed out of range.
+        InputError: When one of them is missing, they are not of the same users and targets, or the seed is out of
+            range.
     """
     check_seed(seed)
     space = Workspace(workspace)
-    mine = find_other(space, name)
-    baseline = None if _is_evaluation(space, other) else _baseline_table(space, mine, other)
-    theirs = mine if baseline else find_other(space, other)
-    short = [mine.name.removeprefix("evaluation/"), plain(other.removeprefix("evaluation/"))]
-    _check_not_itself(short, other)
-    _check_alike(short, [mine.options, theirs.options])
-    searched = _searched_otherwise([mine.options, theirs.options])
-    if searched:
-        console.warn(f"{short[0]!r} and {short[1]!r} were searched otherwise, which is in the difference: {searched}")
-    artifact = f"evaluation/{short[0]}-vs-{short[1]}"
+    first = find_evaluation(space, name)
+    baseline = None if _is_evaluation(space, other) else _find_baseline_table(space, first, other)
+    second = first if baseline else find_evaluation(space, other)
+    names = [first.name.removeprefix("evaluation/"), file_stem(other.removeprefix("evaluation/"))]
+    _check_not_itself(names, other)
+    _check_options_match(names, [first.options, second.options])
+    search_differences = _search_differences([first.options, second.options])
+    if search_differences:
+        console.warn(
+            f"{names[0]!r} and {names[1]!r} were searched with different options, and their difference includes the "
+            f"effect of that: {search_differences}"
+        )
+    artifact = f"evaluation/{names[0]}-vs-{names[1]}"
     with space.stage(
         "evaluate",
         artifact,
         [artifact],
-        options={"compare": short, "level": LEVEL, "resamples": RESAMPLES, "permutations": PERMUTATIONS},
-        upstream={manifest.name: manifest for manifest in (mine, theirs)},
+        options={"compare": names, "level": LEVEL, "resamples": RESAMPLES, "permutations": PERMUTATIONS},
+        upstream={manifest.name: manifest for manifest in (first, second)},
         seed=seed,
         force=force,
         resume=resume,
     ) as run:
         if not run.done:
-            read = [_read(space, mine), tables.read(baseline) if baseline else _read(space, theirs)]
-            ours, others, users = _paired(read, short, ends=[max(one.options["k"]) for one in (mine, theirs)])
-            found = differences(ours, others, users, seed=seed)
-            run.metrics.update({metric: asdict(difference) for metric, difference in found.items()})
-            run.counts.update(targets=len(users), users=len(set(users)))
-            run.details["searched_otherwise"] = searched
+            both = [
+                read_values_table(space, first),
+                tables.read(baseline) if baseline else read_values_table(space, second),
+            ]
+            largest_cuts = [max(manifest.options["k"]) for manifest in (first, second)]
+            first_values, second_values, owners = _pair(both, names, largest_cuts)
+            results = differences(first_values, second_values, owners, seed=seed)
+            run.metrics.update({metric: asdict(difference) for metric, difference in results.items()})
+            run.counts.update(targets=len(owners), users=len(set(owners)))
+            run.details["searched_otherwise"] = search_differences
             run.path(artifact).mkdir(parents=True)
             write_json(run.path(artifact) / "metrics.json", {"differences": run.metrics, "counts": run.counts})
     return run.result()
@@ -156,28 +175,31 @@ def _is_evaluation(space: Workspace, name: str) -> bool:
     return (space.path("evaluation") / name.removeprefix("evaluation/")).is_dir()
 
 
-def _baseline_table(space: Workspace, manifest: Manifest, name: str) -> Path | None:
+def _find_baseline_table(space: Workspace, manifest: Manifest, name: str) -> Path | None:
     """The table of the baseline ``name`` of an evaluation, if it has that baseline."""
-    path = table_of(space.path(manifest.name), name)
+    path = baseline_table_path(space.path(manifest.name), name)
     return path if path.is_file() else None
 
 
-def _paired(
-    both: Sequence[pa.Table], names: list[str], ends: Sequence[int]
+def _pair(
+    both: Sequence[pa.Table], names: list[str], largest_cuts: Sequence[int]
 ) -> tuple[dict[str, Floats], dict[str, Floats], list[str]]:
-    """The metrics of two tables, row by row of the same users or queries, and whose rows they are."""
-    mine, theirs = both
-    keys = key_columns(mine)
-    if key_columns(theirs) != keys:
+    """Bring the metrics of two tables into one order of rows; also returns the user or query of each row."""
+    first, second = both
+    keys = key_columns(first)
+    if key_columns(second) != keys:
         raise _users_and_queries(names)
-    skipped = ["precision@"]  # Recall over K once more: a user has one target
-    if len(set(ends)) > 1:
-        skipped.append("mrr")  # it ends at the largest K
-    ours, others = (columns_of_metrics(table, skipped) for table in (mine, in_order_of(mine, theirs, keys, names)))
-    return ours, others, mine.column(keys[0]).to_pylist()
+    skipped = ["precision@"]  # A user has one target, so this is Recall@K divided by K.
+    if len(set(largest_cuts)) > 1:
+        skipped.append("mrr")  # Reciprocal ranks end at the largest cut-off.
+    first_values, second_values = (
+        metric_columns(table, skipped) for table in (first, in_order_of(first, second, keys, names))
+    )
+    return first_values, second_values, first.column(keys[0]).to_pylist()
 
 
-def _read(space: Workspace, manifest: Manifest) -> pa.Table:
+def read_values_table(space: Workspace, manifest: Manifest) -> pa.Table:
+    """Read the table of an evaluation that has one row for each target or query."""
     folder = space.path(manifest.name)
     return tables.read(
         next(folder / file for file in ("per_user.parquet", "per_query.parquet") if (folder / file).exists())
@@ -185,37 +207,44 @@ def _read(space: Workspace, manifest: Manifest) -> pa.Table:
 
 
 def key_columns(table: pa.Table) -> list[str]:
-    """The columns that tell its rows apart: a user's several targets differ in the length of the history before them.
+    """The columns that identify a row.
 
-    The first of them is what is drawn in a bootstrap.
+    A user's several targets differ in the length of the history before them. The first of the columns, the user or the
+    query, is the unit of the bootstrap.
     """
     return ["query_id"] if "query_id" in table.column_names else ["user_id", "history", "target"]
 
 
 def table_name(table: pa.Table) -> str:
-    """The name of its file."""
+    """The name of the file of a table of users or queries."""
     return "per_query.parquet" if "query_id" in table.column_names else "per_user.parquet"
 
 
-def columns_of_metrics(table: pa.Table, skipped: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Metric -> (U,) float64, without those whose name starts like one of ``skipped``."""
+def metric_columns(table: pa.Table, skipped: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """(U,) float64 values of each metric of a table, without metrics whose name starts like one of ``skipped``."""
     names = [name for name in table.column_names if name.startswith(_METRICS) and not name.startswith(tuple(skipped))]
     return {name: np.asarray(table.column(name).to_numpy(), dtype=np.float64) for name in names}
 
 
-def in_order_of(mine: pa.Table, theirs: pa.Table, names_of_keys: list[str], names: list[str]) -> pa.Table:
-    """The rows of ``theirs`` in the order of ``mine``, by their keys.
+def in_order_of(first: pa.Table, second: pa.Table, keys: list[str], names: list[str]) -> pa.Table:
+    """Bring the rows of the second table into the order of the first.
+
+    Args:
+        first: Table of users or queries.
+        second: Table of the same users or queries.
+        keys: From `key_columns`.
+        names: The names of the two evaluations, for the error line.
 
     Raises:
-        InputError: they have other rows; ``names`` are those of the two evaluations.
+        InputError: When they have different rows.
     """
-    keys, others = (
-        list(zip(*(table.column(name).to_pylist() for name in names_of_keys), strict=True)) for table in (mine, theirs)
+    first_rows, second_rows = (
+        list(zip(*(table.column(key).to_pylist() for key in keys), strict=True)) for table in (first, second)
     )
-    row = {key: number for number, key in enumerate(others)}
-    if len(keys) != len(others) or set(keys) != set(row):
+    number_of = {row: number for number, row in enumerate(second_rows)}
+    if len(first_rows) != len(second_rows) or set(first_rows) != set(number_of):
         raise InputError(
             f"{names[0]!r} and {names[1]!r} were not evaluated on the same users and targets",
             remedy="evaluate both with the same table and --split",
         )
-    return theirs.take([row[key] for key in keys])
+    return second.take([number_of[row] for row in first_rows])

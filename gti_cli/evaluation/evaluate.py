@@ -1,33 +1,37 @@
-"""The stage `gti evaluate`: every user's held-out item, ranked among all items of the catalogue."""
+"""The stage `gti evaluate`: every user's held-out item, ranked among all items of the catalogue.
+
+From a user's history to the metrics: `gti_cli.decoding.parts` searches for the best semantic IDs,
+`gti_cli.evaluation.lists` turns them into items and finds the target's rank, and `gti_cli.evaluation.metrics` turns
+ranks into numbers. Queries take the same road in `gti_cli.evaluation.evaluate_queries`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gti_cli import console, tables
-from gti_cli.decoding.parts import Answered, Asked, room_for
-from gti_cli.decoding.trie import Trie
+from gti_cli.decoding.parts import SearchRequest, SearchResult, extra_beams
+from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines.base import train_counts
-from gti_cli.evaluation.baselines.cache import Floats, Measured, write_baselines
+from gti_cli.evaluation.baselines.results import write_baseline_tables
 from gti_cli.evaluation.baselines.run import Setting, evaluate_baselines
 from gti_cli.evaluation.evaluate_queries import evaluate_queries
-from gti_cli.evaluation.lists import as_table, write_lists
+from gti_cli.evaluation.lists import as_array, recommend_items, write_lists
 from gti_cli.evaluation.metrics.intervals import bounds
-from gti_cli.evaluation.metrics.ranking import Ranks, averages, of_lists, per_user
-from gti_cli.evaluation.metrics.slices import masks, sliced
+from gti_cli.evaluation.metrics.ranking import averages, list_metrics, per_user
+from gti_cli.evaluation.metrics.slices import slice_means, user_slices
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
-from gti_cli.evaluation.plan import Plan, make_plan, output_name, run_stage
-from gti_cli.evaluation.ranking import recommend_items
-from gti_cli.evaluation.sample import drawn
+from gti_cli.evaluation.plan import EvaluationPlan, make_plan, open_stage, output_name
+from gti_cli.evaluation.sample import draw_sample
 from gti_cli.options import RunOptions, pick, refuse_unknown
-from gti_cli.prompts.next_item import cap, encode_items, frame
+from gti_cli.prompts.next_item import cut_history, encode_items, frame
 from gti_cli.tables.histories import History, Splits, read_interactions, split
-from gti_cli.workspace import StageRun, Workspace, write_json
+from gti_cli.workspace import StageRun, Workspace, processes, write_json
 from gti_cli.workspace.manifest import Manifest, digest_path
 
 if TYPE_CHECKING:
@@ -43,110 +47,124 @@ def evaluate(
     name: str | None = None,
     **keywords: Unpack[EvaluateKeywords],
 ) -> Manifest:
-    """Rank all items for every user with a target, or for every query, by a search over the trie of semantic IDs.
+    """Rank all items for every user with a held-out item, or for every query, by a search over the semantic IDs.
 
-    Under torchrun the processes divide the work; the first one collects and writes. What a killed run had searched is
-    taken up by the next one with the same inputs and options.
+    Under torchrun the processes divide the work; the first one collects and writes. If a run is killed, the next run
+    with the same inputs and options goes on from the parts that were searched.
 
     Args:
-        interactions: the table that `finetune` read; or queries: the table of queries.
-        checkpoint: default ``finetuned``. name: of the output below ``evaluation/`` (None: the checkpoint's; with
-            ``-search`` behind it for queries).
-        keywords: see `EvaluateOptions` and `gti_cli.options.RunOptions`.
+        interactions: Table of interactions, the one that `finetune` read.
+        workspace: Folder of the workspace.
+        queries: Instead of ``interactions``, a table of queries with graded items.
+        checkpoint: Name in the workspace or path (None: ``finetuned``).
+        name: Name of the output below ``evaluation/`` (None: the checkpoint's; for queries with ``-search`` added).
+        **keywords: See `EvaluateOptions` and `gti_cli.options.RunOptions`.
+
+    Returns:
+        The manifest of the evaluation.
 
     Raises:
-        InputError: too few beams, nobody to evaluate, a checkpoint without or with other new tokens.
+        InputError: When there are too few beams, no user or query to evaluate, or the checkpoint has no new tokens or
+            those of other semantic IDs.
     """
     refuse_unknown(keywords, EvaluateOptions, RunOptions)
     if (interactions is None) == (queries is None):
         raise InputError("give either interactions or queries", remedy="pass --interactions or --queries")
     if queries is not None and keywords.get("history") is not None:
         raise InputError("--history is about users' items, and queries have none", remedy="leave it out")
-    how = pick(RunOptions, keywords)
+    run_options = pick(RunOptions, keywords)
     plan = make_plan(
         Workspace(workspace),
         checkpoint,
         pick(EvaluateOptions, keywords),
-        seed=how.seed,
-        device=how.device,
-        dtype=how.dtype,
+        seed=run_options.seed,
+        device=run_options.device,
+        dtype=run_options.dtype,
     )
     if interactions is not None:
-        return _evaluate_users(plan, interactions, name, how)
+        return _evaluate_users(plan, interactions, name, run_options)
     assert queries is not None
-    return evaluate_queries(plan, queries, name, how)
+    return evaluate_queries(plan, queries, name, run_options)
 
 
-def _evaluate_users(plan: Plan, interactions: Path | str, name: str | None, how: RunOptions) -> Manifest:
+def _evaluate_users(
+    plan: EvaluationPlan, interactions: Path | str, name: str | None, run_options: RunOptions
+) -> Manifest:
     splits = split(read_interactions(interactions, plan.catalogue.row_of()))
     entries = splits.test if plan.options.split == "test" else splits.valid
     if not entries:
         raise InputError(
             f"no user has a {plan.options.split} item", where=str(interactions), remedy="use another --split"
         )
-    everybody = len(entries)
-    entries = drawn(entries, lambda entry: entry.user_id, plan.options.sample, plan.seed)
-    artifact, other = output_name(plan, name), _is_other_table(plan, interactions)
-    if other:
+    available = len(entries)
+    entries = draw_sample(entries, lambda entry: entry.user_id, plan.options.sample, plan.seed)
+    artifact = output_name(plan, name)
+    is_other_table = _was_trained_on_another_table(plan, interactions)
+    if is_other_table:
         console.warn(
             f"{plan.name} was fine-tuned on another table of interactions than {interactions}: targets may have been "
             "trained on, and baselines learn from this table alone"
         )
-    return run_stage(
+    with open_stage(
         plan,
         artifact,
-        how,
-        lambda trie, run: search_users(plan, entries, trie, run),
-        lambda trie, answered, run: _report(plan, splits, entries, trie, answered, run, run.path(artifact)),
-        details={"other_table": True} if other else {},
-        counts={"not_drawn": everybody - len(entries)},
+        run_options,
         options={
             "history": plan.options.history,
             "filter_seen": plan.options.filter_seen,
             "baselines": list(plan.options.baselines),
         },
         inputs={"interactions": interactions},
-    )
+        details={"other_table": True} if is_other_table else {},
+        counts={"not_drawn": available - len(entries)},
+    ) as run:
+        if not run.done:
+            trie = build_trie(plan.catalogue.codes)
+            result = _search(plan, entries, trie, run)
+            if processes.rank() == 0:
+                _report(plan, splits, entries, trie, result, run, run.path(artifact))
+    return run.result()
 
 
-def _is_other_table(plan: Plan, interactions: Path | str) -> bool:
-    """Does the checkpoint say that it was fine-tuned on other interactions than these?"""
-    trained = plan.checkpoint.manifest.inputs.get("interactions") if plan.checkpoint.manifest else None
-    return trained is not None and trained["sha256"] != digest_path(Path(interactions))
+def _was_trained_on_another_table(plan: EvaluationPlan, interactions: Path | str) -> bool:
+    """Whether the checkpoint's manifest says that it was fine-tuned on other interactions than these."""
+    trained_on = plan.checkpoint.manifest.inputs.get("interactions") if plan.checkpoint.manifest else None
+    return trained_on is not None and trained_on["sha256"] != digest_path(Path(interactions))
 
 
-def search_users(plan: Plan, entries: Sequence[History], trie: Trie, run: StageRun) -> Answered:
+def _search(plan: EvaluationPlan, entries: Sequence[History], trie: Trie, run: StageRun) -> SearchResult:
     """Search for every user, in the order of ``entries``."""
     tokenizer, searcher = plan.load(trie)
-    row_of, around = plan.catalogue.row_of(), frame(tokenizer, plan.catalogue.tokens[0])
+    row_of, template = plan.catalogue.row_of(), frame(tokenizer, plan.catalogue.tokens[0])
     item_ids = encode_items(tokenizer, plan.catalogue.tokens, plan.checkpoint.item_tokens()).tolist()
-    shown = [cap(entry.items, plan.options.history)[0] for entry in entries]
-    asked = Asked(
-        [around.search_prompt([item_ids[row_of[item]] for item in items]) for items in shown],
-        [room_for(len(set(entry.items)) if plan.options.filter_seen else 0) for entry in entries],
-        needed=plan.options.ks[-1],
+    shown = [cut_history(entry.items, plan.options.history)[0] for entry in entries]
+    request = SearchRequest(
+        [template.search_prompt([item_ids[row_of[item]] for item in items]) for items in shown],
+        [extra_beams(len(set(entry.items)) if plan.options.filter_seen else 0) for entry in entries],
+        list_length=plan.options.ks[-1],
         beams=int(plan.options.beams or 0),
         exact=plan.options.search == "exact",
     )
-    run.counts["widest_beam"] = asked.beams + max(asked.extra)
-    return plan.search(searcher, asked, run, "Evaluating", "users")
+    run.counts["widest_beam"] = request.beams + max(request.extra)
+    return plan.search(searcher, request, run, "Evaluating", "users")
 
 
 def _report(
-    plan: Plan,
+    plan: EvaluationPlan,
     splits: Splits,
     entries: Sequence[History],
     trie: Trie,
-    answered: Answered,
+    result: SearchResult,
     run: StageRun,
     folder: Path,
 ) -> None:
+    """Compute all metrics, and write the files of the evaluation into ``folder``."""
     options, row_of = plan.options, plan.catalogue.row_of()
     lists, ranks = recommend_items(
-        answered.ranking, trie, entries, row_of, most=options.ks[-1], filter_seen=options.filter_seen
+        result.ranking, trie, entries, row_of, limit=options.ks[-1], filter_seen=options.filter_seen
     )
     values = per_user(ranks, options.ks)
-    found = of_lists(as_table(lists, options.ks[-1]), options.ks, train_counts(splits.train, row_of))
+    coverage_and_novelty = list_metrics(as_array(lists, options.ks[-1]), options.ks, train_counts(splits.train, row_of))
     cache = plan.space.path(".gti") / "baselines"
     setting = Setting(
         splits, options.split, entries, row_of, options.ks, options.filter_seen, plan.seed, plan.device, cache
@@ -154,43 +172,31 @@ def _report(
     baselines, tuning = evaluate_baselines(options.baselines, setting)
     users = [entry.user_id for entry in entries]
     run.metrics.update(
-        metrics={**averages(values), **found},
-        baselines={name: one.metrics for name, one in baselines.items()},
+        metrics={**averages(values), **coverage_and_novelty},
+        baselines={name: baseline.metrics for name, baseline in baselines.items()},
         tuning=tuning,
         intervals=bounds(values, users),
-        baseline_intervals={name: bounds(one.values, users) for name, one in baselines.items()},
+        baseline_intervals={name: bounds(baseline.values, users) for name, baseline in baselines.items()},
     )
-    run.metrics["slices"] = sliced(values, masks(entries, splits.train))
+    run.metrics["slices"] = slice_means(values, user_slices(entries, splits.train))
     run.counts.update(
         splits.counts,
         evaluated=len(entries),
         catalogue=len(row_of),
         semantic_ids=trie.leaves,
         beams=options.beams,
-        interactions_not_shown=sum(cap(entry.items, options.history)[1] for entry in entries),
-        lists_shorter_than_k=sum(len(found.rows) < options.ks[-1] for found in lists),
+        interactions_not_shown=sum(cut_history(entry.items, options.history)[1] for entry in entries),
+        lists_shorter_than_k=sum(len(items.rows) < options.ks[-1] for items in lists),
         targets_in_history=sum(entry.target in entry.items for entry in entries),
     )
     folder.mkdir(parents=True)
     write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
     write_lists(folder, "user_id", users, lists, plan.catalogue.item_ids)
+    # One row for each target. A user's several targets differ in the number of items before them.
     keys = {
         "user_id": users,
         "target": [entry.target for entry in entries],
         "history": np.asarray([len(entry.items) for entry in entries], dtype=np.int32),
     }
-    _write_users(folder, keys, ranks, values, baselines)
-
-
-def _write_users(
-    folder: Path,
-    keys: dict[str, Any],
-    ranks: Ranks,
-    values: dict[str, Floats],
-    baselines: Mapping[str, Measured],
-) -> None:
-    """``per_user.parquet``: one row a target; a user's several targets differ in ``history``, the items before it.
-    The same of each baseline in ``baselines/``.
-    """
     tables.write(folder / "per_user.parquet", {**keys, "items_ahead": ranks.ahead, "items_tied": ranks.ties, **values})
-    write_baselines(folder, keys, baselines)
+    write_baseline_tables(folder, keys, baselines)

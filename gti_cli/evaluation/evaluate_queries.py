@@ -1,4 +1,8 @@
-"""`gti evaluate --queries`: items for queries, all graded items of each query counted."""
+"""`gti evaluate --queries`: items ranked for each query, judged by all graded items of the query.
+
+From a query to the metrics: `gti_cli.decoding.parts` searches for the best semantic IDs, `gti_cli.decoding.search`
+turns them into groups of items, and `gti_cli.evaluation.metrics.graded` turns groups and grades into numbers.
+"""
 
 from __future__ import annotations
 
@@ -11,183 +15,219 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console, tables
-from gti_cli.decoding.parts import Answered, Asked
-from gti_cli.decoding.search import cut, to_items
-from gti_cli.decoding.trie import Trie
+from gti_cli.decoding.parts import SearchRequest, SearchResult
+from gti_cli.decoding.search import first_items, item_groups
+from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
-from gti_cli.evaluation.baselines.base import top
+from gti_cli.evaluation.baselines.base import top_columns
 from gti_cli.evaluation.baselines.bm25 import BM25
-from gti_cli.evaluation.baselines.cache import Measured, write_baselines
-from gti_cli.evaluation.lists import as_table, write_lists
-from gti_cli.evaluation.metrics.graded import columns, groups_of, measure
+from gti_cli.evaluation.baselines.results import BaselineResult, write_baseline_tables
+from gti_cli.evaluation.lists import as_array, write_lists
+from gti_cli.evaluation.metrics.graded import as_columns, count_grades, query_metrics
 from gti_cli.evaluation.metrics.intervals import bounds
-from gti_cli.evaluation.metrics.ranking import averages, of_lists
-from gti_cli.evaluation.metrics.slices import query_masks, sliced
+from gti_cli.evaluation.metrics.ranking import averages, list_metrics
+from gti_cli.evaluation.metrics.slices import query_slices, slice_means
 from gti_cli.evaluation.options import EvaluateOptions
-from gti_cli.evaluation.plan import Plan, output_name, run_stage
-from gti_cli.evaluation.sample import drawn
+from gti_cli.evaluation.plan import EvaluationPlan, open_stage, output_name
+from gti_cli.evaluation.sample import draw_sample
 from gti_cli.options import RunOptions
 from gti_cli.prompts.next_item import opening_ids
 from gti_cli.prompts.query import encode_queries
 from gti_cli.tables.queries import GOOD, MAYBE, Queries, Query, read_queries
-from gti_cli.workspace import StageRun, write_json
+from gti_cli.workspace import StageRun, processes, write_json
 from gti_cli.workspace.manifest import Manifest
 
 Floats = npt.NDArray[np.float64]
 
-_QUERIES = 256  # queries scored at a time by a baseline
+_QUERIES_AT_ONCE = 256  # Queries that a baseline scores at a time.
 
 
-def evaluate_queries(plan: Plan, path: Path | str, name: str | None, how: RunOptions) -> Manifest:
-    """The stage on a table of queries; see `gti_cli.evaluation.evaluate.evaluate`.
+def evaluate_queries(plan: EvaluationPlan, path: Path | str, name: str | None, run_options: RunOptions) -> Manifest:
+    """Run the stage on a table of queries; called by `gti_cli.evaluation.evaluate.evaluate`.
 
-    Queries of the part without any good item are left out, and counted.
+    Queries without any good item are left out and counted.
+
+    Args:
+        plan: Checkpoint, catalogue and options.
+        path: Table of queries.
+        name: Name of the output below ``evaluation/`` (None: the checkpoint's, with ``-search`` added).
+        run_options: Seed, and whether to replace or resume.
 
     Raises:
-        InputError: no query of that part has a good item; an option that is for users alone.
+        InputError: When no query of the split has a good item, or an option is given that is for users alone.
     """
     if plan.options.filter_seen:
         raise InputError("--filter-seen is about histories, and queries have none", remedy="leave it out")
     if plan.options.baselines != EvaluateOptions.baselines:
         raise InputError("--baselines are for users; queries have popularity and bm25", remedy="leave it out")
     queries = read_queries(path, plan.catalogue.row_of())
-    asked = [query for query in queries.part(plan.options.split) if query.items(GOOD)]
-    if not asked:
+    with_good = [query for query in queries.part(plan.options.split) if query.items(GOOD)]
+    if not with_good:
         raise InputError(f"no {plan.options.split} query has an item of relevance {GOOD}", where=str(path))
-    all_of_them = len(asked)
-    asked = drawn(asked, lambda query: query.query_id, plan.options.sample, plan.seed)
-    bad = len(queries.part(plan.options.split)) - all_of_them
+    evaluated = draw_sample(with_good, lambda query: query.query_id, plan.options.sample, plan.seed)
+    without_good = len(queries.part(plan.options.split)) - len(with_good)
     artifact = output_name(plan, name, "-search")
-    return run_stage(
+    with open_stage(
         plan,
         artifact,
-        how,
-        lambda trie, run: _search(plan, asked, trie, run),
-        lambda trie, answered, run: _report(plan, queries, asked, trie, answered, run, run.path(artifact)),
+        run_options,
         options={},
         inputs={"queries": path},
         details={},
-        counts={"not_drawn": all_of_them - len(asked), "left_out_without_good": bad},
-    )
+        counts={"not_drawn": len(with_good) - len(evaluated), "left_out_without_good": without_good},
+    ) as run:
+        if not run.done:
+            trie = build_trie(plan.catalogue.codes)
+            result = _search(plan, evaluated, trie, run)
+            if processes.rank() == 0:
+                _report(plan, queries, evaluated, trie, result, run, run.path(artifact))
+    return run.result()
 
 
-def _search(plan: Plan, queries: Sequence[Query], trie: Trie, run: StageRun) -> Answered:
+def _search(plan: EvaluationPlan, queries: Sequence[Query], trie: Trie, run: StageRun) -> SearchResult:
+    """Search for every query, in the order of ``queries``."""
     tokenizer, searcher = plan.load(trie)
     prompts, run.counts["queries_cut"] = encode_queries(tokenizer, [query.text for query in queries])
-    behind = opening_ids(tokenizer, plan.catalogue.tokens[0])
-    asked = Asked(
-        [[*prompt, *behind] for prompt in prompts],
+    opening = opening_ids(tokenizer, plan.catalogue.tokens[0])
+    request = SearchRequest(
+        [[*prompt, *opening] for prompt in prompts],
         [0] * len(prompts),
-        needed=plan.options.ks[-1],
+        list_length=plan.options.ks[-1],
         beams=int(plan.options.beams or 0),
         exact=plan.options.search == "exact",
     )
-    return plan.search(searcher, asked, run, "Searching", "queries")
+    return plan.search(searcher, request, run, "Searching", "queries")
 
 
 def _report(
-    plan: Plan,
+    plan: EvaluationPlan,
     queries: Queries,
-    asked: Sequence[Query],
+    evaluated: Sequence[Query],
     trie: Trie,
-    answered: Answered,
+    result: SearchResult,
     run: StageRun,
     folder: Path,
 ) -> None:
+    """Compute all metrics, and write the files of the evaluation into ``folder``."""
     ks, row_of = plan.options.ks, plan.catalogue.row_of()
-    grades = [{row_of[item]: grade for item, grade in query.relevance.items()} for query in asked]
-    found = [to_items(answered.ranking, trie, number) for number in range(len(asked))]
-    values = _measured([[rows for rows, _ in groups] for groups in found], grades, ks)
-    lists = [cut(groups, ks[-1]) for groups in found]
-    counts = train_counts(queries.train, row_of)
-    names = [query.query_id for query in asked]
-    baselines = _baselines(plan, asked, grades, counts)
+    grades = [{row_of[item]: grade for item, grade in query.relevance.items()} for query in evaluated]
+    groups = [item_groups(result.ranking, trie, number) for number in range(len(evaluated))]
+    values = _per_query([[rows for rows, _ in of_query] for of_query in groups], grades, ks)
+    lists = [first_items(of_query, ks[-1]) for of_query in groups]
+    counts = _count_good(queries.train, row_of)
+    query_ids = [query.query_id for query in evaluated]
+    baselines = _evaluate_baselines(plan, evaluated, grades, counts)
     run.metrics.update(
-        metrics={**averages(values), **of_lists(as_table(lists, ks[-1]), ks, counts)},
-        baselines={name: one.metrics for name, one in baselines.items()},
+        metrics={**averages(values), **list_metrics(as_array(lists, ks[-1]), ks, counts)},
+        baselines={name: baseline.metrics for name, baseline in baselines.items()},
         tuning={},
-        intervals=bounds(values, names),
-        baseline_intervals={name: bounds(one.values, names) for name, one in baselines.items()},
-        slices=sliced(values, query_masks(asked, queries.train), "queries"),
+        intervals=bounds(values, query_ids),
+        baseline_intervals={name: bounds(baseline.values, query_ids) for name, baseline in baselines.items()},
+        slices=slice_means(values, query_slices(evaluated, queries.train), "queries"),
     )
     run.counts.update(
         queries.counts,
-        evaluated=len(asked),
+        evaluated=len(evaluated),
         catalogue=len(row_of),
         semantic_ids=trie.leaves,
         beams=plan.options.beams,
-        lists_shorter_than_k=sum(len(one.rows) < ks[-1] for one in lists),
+        lists_shorter_than_k=sum(len(items.rows) < ks[-1] for items in lists),
     )
     folder.mkdir(parents=True)
     write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
-    write_lists(folder, "query_id", names, lists, plan.catalogue.item_ids)
-    keys = _keys(asked)
+    write_lists(folder, "query_id", query_ids, lists, plan.catalogue.item_ids)
+    keys = _key_columns(evaluated)
     tables.write(folder / "per_query.parquet", {**keys, **values})
-    write_baselines(folder, keys, baselines)
+    write_baseline_tables(folder, keys, baselines)
 
 
-def train_counts(train: Sequence[Query], row_of: Mapping[str, int]) -> Floats:
+def _count_good(train: Sequence[Query], row_of: Mapping[str, int]) -> Floats:
     """(N,) number of training queries for which each item is good."""
     rows = [row_of[item] for query in train for item in query.items(GOOD)]
     return np.bincount(np.asarray(rows, dtype=np.int64), minlength=len(row_of)).astype(np.float64)
 
 
-def _measured(
+def _per_query(
     rankings: Sequence[Sequence[Sequence[int]]], grades: Sequence[Mapping[int, int]], ks: Sequence[int]
 ) -> dict[str, Floats]:
-    """Metric -> (Q,) from each query's groups of catalogue rows, best first, and its graded rows."""
-    found = []
-    for groups, known in zip(rankings, grades, strict=True):
-        judged = list(known.values())
-        found.append(measure(groups_of(groups, known), judged.count(GOOD), judged.count(MAYBE), ks))
-    return columns(found)
+    """Compute every metric for every query.
+
+    Args:
+        rankings: For each query, groups of catalogue rows, best first.
+        grades: For each query, the grade of each judged catalogue row.
+        ks: Cut-offs.
+
+    Returns:
+        (Q,) values of each metric.
+    """
+    rows = []
+    for groups, grade_of in zip(rankings, grades, strict=True):
+        judged = list(grade_of.values())
+        rows.append(query_metrics(count_grades(groups, grade_of), judged.count(GOOD), judged.count(MAYBE), ks))
+    return as_columns(rows)
 
 
-def _baselines(
-    plan: Plan, asked: Sequence[Query], grades: Sequence[Mapping[int, int]], counts: Floats
-) -> dict[str, Measured]:
-    """``popularity`` (good for so many training queries) and ``bm25``, if there are words."""
+def _evaluate_baselines(
+    plan: EvaluationPlan, evaluated: Sequence[Query], grades: Sequence[Mapping[int, int]], counts: Floats
+) -> dict[str, BaselineResult]:
+    """Evaluate ``popularity`` (for how many training queries an item is good) and, if items have words, ``bm25``."""
     path = plan.space.path("items.parquet")
     table = tables.read(path, ["item_id", "text"])
     text_of = dict(zip(tables.ids(table, "item_id", path), tables.strings(table, "text", path), strict=True))
     texts = [text_of[item] for item in plan.catalogue.item_ids]
-    popular = np.where(counts > 0, counts, -np.inf)
+    popularity = np.where(counts > 0, counts, -np.inf)
     methods: dict[str, Callable[[Sequence[str]], Floats]] = {
-        "popularity": lambda texts: np.tile(popular, (len(texts), 1)),
+        "popularity": lambda texts: np.tile(popularity, (len(texts), 1)),
     }
     if any(re.search(r"\w", text) for text in texts):
         methods[BM25.name] = BM25(texts).scores
     else:
         console.warn(f"no item's text has a word: the baseline {BM25.name} is left out")
-    found = {}
+    results = {}
     for name, score in methods.items():
-        values, shown = _ranked(name, score, asked, grades, plan.options.ks)
-        found[name] = Measured({**averages(values), **of_lists(shown, plan.options.ks, counts)}, values)
-    return found
+        values, lists = _rank_by_baseline(name, score, evaluated, grades, plan.options.ks)
+        results[name] = BaselineResult({**averages(values), **list_metrics(lists, plan.options.ks, counts)}, values)
+    return results
 
 
-def _ranked(
+def _rank_by_baseline(
     name: str,
     score: Callable[[Sequence[str]], Floats],
-    asked: Sequence[Query],
+    evaluated: Sequence[Query],
     grades: Sequence[Mapping[int, int]],
     ks: Sequence[int],
 ) -> tuple[dict[str, Floats], npt.NDArray[np.int64]]:
-    """Metrics of each query, and (Q, k) catalogue rows as they would be shown."""
+    """Rank all items for every query by a baseline's scores.
+
+    Args:
+        name: Of the baseline, for the progress bar.
+        score: Gives (Q, N) scores of all items for the texts of queries.
+        evaluated: The queries.
+        grades: For each query, the grade of each judged catalogue row.
+        ks: Cut-offs.
+
+    Returns:
+        (Q,) values of each metric, and (Q, k) catalogue rows of the lists, with -1 after the last.
+    """
     rankings: list[list[list[int]]] = []
-    shown: list[npt.NDArray[np.int64]] = []
-    with console.progress(f"Baseline {name}", len(asked), "queries") as advance:
-        for start in range(0, len(asked), _QUERIES):
-            part = asked[start : start + _QUERIES]
+    lists: list[npt.NDArray[np.int64]] = []
+    with console.progress(f"Baseline {name}", len(evaluated), "queries") as advance:
+        for start in range(0, len(evaluated), _QUERIES_AT_ONCE):
+            part = evaluated[start : start + _QUERIES_AT_ONCE]
             scores = score([query.text for query in part])
-            rankings += [tied(row, ks[-1]) for row in scores]
-            shown.append(top(scores, ks[-1]))
+            rankings += [tied_groups(row, ks[-1]) for row in scores]
+            lists.append(top_columns(scores, ks[-1]))
             advance(len(part))
-    return _measured(rankings, grades, ks), np.concatenate(shown)
+    return _per_query(rankings, grades, ks), np.concatenate(lists)
 
 
-def tied(scores: Floats, k: int) -> list[list[int]]:
-    """Columns of ``scores`` (N,), best first, in groups of equal scores, until ``k`` are reached; -inf is left out."""
+def tied_groups(scores: Floats, k: int) -> list[list[int]]:
+    """Group the best columns by equal score, best first.
+
+    Args:
+        scores: (N,), -inf for what is not recommended.
+        k: Columns to reach. The last group may go beyond it: a tie is never cut.
+    """
     k = min(k, len(scores))
     bound = np.partition(scores, len(scores) - k)[len(scores) - k]
     inside = np.flatnonzero((scores >= bound) & np.isfinite(scores))
@@ -198,12 +238,12 @@ def tied(scores: Floats, k: int) -> list[list[int]]:
     return [group.tolist() for group in np.split(ordered, starts)]
 
 
-def _keys(asked: Sequence[Query]) -> dict[str, Any]:
-    """What ``per_query.parquet`` says of each query, one row a query."""
-    judged: list[list[int]] = [list(query.relevance.values()) for query in asked]
+def _key_columns(evaluated: Sequence[Query]) -> dict[str, Any]:
+    """The columns of ``per_query.parquet`` that describe the queries, one row a query."""
+    judged: list[list[int]] = [list(query.relevance.values()) for query in evaluated]
     return {
-        "query_id": [query.query_id for query in asked],
-        "query": [query.text for query in asked],
+        "query_id": [query.query_id for query in evaluated],
+        "query": [query.text for query in evaluated],
         "good": np.asarray([grades.count(GOOD) for grades in judged], dtype=np.int32),
         "maybe": np.asarray([grades.count(MAYBE) for grades in judged], dtype=np.int32),
     }

@@ -1,26 +1,32 @@
-"""What an evaluation is about, resolved and checked before a model is loaded."""
+"""The plan of an evaluation: checkpoint, catalogue and options, resolved and checked before a model is loaded.
+
+`gti_cli.evaluation.evaluate` (users) and `gti_cli.evaluation.evaluate_queries` make a plan, open the stage with
+`open_stage`, search with the plan's `search`, and report.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import tables
-from gti_cli.checkpoints.loading import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
+from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, seed_everything
+from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.checkpoints.limits import check_positions
+from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
-from gti_cli.checkpoints.positions import check_positions
-from gti_cli.checkpoints.precision import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.decoding.beam import TrieTensors
-from gti_cli.decoding.parts import Answered, Asked, Searcher, beams_for, search_parts
-from gti_cli.decoding.trie import Trie, build_trie
+from gti_cli.decoding.parts import Searcher, SearchRequest, SearchResult, beams_for, search_parts
+from gti_cli.decoding.trie import Trie
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.options import RunOptions
 from gti_cli.prompts.next_item import DEFAULT_HISTORY
 from gti_cli.tables import SemanticIDs
-from gti_cli.workspace import StageRun, Workspace, check_output_name, processes
+from gti_cli.workspace import StageRun, Workspace, check_output_name
 from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -29,13 +35,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A checkpoint over a catalogue, and how it is evaluated.
+class EvaluationPlan:
+    """A checkpoint, the catalogue that it recommends from, and the options of its evaluation.
 
     Attributes:
-        space: the workspace. ids: manifest of its semantic IDs. checkpoint: what is evaluated. catalogue: all items.
-        options: with ``history`` and ``beams`` resolved. seed: of everything random.
-        device, dtype: on which and in which the model runs.
+        space: The workspace.
+        ids: Manifest of the workspace's semantic IDs.
+        checkpoint: The checkpoint that is evaluated.
+        catalogue: All items with their semantic IDs.
+        options: The options, with ``history`` and ``beams`` resolved and the cut-offs sorted.
+        seed: Of everything random.
+        device: Where the model runs.
+        dtype: Number format of the model's weights.
     """
 
     space: Workspace
@@ -53,18 +64,18 @@ class Plan:
         return Path(self.checkpoint.path).name
 
     def upstream(self) -> dict[str, Manifest]:
-        """For `Workspace.stage(upstream=…)`."""
+        """The argument ``upstream`` of `Workspace.stage`."""
         return {"semantic_ids": self.ids, **self.checkpoint.upstream()}
 
     def inputs(self) -> dict[str, Any]:
-        """For `Workspace.stage(inputs=…)`, beside the table that is evaluated on."""
+        """The argument ``inputs`` of `Workspace.stage`, without the table that is evaluated on."""
         return {"semantic_ids": self.space.path("semantic_ids.parquet"), **self.checkpoint.inputs()}
 
-    def recorded(self) -> dict[str, Any]:
-        """For `Workspace.stage(options=…)`: what every evaluation has."""
-        drawn = {} if self.options.sample is None else {"sample": self.options.sample, "sample_seed": self.seed}
+    def recorded_options(self) -> dict[str, Any]:
+        """The options that the manifest of every evaluation records."""
+        sample = {} if self.options.sample is None else {"sample": self.options.sample, "sample_seed": self.seed}
         return {
-            **drawn,
+            **sample,
             "split": self.options.split,
             "k": self.options.ks,
             "search": self.options.search,
@@ -74,7 +85,7 @@ class Plan:
         }
 
     def load(self, trie: Trie) -> tuple[PreTrainedTokenizerBase, Searcher]:
-        """The checkpoint's tokenizer, and its model over ``trie``."""
+        """Load the checkpoint's tokenizer, and its model together with the catalogue's trie."""
         tokenizer = load_tokenizer(self.checkpoint.path)
         new_tokens = self.checkpoint.item_tokens()
         check_tokenizer(tokenizer, new_tokens)
@@ -83,106 +94,150 @@ class Plan:
         return tokenizer, Searcher(model, tensors, int(tokenizer.pad_token_id))
 
     def parts_folder(self, scratch: Path) -> Path:
-        """Where finished parts of the search are kept: apart for whatever changes the last digits of a score."""
+        """Folder of finished parts of the search; batch size and device are in its name, as they affect rounding."""
         return scratch / f"parts-{self.options.batch_size}-{self.device.type}"
 
-    def search(self, searcher: Searcher, asked: Asked, run: StageRun, description: str, unit: str) -> Answered:
-        """Answer every prompt of ``asked``; speed (``unit`` a second) and what an exact search counts go to ``run``."""
-        longest = max(map(len, asked.prompts)) + self.catalogue.codes.shape[1] - 1  # the last code is not read
+    def search(
+        self, searcher: Searcher, request: SearchRequest, run: StageRun, description: str, unit: str
+    ) -> SearchResult:
+        """Search for all prompts, and record the speed and the counts of an exact search.
+
+        Args:
+            searcher: From `load`.
+            request: The prompts.
+            run: Of the stage; gets ``UNIT_per_second`` and the counts.
+            description: Of the progress bar.
+            unit: ``users`` or ``queries``.
+
+        Raises:
+            InputError: When a prompt has more tokens than the model has positions.
+        """
+        # The last code of an answer is scored but never read, so it takes no position.
+        longest = max(map(len, request.prompts)) + self.catalogue.codes.shape[1] - 1
         remedy = "use a smaller --history" if unit == "users" else "use a model with more positions"
         check_positions(searcher.model.config, longest, self.checkpoint.path, remedy=remedy)
         started = time.monotonic()
-        answered = search_parts(
+        result = search_parts(
             searcher,
-            asked,
+            request,
             batch_size=self.options.batch_size,
             folder=self.parts_folder(run.scratch),
             description=description,
             unit=unit,
         )
-        run.measured[f"{unit}_per_second"] = round(answered.searched / (time.monotonic() - started), 2)
-        if asked.exact:
-            run.counts.update(answered.counts())
-        return answered
+        run.measured[f"{unit}_per_second"] = round(result.searched / (time.monotonic() - started), 2)
+        if request.exact:
+            run.counts.update(result.exact_counts())
+        return result
 
 
-def find_fitting(space: Workspace, checkpoint: str | None) -> tuple[Manifest, Checkpoint]:
-    """The manifest of the semantic IDs, and a checkpoint that has their tokens.
+def find_ids_and_checkpoint(space: Workspace, checkpoint: str | None) -> tuple[Manifest, Checkpoint]:
+    """Find the workspace's semantic IDs and a checkpoint that has their tokens.
+
+    Args:
+        space: The workspace.
+        checkpoint: Name in the workspace or path (None: ``finetuned``).
+
+    Returns:
+        The manifest of the semantic IDs, and the checkpoint.
 
     Raises:
-        InputError: one is missing, or they do not belong together.
+        InputError: When one of them is missing, or they do not belong together.
     """
     ids = space.require("semantic_ids", "gti build-ids")
-    found = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
-    check_same_ids(found, ids)
-    code_ids(found.item_tokens(), ids.details["sizes"])
-    return ids, found
+    fitting = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
+    check_same_ids(fitting, ids)
+    code_ids(fitting.item_tokens(), ids.details["sizes"])
+    return ids, fitting
 
 
 def make_plan(
     space: Workspace, checkpoint: str | None, options: EvaluateOptions, *, seed: int, device: str, dtype: str
-) -> Plan:
-    """Resolve the options and check that checkpoint and semantic IDs belong together.
+) -> EvaluationPlan:
+    """Check the options and the checkpoint, and resolve the options that depend on others.
+
+    Args:
+        space: The workspace.
+        checkpoint: Name in the workspace or path (None: ``finetuned``).
+        options: As given.
+        seed: Of everything random.
+        device: ``auto``, or a device.
+        dtype: ``auto``, or a number format.
 
     Raises:
-        InputError: they do not, or an option cannot be meant.
+        InputError: When checkpoint and semantic IDs do not belong together, or an option is out of range.
     """
     options.check()
-    ids, found = find_fitting(space, checkpoint)
+    ids, fitting = find_ids_and_checkpoint(space, checkpoint)
     place = choose_device(device)
     options = replace(
         options,
-        history=found.history_length(options.history, "--history", DEFAULT_HISTORY),
+        history=fitting.history_length(options.history, "--history", DEFAULT_HISTORY),
         beams=beams_for(options.beams, max(options.k)),
         k=tuple(options.ks),
     )
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
-    return Plan(space, ids, found, catalogue, options, seed, place, choose_dtype(dtype, place))
+    return EvaluationPlan(space, ids, fitting, catalogue, options, seed, place, choose_dtype(dtype, place))
 
 
-def run_stage(
-    plan: Plan,
+@contextmanager
+def open_stage(
+    plan: EvaluationPlan,
     artifact: str,
-    how: RunOptions,
-    search: Callable[[Trie, StageRun], Answered],
-    report: Callable[[Trie, Answered, StageRun], None],
+    run_options: RunOptions,
     *,
     options: Mapping[str, Any],
     inputs: Mapping[str, Path | str],
     details: Mapping[str, Any],
     counts: Mapping[str, int],
-) -> Manifest:
-    """What every evaluation does: ``search`` on all processes, ``report`` on the first.
+) -> Iterator[StageRun]:
+    """Open the stage of an evaluation in the workspace, as `Workspace.stage` does.
+
+    Unless the evaluation is done already, this seeds everything random, and records the device, ``details`` and
+    ``counts``. The caller searches on all processes, and reports on the first.
 
     Args:
-        artifact: from `output_name`. options, inputs: of this evaluation, beside what all have. details, counts: for
-            the manifest, known beforehand.
+        plan: Of the evaluation.
+        artifact: Name from `output_name`.
+        run_options: Seed, and whether to replace or resume.
+        options: Recorded options of this evaluation, besides those of every evaluation.
+        inputs: Tables of this evaluation, by role.
+        details: Details for the manifest.
+        counts: Counts for the manifest that are known before the search.
+
+    Yields:
+        The run of the stage.
     """
     with plan.space.stage(
         "evaluate",
         artifact,
         [artifact],
-        options={**plan.recorded(), **options},
+        options={**plan.recorded_options(), **options},
         inputs={**inputs, **plan.inputs()},
         upstream=plan.upstream(),
-        seed=how.seed,
-        force=how.force,
-        resume=how.resume,
+        seed=run_options.seed,
+        force=run_options.force,
+        resume=run_options.resume,
     ) as run:
         if not run.done:
-            seed_everything(how.seed)
+            seed_everything(run_options.seed)
             run.device = describe(plan.device)
             run.details.update(details)
             run.counts.update(counts)
-            trie = build_trie(plan.catalogue.codes)
-            answered = search(trie, run)
-            if processes.rank() == 0:
-                report(trie, answered, run)
-    return run.result()
+        yield run
 
 
-def output_name(plan: Plan, name: str | None, suffix: str = "") -> str:
-    """The artifact's name below ``evaluation/``: as given, or the checkpoint's with ``suffix``."""
+def output_name(plan: EvaluationPlan, name: str | None, suffix: str = "") -> str:
+    """Name of the artifact, ``evaluation/NAME``.
+
+    Args:
+        plan: Of the evaluation.
+        name: As given (None: the checkpoint's name and ``suffix``).
+        suffix: ``-search`` for queries.
+
+    Raises:
+        InputError: When the name cannot be that of a folder in ``evaluation/``.
+    """
     own = plan.name + suffix
     check_output_name(name or own, default=own or "finetuned")
     return f"evaluation/{name or own}"

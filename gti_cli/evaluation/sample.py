@@ -1,4 +1,4 @@
-"""Whom an evaluation asks where it does not ask everybody: users, or queries, drawn at random."""
+"""The option ``--sample``: an evaluation of some users or queries, drawn at random."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import numpy as np
 T = TypeVar("T")
 
 
-def drawn(entries: Sequence[T], name: Callable[[T], str], sample: int | None, seed: int) -> list[T]:
-    """The entries of ``sample`` users (or queries), in their order; all of them if there are no more, or with None.
+def draw_sample(entries: Sequence[T], owner_of: Callable[[T], str], sample: int | None, seed: int) -> list[T]:
+    """Draw users or queries, and return their entries in the order in which they stood.
 
-    A user's entries are drawn together. With the same seed a larger sample holds every smaller one.
+    All entries of a user are drawn together. With the same seed a larger sample contains every smaller one.
 
     Args:
-        entries: one for each target. name: whose it is. sample: how many to draw. seed: of the draw.
+        entries: One for each target.
+        owner_of: Gives the user or query of an entry.
+        sample: Number of users or queries to draw. With None, or if there are no more than that, all are returned.
+        seed: Of the draw.
     """
-    owners = list(dict.fromkeys(map(name, entries)))
+    owners = list(dict.fromkeys(map(owner_of, entries)))
     if sample is None or sample >= len(owners):
         return list(entries)
+    # The second number keeps this stream apart from others of the same seed.
     order = np.random.default_rng([seed, 0x5A]).permutation(len(owners))
     chosen = {owners[place] for place in order[:sample].tolist()}
-    return [entry for entry in entries if name(entry) in chosen]
+    return [entry for entry in entries if owner_of(entry) in chosen]

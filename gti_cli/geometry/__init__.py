@@ -1,0 +1,1 @@
+"""Figures of sets of vectors: spectrum, cosine similarities, comparison of two sets, nearest neighbours."""

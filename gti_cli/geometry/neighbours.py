@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine among rows that come block by block (a vocabulary need not fit in memory)."""
+"""Exact nearest neighbours by cosine among rows that come in blocks, so that they need not fit in memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ Array = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The k nearest of each of n rows, nearest first.
+    """The k nearest neighbours of each of n rows, the nearest first.
 
     Attributes:
-        ids: (n, k) int64, as the blocks called them. cosines: (n, k) float64, falling along a row.
+        ids: (n, k) int64. Ids of the neighbours, as the blocks name them.
+        cosines: (n, k) float64. Their cosines, falling within a row.
     """
 
     ids: npt.NDArray[np.int64]
@@ -25,18 +26,18 @@ class Neighbours:
 
 
 def nearest(queries: Array, blocks: Iterable[tuple[npt.NDArray[np.int64], Array]], k: int = 1) -> Neighbours:
-    """Find the ``k`` rows of ``blocks`` with the highest cosine to each of ``queries`` (n, d).
+    """Find the rows with the highest cosine to each query.
+
+    Cosines are compared in float32, which is accurate to about 1e-6. Of equal cosines that with the smaller id wins. A
+    row of zeros has cosine 0 with every row.
 
     Args:
         queries: (n, d).
-        blocks: pairs of ids (m,), rising, and rows (m, d); any number of them, any sizes.
-        k: how many neighbours; fewer come back where the blocks hold fewer rows.
-
-    Cosines are compared in float32 (good to about 1e-6); equal cosines go to the smaller id. A row of zeros has cosine
-    0 with everything.
+        blocks: Pairs of ids (m,), rising, and rows (m, d). Blocks may have different sizes.
+        k: Number of neighbours. Fewer are returned where the blocks hold fewer rows.
 
     Raises:
-        ValueError: no block, other widths, k < 1.
+        ValueError: When the blocks hold no rows, when widths differ, or when k < 1.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
@@ -46,22 +47,22 @@ def nearest(queries: Array, blocks: Iterable[tuple[npt.NDArray[np.int64], Array]
     for block_ids, rows in blocks:
         if len(block_ids) == 0:
             continue
-        with np.errstate(
-            invalid="ignore"
-        ):  # some BLAS raise the flag for lanes that they only pad; the rows are finite
-            found = units @ _units(rows).T
-        ids, cosines = _merge(ids, cosines, np.asarray(block_ids, dtype=np.int64), found, k)
+        # Some BLAS libraries set the "invalid" flag for padding that they compute along; the rows themselves are
+        # finite.
+        with np.errstate(invalid="ignore"):
+            block_cosines = units @ _units(rows).T
+        ids, cosines = _merge(ids, cosines, np.asarray(block_ids, dtype=np.int64), block_cosines, k)
     if ids.shape[1] == 0:
         raise ValueError("there are no rows to search")
     return Neighbours(ids, np.clip(cosines.astype(np.float64), -1.0, 1.0))
 
 
 def _units(rows: Array) -> npt.NDArray[np.float32]:
-    """Unit rows in float32: half the time and memory of `similarity.unit_rows`, and enough to compare cosines."""
+    """Unit rows in float32, which take half the time and memory of `similarity.unit_rows`."""
     largest = np.abs(rows).max(axis=1, keepdims=True).astype(np.float32)
     if not np.isfinite(largest).all():
         raise ValueError("the rows hold NaN or infinity")
-    # A power of two near the largest entry: dividing by it is exact, and squares neither overflow nor vanish.
+    # Dividing by a power of two near the largest entry is exact. After it, squares neither overflow nor vanish.
     scaled = np.ldexp(rows.astype(np.float32, copy=False), -np.frexp(largest)[1])
     norms = np.linalg.norm(scaled, axis=1, keepdims=True)
     return np.asarray(np.divide(scaled, norms, out=np.zeros_like(scaled), where=norms > 0))
@@ -71,23 +72,31 @@ def _merge(
     ids: npt.NDArray[np.int64],
     cosines: npt.NDArray[np.float32],
     block_ids: npt.NDArray[np.int64],
-    found: npt.NDArray[np.float32],
+    block_cosines: npt.NDArray[np.float32],
     k: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The best k of what was kept and of one block's cosines (n, m)."""
+    """The best k of those so far and of one block.
+
+    Args:
+        ids: (n, j) ids of the best so far, j <= k.
+        cosines: (n, j) their cosines.
+        block_ids: (m,) ids of the block, rising.
+        block_cosines: (n, m) cosines of all queries with the block.
+        k: Number of neighbours.
+    """
     if k == 1:
-        # The first of equal ones is that with the smaller id, as ids rise within a block.
-        best = found.argmax(axis=1)[:, None]
-        new_ids, new_cosines = block_ids[best], np.take_along_axis(found, best, axis=1)
-    elif found.shape[1] > 4 * k:
-        # Partition first, sort the few that are left: a full sort of every block would cost more than the product.
-        # Everything that ties with the k-th stays in, so that the smaller id wins whatever the partition's order.
-        edge = -np.partition(-found, k - 1, axis=1)[:, k - 1]
-        width = int((found >= edge[:, None]).sum(axis=1).max())
-        best = np.argpartition(-found, min(width, found.shape[1] - 1), axis=1)[:, :width]
-        new_ids, new_cosines = block_ids[best], np.take_along_axis(found, best, axis=1)
+        # argmax takes the first of equal cosines. That is the smaller id, because ids rise within a block.
+        best = block_cosines.argmax(axis=1)[:, None]
+        new_ids, new_cosines = block_ids[best], np.take_along_axis(block_cosines, best, axis=1)
+    elif block_cosines.shape[1] > 4 * k:
+        # Partition, then sort the few that are left: sorting the whole block would cost more than the matrix product.
+        # All that tie with the k-th best stay in, so that the smaller id wins whatever order the partition leaves.
+        edge = -np.partition(-block_cosines, k - 1, axis=1)[:, k - 1]
+        width = int((block_cosines >= edge[:, None]).sum(axis=1).max())
+        best = np.argpartition(-block_cosines, min(width, block_cosines.shape[1] - 1), axis=1)[:, :width]
+        new_ids, new_cosines = block_ids[best], np.take_along_axis(block_cosines, best, axis=1)
     else:
-        new_ids, new_cosines = np.broadcast_to(block_ids, found.shape), found
+        new_ids, new_cosines = np.broadcast_to(block_ids, block_cosines.shape), block_cosines
     all_ids, all_cosines = np.hstack([ids, new_ids]), np.hstack([cosines, new_cosines])
     order = np.lexsort((all_ids, -all_cosines), axis=1)[:, :k]
     return np.take_along_axis(all_ids, order, axis=1), np.take_along_axis(all_cosines, order, axis=1)

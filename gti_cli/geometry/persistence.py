@@ -1,4 +1,4 @@
-"""How much of one set of rows is left in another of the same things: what training kept of where the rows began."""
+"""Comparison of rows before and after a training: how much of their arrangement is left, and how far they moved."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ Matrix = npt.NDArray[np.float64]
 
 
 def cka(a: Array, b: Array) -> float:
-    """Linear CKA of ``a`` (n, d) and ``b`` (n, d'), debiased: 1 for the same set, about 0 for unrelated ones.
+    """Debiased linear CKA of two sets of rows: 1 for the same arrangement, about 0 for unrelated ones.
 
-    The same whatever the rotation, scale or shift of either set, so that no alignment is needed first (Kornblith et
-    al., ICML 2019). Plain CKA of unrelated sets nears 1 where rows are wider than many; the unbiased estimate of HSIC
-    (Song et al., JMLR 13, 2012) in its place does not, and can fall a little below 0. O(n d d'), no n x n matrix unless
-    n is smaller than d. NaN where a set is one point.
+    Rotation, scale and shift of either set change nothing, so the sets need not be aligned first (Kornblith et al.,
+    ICML 2019). Plain CKA of unrelated sets approaches 1 where rows have more entries than there are rows. The unbiased
+    estimator of HSIC (Song et al., JMLR 13, 2012) avoids that, and lets the value fall slightly below 0. The time is
+    O(n d d'). An n x n matrix is built only where n is smaller than d and d'.
+
+    Args:
+        a: (n, d).
+        b: (n, d'). Row i stands for the same thing as row i of ``a``.
+
+    Returns:
+        The value, at most 1. NaN where all rows of a set are equal.
 
     Raises:
-        ValueError: other numbers of rows, fewer than four, NaN or infinity.
+        ValueError: When the numbers of rows differ, when there are fewer than four, or at NaN or infinity.
     """
     x, y = centred_rows(a), centred_rows(b)
     if len(x) != len(y):
@@ -38,9 +45,13 @@ def cka(a: Array, b: Array) -> float:
 
 
 def row_cosine(a: Array, b: Array) -> float:
-    """Mean cosine of each row of ``a`` (n, d) with the same row of ``b`` (n, d), each less its set's mean row.
+    """Mean cosine of each row of ``a`` (n, d) with the same row of ``b`` (n, d), both mean rows subtracted.
 
-    No rotation is allowed for: it asks whether rows still point where they did. NaN where a set is one point.
+    It tells whether rows still point in the same direction; unlike `cka` it changes with a rotation of one set. NaN
+    where all rows of a set are equal.
+
+    Raises:
+        ValueError: When the shapes differ.
     """
     if np.shape(a) != np.shape(b):
         raise ValueError(f"the two sets must have one shape, not {np.shape(a)} and {np.shape(b)}")
@@ -51,18 +62,24 @@ def row_cosine(a: Array, b: Array) -> float:
 
 
 def moved(a: Array, b: Array) -> float:
-    """How far rows went from ``a`` to ``b`` (both (n, d)): root mean square distance over that norm of ``a``'s rows."""
+    """Root mean square distance of rows from ``a`` (n, d) to ``b`` (n, d), over the same norm of the rows of ``a``."""
     before = float(np.linalg.norm(np.asarray(a, dtype=np.float64)))
     distance = float(np.linalg.norm(np.asarray(b, dtype=np.float64) - a))
     return distance / before if before > 0 else float("nan")
 
 
 def _hsic(x: Matrix, y: Matrix) -> float:
-    """Unbiased HSIC of two centred sets with linear kernels K = x x', L = y y', from sums over their entries."""
+    """Unbiased HSIC of two centred sets with linear kernels K = x x' and L = y y' (Song et al., 2012).
+
+    The estimator sets the diagonals of K and L to zero. Here they are subtracted from sums over all entries.
+    """
     n = len(x)
-    k, l_ = np.einsum("ij,ij->i", x, x), np.einsum("ij,ij->i", y, y)  # the diagonals, which do not count
-    many = n >= min(x.shape[1], y.shape[1])
-    product = float(np.sum((x.T @ y) ** 2) if many else np.sum((x @ x.T) * (y @ y.T))) - float(k @ l_)
-    row_k, row_l = x @ x.sum(axis=0) - k, y @ y.sum(axis=0) - l_
-    value = product + row_k.sum() * row_l.sum() / ((n - 1) * (n - 2)) - 2 * float(row_k @ row_l) / (n - 2)
+    diagonal_k, diagonal_l = np.einsum("ij,ij->i", x, x), np.einsum("ij,ij->i", y, y)
+    # trace(K L): from the (d, d') matrix, or from the kernels where n is smaller.
+    many_rows = n >= min(x.shape[1], y.shape[1])
+    trace = float(np.sum((x.T @ y) ** 2) if many_rows else np.sum((x @ x.T) * (y @ y.T)))
+    trace -= float(diagonal_k @ diagonal_l)
+    # Sums of each row of K and of L.
+    sums_k, sums_l = x @ x.sum(axis=0) - diagonal_k, y @ y.sum(axis=0) - diagonal_l
+    value = trace + sums_k.sum() * sums_l.sum() / ((n - 1) * (n - 2)) - 2 * float(sums_k @ sums_l) / (n - 2)
     return float(value / (n * (n - 3)))

@@ -1,4 +1,4 @@
-"""Parts of a set that stand for the whole, the same on every run."""
+"""Evenly spread parts of a set, the same on every run."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import numpy.typing as npt
 
 
 def evenly(size: int, most: int) -> npt.NDArray[np.int64]:
-    """At most ``most`` of the numbers 0 … size - 1, evenly spread, rising; all of them where there are no more."""
+    """The numbers 0 to ``size - 1``, or ``most`` of them, evenly spread, where there are more; rising."""
     return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(np.int64))

@@ -1,4 +1,7 @@
-"""How sure a representational similarity is: permutation test and bootstrap interval over the things compared."""
+"""Significance of RSA: a permutation test and bootstrap intervals.
+
+As in `gti_cli.geometry.similarity`, two sets of rows a (n, d) and b (n, d') stand for the same n things.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,19 @@ Matrix = npt.NDArray[np.float64]
 
 PERMUTATIONS = 999
 RESAMPLES = 999
-MOST_PERMUTED = 512  # things in the permutation test, which holds their pairs; evenly spread ones are taken beyond
-MOST_RESAMPLED = 768  # things in the bootstrap, which holds n x n matrices
-_FEW = 64
+MOST_PERMUTED = 512  # most things in the permutation test, which holds all their pairs
+MOST_RESAMPLED = 768  # most things in the bootstrap, which holds n x n matrices
+_FEW = 64  # up to this many things, the permutation test computes in double precision
 
 
 class Significance(NamedTuple):
-    """One-sided p-values of Pearson's r and Spearman's rho, NaN where the correlation is undefined.
+    """The result of a permutation test.
 
-    ``permutations``: how many were drawn. ``things``: how many took part.
+    Attributes:
+        pearson: One-sided p-value of Pearson's r; NaN where the correlation is undefined.
+        spearman: One-sided p-value of Spearman's rho; NaN where the correlation is undefined.
+        permutations: Number of permutations that were drawn.
+        things: Number of things that took part.
     """
 
     pearson: float
@@ -33,7 +40,7 @@ class Significance(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A 95 % interval of a correlation; NaN where it is undefined."""
+    """The two ends of a 95 % interval of a correlation; NaN where it is undefined."""
 
     low: float
     high: float
@@ -48,107 +55,139 @@ def permutation_test(
     seed: int = 0,
     most: int = MOST_PERMUTED,
 ) -> Significance:
-    """Is the RSA of ``a`` (n, d) with ``b`` (n, d') higher than that of things matched at random?
+    """Test whether the RSA of ``a`` with ``b`` is higher than that of rows paired at random (Mantel, 1967).
 
-    The rows of ``b`` change places (Mantel 1967), within ``groups`` (n,) where given: codes within their level, so that
-    a difference between levels alone is no evidence. p = (1 + how many are as high) / (1 + permutations), from the same
-    permutations for both correlations. Of more than ``most`` things a part that is evenly spread is tested, which sees
-    less than all would: p errs to the large side.
+    The rows of ``b`` are permuted. p = (1 + number of permutations with a correlation as high) / (1 + permutations),
+    from the same permutations for both correlations.
+
+    Args:
+        a: (n, d).
+        b: (n, d'). Row i stands for the same thing as row i of ``a``.
+        groups: (n,). Rows are permuted within their group only, for example codes within their level, so that a
+            difference between groups alone is no evidence. None: one group.
+        permutations: Number of permutations.
+        seed: Seed of the permutations.
+        most: Of more things, an evenly spread part is tested. That has less power, so p is rather too large.
     """
-    kept = evenly(len(a), most)
-    upper = np.triu_indices(len(kept), 1)
-    left, right = (cosine_matrix(rows[kept])[upper] for rows in (a, b))
+    tested = evenly(len(a), most)
+    n = len(tested)
+    upper = np.triu_indices(n, 1)
+    left, right = (cosine_matrix(rows[tested])[upper] for rows in (a, b))
     if min(float(np.std(left)), float(np.std(right))) <= FLAT:
-        return Significance(float("nan"), float("nan"), 0, len(kept))
-    # Of few things some orders give the very same correlation, which rounding to single would tell apart.
-    kind = np.float64 if len(kept) <= _FEW else np.float32
-    fixed, moving = [], []
+        return Significance(float("nan"), float("nan"), 0, n)
+    # With few things, several permutations have exactly the observed correlation. Single precision would tell them
+    # apart.
+    dtype = np.float64 if n <= _FEW else np.float32
+    # A permutation changes neither means nor variances, so the sums of products of centred values are compared in
+    # place of the correlations. First for Pearson (values), then for Spearman (ranks): the pairs of a as a vector, and
+    # those of b as a flattened (n, n) matrix, from which a permutation picks its pairs.
+    vectors, squares = [], []
     for values in ((left, right), (_pair_ranks(left), _pair_ranks(right))):
-        centred = [(value - value.mean()).astype(kind) for value in values]
-        fixed.append(centred[0])
-        square = np.zeros((len(kept), len(kept)), dtype=kind)
+        centred = [(value - value.mean()).astype(dtype) for value in values]
+        vectors.append(centred[0])
+        square = np.zeros((n, n), dtype=dtype)
         square[upper] = centred[1]
-        moving.append(np.ascontiguousarray(square + square.T).ravel())
-    still = (upper[0] * len(kept) + upper[1]).astype(np.int32)
-    observed = [float(one @ other[still]) for one, other in zip(fixed, moving, strict=True)]
-    slack = [1e-12 * float(np.linalg.norm(one)) ** 2 for one in fixed] if kind is np.float64 else [0.0, 0.0]
+        squares.append(np.ascontiguousarray(square + square.T).ravel())
+    identity = (upper[0] * n + upper[1]).astype(np.int32)
+    observed = [float(vector @ square[identity]) for vector, square in zip(vectors, squares, strict=True)]
+    # Sums in another order differ by rounding; a tolerance keeps equal correlations equal.
+    slack = [1e-12 * float(np.linalg.norm(vector)) ** 2 for vector in vectors] if dtype is np.float64 else [0.0, 0.0]
     rng = np.random.default_rng(seed)
-    labels = np.zeros(len(kept), dtype=np.int64) if groups is None else np.asarray(groups)[kept]
+    labels = np.zeros(n, dtype=np.int64) if groups is None else np.asarray(groups)[tested]
     members = [np.flatnonzero(labels == group) for group in np.unique(labels)]
     as_high = [0, 0]
-    order = np.empty(len(kept), dtype=np.int32)
+    order = np.empty(n, dtype=np.int32)
     for _ in range(permutations):
         for rows in members:
             order[rows] = rng.permutation(rows)
-        pairs = order[upper[0]] * np.int32(len(kept)) + order[upper[1]]
-        for at in (0, 1):
-            as_high[at] += float(fixed[at] @ moving[at][pairs]) >= observed[at] - slack[at]
+        pairs = order[upper[0]] * np.int32(n) + order[upper[1]]
+        for i in (0, 1):
+            as_high[i] += float(vectors[i] @ squares[i][pairs]) >= observed[i] - slack[i]
     p = [(1 + count) / (1 + permutations) for count in as_high]
-    return Significance(p[0], p[1], permutations, len(kept))
+    return Significance(p[0], p[1], permutations, n)
 
 
 def _pair_ranks(cosines: Matrix) -> Matrix:
-    """Ranks of cosines (p,); those that agree to 1e-12 are tied."""
+    """Ranks of cosines (p,); those that are equal to 1e-12 are tied."""
     return average_ranks(np.round(cosines, TIE))
 
 
 def bootstrap_intervals(
     a: Array, b: Array, *, resamples: int = RESAMPLES, seed: int = 0, most: int = MOST_RESAMPLED
 ) -> tuple[Interval, Interval]:
-    """95 % percentile intervals of Pearson's r and Spearman's rho of the RSA, things resampled with replacement.
+    """Percentile bootstrap intervals (95 %) of Pearson's r and Spearman's rho of RSA, over the things compared.
 
-    A thing drawn twice makes no pair with itself. Ranks are those among all pairs, not ranked again in each resample.
-    Beyond ``most`` things (evenly spread ones are taken) the spread is scaled by sqrt(most / n), as it shrinks.
+    Things are drawn with replacement. A thing that is drawn twice forms no pair with itself. Ranks are those among all
+    pairs; they are not computed anew in each resample.
+
+    Args:
+        a: (n, d).
+        b: (n, d'). Row i stands for the same thing as row i of ``a``.
+        resamples: Number of resamples.
+        seed: Seed of the resamples.
+        most: Of more things, an evenly spread part is resampled. The interval of n things is narrower, so the spread
+            is then scaled by sqrt(most / n).
+
+    Returns:
+        The intervals of r and of rho.
     """
     n = len(a)
-    kept = evenly(n, most)
+    resampled = evenly(n, most)
+    count = len(resampled)
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(kept), np.full(len(kept), 1 / len(kept)), size=resamples).astype(np.float64)
-    cosines = cosine_matrix(a[kept]), cosine_matrix(b[kept])
-    shrink = float(np.sqrt(len(kept) / n))
-    whole = np.ones((1, len(kept)))
-    found = []
+    # A resample is a vector of weights: how often each thing was drawn.
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
+    cosines = cosine_matrix(a[resampled]), cosine_matrix(b[resampled])
+    shrink = float(np.sqrt(count / n))
+    equal_weights = np.ones((1, count))
+    intervals = []
     for ranked in (False, True):
         sides = [_ranks(matrix) if ranked else matrix for matrix in cosines]
-        values = _weighted(sides[0], sides[1], weights)
-        middle = float(_weighted(sides[0], sides[1], whole)[0])
+        values = _weighted_correlations(sides[0], sides[1], weights)
+        estimate = float(_weighted_correlations(sides[0], sides[1], equal_weights)[0])
         values = values[np.isfinite(values)]
-        if not np.isfinite(middle) or values.size < resamples / 2:
-            found.append(Interval(float("nan"), float("nan")))
+        if not np.isfinite(estimate) or values.size < resamples / 2:
+            intervals.append(Interval(float("nan"), float("nan")))
             continue
-        low, high = middle + (np.quantile(values, (0.025, 0.975)) - middle) * shrink
-        found.append(Interval(float(low), float(high)))
-    return found[0], found[1]
+        low, high = estimate + (np.quantile(values, (0.025, 0.975)) - estimate) * shrink
+        intervals.append(Interval(float(low), float(high)))
+    return intervals[0], intervals[1]
 
 
 def _ranks(cosines: Matrix) -> Matrix:
-    """The matrix of ranks (n, n) of the upper triangle, symmetric, zeros on the diagonal."""
+    """The symmetric matrix (n, n) of the ranks of the upper triangle, with zeros on the diagonal."""
     upper = np.triu_indices(len(cosines), 1)
     out = np.zeros_like(cosines)
     out[upper] = _pair_ranks(cosines[upper])
     return np.asarray(out + out.T)
 
 
-def _weighted(p: Matrix, q: Matrix, weights: Matrix) -> Matrix:
-    """Pearson correlation over pairs i != j weighted w_i w_j, for each row of ``weights`` (r, n): (r,)."""
-    off = ~np.eye(len(p), dtype=bool)
-    centred = []
-    for matrix in (p, q):
-        moved = np.where(off, matrix - matrix[off].mean(), 0.0)
-        centred.append(moved)
-    left, right = centred
-    pairs = weights.sum(axis=1) ** 2 - (weights**2).sum(axis=1)
-    pairs = np.where(pairs > 0, pairs, np.nan)
+def _weighted_correlations(p: Matrix, q: Matrix, weights: Matrix) -> Matrix:
+    """Pearson correlations over pairs i != j with weights w_i w_j.
+
+    Args:
+        p: (n, n). Values of the pairs.
+        q: (n, n). Values of the same pairs.
+        weights: (r, n). One row w for each resample.
+
+    Returns:
+        (r,). NaN where one side is constant.
+    """
+    off_diagonal = ~np.eye(len(p), dtype=bool)
+    # The overall means are subtracted first, so that variances do not cancel. Zeros on the diagonal drop pairs i = i.
+    left, right = (np.where(off_diagonal, matrix - matrix[off_diagonal].mean(), 0.0) for matrix in (p, q))
+    total_weight = weights.sum(axis=1) ** 2 - (weights**2).sum(axis=1)
+    total_weight = np.where(total_weight > 0, total_weight, np.nan)
 
     def mean(matrix: Matrix) -> Matrix:
-        """Weighted mean over the pairs, one for each draw."""
-        return np.asarray(np.einsum("ri,ri->r", weights @ matrix, weights) / pairs)
+        """The weighted mean over the pairs, for each resample."""
+        return np.asarray(np.einsum("ri,ri->r", weights @ matrix, weights) / total_weight)
 
     mean_p, mean_q = mean(left), mean(right)
-    spread_p, spread_q = mean(left * left) - mean_p**2, mean(right * right) - mean_q**2
-    scale_p, scale_q = np.sqrt(np.maximum(spread_p, 0)), np.sqrt(np.maximum(spread_q, 0))
-    valid = (scale_p > FLAT) & (scale_q > FLAT)
-    out = np.full(len(weights), np.nan)
+    variance_p, variance_q = mean(left * left) - mean_p**2, mean(right * right) - mean_q**2
+    std_p, std_q = np.sqrt(np.maximum(variance_p, 0)), np.sqrt(np.maximum(variance_q, 0))
+    valid = (std_p > FLAT) & (std_q > FLAT)
+    correlations = np.full(len(weights), np.nan)
     covariance = mean(left * right) - mean_p * mean_q
-    out[valid] = np.clip(covariance[valid] / (scale_p[valid] * scale_q[valid]), -1.0, 1.0)
-    return out
+    correlations[valid] = np.clip(covariance[valid] / (std_p[valid] * std_q[valid]), -1.0, 1.0)
+    return correlations

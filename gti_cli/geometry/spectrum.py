@@ -1,9 +1,9 @@
-"""Spectrum of a set of rows: singular values, and one number for how many directions the rows use.
+"""Spectrum of a set of rows: singular values, and measures of how many directions the rows use.
 
-Which matrix: the paper (arXiv 2604.02324) looks at the singular values of the new rows as they are, so "effective rank"
-without a word is of the raw rows. Rows that share a mean have one dominating direction whatever else they do; with
-``centred=True`` the mean row is taken off first, and the figure tells how many directions the rows differ in. The raw
-figure is the one that shows collapse (rows that are one point plus a little noise have raw rank 1, whatever the noise).
+The paper (arXiv 2604.02324) uses the singular values of the new rows as they are, so "effective rank" without further
+words is that of the raw rows. It shows collapse: rows that are one point plus a little noise have raw rank 1. Rows
+with a large mean have one dominating direction. With ``centred=True`` the mean row is subtracted first, and the
+measures tell in how many directions the rows differ.
 """
 
 from __future__ import annotations
@@ -19,19 +19,22 @@ from gti_cli.geometry.threads import one_thread
 Array = npt.NDArray[np.floating[Any]]
 Vector = npt.NDArray[np.float64]
 
-_WELL = 1e-4  # smallest singular value, of the largest, that a Gram matrix gives to 1e-8 of itself
+_GRAM_LIMIT = 1e-4  # a Gram matrix gives singular values down to this share of the largest with 8 correct digits
 
 
 def singular_values(rows: Array, *, centred: bool = False) -> Vector:
-    """Singular values of ``rows`` (n, d), the largest first: (min(n, d),) float64.
+    """Singular values of a set of rows, computed in float64.
 
     Args:
-        rows: n rows of width d; computed in float64.
-        centred: take the mean row off first. What remains of rows that are equal is rounding error, which has a full
-            spectrum of its own, so values below max(n, d) * eps of the raw rows' largest norm are set to zero.
+        rows: (n, d).
+        centred: Subtract the mean row first. What is left of equal rows is rounding error, which has a full spectrum of
+            its own. So values up to max(n, d) * eps of the Frobenius norm of ``rows`` are set to zero.
+
+    Returns:
+        (min(n, d),) float64, the largest first.
 
     Raises:
-        ValueError: ``rows`` is no matrix, is empty, or holds NaN or infinity.
+        ValueError: When ``rows`` is not a matrix, is empty, or holds NaN or infinity.
     """
     matrix = _matrix(rows)
     if not centred:
@@ -43,11 +46,17 @@ def singular_values(rows: Array, *, centred: bool = False) -> Vector:
 
 
 def both_spectra(rows: Array) -> tuple[Vector, Vector]:
-    """The singular values of ``rows`` (n, d) as they are and centred: two (min(n, d),) vectors, much faster than twice
-    `singular_values`, and the same to 1e-8 of each value.
+    """Singular values of raw and of centred rows, much faster than `singular_values` and equal to 1e-8 of each value.
 
-    The reflection that turns the vector of ones into a multiple of the first axis keeps singular values and moves all
-    that the rows share into the first row; the other n - 1 rows are the centred set, of full rank where it can be.
+    A Householder reflection from the left that maps the vector of ones to a multiple of the first axis changes no
+    singular value. It moves the mean row into the first row. The other n - 1 rows then have the singular values of the
+    centred set, without the zero that centring adds, so that a Gram matrix gives them exactly.
+
+    Args:
+        rows: (n, d).
+
+    Returns:
+        Two vectors (min(n, d),), of the raw and of the centred rows.
     """
     matrix = _matrix(rows)
     count, size = len(matrix), min(matrix.shape)
@@ -59,68 +68,84 @@ def both_spectra(rows: Array) -> tuple[Vector, Vector]:
         noise = max(matrix.shape) * np.finfo(np.float64).eps * float(np.linalg.norm(matrix))
         values[1][values[1] <= noise] = 0.0
     padded = np.zeros((2, size))
-    for line, found in zip(padded, values, strict=False):
-        line[: min(size, len(found))] = found[:size]
+    for line, spectrum in zip(padded, values, strict=False):
+        line[: min(size, len(spectrum))] = spectrum[:size]
     return padded[0], padded[1]
 
 
 def _values_of(matrix: npt.NDArray[np.float64]) -> Vector:
-    """Singular values, from the small Gram matrix where that is exact enough.
+    """Singular values from the small Gram matrix, or from a QR decomposition where the Gram matrix is not exact enough.
 
-    Squaring costs a value s a relative error of eps (s_1 / s)^2, at most 1e-8 down to `_WELL` of the largest; where
-    smaller ones are there (rows that have collapsed), from the triangle of a QR decomposition.
+    The Gram matrix gives a value s with a relative error of eps (s_1 / s)^2, which is at most 1e-8 down to
+    `_GRAM_LIMIT` of the largest value s_1. Rows that have collapsed have smaller values.
     """
     scale = float(np.abs(matrix).max())
     if scale == 0:
         return np.zeros(min(matrix.shape))
-    tall = (
-        matrix if len(matrix) >= matrix.shape[1] else matrix.T
-    ) / scale  # scaled: squares neither vanish nor overflow
+    # After division by the largest entry, squares neither overflow nor vanish.
+    tall = (matrix if len(matrix) >= matrix.shape[1] else matrix.T) / scale
     gram = tall.T @ tall
     with one_thread():
         squares = np.linalg.eigvalsh(gram)
-        if squares[0] > _WELL**2 * squares[-1]:
+        if squares[0] > _GRAM_LIMIT**2 * squares[-1]:
             return np.asarray(scale * np.sqrt(squares[::-1]))
         return np.asarray(scale * np.linalg.svd(np.linalg.qr(tall, mode="r"), compute_uv=False))
 
 
 def effective_rank(rows_or_values: Array, *, centred: bool = False) -> float:
-    """Effective rank of rows (n, d), or of their singular values (k,).
+    """Effective rank: exp(H(p)) with p = s / sum(s) of the singular values s and H the entropy in nats.
 
-    exp(H(p)) with p = s / sum(s) and H the entropy in nats (Roy & Vetterli, "The effective rank: a measure of effective
-    dimensionality", EUSIPCO 2007): 1 for a rank-one matrix, min(n, d) where all singular values are equal.
-    0 for a matrix of zeros. ``centred`` as in `singular_values` (only for rows).
+    It is 1 for a matrix of rank one, min(n, d) where all singular values are equal, and 0 for zeros (Roy & Vetterli,
+    "The effective rank: a measure of effective dimensionality", EUSIPCO 2007).
+
+    Args:
+        rows_or_values: Rows (n, d), or their singular values (k,).
+        centred: Subtract the mean row first, as in `singular_values`. Only for rows.
     """
     values = _values(rows_or_values, centred)
     total = values.sum()
     if total == 0:
         return 0.0
     share = values[values > 0] / total
-    share = share[share > 0]  # a value below the smallest float of the sum has no share
+    share = share[share > 0]  # The share of a tiny value underflows to 0, whose logarithm is not finite.
     return float(np.exp(-np.sum(share * np.log(share))))
 
 
 def stable_rank(rows_or_values: Array, *, centred: bool = False) -> float:
-    """Squared Frobenius norm over squared spectral norm, of rows (n, d) or of singular values (k,); 0 for zeros.
+    """Stable rank: squared Frobenius norm over squared spectral norm; 0 for zeros.
 
-    Never more than the rank; insensitive to tiny singular values (Rudelson & Vershynin, J. ACM 54(4), 2007).
+    It is at most the rank, and insensitive to small singular values (Rudelson & Vershynin, J. ACM 54(4), 2007).
+
+    Args:
+        rows_or_values: Rows (n, d), or their singular values (k,).
+        centred: Subtract the mean row first, as in `singular_values`. Only for rows.
     """
     values = _scaled(_values(rows_or_values, centred))
     return float(np.sum(values**2)) if values.size else 0.0
 
 
 def participation_ratio(rows_or_values: Array, *, centred: bool = False) -> float:
-    """(sum of l)^2 / sum of l^2 with l = s^2, of rows (n, d) or of singular values (k,); 0 for zeros.
+    """Participation ratio: (sum of l)^2 / sum of l^2 with l = s^2 of the singular values s; 0 for zeros.
 
-    With centred rows l are the variances along the principal axes, and this is the dimension of the cloud as used in
+    Of centred rows, l are the variances along the principal axes, and the ratio is the dimension of the set as used in
     neuroscience (Gao et al., bioRxiv 214262, 2017).
+
+    Args:
+        rows_or_values: Rows (n, d), or their singular values (k,).
+        centred: Subtract the mean row first, as in `singular_values`. Only for rows.
     """
     variances = _scaled(_values(rows_or_values, centred)) ** 2
     return float(np.sum(variances) ** 2 / np.sum(variances**2)) if variances.size else 0.0
 
 
 def energy_rank(rows_or_values: Array, share: float = 0.9, *, centred: bool = False) -> int:
-    """How many of the largest singular values hold ``share`` of the sum of their squares; 0 for zeros."""
+    """Number of the largest singular values whose squares sum up to ``share`` of the total; 0 for zeros.
+
+    Args:
+        rows_or_values: Rows (n, d), or their singular values (k,).
+        share: In (0, 1].
+        centred: Subtract the mean row first, as in `singular_values`. Only for rows.
+    """
     if not 0 < share <= 1:
         raise ValueError(f"share must lie in (0, 1], not {share}")
     energy = np.cumsum(_scaled(_values(rows_or_values, centred)) ** 2)
@@ -128,10 +153,14 @@ def energy_rank(rows_or_values: Array, share: float = 0.9, *, centred: bool = Fa
 
 
 def spectral_decay(rows_or_values: Array, *, centred: bool = False) -> float:
-    """Exponent a of the power law s_k ~ k^-a, fitted by least squares in log-log over the singular values (k from 1).
+    """Exponent a of the power law s_k ~ k^-a, k = 1, 2, ..., fitted to the singular values by least squares in log-log.
 
-    0 for a flat spectrum, large for one that falls at once. Values below 1e-12 of the largest are rounding error and
-    are left out; NaN where fewer than two remain (rows on one line: there is no decay to fit).
+    It is 0 for a flat spectrum and large for one that falls at once. Values up to 1e-12 of the largest are rounding
+    error and left out. NaN where fewer than two are left, as of rows on one line.
+
+    Args:
+        rows_or_values: Rows (n, d), or their singular values (k,).
+        centred: Subtract the mean row first, as in `singular_values`. Only for rows.
     """
     values = _scaled(_values(rows_or_values, centred))
     values = values[values > 1e-12]
@@ -144,11 +173,12 @@ def spectral_decay(rows_or_values: Array, *, centred: bool = False) -> float:
 
 
 def isotropy(rows: Array) -> float:
-    """How evenly the directions of ``rows`` (n, d) fill space: min Z(c) / max Z(c), in [e^-2, 1].
+    """Isotropy of the directions of ``rows`` (n, d): min Z(c) / max Z(c), in [e^-2, 1].
 
-    Z(c) = sum of exp(c . u_i) over the unit rows u_i, c running through the eigenvectors of their second moment, both
-    signs (Mu & Viswanath, "All-but-the-Top", ICLR 2018, there on rows of any norm; unit rows make it free of scale).
-    1 for rows that look the same from everywhere, e^-2 = 0.135 for one point; 0 / 0 of zero rows is NaN.
+    Z(c) is the sum of exp(c . u_i) over the unit rows u_i. c runs through the eigenvectors of their second moment,
+    with both signs (Mu & Viswanath, "All-but-the-Top", ICLR 2018; there with rows of any norm, here with unit rows, so
+    that scale has no effect). It is near 1 for rows that point evenly in all directions, e^-2 = 0.135 where all rows
+    point in one direction, and NaN for rows of zeros.
     """
     matrix = _matrix(rows)
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
@@ -157,7 +187,7 @@ def isotropy(rows: Array) -> float:
         return float("nan")
     count, width = units.shape
     if count < width:
-        # Beyond the rows' span Z is n; inside, the eigenvectors come from the smaller n x n matrix.
+        # Z is n for directions outside the span of the rows. Those inside come from the smaller n x n matrix.
         gram = units @ units.T
         with one_thread():
             values, vectors = np.linalg.eigh(gram)
@@ -185,6 +215,7 @@ def _matrix(rows: Array) -> npt.NDArray[np.float64]:
 
 
 def _values(rows_or_values: Array, centred: bool) -> Vector:
+    """The singular values of rows (n, d); singular values (k,) are checked and sorted."""
     if np.ndim(rows_or_values) != 1:
         return singular_values(rows_or_values, centred=centred)
     if centred:
@@ -196,5 +227,5 @@ def _values(rows_or_values: Array, centred: bool) -> Vector:
 
 
 def _scaled(values: Vector) -> Vector:
-    """Divided by the largest, so that squares neither overflow nor vanish; empty for zeros."""
+    """The values divided by the largest, so that squares neither overflow nor vanish; empty for zeros."""
     return values / values[0] if values[0] > 0 else values[:0]

@@ -1,4 +1,4 @@
-"""How many threads linear algebra uses."""
+"""Control of the number of threads that linear algebra uses."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 
 def one_thread() -> AbstractContextManager[Any]:
-    """One BLAS thread inside: eigenvalues and QR of a matrix of a few thousand rows gain next to nothing from more.
+    """Limit BLAS to one thread within a ``with`` block.
 
-    Where other work shares the processor they lose a lot: threads that wait for one another spin.
+    Eigenvalues and QR decompositions of matrices of a few thousand rows gain almost nothing from more threads. Where
+    other work shares the processor they become much slower, because threads that wait for each other keep it busy.
     """
+    # threadpoolctl comes with scikit-learn. It has no type information, hence the import by name.
     limits: AbstractContextManager[Any] = import_module("threadpoolctl").threadpool_limits(1, user_api="blas")
-    return limits  # threadpoolctl comes with scikit-learn
+    return limits

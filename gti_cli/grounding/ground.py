@@ -1,4 +1,8 @@
-"""Stage ``ground``: new tokens learn what they mean, from pairs of text and tokens, in a frozen model."""
+"""The stage ``ground``: new tokens learn their meaning from pairs of text and tokens, in a frozen model.
+
+This module checks everything that can be checked before a model is loaded, and hands a `GroundingJob` to `train`. Pairs
+are read in `pairs`, phrases for distillation in `distil.contexts`.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import tables
-from gti_cli.checkpoints.loading import check_same_ids, find_checkpoint
+from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
 from gti_cli.checkpoints.new_tokens import NewTokens, code_ids
 from gti_cli.errors import InputError
 from gti_cli.grounding.distil.contexts import Phrases, read_phrases
-from gti_cli.grounding.job import Job
+from gti_cli.grounding.job import GroundingJob
 from gti_cli.grounding.options import DISTIL, GroundKeywords, GroundOptions
 from gti_cli.grounding.pairs import read_pairs
 from gti_cli.options import RunOptions, pick, refuse_unknown
-from gti_cli.prompts.pairs import OURS
+from gti_cli.prompts.pairs import DEFAULT_TEMPLATES
 from gti_cli.prompts.templates import read_templates
 from gti_cli.training.callbacks.tracking import trackers
-from gti_cli.training.sharding import Sharding, asked_for, plain_launch
+from gti_cli.training.sharding import Sharding, plain_launch, requested_sharding
 from gti_cli.workspace import Workspace, check_output_name
 from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from gti_cli.grounding.retrieval import ItemIndex
 
 CODEBOOKS = "codebooks.safetensors"
 
@@ -37,26 +43,34 @@ def ground(
     name: str = "grounded",
     **keywords: Unpack[GroundKeywords],
 ) -> Manifest:
-    """Train the rows of the new tokens, and nothing else (arXiv 2604.02324, Algorithm 1); if asked, then all weights.
+    """Train the rows of the new tokens and nothing else (arXiv 2604.02324, Algorithm 1).
+
+    With ``lora``, adapters train beside the rows; with ``unfreeze_steps``, all weights train after them.
 
     Args:
-        pairs: table of `item_id` with `title` and / or `description`, or of `text` with `tokens` (None: the items'
-            own texts in the workspace). prompts: own wordings, see `prompts.templates.read_templates`.
-        from_: checkpoint to start from (None: the workspace's ``extended``). name: the output's folder.
-            With ``objective="distil"``: `text` (a phrase) with `tokens` and, optionally, `context`.
-        keywords: see `GroundOptions` and `gti_cli.options.RunOptions`. ``dtype``: of the frozen model while it
-            computes; the new rows train in float32, and all is saved in the number format of the checkpoint that it
-            came from.
+        workspace: The workspace.
+        pairs: Table of `item_id` with `title` and / or `description`, or of `text` with `tokens`. With
+            ``objective="distil"``: of `text` (a phrase) with `tokens` and, optionally, `context`. None: the texts of
+            the workspace's items.
+        prompts: File with the wordings of the prompts, see `prompts.templates.read_templates` (None: built-in ones).
+        from_: Checkpoint to start from: its name in the workspace, or a folder (None: ``extended``).
+        name: The output's folder in the workspace.
+        keywords: See `GroundOptions` and `gti_cli.options.RunOptions`. ``dtype`` is the number format in which the
+            frozen model computes. The new rows train in float32, and everything is saved in the number format of the
+            checkpoint to start from.
+
+    Returns:
+        The manifest of the output.
 
     Raises:
-        InputError: anything about the input, the options or the workspace that the caller can mend.
+        InputError: When an input, an option or the workspace has a fault that the caller can correct.
     """
     refuse_unknown(keywords, GroundOptions, RunOptions)
-    options, how = pick(GroundOptions, keywords), pick(RunOptions, keywords)
+    options, run_options = pick(GroundOptions, keywords), pick(RunOptions, keywords)
     options.check()
     sharding, report_to = _sharding(options), trackers(options.report_to)
     space = Workspace(workspace)
-    job, ids = _prepare(space, pairs, prompts, from_, name, options, how)
+    job, ids = _prepare(space, pairs, prompts, from_, name, options, run_options)
     with (
         plain_launch(),
         space.stage(
@@ -66,9 +80,9 @@ def ground(
             options={**job.options.resolved(), "dtype": str(job.dtype).removeprefix("torch.")},
             inputs={"pairs": pairs, "prompts": prompts, **job.checkpoint.inputs()},
             upstream={**ids, **job.checkpoint.upstream()},
-            seed=how.seed,
-            force=how.force,
-            resume=how.resume,
+            seed=run_options.seed,
+            force=run_options.force,
+            resume=run_options.resume,
             checkpoint=True,
         ) as run,
     ):
@@ -84,13 +98,14 @@ def ground(
 
 
 def _sharding(options: GroundOptions) -> Sharding | None:
-    found = asked_for()
-    if found is not None and options.unfreeze_steps:
+    """How the launcher divides the model; refused where every process needs all weights."""
+    sharding = requested_sharding()
+    if sharding is not None and options.unfreeze_steps:
         raise InputError(
-            f"--unfreeze-steps trains every weight, and under {found.name} no process holds them all",
+            f"--unfreeze-steps trains every weight, and under {sharding.name} no process holds them all",
             remedy="ground without it, or start it with torchrun or accelerate's MULTI_GPU configuration",
         )
-    return found
+    return sharding
 
 
 def _prepare(
@@ -100,47 +115,60 @@ def _prepare(
     from_: str | None,
     name: str,
     options: GroundOptions,
-    how: RunOptions,
-) -> tuple[Job, dict[str, Manifest]]:
-    """Check everything that can be checked before the model is loaded; the job, and the semantic IDs if there are."""
-    from gti_cli.checkpoints.precision import choose_device, choose_dtype
-    from gti_cli.grounding.retrieval import Catalogue
+    run_options: RunOptions,
+) -> tuple[GroundingJob, dict[str, Manifest]]:
+    """Check everything that can be checked before the model is loaded.
+
+    Returns:
+        The job, and the manifest of the semantic IDs that it depends on, if there are any.
+    """
+    from gti_cli.checkpoints.devices import choose_device, choose_dtype
 
     checkpoint = find_checkpoint(space, from_, "extended", "gti extend")
     check_output_name(name, default="grounded", start=checkpoint.artifact)
     new_tokens = checkpoint.new_tokens()
-    place = choose_device(how.device)
-    number_format = choose_dtype(how.dtype, place)
+    device = choose_device(run_options.device)
+    dtype = choose_dtype(run_options.dtype, device)
+    seed = run_options.seed
     if options.objective == DISTIL:
         phrases = _phrases(pairs, prompts, new_tokens)
         options = options.choose_directions(semantic_ids=False)
-        return Job(checkpoint, new_tokens, phrases, None, options, how.seed, place, number_format), {}
+        return GroundingJob(checkpoint, new_tokens, phrases, None, options, seed, device, dtype), {}
     upstream: dict[str, Manifest] = {}
-    catalogue: Catalogue | None = None
-    tokens_of: dict[str, str] | None = None
+    item_index: ItemIndex | None = None
+    tokens_of_item: dict[str, str] | None = None
     codebooks: Path | None = None
-    # Tokens that are no codes (extend --tokens) have nothing to do with semantic IDs that may lie here too.
+    # Tokens without codes (extend --tokens) do not depend on semantic IDs that may be in the same workspace. Codes do,
+    # unless pairs are given and the workspace has no semantic IDs: then nothing is known about items.
     if (new_tokens.levels >= 0).any() and (pairs is None or space.manifest("semantic_ids") is not None):
         ids = space.require("semantic_ids", "gti build-ids")
         check_same_ids(checkpoint, ids)
-        known = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
-        catalogue = Catalogue(known.codes, known.tokens, code_ids(new_tokens, ids.details["sizes"]))
-        tokens_of, upstream = dict(zip(known.item_ids, known.tokens, strict=True)), {"semantic_ids": ids}
+        item_index, tokens_of_item = _items(space, ids, new_tokens)
+        upstream = {"semantic_ids": ids}
         codebooks = space.path(CODEBOOKS) if CODEBOOKS in ids.outputs else None
-    if pairs is None and tokens_of is None:
+    if pairs is None and tokens_of_item is None:
         raise InputError(
             "there are no items whose texts could be used: the new tokens are no semantic IDs",
             remedy="give --pairs, a table of text and tokens",
         )
-    texts = read_pairs(space.path("items.parquet") if pairs is None else pairs, tokens_of, new_tokens.names)
-    templates = OURS if prompts is None else read_templates(prompts)
-    options = options.choose_directions(semantic_ids=catalogue is not None)
-    job = Job(checkpoint, new_tokens, texts, catalogue, options, how.seed, place, number_format, templates, codebooks)
+    table = read_pairs(space.path("items.parquet") if pairs is None else pairs, tokens_of_item, new_tokens.names)
+    templates = DEFAULT_TEMPLATES if prompts is None else read_templates(prompts)
+    options = options.choose_directions(semantic_ids=item_index is not None)
+    job = GroundingJob(checkpoint, new_tokens, table, item_index, options, seed, device, dtype, templates, codebooks)
     return job, upstream
 
 
+def _items(space: Workspace, ids: Manifest, new_tokens: NewTokens) -> tuple[ItemIndex, dict[str, str]]:
+    """The index of all items, and the tokens of each by item id."""
+    from gti_cli.grounding.retrieval import ItemIndex
+
+    items = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
+    item_index = ItemIndex(items.codes, items.tokens, code_ids(new_tokens, ids.details["sizes"]))
+    return item_index, dict(zip(items.item_ids, items.tokens, strict=True))
+
+
 def _phrases(pairs: Path | str | None, prompts: Path | str | None, new_tokens: NewTokens) -> Phrases:
-    """What `grounding.distil` works with; refuses what it cannot."""
+    """Read the phrases to distil; refuses codes of semantic IDs, prompts, and a missing table."""
     if (new_tokens.levels >= 0).any():
         raise InputError(
             "--objective distil is for tokens that stand for a phrase, and this checkpoint's are codes of semantic IDs",
@@ -149,5 +177,5 @@ def _phrases(pairs: Path | str | None, prompts: Path | str | None, new_tokens: N
     if pairs is None:
         raise InputError("--objective distil needs phrases", remedy="give --pairs, a table of text and tokens")
     if prompts is not None:
-        raise InputError("--objective distil asks no questions", remedy="leave --prompts out; use the column context")
+        raise InputError("--objective distil uses no prompts", remedy="leave --prompts out; use the column context")
     return read_phrases(pairs, new_tokens.names)

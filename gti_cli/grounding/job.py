@@ -1,26 +1,34 @@
-"""A grounding run: its options, and what else it needs."""
+"""What a grounding run is made of: its inputs, and the parts that its objective contributes.
+
+`ground.ground` builds the `GroundingJob`. `nll.task` or `distil.task` builds the `GroundingTask` from it, and `train`
+runs that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gti_cli.grounding.options import BOTH_WAYS, TO_TEXT_ONLY, TO_TOKENS_ONLY, GroundOptions
-from gti_cli.prompts.pairs import DIRECTIONS, OURS, TO_TEXT, TO_TOKENS, Templates
+from gti_cli.prompts.pairs import DEFAULT_TEMPLATES, DIRECTIONS, TO_TEXT, TO_TOKENS, Templates
 
 if TYPE_CHECKING:
     import torch
 
-    from gti_cli.checkpoints.loading import Checkpoint
+    from gti_cli.checkpoints.finding import Checkpoint
     from gti_cli.checkpoints.new_tokens import NewTokens
+    from gti_cli.grounding.distil.batches import DistilCollator
     from gti_cli.grounding.distil.contexts import Phrases
-    from gti_cli.grounding.pairs import Texts
-    from gti_cli.grounding.retrieval import Catalogue
+    from gti_cli.grounding.distil.objective import DistilModel
+    from gti_cli.grounding.nll.batches import Collator
+    from gti_cli.grounding.nll.objective import GroundingModel
+    from gti_cli.grounding.pairs import PairsTable
+    from gti_cli.grounding.retrieval import ItemIndex
     from gti_cli.training.sharding import Sharding
 
-DIRECTION_NAMES: dict[str | None, tuple[str, ...]] = {
+_DIRECTIONS: dict[str | None, tuple[str, ...]] = {
     BOTH_WAYS: DIRECTIONS,
     TO_TOKENS_ONLY: (TO_TOKENS,),
     TO_TEXT_ONLY: (TO_TEXT,),
@@ -28,29 +36,78 @@ DIRECTION_NAMES: dict[str | None, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run, checked and ready to start.
+class GroundingJob:
+    """A grounding run whose inputs have been checked.
 
     Attributes:
-        checkpoint: to start from. new_tokens: its list. texts: what to ground with (`Phrases`: to distil).
-        catalogue: the semantic IDs that exist (None: the tokens are no semantic IDs). options, seed: as given.
-        device, dtype: of the frozen model. templates: the wordings of the prompts.
-        codebooks: file of the vectors that the codes stand for (None: there is none).
-        sharding: how the frozen model is divided among the processes (None: every process has all of it).
-        name: of the output. report_to: experiment trackers. logs: folder for those that write files.
+        checkpoint: The checkpoint to start from.
+        new_tokens: Its new tokens.
+        table: The pairs to ground with; for distillation, the phrases.
+        item_index: The items to find in held-out measurements (None: the new tokens are no semantic IDs).
+        options: The options, with the directions chosen.
+        seed: Of all random draws.
+        device: Where the frozen model is.
+        dtype: Number format in which the frozen model computes.
+        templates: The wordings of the prompts.
+        codebooks: File of the codebook vectors that the codes stand for (None: there is none).
+        sharding: How the frozen model is divided among the processes (None: every process has all of it).
+        name: Name of the output.
+        report_to: Experiment trackers.
+        logs: Folder for the trackers that write files.
     """
 
     checkpoint: Checkpoint
     new_tokens: NewTokens
-    texts: Texts | Phrases
-    catalogue: Catalogue | None
+    table: PairsTable | Phrases
+    item_index: ItemIndex | None
     options: GroundOptions
     seed: int
     device: torch.device
     dtype: torch.dtype
-    templates: Templates = OURS
+    templates: Templates = DEFAULT_TEMPLATES
     codebooks: Path | None = None
     sharding: Sharding | None = None
     name: str = ""
     report_to: Sequence[str] = ()
     logs: Path = Path()
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The directions that train, as `prompts.pairs` names them."""
+        return _DIRECTIONS[self.options.directions]
+
+
+class HeldOutMeasures(Protocol):
+    """What `train` measures: `point` at any step of the training, `search` only before and after it."""
+
+    def point(self) -> dict[str, float | None]:
+        """Measure the rows as they are; figures by name."""
+        ...
+
+    def search(self) -> dict[str, float]:
+        """Measure what takes long; figures by name."""
+        ...
+
+    @property
+    def examples(self) -> int:
+        """Number of held-out examples that `point` computes."""
+        ...
+
+
+@dataclass(frozen=True)
+class GroundingTask:
+    """An objective with its training examples.
+
+    Attributes:
+        trained: The module that trains. Its forward pass returns a summed loss and the number of its terms.
+        collator: Makes the batches of ``trained``.
+        measures: What is measured on held-out examples.
+        tables: Further files of the checkpoint's folder, file name -> columns.
+        constant: Names of measured figures that training cannot change; they are reported once.
+    """
+
+    trained: GroundingModel | DistilModel
+    collator: Collator | DistilCollator
+    measures: HeldOutMeasures
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    constant: frozenset[str] = frozenset()

@@ -11,6 +11,7 @@ from gti_cli.errors import InputError
 from gti_cli.options import RunKeywords, option
 
 NLL, DISTIL = "nll", "distil"  # objectives
+# Options that have an effect with one objective only.
 _OF_DISTIL = ("distil_layer", "distil_nll_weight", "distil_snippets")
 _OF_NLL = ("directions", "retrieval_sample")
 _POSITIVE = (
@@ -22,13 +23,14 @@ BOTH_WAYS, TO_TOKENS_ONLY, TO_TEXT_ONLY = "both", "to-tokens", "to-text"  # dire
 
 @dataclass(frozen=True)
 class PairsOptions:
-    """What is trained on, and what is held out.
+    """Which pairs train, and which are held out.
 
     Attributes:
         directions: ``both``, ``to-tokens`` (text -> tokens) or ``to-text`` (tokens -> text). None: `choose_directions`.
-        held_out: share of the pairs that is not trained on. retrieval_sample: how many of them, in the direction text
-            -> tokens, are searched for among all items before and after. max_text_tokens: longer texts are cut.
-        held_out_sample: most held-out examples of each direction on which losses and accuracies are measured.
+        held_out: Share of the pairs to hold out.
+        retrieval_sample: Number of held-out texts whose items are searched for among all items, before and after.
+        max_text_tokens: Longer texts are cut.
+        held_out_sample: Most held-out examples of each direction on which losses and accuracies are measured.
     """
 
     directions: str | None = option(
@@ -36,10 +38,10 @@ class PairsOptions:
         "both, to-tokens (text -> tokens) or to-text (tokens -> text).",
         shown="to-tokens for semantic IDs, both for other words",
     )
-    held_out: float = option(0.05, "Share of the pairs that is not trained on.")
-    retrieval_sample: int = option(500, "How many held-out texts to find among all items (0: none).")
-    max_text_tokens: int = option(128, "Longer titles and descriptions are cut (and counted).")
-    held_out_sample: int = option(2000, "Most held-out examples of a direction that are evaluated.")
+    held_out: float = option(0.05, "Share of the pairs to hold out: they are measured, not trained on.")
+    retrieval_sample: int = option(500, "Held-out texts whose items are searched for among all items (0: none).")
+    max_text_tokens: int = option(128, "Titles and descriptions with more tokens are cut.")
+    held_out_sample: int = option(2000, "Most held-out examples evaluated in each direction.")
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,16 @@ class RowsOptions:
     """How the new rows are trained.
 
     Attributes:
-        epochs: passes over the training pairs (may be a fraction). max_steps: overrides it if given.
-        batch_size: examples in a step, over all processes together.
-        learning_rate: peak, after 3 % linear warm-up, linear decay to 0 (None:
-            `gti_cli.training.reach.natural_rate`).
-        eval_every: steps from one evaluation to the next (None: see `stopping.evaluation_steps`).
-        patience: stop after as many evaluations without a lower held-out loss, and keep the best rows (None: train
-            to the end and keep the last rows).
-        gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
-        report_to: experiment trackers by the Trainer's own names; they change no result.
+        epochs: Passes over the training pairs; may be a fraction.
+        max_steps: Number of steps; overrides ``epochs`` (None: by ``epochs``).
+        batch_size: Examples in a step, over all processes together.
+        learning_rate: Peak, after a linear warm-up over 3 % of the steps; then linear decay to 0. None:
+            `gti_cli.training.reach.natural_rate`.
+        eval_every: Steps between evaluations (None: see `stopping.evaluation_steps`).
+        patience: Stop after this number of evaluations without a lower held-out loss, and keep the best rows (None:
+            train to the end and keep the last rows).
+        gradient_checkpointing: Store few activations and compute the others twice: less memory, a third slower.
+        report_to: Experiment trackers by the Trainer's own names; they change no result.
     """
 
     epochs: float = option(1.0, "Passes over the pairs.")
@@ -66,46 +69,51 @@ class RowsOptions:
     )
     eval_every: int | None = option(None, "Steps between evaluations.", shown="about ten in a run")
     patience: int | None = option(
-        None, "Stop after so many evaluations without a lower held-out loss; keep the best.", shown="train to the end"
+        None, "Stop after this many evaluations without a lower held-out loss; keep the best.", shown="train to the end"
     )
     gradient_checkpointing: bool = option(False, "Less memory, a third slower; the same result.")
     report_to: tuple[str, ...] = option(
-        (), "Experiment trackers: tensorboard, wandb, mlflow, ... as transformers' Trainer knows them.", shown="none"
+        (), "Experiment trackers of transformers' Trainer: tensorboard, wandb, mlflow, ...", shown="none"
     )
 
 
 @dataclass(frozen=True)
 class FurtherOptions:
-    """What else trains.
+    """What trains beside the new rows, or after them.
 
     Attributes:
-        lora: train low-rank adapters of the frozen model beside the new rows. lora_r, lora_alpha, lora_dropout: of
-            them (the paper's for fine-tuning: 8, 32, 0.05). lora_learning_rate: their peak; the rows keep theirs.
-        unfreeze_steps: then so many steps with every weight trained (the paper's second phase; 0: none).
-        unfreeze_learning_rate: peak of these.
+        lora: Train low-rank adapters of the frozen model beside the new rows.
+        lora_r: Rank of the adapters; the defaults of these three are those of the paper's fine-tuning.
+        lora_alpha: Scale of the adapters.
+        lora_dropout: Dropout of the adapters.
+        lora_learning_rate: Peak learning rate of the adapters; the rows have ``learning_rate``.
+        unfreeze_steps: Number of steps afterwards in which every weight trains (the paper's second phase; 0: none).
+        unfreeze_learning_rate: Peak learning rate of these steps.
     """
 
-    lora: bool = option(False, "Train adapters of the frozen model beside the new rows; merged at the end.")
+    lora: bool = option(False, "Also train LoRA adapters of the frozen model; merged at the end.")
     lora_r: int = option(8, "Rank of the adapters.")
     lora_alpha: float = option(32.0, "Scale of the adapters.")
     lora_dropout: float = option(0.05, "Dropout of the adapters.")
     lora_learning_rate: float = option(2e-4, "Peak learning rate of the adapters.")
-    unfreeze_steps: int = option(0, "Then so many steps with every weight trained (0: none).")
+    unfreeze_steps: int = option(0, "Steps afterwards that train every weight (0: none).")
     unfreeze_learning_rate: float = option(1e-4, "Peak learning rate of these steps.")
 
 
 @dataclass(frozen=True)
 class ObjectiveOptions:
-    """What is made small.
+    """What is minimised.
 
     Attributes:
-        objective: ``nll`` (the paper's: pairs in both directions), or ``distil`` (`grounding.distil`). Of the latter:
-            distil_layer: whose hidden states are compared, from 1 (None: the last). distil_nll_weight: of the negative
-            log-likelihood beside them. distil_snippets: contexts that the model writes itself, for each phrase.
+        objective: ``nll`` (the paper's negative log-likelihood over pairs), or ``distil`` (Token Distillation, see
+            `grounding.distil`).
+        distil_layer: Of ``distil``: number of the layer whose hidden states are compared, from 1 (None: the last).
+        distil_nll_weight: Of ``distil``: weight of the negative log-likelihood beside the hidden states.
+        distil_snippets: Of ``distil``: number of contexts for each phrase that the model writes itself.
     """
 
     objective: str = option(
-        NLL, "nll (pairs in both directions), or distil: hidden states behind a token as behind its phrase."
+        NLL, "nll (log-likelihood of pairs), or distil (hidden states after a token as after its phrase)."
     )
     distil_layer: int | None = option(None, "Layer whose hidden states are compared.", shown="the last")
     distil_nll_weight: float = option(0.0, "Weight of the log-likelihood beside the hidden states.")
@@ -114,10 +122,14 @@ class ObjectiveOptions:
 
 @dataclass(frozen=True)
 class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions):
-    """What decides the outcome of a grounding run, beside its inputs and seed."""
+    """All options that affect the outcome of a grounding run, beside its inputs and seed."""
 
     def check(self) -> None:
-        """Raise `InputError` for a value that cannot be meant."""
+        """Check values, and that they go together.
+
+        Raises:
+            InputError: When a value is out of range, or belongs to the other objective.
+        """
         for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -132,9 +144,9 @@ class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions)
             raise InputError(f"--held-out is {self.held_out}", remedy="give a share from 0 to below 1")
         if self.patience is not None and not self.held_out:
             raise InputError("--patience watches the loss on held-out pairs", remedy="give a --held-out above 0")
-        known = (BOTH_WAYS, TO_TOKENS_ONLY, TO_TEXT_ONLY)
-        if self.directions not in (None, *known):
-            raise InputError(f"--directions is {self.directions!r}", remedy=f"use one of {', '.join(known)}")
+        choices = (BOTH_WAYS, TO_TOKENS_ONLY, TO_TEXT_ONLY)
+        if self.directions not in (None, *choices):
+            raise InputError(f"--directions is {self.directions!r}", remedy=f"use one of {', '.join(choices)}")
         self._check_objective()
 
     def _check_objective(self) -> None:
@@ -154,20 +166,27 @@ class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions)
             raise InputError(f"--distil-snippets is {self.distil_snippets}", remedy="give 0 (none) or more")
 
     def choose_directions(self, semantic_ids: bool) -> GroundOptions:
-        """With directions: as given, or by what the tokens are.
+        """Return the options with ``directions`` set: to the given value, or to a default for the kind of new tokens.
 
-        For semantic IDs text -> tokens alone: it brought as much accuracy as both ways in half of the time, and more in
-        the same (tests/benchmarks/study). Of other words one also wants that the model can say what they mean.
+        For semantic IDs the default is text -> tokens alone. It reached the accuracy of both directions in half of the
+        time, and a higher one in the same time (tests/benchmarks/study). For other words it is both directions, because
+        the model should also be able to say what such a word means.
+
+        Args:
+            semantic_ids: Whether the new tokens are codes of semantic IDs.
+
+        Returns:
+            The options.
         """
         default = TO_TOKENS_ONLY if semantic_ids else BOTH_WAYS
         return replace(self, directions=self.directions or default)
 
     def resolved(self) -> dict[str, Any]:
-        """For the manifest: without what has no effect."""
+        """The options for the manifest, without those that have no effect."""
         values = asdict(self)
         del values["report_to"]
         if self.learning_rate is None:
-            values["learning_rate"] = "auto"  # what it came to is among the metrics
+            values["learning_rate"] = "auto"  # the chosen rate is among the metrics
         if self.max_steps is not None:
             del values["epochs"]
         if not self.lora:

@@ -1,4 +1,4 @@
-"""A picture of a grounding run: training loss, held-out losses, effective rank and RSA over the steps."""
+"""A picture of a grounding run: training loss and the figures of the evaluations, over the steps."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRAJECTORY = "trajectory.parquet"  # in the checkpoint's folder, see `evaluation.trajectory`
-# Colours that the colour-blind can tell apart (Okabe and Ito); style and marker tell the lines apart in grey.
+TRAJECTORY = "trajectory.parquet"  # in the checkpoint's folder; columns as `stopping.trajectory` makes them
+# Colours of Okabe and Ito, which are distinct to colour-blind readers. Line styles and markers serve prints in grey.
 _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0072B2", "linestyle": "-", "marker": "o"},
     {"color": "#D55E00", "linestyle": "--", "marker": "s"},
@@ -25,12 +25,19 @@ _STYLES: tuple[dict[str, Any], ...] = (
 
 
 def plot_curves(workspace: Path | str, name: str = "grounded") -> list[Path]:
-    """Write ``NAME_curves.png`` and ``.svg`` into the workspace, from the trajectory of the checkpoint NAME.
+    """Draw the trajectory of a grounded checkpoint as ``NAME_curves.png`` and ``.svg``.
 
-    Beside the checkpoint and not in it: what is in its folder is part of what later stages check.
+    The files go beside the checkpoint's folder, not into it: later stages check that the folder's content is unchanged.
+
+    Args:
+        workspace: The workspace.
+        name: NAME, the checkpoint's folder in it.
+
+    Returns:
+        Paths of the two files.
 
     Raises:
-        InputError: the workspace has no such checkpoint.
+        InputError: When the workspace has no such checkpoint.
     """
     space = Workspace(workspace)
     manifest = space.require(name, "gti ground")
@@ -42,7 +49,15 @@ def plot_curves(workspace: Path | str, name: str = "grounded") -> list[Path]:
 
 
 def draw(curve: dict[str, list[Any]], title: str) -> Figure:
-    """Panels of a trajectory: loss, effective rank, and where they were measured accuracy by level and RSA."""
+    """Draw a trajectory, with one panel for each kind of figure that it holds; the loss always has a panel.
+
+    Args:
+        curve: Columns of `stopping.trajectory`.
+        title: Title of the figure.
+
+    Returns:
+        The figure.
+    """
     from matplotlib.figure import Figure
 
     accuracy = {name: f"level {name.rpartition('_')[2]}" for name in curve if name.startswith("accuracy_level_")}
@@ -51,11 +66,11 @@ def draw(curve: dict[str, list[Any]], title: str) -> Figure:
     agreement = {"rsa_pearson": "Pearson", "rsa_spearman": "Spearman"}
     agreement |= {f"output_{key}": f"{label}, head" for key, label in agreement.items()}
     behind = {"loss_following": "behind the token", "loss_following_phrase": "behind the phrase"}
-    if "hidden_distance" in curve:  # of distillation, whose loss is in other units
+    if "hidden_distance" in curve:  # A distillation: its loss is no log-likelihood, and has no directions.
         losses = {"held_out_loss": "held-out contexts"}
-    unit = "nats per answer token" if "loss_to_tokens" in curve or "loss_to_text" in curve else "objective"
+    loss_unit = "nats per answer token" if "loss_to_tokens" in curve or "loss_to_text" in curve else "objective"
     panels = [
-        ("Loss", unit, _present(curve, losses)),
+        ("Loss", loss_unit, _present(curve, losses)),
         ("Hidden states: token from phrase (held-out)", "distance", _present(curve, {"hidden_distance": "relative"})),
         ("Text that follows (held-out)", "nats per token", _present(curve, behind)),
         ("Codes right, given those before (held-out)", "share of codes", _present(curve, accuracy)),
@@ -80,6 +95,7 @@ def draw(curve: dict[str, list[Any]], title: str) -> Figure:
 
 
 def _present(curve: dict[str, list[Any]], labels: dict[str, str]) -> dict[str, str]:
+    """The labels of the columns that have at least one value."""
     return {name: label for name, label in labels.items() if any(value is not None for value in curve.get(name, ()))}
 
 
@@ -90,5 +106,6 @@ def _lines(axis: Axes, curve: dict[str, list[Any]], labels: dict[str, str]) -> N
 
 
 def _points(curve: dict[str, list[Any]], name: str) -> tuple[Sequence[int], Sequence[float]]:
-    found = [(s, v) for s, v in zip(curve["step"], curve[name], strict=True) if v is not None]
-    return [step for step, _ in found], [value for _, value in found]
+    """Steps and values of a column, without the steps that have no value."""
+    points = [(step, value) for step, value in zip(curve["step"], curve[name], strict=True) if value is not None]
+    return [step for step, _ in points], [value for _, value in points]

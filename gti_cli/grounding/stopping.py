@@ -1,4 +1,4 @@
-"""Evaluation while new rows train: the curve of a run, the best rows of it, and when to stop."""
+"""Evaluations during the training: when they take place, the curve of a run, and when to stop early."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from gti_cli import console
 from gti_cli.training.callbacks.best import BestState
 
-HELD_OUT_LOSS = "held_out_loss"  # mean over the answer tokens of both directions: the objective, on unseen pairs
-TIMES = 10  # evaluations in a run, unless they are told otherwise
-FIGURES = "effective_rank"  # what every evaluation has: tells its entries of the log from others
+HELD_OUT_LOSS = "held_out_loss"  # the objective's mean on held-out examples, over both directions if both train
+EVALUATIONS = 10  # evaluations of a run, unless --eval-every says otherwise
+_IN_EVERY_EVALUATION = "effective_rank"  # tells an evaluation's log entries from the Trainer's own
 
 
 class Evaluation(TrainerCallback):
-    """Measures at given steps; with ``patience`` keeps the best state and stops when it gets no better.
+    """Measures at given steps. With ``patience``, also keeps the best state and stops when there is no improvement.
 
-    What was measured stands in the Trainer's log, so that a resumed run knows it; it is a function of the weights
-    alone, so that it repeats itself exactly.
+    The figures go into the Trainer's log, which a resumed run reads. They depend on the weights alone, so a resumed run
+    measures exactly the same.
     """
 
     def __init__(
@@ -30,75 +30,105 @@ class Evaluation(TrainerCallback):
         best: BestState | None = None,
         patience: int | None = None,
     ) -> None:
-        """``measure`` must find a ``held_out_loss`` where there is ``patience``, and then ``best`` is needed."""
+        """Prepare the evaluations of a run.
+
+        Args:
+            measure: Returns the figures by name. With ``patience``, `HELD_OUT_LOSS` must be among them.
+            steps: Steps after which to measure.
+            best: Keeps the best state; needed with ``patience``.
+            patience: Stop after this number of evaluations without a lower held-out loss (None: never).
+        """
         self._measure, self._steps, self._best, self._patience = measure, set(steps), best, patience
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Evaluate, if it is time."""
+        """Evaluate after the steps that were given; the name and arguments are those of transformers.
+
+        Args:
+            args: Not used.
+            state: Has the step and the log.
+            control: Receives the request to stop the training.
+        """
         if state.global_step not in self._steps:
             return
-        values = dict(self._measure())
-        state.log_history.append({"step": state.global_step, **values})
-        console.note(f"step {state.global_step:,}: {_words(values)}")
+        figures = dict(self._measure())
+        state.log_history.append({"step": state.global_step, **figures})
+        console.note(f"step {state.global_step:,}: {_in_words(figures)}")
         if self._best is not None and self._patience is not None:
-            found = stopping(state.log_history, self._patience)
-            if found["best_step"] == state.global_step:
+            status = stopping(state.log_history, self._patience)
+            if status["best_step"] == state.global_step:
                 self._best.keep()
-            if found["stopped"]:
-                console.note(f"stopping: {found['reason']}")
+            if status["stopped"]:
+                console.note(f"stopping: {status['reason']}")
                 control.should_training_stop = True
 
 
 def stopping(history: Sequence[Mapping[str, Any]], patience: int) -> dict[str, Any]:
-    """Where a run stands, from the Trainer's log.
+    """Find the best evaluation so far, and whether it is time to stop.
+
+    Args:
+        history: The Trainer's log, with at least one evaluation.
+        patience: Evaluations without improvement after which to stop.
 
     Returns:
-        ``best_step`` (the first of equal ones) and ``best_loss``, the lowest held-out loss so far; ``evaluations``;
-        ``stopped``: whether the last ``patience`` evaluations brought no lower one; ``reason`` in words.
+        ``best_step`` and ``best_loss``: the first evaluation with the lowest held-out loss. ``evaluations``: their
+        number. ``stopped``: whether the last ``patience`` evaluations brought no lower loss. ``reason``: in words.
     """
-    seen = [(int(entry["step"]), float(entry[HELD_OUT_LOSS])) for entry in history if HELD_OUT_LOSS in entry]
-    best = min(range(len(seen)), key=lambda n: seen[n][1])
-    step, loss = seen[best]
-    since = len(seen) - 1 - best
+    losses = [(int(entry["step"]), float(entry[HELD_OUT_LOSS])) for entry in history if HELD_OUT_LOSS in entry]
+    best = min(range(len(losses)), key=lambda n: losses[n][1])
+    step, loss = losses[best]
+    since = len(losses) - 1 - best
     stopped = since >= patience
     reason = (
         f"the held-out loss has not improved for {since} evaluations (best {loss:.4f} at step {step:,})"
         if stopped
         else "all steps are done"
     )
-    return {"best_step": step, "best_loss": loss, "evaluations": len(seen), "stopped": stopped, "reason": reason}
+    return {"best_step": step, "best_loss": loss, "evaluations": len(losses), "stopped": stopped, "reason": reason}
 
 
-def _words(values: Mapping[str, Any]) -> str:
-    shown = {HELD_OUT_LOSS: "held-out loss", "effective_rank": "effective rank", "rsa_spearman": "RSA (Spearman)"}
-    return ", ".join(f"{words} {values[name]:.4g}" for name, words in shown.items() if values.get(name) is not None)
+def _in_words(figures: Mapping[str, Any]) -> str:
+    labels = {HELD_OUT_LOSS: "held-out loss", "effective_rank": "effective rank", "rsa_spearman": "RSA (Spearman)"}
+    return ", ".join(f"{label} {figures[name]:.4g}" for name, label in labels.items() if figures.get(name) is not None)
 
 
 def evaluation_steps(steps: int, every: int | None, examples: int, batch_size: int) -> list[int]:
-    """Every ``every`` steps, and the last one.
+    """Choose the steps after which to evaluate; the last step is always one of them.
 
     Args:
-        steps: of the whole run. examples: that an evaluation computes. batch_size: examples of a training step.
-        every: None: about `TIMES` times a run, but not before as many examples were trained on as are evaluated, so
-            that evaluating takes at most about a third of the time.
+        steps: Steps of the whole run.
+        every: Steps between evaluations. None: about `EVALUATIONS` in a run, but fewer if more examples would be
+            evaluated than trained on. Evaluations then take at most about a third of the time.
+        examples: Number of examples that an evaluation computes.
+        batch_size: Examples of a training step.
+
+    Returns:
+        The steps, from 1, in ascending order.
     """
     if every is None:
-        every = max(round(steps / TIMES), math.ceil(examples / batch_size), 1)
+        every = max(round(steps / EVALUATIONS), math.ceil(examples / batch_size), 1)
     return sorted({*range(every, steps + 1, every), steps})
 
 
 def trajectory(history: Sequence[Mapping[str, Any]], before: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The curve of a run as columns, None where a step has no such figure.
+    """Arrange a run's curve as columns, with None where a step has no such figure.
 
     Args:
-        history: the Trainer's log. before: what was measured before the first step (becomes step 0).
+        history: The Trainer's log.
+        before: The figures before the first step, which become step 0.
 
     Returns:
-        ``step``; ``loss`` of the training examples since the last such entry; and every figure of the evaluations.
+        ``step``; ``loss`` of the training examples since the previous logged loss; each figure of the evaluations.
     """
     points: dict[int, dict[str, Any]] = {0: dict(before)}
     for entry in history:
-        names = ("loss",) if "loss" in entry else (before if FIGURES in entry else ())
+        names = ("loss",) if "loss" in entry else (before if _IN_EVERY_EVALUATION in entry else ())
         points.setdefault(int(entry["step"]), {}).update({name: entry[name] for name in names})
-    steps = sorted(step for step, values in points.items() if values)
-    return {"step": steps, **{name: [points[n].get(name) for n in steps] for name in ("loss", *before)}}
+    steps = sorted(step for step, figures in points.items() if figures)
+    return {"step": steps, **{name: [points[step].get(name) for step in steps] for name in ("loss", *before)}}
+
+
+def closing_loss(history: Sequence[Mapping[str, Any]]) -> float:
+    """Mean of the last tenth of the training losses in the Trainer's log."""
+    losses = [float(entry["loss"]) for entry in history if "loss" in entry]
+    last = losses[-max(len(losses) // 10, 1) :]
+    return sum(last) / len(last)

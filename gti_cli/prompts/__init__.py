@@ -1,0 +1,1 @@
+"""Prompts and answers: wordings, chat templates, token ids."""

@@ -1,9 +1,10 @@
-"""From a system and a user message to token ids, with the model's own chat template where it has one.
+"""Prompts and answers as token ids, with the model's own chat template where it has one.
 
-A prompt ends where the assistant's answer begins; an answer ends with the token that ends a turn. They are tokenised
-apart, so that a prompt has the same ids at training and at inference, whatever the answer.
+A prompt ends where the assistant's answer begins. An answer ends with the token that ends a turn. Prompt and answer are
+tokenised separately, so a prompt has the same ids in training and at inference, whatever the answer is.
 
-Templates that write today's date (Llama 3.2, SmolLM3) write `TODAY`: what is trained and asked depends on no clock.
+Some chat templates write the current date into the prompt (Llama 3.2, SmolLM3). They get the fixed `PROMPT_DATE`
+instead, so that results do not depend on the day of the run.
 """
 
 from __future__ import annotations
@@ -17,24 +18,32 @@ from gti_cli.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# For base models without a chat template: bare words, nothing that would need special tokens.
+# For base models without a chat template: plain text, without special tokens that such a model may not have.
 _PLAIN = "{system}\n\nUser: {user}\nAssistant: "
 
-# Llama's own default where a template cannot ask for the date.
-TODAY = datetime(2024, 7, 26)
-_DIRECTIVES = "aAbBcdeDFGhHIjmMpRSTuUVwWxXyY"  # of strftime; others stay as the template has them
+# Llama 3.2's template falls back to this date where it cannot ask for the current one.
+PROMPT_DATE = datetime(2024, 7, 26)
+_DATE_DIRECTIVES = "aAbBcdeDFGhHIjmMpRSTuUVwWxXyY"  # of strftime; any other directive stays in the text as it is
 
-_takes_system: dict[str, bool] = {}  # by chat template: asked once, and a refusal is said once
+PLACEHOLDER = "\ue000gti\ue000"  # private-use characters: marks the place of a text that is filled in later
+
+# Chat template -> whether it accepts a system message. Each template is tried once, so the note is printed once.
+_takes_system: dict[str, bool] = {}
 
 
 def turns(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> list[dict[str, str]]:
-    """The messages before the answer, ``[{"role": …, "content": …}, …]``, as the tokenizer's chat template takes them.
+    """Build the messages before the answer, ``[{"role": …, "content": …}, …]``, as the chat template accepts them.
 
-    Some templates refuse a system message (Gemma 2, the first Mistral-Instruct): its text then stands in front of the
-    user's, with a blank line between. No system message is an empty text.
+    Some templates refuse a system message (Gemma 2, the first Mistral-Instruct). The system text then stands in front
+    of the user's text, with a blank line between them.
+
+    Args:
+        tokenizer: Tokenizer whose chat template will render the messages.
+        system: System text; empty for no system message.
+        user: The user's text.
 
     Raises:
-        InputError: the template fails with a system message and without.
+        InputError: When the template fails both with and without a system message.
     """
     if not system:
         return [{"role": "user", "content": user}]
@@ -44,18 +53,40 @@ def turns(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> list[di
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> str:
-    """The prompt as text, up to and including the mark that opens the assistant's answer; the date in it is `TODAY`.
+    """Render the prompt as text, up to and including the marker that opens the assistant's answer.
 
     Raises:
-        InputError: the tokenizer's chat template cannot be rendered.
+        InputError: When the tokenizer's chat template cannot be rendered.
     """
     if tokenizer.chat_template is None:
         return _PLAIN.format(system=system, user=user).lstrip()
     return _render(tokenizer, turns(tokenizer, system, user))
 
 
+def split_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> tuple[str, str]:
+    """Render the prompt of a user message that holds `PLACEHOLDER`, and split it there.
+
+    Rendering a template is slow. For many texts it is enough to render once and to join each text to both parts.
+
+    Args:
+        tokenizer: Tokenizer of the model.
+        system: System text; empty for no system message.
+        user: The user's text, with `PLACEHOLDER` in it once.
+
+    Returns:
+        The prompt before the placeholder, and the prompt behind it.
+
+    Raises:
+        ValueError: When the template does not repeat the user's text.
+    """
+    before, placeholder, behind = render_prompt(tokenizer, system, user).partition(PLACEHOLDER)
+    if not placeholder:
+        raise ValueError("the chat template does not repeat the user's message")
+    return before, behind
+
+
 def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], opened: bool = True) -> str:
-    """The messages as text, ``opened`` for the assistant's answer to follow."""
+    """Render messages as text; ``opened`` adds the marker behind which the assistant's answer follows."""
     from jinja2 import TemplateError
 
     try:
@@ -72,29 +103,30 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], 
         raise InputError(
             f"the model's chat template cannot be rendered: {cause}",
             where=tokenizer.name_or_path or None,
-            remedy="mend or replace it (chat_template.jinja, or chat_template in tokenizer_config.json); "
-            "without one, prompts are plain words",
+            remedy="fix or replace it (chat_template.jinja, or chat_template in tokenizer_config.json); "
+            "without a chat template, prompts are plain text",
         ) from cause
 
 
 def _dated(template: str) -> str:
-    """The template with ``strftime_now`` of its own, which knows no other day than `TODAY`, if it asks for the date.
+    """Define ``strftime_now`` in front of a template that asks for the date, so that it answers `PROMPT_DATE`.
 
-    transformers 5.23 hands a template no functions, so one cannot be given as an argument.
+    It has to be a Jinja macro: transformers 5.23 offers no way to pass a function to a template.
     """
     if "strftime_now" not in template:
         return template
+    # A macro cannot call strftime: it replaces each directive in the format by the text for PROMPT_DATE.
     parts = ["{% macro strftime_now(format) %}{{ format"]
-    for letter in _DIRECTIVES:
-        text = TODAY.strftime(f"%{letter}")
-        short = str(int(text)) if text.isdigit() else text
+    for letter in _DATE_DIRECTIVES:
+        text = PROMPT_DATE.strftime(f"%{letter}")
+        short = str(int(text)) if text.isdigit() else text  # "%-d": without leading zeros
         parts.append(f" | replace('%-{letter}', '{short}') | replace('%{letter}', '{text}')")
-    # On a line of its own, which `trim_blocks` takes away: the template begins as it did.
+    # The macro has a line of its own, which `trim_blocks` removes: the rendered text begins as before.
     return "".join(parts) + " }}{% endmacro %}\n" + template
 
 
 def _system_taken(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the chat template, if there is one, renders a system message; a refusal is noted."""
+    """Try whether the chat template renders a system message; print a note where it refuses."""
     if tokenizer.chat_template is None:
         return True
     template = str(tokenizer.chat_template)
@@ -104,7 +136,7 @@ def _system_taken(tokenizer: PreTrainedTokenizerBase) -> bool:
             _render(tokenizer, [system, user])
             _takes_system[template] = True
         except InputError as refusal:
-            _render(tokenizer, [user])  # a template that fails anyway is no refusal
+            _render(tokenizer, [user])  # raises where the template fails for another reason than the system message
             console.note(
                 f"the chat template takes no system message ({str(refusal.__cause__).rstrip('.')}): "
                 "its text stands in front of the user's message"
@@ -114,26 +146,26 @@ def _system_taken(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> list[int]:
-    """Token ids of the prompt (see `render_prompt`)."""
+    """Return the token ids of the prompt (see `render_prompt`)."""
     text = render_prompt(tokenizer, system, user)
-    # A chat template writes its own opening token; a plain prompt needs the tokenizer's.
+    # A chat template writes the opening token itself. A plain prompt gets it from the tokenizer.
     return list(tokenizer(text, add_special_tokens=tokenizer.chat_template is None)["input_ids"])
 
 
 def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str, end: bool = True) -> list[int]:
-    """Token ids of the assistant's answer, with the end-of-turn token behind it."""
+    """Return the token ids of the assistant's answer, with the end-of-turn token behind it unless ``end`` is False."""
     ids = list(tokenizer(answer, add_special_tokens=False)["input_ids"])
     return [*ids, end_of_turn(tokenizer)] if end else ids
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that ends an answer.
+    """Return the id of the token that ends an answer.
 
     It is ``<|im_end|>`` where the tokenizer has it, else the special token that its chat template writes behind an
     answer (``<end_of_turn>`` of Gemma), else its end-of-sequence token.
 
     Raises:
-        InputError: there is none of these.
+        InputError: When there is none of these.
     """
     im_end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     if isinstance(im_end, int) and im_end != tokenizer.unk_token_id and im_end >= 0:
@@ -150,15 +182,16 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _written_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The id of the special token that the chat template writes behind an answer, if it does."""
+    """Return the id of the special token that the chat template writes behind an answer; None where it writes none."""
     if tokenizer.chat_template is None:
         return None
-    answer = "\ue000"  # private use: no template writes it
+    answer = "\ue000"  # private-use character: no template writes it
     try:
         text = _render(tokenizer, [*turns(tokenizer, "", "x"), {"role": "assistant", "content": answer}], opened=False)
-    except InputError:  # it renders prompts only
+    except InputError:  # some templates render prompts only, without an answer
         return None
     behind = text.partition(answer)[2].lstrip()
     special = {token.content: n for n, token in tokenizer.added_tokens_decoder.items() if token.special}
-    found = [content for content in special if behind.startswith(content)]
-    return special[max(found, key=len)] if found else None
+    # One special token may begin with another ("<end", "<end_of_turn>"): the longest one is meant.
+    matches = [content for content in special if behind.startswith(content)]
+    return special[max(matches, key=len)] if matches else None

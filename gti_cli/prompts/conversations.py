@@ -1,4 +1,4 @@
-"""A training example in words: what the system, the user and the assistant say."""
+"""A training example as text: the messages of the system, the user and the assistant."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gti_cli.prompts.chat import end_of_turn, render_prompt, turns
+from gti_cli.prompts.chat import PLACEHOLDER, end_of_turn, split_prompt, turns
 from gti_cli.prompts.examples import Example
-from gti_cli.prompts.pairs import MARK
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -16,10 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conversation:
-    """One question and its answer.
+    """One question and its answer; the texts have no white space at either end.
 
     Attributes:
-        kind: what sort of question. system, user, assistant: the messages, without white space around them.
+        kind: Name of the task that the question belongs to, e.g. ``"search"``.
+        system: Text of the system message; empty for none.
+        user: The question.
+        assistant: The answer.
     """
 
     kind: str
@@ -28,35 +30,28 @@ class Conversation:
     assistant: str
 
     def messages(self, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, str]]:
-        """As chat datasets write it: ``[{"role": …, "content": …}, …]``, for the chat template of ``tokenizer``.
+        """Return ``[{"role": …, "content": …}, …]``, as chat datasets have it and as the chat template accepts it.
 
         Raises:
-            InputError: that template cannot be rendered.
+            InputError: When the tokenizer's chat template cannot be rendered.
         """
         return [*turns(tokenizer, self.system, self.user), {"role": "assistant", "content": self.assistant}]
 
 
 def encode_conversations(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> list[Example]:
-    """Token ids of each prompt and answer.
+    """Tokenise the prompt and the answer of each conversation.
 
-    Equal to `chat.encode_prompt` and `chat.encode_answer` on each, but the template is rendered once for each system
-    message and the texts are tokenised together.
+    The result equals `chat.encode_prompt` and `chat.encode_answer` on each conversation. It is faster: the template is
+    rendered once for each system message, and all texts are tokenised in one call.
     """
     if not conversations:
         return []
-    around = {system: _around(tokenizer, system) for system in {c.system for c in conversations}}
-    prompts = [c.user.join(around[c.system]) for c in conversations]
-    # A chat template writes its own opening token; a plain prompt needs the tokenizer's.
+    systems = {conversation.system for conversation in conversations}
+    prompt_parts = {system: split_prompt(tokenizer, system, PLACEHOLDER) for system in systems}
+    prompts = [c.user.join(prompt_parts[c.system]) for c in conversations]
+    # A chat template writes the opening token itself. A plain prompt gets it from the tokenizer.
     plain = tokenizer.chat_template is None
     prompt_ids = tokenizer(prompts, add_special_tokens=plain)["input_ids"]
     answer_ids = tokenizer([c.assistant for c in conversations], add_special_tokens=False)["input_ids"]
     end = end_of_turn(tokenizer)
     return [Example(list(p), [*a, end]) for p, a in zip(prompt_ids, answer_ids, strict=True)]
-
-
-def _around(tokenizer: PreTrainedTokenizerBase, system: str) -> tuple[str, str]:
-    """What the template puts before and behind the user's words."""
-    before, mark, behind = render_prompt(tokenizer, system, MARK).partition(MARK)
-    if not mark:
-        raise ValueError("the chat template does not repeat the user's message")
-    return before, behind

@@ -1,4 +1,4 @@
-"""A tokenised example, and examples as a batch for training and for reference computations."""
+"""A tokenised training example, and the padded batch of several examples."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-IGNORED = -100  # label of a position that is not trained on, as torch's cross entropy has it
+IGNORED = -100  # label of a position without a loss; the value that torch's cross entropy ignores by default
 
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of a prompt, and of the answer that is trained on (its end-of-turn token included)."""
+    """A prompt and its answer as token ids.
+
+    Attributes:
+        prompt: Token ids of the prompt, which carry no loss.
+        answer: Token ids of the answer, its end-of-turn token included, which carry the loss.
+    """
 
     prompt: list[int]
     answer: list[int]
@@ -24,11 +29,15 @@ class Example:
 
 
 def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
-    """Examples as one batch, filled up on the right.
+    """Pad examples on the right to one batch.
+
+    Args:
+        examples: At least one example.
+        pad_id: Token id of the padding.
 
     Returns:
-        ``input_ids``, ``attention_mask`` and ``labels``, each (B, T) int64; labels are `IGNORED` outside the answers
-        and are not shifted (causal LMs shift them).
+        ``input_ids``, ``attention_mask`` and ``labels``, each (B, T) int64. Labels are `IGNORED` outside the answers.
+        They are not shifted: causal LMs of transformers shift them.
     """
     import torch
 

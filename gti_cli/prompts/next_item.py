@@ -1,7 +1,7 @@
-"""The question for a user's next item: the wording first, then the history as semantic IDs, nothing behind it.
+"""The question for a user's next item: first the wording, then the history as semantic IDs, and nothing behind it.
 
-The question stands before the history so that all prompts start with the same tokens: they are computed once for all
-users in the search, and all prefixes of a history fit into one sequence in training.
+Because the wording stands before the history, all prompts begin with the same tokens, the template prefix. The search
+computes that prefix once for all users, and training packs all prefixes of a history into one sequence.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from gti_cli.checkpoints.new_tokens import opening
-from gti_cli.errors import InputError, examples
+from gti_cli.checkpoints.token_names import text_before_codes
+from gti_cli.errors import InputError, list_some
 from gti_cli.prompts.chat import encode_prompt
 
 if TYPE_CHECKING:
@@ -34,11 +34,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Frame:
-    """What stands around the history, the same for every user.
+    """The part of a next-item prompt that is the same for every user: the tokens before and behind the history.
 
     Attributes:
-        before: token ids up to the first item. behind: ids from the last item to the assistant's opening.
-        opening: ids of what every item begins with before its codes (``<|sid_begin|>``, or nothing).
+        before: Token ids up to the first item (the template prefix).
+        behind: Token ids from the last item to the marker that opens the assistant's answer.
+        opening: Token ids with which every item begins before its codes (``<|sid_begin|>``); empty where the token
+            style has none.
     """
 
     before: list[int]
@@ -46,32 +48,37 @@ class Frame:
     opening: list[int] = field(default_factory=list)
 
     def prompt(self, items: Sequence[Sequence[int]]) -> list[int]:
-        """Token ids of the prompt for a history, given each item's token ids; equals `encode_history`."""
+        """Return the prompt's token ids for a history, given the token ids of each item; equals `encode_history`."""
         return [*self.before, *(token for item in items for token in item), *self.behind]
 
     def search_prompt(self, items: Sequence[Sequence[int]]) -> list[int]:
-        """`prompt` and the opening of the answer: behind it stands the first code, so from there codes are searched."""
+        """Return the prompt and the opening of the answer: the next token is an item's first code."""
         return [*self.prompt(items), *self.opening]
 
 
 def encode_history(tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[str], wording: int = 0) -> list[int]:
-    """Token ids of the prompt for a history.
+    """Return the token ids of the prompt for a history.
 
     Args:
-        tokenizer: of the extended model. item_tokens: each item's tokens, e.g. ``"<a_12><b_3>"``, oldest first.
-        wording: which of `WORDINGS`.
+        tokenizer: Tokenizer of the extended model.
+        item_tokens: Each item's tokens, e.g. ``"<a_12><b_3>"``, oldest first.
+        wording: Index into `WORDINGS`.
     """
     return encode_prompt(tokenizer, SYSTEM, WORDINGS[wording] + "".join(item_tokens))
 
 
 def frame(tokenizer: PreTrainedTokenizerBase, item_tokens: str, wording: int = 0) -> Frame:
-    """What `encode_history` puts around any history: template and tokenizer run once, not once for each user.
+    """Find the tokens that `encode_history` puts before and behind any history.
+
+    With the frame, template and tokenizer run once instead of once for each user.
 
     Args:
-        tokenizer: of the extended model. item_tokens: the tokens of any one item. wording: which of `WORDINGS`.
+        tokenizer: Tokenizer of the extended model.
+        item_tokens: The tokens of any one item.
+        wording: Index into `WORDINGS`.
 
     Raises:
-        InputError: the tokenizer does not keep the item's tokens apart from the words around them.
+        InputError: When the tokenizer merges the item's tokens with the words around them.
     """
     whole = encode_history(tokenizer, [item_tokens], wording)
     item = list(tokenizer(item_tokens, add_special_tokens=False)["input_ids"])
@@ -85,17 +92,26 @@ def frame(tokenizer: PreTrainedTokenizerBase, item_tokens: str, wording: int = 0
 
 
 def opening_ids(tokenizer: PreTrainedTokenizerBase, item_tokens: str) -> list[int]:
-    """Ids of what every item's tokens begin with before the first code; a search over codes starts behind it.
+    """Return the token ids with which every item begins before its first code; a search over codes starts behind them.
 
     Args:
-        tokenizer: of the extended model. item_tokens: the tokens of any one item.
+        tokenizer: Tokenizer of the extended model.
+        item_tokens: The tokens of any one item.
     """
-    text = opening(item_tokens)
+    text = text_before_codes(item_tokens)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
 
-def cap(items: Sequence[_T], most: int | None) -> tuple[list[_T], int]:
-    """Keep the ``most`` recent items of a history (None: all); returns them and the number that was cut."""
+def cut_history(items: Sequence[_T], most: int | None) -> tuple[list[_T], int]:
+    """Keep the most recent items of a history.
+
+    Args:
+        items: A user's items, oldest first.
+        most: Number of items to keep; None keeps all.
+
+    Returns:
+        The items that were kept, and the number of items that were cut.
+    """
     cut = 0 if most is None else max(len(items) - most, 0)
     return list(items[cut:]), cut
 
@@ -103,26 +119,31 @@ def cap(items: Sequence[_T], most: int | None) -> tuple[list[_T], int]:
 def encode_items(
     tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[str], new_tokens: NewTokens
 ) -> npt.NDArray[np.int64]:
-    """Token ids of items, begin and end included: (N, W) int64, for ``Frame.prompt`` and for answers.
+    """Return the token ids of items, for prompts and for answers.
 
     Args:
-        tokenizer: of the extended model. item_tokens: each item's tokens. new_tokens: the checkpoint's own list.
+        tokenizer: Tokenizer of the extended model.
+        item_tokens: Each item's tokens.
+        new_tokens: New tokens of the same checkpoint.
+
+    Returns:
+        (N, W) int64: a row for each item, with the tokens for begin and end where the token style has them.
 
     Raises:
-        InputError: the tokenizer and the checkpoint do not know these tokens, each as one id of its own.
+        InputError: When some item has a token that is not one of the checkpoint's new tokens.
     """
     import numpy as np
 
     encoded = tokenizer(list(item_tokens), add_special_tokens=False)["input_ids"]
-    known = set(new_tokens.ids.tolist())
+    new_ids = set(new_tokens.ids.tolist())
     wrong = [
         text
         for text, ids in zip(item_tokens, encoded, strict=True)
-        if not known.issuperset(ids) or len(ids) != len(encoded[0])
+        if not new_ids.issuperset(ids) or len(ids) != len(encoded[0])
     ]
     if wrong:
         raise InputError(
-            f"the checkpoint's tokenizer does not know the semantic IDs {examples(wrong)}",
+            f"the checkpoint's tokenizer does not know the semantic IDs {list_some(wrong)}",
             remedy="these semantic IDs and this checkpoint do not belong together: run 'gti extend' on them",
         )
     return np.asarray(encoded, dtype=np.int64)

@@ -1,6 +1,6 @@
-"""Text and tokens that name the same item, as chat turns in both directions: text -> tokens, tokens -> text.
+"""Pairs of a text and the tokens that mean the same, as questions in both directions: text to tokens, tokens to text.
 
-Each direction comes in three forms: by the title, by the description, by both. The wordings are ours.
+Each direction has three forms of the text: the title, the description, or both. The wordings are our own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gti_cli.prompts.chat import encode_answer, end_of_turn, render_prompt
+from gti_cli.prompts.chat import PLACEHOLDER, end_of_turn, split_prompt
 from gti_cli.prompts.examples import Example
 
 if TYPE_CHECKING:
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
 TO_TOKENS, TO_TEXT = "text->tokens", "tokens->text"
 DIRECTIONS = (TO_TOKENS, TO_TEXT)
 FORMS = ("title", "description", "both")
-TEXT_FORM = "text"  # of pairs that say `text` and `tokens` themselves
+TEXT_FORM = "text"  # form of pairs that come from a table with the columns `text` and `tokens`
 
 SYSTEM = "You know a catalogue in which every entry has a short run of code tokens as its name."
-MARK = "\ue000gti\ue000"  # private use: stands where the text goes while a template is taken apart
 
-# One question for each direction and form; the mark is the place of the text or of the tokens.
+# One question for each direction and form; the text or the tokens take the place of the placeholder.
 _QUESTIONS = {
-    (TO_TOKENS, "title"): f"Give the code tokens of the entry with this title.\n{MARK}",
-    (TO_TOKENS, "description"): f"Give the code tokens of the entry described here.\n{MARK}",
-    (TO_TOKENS, "both"): f"Give the code tokens of the entry with this title and description.\n{MARK}",
-    (TO_TOKENS, TEXT_FORM): f"Give the code tokens for this text.\n{MARK}",
-    (TO_TEXT, "title"): f"What is the title of this entry?\n{MARK}",
-    (TO_TEXT, "description"): f"How is this entry described?\n{MARK}",
-    (TO_TEXT, "both"): f"What are the title and the description of this entry?\n{MARK}",
-    (TO_TEXT, TEXT_FORM): f"Say in words what these code tokens stand for.\n{MARK}",
+    (TO_TOKENS, "title"): f"Give the code tokens of the entry with this title.\n{PLACEHOLDER}",
+    (TO_TOKENS, "description"): f"Give the code tokens of the entry described here.\n{PLACEHOLDER}",
+    (TO_TOKENS, "both"): f"Give the code tokens of the entry with this title and description.\n{PLACEHOLDER}",
+    (TO_TOKENS, TEXT_FORM): f"Give the code tokens for this text.\n{PLACEHOLDER}",
+    (TO_TEXT, "title"): f"What is the title of this entry?\n{PLACEHOLDER}",
+    (TO_TEXT, "description"): f"How is this entry described?\n{PLACEHOLDER}",
+    (TO_TEXT, "both"): f"What are the title and the description of this entry?\n{PLACEHOLDER}",
+    (TO_TEXT, TEXT_FORM): f"Say in words what these code tokens stand for.\n{PLACEHOLDER}",
 }
 
 
 @dataclass(frozen=True)
 class Templates:
-    """What pairs are asked with.
+    """Wordings of the questions for pairs.
 
     Attributes:
-        system: the system message. questions: (direction, form) -> the user's message, with `MARK` in it once.
+        system: Text of the system message.
+        questions: (direction, form) -> the user's message, with `PLACEHOLDER` in it once.
     """
 
     system: str
     questions: Mapping[tuple[str, str], str]
 
 
-OURS = Templates(SYSTEM, _QUESTIONS)
+DEFAULT_TEMPLATES = Templates(SYSTEM, _QUESTIONS)
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,10 @@ class Pair:
     """A text and the tokens that mean the same.
 
     Attributes:
-        item: what the pair belongs to (a row of its table); forms of one item share it.
-        form: one of `FORMS`, or `TEXT_FORM`. text: in words. tokens: e.g. ``"<a_12><b_3>"``.
+        item: Row of the pair in its table; the forms of one item share it.
+        form: One of `FORMS`, or `TEXT_FORM`.
+        text: The text in words.
+        tokens: The tokens, e.g. ``"<a_12><b_3>"``.
     """
 
     item: int
@@ -67,23 +69,27 @@ class Pair:
 
 
 def forms_of(title: str, description: str) -> list[tuple[str, str]]:
-    """(form, text) for what an item has; a form whose text is missing is left out."""
-    found = [("title", title)] if title else []
-    found += [("description", description)] if description else []
+    """Return (form, text) for the texts that an item has; a form whose text is missing is left out."""
+    forms = [("title", title)] if title else []
+    forms += [("description", description)] if description else []
     if title and description and title != description:
-        found.append(("both", f"{title}\n{description}"))
-    return found
+        forms.append(("both", f"{title}\n{description}"))
+    return forms
 
 
 def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], most: int) -> tuple[list[str], int]:
-    """Cut each text to at most ``most`` of its own tokens; returns the texts and how many were cut."""
+    """Cut each text to at most ``most`` of its own tokens.
+
+    Returns:
+        The texts, and the number of texts that were cut.
+    """
     if not texts:
         return [], 0
     encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     kept, cut = [], 0
     for text, ids in zip(texts, encoded, strict=True):
         if len(ids) > most:
-            # A cut may fall inside a character; what is left of it decodes to the replacement character.
+            # A cut may fall inside a character. The rest of that character decodes to the replacement character.
             kept.append(str(tokenizer.decode(ids[:most])).rstrip("\ufffd").strip())
             cut += 1
         else:
@@ -92,39 +98,29 @@ def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], most: in
 
 
 def encode_pairs(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], direction: str, templates: Templates = OURS
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], direction: str, templates: Templates = DEFAULT_TEMPLATES
 ) -> list[Example]:
-    """Tokenise pairs in one direction (`TO_TOKENS` or `TO_TEXT`).
+    """Tokenise pairs in one direction.
 
-    Equal to `chat.encode_prompt` and `chat.encode_answer` on each pair, but the template is rendered once for each
-    form and the texts are tokenised together.
+    The result equals `chat.encode_prompt` and `chat.encode_answer` on each pair. It is faster: the template is rendered
+    once for each form, and all texts are tokenised in one call.
+
+    Args:
+        tokenizer: Tokenizer of the extended model.
+        pairs: Pairs of any forms.
+        direction: `TO_TOKENS` or `TO_TEXT`.
+        templates: Wordings of the questions.
     """
     if not pairs:
         return []
-    frames = {form: _frame(tokenizer, templates, direction, form) for form in {pair.form for pair in pairs}}
-    asked = [pair.text if direction == TO_TOKENS else pair.tokens for pair in pairs]
-    prompts = [text.join(frames[pair.form]) for pair, text in zip(pairs, asked, strict=True)]
-    # A chat template writes its own opening token; a plain prompt needs the tokenizer's.
+    forms = {pair.form for pair in pairs}
+    parts = {form: split_prompt(tokenizer, templates.system, templates.questions[direction, form]) for form in forms}
+    given = [pair.text if direction == TO_TOKENS else pair.tokens for pair in pairs]
+    prompts = [text.join(parts[pair.form]) for pair, text in zip(pairs, given, strict=True)]
+    # A chat template writes the opening token itself. A plain prompt gets it from the tokenizer.
     plain = tokenizer.chat_template is None
     prompt_ids = tokenizer(prompts, add_special_tokens=plain)["input_ids"]
     answers = [pair.tokens if direction == TO_TOKENS else pair.text for pair in pairs]
     answer_ids = tokenizer(answers, add_special_tokens=False)["input_ids"]
     end = end_of_turn(tokenizer)
     return [Example(list(p), [*a, end]) for p, a in zip(prompt_ids, answer_ids, strict=True)]
-
-
-def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair, direction: str, templates: Templates = OURS) -> Example:
-    """Tokenise one pair, the plain way."""
-    from gti_cli.prompts.chat import encode_prompt
-
-    asked, answer = (pair.text, pair.tokens) if direction == TO_TOKENS else (pair.tokens, pair.text)
-    question = templates.questions[direction, pair.form].replace(MARK, asked)
-    return Example(encode_prompt(tokenizer, templates.system, question), encode_answer(tokenizer, answer))
-
-
-def _frame(tokenizer: PreTrainedTokenizerBase, templates: Templates, direction: str, form: str) -> tuple[str, str]:
-    question = templates.questions[direction, form]
-    before, mark, behind = render_prompt(tokenizer, templates.system, question).partition(MARK)
-    if not mark:
-        raise ValueError("the chat template does not repeat the user's message")
-    return before, behind

@@ -1,4 +1,4 @@
-"""The caller's own wordings for pairs of text and tokens, from a JSON file."""
+"""The user's own wordings of the questions for pairs (``gti ground --prompts FILE``), read from a JSON file."""
 
 from __future__ import annotations
 
@@ -7,30 +7,32 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli.errors import InputError
-from gti_cli.prompts.pairs import DIRECTIONS, FORMS, MARK, OURS, TEXT_FORM, TO_TOKENS, Templates
+from gti_cli.prompts.chat import PLACEHOLDER
+from gti_cli.prompts.pairs import DEFAULT_TEMPLATES, DIRECTIONS, FORMS, TEXT_FORM, TO_TOKENS, Templates
 
 _FORMS = (*FORMS, TEXT_FORM)
 
 
 def read_templates(path: Path | str) -> Templates:
-    """Read wordings; whatever the file leaves out keeps ours.
+    """Read wordings from a JSON file; those that the file leaves out keep the default.
 
-    The file is an object with any of: ``system``, a string; ``text->tokens``, an object of form (`title`,
-    `description`, `both`, `text`) -> question with ``{text}`` in it once; ``tokens->text``, likewise with ``{tokens}``.
+    The file holds an object with any of these entries: ``system``, a string; ``text->tokens``, an object of form
+    (``title``, ``description``, ``both``, ``text``) -> question with ``{text}`` in it once; ``tokens->text``, the same
+    with ``{tokens}``.
 
     Raises:
-        InputError: no JSON object, an unknown name, a question without its place holder.
+        InputError: When the file is no JSON object, has an unknown entry, or a question lacks its placeholder.
     """
-    given = _object(path)
+    given = _read_object(path)
     unknown = sorted(set(given) - {"system", *DIRECTIONS})
     if unknown:
         raise InputError(
             f"{unknown[0]!r} is not known", where=str(path), remedy=f"use system, {' and '.join(DIRECTIONS)}"
         )
-    system = given.get("system", OURS.system)
+    system = given.get("system", DEFAULT_TEMPLATES.system)
     if not isinstance(system, str):
         raise InputError("system must be a string", where=str(path))
-    questions = dict(OURS.questions)
+    questions = dict(DEFAULT_TEMPLATES.questions)
     for direction in DIRECTIONS:
         forms = given.get(direction, {})
         if not isinstance(forms, dict):
@@ -41,16 +43,17 @@ def read_templates(path: Path | str) -> Templates:
             holder = "{text}" if direction == TO_TOKENS else "{tokens}"
             if not isinstance(question, str) or question.count(holder) != 1:
                 raise InputError(f"{direction}, {form}: the question must hold {holder} once", where=str(path))
-            questions[direction, form] = question.replace(holder, MARK)
+            questions[direction, form] = question.replace(holder, PLACEHOLDER)
     return Templates(system, questions)
 
 
-def _object(path: Path | str) -> dict[str, Any]:
+def _read_object(path: Path | str) -> dict[str, Any]:
+    """Read a JSON file that must hold an object."""
     try:
-        found = json.loads(Path(path).read_text("utf-8"))
+        content = json.loads(Path(path).read_text("utf-8"))
     except (OSError, ValueError) as cause:
-        problem = cause.strerror if isinstance(cause, OSError) else f"no JSON: {cause}"
+        problem = cause.strerror if isinstance(cause, OSError) else f"not valid JSON: {cause}"
         raise InputError(str(problem), where=str(path), remedy="give a JSON file of wordings") from cause
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise InputError("must be a JSON object", where=str(path), remedy="see gti ground --help")
-    return found
+    return content

@@ -1,0 +1,1 @@
+"""Stages ``finetune`` and ``recommend``, and the export of training conversations."""

@@ -1,8 +1,9 @@
-"""Stage code of ``gti export conversations``: what `finetune` would train on, in the chat form that other tools read.
+"""``gti export conversations``: the examples that `finetune` would train on, as chat messages for other tools.
 
-One row a target: ``messages``, a list of ``{"role": …, "content": …}`` (system, user, assistant; no system where the
-checkpoint's chat template refuses it, see `gti_cli.prompts.chat.turns`), and ``task``. The conversation rendered by
-that template is, token by token, the example that `finetune` trains on; only the assistant's turn is to be trained on.
+Each target is one row with ``messages``, a list of ``{"role": …, "content": …}`` (system, user, assistant; no system
+message where the checkpoint's chat template refuses it, see `gti_cli.prompts.chat.turns`), and ``task``. Rendered by
+that template, the messages are token by token the example that `finetune` trains on. Only the assistant's turn is to be
+trained on.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli.checkpoints.loading import check_same_ids, find_checkpoint, load_tokenizer
+from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
+from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.errors import InputError
 from gti_cli.options import check_seed
-from gti_cli.recommendation.material import gather
 from gti_cli.recommendation.options import FinetuneOptions, TaskOptions
-from gti_cli.recommendation.tasks import Task, in_words, make_tasks
+from gti_cli.recommendation.task_data import read_task_data
+from gti_cli.recommendation.tasks import Task, make_tasks, task_conversations
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.files import replacing
 
@@ -43,16 +45,19 @@ def export_conversations(
     """Write the training rows of the tasks as conversations.
 
     Args:
-        output: the file, ``.parquet`` or ``.jsonl``. interactions, queries: tables as `finetune` reads them.
-        checkpoint: what is to be trained (None: ``grounded``); its tokenizer decides where texts are cut.
-        options: as for `finetune`; weights of the tasks have no effect, each row is written once.
-        seed: draws what `finetune` draws with the same seed.
+        output: The file, ``.parquet`` or ``.jsonl``.
+        workspace: Folder of the workspace.
+        interactions: Table of interactions, as for `finetune`.
+        queries: Table of queries, as for `finetune`.
+        checkpoint: Checkpoint that is to be trained. None: ``grounded``. Its tokenizer decides where texts are cut.
+        options: As for `finetune`. Weights of the tasks have no effect: each row is written once.
+        seed: Seed of samples; the same seed gives the samples of `finetune`.
 
     Returns:
-        rows of each kind of question, and ``rows``, all of them.
+        Number of rows of each kind of conversation, and of all as ``rows``.
 
     Raises:
-        InputError: whatever `finetune` would refuse; another ending of the file; a seed out of range.
+        InputError: When `finetune` would refuse the input, or the file has another ending.
     """
     options = options or TaskOptions()
     FinetuneOptions(**vars(options)).check()
@@ -63,26 +68,26 @@ def export_conversations(
         )
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
-    found = find_checkpoint(space, checkpoint, "grounded", "gti ground")
-    check_same_ids(found, ids)
-    code_ids(found.item_tokens(), ids.details["sizes"])
-    material = gather(space, interactions, queries, options.tasks)
-    tokenizer = load_tokenizer(found.path)
-    check_tokenizer(tokenizer, found.item_tokens())
-    tasks = make_tasks(material, tokenizer, options, seed)
+    source = find_checkpoint(space, checkpoint, "grounded", "gti ground")
+    check_same_ids(source, ids)
+    code_ids(source.item_tokens(), ids.details["sizes"])  # refuses a checkpoint without these tokens
+    data = read_task_data(space, interactions, queries, options.tasks)
+    tokenizer = load_tokenizer(source.path)
+    check_tokenizer(tokenizer, source.item_tokens())
+    tasks = make_tasks(data, tokenizer, options, seed)
     counts: Counter[str] = Counter()
     write = _write_parquet if output.suffix == ".parquet" else _write_json
     with replacing(output) as temporary:
-        write(temporary, _rows(tasks, material.catalogue.tokens, tokenizer, counts))
+        write(temporary, _rows(tasks, data.catalogue.tokens, tokenizer, counts))
     return {**counts, "rows": counts.total()}
 
 
 def _rows(
     tasks: Sequence[Task], tokens: Sequence[str], tokenizer: PreTrainedTokenizerBase, counts: Counter[str]
 ) -> Iterator[dict[str, Any]]:
-    """``messages`` and ``task`` of each row; ``counts`` are kept by kind."""
+    """Each row's messages and task; ``counts`` gets the number of rows of each kind."""
     for task in tasks:
-        for conversation in in_words(task, tokens):
+        for conversation in task_conversations(task, tokens):
             counts[conversation.kind] += 1
             yield {"messages": conversation.messages(tokenizer), "task": task.name}
 
@@ -94,18 +99,18 @@ def _write_json(path: Path, rows: Iterator[dict[str, Any]]) -> None:
 
 
 def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], block: int = 20_000) -> None:
-    """Written in blocks of rows, so that memory holds one of them and not all."""
+    """Write the rows in blocks, so that memory holds one block and not all rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetWriter(path, _schema(), compression="zstd") as writer:
-        part: list[dict[str, Any]] = []
+        buffer: list[dict[str, Any]] = []
         for row in rows:
-            part.append(row)
-            if len(part) == block:
-                writer.write_table(pa.Table.from_pylist(part, _schema()))
-                part = []
-        writer.write_table(pa.Table.from_pylist(part, _schema()))
+            buffer.append(row)
+            if len(buffer) == block:
+                writer.write_table(pa.Table.from_pylist(buffer, _schema()))
+                buffer = []
+        writer.write_table(pa.Table.from_pylist(buffer, _schema()))
 
 
 def _schema() -> pa.Schema:

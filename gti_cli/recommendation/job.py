@@ -7,41 +7,121 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gti_cli.recommendation.options import FinetuneOptions
+from gti_cli.checkpoints.loading import load_tokenizer
+from gti_cli.checkpoints.new_tokens import check_tokenizer
+from gti_cli.errors import InputError
+from gti_cli.recommendation.tasks import make_tasks
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-    from gti_cli.checkpoints.loading import Checkpoint
+    from gti_cli.checkpoints.finding import Checkpoint
     from gti_cli.checkpoints.new_tokens import NewTokens
-    from gti_cli.recommendation.material import Material
+    from gti_cli.options import RunOptions
+    from gti_cli.recommendation.options import FinetuneOptions
+    from gti_cli.recommendation.task_data import TaskData
     from gti_cli.recommendation.tasks import Task
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a run needs.
+class FinetuneJob:
+    """Everything that a fine-tuning run needs.
 
     Attributes:
-        checkpoint: to start from. tokenizer, new_tokens: its own. material: what the tasks are made from.
-        tasks: what to train on, the main one first.
-        options, seed: as given. sizes: codes of each level. device: to compute on.
-        autocast: compute in bfloat16. why: this number format.
-        name: of the output. report_to: experiment trackers. logs: folder for those that write files.
+        checkpoint: Checkpoint to start from.
+        tokenizer: The checkpoint's tokenizer.
+        new_tokens: The checkpoint's semantic-ID tokens.
+        data: Tables from which the tasks were made.
+        tasks: What to train on, the main task first.
+        options: Options of the stage.
+        seed: Seed of everything random.
+        sizes: Number of codes of each level.
+        device: Device to compute on.
+        autocast: Whether to compute in bfloat16.
+        dtype_reason: Why this number format was chosen, for the manifest.
+        name: Name of the output.
+        report_to: Experiment trackers.
+        logs: Folder for trackers that write files.
     """
 
     checkpoint: Checkpoint
     tokenizer: PreTrainedTokenizerBase
     new_tokens: NewTokens
-    material: Material
+    data: TaskData
     tasks: list[Task]
     options: FinetuneOptions
     seed: int
     sizes: list[int]
     device: torch.device
     autocast: bool
-    why: str
-    name: str = ""
-    report_to: Sequence[str] = ()
-    logs: Path = Path()
+    dtype_reason: str
+    name: str
+    report_to: Sequence[str]
+    logs: Path
+
+
+def prepare_job(
+    checkpoint: Checkpoint,
+    data: TaskData,
+    sizes: list[int],
+    options: FinetuneOptions,
+    run_options: RunOptions,
+    *,
+    name: str,
+    report_to: Sequence[str],
+    logs: Path,
+) -> FinetuneJob:
+    """Make the tasks, and check everything that can be checked before the model is loaded.
+
+    Args:
+        checkpoint: Checkpoint to start from.
+        data: Tables for the tasks.
+        sizes: Number of codes of each level.
+        options: Options of the stage.
+        run_options: Options that all stages share.
+        name: Name of the output.
+        report_to: Experiment trackers.
+        logs: Folder for trackers that write files.
+
+    Raises:
+        InputError: When the options do not fit the launcher, the machine, the checkpoint or the tables.
+    """
+    from gti_cli.checkpoints.devices import choose_device, choose_training_dtype
+    from gti_cli.training.sharding import check_training
+
+    device = choose_device(run_options.device)
+    # A sharded optimizer has one learning rate; the other options need the whole model on each process.
+    check_training(
+        device,
+        {
+            "--lora": options.lora,
+            "--rows-learning-rate": options.rows_learning_rate not in (None, options.learning_rate),
+            "--validations": bool(options.validations),
+            "--compile": options.compile,
+        },
+    )
+    dtype, dtype_reason = choose_training_dtype(run_options.dtype, device)
+    tokenizer, new_tokens = load_tokenizer(checkpoint.path), checkpoint.item_tokens()
+    check_tokenizer(tokenizer, new_tokens)
+    tasks = make_tasks(data, tokenizer, options, run_options.seed)
+    if options.validations and not any(task.target_rows for task in tasks):
+        raise InputError(
+            "--validations has no validation example to rank", remedy="mark some rows valid, or drop --validations"
+        )
+    return FinetuneJob(
+        checkpoint=checkpoint,
+        tokenizer=tokenizer,
+        new_tokens=new_tokens,
+        data=data,
+        tasks=tasks,
+        options=options,
+        seed=run_options.seed,
+        sizes=sizes,
+        device=device,
+        autocast=str(dtype) == "torch.bfloat16",
+        dtype_reason=dtype_reason,
+        name=name,
+        report_to=report_to,
+        logs=logs,
+    )

@@ -11,22 +11,28 @@ import numpy as np
 from gti_cli import console
 from gti_cli.prompts import lc_rec
 from gti_cli.prompts.conversations import Conversation
-from gti_cli.prompts.next_item import cap
+from gti_cli.prompts.next_item import cut_history
 from gti_cli.prompts.pairs import DIRECTIONS, cut_texts, forms_of
-from gti_cli.recommendation.material import INTENT, PREFERENCE, Material
+from gti_cli.recommendation.task_data import INTENT, PREFERENCE, TaskData
 from gti_cli.tables.histories import History
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# User -> for each of the user's texts: the training items up to the interaction with this text, and the text.
+UserTexts = dict[str, list[tuple[list[str], str]]]
+
 
 @dataclass(frozen=True)
-class Shop:
-    """What the questions are made of.
+class TextCatalogue:
+    """The items with their semantic IDs and texts, and how much of a history a prompt shows.
 
     Attributes:
-        row_of: item id -> row of the catalogue. tokens, titles, descriptions: by row, texts already cut.
-        history: most items before a target.
+        row_of: Row of the catalogue of each item id.
+        tokens: Semantic-ID tokens of each row.
+        titles: Title of each row, cut; "" where there is none.
+        descriptions: Description of each row, cut; "" where there is none.
+        history: Most items before a target.
     """
 
     row_of: Mapping[str, int]
@@ -39,120 +45,158 @@ class Shop:
         """An item in words: its title, or else its description."""
         return self.titles[row] or self.descriptions[row]
 
-    def histories(self, items: Sequence[str], target: str) -> list[Conversation]:
-        """A history in words -> target, a history of tokens -> target in words; what has no words is left out."""
-        shown = [self.row_of[item] for item in cap(items, self.history)[0]]
-        wanted = self.row_of[target]
-        titles = [self.name(row) for row in shown if self.name(row)]
-        found = [lc_rec.titles_to_item(titles, self.tokens[wanted])] if titles else []
-        if self.name(wanted):
-            found.append(lc_rec.items_to_title([self.tokens[row] for row in shown], self.name(wanted)))
-        return found
+    def history_conversations(self, items: Sequence[str], target: str) -> list[Conversation]:
+        """The two history tasks for a target: titles -> semantic ID, and semantic IDs -> title.
+
+        A task is left out where it has no words.
+
+        Args:
+            items: Ids of the items before the target, oldest first.
+            target: Id of the target.
+        """
+        rows = [self.row_of[item] for item in cut_history(items, self.history)[0]]
+        target_row = self.row_of[target]
+        titles = [self.name(row) for row in rows if self.name(row)]
+        conversations = [lc_rec.titles_to_item(titles, self.tokens[target_row])] if titles else []
+        if self.name(target_row):
+            conversations.append(lc_rec.items_to_title([self.tokens[row] for row in rows], self.name(target_row)))
+        return conversations
 
 
-def conversations(
-    material: Material, tokenizer: PreTrainedTokenizerBase, *, history: int, max_text_tokens: int, seed: int
+def training_conversations(
+    data: TaskData, tokenizer: PreTrainedTokenizerBase, *, history: int, max_text_tokens: int, seed: int
 ) -> tuple[list[Conversation], dict[str, int]]:
-    """All training examples of the tasks, in the order of `lc_rec.KINDS`, and their counts.
+    """All training examples of LC-Rec's tasks.
 
-    Each item in every form of its text and in both directions; of each user one target of the two history tasks,
-    drawn with ``seed``; each training interaction with an `intent`; each user with a `preference`.
+    These are: each item in every form of its text and in both directions; for each user one target of the two history
+    tasks, drawn with ``seed``; each training interaction with an `intent`; each user with a `preference`.
+
+    Args:
+        data: The tables.
+        tokenizer: Tokenizer that measures where texts are cut.
+        history: Most items before a target.
+        max_text_tokens: Length at which texts are cut.
+        seed: Seed of the targets.
+
+    Returns:
+        The conversations in the order of `lc_rec.KINDS`, and their counts.
     """
-    shop, counts = make_shop(material, tokenizer, history, max_text_tokens)
-    found = _about_items(shop)
-    if material.splits is not None and material.interactions is not None:
-        found += _histories(shop, material.splits.train, seed, counts)
-        columns, cut = _columns(material, tokenizer, max_text_tokens)
+    catalogue, counts = make_text_catalogue(data, tokenizer, history, max_text_tokens)
+    conversations = _item_conversations(catalogue)
+    if data.splits is not None and data.interactions is not None:
+        conversations += _drawn_histories(catalogue, data.splits.train, seed, counts)
+        texts, cut = _user_texts(data, tokenizer, max_text_tokens)
         counts["lc_rec_texts_cut"] += cut
-        found += _intents(shop, columns.get(INTENT, {}))
-        found += _preferences(shop, columns.get(PREFERENCE, {}))
-        _say(set(columns), counts)
-    found.sort(key=lambda conversation: lc_rec.KINDS.index(conversation.kind))
-    counts |= {f"lc_rec_{kind}": sum(c.kind == kind for c in found) for kind in lc_rec.KINDS}
-    return found, counts
+        conversations += _intents(catalogue, texts.get(INTENT, {}))
+        conversations += _preferences(catalogue, texts.get(PREFERENCE, {}))
+        _print_summary(set(texts), counts)
+    conversations.sort(key=lambda conversation: lc_rec.KINDS.index(conversation.kind))
+    counts |= {f"lc_rec_{kind}": sum(c.kind == kind for c in conversations) for kind in lc_rec.KINDS}
+    return conversations, counts
 
 
-def validation(shop: Shop, entries: Sequence[History]) -> list[Conversation]:
+def validation_conversations(catalogue: TextCatalogue, entries: Sequence[History]) -> list[Conversation]:
     """The two history tasks for validation targets."""
-    return [conversation for entry in entries for conversation in shop.histories(entry.items, entry.target)]
-
-
-def make_shop(
-    material: Material, tokenizer: PreTrainedTokenizerBase, history: int, max_text_tokens: int
-) -> tuple[Shop, dict[str, int]]:
-    """The catalogue with its texts cut, and counts of what was cut and of items without a text."""
-    titles, cut = cut_texts(tokenizer, material.titles, max_text_tokens)
-    descriptions, more = cut_texts(tokenizer, material.descriptions, max_text_tokens)
-    catalogue = material.catalogue
-    shop = Shop(catalogue.row_of(), catalogue.tokens, titles, descriptions, history)
-    without = sum(not shop.name(row) for row in range(len(titles)))
-    return shop, {"lc_rec_texts_cut": cut + more, "lc_rec_items_without_text": without}
-
-
-def _about_items(shop: Shop) -> list[Conversation]:
     return [
-        lc_rec.about_item(direction, form, text, shop.tokens[row])
-        for direction in DIRECTIONS
-        for row in range(len(shop.tokens))
-        for form, text in forms_of(shop.titles[row], shop.descriptions[row])
+        conversation for entry in entries for conversation in catalogue.history_conversations(entry.items, entry.target)
     ]
 
 
-def _histories(shop: Shop, train: Mapping[str, Sequence[str]], seed: int, counts: dict[str, int]) -> list[Conversation]:
+def make_text_catalogue(
+    data: TaskData, tokenizer: PreTrainedTokenizerBase, history: int, max_text_tokens: int
+) -> tuple[TextCatalogue, dict[str, int]]:
+    """The catalogue with its texts cut.
+
+    Args:
+        data: The tables.
+        tokenizer: Tokenizer that measures where texts are cut.
+        history: Most items before a target.
+        max_text_tokens: Length at which texts are cut.
+
+    Returns:
+        The catalogue, and counts of texts that were cut and of items without a text.
+    """
+    titles, cut_titles = cut_texts(tokenizer, data.titles, max_text_tokens)
+    descriptions, cut_descriptions = cut_texts(tokenizer, data.descriptions, max_text_tokens)
+    catalogue = TextCatalogue(data.catalogue.row_of(), data.catalogue.tokens, titles, descriptions, history)
+    without_text = sum(not catalogue.name(row) for row in range(len(titles)))
+    return catalogue, {
+        "lc_rec_texts_cut": cut_titles + cut_descriptions,
+        "lc_rec_items_without_text": without_text,
+    }
+
+
+def _item_conversations(catalogue: TextCatalogue) -> list[Conversation]:
+    """Each form of each item's text -> its semantic ID, and the other way round."""
+    return [
+        lc_rec.about_item(direction, form, text, catalogue.tokens[row])
+        for direction in DIRECTIONS
+        for row in range(len(catalogue.tokens))
+        for form, text in forms_of(catalogue.titles[row], catalogue.descriptions[row])
+    ]
+
+
+def _drawn_histories(
+    catalogue: TextCatalogue, train: Mapping[str, Sequence[str]], seed: int, counts: dict[str, int]
+) -> list[Conversation]:
+    """The two history tasks for one training target of each user; ``counts`` gets the numbers of targets."""
     rng = np.random.default_rng([seed, 2])
-    found: list[Conversation] = []
+    conversations: list[Conversation] = []
     counts["lc_rec_history_targets"] = sum(max(len(items) - 1, 0) for items in train.values())
     counts["lc_rec_history_targets_drawn"] = sum(len(items) > 1 for items in train.values())
     for items in train.values():
         if len(items) > 1:
             place = int(rng.integers(1, len(items)))
-            found += shop.histories(items[:place], items[place])
-    return found
+            conversations += catalogue.history_conversations(items[:place], items[place])
+    return conversations
 
 
-def _columns(
-    material: Material, tokenizer: PreTrainedTokenizerBase, most: int
-) -> tuple[dict[str, dict[str, list[tuple[list[str], str]]]], int]:
-    """Column -> user -> (training items up to this one, this one's text) for texts that are there; and how many cut."""
-    assert material.interactions is not None
-    read, cut = material.interactions, 0
-    found: dict[str, dict[str, list[tuple[list[str], str]]]] = {}
-    for name, by_user in read.texts.items():
-        found[name] = {}
+def _user_texts(
+    data: TaskData, tokenizer: PreTrainedTokenizerBase, max_text_tokens: int
+) -> tuple[dict[str, UserTexts], int]:
+    """The texts of each text column of the training interactions, cut, and the number of those that were cut."""
+    assert data.interactions is not None
+    interactions, cut = data.interactions, 0
+    by_column: dict[str, UserTexts] = {}
+    for column, by_user in interactions.texts.items():
+        by_column[column] = {}
         for user, texts in by_user.items():
-            train = [place for place, label in enumerate(read.labels(user)) if label == "train"]
-            shown, more = cut_texts(tokenizer, [texts[place] for place in train], most)
+            train = [place for place, label in enumerate(interactions.labels(user)) if label == "train"]
+            train_texts, more = cut_texts(tokenizer, [texts[place] for place in train], max_text_tokens)
             cut += more
-            items = [read.items[user][place] for place in train]
-            found[name][user] = [(items[: n + 1], text) for n, text in enumerate(shown) if text]
-    return found, cut
+            items = [interactions.items[user][place] for place in train]
+            by_column[column][user] = [(items[: n + 1], text) for n, text in enumerate(train_texts) if text]
+    return by_column, cut
 
 
-def _intents(shop: Shop, by_user: Mapping[str, Sequence[tuple[list[str], str]]]) -> list[Conversation]:
+def _intents(catalogue: TextCatalogue, by_user: UserTexts) -> list[Conversation]:
+    """Each intent -> the item of its interaction."""
     return [
-        lc_rec.intent_to_item(text, shop.tokens[shop.row_of[items[-1]]])
+        lc_rec.intent_to_item(text, catalogue.tokens[catalogue.row_of[items[-1]]])
         for entries in by_user.values()
         for items, text in entries
     ]
 
 
-def _preferences(shop: Shop, by_user: Mapping[str, Sequence[tuple[list[str], str]]]) -> list[Conversation]:
-    """What a user's last such text says, behind the items up to there."""
+def _preferences(catalogue: TextCatalogue, by_user: UserTexts) -> list[Conversation]:
+    """The items up to a user's last preference -> this preference."""
     last = [entries[-1] for entries in by_user.values() if entries]
+    tokens, row_of = catalogue.tokens, catalogue.row_of
     return [
-        lc_rec.items_to_preference([shop.tokens[shop.row_of[i]] for i in cap(items, shop.history)[0]], text)
+        lc_rec.items_to_preference([tokens[row_of[item]] for item in cut_history(items, catalogue.history)[0]], text)
         for items, text in last
     ]
 
 
-def _say(columns: set[str], counts: Mapping[str, int]) -> None:
+def _print_summary(columns: set[str], counts: Mapping[str, int]) -> None:
+    """Say how many history targets are trained on, and which text columns are missing."""
     console.note(
-        f"lc-rec: {counts['lc_rec_history_targets_drawn']:,} of {counts['lc_rec_history_targets']:,} training targets, "
-        "one of each user, are asked for from a history in words, and in words from a history of tokens"
+        "lc-rec: the two history tasks (titles -> item, items -> title) train on one target of each user: "
+        f"{counts['lc_rec_history_targets_drawn']:,} of {counts['lc_rec_history_targets']:,} training targets"
     )
     missing = [name for name in (INTENT, PREFERENCE) if name not in columns]
     if missing:
         console.note(
-            f"lc-rec: the interactions have no column {' and no column '.join(map(repr, missing))}, so nothing is "
-            f"trained on {' or '.join(f'{name}s' for name in missing)}"
+            f"lc-rec: the interactions have no column {' and no column '.join(map(repr, missing))}, so there is no "
+            f"training on {' or '.join(f'{name}s' for name in missing)}"
         )

@@ -13,67 +13,72 @@ from gti_cli.workspace import processes
 
 TARGETS = ("all", "last")
 MAX_WORDINGS = 3
-WITHOUT_LOOKING = 3  # epochs that a run may have before it is validated unasked
+MAX_UNVALIDATED_EPOCHS = 3  # longer runs are validated during training where the options do not say otherwise
 
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What is trained on.
+    """What a run trains on.
 
     Attributes:
-        tasks: of ``next-item``, ``search``, ``lc-rec``, each with or without a weight (``search:0.5``); see
-            `gti_cli.recommendation.material.parse_tasks` and `gti_cli.training.batches.mixture.MixedPlan`.
-        history: most items before a target. targets: ``all`` prefixes of a history, or the ``last`` item only.
-        wordings: of the next-item question, from 1 to 3 (the paper's number); evaluation asks in the first one.
-        max_text_tokens: longer texts of LC-Rec's tasks are cut.
-        valid_sample: validation targets of each task that the loss is measured on.
+        tasks: Some of ``next-item``, ``search``, ``lc-rec``, each with or without a weight (``search:0.5``); see
+            `gti_cli.recommendation.task_data.parse_tasks` and `gti_cli.training.batches.mixture.MixedPlan`.
+        history: Most items before a target.
+        targets: ``all``: every item of a history after the first is a target; ``last``: the last item alone.
+        wordings: Number of wordings of the next-item prompt, from 1 to 3 (the paper's number). Evaluation uses the
+            first one.
+        max_text_tokens: Length at which texts of LC-Rec's tasks are cut, in tokens.
+        valid_sample: Most validation targets of each task on which the loss is measured.
     """
 
     tasks: tuple[str, ...] | None = option(
         None,
-        "Of next-item, search, lc-rec (LC-Rec's auxiliary tasks), each with its share of a step if wanted: "
+        "Some of next-item, search, lc-rec (LC-Rec's auxiliary tasks), each with or without a weight: "
         "next-item:1,search:0.5. Without weights all targets count alike.",
         shown="next-item where there are interactions, search where there are queries",
     )
     history: int = option(20, "Most items shown before a target.")
     targets: str = option("all", "all: every item after the first; last: a user's last one.")
-    wordings: int = option(3, "Wordings of the next-item question, 1 to 3; each user is asked in one of them.")
+    wordings: int = option(3, "Wordings of the next-item prompt, 1 to 3; each user's prompts have one of them.")
     max_text_tokens: int = option(128, "Longer texts of lc-rec's tasks are cut.")
     valid_sample: int = option(2000, "Validation targets of each task that the loss is measured on.")
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How it is trained.
+    """How a run trains.
 
     Attributes:
-        epochs: passes over the training targets (may be a fraction). max_steps: overrides it if given.
-        batch_size: targets in a step, of all processes together.
-        learning_rate: peak, after 3 % linear warm-up, linear decay to 0.
-        rows_learning_rate: the same for the new rows (None: what fits the scale of the model's rows, see
-            `gti_cli.training.reach.natural_rate`, at least ``learning_rate``; with a divided optimizer just that).
-        validations: times to validate by NDCG@10 during training; the best weights are kept (0: never, the last are;
-            None: see `gti_cli.recommendation.validation_schedule.times`).
-        rank_sample: users (or queries) ranked for it, at most, of those that the validation loss is measured on.
-        patience: stop after as many validations without a better one.
-        gradient_checkpointing: keep few activations and compute the others twice: less memory, a third slower.
-        compile: let torch compile the model's forward pass (see `gti_cli.training.compiled`).
-        report_to: experiment trackers by the Trainer's own names; they change no result.
+        epochs: Passes over the training targets; may be a fraction.
+        max_steps: Number of steps; overrides ``epochs`` where it is given.
+        batch_size: Targets in a step, on all processes together.
+        learning_rate: Peak, after a linear warm-up of 3 % of the steps and before a linear decay to 0.
+        rows_learning_rate: The same for the new rows. None: a rate that fits the scale of the model's rows, see
+            `gti_cli.training.reach.natural_rate`, and at least ``learning_rate``; with a sharded optimizer exactly
+            ``learning_rate``.
+        validations: Number of validations by NDCG@10 during training, of which the best weights are kept. 0: none,
+            and the last weights are kept. None: see `gti_cli.recommendation.validation.default_validations`.
+        rank_sample: Most users (or queries) ranked in a validation, out of those that the validation loss is measured
+            on.
+        patience: Number of validations without a better one after which training stops.
+        gradient_checkpointing: Keep few activations and compute the others twice: less memory, a third slower.
+        compile: Let torch compile the model's forward pass, see `gti_cli.training.compiled`.
+        report_to: Experiment trackers by the Trainer's own names. They change no result.
     """
 
     epochs: float = option(3.0, "Passes over the training targets.")
     max_steps: int | None = option(None, "Steps; overrides --epochs.")
-    batch_size: int = option(128, "Targets in a step, of all processes together.")
+    batch_size: int = option(128, "Targets in a step, on all processes together.")
     learning_rate: float = option(5e-4, "Peak learning rate.")
     rows_learning_rate: float | None = option(
-        None, "The same for the new rows.", shown="5 % of the distance between pretrained rows a step"
+        None, "Peak learning rate of the new rows.", shown="5 % of the distance between pretrained rows a step"
     )
     validations: int | None = option(
         None,
-        "Times to validate by NDCG@10 on the way; the best weights are kept. 0: never, the last ones are.",
+        "Validations by NDCG@10 during training; the best weights are kept. 0: none; the last weights are kept.",
         shown="once an epoch in a run of more than three, else 0",
     )
-    rank_sample: int = option(500, "Most users, or queries, ranked in a validation (of --valid-sample).")
+    rank_sample: int = option(500, "Most users or queries ranked in a validation, out of --valid-sample.")
     patience: int | None = option(None, "Stop after as many validations without a better one.")
     gradient_checkpointing: bool = option(False, "Less memory, a third slower.")
     compile: bool = option(False, "Compile the model's forward pass (minutes, before the first step).")
@@ -82,18 +87,20 @@ class TrainingOptions:
     )
 
     @property
-    def share(self) -> int:
+    def targets_per_process(self) -> int:
         """Targets in a step on each process."""
         return self.batch_size // processes.world()
 
 
 @dataclass(frozen=True)
 class LoRAOptions:
-    """Adapters (Hu et al., arXiv 2106.09685); rank, scale and dropout are the paper's.
+    """Adapters (Hu et al., arXiv 2106.09685); rank, scale and dropout are those of the GTI paper.
 
     Attributes:
-        lora: train low-rank adapters and the new rows, not the whole model.
-        lora_r, lora_alpha, lora_dropout: of the adapters.
+        lora: Train low-rank adapters and the new rows, not the whole model.
+        lora_r: Rank of the adapters.
+        lora_alpha: Scale of the adapters.
+        lora_dropout: Dropout of the adapters.
     """
 
     lora: bool = option(False, "Train adapters and the new rows; pretrained rows stay as they are.")
@@ -104,10 +111,14 @@ class LoRAOptions:
 
 @dataclass(frozen=True)
 class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
-    """What decides the outcome of a fine-tuning run, beside its inputs and seed."""
+    """All options that decide the result of a fine-tuning run, besides its inputs and seed."""
 
     def check(self) -> None:
-        """Raise `InputError` for a value that cannot be meant."""
+        """Check the values.
+
+        Raises:
+            InputError: When a value is out of range, or options contradict each other.
+        """
         numbers = "epochs max_steps batch_size learning_rate rows_learning_rate lora_r lora_alpha history"
         for name in (*numbers.split(), "valid_sample", "rank_sample", "patience", "max_text_tokens"):
             value = getattr(self, name)
@@ -122,7 +133,7 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
         if self.validations is not None and self.validations < 0:
             raise InputError(f"--validations is {self.validations}", remedy="give 0 or more")
         if self.patience is not None and not self.validations:
-            raise InputError("--patience needs validations to be patient about", remedy="add --validations 10")
+            raise InputError("--patience has no effect without validations", remedy="add --validations 10")
         if self.batch_size % processes.world():
             raise InputError(
                 f"--batch-size {self.batch_size} cannot be divided among {processes.world()} processes",
@@ -130,7 +141,11 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
             )
 
     def resolved(self, tasks: Mapping[str, float | None]) -> dict[str, Any]:
-        """For the manifest, with the tasks as they were understood: without what has no effect."""
+        """The options as the manifest records them: without those that have no effect.
+
+        Args:
+            tasks: Weight of each task, see `gti_cli.recommendation.task_data.parse_tasks`.
+        """
         values = asdict(self)
         del values["report_to"]
         values["tasks"] = [name if weight is None else f"{name}:{weight:g}" for name, weight in tasks.items()]
@@ -144,12 +159,12 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
         if self.max_steps is not None:
             del values["epochs"]
         if self.validations is None:
-            short = self.max_steps is None and self.epochs <= WITHOUT_LOOKING
+            short = self.max_steps is None and self.epochs <= MAX_UNVALIDATED_EPOCHS
             values["validations"] = 0 if short else "auto"
         if not values["validations"]:
             del values["rank_sample"]
         if self.rows_learning_rate is None:
-            values["rows_learning_rate"] = "auto"  # what it came to is among the metrics
+            values["rows_learning_rate"] = "auto"  # the metrics record the rate that was used
         return values
 
 

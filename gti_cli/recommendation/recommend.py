@@ -1,4 +1,4 @@
-"""`gti recommend`: items for a history, a query, or everyone in a table. Writes nothing into the workspace."""
+"""`gti recommend`: items for a history, for a query, or for each row of a table. It writes nothing to the workspace."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console, tables
-from gti_cli.checkpoints.loading import Checkpoint, check_same_ids, find_checkpoint, load_model, load_tokenizer
+from gti_cli.checkpoints.devices import choose_device, choose_dtype, seed_everything
+from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.checkpoints.limits import check_positions
+from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
-from gti_cli.checkpoints.positions import check_positions
-from gti_cli.checkpoints.precision import choose_device, choose_dtype, seed_everything
 from gti_cli.decoding.beam import TrieTensors
-from gti_cli.decoding.parts import Asked, Searcher, beams_for, room_for, search_parts
-from gti_cli.decoding.search import Recommended, cut, to_items
+from gti_cli.decoding.parts import Searcher, SearchRequest, beams_for, extra_beams, search_parts
+from gti_cli.decoding.search import RankedItems, first_items, item_groups
 from gti_cli.decoding.trie import build_trie
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.options import check_seed, pick, refuse_unknown
-from gti_cli.prompts.next_item import DEFAULT_HISTORY, cap, encode_items, frame, opening_ids
+from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, frame, opening_ids
 from gti_cli.prompts.query import encode_queries
-from gti_cli.recommendation.requests import RecommendKeywords, RecommendOptions, Wanted, read_wanted
+from gti_cli.recommendation.requests import (
+    RecommendationRequests,
+    RecommendKeywords,
+    RecommendOptions,
+    read_requests,
+)
 from gti_cli.tables import SemanticIDs
 from gti_cli.workspace import Workspace
 
@@ -33,10 +39,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One line of the answer.
+    """One item of a recommendation list.
 
     Attributes:
-        user_id: whose: the user's id, or the query's. rank: from 1. score: log-probability of the item's semantic ID.
+        user_id: Id of the user, or of the query.
+        rank: Place in the list, from 1.
+        item_id: Id of the item.
+        title: Title of the item.
+        score: Log-probability of the item's semantic ID.
     """
 
     user_id: str
@@ -47,17 +57,19 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
-class Shop:
-    """What is recommended from, and by what.
+class Recommender:
+    """A checkpoint, and the part of the catalogue that it may recommend.
 
     Attributes:
-        checkpoint, catalogue: as in the workspace. codes: token ids of each level's codes.
-        rows: catalogue rows that may be recommended, ascending.
+        checkpoint: The checkpoint.
+        catalogue: All items with their semantic IDs.
+        code_ids: For each level, the token id of each code.
+        rows: (M,) rows of the catalogue that may be recommended, ascending.
     """
 
     checkpoint: Checkpoint
     catalogue: SemanticIDs
-    codes: list[np.ndarray]
+    code_ids: list[np.ndarray]
     rows: np.ndarray
 
 
@@ -75,17 +87,25 @@ def recommend(
 ) -> list[Recommendation]:
     """Recommend the ``k`` most probable items to each user, or for each query.
 
+    Exactly one of ``histories``, ``queries`` and ``table`` is given.
+
     Args:
-        checkpoint: default ``finetuned``. histories: user -> item ids, oldest first; or queries: id -> words; or
-            table: of interactions, or of queries where it has a column `query`.
-        keywords: see `RecommendOptions`.
+        workspace: Folder of the workspace.
+        checkpoint: Name or path of a checkpoint. None: ``finetuned``.
+        histories: Item ids of each user, oldest first.
+        queries: Words of each query.
+        table: Table of interactions, or of queries where it has a column `query`.
+        seed: Seed of everything random.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        dtype: ``auto``, ``float32`` or ``bfloat16``.
+        **keywords: See `RecommendOptions`.
 
     Returns:
-        Lines by user or query, then rank. With fewer than ``k`` items left to recommend a list is shorter.
+        The items by user or query, then by rank. A list is shorter than ``k`` where fewer items may be recommended.
 
     Raises:
-        InputError: unknown or no items, nothing left to recommend, too few beams, a checkpoint that does not fit,
-            a seed out of range.
+        InputError: When items are unknown, or there are none to show or to recommend.
+        InputError: When an option is out of range, or the checkpoint does not fit the semantic IDs.
     """
     refuse_unknown(keywords, RecommendOptions)
     options = pick(RecommendOptions, keywords)
@@ -93,109 +113,118 @@ def recommend(
     check_seed(seed)
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
-    found = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
-    check_same_ids(found, ids)
-    codes = code_ids(found.item_tokens(), ids.details["sizes"])
+    source = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
+    check_same_ids(source, ids)
+    token_ids = code_ids(source.item_tokens(), ids.details["sizes"])
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
-    wanted = read_wanted(histories, queries, table, row_of)
-    shop = Shop(found, catalogue, codes, _allowed(row_of, options.exclude, options.only))
+    requests = read_requests(histories, queries, table, row_of)
+    recommender = Recommender(source, catalogue, token_ids, _allowed_rows(row_of, options.exclude, options.only))
     seed_everything(seed)
-    lists = _search(shop, wanted, options, device, dtype)
-    short = sum(len(best.rows) < options.k for best in lists)
+    lists = _search(recommender, requests, options, device, dtype)
+    short = sum(len(items.rows) < options.k for items in lists)
     if short:
-        who = "queries" if wanted.histories is None else "users"
+        who = "queries" if requests.histories is None else "users"
         console.warn(f"{short:,} of {len(lists):,} {who} have fewer than {options.k} items left to be recommended")
-    return _lines(wanted.names, lists, catalogue, _titles(space))
+    return _as_recommendations(requests.names, lists, catalogue, _titles(space))
 
 
-def _allowed(row_of: Mapping[str, int], exclude: Path | str | None, only: Path | str | None) -> np.ndarray:
-    """Rows of the items that may be recommended, ascending."""
+def _allowed_rows(row_of: Mapping[str, int], exclude: Path | str | None, only: Path | str | None) -> np.ndarray:
+    """Rows of the catalogue that may be recommended, ascending."""
     allowed = np.ones(len(row_of), dtype=bool)
     if only is not None:
         allowed[:] = False
-        allowed[_listed(only, row_of)] = True
+        allowed[_listed_rows(only, row_of)] = True
     if exclude is not None:
-        allowed[_listed(exclude, row_of)] = False
+        allowed[_listed_rows(exclude, row_of)] = False
     if not allowed.any():
         raise InputError("--only and --exclude leave no item to recommend", remedy="list other items")
     return np.flatnonzero(allowed)
 
 
-def _listed(path: Path | str, row_of: Mapping[str, int]) -> list[int]:
+def _listed_rows(path: Path | str, row_of: Mapping[str, int]) -> list[int]:
+    """Rows of the catalogue of the items that a table lists."""
     listed = tables.ids(tables.read(path, ["item_id"]), "item_id", path)
     unknown = list(dict.fromkeys(item for item in listed if item not in row_of))
     if unknown:
         row = listed.index(unknown[0]) + 1
         raise InputError(
-            f"items that the catalogue does not have: {examples(unknown)}",
+            f"items that the catalogue does not have: {list_some(unknown)}",
             where=f"{path}, column 'item_id', row {row:,}",
             remedy="drop them from the list",
         )
     return [row_of[item] for item in listed]
 
 
-def _search(shop: Shop, wanted: Wanted, options: RecommendOptions, device: str, dtype: str) -> list[Recommended]:
-    """Top ``k`` catalogue rows for each user or query, from the shop's rows alone."""
+def _search(
+    recommender: Recommender, requests: RecommendationRequests, options: RecommendOptions, device: str, dtype: str
+) -> list[RankedItems]:
+    """The top ``k`` of the allowed rows of the catalogue for each request."""
     chosen = choose_device(device)
-    tokenizer = load_tokenizer(shop.checkpoint.path)
-    check_tokenizer(tokenizer, shop.checkpoint.item_tokens())
-    prompts, seen = _prompts(shop, wanted, options, tokenizer)
-    trie = build_trie(shop.catalogue.codes[shop.rows])
-    model = load_model(shop.checkpoint.path, chosen, choose_dtype(dtype, chosen))
-    longest = max(map(len, prompts)) + shop.catalogue.codes.shape[1] - 1  # the last code is not read
-    remedy = "use a smaller --max-history" if wanted.queries is None else "use a model with more positions"
-    check_positions(model.config, longest, shop.checkpoint.path, remedy=remedy)
-    asked = Asked(
+    tokenizer = load_tokenizer(recommender.checkpoint.path)
+    check_tokenizer(tokenizer, recommender.checkpoint.item_tokens())
+    prompts, hidden_rows = _prompts(recommender, requests, options, tokenizer)
+    trie = build_trie(recommender.catalogue.codes[recommender.rows])
+    model = load_model(recommender.checkpoint.path, chosen, choose_dtype(dtype, chosen))
+    longest = max(map(len, prompts)) + recommender.catalogue.codes.shape[1] - 1  # the last code is never read
+    remedy = "use a smaller --max-history" if requests.queries is None else "use a model with more positions"
+    check_positions(model.config, longest, recommender.checkpoint.path, remedy=remedy)
+    search = SearchRequest(
         prompts,
-        [room_for(len(hidden)) for hidden in seen],
-        needed=options.k,
+        [extra_beams(len(hidden)) for hidden in hidden_rows],
+        list_length=options.k,
         beams=beams_for(options.beams, options.k),
         exact=options.search == "exact",
     )
-    answered = search_parts(
-        Searcher(model, TrieTensors(trie, shop.codes, chosen), int(tokenizer.pad_token_id)),
-        asked,
+    answer = search_parts(
+        Searcher(model, TrieTensors(trie, recommender.code_ids, chosen), int(tokenizer.pad_token_id)),
+        search,
         batch_size=options.batch_size,
         description="Recommending",
-        unit="users" if wanted.histories is not None else "queries",
+        unit="users" if requests.histories is not None else "queries",
     )
-    if asked.exact:
-        missed = answered.counts()["semantic_ids_the_beam_missed"]
+    if search.exact:
+        missed = answer.exact_counts()["semantic_ids_the_beam_missed"]
         console.note(f"the beam alone would have missed {missed:,} semantic IDs")
-    place = {int(row): number for number, row in enumerate(shop.rows)}  # row of the catalogue -> row of the trie
+    # The trie holds the allowed rows only, so its row numbers differ from those of the catalogue.
+    trie_row_of = {int(row): number for number, row in enumerate(recommender.rows)}
     lists = []
-    for user, hidden in enumerate(seen):
-        groups = to_items(answered.ranking, trie, user, [place[row] for row in hidden if row in place])
-        best = cut(groups, options.k)
-        lists.append(Recommended(shop.rows[best.rows].tolist(), best.scores))
+    for number, hidden in enumerate(hidden_rows):
+        groups = item_groups(answer.ranking, trie, number, [trie_row_of[row] for row in hidden if row in trie_row_of])
+        best = first_items(groups, options.k)
+        lists.append(RankedItems(recommender.rows[best.rows].tolist(), best.scores))
     return lists
 
 
 def _prompts(
-    shop: Shop, wanted: Wanted, options: RecommendOptions, tokenizer: PreTrainedTokenizerBase
+    recommender: Recommender,
+    requests: RecommendationRequests,
+    options: RecommendOptions,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[list[list[int]], list[set[int]]]:
     """Token ids of each prompt, and the catalogue rows that its list must not have."""
-    first = shop.catalogue.tokens[0]
-    if wanted.queries is not None:
-        found, cut_off = encode_queries(tokenizer, list(wanted.queries.values()))
+    catalogue = recommender.catalogue
+    if requests.queries is not None:
+        query_prompts, cut_off = encode_queries(tokenizer, list(requests.queries.values()))
         if cut_off:
             console.note(f"{cut_off:,} queries are longer than a prompt shows, and were cut")
-        behind = opening_ids(tokenizer, first)
-        return [[*prompt, *behind] for prompt in found], [set() for _ in found]
-    assert wanted.histories is not None
-    row_of, around = shop.catalogue.row_of(), frame(tokenizer, first)
-    tokens = encode_items(tokenizer, shop.catalogue.tokens, shop.checkpoint.item_tokens()).tolist()
-    shown = _shown(shop.checkpoint, wanted.histories, options.max_history)
-    prompts = [around.search_prompt([tokens[row_of[item]] for item in items]) for items in shown]
-    histories = wanted.histories.values()
+        opening = opening_ids(tokenizer, catalogue.tokens[0])
+        return [[*prompt, *opening] for prompt in query_prompts], [set() for _ in query_prompts]
+    assert requests.histories is not None
+    row_of, prompt_frame = catalogue.row_of(), frame(tokenizer, catalogue.tokens[0])
+    item_token_ids = encode_items(tokenizer, catalogue.tokens, recommender.checkpoint.item_tokens()).tolist()
+    shown = _shown_items(recommender.checkpoint, requests.histories, options.max_history)
+    prompts = [prompt_frame.search_prompt([item_token_ids[row_of[item]] for item in items]) for items in shown]
+    histories = requests.histories.values()
     return prompts, [{row_of[item] for item in items} if options.filter_seen else set() for items in histories]
 
 
-def _shown(checkpoint: Checkpoint, histories: Mapping[str, Sequence[str]], given: int | None) -> list[list[str]]:
-    """The items that each prompt shows; says what is cut."""
-    most = checkpoint.history_length(given, "--max-history", DEFAULT_HISTORY)
-    pairs = [cap(items, most) for items in histories.values()]
+def _shown_items(
+    checkpoint: Checkpoint, histories: Mapping[str, Sequence[str]], max_history: int | None
+) -> list[list[str]]:
+    """The items that each prompt shows; prints how many are left out."""
+    most = checkpoint.history_length(max_history, "--max-history", DEFAULT_HISTORY)
+    pairs = [cut_history(items, most) for items in histories.values()]
     cut_off = sum(count for _, count in pairs)
     if cut_off:
         console.note(f"{cut_off:,} items lie further back than the {most} that a prompt shows")
@@ -210,11 +239,12 @@ def _titles(space: Workspace) -> dict[str, str]:
     return dict(zip(tables.ids(table, "item_id", path), tables.strings(table, column, path), strict=True))
 
 
-def _lines(
-    users: list[str], lists: list[Recommended], catalogue: SemanticIDs, titles: Mapping[str, str]
+def _as_recommendations(
+    names: list[str], lists: list[RankedItems], catalogue: SemanticIDs, titles: Mapping[str, str]
 ) -> list[Recommendation]:
+    """The lists item by item, with ids and titles."""
     return [
-        Recommendation(user, rank, catalogue.item_ids[row], titles.get(catalogue.item_ids[row], ""), score)
-        for user, found in zip(users, lists, strict=True)
-        for rank, (row, score) in enumerate(zip(found.rows, found.scores, strict=True), start=1)
+        Recommendation(name, rank, catalogue.item_ids[row], titles.get(catalogue.item_ids[row], ""), score)
+        for name, items in zip(names, lists, strict=True)
+        for rank, (row, score) in enumerate(zip(items.rows, items.scores, strict=True), start=1)
     ]

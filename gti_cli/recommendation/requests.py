@@ -1,4 +1,4 @@
-"""What `gti recommend` is asked: histories or queries, and how it is to answer. Imports neither torch nor numpy."""
+"""Options and requests of `gti recommend`: histories or queries to answer. Imports neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from gti_cli import tables
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.options import option
 from gti_cli.tables.histories import read_interactions
 
@@ -20,39 +20,48 @@ class RecommendOptions:
     """How a list is made.
 
     Attributes:
-        k: items in a list. search: ``beam``, or ``exact``: provably the most probable items.
-        beams: at least k, beside room for seen items (None: k, 20 or more).
-        filter_seen: leave out items of the user's own history.
-        exclude, only: tables with `item_id`; such items are left out of, or alone make up, the trie that is searched,
-            so that no place of a list is lost to them.
-        max_history: most items shown (None: as in fine-tuning). batch_size: changes speed, not results.
+        k: Number of items in a list.
+        search: ``beam``, or ``exact``, which provably finds the most probable items.
+        beams: Hypotheses of the beam search, at least ``k``; more are added for seen items. None: ``k``, at least 20.
+        exclude: Table of `item_id`: items that are never recommended. They are not searched, so that they take no
+            place in a beam.
+        only: Table of `item_id`: the only items that are recommended. No others are searched.
+        filter_seen: Whether to leave out items of the user's own history.
+        max_history: Most items of a history that a prompt shows. None: as in fine-tuning.
+        batch_size: Prompts in a batch. It changes the speed, not the results.
     """
 
     k: int = option(10, "Items for each user or query.", flag="-k,--k")
     search: str = option("beam", "beam, or exact: provably the most probable items.")
     beams: int | None = option(
-        None, "Hypotheses kept, beside room for seen items.", shown="as many as items, 20 or more"
+        None, "Hypotheses of the beam search; more are added for seen items.", shown="as many as items, 20 or more"
     )
     exclude: Path | str | None = option(
         None, "Table of item_id: never recommended (out of stock, ...).", written=Path | None
     )
-    only: Path | str | None = option(None, "Table of item_id: nothing else is recommended.", written=Path | None)
+    only: Path | str | None = option(
+        None, "Table of item_id: the only items that are recommended.", written=Path | None
+    )
     filter_seen: bool = option(False, "Do not recommend items of the user's own history.")
     max_history: int | None = option(None, "Most items shown.", shown="as in fine-tuning")
-    batch_size: int = option(32, "Prompts in a batch; for speed only.")
+    batch_size: int = option(32, "Prompts in a batch; changes the speed only.")
 
     def check(self) -> None:
-        """Raise `InputError` for a value that cannot be meant."""
+        """Check the values.
+
+        Raises:
+            InputError: When a value is out of range.
+        """
         if self.k < 1 or self.batch_size < 1:
             raise InputError("-k and --batch-size must be positive", remedy="use 1 or more")
         if self.search not in SEARCHES:
             raise InputError(f"--search {self.search!r} is not known", remedy="use beam or exact")
         if self.beams is not None and self.beams < self.k:
             raise InputError(
-                f"--beams {self.beams} is fewer than the {self.k} items wanted", remedy=f"use {self.k} or more"
+                f"--beams {self.beams} is fewer than the {self.k} items of a list", remedy=f"use {self.k} or more"
             )
         if self.max_history is not None and self.max_history < 1:
-            raise InputError(f"--max-history {self.max_history} shows nothing", remedy="use 1 or more")
+            raise InputError(f"--max-history {self.max_history} shows no item", remedy="use 1 or more")
 
 
 class RecommendKeywords(TypedDict, total=False):
@@ -69,8 +78,13 @@ class RecommendKeywords(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Who is to be answered: users by their items, oldest first, or queries by their words (the other is None)."""
+class RecommendationRequests:
+    """The users or the queries for which items are recommended.
+
+    Attributes:
+        histories: Item ids of each user, oldest first. None where there are queries.
+        queries: Words of each query. None where there are histories.
+    """
 
     histories: dict[str, list[str]] | None
     queries: dict[str, str] | None
@@ -81,19 +95,23 @@ class Wanted:
         return list(self.histories if self.histories is not None else self.queries or {})
 
 
-def read_wanted(
+def read_requests(
     histories: Mapping[str, Sequence[str]] | None,
     queries: Mapping[str, str] | None,
     table: Path | str | None,
     row_of: Mapping[str, int],
-) -> Wanted:
-    """`Wanted` from exactly one of the three.
+) -> RecommendationRequests:
+    """The requests from one of three sources, of which exactly one is given.
 
     Args:
-        table: of interactions, or of queries where it has a column `query`. row_of: the catalogue's items.
+        histories: Item ids of each user, oldest first.
+        queries: Words of each query.
+        table: Table of interactions, or of queries where it has a column `query`.
+        row_of: Row of the catalogue of each item.
 
     Raises:
-        InputError: none or several of them, or nothing in it; items that the catalogue does not have.
+        InputError: When none or several are given, or a query or history is empty.
+        InputError: When the catalogue does not have an item.
     """
     if sum(given is not None for given in (histories, queries, table)) != 1:
         raise InputError(
@@ -102,21 +120,24 @@ def read_wanted(
         )
     if table is not None:
         if "query" in tables.read(table, []).column_names:
-            return Wanted(None, _read_queries(table))
-        return Wanted(read_interactions(table, row_of).items, None)
+            return RecommendationRequests(None, _read_queries(table))
+        return RecommendationRequests(read_interactions(table, row_of).items, None)
     if queries is not None:
-        found = {name: text.strip() for name, text in queries.items()}
-        if not found or not all(found.values()):
+        stripped = {name: text.strip() for name, text in queries.items()}
+        if not stripped or not all(stripped.values()):
             raise InputError("the query is empty", remedy="give some words")
-        return Wanted(None, found)
-    return Wanted(_checked({user: list(items) for user, items in (histories or {}).items()}, row_of), None)
+        return RecommendationRequests(None, stripped)
+    return RecommendationRequests(
+        _check_histories({user: list(items) for user, items in (histories or {}).items()}, row_of), None
+    )
 
 
-def _checked(histories: dict[str, list[str]], row_of: Mapping[str, int]) -> dict[str, list[str]]:
+def _check_histories(histories: dict[str, list[str]], row_of: Mapping[str, int]) -> dict[str, list[str]]:
+    """Refuse unknown items and empty histories; returns the histories."""
     unknown = [item for items in histories.values() for item in items if item not in row_of]
     if unknown:
         raise InputError(
-            f"items without a semantic ID: {examples(unknown)}", remedy="give item ids of the catalogue ('item_id')"
+            f"items without a semantic ID: {list_some(unknown)}", remedy="give item ids of the catalogue ('item_id')"
         )
     if not histories or not all(histories.values()):
         raise InputError("the history is empty", remedy="give at least one item id")
@@ -124,19 +145,19 @@ def _checked(histories: dict[str, list[str]], row_of: Mapping[str, int]) -> dict
 
 
 def _read_queries(path: Path | str) -> dict[str, str]:
-    """Query id -> words, each once: the table may have a row for each judged item, as that of `gti evaluate` does."""
+    """Words of each query; the table may repeat a query for each judged item, as that of `gti evaluate` does."""
     table = tables.read(path, ["query"])
     texts = [text.strip() for text in tables.strings(table, "query", path)]
     names = tables.ids(table, "query_id", path) if "query_id" in table.column_names else texts
-    found: dict[str, str] = {}
+    queries: dict[str, str] = {}
     for row, (name, text) in enumerate(zip(names, texts, strict=True), start=1):
         if not text:
             where = f"{path}, column 'query', row {row:,}"
             raise InputError("the query is empty", where=where, remedy="fill it in or drop the row")
-        if found.setdefault(name, text) != text:
+        if queries.setdefault(name, text) != text:
             raise InputError(
-                f"the query {name!r} reads {text!r} here and {found[name]!r} before",
+                f"the query {name!r} reads {text!r} here and {queries[name]!r} before",
                 where=f"{path}, column 'query_id', row {row:,}",
                 remedy="give each query an id of its own",
             )
-    return found
+    return queries

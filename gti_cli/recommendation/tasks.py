@@ -1,4 +1,4 @@
-"""The tasks of fine-tuning: from the tables to windows of histories and conversations, training and validation."""
+"""The tasks of fine-tuning: tables become history examples and conversations, for training and for validation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from gti_cli.errors import InputError
 from gti_cli.prompts import query as search_prompts
 from gti_cli.prompts.conversations import Conversation
-from gti_cli.prompts.next_item import SYSTEM, WORDINGS, cap
+from gti_cli.prompts.next_item import SYSTEM, WORDINGS, cut_history
 from gti_cli.prompts.pairs import cut_texts
-from gti_cli.recommendation.material import LC_REC, NEXT_ITEM, SEARCH, Material
+from gti_cli.recommendation.task_data import LC_REC, NEXT_ITEM, SEARCH, TaskData
 from gti_cli.tables.histories import History, Splits
 from gti_cli.tables.queries import Query
-from gti_cli.training.batches.packing import Window, separate, windows
+from gti_cli.training.batches.packing import HistoryExample, history_examples, single_target_examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,90 +28,113 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Task:
-    """What one task trains on and validates with.
+    """The examples of one task, not yet tokenised.
 
     Attributes:
-        name: one of `gti_cli.recommendation.material.TASKS`.
-        train, valid: windows of histories (next item) or conversations. Each validation window has one target.
-        wanted: the row of the catalogue that each validation entry asks for; [] where it asks for words as well.
-        counts: of this task, for the manifest.
+        name: One of `gti_cli.recommendation.task_data.TASKS`.
+        train: History examples (next-item) or conversations to train on.
+        valid: The same to validate with. A history example among them has one target.
+        target_rows: Row of the catalogue that is the answer of each validation example. Empty for tasks with answers
+            in words.
+        counts: Counts of this task, for the manifest.
     """
 
     name: str
-    train: Sequence[Window] | Sequence[Conversation]
-    valid: Sequence[Window] | Sequence[Conversation]
-    wanted: Sequence[int]
+    train: Sequence[HistoryExample] | Sequence[Conversation]
+    valid: Sequence[HistoryExample] | Sequence[Conversation]
+    target_rows: Sequence[int]
     counts: dict[str, int]
 
 
-def make_tasks(material: Material, tokenizer: PreTrainedTokenizerBase, options: TaskOptions, seed: int) -> list[Task]:
-    """Each task of ``material``, in the order given.
-
-    Raises:
-        InputError: a task has nothing to train on.
-    """
-    found = []
-    for name in material.tasks:
-        if name == NEXT_ITEM:
-            assert material.splits is not None
-            found.append(next_item(material.splits, material.catalogue.row_of(), options, seed))
-        elif name == SEARCH:
-            assert material.queries is not None
-            found.append(search(material, tokenizer, options, seed))
-        else:
-            found.append(_lc_rec(material, tokenizer, options, seed))
-    return found
-
-
-def next_item(splits: Splits, row_of: Mapping[str, int], options: TaskOptions, seed: int) -> Task:
-    """The next item of a user's history, for all users.
-
-    ``counts``: train_targets, train_users, cut_targets (training targets whose history is longer than what they are
-    shown), valid_targets_used. Each user is asked in one of ``options.wordings`` wordings, drawn with ``seed``;
-    validation uses the first one, as `gti evaluate` does.
+def make_tasks(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: TaskOptions, seed: int) -> list[Task]:
+    """Make the examples of each task of ``data``, in the order of the tasks.
 
     Args:
-        splits: the users' interactions. row_of: item id -> row of the catalogue. options: see `TaskOptions`.
+        data: The tables.
+        tokenizer: Tokenizer that measures where texts are cut.
+        options: What is trained on.
+        seed: Seed of samples.
 
     Raises:
-        InputError: no user has two training interactions, so there is nothing to learn from.
+        InputError: When a task has nothing to train on.
     """
-    train: list[Window] = []
+    tasks = []
+    for name in data.tasks:
+        if name == NEXT_ITEM:
+            assert data.splits is not None
+            tasks.append(next_item_task(data.splits, data.catalogue.row_of(), options, seed))
+        elif name == SEARCH:
+            tasks.append(search_task(data, tokenizer, options, seed))
+        else:
+            tasks.append(_lc_rec_task(data, tokenizer, options, seed))
+    return tasks
+
+
+def next_item_task(splits: Splits, row_of: Mapping[str, int], options: TaskOptions, seed: int) -> Task:
+    """The next item of each user's history.
+
+    A user's prompts have one of ``options.wordings`` wordings, drawn with ``seed``. Validation uses the first wording,
+    as `gti evaluate` does.
+
+    Args:
+        splits: Training, validation and test items of each user.
+        row_of: Row of the catalogue of each item.
+        options: What is trained on.
+        seed: Seed of the wordings and of the validation sample.
+
+    Returns:
+        The task. Its counts are train_targets, train_users, cut_targets (training targets whose history is longer than
+        the items that they are shown) and valid_targets_used.
+
+    Raises:
+        InputError: When no user has two training interactions.
+    """
+    train: list[HistoryExample] = []
     cut = users = 0
     history, last_only = options.history, options.targets == "last"
-    asked = np.random.default_rng([seed, 1]).integers(options.wordings, size=len(splits.train)).tolist()
-    for items, wording in zip(splits.train.values(), asked, strict=True):
-        found = windows([row_of[item] for item in items], history, last_only=last_only, wording=wording)
-        train += found
-        users += bool(found)
-        # Shown in full are the first places of a user's first window; every later window has lost its beginning.
-        shown = sum(window.targets for window in found[:1]) if len(items) <= history + 1 or not last_only else 0
-        cut += sum(window.targets for window in found) - shown
+    wordings = np.random.default_rng([seed, 1]).integers(options.wordings, size=len(splits.train)).tolist()
+    for items, wording in zip(splits.train.values(), wordings, strict=True):
+        examples = history_examples([row_of[item] for item in items], history, last_only=last_only, wording=wording)
+        train += examples
+        users += bool(examples)
+        # Only the targets of a user's first example are shown their whole history: every later example begins later,
+        # and so does the one example of ``last_only`` where the history is too long for it.
+        whole = (
+            sum(example.target_count for example in examples[:1]) if len(items) <= history + 1 or not last_only else 0
+        )
+        cut += sum(example.target_count for example in examples) - whole
     if not train:
         raise InputError(
             "no user has two interactions to train on: there is no next item to learn",
             remedy="give histories of at least 4 interactions (two to train on, one to validate, one to test)",
         )
-    valid = [_valid_window(entry, row_of, history) for entry in sample(splits.valid, options.valid_sample, seed)]
+    valid = [_validation_example(entry, row_of, history) for entry in sample(splits.valid, options.valid_sample, seed)]
     counts = {
-        "train_targets": sum(window.targets for window in train),
+        "train_targets": sum(example.target_count for example in train),
         "train_users": users,
         "cut_targets": cut,
         "valid_targets_used": len(valid),
     }
-    return Task(NEXT_ITEM, train, valid, [window.items[-1] for window in valid], counts)
+    return Task(NEXT_ITEM, train, valid, [example.items[-1] for example in valid], counts)
 
 
-def search(material: Material, tokenizer: PreTrainedTokenizerBase, options: TaskOptions, seed: int) -> Task:
-    """A query -> an item that was judged good for it, each such pair once.
+def search_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: TaskOptions, seed: int) -> Task:
+    """The items that were judged good for a query: one conversation for each pair.
 
-    ``counts``: search_pairs, search_queries, search_valid_pairs_used, search_queries_cut.
+    Args:
+        data: The tables, with queries.
+        tokenizer: Tokenizer that measures where queries are cut.
+        options: What is trained on.
+        seed: Seed of the validation sample.
+
+    Returns:
+        The task. Its counts are search_pairs, search_queries, search_valid_pairs_used and search_queries_cut.
 
     Raises:
-        InputError: no training query has a good item.
+        InputError: When no training query has a good item.
     """
-    assert material.queries is not None
-    queries, row_of = material.queries, material.catalogue.row_of()
+    assert data.queries is not None
+    queries, row_of = data.queries, data.catalogue.row_of()
     train = _good_pairs(queries.train)
     if not train:
         raise InputError(
@@ -122,14 +145,14 @@ def search(material: Material, tokenizer: PreTrainedTokenizerBase, options: Task
     valid = sample(_good_pairs(queries.valid), options.valid_sample, seed)
     pairs = [*train, *valid]
     texts = list(dict.fromkeys(query.text for query, _ in pairs))
-    shown, cut = cut_texts(tokenizer, texts, search_prompts.MAX_QUERY_TOKENS)
-    shown_of = dict(zip(texts, shown, strict=True))
-    made = [
+    cut_text, cut = cut_texts(tokenizer, texts, search_prompts.MAX_QUERY_TOKENS)
+    cut_text_of = dict(zip(texts, cut_text, strict=True))
+    conversations = [
         Conversation(
             SEARCH,
             search_prompts.SYSTEM,
-            search_prompts.question(shown_of[query.text]),
-            material.catalogue.tokens[row_of[item]],
+            search_prompts.question(cut_text_of[query.text]),
+            data.catalogue.tokens[row_of[item]],
         )
         for query, item in pairs
     ]
@@ -139,44 +162,56 @@ def search(material: Material, tokenizer: PreTrainedTokenizerBase, options: Task
         "search_valid_pairs_used": len(valid),
         "search_queries_cut": cut,
     }
-    return Task(SEARCH, made[: len(train)], made[len(train) :], [row_of[item] for _, item in valid], counts)
+    target_rows = [row_of[item] for _, item in valid]
+    return Task(SEARCH, conversations[: len(train)], conversations[len(train) :], target_rows, counts)
 
 
-def in_words(task: Task, tokens: Sequence[str]) -> Iterable[Conversation]:
-    """A task's training examples as conversations, one for each target; ``tokens`` of each row of the catalogue."""
-    for unit in task.train:
-        if isinstance(unit, Conversation):
-            yield unit
+def task_conversations(task: Task, tokens: Sequence[str]) -> Iterable[Conversation]:
+    """A task's training examples as conversations, one for each target.
+
+    Args:
+        task: The task.
+        tokens: Semantic-ID tokens of each row of the catalogue.
+
+    Yields:
+        The conversations, in the order of the examples.
+    """
+    for example in task.train:
+        if isinstance(example, Conversation):
+            yield example
             continue
-        for window in separate(unit):
-            *shown, target = window.items
-            asked = WORDINGS[window.wording] + "".join(tokens[row] for row in shown)
-            yield Conversation(NEXT_ITEM, SYSTEM, asked, tokens[target])
+        for single in single_target_examples(example):
+            *history, target = single.items
+            prompt = WORDINGS[single.wording] + "".join(tokens[row] for row in history)
+            yield Conversation(NEXT_ITEM, SYSTEM, prompt, tokens[target])
 
 
-def _lc_rec(material: Material, tokenizer: PreTrainedTokenizerBase, options: TaskOptions, seed: int) -> Task:
+def _lc_rec_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: TaskOptions, seed: int) -> Task:
+    """LC-Rec's auxiliary tasks as one task; half of the validation sample, since a history makes two conversations."""
     from gti_cli.recommendation import lc_rec
 
     limits = {"history": options.history, "max_text_tokens": options.max_text_tokens}
-    train, counts = lc_rec.conversations(material, tokenizer, seed=seed, **limits)
+    train, counts = lc_rec.training_conversations(data, tokenizer, seed=seed, **limits)
     if not train:
         raise InputError("no item has a text for --tasks lc-rec", remedy="give the items titles or drop the task")
-    shop, _ = lc_rec.make_shop(material, tokenizer, **limits)
-    entries = sample(material.splits.valid, options.valid_sample // 2, seed) if material.splits is not None else []
-    return Task(LC_REC, train, lc_rec.validation(shop, entries), [], counts)
+    catalogue, _ = lc_rec.make_text_catalogue(data, tokenizer, **limits)
+    entries = sample(data.splits.valid, options.valid_sample // 2, seed) if data.splits is not None else []
+    return Task(LC_REC, train, lc_rec.validation_conversations(catalogue, entries), [], counts)
 
 
 def _good_pairs(queries: Iterable[Query]) -> list[tuple[Query, str]]:
+    """Each query with each of its good items."""
     return [(query, item) for query in queries for item in query.items()]
 
 
-def _valid_window(entry: History, row_of: Mapping[str, int], history: int) -> Window:
-    shown, _ = cap(entry.items, history)
-    return Window((*(row_of[item] for item in shown), row_of[entry.target]), len(shown))
+def _validation_example(entry: History, row_of: Mapping[str, int], history: int) -> HistoryExample:
+    """A validation target after its most recent items."""
+    shown, _ = cut_history(entry.items, history)
+    return HistoryExample((*(row_of[item] for item in shown), row_of[entry.target]), len(shown))
 
 
 def sample(entries: Sequence[_T], most: int, seed: int) -> list[_T]:
-    """At most ``most`` of the entries, drawn with ``seed`` where there are more, in their order."""
+    """At most ``most`` of the entries in their order, drawn with ``seed`` where there are more."""
     if len(entries) <= most:
         return list(entries)
     drawn = np.random.default_rng(seed).choice(len(entries), most, replace=False)

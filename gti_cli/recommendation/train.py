@@ -1,9 +1,8 @@
-"""The training of ``finetune``: model, optimizer, Trainer, and what is measured before and after."""
+"""The training of ``finetune``, in order: model, rates, packing, Trainer, measurements before and after, checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,259 +10,135 @@ import torch
 
 from gti_cli import console
 from gti_cli.checkpoints.loading import load_model
-from gti_cli.checkpoints.new_tokens import known_height
 from gti_cli.checkpoints.saving import save_checkpoint
-from gti_cli.recommendation.job import Job
-from gti_cli.recommendation.report import report
-from gti_cli.recommendation.units import Units, encode_tasks, rankable
-from gti_cli.recommendation.validation_schedule import with_validations
-from gti_cli.training.batches.packing import even_length, separate
+from gti_cli.recommendation.examples import TaskExamples, encode_tasks, pack_histories
+from gti_cli.recommendation.job import FinetuneJob
+from gti_cli.recommendation.optimizer import make_optimizer, record_reach, row_matrices, with_rows_rate
+from gti_cli.recommendation.validation import make_validation, validation_losses, with_validations
 from gti_cli.workspace import StageRun, processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from gti_cli.training.batches.mixture import MixedPlan
-    from gti_cli.training.callbacks.validation import Validation
-    from gti_cli.training.reach import Reach
+    from gti_cli.training.trainer import PlannedTrainer
 
 
-def train_and_save(job: Job, run: StageRun, folder: Path) -> None:
-    """Train, write the checkpoint into ``folder`` and report counts and metrics to ``run``."""
+def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
+    """Train, write the checkpoint, and report counts and metrics.
+
+    Args:
+        job: The run.
+        run: Gets counts, metrics and details for the manifest.
+        folder: Folder of the checkpoint.
+    """
     from transformers import AutoConfig
 
-    from gti_cli.checkpoints.precision import describe, seed_everything
+    from gti_cli.checkpoints.devices import describe, seed_everything
 
     run.device = describe(job.device)
-    run.measured["dtype"] = f"{'bfloat16' if job.autocast else 'float32'}, {job.why}"
+    run.measured["dtype"] = f"{'bfloat16' if job.autocast else 'float32'}, {job.dtype_reason}"
     console.note(f"computing in {run.measured['dtype']}; the weights that train are float32")
     seed_everything(job.seed)
-    path = job.checkpoint.path
-    config = AutoConfig.from_pretrained(path)
-    units = encode_tasks(job, config)
-    saved = config.dtype or torch.float32
-    model = load_model(path, job.device, torch.float32)
-    job = _with_rows_rate(job, model)
+    config = AutoConfig.from_pretrained(job.checkpoint.path)
+    examples = encode_tasks(job, config)
+    saved_dtype = config.dtype or torch.float32
+    model = load_model(job.checkpoint.path, job.device, torch.float32)
+    job = with_rows_rate(job, model)
     run.metrics["rows_learning_rate"] = job.options.rows_learning_rate
-    _pack(job, model, units, run)
-    before = _valid_losses(job, model, units)
-    new = torch.tensor(job.new_tokens.ids, device=job.device)
-    rows_before = _matrices(model)[0].detach()[new].clone()
-    model = _train(job, model, units, run)
-    # What is measured is what is written: the number format of the checkpoint, not that of the training. Weights only:
-    # a model's constants (the angles of its positions) are made anew on loading, in full precision.
+    pack_histories(job, model, examples, run)
+
+    losses_before = validation_losses(job, model, examples)
+    rows_before = _new_rows(job, model)
+    model = _train(job, model, examples, run)
+    # Measure the weights as they are saved: in the number format of the checkpoint, not in that of the training. Only
+    # parameters are rounded: a model's constants (the angles of its positions) are computed anew on loading.
     for weight in model.parameters():
-        weight.data = weight.data.to(saved).float()
+        weight.data = weight.data.to(saved_dtype).float()
     cast("Any", model).eval()
-    moved = _matrices(model)[0].detach()[new] - rows_before
-    run.metrics["new_rows_moved"] = float(moved.square().mean().sqrt())
-    after = _valid_losses(job, model, units)
-    for name, loss in after.items():
-        run.metrics["tasks"][name].update(
-            valid_targets=len(units.valid[name]), valid_loss_before=before[name], valid_loss=loss
-        )
-    if (main := job.tasks[0].name) in after:
-        run.metrics.update(valid_loss_before=before[main], valid_loss=after[main])
-    run.details["saved_dtype"] = str(saved).removeprefix("torch.")
-    save_checkpoint(folder, cast("Any", model).to(saved), job.tokenizer, job.new_tokens)
+    run.metrics["new_rows_moved"] = float((_new_rows(job, model) - rows_before).square().mean().sqrt())
+    _record_losses(job, examples, losses_before, validation_losses(job, model, examples), run)
+
+    run.details["saved_dtype"] = str(saved_dtype).removeprefix("torch.")
+    save_checkpoint(folder, cast("Any", model).to(saved_dtype), job.tokenizer, job.new_tokens)
 
 
-def _with_rows_rate(job: Job, model: PreTrainedModel) -> Job:
-    """The job with a rate for the new rows: as given, or what fits the matrix (a divided optimizer knows one rate)."""
-    from gti_cli.training.reach import natural_rate
-    from gti_cli.training.sharding import asked_for
-
-    rate = job.options.rows_learning_rate
-    if rate is None and asked_for() is not None:
-        rate = job.options.learning_rate
-        console.note(f"new rows train at the rate of everything else, {rate:g}: a divided optimizer knows one")
-    elif rate is None:
-        height = known_height(job.tokenizer)
-        rate = natural_rate(_matrices(model)[0], job.new_tokens.ids, height, "--rows-learning-rate")
-        rate = max(rate, job.options.learning_rate)
-    return replace(job, options=replace(job.options, rows_learning_rate=rate))
+def _new_rows(job: FinetuneJob, model: PreTrainedModel) -> torch.Tensor:
+    """A copy of the new rows of the input embedding."""
+    ids = torch.tensor(job.new_tokens.ids, device=job.device)
+    return row_matrices(model)[0].detach()[ids].clone()
 
 
-def _rows_rate(job: Job) -> float:
-    return cast("float", job.options.rows_learning_rate)  # `_with_rows_rate` has set it
-
-
-def _valid_losses(job: Job, model: PreTrainedModel, units: Units) -> dict[str, float]:
-    """Loss of each task that has something to validate with."""
-    from gti_cli.training.answer_loss import mean_loss
-
-    return {
-        name: mean_loss(model, units.mixture, found, 64, job.device, job.autocast)
-        for name, found in units.valid.items()
-        if found
-    }
-
-
-def _train(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> PreTrainedModel:
-    """Train, and give back the plain model with whatever was adapted merged into it."""
-    from gti_cli.recommendation.adapters import merge_lora
+def _train(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, run: StageRun) -> PreTrainedModel:
+    """Train, and return the plain model: with its adapters merged, or gathered where it was sharded."""
     from gti_cli.training.answer_loss import answer_loss
-    from gti_cli.training.arguments import go_on, last_checkpoint
+    from gti_cli.training.arguments import last_checkpoint, train_or_resume
     from gti_cli.training.callbacks.divergence import end_if_diverged
     from gti_cli.training.callbacks.progress import show_progress
     from gti_cli.training.callbacks.tracking import logs_in
     from gti_cli.training.callbacks.validation import validation_steps
-    from gti_cli.training.compiled import uncompile
+    from gti_cli.training.compiled import remove_compiled
     from gti_cli.training.sharding import gathered
     from gti_cli.training.trainer import PlannedTrainer
 
-    options = job.options
-    plan = units.plan(
-        job.material.weights,
-        size=options.share,
-        epochs=options.epochs,
-        max_steps=options.max_steps,
+    plan = _plan(job, examples)
+    job = with_validations(job, plan)
+    arguments = _arguments(job, run, len(plan))
+    record_reach(job, model, len(plan), arguments.get_warmup_steps(len(plan)), run)
+    trained, optimizer = make_optimizer(job, model)
+    if job.options.compile:
+        run.details["compiled"] = _try_compiling(job, trained, examples, plan)
+
+    all_examples = examples.all_train()
+
+    def collate(numbers: Sequence[int]) -> dict[str, Any]:
+        """The tensors of a batch."""
+        return examples.collator.collate([all_examples[number] for number in numbers])
+
+    with logs_in(job.logs):
+        trainer = PlannedTrainer(trained, arguments, collate, plan, len(all_examples), optimizer, answer_loss)
+    show_progress(trainer, "Fine-tuning")
+    measured_steps = validation_steps(len(plan), job.options.validations or 0)
+    end_if_diverged(trainer, "--learning-rate or --rows-learning-rate", measured_steps)
+    validation = make_validation(job, model, trained, examples, run, len(plan))
+    if validation:
+        trainer.add_callback(validation)
+
+    checkpoint = last_checkpoint(run.scratch) if run.resuming else None
+    train_or_resume(trainer, checkpoint, validation.finished if validation else lambda _: False)
+    remove_compiled(trained)
+    first_step = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+    _record_training(trainer, plan, run, first_step)
+    if validation:
+        validation.restore_best()
+    if job.options.lora:
+        merged: PreTrainedModel = trained.merge_and_unload()  # adapters and new rows become plain weights
+        return merged
+    return gathered(model, job.checkpoint.path, job.device)
+
+
+def _plan(job: FinetuneJob, examples: TaskExamples) -> MixedPlan:
+    """The batches of the whole run, for this process."""
+    return examples.plan(
+        job.data.weights,
+        size=job.options.targets_per_process,
+        epochs=job.options.epochs,
+        max_steps=job.options.max_steps,
         seed=job.seed,
         world=processes.world(),
         rank=processes.rank(),
     )
-    job = with_validations(job, plan)
-    options = job.options
-    arguments = _arguments(job, run, len(plan))
-    _reach(job, model, len(plan), arguments.get_warmup_steps(len(plan)), run)
-    trained, optimizer = _optimizer(job, model)
-    if options.compile:
-        run.details["compiled"] = _compile(job, trained, units, plan)
-    with logs_in(job.logs):
-        every = units.all()
-
-        def collate(numbers: Sequence[int]) -> dict[str, Any]:
-            """The tensors of a batch."""
-            return units.mixture.collate([every[number] for number in numbers])
-
-        trainer = PlannedTrainer(trained, arguments, collate, plan, len(every), optimizer, answer_loss)
-    show_progress(trainer, "Fine-tuning")
-    times = validation_steps(len(plan), options.validations or 0)
-    end_if_diverged(trainer, "--learning-rate or --rows-learning-rate", times)
-    validation = _validation(job, model, trained, units, run, len(plan))
-    if validation:
-        trainer.add_callback(validation)
-    done = last_checkpoint(run.scratch) if run.resuming else None
-    go_on(trainer, done, validation.finished if validation else lambda _: False)
-    uncompile(trained)
-    report(trainer, plan, run, int(done.rpartition("-")[2]) if done else 0)
-    if validation:
-        validation.restore_best()
-    return merge_lora(trained) if options.lora else gathered(model, job.checkpoint.path, job.device)
 
 
-def _compile(job: Job, trained: Any, units: Units, plan: MixedPlan) -> str:
-    """Compile what trains, and try it on the first batch; says what came of it."""
-    from gti_cli.training.answer_loss import answer_loss, on_device
-    from gti_cli.training.compiled import compile_forward
+def _arguments(job: FinetuneJob, run: StageRun, steps: int) -> Any:
+    from gti_cli.training.arguments import planned_arguments
 
-    every = units.all()
-    batch = on_device(units.mixture.collate([every[place] for place in plan.steps[0].tolist()]), job.device)
-
-    def loss() -> torch.Tensor:
-        """Of that batch, as in training."""
-        with torch.autocast(job.device.type, torch.bfloat16, enabled=job.autocast):
-            return answer_loss(trained, batch)[0]
-
-    trained.train()
-    return compile_forward(trained, loss)
-
-
-def _optimizer(job: Job, model: PreTrainedModel) -> tuple[Any, torch.optim.Optimizer]:
-    """What trains (the model, or adapters and rows around it), and its optimizer with a rate for the new rows."""
-    from gti_cli.recommendation.adapters import add_lora
-    from gti_cli.training.optimizer import adamw, scale_row_steps
-
-    options = job.options
-    rows_rate = _rows_rate(job)
-    if options.lora:
-        trained, rows = add_lora(
-            model,
-            job.new_tokens.ids,
-            rank=options.lora_r,
-            alpha=options.lora_alpha,
-            dropout=options.lora_dropout,
-        )
-        return trained, adamw(trained, options.learning_rate, rows=rows, rows_rate=rows_rate)
-    optimizer = adamw(model, options.learning_rate)
-    if rows_rate != options.learning_rate:
-        new = torch.tensor(job.new_tokens.ids, device=job.device)
-        for weight in _matrices(model):
-            scale_row_steps(optimizer, weight, new, rows_rate / options.learning_rate)
-    return model, optimizer
-
-
-def _pack(job: Job, model: PreTrainedModel, units: Units, run: StageRun) -> None:
-    """History trees, several in a row, where the model's attention takes their mask; else one target an example."""
-    from gti_cli.training.answer_loss import takes_trees
-    from gti_cli.training.batches.mixture import Mixture
-
-    windows, own = units.windows, units.mixture.layout
-    shared = replace(own, even=even_length(model.config.get_text_config().hidden_size))
-    if job.options.targets == "last" or not windows:
-        run.details["packing"] = "separate examples"
-    elif takes_trees(model, shared, windows, job.device):
-        run.details["packing"] = "history trees"
-        units.mixture = Mixture(shared)
-    elif takes_trees(model, own, windows, job.device):
-        run.details["packing"] = "history trees, one in a row"
-    else:
-        run.details["packing"] = "separate examples"
-        if any(window.targets > 1 for window in windows):
-            console.note(
-                f"{type(model).__name__}'s attention does not take the mask of history trees (all prefixes of a "
-                "history in one sequence): training on one example for each target, which gives the same result "
-                "several times slower"
-            )
-        units.windows = [single for window in windows for single in separate(window)]
-
-
-def _validation(
-    job: Job, model: PreTrainedModel, trained: Any, units: Units, run: StageRun, steps: int
-) -> Validation | None:
-    """The callback that validates, if asked for. ``model`` computes what is trained, adapters and all."""
-    from gti_cli.checkpoints.new_tokens import code_ids
-    from gti_cli.training.callbacks.validation import Ranker, Validation, validation_steps
-    from gti_cli.training.compiled import as_written
-
-    if not job.options.validations:
-        return None
-    task, prompts, wanted = rankable(job, units)
-    run.counts["valid_users_ranked" if task == "next-item" else "valid_queries_ranked"] = len(prompts)
-    ids = code_ids(job.new_tokens, job.sizes)
-    pad = units.mixture.layout.pad
-    ranker = Ranker(job.material.catalogue.codes, ids, prompts, wanted, pad, job.device, job.autocast)
-    times = validation_steps(steps, job.options.validations)
-
-    def measure() -> float:
-        """NDCG@10 as things stand."""
-        with as_written(trained):
-            return ranker(model)
-
-    return Validation(measure, trained, run.scratch, times, job.options.patience)
-
-
-def _matrices(model: PreTrainedModel) -> list[torch.nn.Parameter]:
-    """The embedding matrix, and the head's where it is another."""
-    found: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]  # type: ignore[no-untyped-call]
-    return list({id(module.weight): module.weight for module in found}.values())
-
-
-def _arguments(job: Job, run: StageRun, steps: int) -> Any:
-    from gti_cli.training.arguments import training_arguments
-
-    logging = 1 if steps < 200 else 10
-    # Saving in step with logging makes the logged losses of a resumed run those of an unbroken one.
-    saving = max(steps // 10 // logging, 1) * logging
-    return training_arguments(
+    return planned_arguments(
         run.scratch,
-        epochs=1,
-        max_steps=steps,
-        batch_size=job.options.share,
+        steps,
+        batch_size=job.options.targets_per_process,
         learning_rate=job.options.learning_rate,
         seed=job.seed,
-        save_steps=saving,
-        logging_steps=logging,
         device=job.device,
         bf16=job.autocast,
         gradient_checkpointing=job.options.gradient_checkpointing,
@@ -272,13 +147,75 @@ def _arguments(job: Job, run: StageRun, steps: int) -> Any:
     )
 
 
-def _reach(job: Job, model: PreTrainedModel, steps: int, warmup: int, run: StageRun) -> Reach:
-    from gti_cli.training.optimizer import sum_of_rates
-    from gti_cli.training.reach import reach
+def _try_compiling(job: FinetuneJob, trained: Any, examples: TaskExamples, plan: MixedPlan) -> str:
+    """Compile what trains and try it on the first batch; returns the result for the manifest."""
+    from accelerate.utils import send_to_device  # type: ignore[import-untyped]
 
-    weight = _matrices(model)[0].detach().cpu().numpy()
-    travel = sum_of_rates(_rows_rate(job), steps, warmup)
-    found = reach(weight, job.new_tokens.ids, travel, known_height(job.tokenizer))
-    found.say(steps)
-    run.metrics.update(found.metrics())
-    return found
+    from gti_cli.training.answer_loss import answer_loss
+    from gti_cli.training.compiled import compile_forward
+
+    all_examples = examples.all_train()
+    tensors = examples.collator.collate([all_examples[number] for number in plan.steps[0].tolist()])
+    batch = send_to_device(tensors, job.device)
+
+    def loss() -> torch.Tensor:
+        """The loss of that batch, as in training."""
+        with torch.autocast(job.device.type, torch.bfloat16, enabled=job.autocast):
+            return answer_loss(trained, batch)[0]
+
+    trained.train()
+    return compile_forward(trained, loss)
+
+
+def _record_training(trainer: PlannedTrainer, plan: MixedPlan, run: StageRun, first_step: int) -> None:
+    """Record losses and counts of the whole run, and rates of the part that was run now.
+
+    Args:
+        trainer: The Trainer, after training.
+        plan: The batches of the run.
+        run: Gets counts, metrics and rates.
+        first_step: Steps that were done before the run was resumed.
+    """
+    from gti_cli.training.callbacks.validation import validation_history
+
+    log = trainer.state.log_history
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    last_tenth = losses[-max(len(losses) // 10, 1) :]
+    run.metrics["train_loss"] = sum(last_tenth) / len(last_tenth)
+    steps = trainer.state.global_step  # fewer than planned after an early stop
+    run.counts.update(
+        {
+            "steps": steps,
+            "steps_planned": len(plan),
+            "targets_seen": sum(plan.targets[:steps]),
+            "tokens_seen": sum(plan.tokens[:steps]),
+        }
+    )
+    run.metrics["epochs"] = plan.epochs * run.counts["targets_seen"] / sum(plan.targets)
+    passes = plan.passes(steps)
+    run.metrics["tasks"] = {
+        name: {"targets": size, "targets_seen": sum(plan.by_task[name][:steps]), "passes": passes[name]}
+        for name, size in plan.sizes.items()
+    }
+    if validations := validation_history(trainer.state):
+        best_step, best = max(validations, key=lambda entry: entry[1])
+        run.metrics["valid_ndcg@10"] = best
+        run.metrics["valid_ndcg@10_by_step"] = [[step, value] for step, value in validations]
+        run.counts.update({"best_step": best_step, "validations": len(validations)})
+    seconds = next((entry["train_runtime"] for entry in reversed(log) if "train_runtime" in entry), 0.0)
+    if seconds and first_step < steps:
+        run.measured["train_seconds"] = seconds
+        run.measured["tokens_per_second"] = sum(plan.tokens[first_step:steps]) / seconds
+        run.measured["targets_per_second"] = sum(plan.targets[first_step:steps]) / seconds
+
+
+def _record_losses(
+    job: FinetuneJob, examples: TaskExamples, before: dict[str, float], after: dict[str, float], run: StageRun
+) -> None:
+    """Record the validation loss of each task before and after training, and that of the main task on its own."""
+    for name, loss in after.items():
+        run.metrics["tasks"][name].update(
+            valid_targets=len(examples.valid[name]), valid_loss_before=before[name], valid_loss=loss
+        )
+    if (main := job.tasks[0].name) in after:
+        run.metrics.update(valid_loss_before=before[main], valid_loss=after[main])

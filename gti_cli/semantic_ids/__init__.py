@@ -1,0 +1,1 @@
+"""Stage `build-ids`: give each item of a catalogue its semantic ID."""

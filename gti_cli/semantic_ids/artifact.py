@@ -1,4 +1,8 @@
-"""The files of the artifact ``semantic_ids``: IDs, codebooks, items as used, embeddings."""
+"""The files of the artifact ``semantic_ids``: IDs, codebooks, items, embeddings, and the state that --reuse needs.
+
+These functions write into a folder that the workspace renames when it is complete, so no file needs a temporary name of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import LC_REC, all_names, around, token_name
+from gti_cli.checkpoints.token_names import LC_REC, all_names, boundary_tokens, token_name
 from gti_cli.errors import InputError
-from gti_cli.semantic_ids.catalogue import Catalogue, kept_columns
+from gti_cli.semantic_ids.catalogue import Catalogue, string_columns
 from gti_cli.semantic_ids.quantizers.residuals import blocks
-from gti_cli.tensors.vector_file import Rows, VectorFile, write_vectors
+from gti_cli.tensors.vector_file import VectorFile, VectorRows, write_vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,13 +35,20 @@ IDS, CODEBOOKS, ITEMS, EMBEDDINGS = (
     "embeddings.safetensors",
 )
 FILES = (IDS, CODEBOOKS, ITEMS, EMBEDDINGS)
-HISTORY = "rqvae_history.parquet"  # with --quantizer rq-vae
-REUSE = "reuse.safetensors"  # what --reuse needs beyond the codebooks: the LSA, the RQ-VAE's weights
+HISTORY = "rqvae_history.parquet"  # Written with --quantizer rq-vae.
+REUSE = "reuse.safetensors"  # What --reuse needs beyond the codebooks: the fitted LSA, the RQ-VAE's weights.
 SAME_AS = "same_as"
 
 
 def write_ids(path: Path, item_ids: Sequence[str], codes: Codes, style: str = LC_REC) -> None:
-    """Write ``semantic_ids.parquet``: item_id, codes (list of int32), tokens."""
+    """Write ``semantic_ids.parquet`` with the columns item_id, codes (list of int32) and tokens.
+
+    Args:
+        path: The file.
+        item_ids: N ids.
+        codes: (N, L), N > 0.
+        style: Of the token names, see `gti_cli.checkpoints.new_tokens`.
+    """
     import pyarrow as pa
 
     offsets = np.arange(0, codes.size + 1, codes.shape[1], dtype=np.int32)
@@ -50,12 +61,14 @@ def write_ids(path: Path, item_ids: Sequence[str], codes: Codes, style: str = LC
 
 
 def _tokens(codes: Codes, style: str) -> pa.Array:
-    """`semantic_id` of each row, built column by column: no Python object for each code of a large catalogue."""
+    """The semantic ID of each row as a string, as `gti_cli.checkpoints.token_names.semantic_id` writes it."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    before, behind = around(style)
+    before, behind = boundary_tokens(style)
     parts: list[Any] = [pa.scalar(before)]
+    # Column by column: each name is made once a level and then taken by code, so that a large catalogue needs no Python
+    # string for each of its N * L codes.
     for level in range(codes.shape[1]):
         used = range(int(codes[:, level].max()) + 1)
         names = pa.array([token_name(level, code, style) for code in used], pa.string())
@@ -64,39 +77,46 @@ def _tokens(codes: Codes, style: str) -> pa.Array:
 
 
 def items_table(catalogue: Catalogue) -> pa.Table:
-    """The table ``items.parquet`` without ``same_as``: item_id, text as encoded, the text columns as they came."""
+    """The table ``items.parquet`` without ``same_as``: item_id, the encoded text, the text columns of the input."""
     import pyarrow as pa
 
     return pa.table(
         {
             "item_id": pa.array(catalogue.item_ids, pa.string()),
             "text": pa.array(catalogue.texts, pa.string()),
-            **kept_columns(catalogue.table),
+            **string_columns(catalogue.table),
         }
     )
 
 
-def with_same_as(items: pa.Table, first_alike: npt.NDArray[np.int64]) -> pa.Table:
-    """Add ``same_as``: the id of the first item with an identical embedding, null for an embedding of one's own."""
+def with_same_as(items: pa.Table, first_equal: npt.NDArray[np.int64]) -> pa.Table:
+    """Add the column ``same_as``: the id of the first item with an identical embedding, null where there is none.
+
+    Args:
+        items: Items table of N rows; an existing column ``same_as`` is replaced.
+        first_equal: (N,) row numbers from `gti_cli.semantic_ids.groups.first_equal_rows`.
+    """
     import pyarrow as pa
 
     ids = items.column("item_id").to_pylist()
-    same_as = [ids[first] if first != row else None for row, first in enumerate(first_alike.tolist())]
+    same_as = [ids[first] if first != row else None for row, first in enumerate(first_equal.tolist())]
     if SAME_AS in items.column_names:
         items = items.drop_columns([SAME_AS])
     return items.append_column(SAME_AS, pa.array(same_as, pa.string()))
 
 
 def write_codebooks(path: Path, codebooks: Sequence[Vectors]) -> None:
-    """Write ``codebooks.safetensors``: ``level_0`` … (K, d_code) float32."""
+    """Write ``codebooks.safetensors``: ``level_0``, ``level_1``, … (K_l, d_code) float32."""
     write_arrays(path, {f"level_{level}": np.float32(codebook) for level, codebook in enumerate(codebooks)})
 
 
-def write_embeddings(path: Path, *parts: Rows) -> VectorFile:
+def write_embeddings(path: Path, *parts: VectorRows) -> VectorFile:
     """Write ``embeddings.safetensors``: ``embeddings`` (N, d) float32, rows as in the items table.
 
     Args:
-        path: of the file. parts: all rows, one part behind the other; nothing is written if they lie there already.
+        path: The file.
+        *parts: Matrices (n, d), whose rows are written one matrix after another. A single part that is this very file
+            is left as it is.
     """
     if not (len(parts) == 1 and isinstance(parts[0], VectorFile) and parts[0].path == path):
         shape = (sum(len(part) for part in parts), int(parts[0].shape[1]))
@@ -105,17 +125,17 @@ def write_embeddings(path: Path, *parts: Rows) -> VectorFile:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays as safetensors."""
+    """Write arrays as a safetensors file."""
     from safetensors.numpy import save_file
 
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read safetensors.
+    """Read all arrays of a safetensors file.
 
     Raises:
-        InputError: missing or damaged.
+        InputError: When the file is missing or damaged.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -129,7 +149,14 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def identity(codebooks: Sequence[Vectors], codes: Codes, sizes: Sequence[int], style: str = LC_REC) -> str:
-    """SHA-256 over codebooks, codes and token names: what everything downstream rests on."""
+    """SHA-256 over codebooks, codes and token names, on which all later stages depend.
+
+    Args:
+        codebooks: One array (K_l, d_code) a level.
+        codes: (N, L).
+        sizes: The number of codes of each level.
+        style: Of the token names.
+    """
     digest = hashlib.sha256()
     update: Callable[[bytes], None] = digest.update
     for codebook in codebooks:

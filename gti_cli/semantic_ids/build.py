@@ -1,4 +1,8 @@
-"""The stage `gti build-ids`: items to semantic IDs."""
+"""The stage `gti build-ids`: give each item of a catalogue its semantic ID.
+
+Encode the items' texts as embeddings, quantize the embeddings level by level into codes, give items with the same codes
+different ones, and measure the quality of the result.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console, tables
-from gti_cli.options import RunOptions, changed, pick, refuse_unknown
+from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.semantic_ids import artifact
-from gti_cli.semantic_ids.collisions import collisions
+from gti_cli.semantic_ids.collisions.resolve import resolve_collisions
 from gti_cli.semantic_ids.encoders.encode import COLUMN, LSA, encode
-from gti_cli.semantic_ids.groups import first_alike
+from gti_cli.semantic_ids.groups import first_equal_rows
 from gti_cli.semantic_ids.options import EncoderOptions, IdsKeywords, IdsOptions, KMeansOptions, RQVAEOptions
-from gti_cli.semantic_ids.plan import Plan, check_enough, make_plan
+from gti_cli.semantic_ids.plan import BuildPlan, check_enough, make_plan
 from gti_cli.semantic_ids.quality import report
 from gti_cli.semantic_ids.quality.plot import remove_pictures
-from gti_cli.semantic_ids.quantizers import quantise, residuals
+from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers.quantizer import train_quantizer
+from gti_cli.semantic_ids.reuse import add_items
 from gti_cli.workspace import StageRun, Workspace, processes
 from gti_cli.workspace.manifest import Manifest
 
@@ -29,16 +35,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where torch runs, if it is needed at all: device, number format of an encoder and of an RQ-VAE while it trains.
+    """The device and the number formats of a run.
 
-    ``name`` is the device in words, ``why`` the choice of the RQ-VAE's number format.
+    Attributes:
+        device: Where a text model and an RQ-VAE run; None for a run without torch.
+        dtype: Number format of a text model; None for a run without torch.
+        training_dtype: Number format in which an RQ-VAE trains; None for a run without torch.
+        name: The device in words, for the manifest.
+        reason: Why ``training_dtype`` was chosen, for the manifest.
     """
 
     device: torch.device | None
     dtype: torch.dtype | None
     training_dtype: torch.dtype | None
     name: str
-    why: str = ""
+    reason: str = ""
 
 
 def build_ids(
@@ -53,50 +64,46 @@ def build_ids(
     """Give each item of a table its semantic ID.
 
     Args:
-        items: Parquet, CSV or JSONL with ``item_id``, text columns and / or ``embedding``.
-        workspace: where the artifact ``semantic_ids`` is written.
-        kmeans, rqvae: options of the quantisers. text_model: of an encoder that is a model.
-        keywords: see `IdsOptions` and `gti_cli.options.RunOptions`.
+        items: Parquet, CSV or JSONL file with the column ``item_id`` and text columns, ``embedding``, or both.
+        workspace: Folder in which the artifact ``semantic_ids`` is written.
+        kmeans: Options of residual k-means.
+        rqvae: Options of the RQ-VAE.
+        text_model: Options of a text encoder that is a model.
+        **keywords: See `IdsOptions` and `gti_cli.options.RunOptions`.
 
     Returns:
         The manifest: ``details`` (levels, sizes, token_style, identity, …), ``counts``, ``metrics``.
 
     Raises:
-        InputError: anything wrong with the table or the options.
+        InputError: When the table or an option is invalid.
     """
     refuse_unknown(keywords, IdsOptions, RunOptions)
-    options, how = pick(IdsOptions, keywords), pick(RunOptions, keywords)
+    options, run_options = pick(IdsOptions, keywords), pick(RunOptions, keywords)
     if options.reuse:
-        from gti_cli.semantic_ids.reuse import add_items
-
-        names = ("encoder", "quantizer", "levels", "codes", "collisions", "import_index", "token_style")
-        given = {name: getattr(options, name) for name in names}
-        given.update(item for group in (kmeans, rqvae, text_model) if group for item in changed(group).items())
-        return add_items(
-            items, workspace, text_columns=options.text_columns, device=how.device, dtype=how.dtype, given=given
-        )
+        return add_items(items, workspace, options, run_options, kmeans=kmeans, rqvae=rqvae, text_model=text_model)
     plan = make_plan(items, options, kmeans=kmeans, rqvae=rqvae, text_model=text_model)
-    machine = _choose(plan, how.seed, how.device, how.dtype)
+    machine = _choose_machine(plan, run_options)
     space = Workspace(workspace)
-    replaces = space.manifest_path(artifact.NAME).exists()  # without one, a picture there is the caller's own
+    # Without an earlier artifact, a picture of that name is the user's own file and must stay.
+    replaces = space.manifest_path(artifact.NAME).exists()
     with space.stage(
         "build-ids",
         artifact.NAME,
         plan.outputs(),
         options=plan.options(),
         inputs={"items": items, "index": options.import_index},
-        seed=how.seed,
-        force=how.force,
-        resume=how.resume,
+        seed=run_options.seed,
+        force=run_options.force,
+        resume=run_options.resume,
     ) as run:
         if not run.done:
-            _build(run, plan, how.seed, machine)
+            _build(run, plan, run_options.seed, machine)
     if replaces and not run.done and processes.rank() == 0:
         remove_pictures(space)
     return run.result()
 
 
-def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
+def _build(run: StageRun, plan: BuildPlan, seed: int, machine: Machine) -> None:
     run.device = machine.name
     encoded = encode(
         plan.catalogue,
@@ -109,27 +116,29 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
         store=run.path(artifact.EMBEDDINGS),
     )
     if processes.rank() > 0:
-        return  # several processes share the encoding; the rest is the first one's work
+        return  # The processes share the encoding only; the first one does the rest.
     vectors = encoded.vectors
-    alike = first_alike(vectors)
-    items = artifact.with_same_as(artifact.items_table(plan.catalogue), alike)
+    first_equal = first_equal_rows(vectors)
+    items = artifact.with_same_as(artifact.items_table(plan.catalogue), first_equal)
     run.counts.update(report.count_items(items, vectors), **encoded.counts)
     if plan.index is None:
-        check_enough(int((alike == np.arange(len(alike))).sum()), plan.sizes, "different embeddings")
-    quantiser = quantise.train(plan, vectors, seed, machine.device, machine.training_dtype, run.scratch)
-    space = quantiser.to_space(vectors)
-    codes = plan.index.codes if plan.index is not None else residuals.encode(space, quantiser.codebooks, plan.beam)
-    resolved = collisions.resolve(space, quantiser.codebooks, codes, plan.policy)
-    codebooks, sizes = list(quantiser.codebooks), list(plan.sizes)
+        distinct = int((first_equal == np.arange(len(first_equal))).sum())
+        check_enough(distinct, plan.sizes, "different embeddings")
+    quantizer = train_quantizer(plan, vectors, seed, machine.device, machine.training_dtype, run.scratch)
+    space = quantizer.to_space(vectors)
+    codes = plan.index.codes if plan.index is not None else residuals.encode(space, quantizer.codebooks, plan.beam)
+    resolved = resolve_collisions(space, quantizer.codebooks, codes, plan.policy)
+    codebooks, sizes = list(quantizer.codebooks), list(plan.sizes)
     if plan.policy == "suffix":
-        # The suffix means nothing by itself; its vector is what the items that bear it have in common.
+        # A suffix code is a mere counter. Its vector is the mean residual of the items that have it, so that the last
+        # level has a codebook like the others.
         sizes.append(int(resolved.codes[:, -1].max()) + 1)
-        codebooks = residuals.mean_codebooks(space, resolved.codes, sizes, known=codebooks)
+        codebooks = residuals.mean_codebooks(space, resolved.codes, sizes, fixed=codebooks)
     if plan.quantizer == "rq-vae":
-        run.measured["dtype"] = f"{machine.training_dtype}".removeprefix("torch.") + f" ({machine.why})"
+        run.measured["dtype"] = f"{machine.training_dtype}".removeprefix("torch.") + f" ({machine.reason})"
     run.counts.update(moved=resolved.moved, moved_prefix=resolved.moved_prefix)
     run.metrics.update(
-        report.measure(items, vectors, quantiser, codes, resolved.codes, sizes, seed, plan.style), **quantiser.metrics
+        report.measure(items, vectors, quantizer, codes, resolved.codes, sizes, seed, plan.style), **quantizer.metrics
     )
     if plan.index is not None and plan.index.extra:
         run.counts["index_entries_without_item"] = plan.index.extra
@@ -138,9 +147,9 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
     tables.write(run.path(artifact.ITEMS), items)
     artifact.write_codebooks(run.path(artifact.CODEBOOKS), codebooks)
     artifact.write_embeddings(run.path(artifact.EMBEDDINGS), vectors)
-    if quantiser.history:
-        artifact.write_history(run.path(artifact.HISTORY), quantiser.history)
-    state = {**(encoded.state.arrays() if encoded.state else {}), **quantiser.state}
+    if quantizer.history:
+        artifact.write_history(run.path(artifact.HISTORY), quantizer.history)
+    state = {**(encoded.state.arrays() if encoded.state else {}), **quantizer.state}
     if state:
         artifact.write_arrays(run.path(artifact.REUSE), state)
     run.details.update(
@@ -155,13 +164,15 @@ def _build(run: StageRun, plan: Plan, seed: int, machine: Machine) -> None:
     )
 
 
-def _choose(plan: Plan, seed: int, device: str, dtype: str) -> Machine:
-    """Device and dtype where torch is needed; residual k-means over LSA or given vectors runs without loading it."""
-    if plan.quantizer != "rq-vae" and plan.encoder in (LSA, COLUMN) and device in ("auto", "cpu") and dtype == "auto":
+def _choose_machine(plan: BuildPlan, options: RunOptions) -> Machine:
+    """Choose device and number formats; residual k-means over LSA or given vectors runs without loading torch."""
+    without_torch = plan.quantizer != "rq-vae" and plan.encoder in (LSA, COLUMN)
+    if without_torch and options.device in ("auto", "cpu") and options.dtype == "auto":
         return Machine(None, None, None, "cpu")
-    from gti_cli.checkpoints import precision
+    from gti_cli.checkpoints import devices
 
-    chosen = precision.choose_device(device)
-    training, why = precision.choose_training_dtype(dtype, chosen)
-    precision.seed_everything(seed)
-    return Machine(chosen, precision.choose_dtype(dtype, chosen), training, precision.describe(chosen), why)
+    device = devices.choose_device(options.device)
+    training, reason = devices.choose_training_dtype(options.dtype, device)
+    devices.seed_everything(options.seed)
+    dtype = devices.choose_dtype(options.dtype, device)
+    return Machine(device, dtype, training, devices.describe(device), reason)

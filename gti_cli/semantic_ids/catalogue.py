@@ -1,4 +1,4 @@
-"""The items table as this stage reads it: ids, text columns, the text that an encoder gets."""
+"""Read the items table of `gti build-ids`: ids, the text that an encoder gets, and given embeddings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import tables
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 TITLE, CATEGORIES = "title", "categories"
 TEXT_COLUMNS = (TITLE, "description", "brand", CATEGORIES)
 EMBEDDING = "embedding"
-# Columns of the artifact `items.parquet` that are ours; a column of the same name in the input gives way.
+# Columns that the stage itself writes to `items.parquet`; an input column of the same name is dropped.
 OWN_COLUMNS = ("item_id", "text", "same_as")
-_BLOCK = 1 << 13  # rows
+_BLOCK = 1 << 13  # rows of embeddings in memory at a time
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """N items.
+    """The items table, N items.
 
     Attributes:
-        path: the file read, for error lines.
+        path: The file, for error messages.
         item_ids: N strings, all different.
         texts: N strings, the chosen columns joined by line breaks; ``""`` where all of them are empty.
-        text_columns: the columns of ``texts``, in order.
-        table: the table as it came, but for embeddings in Parquet, which stay on disk.
-        has_embeddings: whether there is an ``embedding`` column.
+        text_columns: The columns of ``texts``, in order.
+        table: The table as read; embeddings in a Parquet file are left on disk.
+        has_embeddings: Whether there is an ``embedding`` column.
     """
 
     path: str
@@ -47,7 +47,7 @@ class Catalogue:
         return len(self.item_ids)
 
     def require_embeddings(self) -> None:
-        """`InputError` where there is no ``embedding`` column."""
+        """Raise `InputError` where there is no ``embedding`` column."""
         if not self.has_embeddings:
             raise InputError(
                 f"there is no {EMBEDDING!r} column",
@@ -56,14 +56,17 @@ class Catalogue:
             )
 
     def embedding_width(self) -> int:
-        """D of the ``embedding`` column, from its first rows; `InputError` as `embedding_blocks`."""
+        """The width d of the ``embedding`` column, from its first block; raises as `embedding_blocks` does."""
         return int(next(self.embedding_blocks()).shape[1])
 
     def embedding_blocks(self) -> Iterator[npt.NDArray[np.float32]]:
-        """The ``embedding`` column, (n, d) float32 at a time; of a Parquet file no more than that is in memory.
+        """Read the ``embedding`` column block by block.
+
+        Yields:
+            (n, d) float32. Of a Parquet file one block is in memory at a time; other formats come as one block.
 
         Raises:
-            InputError: it is missing, ragged, or not finite.
+            InputError: When the column is missing, ragged or not finite.
         """
         self.require_embeddings()
         if EMBEDDING in self.table.column_names:
@@ -73,7 +76,7 @@ class Catalogue:
         import pyarrow.parquet as pq
 
         row, width = 1, None
-        # A buffered stream: by default a whole row group, which may be the whole file, is loaded at once.
+        # By default pyarrow loads a whole row group, which may be the whole file, at once; a buffered stream does not.
         with pq.ParquetFile(self.path, buffer_size=1 << 20, pre_buffer=False) as file:
             for batch in file.iter_batches(_BLOCK, columns=[EMBEDDING], use_threads=False):
                 block = tables.vectors(pa.Table.from_batches([batch]), EMBEDDING, self.path, first_row=row, width=width)
@@ -84,17 +87,17 @@ class Catalogue:
         """Make sure that each item has a text to encode.
 
         Raises:
-            InputError: no text column, or items whose text is empty, with rows.
+            InputError: When there is no text column, or an item has an empty text.
         """
         if not self.text_columns:
             raise InputError(
-                f"none of the text columns {', '.join(TEXT_COLUMNS)} is there",
+                f"the table has none of the text columns {', '.join(TEXT_COLUMNS)}",
                 where=self.path,
-                remedy=f"name yours with --text-columns (it has {', '.join(self.table.column_names)})",
+                remedy=f"name its text columns with --text-columns (columns: {', '.join(self.table.column_names)})",
             )
         empty = [row for row, text in enumerate(self.texts) if not text]
         if empty:
-            some = examples([self.item_ids[row] for row in empty])
+            some = list_some([self.item_ids[row] for row in empty])
             raise InputError(
                 f"{len(empty):,} of {len(self):,} items have no text (item_id {some})",
                 where=f"{self.path}, columns {', '.join(self.text_columns)}, row {empty[0] + 1:,}",
@@ -106,27 +109,26 @@ def read_catalogue(path: Path | str, text_columns: Sequence[str] | None = None) 
     """Read the items table.
 
     Args:
-        path: Parquet, CSV or JSONL with ``item_id`` and text columns, optionally ``embedding``.
-        text_columns: which columns make the text (None: those of `TEXT_COLUMNS` that are there).
+        path: Parquet, CSV or JSONL file with ``item_id`` and text columns, optionally ``embedding``.
+        text_columns: Columns that make the text; None: those of `TEXT_COLUMNS` that the table has.
 
     Raises:
-        InputError: a broken file, a missing column, a missing or duplicate id.
+        InputError: When the file is broken, a column is missing, or an id is missing or occurs twice.
     """
-    wanted = list(dict.fromkeys(text_columns or ()))
-    table = tables.read(path, ["item_id", *wanted], skip=[EMBEDDING])
+    named = list(dict.fromkeys(text_columns or ()))
+    table = tables.read(path, ["item_id", *named], skip=[EMBEDDING])
     item_ids = tables.ids(table, "item_id", path, unique=True)
-    chosen = wanted or [name for name in TEXT_COLUMNS if name in table.column_names]
+    chosen = named or [name for name in TEXT_COLUMNS if name in table.column_names]
     parts = [tables.strings(table, name, path) for name in chosen]
     texts = ["\n".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(item_ids)
     return Catalogue(str(path), item_ids, texts, chosen, table, EMBEDDING in tables.column_names(path, table))
 
 
-def kept_columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """The text columns (strings and lists of strings) of an items table, as they came."""
+def string_columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """The columns of strings and lists of strings of an items table, unchanged, without those of `OWN_COLUMNS`."""
     import pyarrow as pa
 
     def is_text(kind: pa.DataType) -> bool:
-        """Strings, or lists of them."""
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             return is_text(kind.value_type)
         if pa.types.is_dictionary(kind):

@@ -1,4 +1,4 @@
-"""Which items share a tuple of codes, and which share an embedding."""
+"""Group items by equal rows: items with the same tuple of codes, and items with the same embedding."""
 
 from __future__ import annotations
 
@@ -7,42 +7,60 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Codes = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
-_BLOCK = 1 << 13
+_BLOCK = 1 << 13  # rows that are hashed at a time
 
 
 def tuple_labels(codes: npt.NDArray[np.integer[Any]]) -> Labels:
-    """Number the distinct rows of ``codes`` (N, L): (N,) int64, in lexicographic order, from 0.
+    """Number the distinct rows of ``codes`` in lexicographic order, from 0.
 
-    Works level by level, so that no product of codebook sizes has to fit in an integer; L = 0 gives all zeros.
+    The same numbers as ``np.unique(codes, axis=0, return_inverse=True)``, but faster.
+
+    Args:
+        codes: (N, L), none negative; L may be 0, which gives all zeros.
+
+    Returns:
+        (N,) the number of each row.
     """
     labels = np.zeros(len(codes), dtype=np.int64)
     for level in range(codes.shape[1]):
         column = codes[:, level].astype(np.int64)
+        # Labels are renumbered to 0 … N - 1 after each level, so this product stays below N * K and cannot overflow,
+        # whatever the product of all codebook sizes.
         labels = np.unique(labels * (int(column.max(initial=0)) + 1) + column, return_inverse=True)[1].reshape(-1)
     return labels
 
 
-def first_alike(vectors: Rows) -> Labels:
-    """For each row of ``vectors`` (N, d), the index of the first row with the same numbers: (N,) int64.
+def first_equal_rows(vectors: VectorRows) -> Labels:
+    """For each row of ``vectors``, the index of the first row with the same numbers.
 
-    Rows are told apart by a 64-bit hash and rows of equal hash are compared, so the answer is exact; -0.0 equals 0.0.
+    VectorRows are grouped by a 64-bit hash and compared within a group, so the answer is exact. -0.0 equals 0.0.
+
+    Args:
+        vectors: (N, d), read block by block.
+
+    Returns:
+        (N,) row numbers; a row without an earlier equal one has its own.
     """
     n, width = vectors.shape
-    odd = np.random.default_rng(0x5EED).integers(0, 2**63, size=width, dtype=np.uint64) * 2 + 1
+    # One random odd multiplier a column makes the hash depend on the order of the numbers. The seed is fixed: the
+    # result does not depend on the hash, only its speed does.
+    multipliers = np.random.default_rng(0x5EED).integers(0, 2**63, size=width, dtype=np.uint64) * 2 + 1
     hashes = np.empty(n, dtype=np.uint64)
     for start in range(0, n, _BLOCK):
+        # Adding 0.0 turns -0.0 into 0.0, so that equal numbers have equal bits.
         block = np.ascontiguousarray(vectors[start : start + _BLOCK], dtype=np.float32) + np.float32(0.0)
         bits = block.view(np.uint32).astype(np.uint64)
         bits ^= bits >> np.uint64(15)
-        bits *= odd
+        bits *= multipliers
         bits ^= bits >> np.uint64(29)
         hashes[start : start + _BLOCK] = bits.sum(axis=1, dtype=np.uint64)
+    # A stable sort: within a group of one hash, rows ascend.
     order = np.argsort(hashes, kind="stable")
     first = np.arange(n, dtype=np.int64)
     ends = np.flatnonzero(np.diff(hashes[order])) + 1
@@ -52,8 +70,8 @@ def first_alike(vectors: Rows) -> Labels:
     return first
 
 
-def _compare(vectors: Rows, group: npt.NDArray[np.intp], first: Labels) -> None:
-    """Fill ``first`` for rows of one hash (ascending): compare with the leader, then the rest."""
+def _compare(vectors: VectorRows, group: npt.NDArray[np.intp], first: Labels) -> None:
+    """Fill ``first`` for the rows of one hash (ascending), which may hold several different vectors."""
     while len(group) > 1:
         same = (np.asarray(vectors[group]) == np.asarray(vectors[group[0]])).all(axis=1)
         first[group[same]] = group[0]
@@ -61,6 +79,6 @@ def _compare(vectors: Rows, group: npt.NDArray[np.intp], first: Labels) -> None:
 
 
 def members(labels: Labels) -> list[npt.NDArray[np.intp]]:
-    """Rows of each label, ascending within a label; labels are 0 … G-1."""
+    """The rows of each label 0 … G-1, ascending within a label."""
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)

@@ -1,4 +1,4 @@
-"""Semantic IDs that somebody else made, in LC-Rec's JSON: ``{"item": ["<a_12>", "<b_3>", …], …}``."""
+"""Semantic IDs as an index file of LC-Rec, in JSON: ``{"item": ["<a_12>", "<b_3>", …], …}``."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.checkpoints.new_tokens import parse_name, split_tokens
-from gti_cli.errors import InputError, examples
+from gti_cli.checkpoints.token_names import parse_name, split_tokens
+from gti_cli.errors import InputError, list_some
+from gti_cli.semantic_ids.options import MAX_CODES
 from gti_cli.workspace.files import replacing
-
-MOST_CODES = 1 << 20  # of one level: more is a mistake, each would become a token
 
 
 @dataclass(frozen=True)
 class ImportedIndex:
-    """An index for the N items of a catalogue.
+    """The codes of a catalogue's N items, read from an index.
 
     Attributes:
-        codes: (N, L) int32, rows as in the catalogue. sizes: codes of each level.
-        extra: entries of the index for items that the catalogue does not have (dropped).
+        codes: (N, L), rows as in the catalogue.
+        sizes: The number of codes of each level.
+        extra: The number of entries for items that the catalogue does not have; they are dropped.
     """
 
     codes: npt.NDArray[np.int32]
@@ -33,43 +33,47 @@ class ImportedIndex:
 
 
 def read_index(path: Path | str, item_ids: Sequence[str], sizes: Sequence[int] | None = None) -> ImportedIndex:
-    """Read an index for ``item_ids``.
+    """Read the codes of ``item_ids`` from an index.
 
     Args:
-        path: the JSON file. item_ids: the catalogue's, in order.
-        sizes: codes of each level (None: the largest code of each level + 1).
+        path: The JSON file.
+        item_ids: The item ids of the catalogue, in order.
+        sizes: The number of codes of each level; None: the largest code of each level + 1.
 
     Raises:
-        InputError: a broken file, an item without entry, tuples of unlike length, names that are no codes.
+        InputError: When the file is broken, an item has no entry, tuples differ in length, a name is not a code of its
+            level, or the codes do not fit ``sizes``.
     """
     index = _load(path)
     missing = [item for item in item_ids if item not in index]
     if missing:
         raise InputError(
-            f"{len(missing):,} items of the catalogue have no entry (item_id {examples(missing)})",
+            f"{len(missing):,} items of the catalogue have no entry (item_id {list_some(missing)})",
             where=str(path),
             remedy="give the index that belongs to these items, or drop the items",
         )
     width = len(index[item_ids[0]]) if isinstance(index[item_ids[0]], list) else 0
     codes = np.asarray([_codes(path, item, index[item], width) for item in item_ids], dtype=np.int32)
-    found = [int(code) + 1 for code in codes.max(axis=0)]
+    needed = [int(code) + 1 for code in codes.max(axis=0)]
     if sizes is not None and (
-        len(sizes) != width or any(size < most for size, most in zip(sizes, found, strict=False))
+        len(sizes) != width or any(size < least for size, least in zip(sizes, needed, strict=False))
     ):
         raise InputError(
-            f"the index needs at least {', '.join(map(str, found))} codes in its {width} levels,"
+            f"the index needs at least {', '.join(map(str, needed))} codes in its {width} levels,"
             f" --levels and --codes say {', '.join(map(str, sizes))}",
             where=str(path),
-            remedy="leave out --levels and --codes to take the index's own",
+            remedy="leave out --levels and --codes to use the sizes of the index",
         )
-    return ImportedIndex(codes, list(sizes) if sizes is not None else found, len(index) - len(item_ids))
+    return ImportedIndex(codes, list(sizes) if sizes is not None else needed, len(index) - len(item_ids))
 
 
 def write_index(path: Path, item_ids: Sequence[str], tokens: Sequence[str]) -> None:
-    """Write ``{"item": ["<a_12>", "<b_3>", …], …}`` under a temporary name and rename it; `read_index` reads it.
+    """Write an index that `read_index` can read.
 
     Args:
-        path: the JSON file. item_ids: N ids. tokens: N semantic IDs as tokens, e.g. ``"<a_12><b_3>"``.
+        path: The JSON file, written under a temporary name and renamed.
+        item_ids: N ids.
+        tokens: N semantic IDs as strings of tokens, e.g. ``"<a_12><b_3>"``.
     """
     index = {item: split_tokens(names) for item, names in zip(item_ids, tokens, strict=True)}
     with replacing(path) as temporary:
@@ -86,16 +90,17 @@ def _load(path: Path | str) -> dict[str, Any]:
         raise InputError(
             f"cannot be read as JSON: {cause}",
             where=str(path),
-            remedy="the file is damaged, truncated or of another kind",
+            remedy="the file is damaged, truncated or not JSON",
         ) from cause
     if not isinstance(index, dict) or not index:
         raise InputError(
-            'this is no index: it must be one object {"item_id": ["<a_12>", "<b_3>", ...], ...}', where=str(path)
+            'not an index: it must be one object {"item_id": ["<a_12>", "<b_3>", ...], ...}', where=str(path)
         )
     return index
 
 
 def _codes(path: Path | str, item: str, names: Any, width: int) -> list[int]:
+    """The codes of one entry, whose ``names`` may be anything that JSON can hold."""
     where = f"{path}, item {item!r}"
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise InputError('must be a list of names such as ["<a_12>", "<b_3>"]', where=where)
@@ -106,8 +111,8 @@ def _codes(path: Path | str, item: str, names: Any, width: int) -> list[int]:
         parsed = parse_name(name)
         if parsed is None or parsed[0] != level:
             letter = chr(ord("a") + level)
-            raise InputError(f"{name!r} is no code of level {level} (expected <{letter}_NUMBER>)", where=where)
-        if parsed[1] >= MOST_CODES:
-            raise InputError(f"{name!r}: codes must be below {MOST_CODES:,}", where=where)
+            raise InputError(f"{name!r} is not a code of level {level} (expected <{letter}_NUMBER>)", where=where)
+        if parsed[1] >= MAX_CODES:
+            raise InputError(f"{name!r}: codes must be below {MAX_CODES:,}", where=where)
         codes.append(parsed[1])
     return codes

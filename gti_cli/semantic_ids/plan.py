@@ -1,4 +1,4 @@
-"""What `build_ids` is asked to do, checked before anything is computed."""
+"""Check a request for semantic IDs and settle every option before anything is computed."""
 
 from __future__ import annotations
 
@@ -7,30 +7,35 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gti_cli.checkpoints.new_tokens import MAX_LEVELS, TOKEN_STYLES
+from gti_cli.checkpoints.token_names import MAX_LEVELS, TOKEN_STYLES
 from gti_cli.errors import InputError
 from gti_cli.options import changed
 from gti_cli.semantic_ids import artifact
 from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
-from gti_cli.semantic_ids.collisions import collisions
+from gti_cli.semantic_ids.collisions.resolve import POLICIES, check_capacity
 from gti_cli.semantic_ids.encoders.encode import COLUMN, LSA, resolve_encoder
 from gti_cli.semantic_ids.index_file import ImportedIndex, read_index
-from gti_cli.semantic_ids.options import EncoderOptions, IdsOptions, KMeansOptions, RQVAEOptions
+from gti_cli.semantic_ids.options import MAX_CODES, EncoderOptions, IdsOptions, KMeansOptions, RQVAEOptions
 
 QUANTIZERS = ("rq-kmeans", "rq-vae")
 DEFAULT_LEVELS, DEFAULT_CODES = 4, 256
-MOST_CODES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A checked request.
+class BuildPlan:
+    """A checked request with every option settled.
 
     Attributes:
-        catalogue: the items. encoder: resolved. quantizer: one of `QUANTIZERS`, or ``import``.
-        sizes: codes of each level, without a suffix level. policy: for collisions.
-        style: of token names. index: imported codes, if any.
-        kmeans, rqvae: options of the quantisers. text_model: of an encoder that is a model.
+        catalogue: The items.
+        encoder: ``lsa``, ``column``, or the name or folder of a text model.
+        quantizer: One of `QUANTIZERS`, or ``import``.
+        sizes: The number of codes of each level, without a suffix level.
+        policy: How collisions are resolved, one of `gti_cli.semantic_ids.collisions.resolve.POLICIES`.
+        style: Of token names.
+        index: Imported codes, if any.
+        kmeans: Options of residual k-means.
+        rqvae: Options of the RQ-VAE.
+        text_model: Options of a text encoder that is a model.
     """
 
     catalogue: Catalogue
@@ -45,7 +50,7 @@ class Plan:
     text_model: EncoderOptions
 
     def options(self) -> dict[str, Any]:
-        """All options that decide the result, for the manifest."""
+        """All options that affect the result, for the manifest."""
         chosen: dict[str, Any] = {
             "encoder": self.encoder,
             "text_columns": self.catalogue.text_columns,
@@ -65,7 +70,7 @@ class Plan:
 
     @property
     def beam(self) -> int:
-        """Partial codes kept while encoding; an RQ-VAE's codebooks are trained for the nearest code."""
+        """Width of the beam search when encoding; 1 for an RQ-VAE, whose codebooks are trained for the nearest code."""
         return self.kmeans.beam if self.quantizer == "rq-kmeans" else 1
 
     def outputs(self) -> list[str]:
@@ -83,11 +88,18 @@ def make_plan(
     kmeans: KMeansOptions | None = None,
     rqvae: RQVAEOptions | None = None,
     text_model: EncoderOptions | None = None,
-) -> Plan:
-    """Read the items and check every option; see `gti_cli.semantic_ids.options` for what they mean.
+) -> BuildPlan:
+    """Read the items, check every option and fill in the defaults; see `gti_cli.semantic_ids.options`.
+
+    Args:
+        items: The items table.
+        options: Encoder, quantizer, sizes and policies.
+        kmeans: Options of residual k-means; None: the defaults.
+        rqvae: Options of the RQ-VAE; None: the defaults.
+        text_model: Options of a text encoder that is a model; None: the defaults.
 
     Raises:
-        InputError: anything wrong with the table or the options.
+        InputError: When the table or an option is invalid, or an option would have no effect.
     """
     kmeans, rqvae = kmeans or KMeansOptions(), rqvae or RQVAEOptions()
     text_model = text_model or EncoderOptions()
@@ -96,7 +108,7 @@ def make_plan(
     style = options.token_style or TOKEN_STYLES[0]
     _one_of("--token-style", style, TOKEN_STYLES)
     policy = options.collisions or ("allow" if options.import_index else "next-best")
-    _one_of("--collisions", policy, collisions.POLICIES)
+    _one_of("--collisions", policy, POLICIES)
     kmeans.check()
     rqvae.check()
     text_model.check()
@@ -105,25 +117,30 @@ def make_plan(
     _refuse_unused(rqvae, "--quantizer rq-vae", used_by == "rq-vae")
     sizes = parse_sizes(options.codes, options.levels)
     catalogue = read_catalogue(items, options.text_columns)
-    chosen = resolve_encoder(catalogue, options.encoder)
-    _refuse_unused(text_model, "an --encoder that is a model", chosen not in (LSA, COLUMN))
+    encoder = resolve_encoder(catalogue, options.encoder)
+    _refuse_unused(text_model, "an --encoder that is a model", encoder not in (LSA, COLUMN))
     index = None
     if options.import_index is not None:
-        given = sizes if options.codes is not None or options.levels is not None else None
-        index = read_index(options.import_index, catalogue.item_ids, given)
+        # Sizes that the caller did not give are those of the index, not the defaults.
+        given_sizes = sizes if options.codes is not None or options.levels is not None else None
+        index = read_index(options.import_index, catalogue.item_ids, given_sizes)
         quantizer, sizes = "import", index.sizes
     _check_levels(len(sizes), policy)
-    collisions.check_capacity(len(catalogue), sizes, policy)
+    check_capacity(len(catalogue), sizes, policy)
     if index is None:
         check_enough(len(catalogue), sizes, "items")
-    return Plan(catalogue, chosen, quantizer, sizes, policy, style, index, kmeans, rqvae, text_model)
+    return BuildPlan(catalogue, encoder, quantizer, sizes, policy, style, index, kmeans, rqvae, text_model)
 
 
 def parse_sizes(codes: str | int | Sequence[int] | None, levels: int | None) -> list[int]:
-    """Codes of each level: one number for all ``levels`` (default 4 of 256), or a list with one number a level.
+    """The number of codes of each level.
+
+    Args:
+        codes: One number for all levels (None: 256), or one number a level, also as a string with commas.
+        levels: The number of levels; None: 4, or the length of ``codes``.
 
     Raises:
-        InputError: no positive whole numbers, or a list whose length is not ``levels``.
+        InputError: When a size is not a whole number in range, or ``codes`` and ``levels`` disagree.
     """
     try:
         if codes is None:
@@ -134,9 +151,9 @@ def parse_sizes(codes: str | int | Sequence[int] | None, levels: int | None) -> 
             sizes = [codes] if isinstance(codes, int) else [int(size) for size in codes]
     except ValueError:
         sizes = []
-    if not sizes or min(sizes) < 1 or max(sizes) > MOST_CODES:
+    if not sizes or min(sizes) < 1 or max(sizes) > MAX_CODES:
         raise InputError(
-            f"--codes {codes!r} must be whole numbers from 1 to {MOST_CODES:,}", remedy="write 256 or 1024,512,256"
+            f"--codes {codes!r} must be whole numbers from 1 to {MAX_CODES:,}", remedy="write 256 or 1024,512,256"
         )
     if levels is not None and not 1 <= levels <= MAX_LEVELS:
         raise InputError(f"--levels must be from 1 to {MAX_LEVELS}, not {levels}")
@@ -151,10 +168,15 @@ def parse_sizes(codes: str | int | Sequence[int] | None, levels: int | None) -> 
 
 
 def check_enough(n: int, sizes: Sequence[int], what: str) -> None:
-    """Refuse more codes in a level than there are ``n`` vectors to put them at.
+    """Refuse a level with more codes than vectors: k-means cannot place them.
+
+    Args:
+        n: The number of vectors.
+        sizes: The number of codes of each level.
+        what: Names the vectors in the message, e.g. ``items``.
 
     Raises:
-        InputError: with the numbers.
+        InputError: When a level has more than ``n`` codes.
     """
     if n < max(sizes):
         level = max(range(len(sizes)), key=lambda index: sizes[index])
@@ -171,12 +193,12 @@ def _check_levels(levels: int, policy: str) -> None:
 
 
 def _refuse_unused(options: KMeansOptions | RQVAEOptions | EncoderOptions, whose: str, used: bool) -> None:
-    """Refuse options that would change nothing: who gives them expects that they do."""
+    """Refuse options that would have no effect, because a caller who gives one expects an effect."""
     given = ", ".join("--" + name.replace("_", "-") for name in changed(options))
     if given and not used:
         raise InputError(f"{given} would have no effect here", remedy=f"use {whose}, or leave {given} out")
 
 
-def _one_of(option: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise InputError(f"unknown {option} {value!r}", remedy=f"use {' or '.join(known)}")
+def _one_of(option: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"unknown {option} {value!r}", remedy=f"use {' or '.join(choices)}")

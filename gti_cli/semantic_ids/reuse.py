@@ -1,4 +1,4 @@
-"""`gti build-ids NEW --reuse`: IDs for later items with the codebooks as they are; no earlier ID changes."""
+"""`gti build-ids NEW --reuse`: add items to a workspace with its codebooks unchanged; no earlier ID changes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console, tables
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
+from gti_cli.options import RunOptions, changed
 from gti_cli.semantic_ids import artifact
 from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
-from gti_cli.semantic_ids.collisions import collisions
-from gti_cli.semantic_ids.encoders.encode import COLUMN, LSA, Encoded, LsaState, encode, encode_lsa_again
-from gti_cli.semantic_ids.groups import first_alike
-from gti_cli.semantic_ids.options import EncoderOptions
+from gti_cli.semantic_ids.collisions.resolve import check_capacity, resolve_collisions
+from gti_cli.semantic_ids.encoders.encode import COLUMN, LSA, Encoded, LsaState, encode, encode_with_fitted_lsa
+from gti_cli.semantic_ids.groups import first_equal_rows
+from gti_cli.semantic_ids.options import EncoderOptions, IdsOptions, KMeansOptions, RQVAEOptions
 from gti_cli.semantic_ids.plan import parse_sizes
 from gti_cli.semantic_ids.quality import report
 from gti_cli.semantic_ids.quality.plot import remove_pictures
-from gti_cli.semantic_ids.quantizers import quantise, residuals
+from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers.quantizer import load_quantizer
 from gti_cli.tables import SemanticIDs
 from gti_cli.tensors.codebooks import read_codebooks
 from gti_cli.tensors.vector_file import VectorFile
@@ -34,10 +36,23 @@ if TYPE_CHECKING:
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
 
+# Options that a caller may name again with --reuse; they must be those of the first run.
+_REPEATABLE = ("encoder", "quantizer", "levels", "codes", "collisions", "import_index", "token_style")
+
 
 @dataclass(frozen=True)
 class Earlier:
-    """What the workspace holds already."""
+    """The artifact ``semantic_ids`` as the workspace holds it before the new items.
+
+    Attributes:
+        manifest: Of the artifact.
+        ids: Items and codes so far.
+        items: The items table, with ``same_as``.
+        vectors: (N, d) embeddings of the items.
+        codebooks: One array (K_l, d_code) a level, a suffix level included.
+        state: Arrays of a fitted LSA and of an RQ-VAE, see `artifact.REUSE`.
+        history: Training history of an RQ-VAE, if there is one.
+    """
 
     manifest: Manifest
     ids: SemanticIDs
@@ -49,36 +64,46 @@ class Earlier:
 
     @property
     def policy(self) -> str:
-        """How collisions were resolved, and are."""
+        """How collisions are resolved, in the first run and now."""
         return str(self.manifest.details["collisions"])
 
     @property
-    def quantised_levels(self) -> int:
-        """Levels without a suffix level."""
+    def quantized_levels(self) -> int:
+        """The number of levels without a suffix level."""
         return len(self.codebooks) - (self.policy == "suffix")
 
 
 def add_items(
     items: Path | str,
-    workspace: Path | str = Path("gti-workspace"),
+    workspace: Path | str,
+    options: IdsOptions,
+    run_options: RunOptions,
     *,
-    text_columns: Sequence[str] | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    given: Mapping[str, Any] | None = None,
+    kmeans: KMeansOptions | None = None,
+    rqvae: RQVAEOptions | None = None,
+    text_model: EncoderOptions | None = None,
 ) -> Manifest:
     """Give new items semantic IDs in a workspace that has some, with encoder, codebooks and policy of the first run.
 
     The artifact keeps its identity, so everything made from it stays valid; ``details["batches"]`` records each batch.
-    The same batch again does nothing.
+    Adding the same batch twice has no effect.
 
     Args:
-        items: table of new items, none of whose ids is known yet. workspace: with ``semantic_ids``.
-        text_columns: None: the columns of the first run. device, dtype: for an encoder that is a model.
-        given: further options that the caller named, which must agree with the first run's.
+        items: Table of new items. None of their ids may be in the workspace.
+        workspace: Folder with the artifact ``semantic_ids``.
+        options: Options that the caller named must agree with those of the first run. ``text_columns`` None means the
+            columns of the first run.
+        run_options: ``device`` and ``dtype`` serve an encoder that is a model; the seed is that of the first run.
+        kmeans: Options of residual k-means; they must agree with those of the first run.
+        rqvae: Options of the RQ-VAE; likewise.
+        text_model: Options of a text encoder that is a model; likewise.
+
+    Returns:
+        The manifest of the artifact with all items.
 
     Raises:
-        InputError: no semantic IDs to add to, known ids, other options than the first run's, no free tuple.
+        InputError: When the workspace has no semantic IDs, an item id exists already, an option differs from the first
+            run, or no free tuple of codes is left.
     """
     space = Workspace(workspace)
     manifest = space.require(artifact.NAME, "gti build-ids")
@@ -89,14 +114,14 @@ def add_items(
     if any(batch["sha256"] == sha for batch in batches):
         console.note(f"build-ids: the items of {items} have their IDs already; nothing to do")
         return manifest
-    _check_options(manifest, text_columns, given or {})
-    catalogue = read_catalogue(items, text_columns or manifest.options["text_columns"] or None)
+    _check_options(manifest, _named_options(options, kmeans, rqvae, text_model))
+    catalogue = read_catalogue(items, options.text_columns or manifest.options["text_columns"] or None)
     earlier = _read(space, manifest)
     _check_items(catalogue, earlier)
     if manifest.details["encoder"] not in (LSA, COLUMN):
-        from gti_cli.checkpoints.precision import choose_device
+        from gti_cli.checkpoints.devices import choose_device
 
-        choose_device(device)  # a wrong name is refused before the workspace is touched
+        choose_device(run_options.device)  # An invalid name is refused here, before the workspace is touched.
     with space.stage(
         "build-ids",
         artifact.NAME,
@@ -106,10 +131,10 @@ def add_items(
         seed=manifest.seed,
         force=True,
     ) as run:
-        if processes.rank() == 0:  # new items are few: nothing is shared out
-            _add(run, catalogue, earlier, device, dtype)
+        if processes.rank() == 0:  # New items are few, so the first process does all the work.
+            _add(run, catalogue, earlier, run_options)
         batch = {"sha256": sha, "items": len(catalogue)}
-        # By it the command that made the first IDs is known when it is run again.
+        # The workspace recognises the command of the first run by this request when it is given again.
         first = manifest.details.get("first_request", manifest.request)
         run.details.update({**manifest.details, "batches": [*batches, batch], "first_request": first})
     if processes.rank() == 0:
@@ -117,16 +142,27 @@ def add_items(
     return run.result()
 
 
-def _check_options(manifest: Manifest, text_columns: Sequence[str] | None, given: Mapping[str, Any]) -> None:
-    """Options that the caller names again must be those of the first run: the codebooks rest on them."""
-    wanted = {**given, "text_columns": list(text_columns) if text_columns is not None else None}
-    if wanted.get("codes") is not None:
-        wanted["codes"] = parse_sizes(wanted["codes"], wanted.get("levels") or manifest.options["levels"])
+def _named_options(
+    options: IdsOptions, kmeans: KMeansOptions | None, rqvae: RQVAEOptions | None, text_model: EncoderOptions | None
+) -> dict[str, Any]:
+    """Options by name; None for one that the caller did not name."""
+    named = {name: getattr(options, name) for name in _REPEATABLE}
+    for group in (kmeans, rqvae, text_model):
+        if group is not None:
+            named.update(changed(group))
+    named["text_columns"] = list(options.text_columns) if options.text_columns is not None else None
+    return named
+
+
+def _check_options(manifest: Manifest, named: dict[str, Any]) -> None:
+    """Refuse options that differ from the first run, because the codebooks were made with those."""
+    if named["codes"] is not None:
+        named["codes"] = parse_sizes(named["codes"], named["levels"] or manifest.options["levels"])
     first = dict(manifest.options)
     for group in ("kmeans", "rqvae", "text_model"):
         first.update(manifest.options.get(group, {}))
-    for option, value in wanted.items():
-        value = list(value) if isinstance(value, tuple) else value
+    for option, value in named.items():
+        value = list(value) if isinstance(value, tuple) else value  # The manifest, being JSON, has lists.
         if value is not None and value != first.get(option):
             name = "--" + option.replace("_", "-")
             raise InputError(
@@ -149,16 +185,16 @@ def _read(space: Workspace, manifest: Manifest) -> Earlier:
 
 
 def _check_items(catalogue: Catalogue, earlier: Earlier) -> None:
-    known = set(earlier.ids.item_ids)
-    again = [item for item in catalogue.item_ids if item in known]
-    if again:
+    earlier_ids = set(earlier.ids.item_ids)
+    repeated = [item for item in catalogue.item_ids if item in earlier_ids]
+    if repeated:
         raise InputError(
-            f"{len(again):,} of the new items have semantic IDs already (item_id {examples(again)})",
-            where=f"{catalogue.path}, row {catalogue.item_ids.index(again[0]) + 1:,}",
+            f"{len(repeated):,} of the new items have semantic IDs already (item_id {list_some(repeated)})",
+            where=f"{catalogue.path}, row {catalogue.item_ids.index(repeated[0]) + 1:,}",
             remedy="give new items only: with --reuse no ID changes",
         )
-    sizes = [len(book) for book in earlier.codebooks[: earlier.quantised_levels]]
-    collisions.check_capacity(len(known) + len(catalogue), sizes, earlier.policy)
+    sizes = [len(book) for book in earlier.codebooks[: earlier.quantized_levels]]
+    check_capacity(len(earlier_ids) + len(catalogue), sizes, earlier.policy)
     if earlier.manifest.details["encoder"] == COLUMN:
         width = catalogue.embedding_width()
         if width != earlier.vectors.shape[1]:
@@ -171,40 +207,42 @@ def _check_items(catalogue: Catalogue, earlier: Earlier) -> None:
         catalogue.require_texts()
 
 
-def _encode(catalogue: Catalogue, earlier: Earlier, device: str, dtype: str) -> tuple[Encoded, str]:
+def _encode(catalogue: Catalogue, earlier: Earlier, run_options: RunOptions) -> tuple[Encoded, str]:
+    """The embeddings of the new items, and the device in words."""
     encoder = str(earlier.manifest.details["encoder"])
     if encoder == LSA:
-        return encode_lsa_again(catalogue, LsaState.from_arrays(earlier.state)), "cpu"
+        return encode_with_fitted_lsa(catalogue, LsaState.from_arrays(earlier.state)), "cpu"
     if encoder == COLUMN:
         return encode(catalogue, encoder, earlier.manifest.seed), "cpu"
-    from gti_cli.checkpoints.precision import choose_device, choose_dtype, describe
+    from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe
 
-    chosen = choose_device(device)
-    kind = choose_dtype(dtype, chosen)
+    device = choose_device(run_options.device)
+    dtype = choose_dtype(run_options.dtype, device)
     options = EncoderOptions(**earlier.manifest.options["text_model"])
-    return encode(catalogue, encoder, earlier.manifest.seed, chosen, kind, options=options), describe(chosen)
+    return encode(catalogue, encoder, earlier.manifest.seed, device, dtype, options=options), describe(device)
 
 
-def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, device: str, dtype: str) -> None:
-    encoded, run.device = _encode(catalogue, earlier, device, dtype)
-    details, levels = earlier.manifest.details, earlier.quantised_levels
+def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, run_options: RunOptions) -> None:
+    encoded, run.device = _encode(catalogue, earlier, run_options)
+    details, levels = earlier.manifest.details, earlier.quantized_levels
     style = str(details["token_style"])
     books = earlier.codebooks[:levels]
-    quantiser = quantise.load(details["quantizer"], books, earlier.state, earlier.manifest.options)
-    space = quantiser.to_space(encoded.vectors)
+    quantizer = load_quantizer(details["quantizer"], books, earlier.state, earlier.manifest.options)
+    space = quantizer.to_space(encoded.vectors)
     beam = int(earlier.manifest.options.get("kmeans", {}).get("beam", 1))
     new = residuals.encode(space, books, beam)
-    resolved = collisions.resolve(space, books, new, earlier.policy, earlier.ids.codes)
+    resolved = resolve_collisions(space, books, new, earlier.policy, earlier.ids.codes)
     _check_suffixes(resolved.codes, list(details["sizes"]), earlier.policy)
     vectors = artifact.write_embeddings(run.path(artifact.EMBEDDINGS), earlier.vectors, encoded.vectors)
     codes = np.vstack([earlier.ids.codes, resolved.codes])
     items = _join(earlier.items, artifact.items_table(catalogue))
-    items = artifact.with_same_as(items, first_alike(vectors))
+    items = artifact.with_same_as(items, first_equal_rows(vectors))
+    # The codes of the first run before its collisions were resolved are not stored, so "before" has them resolved.
     before = np.vstack([earlier.ids.codes[:, :levels], new])
     run.counts.update(report.count_items(items, vectors), **encoded.counts)
     run.counts.update(new_items=len(catalogue), moved=resolved.moved, moved_prefix=resolved.moved_prefix)
     run.metrics.update(
-        report.measure(items, vectors, quantiser, before, codes, list(details["sizes"]), earlier.manifest.seed, style)
+        report.measure(items, vectors, quantizer, before, codes, list(details["sizes"]), earlier.manifest.seed, style)
     )
     artifact.write_ids(run.path(artifact.IDS), [*earlier.ids.item_ids, *catalogue.item_ids], codes, style)
     tables.write(run.path(artifact.ITEMS), items)
@@ -216,7 +254,7 @@ def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, device: str, dty
 
 
 def _join(earlier: pa.Table, new: pa.Table) -> pa.Table:
-    """Old rows, then new ones; a column that one side lacks is null there."""
+    """Earlier rows, then new ones; a column that one table lacks is null in its rows."""
     import pyarrow as pa
 
     try:
@@ -228,6 +266,7 @@ def _join(earlier: pa.Table, new: pa.Table) -> pa.Table:
 
 
 def _check_suffixes(codes: Codes, sizes: Sequence[int], policy: str) -> None:
+    """Refuse a suffix for which the first run made no token: the checkpoints lack it."""
     if policy == "suffix" and codes[:, -1].max() >= sizes[-1]:
         raise InputError(
             f"{int(codes[:, -1].max()) + 1:,} items share a tuple, and the model has {sizes[-1]:,} suffix tokens",

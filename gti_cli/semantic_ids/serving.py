@@ -1,4 +1,4 @@
-"""What engines that serve a checkpoint need to know of semantic IDs: the tuples that exist, and where tokens lie."""
+"""Files and flags for engines that serve a checkpoint: the tuples of codes that exist, and the ids of their tokens."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.workspace.files import replacing
 
 
 def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int32]) -> None:
-    """Write ``{"3,17,9": item id, …}``, the constraint that FlashRec reads (``--sid-vocab-file``), in catalogue order.
+    """Write ``{"3,17,9": item id, …}`` in catalogue order; FlashRec reads it (``--sid-vocab-file``) as its constraint.
 
     Args:
-        path: the JSON file, written under a temporary name and renamed. item_ids: N ids. codes: (N, L).
+        path: The JSON file, written under a temporary name and renamed.
+        item_ids: N ids.
+        codes: (N, L).
 
     Raises:
-        InputError: items that share a tuple, which such a file cannot tell apart.
+        InputError: When items share a tuple: such a file has one item for each.
     """
     catalog: dict[str, str] = {}
     for item, row in zip(item_ids, codes.tolist(), strict=True):
         key = ",".join(map(str, row))
         if key in catalog:
             raise InputError(
-                f"items share a semantic ID ({examples([catalog[key], item])}), and the file has one item for each",
+                f"items share a semantic ID ({list_some([catalog[key], item])}), and the file has one item for each",
                 remedy="build the IDs with --collisions next-best, sinkhorn or suffix",
             )
         catalog[key] = item
@@ -36,13 +38,16 @@ def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int
 
 
 def layout(ids: Sequence[npt.NDArray[np.int64]]) -> str:
-    """``START:END/SIZE,SIZE,…`` for token ids of the levels' codes: first and last id, and codes of each level.
+    """Describe the token ids of all codes as ``START:END/SIZE,SIZE,…``.
 
     Args:
-        ids: L arrays (K_l,), indexed by code.
+        ids: L arrays (K_l,), the token id of each code of each level.
+
+    Returns:
+        First and last id, and the number of codes of each level.
 
     Raises:
-        InputError: the ids are not one ascending run, so no range says where they lie.
+        InputError: When the ids do not ascend by one through all levels, so that no range describes them.
     """
     flat = np.concatenate(list(ids))
     if (np.diff(flat) != 1).any():
@@ -54,27 +59,31 @@ def layout(ids: Sequence[npt.NDArray[np.int64]]) -> str:
 
 
 def flashrec_flags(ids: Sequence[npt.NDArray[np.int64]], boundary: tuple[int, int] | None) -> tuple[list[str], str]:
-    """What FlashRec (0.1.2) must be told of the tokens beside the catalogue, and what it will get wrong ("": nothing).
+    """Flags that FlashRec (0.1.2) needs to find the tokens, and the problem that remains.
 
-    It reads names of the style ``onerec`` by itself, but for catalogues of four levels, whose last it takes for the
-    boundary tokens. Told a layout, it takes the two ids behind it for begin and end of an item, puts begin behind every
-    prompt, and takes a last level of two codes for these two.
+    FlashRec recognises token names of the style ``onerec`` without a flag, except in catalogues of four levels, where
+    it mistakes the last level for the boundary tokens. Given a layout, it assumes that the two ids after it begin and
+    end an item, appends the first of them to every prompt, and mistakes a last level of two codes for these two.
 
     Args:
-        ids: L arrays (K_l,), indexed by code. boundary: ids of begin and end, where the names have them.
+        ids: L arrays (K_l,), the token id of each code of each level.
+        boundary: Ids of the tokens that begin and end an item; None for a style without them.
+
+    Returns:
+        The flags, and a warning for the user ("" where FlashRec will work).
 
     Raises:
-        InputError: see `layout`.
+        InputError: See `layout`.
     """
-    where, behind = layout(ids), int(ids[-1][-1])
-    if boundary == (behind + 1, behind + 2) and len(ids) != 4:
+    where, last = layout(ids), int(ids[-1][-1])
+    if boundary == (last + 1, last + 2) and len(ids) != 4:
         return [], ""
     problem = ""
     if len(ids[-1]) == 2:
-        problem = "FlashRec takes the last level, which has two codes, for tokens that begin and end an item"
-    elif boundary != (behind + 1, behind + 2):
+        problem = "FlashRec mistakes the last level, which has two codes, for the tokens that begin and end an item"
+    elif boundary != (last + 1, last + 2):
         problem = (
-            f"FlashRec puts the token {behind + 1} behind every prompt, to begin an item, and this checkpoint was not "
+            f"FlashRec appends the token {last + 1} to every prompt, to begin an item, and this checkpoint was not "
             "trained so: build the IDs with --token-style onerec to serve them with it"
         )
     return ["--sid", where], problem

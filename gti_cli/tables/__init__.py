@@ -1,4 +1,4 @@
-"""Input tables: read with the checks that every stage needs, and Parquet written reproducibly."""
+"""Tables: input files read and checked, Parquet files written so that equal content gives equal bytes."""
 
 from gti_cli.tables.columns import ids, integers, strings, vectors
 from gti_cli.tables.files import column_names, read, write

@@ -1,12 +1,16 @@
-"""Input tables (Parquet, CSV, JSONL) read with the checks that every stage needs, and Parquet written reproducibly."""
+"""Read one column of an input table, with the checks that every stage needs.
+
+Every error names the file, the column and the first row concerned; rows are counted from 1, below the header. The
+``path`` that the functions take serves these error lines only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, list_some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,10 +19,18 @@ if TYPE_CHECKING:
 
 
 def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False) -> list[str]:
-    """Return an id column as strings; ids must be strings or integers and none may be missing.
+    """Return a column of ids as strings; they may be strings or integers.
+
+    Args:
+        table: The table.
+        column: The name of the column.
+        path: The file that the table was read from.
+        unique: Refuse an id that occurs twice.
 
     Raises:
-        InputError: a missing or empty id, another type, or (``unique``) a duplicate; with the first row concerned.
+        InputError: When the column has another type.
+        InputError: When an id is missing or empty.
+        InputError: When an id occurs twice and ``unique`` is true.
     """
     import pyarrow as pa
 
@@ -32,54 +44,60 @@ def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False)
             remedy="convert the column",
         )
     values = table.column(column).to_pylist()
-    seen: dict[str, int] = {}
-    out: list[str] = []
+    row_of: dict[str, int] = {}
+    texts: list[str] = []
     for row, value in enumerate(values, start=1):
         where = f"{path}, column {column!r}, row {row:,}"
         if value is None or value == "":
             raise InputError("the id is missing", where=where, remedy="give every row an id or drop the row")
         text = str(value)
         if unique:
-            if text in seen:
+            if text in row_of:
                 raise InputError(
-                    f"duplicate id {text!r} (first in row {seen[text]:,})",
+                    f"duplicate id {text!r} (first in row {row_of[text]:,})",
                     where=where,
                     remedy="keep one row for each id",
                 )
-            seen[text] = row
-        out.append(text)
-    return out
+            row_of[text] = row
+        texts.append(text)
+    return texts
 
 
 def strings(table: pa.Table, column: str, path: Path | str) -> list[str]:
-    """Return a text column with surrounding white space removed; missing values become ``""``.
+    """Return a column of text, with surrounding white space removed; missing values become ``""``.
 
-    Lists of strings (as catalogues often keep categories), also lists of such lists, are joined with ``" > "``.
+    Lists of strings, also nested ones, are joined with ``" > "``; catalogues often store categories in this way.
+
+    Raises:
+        InputError: When the column holds fractions or nested objects.
     """
     import pyarrow as pa
 
     kind = table.schema.field(column).type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return [" > ".join(map(str, _flat(value))) for value in table.column(column).to_pylist()]
+        return [" > ".join(map(str, _leaves(value))) for value in table.column(column).to_pylist()]
     if pa.types.is_floating(kind) or pa.types.is_nested(kind):
         raise InputError(f"must be text, not {kind}", where=f"{path}, column {column!r}", remedy="convert the column")
     return ["" if value is None else str(value).strip() for value in table.column(column).to_pylist()]
 
 
-def _flat(value: Any) -> Iterator[Any]:
-    """The values in lists of any depth; what is missing is left out."""
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yield the values in nested lists; None is skipped."""
     if isinstance(value, list):
-        for part in value:
-            yield from _flat(part)
+        for element in value:
+            yield from _leaves(element)
     elif value is not None:
         yield value
 
 
 def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.int64]:
-    """Return a column of whole numbers, or of times in their own unit, as int64.
+    """Return a column of whole numbers or of times as int64.
+
+    Times keep the unit of the column, so that nanoseconds lose nothing; the callers only order them.
 
     Raises:
-        InputError: another type, a missing or fractional value, one beyond 64 bits; with the first row concerned.
+        InputError: When the column has another type.
+        InputError: When a value is missing, fractional or beyond 64 bits.
     """
     import numpy as np
     import pyarrow as pa
@@ -89,13 +107,13 @@ def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.i
     if pa.types.is_date(values.type):
         values = values.cast(pa.timestamp("us"))
     if pa.types.is_timestamp(values.type):
-        values = values.cast(pa.int64())  # in the column's own unit: callers only order them, and ns do not fit in us
+        values = values.cast(pa.int64())
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        if pa.types.is_string(values.type) and (row := _first_wordy(values.to_pylist())) is not None:
-            where, found = f"{where}, row {row + 1:,}", f"the text {values[row].as_py()!r}"
-        else:
-            found = str(values.type)
-        raise InputError(f"must be numbers or times, not {found}", where=where, remedy="convert the column")
+        content = str(values.type)
+        # A CSV column with one word in it is read as text: name that word.
+        if pa.types.is_string(values.type) and (row := _first_non_number(values.to_pylist())) is not None:
+            where, content = f"{where}, row {row + 1:,}", f"the text {values[row].as_py()!r}"
+        raise InputError(f"must be numbers or times, not {content}", where=where, remedy="convert the column")
     if values.null_count:
         row = values.is_null().to_pylist().index(True) + 1
         raise InputError("the value is missing", where=f"{where}, row {row:,}", remedy="fill it in or drop the row")
@@ -106,6 +124,7 @@ def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.i
             raise InputError(
                 f"{numbers[wrong[0]]} is no whole number", where=f"{where}, row {wrong[0] + 1:,}", remedy="use integers"
             )
+    # Casting to int64 would turn larger values into other numbers without an error.
     if numbers.dtype == np.uint64:
         wrong = np.flatnonzero(numbers > np.uint64(2**63 - 1))
     elif np.issubdtype(numbers.dtype, np.floating):
@@ -119,8 +138,8 @@ def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.i
     return np.asarray(numbers, dtype=np.int64)
 
 
-def _first_wordy(values: Sequence[str | None]) -> int | None:
-    """Row of the first text that is no number, which is why a CSV's column is text."""
+def _first_non_number(values: Sequence[str | None]) -> int | None:
+    """Return the index of the first text that is no number, or None."""
     for row, value in enumerate(values):
         try:
             float(value or 0)
@@ -132,14 +151,22 @@ def _first_wordy(values: Sequence[str | None]) -> int | None:
 def vectors(
     table: pa.Table, column: str, path: Path | str, *, first_row: int = 1, width: int | None = None
 ) -> npt.NDArray[np.float32]:
-    """Return a column of number lists as an (N, d) float32 matrix.
+    """Return a column of number lists as a matrix.
 
     Args:
-        table, column, path: what to convert, and for error lines where it came from. first_row: number of the table's
-            first row there. width: d, where earlier rows have set it.
+        table: The table, of N rows.
+        column: The name of the column.
+        path: The file that the table was read from.
+        first_row: The number of the table's first row in the file, where the table is a part of it.
+        width: The length d that earlier parts have set; None means the length of the first vector.
+
+    Returns:
+        (N, d) float32.
 
     Raises:
-        InputError: missing, ragged, empty, NaN or infinite vectors, with the first row concerned.
+        InputError: When the column has another type.
+        InputError: When a vector or a number in it is missing, NaN or infinite.
+        InputError: When a vector is empty or has another length than the first one.
     """
     import numpy as np
     import pyarrow as pa
@@ -162,9 +189,9 @@ def vectors(
     width = int(lengths[0]) if width is None else width
     wrong = np.flatnonzero(lengths != width)
     if width == 0 or len(wrong):
-        at = int(wrong[0]) if len(wrong) else 0
-        row = at + first_row
-        problem = f"{lengths[at]} numbers where the first row has {width}" if width else "the vector is empty"
+        index = int(wrong[0]) if len(wrong) else 0
+        row = index + first_row
+        problem = f"{lengths[index]} numbers where the first row has {width}" if width else "the vector is empty"
         raise InputError(problem, where=f"{where}, row {row:,}", remedy="give every row a vector of the same length")
     flat = values.flatten()
     if flat.null_count:
@@ -179,3 +206,25 @@ def vectors(
             remedy="encode these items again or drop them",
         )
     return matrix
+
+
+def refuse_unknown_items(items: Sequence[str], catalogue: Collection[str], path: Path | str, rows: str) -> None:
+    """Refuse a table with items that have no semantic ID.
+
+    Args:
+        items: The column ``item_id``.
+        catalogue: The ids of all items that have a semantic ID.
+        path: The file that the table was read from.
+        rows: What a row of the table is called in the error line.
+
+    Raises:
+        InputError: When an item is not in the catalogue.
+    """
+    members = catalogue if isinstance(catalogue, set | frozenset | dict) else set(catalogue)
+    unknown = list(dict.fromkeys(item for item in items if item not in members))
+    if unknown:
+        raise InputError(
+            f"items without a semantic ID: {list_some(unknown)}",
+            where=f"{path}, column 'item_id', row {items.index(unknown[0]) + 1:,}",
+            remedy=f"drop these {rows}, or run 'gti build-ids' on a catalogue that has the items",
+        )

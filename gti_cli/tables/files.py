@@ -1,4 +1,8 @@
-"""Table files parsed by their ending, and refused in one line where what came out is not what the file says."""
+"""Read tables from Parquet, CSV and JSONL files, and write Parquet files.
+
+Errors are one line that a user can act on. A CSV in which an unclosed quote swallows rows is refused too, although its
+parser accepts it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.tables.faults import check_header, explain
 from gti_cli.workspace.files import replacing
 
@@ -16,16 +20,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARQUET = (".parquet", ".pq")
-_NUMBERS = ("timestamp", "relevance")
+_NUMERIC_COLUMNS = ("timestamp", "relevance")  # all other columns of a CSV are text
 
 
 def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] = ()) -> pa.Table:
-    """Read a ``.parquet``, ``.csv`` or ``.jsonl`` (``.json``) table and check that it has rows and ``columns``.
+    """Read a ``.parquet``, ``.csv`` or ``.jsonl`` table.
 
-    Columns in ``skip`` are not loaded from Parquet, where that is possible.
+    Args:
+        path: The file; its ending says its kind.
+        columns: Columns that the table must have.
+        skip: Columns that are not loaded, if the file is Parquet.
 
     Raises:
-        InputError: no such file, an unknown ending, a broken file, a column missing or there twice, no rows.
+        InputError: When the file does not exist, is a folder, is damaged or has an unknown ending.
+        InputError: When a column is missing or occurs twice.
+        InputError: When the table has no rows.
     """
     path = Path(path)
     if not path.exists():
@@ -34,11 +43,12 @@ def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] =
         raise InputError(
             "this is a folder, not a table", where=str(path), remedy="give a .parquet, .csv or .jsonl file"
         )
-    table = parse(path, skip)
+    table = _parse(path, skip)
+    _refuse_repeated(table.column_names, path)
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise InputError(
-            f"column {examples(missing)} is missing (it has {', '.join(table.column_names)})",
+            f"column {list_some(missing)} is missing (it has {', '.join(table.column_names)})",
             where=str(path),
             remedy="add the column or rename yours",
         )
@@ -48,7 +58,12 @@ def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] =
 
 
 def column_names(path: Path | str, table: pa.Table) -> list[str]:
-    """The columns of the file that `read` gave as ``table``, those skipped included."""
+    """Return the names of all columns of a file, including those that `read` skipped.
+
+    Args:
+        path: The file.
+        table: What `read` returned for it.
+    """
     if Path(path).suffix.lower() not in PARQUET:
         return list(table.column_names)
     import pyarrow.parquet as pq
@@ -56,28 +71,18 @@ def column_names(path: Path | str, table: pa.Table) -> list[str]:
     return list(pq.read_schema(path).names)
 
 
-def parse(path: Path, skip: Sequence[str]) -> pa.Table:
-    """The table of a ``.parquet``, ``.csv`` or ``.jsonl`` file; columns in ``skip`` are not loaded from Parquet.
-
-    Raises:
-        InputError: an unknown ending, a broken file, a column that is there twice.
-    """
-    table = _by_ending(path, skip)
-    _check_names(table.column_names, path)
-    return table
-
-
-def _check_names(names: Sequence[str], path: Path) -> None:
-    double = [name for name, times in Counter(names).items() if times > 1]
-    if double:
+def _refuse_repeated(names: Sequence[str], path: Path) -> None:
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
         raise InputError(
-            f"column {examples(double)} is there more than once",
+            f"column {list_some(repeated)} is there more than once",
             where=str(path),
             remedy="rename or drop all but one of them",
         )
 
 
-def _by_ending(path: Path, skip: Sequence[str]) -> pa.Table:
+def _parse(path: Path, skip: Sequence[str]) -> pa.Table:
+    """Parse a file by its ending; columns in ``skip`` are not loaded from Parquet."""
     import pyarrow as pa
 
     ending = path.suffix.lower()
@@ -86,7 +91,7 @@ def _by_ending(path: Path, skip: Sequence[str]) -> pa.Table:
             import pyarrow.parquet as pq
 
             names = pq.read_schema(path).names
-            _check_names(names, path)  # before pyarrow's own error, which comes where columns are chosen
+            _refuse_repeated(names, path)  # before pyarrow fails on choosing columns, with a message of its own
             return pq.read_table(path, columns=[name for name in names if name not in skip] if skip else None)
         if ending == ".csv":
             return _read_csv(path)
@@ -112,12 +117,12 @@ def _read_csv(path: Path) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv
 
-    # Ids and brands such as 007 are text: only the columns that are numbers by contract may become numbers.
-    text = {name: pa.string() for name in _header(path) if name not in _NUMBERS}
+    # Ids and brands such as 007 are text, so pyarrow must not guess types from the values.
+    text = {name: pa.string() for name in _header(path) if name not in _NUMERIC_COLUMNS}
     options = csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""])
     table = csv.read_csv(path, convert_options=options, parse_options=csv.ParseOptions(newlines_in_values=True))
     check_header(table.column_names, path)
-    _check_quotes(table, path)
+    _refuse_unclosed_quotes(table, path)
     return table
 
 
@@ -126,12 +131,17 @@ def _header(path: Path) -> list[str]:
         return next(plain_csv.reader(file), [])
 
 
-def _check_quotes(table: pa.Table, path: Path) -> None:
-    """Refuse rows that a quote which is never closed has swallowed into the text of one row."""
+def _refuse_unclosed_quotes(table: pa.Table, path: Path) -> None:
+    """Refuse a CSV in which an unclosed quote has made the following rows part of one cell's text.
+
+    The sign of it is a cell with line breaks, of which a later line has as many commas as a row. A description of
+    several lines may look alike; it is accepted if its commas are followed by spaces and all quotes of the file match.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    width, broken = table.num_columns, None
+    width = table.num_columns
+    mismatched: bool | None = None  # whether the file's quotes do not match; found out when first needed
     for name, column in zip(table.column_names, table.columns, strict=True):
         if not pa.types.is_string(column.type):
             continue
@@ -140,11 +150,10 @@ def _check_quotes(table: pa.Table, path: Path) -> None:
             lines = value.splitlines()[1:]
             if not any(line.count(",") >= width - 1 for line in lines):
                 continue
-            # Prose has commas too, but puts a space behind them: such lines are rows only if the quotes do not match.
-            packed = any(line.count(",") - line.count(", ") >= width - 1 for line in lines)
-            if not (width > 1 and packed):
-                broken = _quotes_do_not_match(path) if broken is None else broken
-            if (width > 1 and packed) or broken:
+            is_row = width > 1 and any(line.count(",") - line.count(", ") >= width - 1 for line in lines)
+            if not is_row and mismatched is None:
+                mismatched = _has_mismatched_quotes(path)
+            if is_row or mismatched:
                 raise InputError(
                     "a quote that is not closed swallows the rows behind it",
                     where=f"{path}, column {name!r}, row {row + 1:,}",
@@ -153,8 +162,9 @@ def _check_quotes(table: pa.Table, path: Path) -> None:
                 )
 
 
-def _quotes_do_not_match(path: Path) -> bool:
-    most = plain_csv.field_size_limit(1 << 30)
+def _has_mismatched_quotes(path: Path) -> bool:
+    """Tell whether Python's strict CSV reader, which is slower than pyarrow's, refuses the file."""
+    limit = plain_csv.field_size_limit(1 << 30)
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for _ in plain_csv.reader(file, strict=True):
@@ -162,14 +172,16 @@ def _quotes_do_not_match(path: Path) -> bool:
     except plain_csv.Error:
         return True
     finally:
-        plain_csv.field_size_limit(most)
+        plain_csv.field_size_limit(limit)
     return False
 
 
 def write(path: Path | str, columns: Mapping[str, Any] | pa.Table) -> None:
-    """Write columns (lists, arrays) or a table as Parquet; the same content gives the same bytes.
+    """Write a Parquet file; the same content gives the same bytes, and a reader never sees half a file.
 
-    Written to a temporary name and renamed, so that a reader never sees half a file.
+    Args:
+        path: Where the file goes.
+        columns: The columns by name, as lists or arrays, or a table.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

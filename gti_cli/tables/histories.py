@@ -1,7 +1,7 @@
-"""Users' histories in time order, and which of their interactions train, validate and test.
+"""Read users' interactions and divide them into training, validation and test.
 
-Leave-one-out, as in the paper: a user's last interaction is the test target, the one before it the validation target,
-the rest trains. A ``split`` column in the table replaces that rule.
+Without a ``split`` column, the division is leave-one-out, as in the paper: a user's last interaction is the test
+target, the one before it is the validation target, and all earlier ones are for training.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gti_cli import console, tables
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError
+from gti_cli.tables.columns import refuse_unknown_items
 
 SPLITS = ("train", "valid", "test")
-MIN_LENGTH = 3  # one to train on, one to validate, one to test
+MIN_LENGTH = 3  # leave-one-out needs one interaction each for training, validation and test
 
 
 @dataclass(frozen=True)
 class Interactions:
-    """All interactions, by user.
+    """All interactions of a table, by user. Users stand in the order in which the table first names them.
 
     Attributes:
-        items: user -> item ids in time order (equal times: in file order); users in order of first appearance.
-        split: user -> ``train``, ``valid`` or ``test`` for each of these items; None: the table has no such column.
-        path: the table, for error lines.
-        texts: further text columns, by name: user -> one text for each of these items, "" where there is none.
+        items: User -> item ids in time order. Interactions at the same time keep the order of the file.
+        split: User -> ``train``, ``valid`` or ``test`` for each of these items; None without a ``split`` column.
+        path: The file, for error lines.
+        texts: Column -> user -> one text for each of these items, for further text columns; "" if it is missing.
     """
 
     items: dict[str, list[str]]
@@ -35,16 +36,18 @@ class Interactions:
     texts: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
     def labels(self, user: str) -> list[str]:
-        """``train``, ``valid`` or ``test`` for each of the user's items; see `split`."""
-        return self.split[user] if self.split is not None else _leave_one_out(len(self.items[user]))
+        """Return ``train``, ``valid`` or ``test`` for each of the user's items: by column, else leave-one-out."""
+        return self.split[user] if self.split is not None else _leave_one_out_labels(len(self.items[user]))
 
 
 @dataclass(frozen=True)
 class History:
-    """What a recommender sees of a user, and what it should then recommend.
+    """A target and the interactions before it.
 
     Attributes:
-        user_id: whose. items: everything before the target, in time order, at least one item. target: the next item.
+        user_id: The user.
+        items: The ids of all items before the target, in time order; at least one.
+        target: The id of the item that should be recommended next.
     """
 
     user_id: str
@@ -57,10 +60,12 @@ class Splits:
     """Interactions divided into training, validation and test.
 
     Attributes:
-        train: user -> items in time order, training part only; users with none are left out.
-        valid, test: one entry for each target. ``items`` of a test entry includes the validation item before it.
-        counts: users, interactions, items, users_too_short, users_with_one_interaction, train_interactions,
-            train_items (different ones), valid_targets, test_targets, targets_without_history (left out).
+        train: User -> the ids of the items for training, in time order. Users without any are left out.
+        valid: One entry for each validation target.
+        test: One entry for each test target. Its ``items`` include the validation item before it.
+        counts: The numbers of users, interactions, items, users_too_short, users_with_one_interaction,
+            train_interactions, train_items (distinct), valid_targets, test_targets and targets_without_history (which
+            are left out).
     """
 
     train: dict[str, list[str]]
@@ -69,54 +74,48 @@ class Splits:
     counts: dict[str, int]
 
 
-def read_interactions(path: Path | str, known: Collection[str], texts: Sequence[str] = ()) -> Interactions:
-    """Read a table of `user_id`, `item_id`, `timestamp` and optionally `split`.
+def read_interactions(path: Path | str, catalogue: Collection[str], texts: Sequence[str] = ()) -> Interactions:
+    """Read a table with the columns ``user_id``, ``item_id``, ``timestamp`` and optionally ``split``.
 
     Args:
-        path: Parquet, CSV or JSONL; rows in any order. known: the catalogue's item ids.
-        texts: text columns to read as well, as far as there.
+        path: A Parquet, CSV or JSONL file; its rows may stand in any order.
+        catalogue: The ids of all items that have a semantic ID.
+        texts: Further text columns to read, if the table has them.
 
     Raises:
-        InputError: a missing column or value, items that are not ``known``, a split that is none of `SPLITS`.
+        InputError: When a column or a value is missing.
+        InputError: When an item is not in the catalogue.
+        InputError: When a value of ``split`` is none of `SPLITS`.
     """
     import numpy as np
 
     table = tables.read(path, ["user_id", "item_id", "timestamp"])
     users = tables.ids(table, "user_id", path)
     items = tables.ids(table, "item_id", path)
-    _check_known(items, known, path)
-    labels = _labels(tables.strings(table, "split", path), path) if "split" in table.column_names else None
+    refuse_unknown_items(items, catalogue, path, "interactions")
+    labels = tables.strings(table, "split", path) if "split" in table.column_names else None
+    if labels is not None:
+        _check_labels(labels, path)
     times = tables.integers(table, "timestamp", path)
 
-    number = {user: n for n, user in enumerate(dict.fromkeys(users))}
-    owners = np.fromiter((number[user] for user in users), dtype=np.int64, count=len(users))
-    order = np.lexsort((times, owners)).tolist()  # stable: equal times keep the file's order
-    by_user: dict[str, list[str]] = {user: [] for user in number}
-    by_label: dict[str, list[str]] = {user: [] for user in number}
+    number_of = {user: n for n, user in enumerate(dict.fromkeys(users))}
+    user_numbers = np.fromiter((number_of[user] for user in users), dtype=np.int64, count=len(users))
+    # Sorted by user, then by time; lexsort is stable, so interactions at the same time keep the order of the file.
+    order = np.lexsort((times, user_numbers)).tolist()
+    items_of: dict[str, list[str]] = {user: [] for user in number_of}
+    labels_of: dict[str, list[str]] = {user: [] for user in number_of}
     columns = {name: tables.strings(table, name, path) for name in texts if name in table.column_names}
-    by_column: dict[str, dict[str, list[str]]] = {name: {user: [] for user in number} for name in columns}
+    texts_of: dict[str, dict[str, list[str]]] = {name: {user: [] for user in number_of} for name in columns}
     for row in order:
-        by_user[users[row]].append(items[row])
+        items_of[users[row]].append(items[row])
         if labels is not None:
-            by_label[users[row]].append(labels[row])
+            labels_of[users[row]].append(labels[row])
         for name, column in columns.items():
-            by_column[name][users[row]].append(column[row])
-    return Interactions(by_user, by_label if labels is not None else None, str(path), by_column)
+            texts_of[name][users[row]].append(column[row])
+    return Interactions(items_of, labels_of if labels is not None else None, str(path), texts_of)
 
 
-def _check_known(items: list[str], known: Collection[str], path: Path | str) -> None:
-    catalogue = known if isinstance(known, set | frozenset | dict) else set(known)
-    unknown = list(dict.fromkeys(item for item in items if item not in catalogue))
-    if unknown:
-        row = items.index(unknown[0]) + 1
-        raise InputError(
-            f"items without a semantic ID: {examples(unknown)}",
-            where=f"{path}, column 'item_id', row {row:,}",
-            remedy="drop these interactions, or run 'gti build-ids' on a catalogue that has the items",
-        )
-
-
-def _labels(labels: list[str], path: Path | str) -> list[str]:
+def _check_labels(labels: Sequence[str], path: Path | str) -> None:
     for row, label in enumerate(labels, start=1):
         if label not in SPLITS:
             raise InputError(
@@ -124,34 +123,34 @@ def _labels(labels: list[str], path: Path | str) -> list[str]:
                 where=f"{path}, column 'split', row {row:,}",
                 remedy="write train, valid or test in every row, or drop the column for leave-one-out",
             )
-    return labels
 
 
 def split(interactions: Interactions) -> Splits:
-    """Divide the interactions: by their ``split`` column where there is one, else leave-one-out by time.
+    """Divide interactions into training, validation and test.
 
-    Leave-one-out: users with fewer than 3 interactions keep all of them for training and have no target.
-    With a ``split`` column, every row marked valid or test is a target, behind all of its user's earlier interactions;
-    a target with nothing before it cannot be asked for and is left out. What is left out is counted and said.
+    With a ``split`` column, every row marked valid or test is a target, and its history is all that the user did
+    before. A target without any earlier interaction is left out. Without the column, the division is leave-one-out:
+    users with fewer than `MIN_LENGTH` interactions are for training only. A message on stderr says how many users and
+    targets this concerns.
 
     Raises:
-        InputError: no target is left to evaluate.
+        InputError: When there is no target at all.
     """
     train: dict[str, list[str]] = {}
     targets: dict[str, list[History]] = {"valid": [], "test": []}
     without_history = 0
     for user, items in interactions.items.items():
         labels = interactions.labels(user)
-        kept = [item for item, label in zip(items, labels, strict=True) if label == "train"]
-        if kept:
-            train[user] = kept
-        for place, label in enumerate(labels):
+        train_items = [item for item, label in zip(items, labels, strict=True) if label == "train"]
+        if train_items:
+            train[user] = train_items
+        for position, label in enumerate(labels):
             if label == "train":
                 continue
-            if place == 0:
+            if position == 0:
                 without_history += 1
             else:
-                targets[label].append(History(user, items[:place], items[place]))
+                targets[label].append(History(user, items[:position], items[position]))
     if not targets["valid"] and not targets["test"]:
         raise InputError(
             "no user can be evaluated: "
@@ -164,11 +163,11 @@ def split(interactions: Interactions) -> Splits:
             remedy=f"give histories of at least {MIN_LENGTH} interactions",
         )
     counts = _count(interactions, train, targets, without_history)
-    _say(counts, interactions)
+    _report(counts, interactions)
     return Splits(train, targets["valid"], targets["test"], counts)
 
 
-def _leave_one_out(length: int) -> list[str]:
+def _leave_one_out_labels(length: int) -> list[str]:
     return ["train"] * length if length < MIN_LENGTH else ["train"] * (length - 2) + ["valid", "test"]
 
 
@@ -190,11 +189,11 @@ def _count(
     }
 
 
-def _say(counts: dict[str, int], interactions: Interactions) -> None:
+def _report(counts: dict[str, int], interactions: Interactions) -> None:
     if interactions.split is None and counts["users_too_short"]:
         console.note(
             f"{counts['users_too_short']:,} of {counts['users']:,} users have fewer than {MIN_LENGTH} interactions "
-            f"({counts['users_with_one_interaction']:,} have one): for training only, not evaluated"
+            f"({counts['users_with_one_interaction']:,} have one): they are for training only and not evaluated"
         )
     if counts["targets_without_history"]:
         console.warn(

@@ -1,36 +1,39 @@
-"""Search queries with graded items, and which of the queries train, validate and test.
+"""Read search queries with graded items, and divide the queries into training, validation and test.
 
-A ``split`` column says it for each query. Without one, a hash of the query's words decides: about 80 % train, 10 %
-validate, 10 % test. It needs no seed, so every command divides a table alike, and a query that is added later moves no
-other one. Two spellings of one query that differ in case or spaces only fall on the same side.
+A column ``split`` assigns each query. Without it, a hash of the query's text decides: about 80 % are for training, 10 %
+for validation and 10 % for test. The hash needs no seed, so every command divides a table in the same way, and a query
+that is added later does not move any other. Texts that differ only in case or spaces have the same hash.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import console, tables
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError
+from gti_cli.tables.columns import refuse_unknown_items
+from gti_cli.tables.histories import SPLITS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SPLITS = ("train", "valid", "test")
 NO, MAYBE, GOOD = 0, 1, 2  # the grades of relevance
-_TENTHS = ("train",) * 8 + ("valid", "test")
+_SPLIT_OF_TENTH = ("train",) * 8 + ("valid", "test")
 
 
 @dataclass(frozen=True)
 class Query:
-    """A query and what was judged for it.
+    """A query and the grades of its items.
 
     Attributes:
-        query_id: its id (its words where the table has no `query_id`). text: its words.
-        relevance: item id -> grade 0 (no), 1 (maybe), 2 (good), in the table's order; other items were not judged.
+        query_id: The id of the query; its text in a table without the column ``query_id``.
+        text: The text of the query.
+        relevance: Item id -> grade 0 (no), 1 (maybe) or 2 (good), in the order of the table. All other items are
+            ungraded.
     """
 
     query_id: str
@@ -38,19 +41,21 @@ class Query:
     relevance: dict[str, int]
 
     def items(self, least: int = GOOD) -> list[str]:
-        """The items of grade ``least`` or better, in the table's order."""
+        """Return the ids of the items with grade ``least`` or better, in the order of the table."""
         return [item for item, grade in self.relevance.items() if grade >= least]
 
 
 @dataclass(frozen=True)
 class Queries:
-    """All queries, divided; each list in order of first appearance.
+    """All queries of a table, divided. Each list is in the order in which the table first names the queries.
 
     Attributes:
-        train, valid, test: every query is in one of them.
-        counts: queries, query_items (judgements, a pair that stands there twice counted once), queries_train,
-            queries_valid, queries_test, queries_without_good (no item of grade 2).
-        path: the table, for error lines.
+        train: The queries for training.
+        valid: The queries for validation.
+        test: The queries for test.
+        counts: The numbers of queries, query_items (distinct pairs of query and item), queries_train, queries_valid,
+            queries_test and queries_without_good (without an item of grade 2).
+        path: The file, for error lines.
     """
 
     train: list[Query]
@@ -60,49 +65,53 @@ class Queries:
     path: str
 
     def part(self, name: str) -> list[Query]:
-        """The queries of ``train``, ``valid`` or ``test``.
+        """Return the queries of ``train``, ``valid`` or ``test``.
 
         Raises:
-            InputError: there are none.
+            InputError: When there are none.
         """
-        found: list[Query] = getattr(self, name)
-        if not found:
+        queries: list[Query] = getattr(self, name)
+        if not queries:
             raise InputError(
                 f"none of the {self.counts['queries']:,} queries is for {name}",
                 where=self.path,
                 remedy=f"mark some {name} in a column 'split', or give more queries",
             )
-        return found
+        return queries
 
 
-def read_queries(path: Path | str, known: Collection[str]) -> Queries:
-    """Read a table of `query`, `item_id`, `relevance` and optionally `query_id` and `split`, one row a judgement.
+def read_queries(path: Path | str, catalogue: Collection[str]) -> Queries:
+    """Read a table with one row for each graded pair of query and item.
+
+    Its columns are ``query``, ``item_id``, ``relevance`` and optionally ``query_id`` and ``split``.
 
     Args:
-        path: Parquet, CSV or JSONL. known: the catalogue's item ids.
+        path: A Parquet, CSV or JSONL file.
+        catalogue: The ids of all items that have a semantic ID.
 
     Raises:
-        InputError: a missing column or value, a grade that is none, items that are not ``known``, a query with two
-            texts, two splits or two grades for one item; with the first row concerned.
+        InputError: When a column or a value is missing.
+        InputError: When an item is not in the catalogue, or a grade is none of 0, 1 and 2.
+        InputError: When a query has two texts, two splits, or two grades for one item.
     """
     table = tables.read(path, ["query", "item_id", "relevance"])
     texts = _texts(table, path)
     names = tables.ids(table, "query_id", path) if "query_id" in table.column_names else texts
     items = tables.ids(table, "item_id", path)
-    _check_known(items, known, path)
+    refuse_unknown_items(items, catalogue, path, "rows")
     labels = tables.strings(table, "split", path) if "split" in table.column_names else None
     queries: dict[str, Query] = {}
     split_of: dict[str, str] = {}
     for row, (name, text, item, grade) in enumerate(zip(names, texts, items, _grades(table, path), strict=True)):
         query = queries.setdefault(name, Query(name, text, {}))
-        label = labels[row] if labels is not None else _hashed(text)
-        _check(query, text, item, grade, (label, split_of.setdefault(name, label)), f"{path}, row {row + 1:,}")
+        label = labels[row] if labels is not None else _split_by_hash(text)
+        _check_row(query, text, item, grade, (label, split_of.setdefault(name, label)), f"{path}, row {row + 1:,}")
         query.relevance[item] = grade
     parts = {part: [query for name, query in queries.items() if split_of[name] == part] for part in SPLITS}
     counts = {
         "queries": len(queries),
         "query_items": sum(len(query.relevance) for query in queries.values()),
-        **{f"queries_{part}": len(found) for part, found in parts.items()},
+        **{f"queries_{part}": len(members) for part, members in parts.items()},
         "queries_without_good": sum(not query.items() for query in queries.values()),
     }
     if counts["queries_without_good"]:
@@ -130,20 +139,18 @@ def _grades(table: pa.Table, path: Path | str) -> list[int]:
     return grades
 
 
-def _check_known(items: Sequence[str], known: Collection[str], path: Path | str) -> None:
-    catalogue = known if isinstance(known, set | frozenset | dict) else set(known)
-    unknown = list(dict.fromkeys(item for item in items if item not in catalogue))
-    if unknown:
-        raise InputError(
-            f"items without a semantic ID: {examples(unknown)}",
-            where=f"{path}, column 'item_id', row {items.index(unknown[0]) + 1:,}",
-            remedy="drop these rows, or run 'gti build-ids' on a catalogue that has the items",
-        )
+def _check_row(query: Query, text: str, item: str, grade: int, labels: tuple[str, str], where: str) -> None:
+    """Refuse a row that contradicts an earlier row of the same query.
 
-
-def _check(query: Query, text: str, item: str, grade: int, labels: tuple[str, str], where: str) -> None:
-    """Refuse a row that contradicts an earlier one of its query; ``labels``: its split, and that of the first row."""
-    label, first = labels
+    Args:
+        query: The query with the grades of the earlier rows.
+        text: The text of the query in this row.
+        item: The id of the item.
+        grade: The grade of the item in this row.
+        labels: The split in this row, and the split in the first row of the query.
+        where: The place of the row, for error lines.
+    """
+    label, first_label = labels
     if label not in SPLITS:
         raise InputError(
             f"{label!r} is no split",
@@ -153,13 +160,15 @@ def _check(query: Query, text: str, item: str, grade: int, labels: tuple[str, st
     remedy = f"give all rows of a query one text and one split, and one grade to each item (query {query.query_id!r})"
     if text != query.text:
         raise InputError(f"the query reads {text!r} here and {query.text!r} before", where=where, remedy=remedy)
-    if label != first:
-        raise InputError(f"the query is marked {label} here and {first} before", where=where, remedy=remedy)
+    if label != first_label:
+        raise InputError(f"the query is marked {label} here and {first_label} before", where=where, remedy=remedy)
     if query.relevance.get(item, grade) != grade:
         before = query.relevance[item]
         raise InputError(f"item {item!r} has relevance {grade} here and {before} before", where=where, remedy=remedy)
 
 
-def _hashed(text: str) -> str:
-    words = " ".join(text.casefold().split())
-    return _TENTHS[int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") % len(_TENTHS)]
+def _split_by_hash(text: str) -> str:
+    """Return the split of a query by the hash of its text, without regard to case and spaces."""
+    normalized = " ".join(text.casefold().split())
+    number = int.from_bytes(hashlib.sha256(normalized.encode()).digest()[:8], "big")
+    return _SPLIT_OF_TENTH[number % len(_SPLIT_OF_TENTH)]

@@ -1,4 +1,4 @@
-"""The semantic IDs of a catalogue, as ``semantic_ids.parquet`` holds them."""
+"""The semantic IDs of a catalogue, read from ``semantic_ids.parquet``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class SemanticIDs:
     """The semantic IDs of a catalogue.
 
     Attributes:
-        item_ids: the N item ids, in the catalogue's order.
-        codes: (N, L) int32, the code of each item in each level.
-        tokens: N strings, e.g. ``"<a_12><b_3><c_7>"``: the item's codes as new tokens, in the order generated.
+        item_ids: The N item ids, in the order of the catalogue.
+        codes: (N, L) int32. The code of each item on each level.
+        tokens: N strings such as ``"<a_12><b_3><c_7>"``: the new tokens of each item, in the order of generation.
     """
 
     item_ids: list[str]
@@ -30,19 +30,19 @@ class SemanticIDs:
 
     @property
     def levels(self) -> int:
-        """Number of codes in a semantic ID."""
+        """The number L of codes in a semantic ID."""
         return int(self.codes.shape[1])
 
     def row_of(self) -> dict[str, int]:
-        """Map each item id to its row."""
+        """Return the row of each item id."""
         return {item: row for row, item in enumerate(self.item_ids)}
 
 
 def read_semantic_ids(path: Path | str) -> SemanticIDs:
-    """Read ``semantic_ids.parquet`` (`item_id`, `codes`, `tokens`).
+    """Read a table with the columns ``item_id``, ``codes`` and ``tokens``.
 
     Raises:
-        InputError: a missing column, duplicate ids, ragged codes.
+        InputError: When a column is missing, an id occurs twice, or semantic IDs differ in length.
     """
     import numpy as np
 

@@ -12,30 +12,32 @@ from gti_cli.errors import InputError
 from gti_cli.tensors.safetensors_rows import read_header
 
 _LEVEL = re.compile(r"level_(\d+)")
+_REBUILD = "run 'gti build-ids' again"
 
 
 def read_codebooks(path: Path) -> list[npt.NDArray[np.float32]]:
-    """The codebooks ``level_0``, ``level_1``, …: (K_l, d_code) float32 each.
+    """Read the codebooks ``level_0``, ``level_1``, … as (K_l, d_code) float32 arrays, in the order of their levels.
+
+    The file may have fewer levels than the semantic IDs, without the last level that only tells items with equal codes
+    apart (``--collisions suffix``). `gti build-ids` itself writes a codebook for that level, too.
+
+    Args:
+        path: The file ``codebooks.safetensors`` that `gti build-ids` wrote.
 
     Raises:
-        InputError: no such file, a damaged one, no ``level_0``, a gap between levels, NaN.
+        InputError: When the file is missing or damaged, a level is missing or no matrix, or a number is not finite.
     """
     if not path.is_file():
         raise InputError("no such file", where=str(path), remedy="give the codebooks.safetensors of 'gti build-ids'")
-    places = {int(match[1]): place for name, place in read_header(path).items() if (match := _LEVEL.fullmatch(name))}
-    if sorted(places) != list(range(len(places))) or not places:
-        raise InputError(
-            "holds no codebooks level_0, level_1, … without a gap", where=str(path), remedy="run 'gti build-ids' again"
-        )
-    again = "run 'gti build-ids' again"
+    tensors = {int(match[1]): tensor for name, tensor in read_header(path).items() if (match := _LEVEL.fullmatch(name))}
+    if sorted(tensors) != list(range(len(tensors))) or not tensors:
+        raise InputError("holds no codebooks level_0, level_1, … without a gap", where=str(path), remedy=_REBUILD)
     codebooks = []
-    for level in range(len(places)):
-        if len(places[level].shape) != 2:
-            raise InputError(f"level_{level} is no matrix", where=str(path), remedy=again)
-        vectors = places[level].rows(np.arange(places[level].shape[0]))
+    for level in range(len(tensors)):
+        if len(tensors[level].shape) != 2:
+            raise InputError(f"level_{level} is no matrix", where=str(path), remedy=_REBUILD)
+        vectors = tensors[level].rows(np.arange(tensors[level].shape[0]))
         if not np.isfinite(vectors).all():
-            raise InputError(
-                f"level_{level} holds NaN or infinity", where=str(path), remedy="run 'gti build-ids' again"
-            )
+            raise InputError(f"level_{level} holds NaN or infinity", where=str(path), remedy=_REBUILD)
         codebooks.append(vectors)
     return codebooks

@@ -1,7 +1,7 @@
-"""Write a checkpoint's safetensors anew with some tensors grown, and everything else byte for byte as it was.
+"""Copy a checkpoint's safetensors while some tensors gain rows; all other bytes stay as they are.
 
-Tensors pass through in pieces of 4 MiB, so memory does not depend on the size of the model, and old rows keep their
-bits because nothing computes with them.
+Tensors are copied in pieces of 4 MiB, so memory does not depend on the size of the model. Pretrained rows keep their
+bits, because no arithmetic touches them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from gti_cli.tensors.safetensors_rows import INDEX_FILE, METADATA, SINGLE_FILE, TensorPlace, read_header, read_metadata
+from gti_cli.tensors.safetensors_rows import (
+    INDEX_FILE,
+    METADATA,
+    SINGLE_FILE,
+    TensorPlace,
+    encode_header,
+    read_header,
+    read_metadata,
+)
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -24,12 +32,13 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 @dataclass(frozen=True)
 class Growth:
-    """How a tensor over the vocabulary grows.
+    """How a tensor with one row for each token changes.
 
     Attributes:
-        height: rows (of a vector: numbers) that it shall have, at least as many as it has.
-        ids: (n,) int64 rows to set, rising. values: (n, d) or (n,) what they become.
-        filler: (d,) or (), what the appended rows become that ``ids`` does not name.
+        height: Number of rows after the change, at least as many as before (of a vector: number of entries).
+        ids: (n,) int64 in ascending order, the rows to set; they may be old or appended ones.
+        values: (n, d) or (n,), the new content of these rows.
+        filler: (d,) or (), the content of the appended rows that ``ids`` does not name.
     """
 
     height: int
@@ -41,14 +50,16 @@ class Growth:
 def rewrite(
     source: Path, target: Path, growths: Mapping[str, Growth], dtype: torch.dtype | None = None
 ) -> dict[str, int]:
-    """Write the safetensors of the folder ``source`` into ``target``, in the same layout (one file, or shards).
+    """Write the safetensors of one folder into another, in the same layout (one file, or shards).
 
     Args:
-        source, target: checkpoint folders. growths: by the names of the tensors that grow.
-        dtype: store all floating-point tensors in this format (None: each as it is).
+        source: Checkpoint folder to read.
+        target: Existing folder to write into.
+        growths: For each tensor that changes, by its name in the files, how it does.
+        dtype: Number format in which all floating-point tensors are stored (None: each keeps its own).
 
     Returns:
-        ``tensors_copied`` and ``tensors_changed``, how many kept every byte and how many did not.
+        ``tensors_copied`` and ``tensors_changed``: how many tensors kept every byte, and how many did not.
     """
     single = (source / SINGLE_FILE).is_file()
     shards = [SINGLE_FILE] if single else sorted(set(_index(source)["weight_map"].values()))
@@ -56,10 +67,10 @@ def rewrite(
     total = 0
     for shard in shards:
         places = read_header(source / shard)
-        touched = [name for name, place in places.items() if name in growths or _converted(place, dtype)]
-        counts["tensors_changed"] += len(touched)
-        counts["tensors_copied"] += len(places) - len(touched)
-        if touched:
+        changed = [name for name, place in places.items() if name in growths or _converted(place, dtype)]
+        counts["tensors_changed"] += len(changed)
+        counts["tensors_copied"] += len(places) - len(changed)
+        if changed:
             total += _rewrite_file(source / shard, target / shard, places, growths, dtype)
         else:
             shutil.copyfile(source / shard, target / shard)
@@ -72,24 +83,24 @@ def rewrite(
 def _rewrite_file(
     source: Path, target: Path, places: dict[str, TensorPlace], growths: Mapping[str, Growth], dtype: torch.dtype | None
 ) -> int:
-    """Write one file; returns the bytes of its tensors."""
+    """Write one file, and return the number of bytes of its tensors."""
     header: dict[str, Any] = {}
     if metadata := read_metadata(source):
         header[METADATA] = metadata
+    # The tensors keep the order in which their numbers lie in the source, so that it is read front to back.
     ordered = sorted(places.values(), key=lambda place: (place.start, place.size))
     end = 0
     for place in ordered:
         shape = list(place.shape)
         if place.name in growths:
             shape[0] = growths[place.name].height
-        stored = DTYPES[_stored_as(place, dtype)].itemsize if place.dtype in DTYPES else 0
-        size = int(np.prod(shape, dtype=np.int64)) * stored if stored else place.size
+        # Integers, booleans and quantized numbers never change: their size is the old one.
+        itemsize = DTYPES[_stored_as(place, dtype)].itemsize if place.dtype in DTYPES else 0
+        size = int(np.prod(shape, dtype=np.int64)) * itemsize if itemsize else place.size
         header[place.name] = {"dtype": _stored_as(place, dtype), "shape": shape, "data_offsets": [end, end + size]}
         end += size
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # the format wants the numbers aligned
     with target.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(encode_header(header))
         for place in ordered:
             for piece in _pieces(place, growths.get(place.name), dtype):
                 file.write(piece)
@@ -97,36 +108,41 @@ def _rewrite_file(
 
 
 def _pieces(place: TensorPlace, growth: Growth | None, dtype: torch.dtype | None) -> Iterator[bytes]:
-    """The bytes of one tensor as it shall be stored."""
-    kind = _stored_as(place, dtype)
+    """Yield the bytes of one tensor in its new form."""
+    stored_dtype = _stored_as(place, dtype)
     if growth is None:
-        yield from _converted_bytes(place, 0, place.size, kind)
+        yield from _converted_bytes(place, 0, place.size, stored_dtype)
         return
-    old = place.shape[0]
-    done = 0
+    old_height = place.shape[0]
+    # First the old rows: stretches that stay are copied, and the rows of `ids` among them (a padded vocabulary's
+    # unused rows) are replaced. `copied` is the number of rows written so far.
+    copied = 0
     for row, value in zip(growth.ids.tolist(), growth.values, strict=True):
-        if row >= old:
+        if row >= old_height:
             break
-        yield from _converted_bytes(place, done * place.row_bytes, row * place.row_bytes, kind)
-        yield _bytes_of(value, kind)
-        done = row + 1
-    yield from _converted_bytes(place, done * place.row_bytes, old * place.row_bytes, kind)
-    added = growth.ids >= old
-    tail = growth.filler.expand(growth.height - old, *growth.values.shape[1:]).clone()
-    tail[growth.ids[added] - old] = growth.values[added]
-    yield _bytes_of(tail, kind)
+        yield from _converted_bytes(place, copied * place.row_bytes, row * place.row_bytes, stored_dtype)
+        yield _bytes_of(value, stored_dtype)
+        copied = row + 1
+    yield from _converted_bytes(place, copied * place.row_bytes, old_height * place.row_bytes, stored_dtype)
+    # Then the appended rows, which are few enough to build in memory.
+    is_appended = growth.ids >= old_height
+    appended = growth.filler.expand(growth.height - old_height, *growth.values.shape[1:]).clone()
+    appended[growth.ids[is_appended] - old_height] = growth.values[is_appended]
+    yield _bytes_of(appended, stored_dtype)
 
 
-def _converted_bytes(place: TensorPlace, first: int, last: int, kind: str) -> Iterator[bytes]:
+def _converted_bytes(place: TensorPlace, first: int, last: int, stored_dtype: str) -> Iterator[bytes]:
+    """Yield the bytes ``first`` … ``last`` of a tensor, converted to ``stored_dtype``."""
     for piece in place.raw(first, last):
-        if kind == place.dtype:
+        if stored_dtype == place.dtype:
             yield piece
         else:
-            yield _bytes_of(torch.frombuffer(bytearray(piece), dtype=DTYPES[place.dtype]), kind)
+            yield _bytes_of(torch.frombuffer(bytearray(piece), dtype=DTYPES[place.dtype]), stored_dtype)
 
 
-def _bytes_of(values: torch.Tensor, kind: str) -> bytes:
-    flat = torch.empty(values.numel(), dtype=DTYPES[kind]).copy_(values.reshape(-1))
+def _bytes_of(values: torch.Tensor, stored_dtype: str) -> bytes:
+    """Encode numbers as ``stored_dtype``; the view as bytes also serves bfloat16, which numpy lacks."""
+    flat = torch.empty(values.numel(), dtype=DTYPES[stored_dtype]).copy_(values.reshape(-1))
     data: bytes = flat.view(torch.uint8).numpy().tobytes()
     return data
 
@@ -136,15 +152,17 @@ def _converted(place: TensorPlace, dtype: torch.dtype | None) -> bool:
 
 
 def _stored_as(place: TensorPlace, dtype: torch.dtype | None) -> str:
+    """Return the safetensors name of the format in which a tensor is written: only floating-point ones change."""
     return place.dtype if dtype is None or place.dtype not in DTYPES else _NAMES[dtype]
 
 
 def _index(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / INDEX_FILE).read_text("utf-8"))
-    return found
+    index: dict[str, Any] = json.loads((folder / INDEX_FILE).read_text("utf-8"))
+    return index
 
 
 def _write_index(source: Path, target: Path, growths: Mapping[str, Growth], total: int) -> None:
+    """Write the index of the shards with the new totals; which tensor lies in which shard has not changed."""
     index = _index(source)
     metadata = index.setdefault("metadata", {})
     metadata["total_size"] = total

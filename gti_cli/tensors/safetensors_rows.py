@@ -1,14 +1,15 @@
-"""Rows of a matrix in a safetensors file, read by offset: no other byte of a checkpoint is touched.
+"""Read single rows of a matrix in a safetensors file by their byte offsets.
 
-The format is a length, a JSON header and raw little-endian numbers, so a row of a (V, d) matrix lies at a known place.
-Reading it here, and not through the safetensors package, gives bfloat16 without importing torch, keeps mapped pages out
-of the process's memory, and lets a damaged file be named for what it is.
+A safetensors file is the length of a header, the header in JSON, and raw little-endian numbers, so the offset of each
+row of a (V, d) matrix follows from the header. The safetensors package is not used here, for three reasons: it returns
+bfloat16 only through torch, it maps files so that their pages count as memory of the process, and its errors do not say
+how a file is damaged.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,22 @@ SINGLE_FILE = "model.safetensors"
 METADATA = "__metadata__"
 _REPAIR = "the file is damaged or truncated: copy or save it again"
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-_LARGEST_HEADER = 100_000_000  # as the safetensors package allows
-_RUN = 1 << 22  # bytes read at a time
+_LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors package
+_PIECE = 1 << 22  # bytes read at a time
 
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """Where a tensor lies: ``file``, ``dtype`` as safetensors names it, ``shape``, first byte in the file, bytes."""
+    """Where a tensor lies in a safetensors file.
+
+    Attributes:
+        name: The tensor's name in the file.
+        file: Path of the file.
+        dtype: Number format as safetensors names it, such as ``"BF16"``.
+        shape: (V, d) for a matrix.
+        start: Offset of the tensor's first byte in the file.
+        size: Number of bytes.
+    """
 
     name: str
     file: Path
@@ -39,69 +49,80 @@ class TensorPlace:
     size: int
 
     def raw(self, first: int = 0, last: int | None = None) -> Iterator[bytes]:
-        """Bytes ``first`` … ``last`` (None: the end) of the tensor, as they are stored, at most 4 MiB at a time.
+        """Yield the tensor's stored bytes in pieces of at most 4 MiB.
+
+        Args:
+            first: Offset of the first byte in the tensor.
+            last: Offset behind the last byte in the tensor (None: the tensor's end).
 
         Raises:
-            InputError: the file ends early.
+            InputError: When the file ends early.
         """
         left = (self.size if last is None else last) - first
         with self.file.open("rb") as file:
             file.seek(self.start + first)
             while left:
-                data = file.read(min(left, _RUN))
+                data = file.read(min(left, _PIECE))
                 if not data:
                     raise InputError(f"ends inside tensor {self.name!r}", where=str(self.file), remedy=_REPAIR)
                 left -= len(data)
                 yield data
 
     def rows(self, ids: npt.NDArray[np.int64] | Sequence[int]) -> npt.NDArray[np.float32]:
-        """Rows ``ids`` (n,) of this (V, d) matrix as (n, d) float32 (exact for float16, bfloat16 and float32).
+        """Read rows of this (V, d) matrix as float32, which is exact for float16, bfloat16 and float32.
+
+        Args:
+            ids: (n,) row numbers in any order; they may repeat.
+
+        Returns:
+            (n, d) float32.
 
         Raises:
-            InputError: numbers of another kind, or the file ends early.
-            IndexError: an id outside 0 … V - 1.
+            InputError: When the tensor is not of a supported floating-point format, or the file ends early.
+            IndexError: When an id lies outside 0 … V - 1.
         """
-        wanted = np.asarray(ids, dtype=np.int64)
+        ids = np.asarray(ids, dtype=np.int64)
         height, width = self.shape
-        if wanted.size and (wanted.min() < 0 or wanted.max() >= height):
+        if ids.size and (ids.min() < 0 or ids.max() >= height):
             raise IndexError(f"row ids must lie in 0 … {height - 1}")
-        self._check_kind()
-        distinct, back = np.unique(wanted, return_inverse=True)
+        self._check_dtype()
+        # Each row is read once and in ascending order, so that neighbouring rows come with one read.
+        distinct, inverse = np.unique(ids, return_inverse=True)
         out = np.empty((len(distinct), width), dtype=np.float32)
         with self.file.open("rb") as file:
-            for first, last in _runs(distinct, max(1, _RUN // max(1, self.row_bytes))):
+            for first, last in _runs(distinct, max(1, _PIECE // max(1, self.row_bytes))):
                 file.seek(self.start + int(distinct[first]) * self.row_bytes)
                 size = (last - first) * self.row_bytes
                 data = file.read(size)
                 if len(data) != size:
                     raise InputError(f"ends inside tensor {self.name!r}", where=str(self.file), remedy=_REPAIR)
                 out[first:last] = _as_float32(data, self.dtype).reshape(-1, width)
-        return out if np.array_equal(distinct, wanted) else out[back]
+        return out if np.array_equal(distinct, ids) else out[inverse]
 
     def blocks(
         self, ids: npt.NDArray[np.int64], rows: int = 8192
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-        """The rows ``ids`` (n,) in blocks of at most ``rows``: pairs of ids (m,) and rows (m, d) float32."""
+        """Yield the rows ``ids`` (n,) in blocks of at most ``rows``, as pairs of ids (m,) and rows (m, d) float32."""
         for start in range(0, len(ids), rows):
             part = ids[start : start + rows]
             yield part, self.rows(part)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row (of a vector: of a number)."""
+        """Bytes of one row of a matrix, or of one number of a vector."""
         return int(np.prod(self.shape[1:], dtype=np.int64)) * _BYTES[self.dtype]
 
-    def _check_kind(self) -> None:
+    def _check_dtype(self) -> None:
         if self.dtype not in _BYTES:
             raise InputError(
-                f"tensor {self.name!r} holds {self.dtype} numbers (a quantised checkpoint)",
+                f"tensor {self.name!r} holds {self.dtype} numbers (a quantized checkpoint)",
                 where=str(self.file),
-                remedy="give the checkpoint before quantisation (float32, float16 or bfloat16)",
+                remedy="give the checkpoint before quantization (float32, float16 or bfloat16)",
             )
 
 
 def _runs(ids: npt.NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
-    """Positions [first, last) of neighbouring ids, at most ``most`` of them at a time."""
+    """Yield the ranges [first, last) of ``ids`` in which each id is the one before plus one, at most ``most`` long."""
     edges = np.flatnonzero(np.diff(ids) != 1) + 1
     for first, last in zip([0, *edges.tolist()], [*edges.tolist(), len(ids)], strict=True):
         for start in range(first, last, most):
@@ -109,24 +130,41 @@ def _runs(ids: npt.NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
 
 
 def _as_float32(data: bytes, dtype: str) -> npt.NDArray[np.float32]:
-    if dtype == "BF16":
+    if dtype == "BF16":  # numpy has no bfloat16: its bits are the upper half of a float32's
         return (np.frombuffer(data, dtype="<u2").astype(np.uint32) << 16).view(np.float32)
-    kind = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype]
-    return np.frombuffer(data, dtype=kind).astype(np.float32)
+    numpy_dtype = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype]
+    return np.frombuffer(data, dtype=numpy_dtype).astype(np.float32)
 
 
 def read_header(file: Path) -> dict[str, TensorPlace]:
-    """The tensors of one safetensors file, by name.
+    """Read where the tensors of one safetensors file lie, by name.
 
     Raises:
-        InputError: no such file, no safetensors file, or shorter than its header says.
+        InputError: When the file is missing, is no safetensors file, or is shorter than its header says.
     """
     return _read_header(file)[0]
 
 
 def read_metadata(file: Path) -> dict[str, str]:
-    """The free texts in a safetensors file's header (``format: pt`` and the like); `InputError` as `read_header`."""
+    """Read the free texts in a safetensors file's header, such as ``{"format": "pt"}``.
+
+    Raises:
+        InputError: As `read_header`.
+    """
     return _read_header(file)[1]
+
+
+def encode_header(entries: Mapping[str, Any]) -> bytes:
+    """Encode the beginning of a safetensors file: the header's length, then the header padded to 8 bytes.
+
+    The bytes are those that the safetensors package writes; its own writer takes whole tensors only.
+
+    Args:
+        entries: For each tensor its ``dtype``, ``shape`` and ``data_offsets``; free texts under `METADATA`.
+    """
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def _read_header(file: Path) -> tuple[dict[str, TensorPlace], dict[str, str]]:
@@ -162,15 +200,17 @@ def _place(name: str, entry: dict[str, Any], file: Path, base: int, size: int) -
         or end < start
         or (dtype in _BYTES and end - start != _BYTES[dtype] * int(np.prod(shape, dtype=np.int64)))
     ):
-        raise InputError(f"tensor {name!r} has a size that is not its shape's", where=str(file), remedy=_REPAIR)
+        raise InputError(f"the size of tensor {name!r} does not fit its shape", where=str(file), remedy=_REPAIR)
     return TensorPlace(name, file, dtype, shape, base + start, end - start)
 
 
 def read_tensors(folder: Path) -> dict[str, TensorPlace]:
-    """The tensors of a checkpoint folder, one file or sharded, by name. One file wins, as when transformers loads it.
+    """Read where the tensors of a checkpoint folder lie, by name.
+
+    The weights may be one file or shards with an index. Where both are there, the one file counts, as in transformers.
 
     Raises:
-        InputError: no safetensors in the folder, a missing or damaged shard.
+        InputError: When the folder has no safetensors, or a shard is missing or damaged.
     """
     if (folder / SINGLE_FILE).is_file():
         return read_header(folder / SINGLE_FILE)
@@ -195,12 +235,12 @@ def _read_sharded(folder: Path, index: Path) -> dict[str, TensorPlace]:
         shards = sorted({str(shard) for shard in names.values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
         raise InputError("has no readable weight_map", where=str(index), remedy=_REPAIR) from cause
-    found: dict[str, TensorPlace] = {}
+    tensors: dict[str, TensorPlace] = {}
     for shard in shards:
         if Path(shard).name != shard:
             raise InputError(f"names a shard outside the folder: {shard!r}", where=str(index), remedy=_REPAIR)
-        found.update(read_header(folder / shard))
-    missing = [name for name in names if name not in found]
+        tensors.update(read_header(folder / shard))
+    missing = [name for name in names if name not in tensors]
     if missing:
         raise InputError(f"lists tensor {missing[0]!r}, which no shard holds", where=str(index), remedy=_REPAIR)
-    return found
+    return tensors

@@ -1,0 +1,1 @@
+"""What all stages that train share: the Trainer, its arguments, batches, callbacks, optimizer, LoRA and sharding."""

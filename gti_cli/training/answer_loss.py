@@ -10,21 +10,32 @@ from torch import nn
 from torch.nn import functional
 
 from gti_cli.prompts.examples import IGNORED
-from gti_cli.training.batches.packing import Layout, Window, separate, tree_mask
+from gti_cli.training.batches.packing import HistoryExample, HistoryLayout, single_target_examples, tree_mask
 
 if TYPE_CHECKING:
-    from gti_cli.training.batches.mixture import Mixture
+    from gti_cli.training.batches.mixture import ExampleCollator
+
+_TRIED_EXAMPLES = 64  # short examples from which a packed row is made to test the tree mask
+_TOLERANCE = 1e-3  # of the logits' standard deviation: differences below are rounding
 
 
 def answer_logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Logits (B, K, V) of what predicts the answers in a batch of `Layout.collate`; K is the length of ``keep``."""
+    """Logits at the positions that predict the answers of a batch.
+
+    Args:
+        model: A causal LM.
+        batch: B rows, as `HistoryLayout.collate` or `collate_examples` makes them.
+
+    Returns:
+        (B, K, V), K the length of the batch's ``keep``.
+    """
     branches = batch["branches"]
     if bool(branches.max() > 1):
         kind = branches.device.type
         autocast = torch.is_autocast_enabled(kind)
-        # Attention kernels want the mask in the number format of what they compute.
+        # Attention kernels need the mask in the number format that they compute in.
         mask = tree_mask(batch, torch.get_autocast_dtype(kind) if autocast else next(model.parameters()).dtype)
-    else:  # ordinary examples: the model makes its own causal mask
+    else:  # With one target in each row there is nothing to hide: the model makes its own causal mask.
         mask = (branches >= 0).long()
     logits: torch.Tensor = model(
         input_ids=batch["input_ids"],
@@ -37,14 +48,19 @@ def answer_logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Ten
 
 
 def answer_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Negative log-likelihood (nats, softmax over the whole vocabulary) of the answers in a batch of `Mixture.collate`.
+    """Negative log-likelihood of the answers of a batch: nats, softmax over the whole vocabulary.
+
+    Args:
+        model: A causal LM.
+        batch: As `ExampleCollator.collate` makes it.
 
     Returns:
-        its sum over the answers' tokens (0-dim float32) and the number of these tokens (0-dim int64).
+        The sum over the answers' tokens (0-dim float32) and the number of these tokens (0-dim int64).
     """
     if "examples" in batch:
-        parts = [{name: value for name, value in batch.items() if name != "examples"}, batch["examples"]]
-        (first, count), (second, more) = (answer_loss(model, part) for part in parts)
+        # History examples and ordinary ones go through the model separately, see `batches.mixture`.
+        history_batch = {name: value for name, value in batch.items() if name != "examples"}
+        (first, count), (second, more) = (answer_loss(model, part) for part in (history_batch, batch["examples"]))
         return first + second, count + more
     logits, targets = answer_logits(model, batch), batch["targets"]
     loss = functional.cross_entropy(
@@ -56,61 +72,77 @@ def answer_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, 
 @torch.no_grad()
 def mean_loss(
     model: nn.Module,
-    layout: Layout | Mixture,
-    units: Sequence[Any],
-    size: int,
+    collator: HistoryLayout | ExampleCollator,
+    examples: Sequence[Any],
+    batch_size: int,
     device: torch.device,
     autocast: bool = False,
 ) -> float:
-    """Mean loss per answer token over units of ``layout``, ``size`` of them at a time, the model in the mode it is in.
+    """Mean loss per answer token over examples, with the model in the mode that it is in.
 
     Args:
-        autocast: compute in bfloat16. The context is left before this returns: it keeps bfloat16 copies of weights,
+        model: A causal LM.
+        collator: Makes batches of the examples.
+        examples: Examples of a kind that the collator takes.
+        batch_size: Examples in a batch.
+        device: Where the model is.
+        autocast: Compute in bfloat16. The context is left before this returns: it caches bfloat16 copies of weights,
             which must not outlive a step of the optimizer.
+
+    Returns:
+        The loss in nats.
     """
-    lengths = [layout.tokens(unit) for unit in units]
-    order = sorted(range(len(units)), key=lambda n: lengths[n])
+    from accelerate.utils import send_to_device  # type: ignore[import-untyped]
+
+    # Batches of similar length need little padding.
+    lengths = [collator.token_count(example) for example in examples]
+    order = sorted(range(len(examples)), key=lambda n: lengths[n])
     total, count = 0.0, 0
-    for start in range(0, len(order), size):
-        batch = layout.collate([units[n] for n in order[start : start + size]])
+    for start in range(0, len(order), batch_size):
+        batch = collator.collate([examples[n] for n in order[start : start + batch_size]])
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            loss, tokens = answer_loss(model, on_device(batch, device))
+            loss, tokens = answer_loss(model, send_to_device(batch, device))
         total, count = total + float(loss), count + int(tokens)
     return total / count
 
 
-def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """A batch of `Mixture.collate` there."""
-    return {
-        name: on_device(value, device) if isinstance(value, dict) else value.to(device) for name, value in batch.items()
-    }
-
-
 @torch.no_grad()
-def takes_trees(model: nn.Module, layout: Layout, windows: Sequence[Window], device: torch.device) -> bool:
-    """Whether the model computes the same for the rows of ``layout`` as for their targets one by one.
+def supports_tree_mask(
+    model: nn.Module, layout: HistoryLayout, examples: Sequence[HistoryExample], device: torch.device
+) -> bool:
+    """Whether the model computes the same for packed history examples as for their targets one by one.
 
-    Tried on the longest window with several targets and on the longest row that ``layout`` makes of the shortest
-    windows: attention that takes no mask of our own fails or differs, and so does one that looks back less far than a
-    row is long.
+    It is tried on two rows: the longest example with several targets, and the longest row that ``layout`` makes of the
+    shortest examples. A model whose attention takes no mask of our own fails or gives other logits; so does one whose
+    attention reaches back less far than a row is long.
+
+    Args:
+        model: A causal LM.
+        layout: How the examples are to be packed.
+        examples: The examples of the run.
+        device: Where the model is.
+
+    Returns:
+        Whether they agree. False where no example has several targets.
     """
-    several = [window for window in windows if window.targets > 1]
+    several = [example for example in examples if example.target_count > 1]
     if not several:
         return False
-    short = layout.rows(sorted(windows, key=layout.tokens)[:64])
-    tried = [[max(several, key=layout.tokens)], max(short, key=lambda row: layout.sequence(row).shape[1])]
+    packed = layout.pack(sorted(examples, key=layout.token_count)[:_TRIED_EXAMPLES])
+    tried = [[max(several, key=layout.token_count)], max(packed, key=lambda row: layout.token_table(row).shape[1])]
 
-    def logits(row: list[Window]) -> torch.Tensor:
-        """Of all answers in a row, one behind the other."""
+    def logits(row: list[HistoryExample]) -> torch.Tensor:
+        """Logits of all answers in a row, one after the other."""
         tensors = {name: value.to(device) for name, value in layout.collate_rows([row]).items()}
         return answer_logits(model, tensors).float().flatten(0, 1)
 
-    def same(row: list[Window]) -> bool:
-        """Whether a row gives what its targets give alone."""
-        alone = torch.cat([logits([single]) for window in row for single in separate(window)])
-        return bool((logits(row) - alone).abs().max() < 1e-3 * alone.std())
+    def agrees(row: list[HistoryExample]) -> bool:
+        """Whether a row gives the logits that its targets give as separate examples."""
+        separate = torch.cat([logits([single]) for example in row for single in single_target_examples(example)])
+        return bool((logits(row) - separate).abs().max() < _TOLERANCE * separate.std())
 
     try:
-        return all(same(row) for row in tried)
+        return all(agrees(row) for row in tried)
+    # Models refuse a four-dimensional mask with any of these.
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError):
         return False

@@ -1,4 +1,4 @@
-"""The `transformers.TrainingArguments` that all training stages share, and how an interrupted run goes on."""
+"""The `transformers.TrainingArguments` that all training stages share, and the resuming of interrupted runs."""
 
 from __future__ import annotations
 
@@ -37,20 +37,26 @@ def training_arguments(
     report_to: Sequence[str] = (),
     **more: Any,
 ) -> TrainingArguments:
-    """Build the arguments: saves into ``scratch`` for resuming, logs for our progress bar and to ``report_to``.
+    """Build the arguments: checkpoints for resuming, logs for our progress bar and for experiment trackers.
 
     Args:
-        scratch: `StageRun.scratch`. epochs: passes over the data; ``max_steps`` overrides it (None: by epochs).
-        batch_size: examples a step on each process. learning_rate: peak, after a linear warm-up, with linear decay.
-        seed: of order and dropout. save_steps: how often progress is kept (None: about ten times a run).
-        gradient_checkpointing: keep few activations and compute the others twice.
-        device: of this process, as `gti_cli.checkpoints.precision.choose_device` gives it.
-        report_to: experiment trackers, see `gti_cli.training.callbacks.tracking`.
-        more: any further `TrainingArguments` field. Computing is in float32 unless ``bf16`` is among them, whatever
-            mixed precision a launcher is set to: ``--dtype`` alone decides, as the manifest records.
+        scratch: Folder of the checkpoints, see `StageRun.scratch`.
+        epochs: Passes over the data.
+        max_steps: Number of steps; overrides ``epochs`` where it is given.
+        batch_size: Examples in a step on each process.
+        learning_rate: Peak, after a linear warm-up and before a linear decay to 0.
+        seed: Seed of order and dropout.
+        warmup_ratio: Share of the steps that the warm-up takes.
+        weight_decay: Weight decay of an optimizer that the Trainer makes itself.
+        save_steps: Steps between checkpoints. None: about ten checkpoints a run.
+        gradient_checkpointing: Keep few activations and compute the others twice.
+        device: Device of this process, as `gti_cli.checkpoints.devices.choose_device` returns it.
+        report_to: Experiment trackers, see `gti_cli.training.callbacks.tracking`.
+        **more: Further fields of `TrainingArguments`. The run computes in float32 unless ``bf16`` is among them,
+            whatever mixed precision a launcher is set to: ``--dtype`` alone decides, as the manifest records.
 
     Raises:
-        InputError: a configuration file of DeepSpeed's that fixes another precision.
+        InputError: When a DeepSpeed configuration file sets another precision.
     """
     fields: dict[str, Any] = {
         "output_dir": str(scratch),
@@ -64,7 +70,7 @@ def training_arguments(
         "seed": seed,
         "data_seed": seed,
         "logging_steps": 10,
-        "logging_nan_inf_filter": False,  # it would log means of earlier losses, see `callbacks.divergence`
+        "logging_nan_inf_filter": False,  # it would hide a NaN from `callbacks.divergence`
         "report_to": list(report_to),
         "disable_tqdm": True,
         "save_strategy": "steps",
@@ -78,21 +84,38 @@ def training_arguments(
         **more,
     }
     arguments = _in_precision("bf16" if fields.get("bf16") else "no", fields, device)
-    _keep_to(arguments, device)
+    _use_only(arguments, device)
     return arguments
 
 
+def planned_arguments(scratch: Path, steps: int, **more: Any) -> TrainingArguments:
+    """Build the arguments of a run whose batches are planned beforehand.
+
+    Args:
+        scratch: `StageRun.scratch`, or a folder in it.
+        steps: Steps of the run.
+        **more: Further arguments of `training_arguments`.
+
+    Returns:
+        The arguments. Losses are logged every 10 steps (every step, if there are fewer than 200), and progress is saved
+        about ten times a run. Saving in step with logging makes a resumed run log the same losses as an unbroken one.
+    """
+    logging = 1 if steps < 200 else 10
+    saving = max(steps // 10 // logging, 1) * logging
+    return training_arguments(scratch, epochs=1, max_steps=steps, save_steps=saving, logging_steps=logging, **more)
+
+
 def _checkpointing() -> dict[str, Any]:
-    """The fields for gradient checkpointing: transformers 5.2x renamed them and warns at the old names."""
+    """The fields for gradient checkpointing. transformers 5.2x renamed them and warns at the old names."""
     from transformers import TrainingArguments
 
-    known = TrainingArguments.__dataclass_fields__
-    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    names = TrainingArguments.__dataclass_fields__
+    name = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
     return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
 
 
 def _in_precision(precision: str, fields: Mapping[str, Any], device: torch.device) -> TrainingArguments:
-    """The arguments, with ``precision`` ("no", "bf16") holding over a launcher's own choice."""
+    """The arguments with ``precision`` ("no" or "bf16"), which overrides a launcher's setting."""
     from transformers import TrainingArguments
 
     os.environ["ACCELERATE_MIXED_PRECISION"] = precision
@@ -103,7 +126,7 @@ def _in_precision(precision: str, fields: Mapping[str, Any], device: torch.devic
 
 
 def _check_deepspeed(config: Mapping[str, Any], precision: str) -> None:
-    """Refuse a configuration that sets other than ``precision`` ("no", "bf16"): DeepSpeed's engine obeys it."""
+    """Refuse a configuration with another precision than ``precision``: DeepSpeed's engine follows its own."""
     for name in ("bf16", "fp16"):
         enabled = config.get(name, {}).get("enabled", False)
         if enabled is not (name == precision):
@@ -114,32 +137,36 @@ def _check_deepspeed(config: Mapping[str, Any], precision: str) -> None:
             )
 
 
-def _keep_to(arguments: TrainingArguments, device: torch.device) -> None:
-    """Train on ``device``, and on nothing else that the machine has."""
+def _use_only(arguments: TrainingArguments, device: torch.device) -> None:
+    """Train on ``device``, and on no other device of the machine."""
     import torch
 
-    # One process, one device: where several GPUs are seen, Trainer would wrap the model in DataParallel unasked, which
-    # splits our batches along the wrong dimension. Several GPUs are for torchrun.
+    # One process uses one device. Where several GPUs are visible, the Trainer would wrap the model in DataParallel,
+    # which splits our batches along the wrong dimension. Several GPUs need torchrun.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     if device.type == "cuda" and processes.world() == 1 and arguments.device != device:
-        # Without torchrun the Trainer knows the first GPU only. What it cached is replaced, and for accelerate, which
-        # says "cuda" without a number, the current GPU.
+        # Without torchrun the Trainer always takes the first GPU. We replace the device that it has cached, and make
+        # ours the current GPU for accelerate, which says "cuda" without a number.
         arguments.__dict__["_setup_devices"] = device
         torch.cuda.set_device(device)
 
 
 def last_checkpoint(scratch: Path) -> str | None:
-    """The newest complete Trainer checkpoint in ``scratch``, to pass to ``train(resume_from_checkpoint=…)``.
+    """The newest complete checkpoint of the Trainer in a folder; None where there is none.
 
-    One whose state cannot be read is damaged: it is removed, and the next older one taken.
+    The Trainer writes its state after the weights, so a checkpoint without a state is incomplete. One whose state
+    cannot be read is damaged: it is removed, and the next older one taken.
+
+    Args:
+        scratch: Folder of the checkpoints.
     """
-    found = [folder for folder in scratch.glob("checkpoint-*") if (folder / _STATE).is_file()]
-    for folder in sorted(found, key=lambda folder: int(folder.name.split("-")[1]), reverse=True):
+    complete = [folder for folder in scratch.glob("checkpoint-*") if (folder / _STATE).is_file()]
+    for folder in sorted(complete, key=lambda folder: int(folder.name.split("-")[1]), reverse=True):
         if _readable(folder / _STATE):
             return str(folder)
-        console.warn(f"{folder / _STATE} is damaged: going on from an older checkpoint, or from the start without one")
+        console.warn(f"{folder / _STATE} is damaged: resuming from an older checkpoint, or from the start without one")
         if processes.rank() == 0:
-            shutil.rmtree(folder, ignore_errors=True)  # it would outlive those of lower steps
+            shutil.rmtree(folder, ignore_errors=True)  # else it would count as the newest, and the new ones be removed
     return None
 
 
@@ -150,17 +177,22 @@ def _readable(state: Path) -> bool:
         return False
 
 
-def go_on(trainer: Trainer, checkpoint: str | None, finished: Callable[[list[dict[str, Any]]], bool]) -> None:
-    """Train from the start, or from ``checkpoint``; not a step more if its log says that training had ``finished``.
+def train_or_resume(trainer: Trainer, checkpoint: str | None, finished: Callable[[list[dict[str, Any]]], bool]) -> None:
+    """Train from the start or from a checkpoint, and not at all where the checkpoint's run had stopped early.
 
-    (The Trainer itself forgets on resuming that a callback had asked it to stop.) Saves that cost too much are left
-    out, see `gti_cli.training.callbacks.saving`.
+    On resuming, the Trainer itself forgets that a callback had stopped the run. Checkpoints that cost too much time are
+    left out, see `gti_cli.training.callbacks.saving`.
+
+    Args:
+        trainer: The Trainer.
+        checkpoint: Folder of the checkpoint, see `last_checkpoint`. None: from the start.
+        finished: Says by the Trainer's log whether the run had stopped early.
     """
     from transformers import TrainerState
 
-    from gti_cli.training.callbacks.saving import Sparing
+    from gti_cli.training.callbacks.saving import SkipCostlySaves
 
-    trainer.add_callback(Sparing())
+    trainer.add_callback(SkipCostlySaves())
     if checkpoint is not None:
         state = TrainerState.load_from_json(str(Path(checkpoint) / _STATE))
         if finished(state.log_history):

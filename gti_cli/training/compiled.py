@@ -1,4 +1,4 @@
-"""A model whose forward pass torch compiles, and whether that could be done here."""
+"""``--compile``: a forward pass compiled by torch, tried before training and switched off where it does not work."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from gti_cli import console
 
 
 def compile_forward(model: nn.Module, loss: Callable[[], torch.Tensor]) -> str:
-    """Compile ``model`` in place (``torch.compile`` for shapes that change), and try it on ``loss()`` and its gradient.
+    """Compile a model's forward pass in place, and try it on a loss and its gradient.
 
-    Where that fails, the model is as before. Neither gradients nor the state of random numbers are left changed.
+    Where that fails, the model is as before. Gradients and the state of random numbers are left unchanged.
+
+    Args:
+        model: What trains. It is compiled for shapes that change (``torch.compile`` with ``dynamic=True``).
+        loss: Computes a loss with the model.
 
     Returns:
-        ``"yes"``, or why not, for the manifest.
+        ``"yes"``, or ``"no: "`` and the reason, for the manifest.
     """
     model.compile(dynamic=True)
     try:
-        with torch.random.fork_rng():  # of the GPUs, too
+        with torch.random.fork_rng():  # also the generators of the GPUs
             loss().backward()  # type: ignore[no-untyped-call]
         return "yes"
-    except Exception as cause:  # a missing compiler, an operation that is not covered: torch raises many kinds
-        uncompile(model)
+    except Exception as cause:  # a missing compiler, an unsupported operation: torch raises many kinds
+        remove_compiled(model)
         lines = str(cause).strip().splitlines() or [type(cause).__name__]
         console.note(f"--compile cannot be used here, training goes on without it: {lines[0]}")
         return f"no: {lines[0]}"
@@ -33,17 +37,23 @@ def compile_forward(model: nn.Module, loss: Callable[[], torch.Tensor]) -> str:
         model.zero_grad(set_to_none=True)
 
 
-def uncompile(model: nn.Module) -> None:
-    """Let ``model`` compute as it is written again."""
+def remove_compiled(model: nn.Module) -> None:
+    """Drop a model's compiled forward pass."""
     model._compiled_call_impl = None
 
 
 @contextmanager
-def as_written(model: nn.Module) -> Iterator[None]:
-    """Let ``model`` compute as it is written for a while (a search grows its cache: each length is another program)."""
-    kept = model._compiled_call_impl
-    uncompile(model)
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """Use the plain forward pass within the block.
+
+    A beam search needs it: its cache grows with each token, and each length would be compiled anew.
+
+    Args:
+        model: A model, compiled or not.
+    """
+    compiled_call = model._compiled_call_impl
+    remove_compiled(model)
     try:
         yield
     finally:
-        model._compiled_call_impl = kept
+        model._compiled_call_impl = compiled_call

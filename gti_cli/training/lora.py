@@ -14,24 +14,27 @@ if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel
 
-_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_ADAPTED_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def projections(model: PreTrainedModel) -> list[str]:
-    """The names of those of ``model``'s layers that are adapted (the paper's list).
+    """The last parts of the names of a model's layers that get an adapter: the list of the GTI paper's appendix.
+
+    Args:
+        model: A causal LM.
 
     Raises:
-        InputError: no layer of this architecture is known.
+        InputError: When the model has none of these layers.
     """
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    layers = [layer for layer in _LAYERS if layer in names]
+    layers = [layer for layer in _ADAPTED_LAYERS if layer in names]
     if not layers:
         raise InputError(f"--lora knows none of the layers of {type(model).__name__}", remedy="train without --lora")
     return layers
 
 
-def adapted(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
-    """`peft.get_peft_model`, without the warning that it asks transformers by an old name: no user can mend that."""
+def with_adapters(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
+    """`peft.get_peft_model` without a warning of transformers that only peft can mend (it uses an old name)."""
     from peft import get_peft_model
 
     with warnings.catch_warnings():
@@ -40,16 +43,24 @@ def adapted(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
 
 
 class Adapters(nn.Module):
-    """Low-rank adapters put into a model in place; as a module, just what trains of them and their dropout.
+    """Low-rank adapters put into a frozen model in place.
 
-    The model computes with them from then on. They are float32 also where it is bfloat16.
+    From then on the model computes with them. This module itself holds their weights and their dropout and nothing of
+    the model, so that an optimizer, a checkpoint and ``train()`` reach the adapters alone. The adapters are float32
+    also where the model is bfloat16.
     """
 
     def __init__(self, model: PreTrainedModel, *, rank: int, alpha: float, dropout: float) -> None:
-        """Add adapters to the `projections` of ``model``; they change nothing until they are trained.
+        """Add adapters, which change no output until they are trained.
+
+        Args:
+            model: A causal LM; its `projections` are adapted.
+            rank: Rank of the adapters.
+            alpha: Their scale.
+            dropout: Their dropout.
 
         Raises:
-            InputError: see `projections`.
+            InputError: When the model has no such layers, see `projections`.
         """
         super().__init__()
         from peft import LoraConfig
@@ -62,7 +73,7 @@ class Adapters(nn.Module):
             target_modules=projections(model),
             task_type="CAUSAL_LM",
         )
-        (name,) = adapted(model, config).peft_config
+        (name,) = with_adapters(model, config).peft_config
         self._name = name
         self._layers: dict[str, Any] = {n: layer for n, layer in model.named_modules() if isinstance(layer, LoraLayer)}
         self.parts = nn.ModuleList(
@@ -73,7 +84,11 @@ class Adapters(nn.Module):
 
     @torch.no_grad()
     def merge_into(self, model: PreTrainedModel) -> None:
-        """Add the adapters to the weights of a plain copy of the model, in its number format."""
+        """Add the adapters to the weights of a plain copy of the model, in the copy's number format.
+
+        Args:
+            model: The copy.
+        """
         for name, layer in self._layers.items():
             weight: Any = model.get_submodule(name).weight
             change = layer.get_delta_weight(self._name).float().to(weight.device)

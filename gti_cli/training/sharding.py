@@ -1,18 +1,18 @@
 """A frozen model under launcher configurations that shard weights: FSDP, and DeepSpeed ZeRO-3.
 
-What trains beside a frozen model is small, and so is its optimiser state: there is nothing in them to shard. What fills
-the memory is the model. Its decoder layers are divided among the processes by torch's own FSDP2 (`fully_shard`): each
-process holds its part of every layer, a layer is put together for the time in which it computes, forwards and
-backwards, and dissolved again. Embedding, head and final norm stay whole on every process, as their rows are looked up
-and written one by one. What trains is averaged over the processes as in plain data parallelism, so accelerate is not to
-know of the configuration (`plain_launch`): it would shard, and then save, the parameters that train.
+What trains beside a frozen model is small, and so is its optimizer state: sharding these would save nothing. The model
+is what fills the memory. Its decoder layers are therefore sharded by torch's own FSDP2 (`fully_shard`): each process
+holds its part of every layer, gathers a layer while it computes, forwards and backwards, and frees the other parts
+again. Input embedding, output head and final norm stay whole on every process, since their rows are read and written
+one by one. The gradients of what trains are averaged over the processes as in plain data parallelism. accelerate must
+not see the configuration (`plain_launch`): it would shard, and then save, the parameters that train.
 
-ZeRO-3 divides weights in the same manner. Under a DeepSpeed configuration of stage 3 that is what happens, by the same
-means and without DeepSpeed's engine, which has nothing to do where the weights are frozen; stages 0 to 2 leave weights
-whole, and so do we.
+ZeRO-3 shards weights in the same manner. Under a DeepSpeed configuration of stage 3 we therefore do the same with
+FSDP2. DeepSpeed's engine is not used, since it has nothing to do where the weights are frozen. Stages 0 to 2 leave
+weights whole, and so do we.
 
-Putting a layer together needs all processes. So all of them must run the model equally often, whatever their share of
-the work is: those that have none compute something that does not count (`in_step` in `grounding`).
+Gathering a layer needs all processes. All of them must therefore run the model equally often, whatever their share of
+the work: a process without work computes something that does not count (`gti_cli.workspace.processes.share`).
 """
 
 from __future__ import annotations
@@ -41,59 +41,66 @@ _STRATEGIES = ("FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD", "HYBRI
 
 @dataclass(frozen=True)
 class Sharding:
-    """How the layers of a frozen model are divided.
+    """How the layers of a frozen model are sharded.
 
     Attributes:
-        name: of the configuration, for people. reshard: dissolve a layer after its forward pass and put it together
-            again for its backward pass (else it stays whole until then).
+        name: Name of the configuration, for messages and for the manifest.
+        reshard: Whether a layer is freed after its forward pass and gathered again for its backward pass. Otherwise it
+            stays whole in between.
     """
 
     name: str
     reshard: bool = True
 
 
-def asked_for() -> Sharding | None:
-    """The sharding that the launcher's variables ask for; None for none, also where there is one process only.
+def requested_sharding() -> Sharding | None:
+    """The sharding that the launcher's environment variables request.
+
+    Returns:
+        None where they request none, and where there is only one process.
 
     Raises:
-        InputError: a configuration that cannot be read.
+        InputError: When a configuration cannot be read, or has a value that is not known.
     """
-    if _set(_FSDP):
-        found = _fsdp()
-    elif _set(_DEEPSPEED):
-        found = _zero()
+    if _is_on(_FSDP):
+        sharding = _fsdp_sharding()
+    elif _is_on(_DEEPSPEED):
+        sharding = _zero_sharding()
     else:
         return None
-    if found is not None and processes.world() == 1:
-        console.note(f"{found.name}: there is one process, so the model stays whole")
+    if sharding is not None and processes.world() == 1:
+        console.note(f"{sharding.name}: there is one process, so the model is not sharded")
         return None
-    return found
+    return sharding
 
 
-def _set(name: str) -> bool:
+def _is_on(name: str) -> bool:
+    """Whether an environment variable says yes."""
     return os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
 
 
-def _fsdp() -> Sharding | None:
-    if _set("FSDP_OFFLOAD_PARAMS"):
-        console.warn("FSDP: the parts of the frozen model are not offloaded; they stay where it computes")
-    again = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").upper()
+def _fsdp_sharding() -> Sharding | None:
+    """What accelerate's FSDP variables request."""
+    if _is_on("FSDP_OFFLOAD_PARAMS"):
+        console.warn("FSDP: offloading has no effect on a frozen model; its shards stay on the device")
+    reshard = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").upper()
     if os.environ.get("FSDP_VERSION", "1") == "2":
-        return Sharding("FSDP", again not in ("FALSE", "0"))
+        return Sharding("FSDP", reshard not in ("FALSE", "0"))
     strategy = os.environ.get("FSDP_SHARDING_STRATEGY", "FULL_SHARD").upper()
     if strategy.isdigit() and 1 <= int(strategy) <= len(_STRATEGIES):
         strategy = _STRATEGIES[int(strategy) - 1]
     if strategy not in _STRATEGIES:
         raise InputError(f"FSDP_SHARDING_STRATEGY is {strategy!r}", remedy=f"use one of {', '.join(_STRATEGIES)}")
     if strategy == "NO_SHARD":
-        console.note("FSDP NO_SHARD: every process keeps the frozen model whole")
+        console.note("FSDP NO_SHARD: every process keeps the whole frozen model")
         return None
     if strategy.startswith("HYBRID"):
-        console.warn(f"FSDP {strategy}: the layers are divided among all processes, not within each machine")
+        console.warn(f"FSDP {strategy}: the layers are sharded over all processes, not within each machine")
     return Sharding("FSDP", strategy in ("FULL_SHARD", "HYBRID_SHARD"))
 
 
-def _zero() -> Sharding | None:
+def _zero_sharding() -> Sharding | None:
+    """What accelerate's DeepSpeed variables request."""
     stage: Any = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
     file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
     if file and file.lower() != "none":
@@ -106,16 +113,16 @@ def _zero() -> Sharding | None:
     if str(stage) not in ("0", "1", "2", "3"):
         raise InputError(f"DeepSpeed's ZeRO stage is {stage!r}", remedy="use 0, 1, 2 or 3")
     if str(stage) != "3":
-        console.note(f"DeepSpeed ZeRO-{stage} divides no weights: every process keeps the frozen model whole")
+        console.note(f"DeepSpeed ZeRO-{stage} shards no weights: every process keeps the whole frozen model")
         return None
     if os.environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "none").lower() not in ("none", ""):
-        console.warn("ZeRO-3: the parts of the frozen model are not offloaded; they stay where it computes")
+        console.warn("ZeRO-3: offloading has no effect on a frozen model; its shards stay on the device")
     return Sharding("DeepSpeed ZeRO-3 (divided in its manner by torch's FSDP2; its engine is not used)")
 
 
 @contextmanager
 def plain_launch() -> Iterator[None]:
-    """Within the block accelerate and transformers see plain data parallelism, whatever the launcher is set to."""
+    """Hide the launcher's sharding: within the block accelerate and transformers see plain data parallelism."""
     hidden = {name: os.environ.pop(name) for name in _HIDDEN if name in os.environ}
     try:
         yield
@@ -123,14 +130,21 @@ def plain_launch() -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def load_sharded(path: str, device: torch.device, dtype: torch.dtype, how: Sharding) -> PreTrainedModel:
-    """Load a causal LM, frozen, with its decoder layers divided among the processes of this launch.
+def load_sharded(path: str, device: torch.device, dtype: torch.dtype, sharding: Sharding) -> PreTrainedModel:
+    """Load a causal LM, frozen, with its decoder layers sharded over the processes of this launch.
 
-    The processes of a machine load one after another, and a device never holds more than one layer that is whole: at
-    any time one process of a machine has the whole model in its main memory, the others their parts.
+    The processes of a machine load one after another. At any time one process of a machine has the whole model in its
+    main memory and the others have their parts. A device never holds more than one whole layer.
+
+    Args:
+        path: Folder of the checkpoint.
+        device: Device of this process.
+        dtype: Number format of the weights.
+        sharding: What the launcher requests.
 
     Raises:
-        InputError: see `training.checkpoints.load_model`; a model that does not name its layers.
+        InputError: When the checkpoint cannot be loaded, see `gti_cli.checkpoints.loading.load_model`.
+        InputError: When the model does not name its layers, see `shard_layers`.
     """
     import torch
     from accelerate import PartialState  # type: ignore[import-untyped]
@@ -138,87 +152,99 @@ def load_sharded(path: str, device: torch.device, dtype: torch.dtype, how: Shard
 
     from gti_cli.checkpoints.loading import load_model
 
-    _give_back_from(1 << 20)
-    PartialState(cpu=device.type == "cpu")  # opens the process group as the Trainer will do it
-    # A group of its own: the order in which layers are gathered and trained parameters averaged cannot matter.
+    _return_memory_from(1 << 20)
+    PartialState(cpu=device.type == "cpu")  # opens the process group in the same way as the Trainer will
+    # A process group of its own: gathering layers and averaging gradients then need no common order.
     mesh = DeviceMesh.from_group(torch.distributed.new_group(), device.type)
     for turn in range(int(os.environ.get("LOCAL_WORLD_SIZE", "1"))):
         if turn == int(os.environ.get("LOCAL_RANK", "0")):
             model = load_model(path, torch.device("cpu"), dtype)
-            layers = divide(model, mesh, device, how)
+            layers = shard_layers(model, mesh, device, sharding)
         torch.distributed.barrier()
-    _give_back_from(1 << 23)  # whole layers still are; smaller ones every time would cost training time
+    # From here on only whole layers are returned: returning smaller blocks each time would slow down training.
+    _return_memory_from(1 << 23)
     for layer in layers:
-        # Once outside of inference mode: tensors that are made within it can never take part in training.
+        # The first gathering creates tensors. It must not happen in inference mode, whose tensors can never train.
         layer.unshard()
         layer.reshard()
     return model
 
 
-def _give_back_from(size: int) -> None:
-    """Let glibc return freed blocks of ``size`` bytes and more to the system.
+def _return_memory_from(size: int) -> None:
+    """Let glibc return freed blocks of ``size`` bytes and more to the operating system.
 
-    By itself it learns to keep blocks of up to 32 MiB, and so the memory of a model that was whole for a while: with
-    SmolLM2-135M in two processes 1,404 MB lay there after loading, and 750 MB where it returns those from 1 MiB on.
+    By default it learns to keep freed blocks of up to 32 MiB, and so keeps the memory of the whole model after its
+    layers were sharded. With SmolLM2-135M in two processes 1,404 MB remained after loading, against 750 MB where blocks
+    of 1 MiB and more are returned.
     """
     import ctypes
 
     try:
         ctypes.CDLL(None).mallopt(-3, size)  # M_MMAP_THRESHOLD
     except (OSError, AttributeError, TypeError):
-        return  # another C library, with ways of its own
+        return  # not glibc: nothing to set
 
 
-def divide(model: PreTrainedModel, mesh: Any, device: torch.device, how: Sharding) -> list[Any]:
-    """Freeze ``model``, move it to ``device`` and keep this process's part of each of its decoder layers there.
+def shard_layers(model: PreTrainedModel, mesh: Any, device: torch.device, sharding: Sharding) -> list[Any]:
+    """Freeze a model, move it to a device and keep only this process's part of each decoder layer.
+
+    Args:
+        model: A causal LM in main memory.
+        mesh: `DeviceMesh` of all processes.
+        device: Device of this process.
+        sharding: What the launcher requests.
 
     Returns:
-        these layers, an `FSDPModule` each: what the model calls indivisible (``_no_split_modules``), as accelerate's
-        own wrapping takes them.
+        The layers, an `FSDPModule` each. These are the modules that the model calls indivisible
+        (``_no_split_modules``), as accelerate's own wrapping takes them.
+
+    Raises:
+        InputError: When torch is older than 2.6, or the model does not name its layers.
     """
     import torch
 
     try:
         from torch.distributed.fsdp import fully_shard
     except ImportError:
-        raise InputError(f"{how.name} needs torch 2.6 or newer, this is {torch.__version__}") from None
+        raise InputError(f"{sharding.name} needs torch 2.6 or newer, this is {torch.__version__}") from None
 
     model.requires_grad_(False)
     names = set(getattr(model, "_no_split_modules", None) or ())
     layers: list[Any] = [module for module in model.modules() if type(module).__name__ in names]
     if not layers:
         raise InputError(
-            f"{type(model).__name__} does not say which layers it is made of, so {how.name} cannot divide it",
+            f"{type(model).__name__} does not name its layers, so {sharding.name} cannot shard it",
             remedy="start it with torchrun, or with accelerate's MULTI_GPU configuration",
         )
     for layer in layers:
-        fully_shard(layer.to(device), mesh=mesh, reshard_after_forward=how.reshard)
+        fully_shard(layer.to(device), mesh=mesh, reshard_after_forward=sharding.reshard)
     model.to(device)  # type: ignore[arg-type]
     return layers
 
 
-def weights(model: nn.Module) -> tuple[int, int]:
-    """Numbers in the parameters of ``model``, and those of them that this process holds."""
+def count_weights(model: nn.Module) -> tuple[int, int]:
+    """Number of weights of a model, and of those that this process holds."""
     from torch.distributed.tensor import DTensor
 
-    found = list(model.parameters())
-    held = sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in found)
-    return sum(p.numel() for p in found), held
+    parameters = list(model.parameters())
+    held = sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in parameters)
+    return sum(p.numel() for p in parameters), held
 
 
-def check_training(device: torch.device, without: Mapping[str, bool]) -> None:
-    """Whether a model whose every weight trains can do so under the launcher's configuration.
+def check_training(device: torch.device, unsupported: Mapping[str, bool]) -> None:
+    """Check that a model whose every weight trains can do so under the launcher's configuration.
 
-    FSDP2 and DeepSpeed's engine are the Trainer's own: they divide optimiser state, gradients and, FSDP2 and ZeRO-3,
-    weights. On CPUs accelerate divides nothing.
+    Here the Trainer itself uses FSDP2 or DeepSpeed's engine, which shard optimizer state and gradients, and in FSDP2
+    and ZeRO-3 also weights. On CPUs accelerate shards nothing.
 
     Args:
-        device: of the training. without: options that do not go with it, and whether each was given.
+        device: Device of the training.
+        unsupported: Options that do not work with sharding, and whether each was given.
 
     Raises:
-        InputError: another version of FSDP, or such an option.
+        InputError: When FSDP 1 is configured, or such an option was given.
     """
-    fsdp, zero = _set(_FSDP), _set(_DEEPSPEED)
+    fsdp, zero = _is_on(_FSDP), _is_on(_DEEPSPEED)
     if processes.world() == 1 or not (fsdp or zero):
         return
     if device.type == "cpu":
@@ -226,16 +252,19 @@ def check_training(device: torch.device, without: Mapping[str, bool]) -> None:
         return
     if fsdp and os.environ.get("FSDP_VERSION", "1") != "2":
         raise InputError("weights that train are sharded by FSDP 2 only", remedy="set fsdp_version: 2")
-    given = [option for option, used in without.items() if used]
+    given = [option for option, used in unsupported.items() if used]
     if given:
         name = "FSDP" if fsdp else "DeepSpeed"
         raise InputError(f"{given[0]} does not go with {name}", remedy=f"leave it out, or use torchrun without {name}")
 
 
 def gathered(model: PreTrainedModel, path: str, device: torch.device) -> PreTrainedModel:
-    """``model`` in plain weights: itself, or where training has divided it among the processes, a whole copy on each.
+    """A model with whole weights: the model itself, or a whole copy on each process where training sharded it.
 
-    ``path``: of a checkpoint of its architecture and vocabulary, for what is no weight.
+    Args:
+        model: The trained model.
+        path: Folder of a checkpoint with its architecture and vocabulary, from which the copy is made.
+        device: Device of the copy.
     """
     import torch
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -245,7 +274,7 @@ def gathered(model: PreTrainedModel, path: str, device: torch.device) -> PreTrai
 
     state: dict[str, Any]
     if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
-        state = _put_together(model)
+        state = _gathered_zero_state(model)
     elif any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
     else:
@@ -255,11 +284,11 @@ def gathered(model: PreTrainedModel, path: str, device: torch.device) -> PreTrai
     return whole
 
 
-def _put_together(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """The state of a model that ZeRO-3 has divided (its parameters are empty; each process holds a part elsewhere)."""
+def _gathered_zero_state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The state of a model that ZeRO-3 has sharded (its parameters are empty; their parts are held elsewhere)."""
     import deepspeed  # type: ignore[import-not-found, unused-ignore]
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]  # what is loaded from here on is to be whole
+    unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]  # models loaded from here on are to be whole
     with deepspeed.zero.GatheredParameters(list(model.parameters())):
         return {name: value.detach().clone() for name, value in model.state_dict().items()}

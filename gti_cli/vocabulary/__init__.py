@@ -1,1 +1,1 @@
-"""Stage `extend`: new tokens into a tokenizer and a model. `tokens` (names and ids) is shared by all stages."""
+"""Stage `gti extend`: add new tokens to a tokenizer, and rows for them to the model's embedding and output head."""

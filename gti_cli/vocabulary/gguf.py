@@ -1,6 +1,6 @@
-"""Read a model from a GGUF file, the format of llama.cpp: its weights are quantised, and are dequantised here.
+"""Read a model from a GGUF file, the format of llama.cpp, and dequantize its weights.
 
-transformers has the reader; it needs the package `gguf`.
+The reader is transformers' own; it needs the package `gguf`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gti_cli.checkpoints.loading import load_model, load_tokenizer, readable_errors
+from gti_cli.checkpoints.loading import load_model, load_tokenizer, translate_loading_errors
 from gti_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ _MAGIC = b"GGUF"
 
 
 def check_file(path: Path) -> None:
-    """Make sure that ``path`` can be read as GGUF on this machine.
+    """Make sure that a file can be read as GGUF on this machine.
 
     Raises:
-        InputError: no such file, another kind of file, or the package `gguf` is missing.
+        InputError: When the file is missing or of another format, or the package `gguf` is not installed.
     """
     from transformers.utils.import_utils import is_gguf_available
 
@@ -43,21 +43,21 @@ def check_file(path: Path) -> None:
 
 
 def tensor_types(path: Path) -> dict[str, int]:
-    """How many tensors the file holds of each number format: ``{"F32": 61, "Q4_1": 210}``."""
+    """Count the tensors of each number format in the file, such as ``{"F32": 61, "Q4_1": 210}``."""
     from gguf import GGUFReader  # type: ignore[import-not-found, unused-ignore]
 
     return dict(sorted(Counter(str(tensor.tensor_type.name) for tensor in GGUFReader(path).tensors).items()))
 
 
 def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in the file.
+    """Read the tokenizer in the file.
 
     Raises:
-        InputError: a damaged file, or a kind of tokenizer that transformers does not read from GGUF.
+        InputError: When the file is damaged, or transformers cannot read this kind of tokenizer from GGUF.
     """
     try:
         return load_tokenizer(str(path.parent), gguf_file=path.name)
-    except Exception as cause:  # the readers beneath raise whatever they meet in a damaged file
+    except Exception as cause:  # the libraries raise exceptions of any class for a damaged file
         raise InputError(
             f"its tokenizer cannot be read: {cause}",
             where=str(path),
@@ -66,20 +66,25 @@ def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 
 def read_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The model in the file, its weights dequantised to ``dtype``, on the CPU.
+    """Read the model in the file onto the CPU, with its weights dequantized.
+
+    Args:
+        path: The GGUF file.
+        dtype: Number format of the dequantized weights.
 
     Raises:
-        InputError: an architecture that transformers does not read from GGUF.
+        InputError: When transformers cannot read this architecture from GGUF.
     """
     from transformers import AutoModelForCausalLM
 
-    read = load_model(str(path.parent), torch.device("cpu"), dtype, where=str(path), gguf_file=path.name)
-    # transformers will not save a model that came from GGUF: the same weights go, uncopied, into a plain one.
-    config = read.config
+    loaded = load_model(str(path.parent), torch.device("cpu"), dtype, where=str(path), gguf_file=path.name)
+    # transformers refuses to save a model that it read from GGUF. So its weights are moved, without a copy, into a
+    # plain model that is built on the meta device, where it takes no memory.
+    config = loaded.config
     config.__dict__.pop("quantization_config", None)
-    with readable_errors(str(path)), torch.device("meta"):
+    with translate_loading_errors(str(path)), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
-    model.load_state_dict(read.state_dict(), assign=True)
+    model.load_state_dict(loaded.state_dict(), assign=True)
     model.tie_weights()
-    model.generation_config = read.generation_config
+    model.generation_config = loaded.generation_config
     return model

@@ -1,7 +1,7 @@
-"""Which tensors of a checkpoint are matrices over the vocabulary, by building its model without weights.
+"""Find out which tensors of a checkpoint have a row for each token, by building its model without weights.
 
-The architecture says what its embedding and its head are, whether they are tied, and what else grows with the
-vocabulary; so nothing is guessed from names, except how a file abbreviates them.
+The model itself says what its embedding and its output head are, whether they are tied, and which other tensors grow
+with the vocabulary. Names are used only to find these tensors in the files, which may abbreviate them.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gti_cli.checkpoints.loading import translate_loading_errors
 from gti_cli.errors import InputError
 from gti_cli.tensors.safetensors_rows import TensorPlace, read_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Old and new names of the same module: checkpoints of GPT-NeoX call the head embed_out, transformers 5 lm_head.
-_HEADS = ("lm_head", "embed_out")
+# Names of the same module: checkpoints of GPT-NeoX call the output head embed_out, transformers 5 calls it lm_head.
+_HEAD_NAMES = ("lm_head", "embed_out")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The tensors over the vocabulary in a checkpoint folder.
+    """The tensors of a checkpoint folder that have a row for each token.
 
     Attributes:
-        matrices: the (V, d) tensors that hold rows of their own: input embedding, and output head where untied.
-        copies: tensors that hold the rows of the first matrix again (a tied head that is stored all the same).
-        bias: of the head (V,), if it has one.
+        matrices: Tensors (V, d) of the input embedding and, where it is untied, of the output head.
+        copies: Tensors that repeat the first matrix: a tied output head that is stored nevertheless.
+        bias: Bias (V,) of the output head, if it has one.
     """
 
     matrices: list[TensorPlace]
@@ -37,22 +38,27 @@ class Layout:
 
     @property
     def height(self) -> int:
-        """V, rows of the matrices."""
+        """Number of rows of the matrices, V."""
         return self.matrices[0].shape[0]
 
 
 def find_layout(folder: Path) -> Layout | None:
-    """Read the layout of a checkpoint; None where its files name tensors otherwise than its model does.
+    """Find the tensors with a row for each token in a checkpoint.
+
+    Returns:
+        The tensors, or None if the files name them in a way that the model does not know.
 
     Raises:
-        InputError: no safetensors, a damaged file, no causal LM, a matrix whose height is not the configuration's.
+        InputError: When there are no safetensors or they are damaged, the model is no causal LM, or a matrix has
+            another number of rows than the configuration says.
     """
     stored = read_tensors(folder)
     model = empty_model(folder)
-    names = _over_vocabulary(model)
-    found = {role: _stored_name(name, model.base_model_prefix, stored) for role, name in names.items()}
-    places = {role: stored[name] for role, name in found.items() if name is not None}
+    names = _vocabulary_tensors(model)
+    stored_names = {role: _stored_name(name, model.base_model_prefix, stored) for role, name in names.items()}
+    places = {role: stored[name] for role, name in stored_names.items() if name is not None}
     tied = _tied(model)
+    # A tied matrix may be stored under either of its two names; an untied model needs both.
     if ("input" not in places and not (tied and "output" in places)) or ("bias" in names and "bias" not in places):
         return None
     if not tied and "output" not in places:
@@ -65,11 +71,15 @@ def find_layout(folder: Path) -> Layout | None:
                 where=str(place.file),
                 remedy="these weights and this config.json do not belong together",
             )
-    return _sorted_out(places, tied)
+    return _separate_copies(places, tied)
 
 
-def _sorted_out(places: dict[str, TensorPlace], tied: bool) -> Layout:
-    """Tied or not as transformers loads it: a head that is stored though the model ties it counts if it differs."""
+def _separate_copies(places: dict[str, TensorPlace], tied: bool) -> Layout:
+    """Tell a stored output head that repeats the embedding from one with rows of its own.
+
+    transformers unties a model whose stored head differs from its embedding, so the numbers decide and not the
+    configuration.
+    """
     matrices = [places[role] for role in ("input", "output") if role in places]
     copies: list[TensorPlace] = []
     if tied and len(matrices) == 2 and _same_bytes(*matrices):
@@ -78,17 +88,19 @@ def _sorted_out(places: dict[str, TensorPlace], tied: bool) -> Layout:
 
 
 def empty_model(folder: Path, vocabulary: int | None = None) -> PreTrainedModel:
-    """The folder's model on torch's meta device (shapes, no numbers), with ``vocabulary`` rows if given.
+    """Build a folder's model on torch's meta device, with shapes but without numbers.
+
+    Args:
+        folder: Folder with a configuration.
+        vocabulary: Size of the vocabulary (None: as configured).
 
     Raises:
-        InputError: no causal LM that transformers knows.
+        InputError: When the configuration is of no causal LM that transformers knows.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from gti_cli.checkpoints.loading import readable_errors
-
-    with readable_errors(str(folder)):
+    with translate_loading_errors(str(folder)):
         config: Any = AutoConfig.from_pretrained(folder)
         if vocabulary is not None:
             config.get_text_config().vocab_size = vocabulary
@@ -98,25 +110,29 @@ def empty_model(folder: Path, vocabulary: int | None = None) -> PreTrainedModel:
 
 
 def check_nothing_else_grows(folder: Path, vocabulary: int) -> None:
-    """Make sure that only embedding, head and bias depend on the size of the vocabulary.
+    """Make sure that no tensors but embedding, output head and its bias depend on the size of the vocabulary.
+
+    Args:
+        folder: Folder with a configuration.
+        vocabulary: A size of the vocabulary other than the configured one.
 
     Raises:
-        InputError: the architecture has further tensors over the vocabulary (per-layer embeddings, say).
+        InputError: When the architecture has further tensors that do, such as embeddings for each layer.
     """
     old, new = empty_model(folder), empty_model(folder, vocabulary)
-    known = set(_over_vocabulary(old).values())
+    handled = set(_vocabulary_tensors(old).values())
     shapes = {name: weight.shape for name, weight in new.named_parameters(remove_duplicate=False)}
     for name, weight in old.named_parameters(remove_duplicate=False):
-        if weight.shape != shapes[name] and name not in known:
+        if weight.shape != shapes[name] and name not in handled:
             raise InputError(
-                f"this architecture ({old.config.model_type}) has another tensor over its vocabulary, {name!r}",
+                f"this architecture ({old.config.model_type}) has a further tensor with a row for each token, {name!r}",
                 where=str(folder),
                 remedy="gti extends models with an embedding and a head; choose one of those",
             )
 
 
-def _over_vocabulary(model: PreTrainedModel) -> dict[str, str]:
-    """Names in the model: ``input``, ``output`` (both also where they are tied), ``bias``."""
+def _vocabulary_tensors(model: PreTrainedModel) -> dict[str, str]:
+    """Return the model's names of the ``input`` and ``output`` matrix, also if tied, and of the head's ``bias``."""
     embedding: Any = model.get_input_embeddings()
     head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     modules = {id(module): name for name, module in model.named_modules()}
@@ -134,15 +150,15 @@ def _tied(model: PreTrainedModel) -> bool:
 
 
 def _stored_name(name: str, prefix: str, stored: dict[str, TensorPlace]) -> str | None:
-    """``name`` as the file has it: the same, without or with the model's prefix, under a head's other name."""
+    """Find a tensor's name in the file: its name in the model, with or without prefix, or the head's other name."""
     candidates = [name, name.removeprefix(f"{prefix}."), f"{prefix}.{name}"]
     module, _, last = name.rpartition(".")
-    if module in _HEADS:
-        candidates += [f"{other}.{last}" for other in _HEADS]
+    if module in _HEAD_NAMES:
+        candidates += [f"{head}.{last}" for head in _HEAD_NAMES]
     return next((candidate for candidate in candidates if candidate in stored), None)
 
 
-def _same_bytes(one: TensorPlace, other: TensorPlace) -> bool:
-    if (one.dtype, one.shape) != (other.dtype, other.shape):
+def _same_bytes(first: TensorPlace, second: TensorPlace) -> bool:
+    if (first.dtype, first.shape) != (second.dtype, second.shape):
         return False
-    return all(a == b for a, b in itertools.zip_longest(one.raw(), other.raw()))
+    return all(a == b for a, b in itertools.zip_longest(first.raw(), second.raw()))

@@ -1,4 +1,4 @@
-"""The options of extending; imports nothing heavy, so that a command can show them."""
+"""The options of `gti extend`, without heavy imports, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gti_cli.errors import InputError
 from gti_cli.options import RunKeywords, option
 
-QUIET = 0.7  # see `gti_cli.vocabulary.meaning.Placement`
+QUIET = 0.7  # default distance; the reason is in `gti_cli.vocabulary.initializers.placement.Placement`
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,13 @@ class StartOptions:
     """How new rows start.
 
     Attributes:
-        init: one of `gti_cli.vocabulary.start.STARTS` (None: what `gti_cli.vocabulary.start.default_start` says).
-        distance: of rows that start from text or codebooks, from the mean of the pretrained rows, in units of those
-            rows' usual distance. Larger is more distinct, and louder among the old words.
-        measure_effect: load the extended model and measure what the new rows take from ordinary text. Without it no
-            model is ever loaded: memory is that of a few thousand rows.
+        init: One of `gti_cli.vocabulary.new_rows.INITIALIZERS` (None: the choice of
+            `gti_cli.vocabulary.new_rows.default_initializer`).
+        distance: For rows from texts or codebooks, the distance from the mean of the pretrained rows, in units of the
+            root mean square distance of the pretrained rows. With a larger distance new rows differ more from each
+            other, but take more probability from old tokens.
+        measure_effect: Whether to load the extended model and measure the probability that the new tokens take on
+            ordinary text. Without this measurement no model is loaded, and memory holds a few thousand rows at most.
     """
 
     init: str | None = option(
@@ -29,14 +31,21 @@ class StartOptions:
     )
     distance: float = option(
         QUIET,
-        "With text and codebook starts: distance from the mean row, 1 = as pretrained rows; less is quieter.",
+        "For text and codebook starts: distance from the mean row, 1 = as pretrained rows. A smaller one takes less "
+        "probability from old tokens.",
     )
     measure_effect: bool = option(
-        True, "Do not measure what the new rows take from ordinary text; then no model is loaded.", flag="--no-effect"
+        True,
+        "Do not measure how much probability the new tokens take on ordinary text; then no model is loaded.",
+        flag="--no-effect",
     )
 
     def check(self) -> None:
-        """Raise `InputError` for a value that cannot be meant; ``init`` is for whoever knows the starts."""
+        """Refuse a distance that is not a positive number; `extend` checks ``init``, whose choices import torch.
+
+        Raises:
+            InputError: When the distance is not positive and finite.
+        """
         if not 0 < self.distance < float("inf"):
             raise InputError(
                 f"--distance {self.distance} is no positive number", remedy=f"leave it out ({QUIET}), or write 1"

@@ -1,4 +1,4 @@
-"""Extend a checkpoint of safetensors without loading its model: only rows over the vocabulary are read, in blocks."""
+"""Extend a checkpoint of safetensors by copying its files, without loading the model."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens, known_height
+from gti_cli.checkpoints.limits import count_used_rows
+from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens
 from gti_cli.checkpoints.saving import save_tokenizer
+from gti_cli.tensors.matrix_rows import StoredRows
 from gti_cli.tensors.rewrite import DTYPES, Growth, rewrite
 from gti_cli.tensors.safetensors_rows import TensorPlace
-from gti_cli.tensors.stored import StoredRows
-from gti_cli.vocabulary.initializers import mean_row
+from gti_cli.vocabulary.initializers.placement import AT_USUAL_DISTANCE, Placement
+from gti_cli.vocabulary.initializers.pretrained import mean_row
 from gti_cli.vocabulary.layout import Layout, check_nothing_else_grows
-from gti_cli.vocabulary.meaning import AT_USUAL_DISTANCE, Meanings, Placement
-from gti_cli.vocabulary.start import Extension, describe_start, start_rows
+from gti_cli.vocabulary.new_rows import Extension, describe_new_rows, initialize_rows
 from gti_cli.vocabulary.tokenizer import grow_tokenizer
+from gti_cli.vocabulary.tokens_to_add import TokensToAdd
 from gti_cli.workspace import CHECKPOINT_MANIFEST
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_WEIGHTS = (".safetensors", ".index.json", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".ot")
-# Written anew with the new tokens; an old one beside it would be read by some tokenizer classes.
-_TOKENIZER = {
+_WEIGHT_SUFFIXES = (".safetensors", ".index.json", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".ot")
+# These files are written with the new tokens. An old one among them would be read by some tokenizer classes.
+_TOKENIZER_FILES = {
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
     "chat_template.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",
     "sentencepiece.bpe.model", "spm.model",
@@ -38,60 +40,75 @@ def extend_files(
     layout: Layout,
     target: Path,
     tokenizer: PreTrainedTokenizerBase,
-    meanings: Meanings,
+    tokens: TokensToAdd,
     init: str,
     generator: torch.Generator,
     dtype: torch.dtype | None = None,
-    how: Placement = AT_USUAL_DISTANCE,
+    placement: Placement = AT_USUAL_DISTANCE,
 ) -> Extension:
-    """Write the checkpoint ``folder``, with a row for each new token, as the checkpoint ``target``.
+    """Write a checkpoint with a row for each new token into another folder.
 
-    Rows that a padded vocabulary holds in reserve are used before the matrix grows. All other numbers are copied.
+    Unused rows of a padded vocabulary are taken before the matrices grow. All other numbers are copied byte for byte.
 
     Args:
-        folder: has safetensors. layout: of it. target: an empty folder, or none yet.
-        tokenizer: of ``folder``; gains the tokens. meanings: the new tokens. init: one of `start.STARTS`.
-        generator: of random rows. dtype: store all floating-point tensors so (None: each as it is).
-        how: where rows are placed that start from a meaning.
+        folder: The checkpoint, with safetensors.
+        layout: Its tensors with a row for each token.
+        target: Folder to write into; it is created if it does not exist.
+        tokenizer: Tokenizer of the checkpoint; it gains the tokens in place.
+        tokens: The new tokens.
+        init: One of `new_rows.INITIALIZERS`.
+        generator: Random generator of the initializers that draw.
+        dtype: Number format in which all floating-point tensors are stored (None: each keeps its own).
+        placement: Where the initializers from texts and codebooks put their rows.
 
     Raises:
-        InputError: what the initialiser needs is missing; another tensor grows with the vocabulary.
+        InputError: When the initializer lacks what it needs, a pretrained row is not finite, or the architecture has
+            another tensor that grows with the vocabulary.
     """
-    known = [StoredRows(place, known_height(tokenizer)) for place in layout.matrices]
-    starts = start_rows(known, meanings, tokenizer, init, generator, how)
-    added = grow_tokenizer(tokenizer, meanings.all_names)
+    # Rows behind the tokenizer's last token are padding of the vocabulary: no initializer may see them.
+    pretrained = [StoredRows(place, count_used_rows(tokenizer)) for place in layout.matrices]
+    new_rows = initialize_rows(pretrained, tokens, tokenizer, init, generator, placement)
+    added = grow_tokenizer(tokenizer, tokens.all_names)
     height = max(layout.height, int(added.ids.max()) + 1)
     if height > layout.height:
         check_nothing_else_grows(folder, height)
     target.mkdir(parents=True, exist_ok=True)
+    # Rows that belong to no new token are appended, too, if the tokenizer had more tokens than the model rows: they
+    # get the mean row.
     growths = {
-        place.name: _growth(height, added, start, mean_row(rows))
-        for place, rows, start in zip(layout.matrices, known, starts, strict=True)
+        place.name: _growth(height, added, new, mean_row(old))
+        for place, old, new in zip(layout.matrices, pretrained, new_rows, strict=True)
     }
     growths.update({copy.name: growths[layout.matrices[0].name] for copy in layout.copies})
     if layout.bias is not None:
-        usual = _vector(layout.bias)[: len(known[0])].double().mean()
-        growths[layout.bias.name] = _growth(height, added, usual.expand(len(added.ids)), usual)
+        # The head's bias of a new token is the mean of the old tokens' biases.
+        mean_bias = _vector(layout.bias)[: len(pretrained[0])].double().mean()
+        growths[layout.bias.name] = _growth(height, added, mean_bias.expand(len(added.ids)), mean_bias)
     counts = rewrite(folder, target, growths, dtype)
     _write_config(folder, target, height, dtype)
     _copy_rest(folder, target)
     save_tokenizer(target, tokenizer, added)
-    stored = [dtype or DTYPES[place.dtype] for place in layout.matrices]
-    described = [describe_start(*each) for each in zip(starts, known, stored, strict=True)]
-    return Extension(added, described, layout.height, height, stored[0], counts)
+    stored_dtypes = [dtype or DTYPES[place.dtype] for place in layout.matrices]
+    described = [describe_new_rows(*matrix) for matrix in zip(new_rows, pretrained, stored_dtypes, strict=True)]
+    return Extension(added, described, layout.height, height, stored_dtypes[0], counts)
 
 
 def _growth(height: int, added: NewTokens, values: torch.Tensor, filler: torch.Tensor) -> Growth:
+    """Say how a tensor grows; `rewrite` needs the ids in ascending order."""
     ids, order = torch.sort(torch.from_numpy(added.ids))
     return Growth(height, ids, values[order], filler.to(values.dtype))
 
 
 def _vector(place: TensorPlace) -> torch.Tensor:
+    """Read a whole vector."""
     return torch.frombuffer(bytearray(b"".join(place.raw())), dtype=DTYPES[place.dtype])
 
 
 def _write_config(folder: Path, target: Path, height: int, dtype: torch.dtype | None) -> None:
-    """The configuration as it is, but for the size of the vocabulary and the number format where it changes."""
+    """Copy the configuration with the new size of the vocabulary, and with the number format if that changes.
+
+    Some configurations have the text model's part in ``text_config``; the size stands there and perhaps outside, too.
+    """
     config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
     inner = config.get("text_config")
     if isinstance(inner, dict):
@@ -107,9 +124,12 @@ def _write_config(folder: Path, target: Path, height: int, dtype: torch.dtype | 
 
 
 def _copy_rest(folder: Path, target: Path) -> None:
-    """Generation configuration, licence and the like; no weights, nothing that is written anew or of another stage."""
-    ours = {"config.json", CHECKPOINT_MANIFEST, NEW_TOKENS_FILE, "trajectory.parquet"}
+    """Copy generation configuration, licence and the like.
+
+    Weights are left out, and so are files that this stage writes itself or that belong to another stage.
+    """
+    written_by_gti = {"config.json", CHECKPOINT_MANIFEST, NEW_TOKENS_FILE, "trajectory.parquet"}
     for path in sorted(folder.iterdir()):
-        skipped = path.name in ours or path.name in _TOKENIZER or path.name.startswith(".")
-        if path.is_file() and not skipped and not path.name.endswith(_WEIGHTS):
+        skipped = path.name in written_by_gti or path.name in _TOKENIZER_FILES or path.name.startswith(".")
+        if path.is_file() and not skipped and not path.name.endswith(_WEIGHT_SUFFIXES):
             shutil.copyfile(path, target / path.name)

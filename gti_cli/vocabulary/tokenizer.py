@@ -1,4 +1,4 @@
-"""New tokens in a tokenizer: each one id, also inside text, also after the tokenizer was written and read again."""
+"""Add tokens to a tokenizer, and check that each is one id, also inside text and after saving and loading."""
 
 from __future__ import annotations
 
@@ -9,29 +9,35 @@ import numpy as np
 
 from gti_cli import console
 from gti_cli.checkpoints.loading import load_tokenizer
-from gti_cli.checkpoints.new_tokens import NewTokens, check_tokenizer, parse_name
-from gti_cli.errors import InputError, examples
+from gti_cli.checkpoints.new_tokens import NewTokens, check_tokenizer
+from gti_cli.checkpoints.token_names import parse_name
+from gti_cli.errors import InputError, list_some
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 def grow_tokenizer(tokenizer: PreTrainedTokenizerBase, names: list[str]) -> NewTokens:
-    """Add ``names`` to ``tokenizer``, each one id, exact inside any text, and kept when special tokens are dropped.
+    """Add tokens, each of which becomes one id inside any text and is kept when special tokens are skipped.
+
+    Args:
+        tokenizer: The tokenizer, changed in place.
+        names: The new tokens.
 
     Raises:
-        InputError: the tokenizer gives a new token the id of an old one (its ids have gaps).
+        InputError: When the tokenizer gives a new token the id of another one, because its ids have gaps.
     """
     from tokenizers import AddedToken
 
     taken = set(tokenizer.get_vocab().values())
-    # Not "special": decoding with skip_special_tokens must keep them. Not normalised: exact inside any text.
+    # special=False: decoding with skip_special_tokens must keep the tokens. normalized=False: the text is searched for
+    # them before it is normalised, so that they are found with any letters around them.
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in names])
     ids = np.asarray(tokenizer.convert_tokens_to_ids(names), dtype=np.int64)
     clash = [name for name, number in zip(names, ids.tolist(), strict=True) if number in taken]
     if clash or len(set(ids.tolist())) < len(names):
         raise InputError(
-            f"the tokenizer gives new tokens ids that others have: {examples(clash or names)}", remedy=_GAPS
+            f"the tokenizer gives new tokens ids that others have: {list_some(clash or names)}", remedy=_GAPS
         )
     places = [parse_name(name) or (-1, -1) for name in names]
     levels, codes = np.asarray(places, dtype=np.int32).reshape(-1, 2).T
@@ -39,12 +45,17 @@ def grow_tokenizer(tokenizer: PreTrainedTokenizerBase, names: list[str]) -> NewT
 
 
 def check_saved(folder: Path, before: dict[str, int], tokens: NewTokens) -> None:
-    """Read the tokenizer that was written into ``folder`` again: old ids are as ``before``, each new token is one id.
+    """Load a saved tokenizer, and make sure that old ids are as before and each new token is one id.
 
-    Warns where it puts a space between a new token and the text behind it, as tokenizers of the first Llama do.
+    Warns if decoding puts a space between a new token and the text behind it, as tokenizers of the first Llama do.
+
+    Args:
+        folder: Folder of the saved tokenizer.
+        before: Ids of all tokens before the extension, by name.
+        tokens: The new tokens.
 
     Raises:
-        InputError: ids changed by writing and reading.
+        InputError: When an id is another one after saving and loading, or a new token is split.
     """
     tokenizer = load_tokenizer(str(folder))
     try:
@@ -54,23 +65,24 @@ def check_saved(folder: Path, before: dict[str, int], tokens: NewTokens) -> None
     vocabulary = tokenizer.get_vocab()
     moved = [name for name, number in before.items() if vocabulary.get(name) != number]
     if moved:
-        raise InputError(f"after saving and loading, old tokens have other ids: {examples(moved)}", remedy=_GAPS)
+        raise InputError(f"after saving and loading, old tokens have other ids: {list_some(moved)}", remedy=_GAPS)
     split = [
         name
         for name, number in zip(tokens.names, tokens.ids.tolist(), strict=True)
         if tokenizer.encode(name, add_special_tokens=False) != [number]
     ]
     if split:
-        raise InputError(f"the tokenizer does not keep these tokens whole: {examples(split)}", remedy=_WHOLE)
+        raise InputError(f"the tokenizer does not keep these tokens whole: {list_some(split)}", remedy=_WHOLE)
     name = tokens.names[0]
-    if _comes_back(tokenizer, "xy") and not _comes_back(tokenizer, f"x{name}y"):
+    if _survives_decoding(tokenizer, "xy") and not _survives_decoding(tokenizer, f"x{name}y"):
         console.warn(
-            f"this tokenizer puts a space between a new token and what stands behind it ('x{name}y' does not come back "
-            "as it was); that is so for every token added to it. Sequences of new tokens alone are exact"
+            f"this tokenizer puts a space between a new token and the text behind it ('x{name}y' is decoded with a "
+            "space); it does so with every added token. Sequences of new tokens alone are exact"
         )
 
 
-def _comes_back(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
+def _survives_decoding(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
+    """Return whether encoding and decoding give the same text."""
     return str(tokenizer.decode(tokenizer.encode(text, add_special_tokens=False))).strip() == text
 
 

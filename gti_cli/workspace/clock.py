@@ -1,4 +1,4 @@
-"""How long a stage took, all attempts together: an interrupted run that goes on has not become a shorter one."""
+"""Measure how long a stage took, summed over an interrupted run and its resumed attempts."""
 
 from __future__ import annotations
 
@@ -13,99 +13,105 @@ from typing import Any
 
 from gti_cli.workspace.files import replacing
 
-BEAT = 5.0  # seconds between two notes of the time: more than that is not lost by a kill
+INTERVAL = 5.0  # seconds between two records of the time; a kill loses no more than that
 
 
 class RunClock:
-    """Measures a stage: ``with clock: …``, then `report`.
+    """Measures the time of a stage: run it inside ``with clock:``, then call `report`.
 
     Args:
-        kept: file in which the time so far is noted while the stage runs; what an earlier attempt noted there counts.
+        record: The file in which a thread records the time so far while the stage runs. If it exists already, its
+            times are those of earlier attempts and are added. None means that nothing is recorded.
     """
 
-    def __init__(self, kept: Path | None = None) -> None:
-        self._kept = kept
-        self._earlier = _read(kept)
+    def __init__(self, record: Path | None = None) -> None:
+        self._record = record
+        self._earlier = _read_record(record)
         self._began = self._start = self._processor_start = 0.0
-        self._spent = dict(self._earlier)
+        self._total = dict(self._earlier)
         self._stopped = threading.Event()
-        self._beating: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> RunClock:
         self._began, self._start, self._processor_start = time.time(), time.monotonic(), time.process_time()
-        if (cuda := _cuda()) is not None:
+        if (cuda := _cuda_in_use()) is not None:
             cuda.reset_peak_memory_stats()
-        if self._kept is not None:
-            self._beating = threading.Thread(target=self._beat, daemon=True)
-            self._beating.start()
+        if self._record is not None:
+            self._thread = threading.Thread(target=self._write_regularly, daemon=True)
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        if self._beating is not None:
-            self._beating.join()
-        self._note()
+        if self._thread is not None:
+            self._thread.join()
+        self._write()
 
-    def _beat(self) -> None:
-        while not self._stopped.wait(BEAT):
-            self._note()
+    def _write_regularly(self) -> None:
+        while not self._stopped.wait(INTERVAL):
+            self._write()
 
-    def _note(self) -> None:
-        now = {
+    def _write(self) -> None:
+        attempt = {
             "seconds": time.monotonic() - self._start,
             "processor_seconds": time.process_time() - self._processor_start,
             "attempts": 1,
         }
-        self._spent = {name: value + self._earlier[name] for name, value in now.items()}
-        if self._kept is None:
+        self._total = {name: value + self._earlier[name] for name, value in attempt.items()}
+        if self._record is None:
             return
-        # A full disk, say, is the stage's to tell of: a clock must not hide it behind its own error.
-        with suppress(OSError), replacing(self._kept) as temporary:
-            temporary.write_text(json.dumps(self._spent), "utf-8")
+        # On a full disk the stage itself fails with a clear error, which an error of the clock must not hide.
+        with suppress(OSError), replacing(self._record) as temporary:
+            temporary.write_text(json.dumps(self._total), "utf-8")
 
     def report(self) -> dict[str, Any]:
-        """For the manifest: seconds of wall time and of processor time (all threads of this process: what other work on
-        the machine hardly changes), both over all ``attempts``; peak resident memory of this process in bytes,
-        and where it used a GPU the peak of what torch took there; start and end of this attempt (UTC).
+        """Return the measurements for the manifest.
+
+        Returns:
+            ``seconds`` of wall time, ``processor_seconds`` (all threads of this process, which other work on the
+            machine hardly changes) and the number of ``attempts``, all three summed over the attempts;
+            ``peak_memory_bytes`` of this process; ``peak_gpu_memory_bytes`` that torch reserved, if the process used a
+            GPU; ``started`` and ``finished`` of this attempt in UTC.
         """
-        cuda = _cuda()
+        cuda = _cuda_in_use()
         return {
-            "seconds": round(self._spent["seconds"], 3),
-            "processor_seconds": round(self._spent["processor_seconds"], 3),
-            "attempts": int(self._spent["attempts"]),
-            "peak_memory_bytes": peak_memory(),
+            "seconds": round(self._total["seconds"], 3),
+            "processor_seconds": round(self._total["processor_seconds"], 3),
+            "attempts": int(self._total["attempts"]),
+            "peak_memory_bytes": _peak_memory(),
             **({} if cuda is None else {"peak_gpu_memory_bytes": int(cuda.max_memory_reserved())}),
             "started": _utc(self._began),
             "finished": _utc(time.time()),
         }
 
 
-def _cuda() -> Any:
-    """`torch.cuda` where this process computes on a GPU, else None; torch is not loaded for that."""
+def _cuda_in_use() -> Any:
+    """Return `torch.cuda` if this process computes on a GPU, else None; never imports torch."""
     torch = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
     return cuda if cuda is not None and cuda.is_initialized() else None
 
 
-def peak_memory() -> int | None:
-    """Peak resident memory of this process in bytes (None where the system does not tell)."""
+def _peak_memory() -> int | None:
+    """Return the peak resident memory of this process in bytes, or None if the system does not report it."""
     try:
         import resource
     except ImportError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
+    return int(peak if sys.platform == "darwin" else peak * 1024)  # macOS reports bytes, Linux kibibytes
 
 
-def _read(kept: Path | None) -> dict[str, float]:
-    spent = {"seconds": 0.0, "processor_seconds": 0.0, "attempts": 0.0}
-    if kept is None:
-        return spent
+def _read_record(record: Path | None) -> dict[str, float]:
+    """Return the times of earlier attempts; zeros if there is no record, or a kill left half of one."""
+    zeros = {"seconds": 0.0, "processor_seconds": 0.0, "attempts": 0.0}
+    if record is None:
+        return zeros
     try:
-        found = json.loads(kept.read_text("utf-8"))
-        return {name: float(found[name]) for name in spent}
+        recorded = json.loads(record.read_text("utf-8"))
+        return {name: float(recorded[name]) for name in zeros}
     except (OSError, ValueError, KeyError, TypeError):
-        return spent  # the first attempt, or a note that a kill cut short: counted from here
+        return zeros
 
 
 def _utc(when: float) -> str:

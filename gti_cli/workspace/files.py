@@ -1,21 +1,23 @@
-"""Files that are whole or not there: written under a temporary name, then renamed."""
+"""Write files so that a reader sees either the whole file or none: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
 def replacing(path: Path, writer: str = "") -> Iterator[Path]:
-    """Write a file under a temporary name; on leaving without an error it takes the place of ``path``.
+    """Write a file under a temporary name; on leaving the block without an error it is renamed to ``path``.
 
-    After an error (a full disk, say) the temporary file is removed and what stood at ``path`` stays.
+    After an error (such as a full disk) the temporary file is removed, and a file that existed at ``path`` remains.
 
     Args:
         path: Where the finished file goes.
-        writer: Tells apart processes that may write the same file at the same time.
+        writer: A name that tells apart processes which may write the same file at the same time.
 
     Yields:
         The temporary path, ``.NAME.part`` beside ``path`` (``.NAME.WRITER.part`` with a writer).
@@ -26,3 +28,14 @@ def replacing(path: Path, writer: str = "") -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, payload: Mapping[str, Any]) -> None:
+    """Write a JSON file with sorted keys, so that the same content always gives the same bytes.
+
+    Raises:
+        ValueError: When the payload holds NaN or an infinite number.
+    """
+    text = json.dumps(payload, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", "utf-8")

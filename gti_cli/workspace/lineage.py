@@ -1,4 +1,4 @@
-"""What in a workspace is stale: made from something that has changed since."""
+"""Find the stale artifacts of a workspace: those made from something that has changed since."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from gti_cli.workspace.manifest import Manifest, digest_path, read_manifest
 
 @dataclass(frozen=True)
 class ArtifactState:
-    """An artifact of a workspace and why it is stale, if it is.
+    """An artifact of a workspace, and why it is stale if it is.
 
     Attributes:
-        manifest: of the artifact. sources: what it was made from, upstream artifacts first, then the names
-            of input files from elsewhere (their paths are in the manifest).
-        reasons: why it is stale, in words; empty when it is up to date.
-        damaged: its manifest cannot be read; ``manifest`` stands in for it and holds no more than the name.
+        manifest: The manifest of the artifact.
+        sources: The names of what it was made from: upstream artifacts first, then input files from outside the
+            workspace (their paths stand in the manifest).
+        reasons: The reasons in words why it is stale; empty when it is up to date.
+        damaged: True when its manifest cannot be read; ``manifest`` is then a placeholder that holds only the name.
     """
 
     manifest: Manifest
@@ -36,50 +37,50 @@ class ArtifactState:
 
 
 def inspect(workspace: Workspace) -> list[ArtifactState]:
-    """The state of every artifact, in the order in which they were made, damaged ones last.
+    """Return the state of every artifact, in the order in which they were made, damaged ones last.
 
-    An artifact is stale when one of its own files was edited, when an input file has changed, when what it was made
-    from was made anew with another outcome, or when what it was made from is stale itself. Input files that are gone
-    are no reason: people move their data.
+    An artifact is stale when one of its own files was edited, when an input file has changed, when an artifact that it
+    was made from was made again with another result, or when such an artifact is stale itself. A missing input file
+    makes nothing stale, because people move their data.
     """
     manifests = workspace.manifests()
     damaged = _damaged(workspace, set(manifests))
-    known: dict[str, list[str]] = {}
+    reasons_of: dict[str, list[str]] = {}
 
     def reasons(name: str) -> list[str]:
-        """Why this artifact is stale, those it was made from included."""
-        if name not in known:
-            known[name] = []  # stops a cycle, which only an edited manifest could make
+        """Return why an artifact is stale, including reasons that come from its upstream artifacts."""
+        if name not in reasons_of:
+            reasons_of[name] = []  # ends the recursion in a cycle, which only an edited manifest could cause
             manifest = manifests[name]
-            found = _edited(workspace, manifest) + _changed_inputs(manifest)
+            collected = _edited_outputs(workspace, manifest) + _changed_inputs(manifest)
             for upstream, identity in manifest.upstream.items():
                 if upstream not in manifests:
-                    found.append(f"{upstream} is {'damaged' if upstream in damaged else 'gone'}")
+                    collected.append(f"{upstream} is {'damaged' if upstream in damaged else 'gone'}")
                 elif manifests[upstream].identity != identity:
-                    found.append(f"{upstream} was made anew")
+                    collected.append(f"{upstream} was made again")
                 elif reasons(upstream):
-                    found.append(f"{upstream} is stale")
-            known[name] = found
-        return known[name]
+                    collected.append(f"{upstream} is stale")
+            reasons_of[name] = collected
+        return reasons_of[name]
 
     states = [
-        ArtifactState(manifest, [*manifest.upstream, *_files(workspace, manifest)], reasons(name))
+        ArtifactState(manifest, [*manifest.upstream, *_outside_files(workspace, manifest)], reasons(name))
         for name, manifest in manifests.items()
     ]
     for name, problem in damaged.items():
-        stand_in = Manifest(name, "", {}, 0, {}, {}, {}, {}, {}, {}, "", {})
-        states.append(ArtifactState(stand_in, [], [problem], damaged=True))
+        states.append(ArtifactState(Manifest.placeholder(name), [], [problem], damaged=True))
     return states
 
 
-def _files(workspace: Workspace, manifest: Manifest) -> list[str]:
+def _outside_files(workspace: Workspace, manifest: Manifest) -> list[str]:
+    """Return the names of the input files that do not lie in the workspace."""
     paths = [Path(entry["path"]) for entry in manifest.inputs.values()]
     return [path.name for path in paths if path.resolve().parent != workspace.root.resolve()]
 
 
 def _damaged(workspace: Workspace, readable: set[str]) -> dict[str, str]:
-    """What is wrong with the manifests that cannot be read, by the names of their artifacts."""
-    found: dict[str, str] = {}
+    """Return what is wrong with each manifest that cannot be read, by artifact name."""
+    problems: dict[str, str] = {}
     for path in workspace.manifest_files():
         try:
             read_manifest(path)
@@ -87,14 +88,15 @@ def _damaged(workspace: Workspace, readable: set[str]) -> dict[str, str]:
             inside = path.name == CHECKPOINT_MANIFEST and path.parent != workspace.root
             place = path.parent if inside else path.with_name(path.name.removesuffix(".json"))
             name = place.relative_to(workspace.root).as_posix()
-            # Any other JSON file may lie in a workspace: a manifest's name or, in an edited one, its keys tell.
-            known = inside or name == "semantic_ids" or (place.parent != workspace.root and place.is_dir())
-            if name not in readable and (known or _has_keys(path)):
-                found[name] = error.problem
-    return found
+            # Other JSON files may lie in a workspace too. A file counts as a manifest by its name and place, or, if it
+            # can be parsed, by its keys.
+            is_named_so = inside or name == "semantic_ids" or (place.parent != workspace.root and place.is_dir())
+            if name not in readable and (is_named_so or _has_manifest_keys(path)):
+                problems[name] = error.problem
+    return problems
 
 
-def _has_keys(path: Path) -> bool:
+def _has_manifest_keys(path: Path) -> bool:
     try:
         payload = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -102,22 +104,22 @@ def _has_keys(path: Path) -> bool:
     return isinstance(payload, dict) and {"command", "request", "outputs"} <= payload.keys()
 
 
-def _edited(workspace: Workspace, manifest: Manifest) -> list[str]:
-    found = []
+def _edited_outputs(workspace: Workspace, manifest: Manifest) -> list[str]:
+    reasons = []
     for output, digest in manifest.outputs.items():
         path = workspace.path(output)
         if not path.exists():
-            found.append(f"{output} is missing")
+            reasons.append(f"{output} is missing")
         elif digest_path(path, skip=CHECKPOINT_MANIFEST) != digest:
-            found.append(f"{output} was edited")
-    return found
+            reasons.append(f"{output} was edited")
+    return reasons
 
 
 def _changed_inputs(manifest: Manifest) -> list[str]:
-    found = []
+    reasons = []
     for role, entry in manifest.inputs.items():
         path = Path(entry["path"])
-        # Inputs of another machine or folder cannot be judged from here.
+        # The path may be relative to another folder, or belong to another machine: a missing file proves nothing.
         if path.exists() and digest_path(path) != entry["sha256"]:
-            found.append(f"{role} ({path}) has changed")
-    return found
+            reasons.append(f"{role} ({path}) has changed")
+    return reasons

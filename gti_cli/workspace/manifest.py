@@ -1,7 +1,8 @@
-"""Manifests: what a set of files is, from what it was made, and how long that took.
+"""Manifests: JSON files that say what an artifact is, from what it was made, and how long that took.
 
-A manifest's ``digest`` covers what determines the files (command, options, seed, inputs, upstream, outputs, details)
-and leaves out ``run`` (times, memory, versions, paths), so that the same work on the same data has the same digest.
+The digest of a manifest covers everything that determines the artifact (command, options, seed, inputs, upstream
+artifacts, outputs, details, counts, metrics). It leaves out ``run`` (times, memory, versions) and the paths of the
+inputs, so that the same work on the same data has the same digest everywhere.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ _PACKAGES = ("gti-cli", "torch", "transformers", "peft", "accelerate", "faiss-cp
 
 
 def canonical_digest(payload: Any) -> str:
-    """SHA-256 of a JSON value, independent of key order."""
+    """Return the SHA-256 of a JSON value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(payload, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
 def digest_path(path: Path, skip: str | None = None) -> str:
-    """SHA-256 of a file, or of a folder's relative file names and contents (without files named ``skip``)."""
+    """Return the SHA-256 of a file, or of a folder's file names and contents.
+
+    Args:
+        path: The file or folder.
+        skip: Files of this name in the folder are left out.
+    """
     if path.is_file():
         return _digest_file(path)
     entries = [
@@ -46,7 +52,11 @@ def _digest_file(path: Path) -> str:
 
 
 def digest_outputs(folder: Path, outputs: Sequence[str]) -> dict[str, str]:
-    """Digests of the outputs below ``folder``; all of them must have been written."""
+    """Return the digest of each output.
+
+    Raises:
+        RuntimeError: When an output does not exist, which is a bug in the stage.
+    """
     missing = [output for output in outputs if not (folder / output).exists()]
     if missing:
         raise RuntimeError(f"the stage did not write {', '.join(missing)}")
@@ -54,12 +64,16 @@ def digest_outputs(folder: Path, outputs: Sequence[str]) -> dict[str, str]:
 
 
 def describe_inputs(inputs: Mapping[str, Path | str | None]) -> dict[str, dict[str, Any]]:
-    """Path, size and SHA-256 of each input file or folder, by role; None values are dropped."""
+    """Return the path, size and SHA-256 of each input file or folder, by role; None values are left out.
+
+    Raises:
+        InputError: When a path does not exist.
+    """
     described: dict[str, dict[str, Any]] = {}
-    for role, given in inputs.items():
-        if given is None:
+    for role, location in inputs.items():
+        if location is None:
             continue
-        path = Path(given)
+        path = Path(location)
         if not path.exists():
             raise InputError("no such file", where=str(path), remedy="check the path")
         size = path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
@@ -68,7 +82,7 @@ def describe_inputs(inputs: Mapping[str, Path | str | None]) -> dict[str, dict[s
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that results may depend on."""
+    """Return the installed versions of the packages that results may depend on."""
     from importlib import metadata
 
     versions = {}
@@ -85,12 +99,19 @@ class Manifest:
     """What a finished artifact is and where it comes from.
 
     Attributes:
-        name: the artifact, e.g. ``"semantic_ids"``. command: the subcommand that made it.
-        options: as resolved. seed: of the run. inputs: role -> path, bytes, sha256.
-        upstream: artifact name -> its identity. outputs: path in the workspace -> sha256.
-        details: facts that later stages rely on. counts, metrics: what the stage reported.
-        request: digest of (command, options, seed, inputs, upstream): "is this done already?"
-        run: seconds, peak memory, times, versions, device; not part of ``digest``.
+        name: The name of the artifact, e.g. ``"semantic_ids"``.
+        command: The subcommand that made it.
+        options: Every option that changed the result, with defaults filled in.
+        seed: The seed of the run.
+        inputs: Role -> path, bytes and sha256 of each input file.
+        upstream: Name -> identity of each artifact that it was made from.
+        outputs: Path relative to the workspace -> sha256 of each output.
+        details: Facts that later stages rely on.
+        counts: Numbers of things that the stage reported.
+        metrics: Results that the stage reported.
+        request: The digest of command, options, seed, inputs and upstream. A stage with the same request has nothing
+            to do.
+        run: Seconds, peak memory, start and end, versions, device; not part of `digest`.
     """
 
     name: str
@@ -108,40 +129,70 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Identity of the artifact: equal for equal work on equal data."""
+        """The SHA-256 of everything but `run` and the inputs' paths: equal for equal work on equal data."""
         content = {key: value for key, value in asdict(self).items() if key not in ("run", "inputs")}
         content["inputs"] = {role: entry["sha256"] for role, entry in self.inputs.items()}
         return canonical_digest(content)
 
     @property
     def identity(self) -> str:
-        """What downstream artifacts record as their upstream.
+        """The value that artifacts made from this one record under ``upstream``.
 
-        The digest, unless the stage says in ``details["identity"]`` what of it they rest on (semantic IDs that gain
-        items keep the identity of their first batch).
+        It is `digest`, unless the stage sets ``details["identity"]``: semantic IDs to which items are added later keep
+        the identity of their first batch, because artifacts made from that batch stay valid.
         """
         return str(self.details.get("identity", self.digest))
 
     @property
     def seconds(self) -> float:
-        """Wall time of the stage."""
+        """The wall time of the stage in seconds."""
         return float(self.run.get("seconds", 0.0))
 
     def to_json(self) -> dict[str, Any]:
-        """As the JSON object that is written."""
+        """Return the JSON object that is written to the file."""
         return {"format": FORMAT, "digest": self.digest, **asdict(self)}
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Manifest:
-        """The manifest in a JSON object; other keys are passed over.
+        """Read the manifest from a JSON object; further keys are ignored.
 
         Raises:
-            KeyError, TypeError: it is no manifest.
+            KeyError: When a field is missing.
+            TypeError: When the value is no JSON object.
         """
         return cls(**{key: payload[key] for key in cls.__dataclass_fields__})
 
+    @classmethod
+    def placeholder(
+        cls,
+        name: str,
+        *,
+        details: dict[str, Any] | None = None,
+        counts: dict[str, Any] | None = None,
+        metrics: dict[str, Any] | None = None,
+        run: dict[str, Any] | None = None,
+    ) -> Manifest:
+        """Make a manifest that describes no files and is never written; all other fields are empty.
+
+        It stands for an artifact whose manifest cannot be read, and for the result of a process that keeps no outputs.
+        """
+        return cls(
+            name=name,
+            command="",
+            options={},
+            seed=0,
+            inputs={},
+            upstream={},
+            outputs={},
+            details=details or {},
+            counts=counts or {},
+            metrics=metrics or {},
+            request="",
+            run=run or {},
+        )
+
     def difference(self, request: Mapping[str, Any]) -> str:
-        """Say in words how this artifact's making differs from ``request``."""
+        """Say in words how this artifact differs from a request (`StageRequest.payload`)."""
         changes = [
             f"{key} {self.options.get(key)!r} -> {request['options'].get(key)!r}"
             for key in sorted({*self.options, *request["options"]})
@@ -149,14 +200,14 @@ class Manifest:
         ]
         if self.seed != request["seed"]:
             changes.append(f"seed {self.seed} -> {request['seed']}")
-        mine = {role: entry["sha256"] for role, entry in self.inputs.items()}
+        digests = {role: entry["sha256"] for role, entry in self.inputs.items()}
         changes += [
             f"input {role} differs"
-            for role in sorted({*mine, *request["inputs"]})
-            if mine.get(role) != request["inputs"].get(role)
+            for role in sorted({*digests, *request["inputs"]})
+            if digests.get(role) != request["inputs"].get(role)
         ]
         changes += [
-            f"{name} is another"
+            f"{name} differs"
             for name in sorted({*self.upstream, *request["upstream"]})
             if self.upstream.get(name) != request["upstream"].get(name)
         ]
@@ -166,18 +217,19 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a manifest.
+    """Read a manifest file.
 
     Raises:
-        InputError: the file is no manifest of ours, or is damaged.
+        InputError: When the file is no manifest.
+        InputError: When the digest in the file does not fit its content.
     """
     remedy = "run the stage that wrote it again with --force"
     try:
         payload = json.loads(path.read_text("utf-8"))
         manifest = Manifest.from_json(payload)
-        whole = payload.get("digest") == manifest.digest
+        intact = payload.get("digest") == manifest.digest
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
         raise InputError("this is no manifest of gti, or a damaged one", where=str(path), remedy=remedy) from cause
-    if not whole:
+    if not intact:
         raise InputError("the manifest was edited or damaged", where=str(path), remedy=remedy)
     return manifest

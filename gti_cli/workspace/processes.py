@@ -1,8 +1,8 @@
-"""Several processes of one launch (torchrun): the first one decides and writes, the others follow.
+"""Agreement between the processes of one launch by torchrun.
 
-All processes of a launch run the same stage on the same arguments. The first (rank 0) holds the workspace's lock,
-decides whether there is anything to do and whether interrupted work is resumed, and announces it in a file; the others
-wait for that file, share its scratch folder and write their own outputs where nobody looks.
+All processes run the same stage with the same arguments. The first one (rank 0) holds the workspace's lock, decides
+whether there is anything to do and whether interrupted work is resumed, and writes its decision to a file. The others
+wait for that file. Only the outputs of the first process are kept.
 """
 
 from __future__ import annotations
@@ -20,40 +20,53 @@ from gti_cli.workspace.files import replacing
 
 T = TypeVar("T")
 
-PATIENCE = 600.0  # seconds that a process waits for the first one's decision (it may digest large files first)
+# Seconds that a process waits for the decision of the first one, which may have to digest large files before.
+TIMEOUT = 600.0
 
 
 def rank() -> int:
-    """Number of this process in its launch; 0 without torchrun."""
+    """Return the number of this process in its launch; 0 without torchrun."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world() -> int:
-    """Number of processes in this launch; 1 without torchrun."""
+    """Return the number of processes in this launch; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def share(batches: Sequence[Sequence[T]], *, in_step: bool = False) -> list[Sequence[T]]:
-    """This process's batches; ``in_step``: as many as every other process has, the last one perhaps empty."""
-    mine = list(batches[rank() :: world()])
-    most = -(-len(batches) // world())
-    return [*mine, *([()] * (most - len(mine)))] if in_step else mine
+    """Return the batches that this process works on; over all processes, each batch occurs once.
+
+    Args:
+        batches: The same list on every process.
+        in_step: Give every process the same number of batches, by adding an empty one where needed. Sharded models
+            need this, because their processes must call the model equally often.
+    """
+    own = list(batches[rank() :: world()])
+    most = -(-len(batches) // world())  # rounded up
+    return [*own, *([()] * (most - len(own)))] if in_step else own
 
 
-def _launch() -> str:
-    """A name that the processes of one launch share, and no other launch has."""
+def _launch_name() -> str:
+    """Return a name that all processes of this launch derive alike, and no other launch."""
     parts = [os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")]
     if os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE"):
-        parts.append(str(os.getppid()))  # one machine: the launcher is everybody's parent
+        parts.append(str(os.getppid()))  # on one machine, the launcher is the parent of all processes
     parts.append(os.environ.get("TORCHELASTIC_RESTART_COUNT", ""))
     return "-".join("".join(c if c.isalnum() else "_" for c in part) for part in parts if part)
 
 
 def announce(state: Path, stage: str, decision: dict[str, Any]) -> None:
-    """Rank 0: tell the others of this launch what was decided; forgets what earlier launches were told."""
+    """Write the decision of the first process for the others, and delete decisions of earlier launches.
+
+    Args:
+        state: The folder for internal files of the workspace.
+        stage: The name of the stage's staging folder.
+        decision: A JSON object.
+    """
     if world() == 1:
         return
-    folder = state / "launch" / _launch()
+    folder = state / "launch" / _launch_name()
     for old in (state / "launch").glob("*"):
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
@@ -63,20 +76,28 @@ def announce(state: Path, stage: str, decision: dict[str, Any]) -> None:
 
 
 def await_decision(state: Path, stage: str) -> dict[str, Any]:
-    """Other ranks: wait for what rank 0 decided.
+    """Wait for the decision of the first process.
+
+    Args:
+        state: The folder for internal files of the workspace.
+        stage: The name of the stage's staging folder.
+
+    Returns:
+        The JSON object that the first process passed to `announce`.
 
     Raises:
-        InputError: it said nothing for `PATIENCE` seconds (torchrun ends the others when one fails, so this is rare).
+        InputError: When no decision arrives within `TIMEOUT` seconds. This is rare, since torchrun ends all processes
+            when one fails.
     """
-    path = state / "launch" / _launch() / f"{stage}.json"
-    deadline = time.monotonic() + PATIENCE
+    path = state / "launch" / _launch_name() / f"{stage}.json"
+    deadline = time.monotonic() + TIMEOUT
     while not path.is_file():
         if time.monotonic() > deadline:
             raise InputError(
-                f"the first process did not open the stage within {PATIENCE:.0f} s",
+                f"the first process did not open the stage within {TIMEOUT:.0f} s",
                 where=str(path),
                 remedy="give all processes the same --workspace, on a file system that they share",
             )
         time.sleep(0.05)
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return found
+    decision: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return decision

@@ -1,4 +1,4 @@
-"""When a stage must not write: over its own input, or over what is there, unless it is told to."""
+"""Cases in which a stage refuses to write: over its own input, and without ``--force`` over existing outputs."""
 
 from __future__ import annotations
 
@@ -9,45 +9,51 @@ from gti_cli.workspace.manifest import Manifest
 from gti_cli.workspace.staging import StageRequest
 
 
-def check_inputs_stay(root: Path, asked: StageRequest) -> None:
-    """Refuse to write over an input, which ``--force`` allows as little: the caller may have no other copy of it.
+def refuse_to_overwrite_inputs(root: Path, request: StageRequest) -> None:
+    """Refuse to overwrite an input, even with ``--force``: the user may have no other copy of it.
 
     Raises:
-        InputError: an input is an output's place in the workspace ``root``, or lies inside it.
+        InputError: When an output in the workspace ``root`` has the path of an input, or is a folder that holds one.
     """
-    places = [(root / output).resolve() for output in (*asked.outputs, asked.manifest_path)]
-    for entry in asked.inputs.values():
+    targets = [(root / output).resolve() for output in (*request.outputs, request.manifest_path)]
+    for entry in request.inputs.values():
         path = Path(entry["path"]).resolve()
-        for place in places:
-            if path == place or place in path.parents:
+        for target in targets:
+            if path == target or target in path.parents:
                 raise InputError(
-                    f"that is an input of this command, and {asked.command!r} writes {place.name} there",
+                    f"this is an input of the command, and {request.command!r} would write {target.name} there",
                     where=str(entry["path"]),
                     remedy="use another --workspace",
                 )
 
 
-def refuse_to_replace(root: Path, asked: StageRequest, existing: Manifest | None) -> None:
-    """Refuse to replace what is there, which only ``--force`` allows.
+def refuse_to_replace(root: Path, request: StageRequest, existing: Manifest | None) -> None:
+    """Refuse to replace existing outputs; with ``--force`` this function is not called.
+
+    Args:
+        root: The workspace.
+        request: What the stage is about to make.
+        existing: The manifest of the artifact with the same name, if there is one.
 
     Raises:
-        InputError: an artifact of that name from other inputs or options, or a file that no manifest tells of.
+        InputError: When that artifact was made from other inputs or with other options.
+        InputError: When a file exists in the place of an output and no manifest lists it.
     """
-    if existing is not None and existing.details.get("first_request") == asked.digest:
+    if existing is not None and existing.details.get("first_request") == request.digest:
         added = sum(int(batch["items"]) for batch in existing.details["batches"])
         raise InputError(
-            f"{root / asked.name} was made already so, and {added:,} items were added with --reuse since",
-            remedy="nothing to do, or pass --force to build all anew, without the added items",
+            f"{root / request.name} was made already in this way, and {added:,} items were added with --reuse since",
+            remedy="nothing to do, or pass --force to build all again, without the added items",
         )
     if existing is not None:
-        other = "--workspace" if asked.command == "build-ids" else "--name or --workspace"
+        flag = "--workspace" if request.command == "build-ids" else "--name or --workspace"
         raise InputError(
-            f"{root / asked.name} was made already, {existing.difference(asked.payload())}",
-            remedy=f"pass --force to replace it, or another {other} to keep both ({asked.command})",
+            f"{root / request.name} was made already, {existing.difference(request.payload())}",
+            remedy=f"pass --force to replace it, or another {flag} to keep both ({request.command})",
         )
-    present = [output for output in asked.outputs if (root / output).exists()]
+    present = [output for output in request.outputs if (root / output).exists()]
     if present:
         raise InputError(
-            f"{root / present[0]} is there without a manifest (not written by a finished {asked.command!r})",
+            f"{root / present[0]} exists without a manifest (not written by a finished {request.command!r})",
             remedy="move it away, or pass --force to replace it",
         )

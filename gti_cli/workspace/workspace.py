@@ -1,14 +1,13 @@
-"""The workspace: a folder where stages meet in files, each with a manifest that says from what it was made.
+"""The workspace: a folder of artifacts, each with a manifest that says from what it was made.
 
-A stage runs inside `Workspace.stage`. Its outputs go to a staging folder and are moved into place once they are all
-there, manifest last, so a kill at any moment leaves either the old outputs or the new ones. The move is a redo log:
-a staging folder that holds ``COMMIT.json`` is complete and is rolled forward by whoever opens the workspace next.
+A stage runs inside the block of `Workspace.stage`. It writes to a staging folder; when it has finished, its outputs are
+moved into place and the manifest is written last. A kill at any moment leaves either the old outputs or the new ones
+(see `gti_cli.workspace.commit`).
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,44 +16,56 @@ from typing import Any
 
 from gti_cli import console
 from gti_cli.errors import InputError
-from gti_cli.workspace import processes
+from gti_cli.workspace import lock, processes
 from gti_cli.workspace.clock import RunClock
+from gti_cli.workspace.commit import FILES, commit, finish_commits
+from gti_cli.workspace.files import write_json
 from gti_cli.workspace.manifest import CHECKPOINT_MANIFEST, Manifest, describe_inputs, digest_path, read_manifest
-from gti_cli.workspace.refusals import check_inputs_stay, refuse_to_replace
-from gti_cli.workspace.staging import StageRequest, StageRun, check_figures, left_over, share, write_json
+from gti_cli.workspace.names import GROUPS
+from gti_cli.workspace.refusals import refuse_to_overwrite_inputs, refuse_to_replace
+from gti_cli.workspace.staging import StageRequest, StageRun, check_finite
 
 
 class Workspace:
-    """A folder of artifacts. See the module's text; ``root`` is made when the first stage writes."""
+    """A folder of artifacts.
+
+    Args:
+        root: The folder; it is made when the first stage writes.
+    """
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 
     def path(self, name: str) -> Path:
-        """The path of a file or folder in the workspace."""
+        """Return the path of a file or folder in the workspace."""
         return self.root / name
 
     def manifest_path(self, name: str) -> Path:
-        """Where the manifest of artifact ``name`` lies: inside a checkpoint folder, beside everything else."""
+        """Return where the manifest of an artifact lies: inside a checkpoint's folder, beside everything else."""
         inside = self.root / name / CHECKPOINT_MANIFEST
         return inside if inside.exists() else self.root / f"{name}.json"
 
     def manifest(self, name: str) -> Manifest | None:
-        """The manifest of artifact ``name`` (e.g. ``"grounded"``, ``"evaluation/NAME"``), if it is there."""
+        """Return the manifest of an artifact (``"grounded"``, ``"evaluation/NAME"``); None if there is no such file."""
         path = self.manifest_path(name)
         return read_manifest(path) if path.is_file() else None
 
-    def _readable(self, name: str) -> Manifest | None:
+    def _manifest_if_readable(self, name: str) -> Manifest | None:
         try:
             return self.manifest(name)
         except InputError:
             return None
 
     def require(self, name: str, made_by: str) -> Manifest:
-        """The manifest of an artifact that a stage builds on, its files checked against it.
+        """Return the manifest of an artifact that a stage starts from, after checking its files.
+
+        Args:
+            name: The name of the artifact.
+            made_by: The command that makes it, for the error line.
 
         Raises:
-            InputError: it is not there, a file is missing, or a file was edited since.
+            InputError: When the artifact does not exist.
+            InputError: When one of its files is missing or was edited.
         """
         manifest = self.manifest(name)
         if manifest is None:
@@ -71,57 +82,35 @@ class Workspace:
         return manifest
 
     def manifests(self) -> dict[str, Manifest]:
-        """All artifacts with a readable manifest, by name, in the order in which they were made."""
-        found: dict[str, Manifest] = {}
+        """Return all readable manifests by artifact name, in the order in which the artifacts were made."""
+        manifests: dict[str, Manifest] = {}
         for path in self.manifest_files():
             try:
                 manifest = read_manifest(path)
             except InputError:
                 continue  # some other JSON file
-            found[manifest.name] = manifest
-        return dict(sorted(found.items(), key=lambda entry: (entry[1].run.get("finished", ""), entry[0])))
+            manifests[manifest.name] = manifest
+        return dict(sorted(manifests.items(), key=lambda entry: (entry[1].run.get("finished", ""), entry[0])))
 
     def manifest_files(self) -> list[Path]:
-        """The JSON files that lie where manifests do; some may be something else."""
-        inside = [
+        """Return the JSON files that lie where manifests lie; some may be something else."""
+        below = [
             path
             for path in sorted(self.root.glob("*/*.json"))
-            if path.name == CHECKPOINT_MANIFEST or path.parent.name in _GROUPS
+            if path.name == CHECKPOINT_MANIFEST or path.parent.name in GROUPS
         ]
-        return sorted(self.root.glob("*.json")) + inside
+        return sorted(self.root.glob("*.json")) + below
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other writers out; finishes what a killed writer had completed.
+        """Keep other writers out inside the block; first complete what a killed writer had committed.
 
         Raises:
-            InputError: another process writes in this workspace.
+            InputError: When another process writes in this workspace, or the folder cannot be written.
         """
-        from filelock import FileLock, Timeout
-
-        state = self.root / ".gti"
-        try:
-            state.mkdir(parents=True, exist_ok=True)
-        except OSError as cause:
-            raise InputError(f"cannot write in the workspace: {cause.strerror}", where=str(self.root)) from cause
-        lock = FileLock(state / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(
-                "another gti process is writing in this workspace",
-                where=str(self.root),
-                remedy="wait for it, or use another --workspace",
-            ) from None
-        except OSError as cause:  # the folder is there, and read-only
-            problem = f"cannot write in the workspace: {cause.strerror or cause}"
-            raise InputError(problem, where=str(self.root), remedy="make it writable") from cause
-        try:
-            for complete in sorted(state.glob("staging/*/COMMIT.json")):
-                self._roll_forward(complete.parent)
+        with lock.writing(self.root):
+            finish_commits(self.root)
             yield
-        finally:
-            lock.release()
 
     @contextmanager
     def stage(
@@ -138,23 +127,30 @@ class Workspace:
         resume: bool = True,
         checkpoint: bool = False,
     ) -> Iterator[StageRun]:
-        """Run a stage: yields a `StageRun`; on leaving without an error its outputs are moved into place.
+        """Run a stage inside the block; on leaving it without an error, its outputs are moved into place.
 
         Args:
-            command: the subcommand, e.g. ``"build-ids"``.
-            name: the artifact's name, e.g. ``"semantic_ids"`` or ``"evaluation/finetuned"``.
-            outputs: files or folders below the workspace that the stage writes; with ``checkpoint`` just ``[name]``.
-            options: every option that changes the result, resolved, as JSON values.
-            inputs: files and folders outside the workspace that were read, by role; digested. None values are dropped.
-            upstream: manifests of the artifacts built on, by name (from `require`).
-            force: replace finished outputs made with other inputs or options. resume: go on with interrupted work.
-            checkpoint: the manifest goes into the folder ``name`` as ``gti.json``.
+            command: The subcommand, e.g. ``"build-ids"``.
+            name: The artifact's name, e.g. ``"semantic_ids"`` or ``"evaluation/finetuned"``.
+            outputs: The files or folders that the stage writes, relative to the workspace; ``[name]`` for a checkpoint.
+            options: Every option that changes the result, as JSON values, with defaults filled in.
+            inputs: The files and folders from outside the workspace that the stage reads, by role. Their contents are
+                digested. None values are ignored.
+            upstream: The manifests of the artifacts that the stage starts from, by name (see `require`).
+            seed: The seed of everything random.
+            force: Replace finished outputs that were made from other inputs or with other options.
+            resume: Continue interrupted work that was started with the same inputs and options.
+            checkpoint: Whether the manifest goes into the folder ``name``, as ``gti.json``.
+
+        Yields:
+            The run. When its ``done`` is true, the stage has nothing to do.
 
         Raises:
-            InputError: finished outputs from other inputs or options, without ``force``; an input where an output goes;
-                or a locked workspace.
+            InputError: When finished outputs from other inputs or options exist and ``force`` is false.
+            InputError: When an output would overwrite an input.
+            InputError: When another process writes in this workspace.
         """
-        asked = StageRequest(
+        request = StageRequest(
             command,
             name,
             outputs,
@@ -164,66 +160,65 @@ class Workspace:
             upstream={key: manifest.identity for key, manifest in (upstream or {}).items()},
             checkpoint=checkpoint,
         )
-        check_inputs_stay(self.root, asked)
+        refuse_to_overwrite_inputs(self.root, request)
         staging = self.root / ".gti" / "staging" / name.replace("/", "--")
         if processes.rank() > 0:
-            with self._follow(staging, name) as run:
+            with self._run_on_other_process(staging, name) as run:
                 yield run
             return
         with self.lock():
-            run = self._begin(asked, staging, force, resume)
+            run = self._begin(request, staging, force, resume)
             if run.done:
                 yield run
                 return
-            with self._committed(asked, run, staging):
+            with self._finishing(request, run, staging):
                 yield run
 
+    def _begin(self, request: StageRequest, staging: Path, force: bool, resume: bool) -> StageRun:
+        """Decide on the first process whether there is work to do, and announce it to the other processes."""
+        # The error about a damaged manifest advises --force, so --force must not fail on it.
+        existing = self._manifest_if_readable(request.name) if force else self.manifest(request.name)
+        state = self.root / ".gti"
+        if existing is not None and existing.request == request.digest and self._is_unchanged(existing):
+            path = self.path(request.name)
+            console.note(f"{request.command}: {path} is up to date (same inputs and options); nothing to do")
+            processes.announce(state, staging.name, {"done": True, "manifest": existing.to_json()})
+            return _finished_run(staging, existing)
+        if not force:
+            refuse_to_replace(self.root, request, existing)
+        run = _open_staging(staging, request.payload(), resume)
+        processes.announce(state, staging.name, {"done": False, "resuming": run.resuming})
+        return run
+
     @contextmanager
-    def _committed(self, asked: StageRequest, run: StageRun, staging: Path) -> Iterator[None]:
-        """Time the stage, then move its outputs into place; an error leaves only what lets the next run resume."""
+    def _finishing(self, request: StageRequest, run: StageRun, staging: Path) -> Iterator[None]:
+        """Time the block and commit its outputs; after an error keep only what the next run needs to resume."""
         try:
             with run.clock:
                 yield
-            check_figures(asked, run)
+            check_finite(request, run)
         except BaseException:
-            keep = any(run.scratch.iterdir())
-            shutil.rmtree(run.folder if keep else staging, ignore_errors=True)
+            can_resume = any(run.scratch.iterdir())
+            shutil.rmtree(run.folder if can_resume else staging, ignore_errors=True)
             raise
-        run.manifest = asked.manifest(run)
-        self._commit(run, run.manifest, staging, asked.manifest_path)
-
-    def _begin(self, asked: StageRequest, staging: Path, force: bool, resume: bool) -> StageRun:
-        """The run that `stage` yields on the first process, whose decision the others are told."""
-        # A damaged manifest is no reason to stop where --force makes the artifact anew, as its error advises.
-        existing = self._readable(asked.name) if force else self.manifest(asked.name)
-        if existing is not None and existing.request == asked.digest and self._intact(existing):
-            at = self.path(asked.name)
-            console.note(f"{asked.command}: {at} is up to date (same inputs and options); nothing to do")
-            processes.announce(staging.parent.parent, staging.name, {"done": True, "manifest": existing.to_json()})
-            return StageRun(True, staging, staging / "scratch", False, RunClock(), manifest=existing)
-        if not force:
-            refuse_to_replace(self.root, asked, existing)
-        run = self._open_staging(staging, asked.payload(), resume)
-        processes.announce(staging.parent.parent, staging.name, {"done": False, "resuming": run.resuming})
-        return run
-
-    def _commit(self, run: StageRun, manifest: Manifest, staging: Path, manifest_path: str) -> None:
-        """Move the outputs into place; killed from here on, the next command does the rest."""
-        share(run.folder)
-        stale = left_over(self.root, self._readable(manifest.name), manifest)
-        commit = {"manifest_path": manifest_path, "manifest": manifest.to_json(), "remove": stale}
-        write_json(staging / "COMMIT.json", commit)
-        self._roll_forward(staging)
+        run.manifest = request.manifest(run)
+        commit(
+            self.root, staging, run.manifest, request.manifest_path, replaced=self._manifest_if_readable(request.name)
+        )
 
     @contextmanager
-    def _follow(self, staging: Path, name: str) -> Iterator[StageRun]:
-        """A process other than the first of a launch: shares its decision and scratch, keeps no output of its own."""
-        decision = processes.await_decision(staging.parent.parent, staging.name)
+    def _run_on_other_process(self, staging: Path, name: str) -> Iterator[StageRun]:
+        """Run a stage on a process other than the first.
+
+        The process follows the decision of the first and shares its scratch folder. It writes its outputs to a folder
+        of its own, which is removed at the end, because the first process keeps the result.
+        """
+        state = self.root / ".gti"
+        decision = processes.await_decision(state, staging.name)
         if decision["done"]:
-            manifest = Manifest.from_json(decision["manifest"])
-            yield StageRun(True, staging, staging / "scratch", False, RunClock(), manifest=manifest)
+            yield _finished_run(staging, Manifest.from_json(decision["manifest"]))
             return
-        folder = staging.parent.parent / "followers" / f"{processes.rank()}-{staging.name}"
+        folder = state / "followers" / f"{processes.rank()}-{staging.name}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         run = StageRun(False, folder, staging / "scratch", decision["resuming"], RunClock())
@@ -231,71 +226,35 @@ class Workspace:
             yield run
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        run.manifest = Manifest(
-            name, "", {}, 0, {}, {}, {}, run.details, run.counts, run.metrics, "", {"device": run.device}
+        run.manifest = Manifest.placeholder(
+            name, details=run.details, counts=run.counts, metrics=run.metrics, run={"device": run.device}
         )
 
-    def _intact(self, manifest: Manifest) -> bool:
+    def _is_unchanged(self, manifest: Manifest) -> bool:
         return all(
             (self.root / output).exists() and digest_path(self.root / output, skip=CHECKPOINT_MANIFEST) == digest
             for output, digest in manifest.outputs.items()
         )
 
-    def _open_staging(self, staging: Path, request: Mapping[str, Any], resume: bool) -> StageRun:
-        marker = staging / "REQUEST.json"
-        same = marker.is_file() and json.loads(marker.read_text("utf-8")) == json.loads(json.dumps(request))
-        scratch = staging / "scratch"
-        resuming = resume and same and scratch.is_dir() and any(scratch.iterdir())
-        if not resuming:
-            shutil.rmtree(staging, ignore_errors=True)
-        folder = staging / "files"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        scratch.mkdir(exist_ok=True)
-        if resuming:
-            console.note(f"resuming interrupted work in {scratch}")
-        write_json(marker, request)
-        return StageRun(False, folder, scratch, resuming, RunClock(staging / "TIME.json"))
 
-    def _roll_forward(self, staging: Path) -> None:
-        """Move a complete staging folder into place; safe to repeat after a kill at any point."""
-        commit = json.loads((staging / "COMMIT.json").read_text("utf-8"))
-        for output in commit["manifest"]["outputs"]:
-            made, place = staging / "files" / output, self.root / output
-            if not made.exists():
-                continue  # moved before the kill
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if place.is_dir():
-                shutil.rmtree(place)
-            made.replace(place)
-        for stale in commit.get("remove", []):
-            _remove(self.root / stale)
-        target = self.root / commit["manifest_path"]
-        write_json(target, commit["manifest"])
-        (staging / "COMMIT.json").unlink()
+def _finished_run(staging: Path, manifest: Manifest) -> StageRun:
+    """Return the run of a stage whose outputs exist already."""
+    return StageRun(True, staging, staging / "scratch", False, RunClock(), manifest=manifest)
+
+
+def _open_staging(staging: Path, request: Mapping[str, Any], resume: bool) -> StageRun:
+    """Prepare the staging folder, and keep its scratch folder if that holds work of the same request."""
+    marker = staging / "REQUEST.json"
+    same = marker.is_file() and json.loads(marker.read_text("utf-8")) == json.loads(json.dumps(request))
+    scratch = staging / "scratch"
+    resuming = resume and same and scratch.is_dir() and any(scratch.iterdir())
+    if not resuming:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-_GROUPS = ("evaluation", "diagnostics")
-_RESERVED = (*_GROUPS, "semantic_ids", "extended", "items", "embeddings", "codebooks")
-
-
-def check_output_name(name: str, *, default: str, start: str | None = None) -> None:
-    """Check a ``--name`` before anything is written.
-
-    Args:
-        name: of the output's folder. default: the stage's own, which is always allowed.
-        start: the artifact that the stage starts from, which it must not replace.
-
-    Raises:
-        InputError: no plain folder name (it could lie outside the workspace), another stage's, or that of ``start``.
-    """
-    plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name)
-    if not plain or (name in _RESERVED and name != default):
-        raise InputError(f"--name {name!r} cannot be used", remedy=f"give a plain folder name such as {default}")
-    if name == start:
-        raise InputError(f"--name {name!r} is the checkpoint to start from", remedy="give the output another name")
+    folder = staging / FILES
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    scratch.mkdir(exist_ok=True)
+    if resuming:
+        console.note(f"resuming interrupted work in {scratch}")
+    write_json(marker, request)
+    return StageRun(False, folder, scratch, resuming, RunClock(staging / "TIME.json"))

@@ -1,7 +1,7 @@
-"""Loops that check whether the histories hold something to learn: popularity, item-knn, Markov, and text alone.
+"""Simple recommenders that check whether the histories can be learned: popularity, item-knn, Markov, and text alone.
 
-Leave-one-out: the last item of each history is the test, everything before it is known. Items already in a history are
-not recommended again (no customer of this shop rents a thing twice).
+The last item of each history is held out; everything before it is training data. Items of a history are not recommended
+again, since no customer of this shop rents an item twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ Scorer = Callable[[Sequence[int]], np.ndarray]
 
 @dataclass(frozen=True)
 class Split:
-    """Known histories and the item that each of them ends in."""
+    """Histories without their last item, and that item.
+
+    Attributes:
+        known: Items of each history, the last one left out.
+        target: The last item of each history.
+        items: Number of items in the catalogue.
+    """
 
     known: list[list[int]]
     target: list[int]
@@ -30,13 +36,13 @@ def leave_one_out(histories: Sequence[Sequence[int]], items: int) -> Split:
 
 
 def popularity_scorer(split: Split) -> Scorer:
-    """Score every item by how often the known histories hold it."""
+    """Score every item by its number of rentals."""
     counts = np.bincount([item for history in split.known for item in history], minlength=split.items).astype(float)
     return lambda history: counts
 
 
 def knn_scorer(split: Split) -> Scorer:
-    """Score by cosine similarity of items over users, summed over the history with newer items weighing more."""
+    """Score by cosine similarity of items over users, summed over the history; newer items weigh more."""
     seen = np.zeros((len(split.known), split.items), dtype=np.float32)
     for user, history in enumerate(split.known):
         seen[user, history] = 1.0
@@ -47,7 +53,7 @@ def knn_scorer(split: Split) -> Scorer:
 
 
 def markov_scorer(split: Split) -> Scorer:
-    """Score by how often an item directly followed the last one; popularity breaks ties."""
+    """Score by how often an item directly followed the history's last one; popularity breaks ties."""
     follows = np.zeros((split.items, split.items), dtype=np.float32)
     for history in split.known:
         np.add.at(follows, (np.array(history[:-1], dtype=int), np.array(history[1:], dtype=int)), 1.0)
@@ -56,7 +62,7 @@ def markov_scorer(split: Split) -> Scorer:
 
 
 def text_vectors(texts: Sequence[str]) -> np.ndarray:
-    """TF-IDF vectors of unit length over the words of the texts."""
+    """Return TF-IDF vectors (texts, words) of unit length."""
     documents = [re.findall(r"[a-z]+", text.lower()) for text in texts]
     vocabulary = {word: index for index, word in enumerate(sorted({word for words in documents for word in words}))}
     counts = np.zeros((len(texts), len(vocabulary)))
@@ -67,14 +73,15 @@ def text_vectors(texts: Sequence[str]) -> np.ndarray:
 
 
 def text_scorer(split: Split, texts: Sequence[str]) -> Scorer:
-    """Score by text alone: what the texts of successors of similar items look like.
+    """Score by text alone: a ridge regression predicts the words of the next item from those of the history.
 
-    The words of the last items predict the words of the next one (ridge regression over the known histories), so an
-    item that nobody has rented yet is scored as well as any other.
+    An item that nobody has rented yet is scored like any other.
     """
     vectors = text_vectors(texts)
+    # 192 directions of the text vectors keep the regression small.
     left = np.linalg.svd(vectors, full_matrices=False)[2][:192]
     dense = vectors @ left.T
+    # Every prefix of a history is an example, and the item behind it is its target.
     before = [(history[:cut], history[cut]) for history in split.known for cut in range(1, len(history))]
     features = np.stack([_context(dense, history) for history, _ in before])
     targets = dense[[item for _, item in before]]
@@ -84,31 +91,39 @@ def text_scorer(split: Split, texts: Sequence[str]) -> Scorer:
 
 
 def _context(dense: np.ndarray, history: Sequence[int]) -> np.ndarray:
+    """Features of a history: the vector of its last item, and the mean of all."""
     return np.concatenate([dense[history[-1]], dense[list(history)].mean(axis=0)])
 
 
 def recall(split: Split, scorer: Scorer, k: int = 10, targets: np.ndarray | None = None) -> float:
-    """Share of users whose held-out item is among the k best; with `targets`, of users whose item lies in that mask."""
+    """Compute the share of users whose held-out item is among the k best.
+
+    Args:
+        split: Histories and held-out items.
+        scorer: Gives the scores of all items for a history.
+        k: Length of the lists.
+        targets: (items,) bool. Only users whose held-out item is in this mask are counted; None counts all users.
+    """
     hits: list[bool] = []
     for history, target in zip(split.known, split.target, strict=True):
         if targets is not None and not targets[target]:
             continue
         scores = scorer(history).astype(float).copy()
         scores[history] = -np.inf
-        # Ties share their ranks: an item that nobody has rented must not win by standing level with many others.
+        # Tied items share their mean rank. Otherwise a method that scores all items alike would find every target.
         ahead = np.sum(scores > scores[target]) + (np.sum(scores == scores[target]) - 1) / 2
         hits.append(bool(ahead < k))
     return float(np.mean(hits)) if hits else 0.0
 
 
 def rare_items(split: Split, at_most: int = 5) -> np.ndarray:
-    """Mask of the items that the known histories hold at most so many times."""
+    """Return the mask (items,) of the items with at most so many rentals."""
     counts = np.bincount([item for history in split.known for item in history], minlength=split.items)
     return np.asarray(counts <= at_most)
 
 
 def report(histories: Sequence[Sequence[int]], texts: Sequence[str]) -> dict[str, float]:
-    """Recall@10 of the four loops over all users, and over those whose held-out item is rarely rented."""
+    """Compute Recall@10 of the four recommenders for all users, and for users whose held-out item is rarely rented."""
     split = leave_one_out(histories, len(texts))
     rare = rare_items(split)
     by_text = text_scorer(split, texts)

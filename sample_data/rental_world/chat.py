@@ -1,7 +1,7 @@
-"""Writes questions and answers about products and about the world, as chat messages.
+"""Questions and answers about products and about the shop's world, as chat messages.
 
-This is how the small LM learns the form of a chat and what the words mean: that a veil is filed under bridal
-accessories, that teal is a blue, that heels go with an evening gown. No answer speaks of who rented what.
+From these the small LM learns the form of a chat and the meaning of the words: a veil belongs to bridal accessories,
+teal is a blue, heels go with an evening gown. No answer says who rented an item.
 """
 
 from __future__ import annotations
@@ -100,17 +100,17 @@ def _partner(rng: random.Random, product: Product) -> Turn:
 
 
 def _matches(rng: random.Random, product: Product) -> Turn:
-    wanted, offered = rng.choice((product.kind.noun, product.material, product.colour, product.style.name)), product
+    request = rng.choice((product.kind.noun, product.material, product.colour, product.style.name))
     slots = draw_slots(rng)
     if rng.random() < 0.5:
-        wanted = rng.choice((slots["noun"], slots["material"], slots["colour"], slots["style"]))
-    meets = wanted in (product.kind.noun, product.material, product.colour, product.style.name)
-    question = f"I am looking for something: {wanted}. Does this fit? {offered.title}. {offered.description}"
-    return question, "Yes, it fits." if meets else "No, it does not."
+        request = rng.choice((slots["noun"], slots["material"], slots["colour"], slots["style"]))
+    fits = request in (product.kind.noun, product.material, product.colour, product.style.name)
+    question = f"I am looking for something: {request}. Does this fit? {product.title}. {product.description}"
+    return question, "Yes, it fits." if fits else "No, it does not."
 
 
 def _plan(rng: random.Random, slots: Slots) -> Turn:
-    occasion = next(found for found in OCCASIONS.values() if slots["phrase"] in found.phrases)
+    occasion = next(entry for entry in OCCASIONS.values() if slots["phrase"] in entry.phrases)
     garments = [with_article(kind.noun) for kind in plan_garments(rng, occasion)]
     answer = f"{', '.join(garments[:-1])} and {garments[-1]}"
     return f"What do I need for {slots['phrase']}?", f"{answer[0].upper()}{answer[1:]}."
@@ -134,7 +134,7 @@ def _world(rng: random.Random, slots: Slots) -> Turn:
     return rng.choice(pairs)
 
 
-# Each kind of question about a product, and how often it is asked.
+# Each kind of question about a product, and its weight in the draw.
 _ABOUT_PRODUCT: tuple[tuple[Callable[[random.Random, Product], Turn], float], ...] = (
     (_category, 3),
     (_describe, 3),
@@ -148,12 +148,12 @@ _ABOUT_PRODUCT: tuple[tuple[Callable[[random.Random, Product], Turn], float], ..
 
 
 def write_chat(rng: random.Random, product: Product) -> list[Message]:
-    """A conversation of one or two questions, most of them about the product."""
-    asking, weights = zip(*_ABOUT_PRODUCT, strict=True)
+    """Write a conversation of one or two questions, most of them about the product."""
+    writers, weights = zip(*_ABOUT_PRODUCT, strict=True)
     turns: list[Turn] = []
     for _ in range(rng.choices((1, 2), (0.75, 0.25))[0]):
         if rng.random() < 0.7:
-            turns.append(rng.choices(asking, weights)[0](rng, product))
+            turns.append(rng.choices(writers, weights)[0](rng, product))
         else:
             turns.append(rng.choice((_plan, _world, _world))(rng, draw_slots(rng)))
     messages = [{"role": "system", "content": rng.choice(SYSTEMS)}] if rng.random() < 0.7 else []

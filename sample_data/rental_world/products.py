@@ -1,8 +1,8 @@
-"""Draws products from the shop's grammar and writes their titles and descriptions.
+"""Products drawn from the shop's grammar, with their titles and descriptions.
 
-A product is drawn from the inside out: garment, then a house that makes such garments, then the house's style, and from
-the style the material, colour and pattern. So the words of a text depend on one another, as they do in a real shop,
-and a reader of the text can tell the style, the occasion and the season.
+The garment is drawn first, then a house that makes such garments, then the house's style, and from the style the
+material, colour and pattern. So the words of a text depend on one another, as they do in a real shop, and a reader of
+the text can tell the style, the occasion and the season.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rental_world.words import (
 
 @dataclass(frozen=True)
 class Product:
-    """One product: the attributes that it was drawn with, and the texts that speak of them."""
+    """One product: its attributes, and the texts that describe them."""
 
     kind: Kind
     brand: Brand
@@ -50,7 +50,7 @@ class Product:
 
     @property
     def family(self) -> str:
-        """The colour family (navy and teal are both blue)."""
+        """Colour family (navy and teal are both blue)."""
         return FAMILY_OF[self.colour]
 
     @property
@@ -129,17 +129,18 @@ def draw_catalogue(rng: random.Random, count: int) -> list[Product]:
 
 
 def _written(rng: random.Random, bare: Product) -> Product:
+    """Add title and description to a product."""
     return Product(**{**bare.__dict__, "title": write_title(rng, bare), "description": write_description(rng, bare)})
 
 
 def title_case(text: str) -> str:
-    """Capitals as in a shop's titles, small words left small."""
+    """Capitalise words as in a shop's titles; small words stay in lower case."""
     words = [word.title() if word not in {"in", "with", "and", "the"} else word for word in text.split(" ")]
     return " ".join(words)
 
 
 def write_title(rng: random.Random, product: Product) -> str:
-    """A title in one of the shop's forms: by colour, by cut, or with a model name."""
+    """Write a title in one of the shop's forms: by colour, by cut, or with a model name."""
     noun, name = product.kind.noun, rng.choice(MODEL_NAMES)
     form = rng.choices(
         (
@@ -154,12 +155,12 @@ def write_title(rng: random.Random, product: Product) -> str:
 
 
 def article(phrase: str) -> str:
-    """The phrase with its indefinite article."""
+    """Put the indefinite article before a phrase."""
     sounds_like_vowel = phrase[0].lower() in "aeiou" and not phrase.startswith(("one-", "utility"))
     return f"{'an' if sounds_like_vowel or phrase.startswith('honest') else 'a'} {phrase}"
 
 
-def _head(product: Product, words: str) -> str:
+def _noun_phrase(product: Product, words: str) -> str:
     phrase = f"{words} {product.kind.noun}"
     return phrase if product.kind.plural else article(phrase)
 
@@ -172,11 +173,11 @@ def _opening(rng: random.Random, product: Product) -> str:
     adjective = rng.choice(product.style.adjectives)
     feel, brand = FEEL[product.material], product.brand.name
     forms = (
-        f"{_head(product, adjective + ', ' + product.cut)} in {product.cloth}, with {product.details[0]}.",
-        f"{_head(product, adjective)} from {brand}, in {product.colour} {product.material} {feel}.",
-        f"for {_pick(rng, product)}: {_head(product, adjective + ', ' + product.cut)}, made of {product.cloth}.",
-        f"{brand} gives {_head(product, product.cut)} {article(product.style.name)} turn, in {product.cloth}.",
-        f"{product.material} {feel}, made up as {_head(product, adjective + ' ' + product.colour)}.",
+        f"{_noun_phrase(product, adjective + ', ' + product.cut)} in {product.cloth}, with {product.details[0]}.",
+        f"{_noun_phrase(product, adjective)} from {brand}, in {product.colour} {product.material} {feel}.",
+        f"for {_pick(rng, product)}: {_noun_phrase(product, adjective + ', ' + product.cut)}, made of {product.cloth}.",
+        f"{brand} gives {_noun_phrase(product, product.cut)} {article(product.style.name)} turn, in {product.cloth}.",
+        f"{product.material} {feel}, made up as {_noun_phrase(product, adjective + ' ' + product.colour)}.",
     )
     return _capital(rng.choices(forms, (0.3, 0.2, 0.2, 0.15, 0.15))[0])
 
@@ -220,7 +221,7 @@ def _pick(rng: random.Random, product: Product) -> str:
 
 
 def partner_of(rng: random.Random, product: Product) -> str:
-    """A garment that is worn with this one: another step of the same occasion's plan."""
+    """Draw a garment that is worn with this one: another step of the same occasion's plan."""
     steps = [step for step in OCCASIONS[product.occasion].plan if product.kind.category not in step]
     category = rng.choice(rng.choice(steps))
     nouns = [kind for kind in KINDS if kind.category == category and product.occasion in kind.occasions]
@@ -230,7 +231,7 @@ def partner_of(rng: random.Random, product: Product) -> str:
 
 
 def write_description(rng: random.Random, product: Product) -> str:
-    """One to three sentences: what it is, how it is made, when to wear it."""
+    """Write one to three sentences: the garment, its details, the occasion to wear it."""
     opening, closing = _opening(rng, product), _closing(rng, product)
     while any(phrase in opening and phrase in closing for phrase in _phrases(product)):
         closing = _closing(rng, product)

@@ -1,7 +1,7 @@
-"""Writes plain texts about the world of the shop: product cards, and paragraphs on styles, occasions and the rest.
+"""Plain texts about the shop's world, on which the small LM is pretrained: product cards, and paragraphs on topics.
 
-Text for the small LM to be pretrained on. The sentences stand in `lists/prose.txt`; what fills them is drawn together,
-so that within a paragraph the style, its colours, its houses and its occasions agree.
+The sentences stand in `lists/prose.txt`, with slots. All slots of a paragraph are drawn together, so that its style,
+colours, houses and occasions agree.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Slots = dict[str, str]
 
 
 def with_article(noun: str) -> str:
-    """The noun as it stands behind a verb: with an article if it is singular."""
+    """Put the indefinite article before a noun, unless it is plural."""
     return noun if noun.endswith("s") and not noun.endswith("ss") else article(noun)
 
 
 def plan_garments(rng: random.Random, occasion: Occasion) -> list[Kind]:
-    """One kind of garment for each step of an occasion's plan."""
+    """Draw one kind of garment for each step of an occasion's plan."""
     garments = []
     for step in occasion.plan:
         category = rng.choice(step)
@@ -51,7 +51,7 @@ def _style_slots(rng: random.Random, style: Style) -> Slots:
     adjective, adjective_2 = rng.sample(style.adjectives, 2)
     colour = rng.choice(COLOURS[rng.choice(style.families)])
     family = FAMILY_OF[colour]
-    strangers = [name for name, found in FAMILY_OF.items() if found not in style.families]
+    strangers = [name for name, colours in FAMILY_OF.items() if colours not in style.families]
     return {
         "style": style.name,
         "a_style": article(style.name),
@@ -93,7 +93,7 @@ def _occasion_slots(rng: random.Random, occasion: Occasion) -> Slots:
 
 
 def draw_slots(rng: random.Random) -> Slots:
-    """Draw an occasion, a style that suits it, and everything else to match; keys with a capital give a capital."""
+    """Draw an occasion, a style that suits it, and the other slots to match; capital keys hold capitalised values."""
     occasion = rng.choice(list(OCCASIONS.values()))
     style = STYLES[rng.choice(occasion.styles)]
     houses = [brand for brand in BRANDS.values() if style.name in brand.styles]
@@ -118,14 +118,14 @@ def draw_slots(rng: random.Random) -> Slots:
 
 
 def write_paragraph(rng: random.Random) -> str:
-    """Two to five sentences on one topic."""
+    """Write two to five sentences on one topic."""
     sentences = PROSE[rng.choice(list(PROSE))]
     slots = draw_slots(rng)
     return " ".join(sentence.format(**slots) for sentence in rng.sample(sentences, rng.randint(2, 5)))
 
 
 def write_card(rng: random.Random, product: Product) -> str:
-    """A product as a catalogue shows it, in one of several layouts."""
+    """Write a product as a catalogue shows it, in one of several layouts."""
     title, text, brand, category = product.title, product.description, product.brand.name, product.kind.category
     return rng.choice(
         (
@@ -142,7 +142,7 @@ def write_card(rng: random.Random, product: Product) -> str:
 
 
 def write_rail(rng: random.Random, products: Sequence[Product]) -> str:
-    """A short list of products with something in common, as on a rail of the shop."""
+    """Write a short list of products, as on a rail of the shop."""
     slots = draw_slots(rng)
     heading = rng.choice(("On the rail today:", "New this week:", f"Seen in {slots['season']}:", "From the catalogue:"))
     return "\n".join([heading, *(f"- {product.title}" for product in products)])

@@ -1,4 +1,4 @@
-"""Writes the sample's Parquet tables."""
+"""The sample's Parquet tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rental_world.users import Catalogue, draw_histories, draw_popularity
 
 @dataclass(frozen=True)
 class World:
-    """The catalogue, what the customers rented (item, timestamp), and the searches."""
+    """The catalogue, each customer's rentals (item, timestamp), and the searches."""
 
     products: list[Product]
     histories: list[list[tuple[int, int]]]
@@ -25,7 +25,7 @@ class World:
 
 
 def draw_world(seed: str, items: int, users: int, queries: int) -> World:
-    """Draw everything that the tables hold."""
+    """Draw the content of all tables."""
     products = draw_catalogue(random.Random(f"{seed}/catalogue"), items)
     shop = Catalogue(products, draw_popularity(random.Random(f"{seed}/popularity"), items))
     histories = draw_histories(seed, shop, users)
@@ -33,7 +33,7 @@ def draw_world(seed: str, items: int, users: int, queries: int) -> World:
 
 
 def item_id(index: int) -> str:
-    """The shop's number of an item."""
+    """Return the id of an item: ``R0001`` for index 0."""
     return f"R{index + 1:04d}"
 
 

@@ -1,8 +1,8 @@
-"""Pretrains the sample's tiny causal LM: corpus, tokenizer, chat template, training, and what is saved.
+"""Pretraining of the sample's tiny causal LM: corpus, tokenizer, chat template, training, saving.
 
-The corpus is drawn from the same grammar as the catalogue but speaks of other products: a product whose title stands in
-the catalogue is left out. The model therefore knows the words of the shop, as any LM knows the words of its world, and
-has seen neither the catalogue's items nor an interaction nor a semantic ID.
+The corpus is drawn from the same grammar as the catalogue, but products whose title is in the catalogue are left out.
+So the model knows the words of the shop, as any LM knows the words of its world, and has seen none of the catalogue's
+items, no interaction and no semantic ID.
 """
 
 from __future__ import annotations
@@ -56,26 +56,26 @@ class Settings:
 
     @property
     def tokens(self) -> int:
-        """How many tokens the training reads, each of them once."""
+        """Number of tokens in training; each is read once."""
         return self.steps * self.batch_size * self.length
 
 
 class Corpus:
-    """An endless stream of documents by kind, none about a product of the catalogue."""
+    """An endless stream of documents, none about a product of the catalogue."""
 
     def __init__(self, seed: str, catalogue: frozenset[str]) -> None:
         self.rng = random.Random(seed)
         self.catalogue = catalogue
 
     def product(self) -> Product:
-        """A product that the catalogue does not hold."""
+        """Draw a product that is not in the catalogue."""
         while True:
             product = draw_product(self.rng)
             if product.title not in self.catalogue:
                 return product
 
     def document(self, kind: str) -> str:
-        """One document: a product card, a rail of titles, a paragraph or a chat."""
+        """Draw a document: a product card or a list of titles (``product``), a paragraph (``prose``) or a ``chat``."""
         if kind == "product":
             if self.rng.random() < 0.1:
                 return write_rail(self.rng, [self.product() for _ in range(self.rng.randint(3, 6))])
@@ -90,7 +90,7 @@ class Corpus:
 
 
 def chat_text(messages: list[dict[str, str]]) -> str:
-    """The chat as the template renders it; the tests compare the two."""
+    """Render a chat as the chat template does; a test compares the two."""
     return "".join(f"{TURN_START}{turn['role']}\n{turn['content']}{TURN_END}\n" for turn in messages)
 
 
@@ -119,7 +119,7 @@ def train_tokenizer(corpus: Corpus, settings: Settings) -> PreTrainedTokenizerFa
 
 
 def encode_stream(documents: Iterator[str], tokenizer: PreTrainedTokenizerFast, count: int) -> torch.Tensor:
-    """Encode documents one behind the other, each closed by the end-of-text token, up to `count` tokens."""
+    """Concatenate encoded documents, each with the end-of-text token behind it, up to ``count`` tokens."""
     ids: list[int] = []
     while len(ids) < count:
         batch = [next(documents) + END_OF_TEXT for _ in range(512)]
@@ -129,7 +129,7 @@ def encode_stream(documents: Iterator[str], tokenizer: PreTrainedTokenizerFast, 
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, settings: Settings, seed: str) -> Qwen3ForCausalLM:
-    """A freshly initialised model of the Qwen3 architecture with tied embeddings."""
+    """Build an untrained model of the Qwen3 architecture with tied embeddings."""
     config = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=settings.width,
@@ -151,8 +151,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, settings: Settings, seed: st
 
 
 def train(model: Qwen3ForCausalLM, tokens: torch.Tensor, settings: Settings, log: Callable[[str], None]) -> None:
-    """One pass over the tokens in order, with AdamW, warm-up and cosine decay."""
-    # Norms have one dimension and take no decay.
+    """Train for one pass over the tokens, in order, with AdamW, warm-up and cosine decay."""
+    # No weight decay for the norms, which have one dimension.
     decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -180,7 +180,7 @@ def _rate(step: int, settings: Settings) -> float:
 
 @contextmanager
 def _two_threads() -> Iterator[None]:
-    """Two threads whatever the machine has: another number sums in another order, and the last bits would differ."""
+    """Use two threads on any machine: the number of threads changes the order of sums, and with it the last bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -193,7 +193,7 @@ def _two_threads() -> Iterator[None]:
 def perplexity(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, documents: list[str], batch_size: int = 32
 ) -> float:
-    """Perplexity per token over whole documents, each read on its own."""
+    """Compute the perplexity per token over whole documents, each read separately."""
     model.train(False)
     total, count = 0.0, 0
     for start in range(0, len(documents), batch_size):
@@ -209,7 +209,7 @@ def perplexity(
 def heldout_perplexity(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: str, catalogue: list[Product], settings: Settings
 ) -> dict[str, float]:
-    """Perplexity by kind of text on documents of a stream that was not trained on, and on the catalogue's texts."""
+    """Compute perplexity on held-out documents of each kind, and on the catalogue's own texts."""
     heldout = Corpus(f"{seed}/heldout", frozenset(product.title for product in catalogue))
     texts = {
         kind: [heldout.document(kind) for _ in range(settings.heldout_documents)]
@@ -229,7 +229,7 @@ def save(folder: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFa
 
 
 def _portable_names(path: Path) -> None:
-    """Name the tokenizer class as every release of transformers knows it (release 5 writes a name of its own)."""
+    """Replace the tokenizer class that transformers 5 writes by the name that older releases know, too."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -242,7 +242,18 @@ def make_lm(
     settings: Settings | None = None,
     log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Draw the corpus, train tokenizer and model, save both; returns what `training.json` says."""
+    """Draw the corpus, train tokenizer and model, and save both.
+
+    Args:
+        folder: Folder of the model.
+        seed: Seed of the corpus and of the weights.
+        catalogue: Products that the corpus leaves out.
+        settings: Sizes; None for the defaults.
+        log: Gets a line about each stage.
+
+    Returns:
+        The content of `training.json`.
+    """
     settings = settings or Settings()
     titles = frozenset(product.title for product in catalogue)
     tokenizer = train_tokenizer(Corpus(f"{seed}/tokenizer", titles), settings)

@@ -1,9 +1,9 @@
-"""Simulates the customers: tastes, reasons to rent, and what they therefore take home in which order.
+"""Simulated customers: their tastes, their reasons to rent, and the resulting histories of rentals.
 
 A history is a chain of errands. An errand has an occasion (a wedding, a ski trip) and works through that occasion's
-plan: first the dress, then the heels, then the clutch. Which dress it is depends on the customer's style, colours,
-houses and budget, on the palette of the errand and on how popular the item is. So three things can be learnt from the
-histories: what comes next in a plan, what suits this customer, and what everybody takes.
+plan: first the dress, then the heels, then the clutch. The choice of the dress depends on the customer's style,
+colours, houses and budget, on the palette of the errand and on the popularity of the item. So three things can be
+learned from the histories: the order of a plan, a customer's taste, and popularity.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DAY = 86_400
 OPENING = 1_609_459_200  # 2021-01-01 00:00 UTC, when the shop opened
 YEARS = 3
 
-# Who the customers are: how often each of them rents for what.
+# Kinds of customers: weight of each occasion for which they rent.
 PERSONAS: dict[str, dict[str, float]] = {
     "office worker": {"office": 5, "job interview": 1, "date night": 1.5, "city weekend": 1.5, "cocktail party": 1},
     "socialite": {"black tie": 3, "cocktail party": 4, "date night": 2.5, "wedding guest": 2},
@@ -34,7 +34,7 @@ PERSONAS: dict[str, dict[str, float]] = {
     "traveller": {"beach holiday": 4, "city weekend": 2, "ski trip": 1.5, "festival": 1},
 }
 
-# What life brings next: after the key, the value follows in half of the cases.
+# Occasions that follow one another: after the key comes the value in half of the cases.
 NEXT_OCCASION = {
     "bridal": "beach holiday",
     "job interview": "office",
@@ -49,7 +49,16 @@ NEXT_OCCASION = {
 
 @dataclass
 class Catalogue:
-    """The products as arrays, so that a whole section is scored at once."""
+    """The products as arrays, so that a whole section of the shop is scored at once.
+
+    Attributes:
+        products: All products.
+        popularity: (items,) log-popularity.
+        sections: Category -> its items.
+        tier: (items,) price tier of the item's house.
+        codes: Attribute -> (items,) its values.
+        serves: Occasion -> (items,) bool, whether the garment suits it.
+    """
 
     products: Sequence[Product]
     popularity: np.ndarray
@@ -78,7 +87,7 @@ class Catalogue:
 
 @dataclass
 class Customer:
-    """A customer's tastes; styles and houses first-choice first."""
+    """A customer's tastes; styles and houses in the order of preference."""
 
     occasions: dict[str, float]
     styles: list[str]
@@ -89,17 +98,17 @@ class Customer:
 
 
 def draw_popularity(rng: random.Random, count: int) -> np.ndarray:
-    """A log-popularity for each item: a few stars, a long tail."""
+    """Draw a log-popularity for each item: a few very popular ones, and a long tail."""
     return np.array([rng.gauss(0.0, 0.65) for _ in range(count)])
 
 
 def _draw_distinct(rng: random.Random, options: Sequence[str], weights: Sequence[float], count: int) -> list[str]:
-    left, found = dict(zip(options, weights, strict=True)), []
+    left, drawn = dict(zip(options, weights, strict=True)), []
     for _ in range(count):
         choice = rng.choices(list(left), list(left.values()))[0]
-        found.append(choice)
+        drawn.append(choice)
         del left[choice]
-    return found
+    return drawn
 
 
 def draw_customer(rng: random.Random) -> Customer:
@@ -126,7 +135,7 @@ def draw_customer(rng: random.Random) -> Customer:
 
 
 def season_at(timestamp: int) -> str:
-    """The season in which a moment falls (northern hemisphere, by month)."""
+    """Return the season of a moment (northern hemisphere, by month)."""
     month = int((timestamp - OPENING) % (365.25 * DAY) // (30.44 * DAY))
     return SEASONS[((month + 10) % 12) // 3]
 
@@ -141,7 +150,7 @@ def _next_occasion(rng: random.Random, customer: Customer, last: str | None, sea
 
 
 def _appeal(shop: Catalogue, customer: Customer, occasion: str, season: str, palette: str | None) -> np.ndarray:
-    """How much each item of the shop appeals to this customer on this errand (a logit)."""
+    """Compute the appeal (items,) of each item to this customer on this errand, as logits."""
     codes = shop.codes
     score = 2.8 * (codes["style"] == customer.styles[0]) + 1.2 * (codes["style"] == customer.styles[1])
     score += 1.3 * np.isin(codes["family"], customer.families) + 1.3 * np.isin(codes["brand"], customer.brands)
@@ -166,28 +175,28 @@ def _errand(
     rng: random.Random, shop: Catalogue, customer: Customer, occasion: str, now: int, taken: set[int]
 ) -> list[int]:
     """Work through an occasion's plan; a customer may skip a step, stop early, or stray to something different."""
-    season, palette, found = season_at(now), None, list[int]()
+    season, palette, rented = season_at(now), None, list[int]()
     for step in OCCASIONS[occasion].plan:
-        if found and rng.random() < 0.18:
+        if rented and rng.random() < 0.18:
             break
-        if found and rng.random() < 0.12:
+        if rented and rng.random() < 0.12:
             continue
         appeal = _appeal(shop, customer, occasion, season, palette)
         stray = rng.random() < 0.06
         sections = [shop.sections[category] for category in step]
-        # Of two sections that would do, the one with more to like is taken more often.
+        # Where a step allows two sections, their items compete with one another.
         candidates = np.arange(len(shop.products)) if stray else np.concatenate(sections)
         item = _take(rng, shop.popularity if stray else appeal, candidates, taken)
         if item is None:
             continue
         taken.add(item)
-        found.append(item)
+        rented.append(item)
         palette = palette or shop.products[item].family
-    return found
+    return rented
 
 
 def _drift(rng: random.Random, customer: Customer) -> None:
-    """Tastes move slowly: now and then the second style comes first, a new house is found, the budget grows."""
+    """Change tastes a little: now and then the second style comes first, a house is replaced, or the budget grows."""
     if rng.random() < 0.10:
         fresh = rng.choice([style for style in STYLES if style not in customer.styles])
         customer.styles = [customer.styles[1], fresh]
@@ -201,14 +210,14 @@ def _drift(rng: random.Random, customer: Customer) -> None:
 
 
 def draw_history(rng: random.Random, shop: Catalogue, maximum: int = 25) -> list[tuple[int, int]]:
-    """One customer's rentals as (item, timestamp), in time order: 5 to `maximum` of them, short ones more often."""
+    """Draw one customer's rentals as (item, timestamp) in time order: 5 to ``maximum``, more often few than many."""
     customer = draw_customer(rng)
     length = min(maximum, 5 + int(rng.expovariate(1 / 5.5)))
     now = OPENING + rng.randrange(int((YEARS - 1) * 365 * DAY))
     taken: set[int] = set()
     history: list[tuple[int, int]] = []
     occasion: str | None = None
-    for _ in range(200):  # a very small shop may not hold enough for a long history
+    for _ in range(200):  # a limit, since a very small shop may lack the items for a long history
         if len(history) >= length:
             break
         occasion = _next_occasion(rng, customer, occasion, season_at(now))
@@ -221,11 +230,11 @@ def draw_history(rng: random.Random, shop: Catalogue, maximum: int = 25) -> list
 
 
 def draw_histories(seed: str, shop: Catalogue, count: int) -> list[list[tuple[int, int]]]:
-    """Histories of `count` customers; each has a generator of its own, so more customers change none of the first."""
+    """Draw histories of ``count`` customers; each has its own generator, so more customers do not change the first."""
     return [draw_history(random.Random(f"{seed}/customer/{number}"), shop) for number in range(count)]
 
 
 def effective_items(counts: Sequence[int]) -> float:
-    """Exp of the entropy of the item counts: how many equally popular items would be as spread out."""
+    """Return the number of equally popular items with the same entropy: exp of the entropy of the item counts."""
     total = sum(counts)
     return math.exp(-sum(count / total * math.log(count / total) for count in counts if count))

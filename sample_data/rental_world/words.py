@@ -1,8 +1,8 @@
-"""The vocabulary of the invented shop: reads the hand-written tables in `lists/`.
+"""The vocabulary of the invented shop, read from the hand-written tables in `lists/`.
 
-Everything that gives the sample data its structure stands in those tables: which garments exist, what they are made of,
-what each house likes, what an occasion asks for and in which order. The other modules only draw from them. They are
-plain text, one row a line, because that is the form in which they can be read and corrected.
+The tables give the sample data its structure: the garments, their materials, the styles of each house, the plan of each
+occasion. The other modules only draw from them. They are plain text with one row a line, so that they are easy to read
+and to correct.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SEASONS = ("spring", "summer", "autumn", "winter")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of garment: its noun, where the shop files it, and what it can be made of."""
+    """A kind of garment: its noun and category, possible materials, cuts, occasions and seasons, and its frequency."""
 
     noun: str
     category: str
@@ -46,7 +46,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Brand:
-    """An invented house: price tier from 1 (cheap) to 4 (dear), house styles (main one first), what it makes."""
+    """An invented house: price tier from 1 (cheap) to 4 (expensive), styles (main one first), lines of garments."""
 
     name: str
     tier: int
@@ -56,7 +56,7 @@ class Brand:
 
 @dataclass(frozen=True)
 class Occasion:
-    """A reason to rent: how texts speak of it, its seasons, its styles, and what is rented for it in which order."""
+    """A reason to rent: phrases for it, seasons, styles, and the plan (the categories that are rented, in order)."""
 
     name: str
     phrases: tuple[str, ...]
@@ -78,7 +78,7 @@ def _words(cell: str) -> tuple[str, ...]:
     return tuple(_cells(cell, ","))
 
 
-# Some categories come in few colours, whatever the taste of the house.
+# Categories that come in few colour families, whatever the style.
 CATEGORY_FAMILIES: dict[str, tuple[str, ...]] = {
     "Dresses > Bridal": ("white", "pink", "metallic"),
     "Accessories > Bridal": ("white", "metallic"),
@@ -136,13 +136,13 @@ def _parse_brands() -> dict[str, Brand]:
 
 
 def _parse_occasions() -> dict[str, Occasion]:
-    found: dict[str, Occasion] = {}
+    occasions: dict[str, Occasion] = {}
     for row in _rows("occasions"):
         name, phrases, seasons, styles, plan = _cells(row)
         steps = tuple(tuple(_cells(step, "/")) for step in _cells(plan, ";"))
         when = SEASONS if seasons == "all" else _words(seasons)
-        found[name] = Occasion(name, _words(phrases), when, _words(styles), steps)
-    return found
+        occasions[name] = Occasion(name, _words(phrases), when, _words(styles), steps)
+    return occasions
 
 
 def _parse_lists(table: str, separator: str = ",") -> dict[str, tuple[str, ...]]:
@@ -151,11 +151,11 @@ def _parse_lists(table: str, separator: str = ",") -> dict[str, tuple[str, ...]]
 
 
 def _parse_prose() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    sentences: dict[str, list[str]] = {}
     for row in _rows("prose"):
         topic, sentence = row.split(" | ", 1)
-        found.setdefault(topic, []).append(sentence)
-    return found
+        sentences.setdefault(topic, []).append(sentence)
+    return sentences
 
 
 KINDS = _parse_kinds()

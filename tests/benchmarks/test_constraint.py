@@ -1,10 +1,10 @@
-"""The constraint of the search: its step beside a vectorised kernel over sparse rows, and 10 million IDs.
+"""The trie constraint of the search: one step compared with STATIC's kernel, and a trie of 10 million IDs.
 
-The kernel is the one that STATIC describes (Su et al., 2026, "Vectorizing the Trie"): all transitions of the trie in
-one sparse matrix, the rows of all hypotheses read in one burst; for the second code, a dense table by the first. It is
-written here from the description. Both sides get the log-probabilities of the whole vocabulary and give those of the
-codes that may follow, the codes, and where they lead; one thread, processor time.
-Run with ``pytest tests/benchmarks/test_constraint.py --run-benchmarks -s``.
+STATIC (Su et al., 2026, "Vectorizing the Trie") holds all transitions of the trie in one sparse matrix and reads the
+rows of all hypotheses in one burst; for the second code it has a dense table by the first. The peer here is written
+from that description. Both sides get the log-probabilities of the whole vocabulary. They return the codes that may
+follow, their log-probabilities, and the next states. One thread, processor time. Run with ``pytest
+tests/benchmarks/test_constraint.py --run-benchmarks -s``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from gti_cli.decoding.trie import build_trie
 
 USERS, BEAMS, VOCAB, ITEMS = 32, 20, 32_000, 1_000_000
 MANY = 10_000_000
-SECONDS, MIB = 60, 2000  # of a trie of 10 million IDs
+SECONDS, MIB = 60, 2000  # limits for a trie of 10 million IDs
 
-Candidates = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # log-probabilities, tokens, next; each (R, widest)
+Candidates = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # log-probabilities, tokens, next states; (R, widest)
 
 
 def distinct(count: int, levels: int, codes: int) -> np.ndarray:
-    """(count, levels) int32, random semantic IDs without duplicates."""
+    """Draw ``count`` random semantic IDs without duplicates; (count, levels) int32."""
     rng = np.random.default_rng(0)
     numbers = np.unique(rng.integers(0, codes**levels, count * 2))
     numbers = rng.permutation(numbers)[:count]
@@ -50,7 +50,8 @@ class SparseRows:
         new = np.logical_or.accumulate(rows[1:] != rows[:-1], axis=1)
         new = np.vstack([np.ones((1, levels), dtype=bool), new])
         self.widest, pairs, lengths, offset = [], [], [], 1
-        above = np.zeros(len(rows), dtype=np.int64)  # the node of each row in the level above, counted within it
+        # The node of each row in the level above; nodes are numbered within a level.
+        above = np.zeros(len(rows), dtype=np.int64)
         for level in range(levels):
             entry = new[:, level]
             parents, labels = above[entry], rows[entry, level]
@@ -82,20 +83,20 @@ class SparseRows:
         return torch.where(offsets < count[:, None], scores, -torch.inf), tokens, burst[..., 1]
 
     def dense(self, log_probs: torch.Tensor, first: torch.Tensor) -> Candidates:
-        """For the second code: ``first`` (R,) codes."""
+        """Return the candidates of the second code, given the first codes (R,)."""
         scores = torch.where(self.mask[first], log_probs[:, self.span], -torch.inf)
         tokens = torch.arange(self.span.start, self.span.stop).expand(len(first), -1)
         return scores, tokens, self.states[first]
 
 
 def ours(trie: TrieTensors, level: int, log_probs: torch.Tensor, nodes: torch.Tensor) -> Candidates:
-    """The same, with (R, 1) first nodes, from which the search counts those of the candidates that it keeps."""
+    """Return the candidates by gti's trie; next states are (R, 1), the node of the first candidate of each row."""
     tokens, first = trie.children(level, nodes)
     return trie.mask(level, nodes, log_probs.gather(1, tokens)), tokens, first[:, None]
 
 
 def milliseconds(*steps: Callable[[], Any]) -> list[float]:
-    """Processor time of each of ``steps``, the best of 30 turns that they take by turns."""
+    """Measure the processor time of each step; the best of 30 rounds, in which the steps alternate."""
     taken = [[] for _ in steps]
     for _ in range(30):
         for step, times in zip(steps, taken, strict=True):
@@ -107,7 +108,7 @@ def milliseconds(*steps: Callable[[], Any]) -> list[float]:
 
 
 def triples(found: Candidates, first_state: int) -> list[Any]:
-    """What is allowed, in an order of its own: (row, token, node, log-probability)."""
+    """Return the allowed candidates in a fixed order, for comparison: rows, tokens, nodes, log-probabilities."""
     scores, tokens, following = found
     if following.shape != scores.shape:
         following = following + torch.arange(scores.shape[1])
@@ -130,7 +131,7 @@ def test_step_beside_sparse_rows(levels: int, codes: int) -> None:
     for level in range(levels):
         count = len(trie.starts[level]) - 1
         nodes = torch.from_numpy(np.random.default_rng(level).integers(0, count, USERS * BEAMS))
-        before = offset - count if level else 0  # states of the peer: the levels one behind the other
+        before = offset - count if level else 0  # the peer numbers states over all levels
         states, widest = nodes + before, peer.widest[level]
         steps: list[Callable[[], Candidates]] = [
             lambda level=level, nodes=nodes: ours(tensors, level, log_probs, nodes),
@@ -171,7 +172,7 @@ def test_ten_million_ids(levels: int, codes: int) -> None:
 
 
 def build() -> None:
-    """Build in this process: seconds, its peak in MiB from before the trie (interpreter, torch, IDs) on, leaves."""
+    """Build a trie and print seconds, the peak memory of the whole process in MiB, and the number of leaves."""
     import resource
 
     levels, codes = map(int, sys.argv[1:])

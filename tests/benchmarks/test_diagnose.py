@@ -1,7 +1,8 @@
-"""The diagnosis at real sizes, against loading the matrix and calling numpy's SVD and scipy's rank correlation.
+"""The diagnosis at real sizes, compared with loading the matrix and calling numpy's SVD and scipy's correlations.
 
-Run with ``pytest tests/benchmarks/test_diagnose.py --run-benchmarks -s``; needs 3 GB of disk and 8 GB of memory. Limits
-are on processor seconds, which other work on the machine stretches less than the clock; both are printed.
+Run with ``pytest tests/benchmarks/test_diagnose.py --run-benchmarks -s``; needs 3 GB of disk and 8 GB of memory. The
+limits are in processor seconds, because other work on the machine changes them less than the wall time. Both are
+printed.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ found = {{"rank": figures["effective_rank"], "levels": {{
     level: [entry["pearson"], entry["spearman"], entry["spearman_error"]]
     for level, entry in figures["rsa_levels"].items()}}}}
 """
-# What a notebook does. The levels are taken one by one: the 302 million pairs of 24,576 tokens need more memory than
-# most machines have.
+# A plain computation, as in a notebook. It takes one level at a time, because the 302 million pairs of 24,576 tokens
+# need more memory than most machines have.
 PEER = """
 import numpy as np, torch
 from safetensors.numpy import load_file as load_codebooks
@@ -54,9 +55,9 @@ for level in range({levels}):
     if {once}:
         break
 """
-# name: (pretrained rows, width, codes of each level, limits on processor seconds and gigabytes, whole road)
-# The whole road: catalogue, words, all pictures (and of the peer the first level only). Else what one asks of a
-# checkpoint from elsewhere: its tokens, and a file of codebooks.
+# name: (pretrained rows, width, codes of each level, limits on processor seconds and gigabytes, everything)
+# With everything: catalogue, words and all pictures; the peer then computes the first level only. Without: the new
+# tokens and a file of codebooks, as for a checkpoint that another tool wrote.
 CASES = {
     "24,576 tokens of width 1,024": (151_936, 1024, (8192,) * 3, 60, 4.0, True),
     "151,936 x 4,096, 1,024 of them new": (150_912, 4096, (256,) * 4, 10, 1.0, False),
@@ -84,7 +85,7 @@ def test_time_memory_and_the_same_figures(case: str, tmp_path: Path) -> None:
     print(f"{peer['wall']:.1f} s, {peer['cpu']:.1f} s CPU, {peer['gigabytes']:.2f} GB")
     ratios = [peer[key] / ours[key] for key in ("wall", "cpu", "gigabytes")]
     print("  peer over ours: {:.2f} x, {:.2f} x, {:.2f} x".format(*ratios))
-    assert ours["rank"] == pytest.approx(peer["rank"], rel=1e-4)  # the peer computes in single precision
+    assert ours["rank"] == pytest.approx(peer["rank"], rel=1e-4)  # the peer computes in float32
     for level, (r, rho) in peer["levels"].items():
         assert ours["levels"][level][0] == pytest.approx(r, abs=1e-4)
         assert ours["levels"][level][1] == pytest.approx(rho, abs=5 * ours["levels"][level][2] + 1e-4)

@@ -1,7 +1,8 @@
-"""Memory and time of `gti extend` on a checkpoint of a real vocabulary's size, beside loading and resizing the model.
+"""Memory and time of `gti extend` with a real vocabulary's size, compared with loading and resizing the model.
 
-Both in processes of their own: `gti extend --no-effect` as a user calls it, and plain transformers (load as stored,
-resize_token_embeddings as by default, save_pretrained). Peak is resident memory, with what importing costs shown apart.
+Each side runs in a separate process: `gti extend --no-effect` as a user calls it, and plain transformers (load as
+stored, resize_token_embeddings with its defaults, save_pretrained). The peak is resident memory; the memory of the
+imports is printed separately. Run with ``pytest tests/benchmarks/test_extend_memory.py --run-benchmarks -s``.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def make(folder: Path) -> int:
-    """A Qwen3 of random rows and layers of zeros; returns the bytes of its weights."""
+    """Write a Qwen3 model with random rows and zeros elsewhere; return the bytes of its weights."""
     import torch
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, models
@@ -72,7 +73,7 @@ def run(line: list[str]) -> tuple[float, str]:
 
 @pytest.mark.parametrize("init", ["mean", "random"])
 def test_memory_is_far_under_the_models_size(init: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # In a process of its own: on Linux the peak of a child starts at the size of the process that started it.
+    # In a separate process: on Linux the peak memory of a child starts at the size of the process that started it.
     with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
         size = elsewhere.submit(make, tmp_path / "base").result()
     tables.write(tmp_path / "t.parquet", {"token": [f"<n_{number}>" for number in range(NEW)]})
@@ -89,5 +90,5 @@ def test_memory_is_far_under_the_models_size(init: str, tmp_path: Path, capsys: 
             f"{imports / 1e6:,.0f} MB\n  gti extend      peak {ours / 1e6:7,.0f} MB  {ours_s:6.1f} s (digests included)"
             f"\n  transformers    peak {theirs / 1e6:7,.0f} MB  {theirs_s:6.1f} s"
         )
-    assert ours < 0.8 * size and ours < 0.5 * theirs  # all of it: imports, a tokenizer of 151,936 words, blocks of rows
+    assert ours < 0.8 * size and ours < 0.5 * theirs  # with imports, a tokenizer of 151,936 words, blocks
     assert np.isfinite(manifest["metrics"]["new_rows_norm"])

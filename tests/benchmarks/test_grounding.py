@@ -1,4 +1,4 @@
-"""Grounding against the ways in which it is done elsewhere: same model, same examples, same loss, one thread.
+"""Grounding compared with a masked gradient and PEFT's trainable tokens: same model, examples and loss, one thread.
 
 Run with ``pytest tests/benchmarks/test_grounding.py --run-benchmarks -s``; prints the ratios.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from gti_cli.grounding.nll.batches import Collator, cut_examples
+from gti_cli.grounding.nll.batches import Collator, divide_examples
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.rows import NewRows
 from gti_cli.prompts.examples import Example, collate
@@ -42,7 +42,7 @@ def model_of(vocab: int) -> Any:
 
 
 def examples_of(vocab: int, mixed: bool) -> list[Example]:
-    """Prompts of 48 tokens, 30 of them a template; the other direction names 4 tokens and answers with 16."""
+    """Make prompts of 48 tokens, 30 of them a template; the other direction gives 4 tokens and answers with 16."""
     rng = np.random.default_rng(0)
     found = []
     for n in range(BATCH):
@@ -55,7 +55,7 @@ def examples_of(vocab: int, mixed: bool) -> list[Example]:
 
 
 def masked(vocab: int, examples: list[Example]) -> Any:
-    """Algorithm 1 as released: the gradient of the whole matrix, masked."""
+    """Prepare a step of Algorithm 1 as released: the gradient of the whole matrix is computed, then masked."""
     model = model_of(vocab)
     model.requires_grad_(False)
     weight = model.get_input_embeddings().weight.requires_grad_(True)
@@ -74,7 +74,7 @@ def masked(vocab: int, examples: list[Example]) -> Any:
 
 
 def peft_tokens(vocab: int, examples: list[Example]) -> Any:
-    """PEFT's trainable tokens."""
+    """Prepare a step with PEFT's trainable tokens."""
     from peft import TrainableTokensConfig, get_peft_model
 
     config = TrainableTokensConfig(token_indices=list(range(vocab, vocab + CODES)), task_type="CAUSAL_LM")
@@ -96,9 +96,9 @@ def ours(vocab: int, examples: list[Example]) -> Any:
     model = model_of(vocab)
     ids = torch.arange(vocab, vocab + CODES)
     kinds = [int(example.prompt[0] == 40) for example in examples]
-    corpus = cut_examples(examples, kinds, kinds, set(ids.tolist()))
+    corpus = divide_examples(examples, kinds, kinds, set(ids.tolist()))
     rows = NewRows(model, ids)
-    trained, collator = GroundingModel(model, rows, corpus.heads), Collator(corpus, 0)
+    trained, collator = GroundingModel(model, rows, corpus.prefixes), Collator(corpus, 0)
     optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-3, weight_decay=0.0)
     attached = rows.attached()
     attached.__enter__()
@@ -118,11 +118,12 @@ WAYS = {"masked gradient": masked, "peft trainable tokens": peft_tokens, "gti": 
 
 
 def floor(vocab: int, mixed: bool) -> float:
-    """Seconds that the operations which must be done take at the machine's measured matrix rate (float32, one thread).
+    """Compute the least seconds for a step: its matrix operations at the machine's measured rate (float32, one thread).
 
-    Each position goes forward once; where a gradient passes, back once more to the states (frozen weights need none).
-    The logits of supervised positions go forward, back to the states and back to the new rows. Attention scores, norms,
-    softmax and optimiser are left out, so that the floor cannot be reached.
+    Each position needs a forward pass and, where a gradient passes, a backward pass to the hidden states (frozen
+    weights need no gradient). The logits of supervised positions need a forward pass, a backward pass to the hidden
+    states and one to the new rows. Attention scores, norms, softmax and optimizer are left out, so the floor cannot be
+    reached.
     """
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
     a @ b
@@ -130,8 +131,11 @@ def floor(vocab: int, mixed: bool) -> float:
     for _ in range(10):
         a @ b
     rate = 10 * 2 * 1024**3 / (time.process_time() - started)
-    body = LAYERS * (2 * WIDTH * 4 * 64 + 2 * WIDTH * 2 * 64 + 3 * WIDTH * 3 * WIDTH)  # weights but the embeddings
-    to_tokens, to_text = (47, 1 + LEVELS, LEVELS + 1), (28, LEVELS + 2 + 16, 17)  # frozen, with gradient, supervised
+    body = LAYERS * (2 * WIDTH * 4 * 64 + 2 * WIDTH * 2 * 64 + 3 * WIDTH * 3 * WIDTH)  # weights without the embeddings
+    to_tokens, to_text = (
+        (47, 1 + LEVELS, LEVELS + 1),
+        (28, LEVELS + 2 + 16, 17),
+    )  # positions: frozen, with gradient, supervised
     kinds = [to_tokens, to_text] if mixed else [to_tokens]
     operations = 0.0
     for frozen, live, supervised in kinds:
@@ -141,11 +145,11 @@ def floor(vocab: int, mixed: bool) -> float:
 
 
 def measure(way: str, vocab: int, mixed: bool) -> tuple[float, float, list[float], float]:
-    """(CPU seconds a step, MB of memory beyond model and libraries, losses, the floor) in a process of its own."""
+    """Measure CPU seconds a step, MB beyond model and libraries, losses and the floor; runs in a separate process."""
     torch.set_num_threads(1)
     examples = examples_of(vocab, mixed)
     step = WAYS[way](vocab, examples)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far, of building the model, is forgotten
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak, which building the model has raised
     base = memory("VmRSS")
     losses = [step()]
     started = time.process_time()
@@ -155,7 +159,7 @@ def measure(way: str, vocab: int, mixed: bool) -> tuple[float, float, list[float
 
 
 def memory(name: str) -> float:
-    """A line of this process's status, in MB."""
+    """Read a figure of this process's status, in MB."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) / 1024
 

@@ -1,7 +1,7 @@
-"""Residual k-means on 1,000,000 x 384, 4 x 256, beside ``faiss.ResidualQuantizer`` (beam 1, the same sample).
+"""Residual k-means on 1,000,000 x 384, 4 x 256, compared with ``faiss.ResidualQuantizer`` (beam 1, same sample).
 
-Run with ``pytest tests/benchmarks/test_residual_kmeans.py --run-benchmarks -s``. Each way runs in a process of its own
-on all cores; peak memory is that of the whole process, libraries and data included.
+Run with ``pytest tests/benchmarks/test_residual_kmeans.py --run-benchmarks -s``. Each side runs in a separate process
+on all cores. Peak memory is that of the whole process, with libraries and data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GB = 1e9
 
 
 def blocks(seed: int = 0, size: int = 1 << 14) -> Any:
-    """Unit vectors around 5,000 centres of unlike weight, as texts of a catalogue are."""
+    """Make unit vectors around 5,000 centres of different weight, like the texts of a catalogue."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((5000, D), dtype=np.float32)
     weights = rng.pareto(1.5, 5000) + 0.1
@@ -143,7 +143,7 @@ def test_from_disk(tmp_path: Path) -> None:
 
 
 def test_the_whole_stage_from_parquet(tmp_path: Path) -> None:
-    """``gti build-ids`` with its collisions and its report, on a table with a column of embeddings."""
+    """``gti build-ids`` with collisions and report, on a table with a column of embeddings."""
     schema = pa.schema([("item_id", pa.string()), ("embedding", pa.list_(pa.float32(), D))])
     with pq.ParquetWriter(tmp_path / "items.parquet", schema) as writer:
         start = 0

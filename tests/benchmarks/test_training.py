@@ -54,15 +54,16 @@ def histories(cap: int) -> list[list[int]]:
 
 
 def case(cap: int) -> tuple[Any, Any, list[Any]]:
-    """Model (float32, with rows for the codes), layout and windows."""
+    """Model (float32, with rows for the codes), layout and history examples."""
     import torch
     from transformers import AddedToken, AutoConfig, AutoModelForCausalLM
 
     from gti_cli.checkpoints.loading import load_model, load_tokenizer
-    from gti_cli.checkpoints.new_tokens import NewTokens, all_names, semantic_id
+    from gti_cli.checkpoints.new_tokens import NewTokens
+    from gti_cli.checkpoints.token_names import all_names, semantic_id
     from gti_cli.prompts.chat import end_of_turn
     from gti_cli.prompts.next_item import encode_items, frame
-    from gti_cli.training.batches.packing import Layout, windows
+    from gti_cli.training.batches.packing import HistoryLayout, history_examples
     from tests.support.models import make_tokenizer
 
     torch.set_num_threads(1)
@@ -87,51 +88,56 @@ def case(cap: int) -> tuple[Any, Any, list[Any]]:
     )
     codes = np.random.default_rng(1).integers(0, 256, (1 + max(map(max, found)), 4))
     items = encode_items(tokenizer, [semantic_id(row) for row in codes], new)
-    layout = Layout(frame(tokenizer, semantic_id(codes[0])), items, end_of_turn(tokenizer), int(tokenizer.pad_token_id))
-    return model.eval(), layout, [window for items in found for window in windows(items, cap)]
+    layout = HistoryLayout(
+        frame(tokenizer, semantic_id(codes[0])), items, end_of_turn(tokenizer), int(tokenizer.pad_token_id)
+    )
+    return model.eval(), layout, [example for items in found for example in history_examples(items, cap)]
 
 
-def plain(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, float]:
+def plain(model: Any, layout: Any, tree_examples: Any, folder: str) -> tuple[Any, float]:
     """One example for each target, filled up to the longest of its batch: what a training script does."""
     import torch
     from transformers import Trainer, TrainingArguments
 
     from gti_cli.prompts.examples import Example, collate
-    from gti_cli.training.batches.packing import separate
+    from gti_cli.training.batches.packing import single_target_examples
 
     examples = []
-    for window in (single for several in windows for single in separate(several)):
-        *seen, target = window.items
-        prompt = layout.frame.prompt(layout.items[seen].tolist())
-        examples.append(Example(prompt, [*layout.items[target].tolist(), layout.end]))
+    for example in (single for several in tree_examples for single in single_target_examples(several)):
+        *seen, target = example.items
+        prompt = layout.frame.prompt(layout.item_token_ids[seen].tolist())
+        examples.append(Example(prompt, [*layout.item_token_ids[target].tolist(), layout.end_id]))
     arguments = TrainingArguments(
         folder, num_train_epochs=1, per_device_train_batch_size=BATCH, learning_rate=1e-4, use_cpu=True, report_to=[]
     )
     arguments.set_save(strategy="no")
     arguments.remove_unused_columns, arguments.disable_tqdm = False, True
     trainer = Trainer(
-        model=model, args=arguments, train_dataset=examples, data_collator=lambda batch: collate(batch, layout.pad)
+        model=model, args=arguments, train_dataset=examples, data_collator=lambda batch: collate(batch, layout.pad_id)
     )
     total = 0.0
     with torch.no_grad():
         for start in range(0, len(examples), BATCH):
-            batch = collate(examples[start : start + BATCH], layout.pad)
+            batch = collate(examples[start : start + BATCH], layout.pad_id)
             total += float(model(**batch).loss) * len(examples[start : start + BATCH])
     return trainer, total / len(examples)
 
 
-def trees(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, float]:
+def trees(model: Any, layout: Any, tree_examples: Any, folder: str) -> tuple[Any, float]:
     """Each user's prefixes as one tree, in a row of its own."""
     import torch
 
-    from gti_cli.training.answer_loss import answer_loss, mean_loss, takes_trees
+    from gti_cli.training.answer_loss import answer_loss, mean_loss, supports_tree_mask
     from gti_cli.training.arguments import training_arguments
     from gti_cli.training.batches.plan import BatchPlan
     from gti_cli.training.optimizer import adamw
     from gti_cli.training.trainer import PlannedTrainer
 
-    assert takes_trees(model, layout, windows, torch.device("cpu"))
-    lengths, targets = [layout.tokens(window) for window in windows], [window.targets for window in windows]
+    assert supports_tree_mask(model, layout, tree_examples, torch.device("cpu"))
+    lengths, targets = (
+        [layout.token_count(example) for example in tree_examples],
+        [example.target_count for example in tree_examples],
+    )
     plan = BatchPlan(lengths, targets, size=BATCH, epochs=1, max_steps=None, seed=0)
     arguments = training_arguments(
         Path(folder),
@@ -143,21 +149,23 @@ def trees(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, floa
         device=torch.device("cpu"),
     )
     arguments.set_save(strategy="no")
-    loss = mean_loss(model, layout, windows, max(BATCH // windows[0].targets, 1), torch.device("cpu"))
+    loss = mean_loss(model, layout, tree_examples, max(BATCH // tree_examples[0].target_count, 1), torch.device("cpu"))
 
     def gather(numbers: Any) -> Any:
-        return layout.collate([windows[number] for number in numbers])
+        return layout.collate([tree_examples[number] for number in numbers])
 
-    return PlannedTrainer(model, arguments, gather, plan, len(windows), adamw(model, 1e-4), answer_loss), loss
+    return PlannedTrainer(model, arguments, gather, plan, len(tree_examples), adamw(model, 1e-4), answer_loss), loss
 
 
-def rows(model: Any, layout: Any, windows: Any, folder: str) -> tuple[Any, float]:
+def rows(model: Any, layout: Any, tree_examples: Any, folder: str) -> tuple[Any, float]:
     """Several trees behind one copy of the question: what ``gti finetune`` does."""
     from dataclasses import replace
 
-    from gti_cli.training.batches.packing import even_length
+    from gti_cli.training.batches.packing import equal_cost_length
 
-    return trees(model, replace(layout, even=even_length(model.config.hidden_size)), windows, folder)
+    return trees(
+        model, replace(layout, equal_cost_length=equal_cost_length(model.config.hidden_size)), tree_examples, folder
+    )
 
 
 WAYS = {"plain trainer": plain, "history trees": trees, "trees in rows": rows}
@@ -167,15 +175,15 @@ def measure(way: str, cap: int) -> tuple[float, float, float, int]:
     """(targets per CPU second, MB beyond model and libraries, loss before training, targets)."""
     from transformers import PrinterCallback
 
-    model, layout, windows = case(cap)
+    model, layout, tree_examples = case(cap)
     with tempfile.TemporaryDirectory() as folder:
         base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        trainer, loss = WAYS[way](model, layout, windows, folder)
+        trainer, loss = WAYS[way](model, layout, tree_examples, folder)
         trainer.remove_callback(PrinterCallback)
         started = time.process_time()
         trainer.train()
         seconds = time.process_time() - started
-    targets = sum(window.targets for window in windows)
+    targets = sum(example.target_count for example in tree_examples)
     return targets / seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024, loss, targets
 
 

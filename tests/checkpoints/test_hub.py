@@ -1,4 +1,4 @@
-"""Mistyped names: one line that says what there is, before anything is loaded; models of the hub's cache pass."""
+"""Names on the hub: a mistyped one is refused in one line before anything is loaded, and retries are one note."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gti_cli.errors import InputError
 from gti_cli.workspace import Workspace
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, answer: Exception | None) -> list[tuple[str, str]]:
-    """A hub that answers with ``answer``, after a line of its library for a try that failed; the files asked for."""
+def fake_hub(monkeypatch: pytest.MonkeyPatch, answer: Exception | None) -> list[tuple[str, str]]:
+    """Replace the hub by one that logs a retry and then raises ``answer`` (None: succeeds); returns the requests."""
     files = []
 
     def cached_file(name: str, file: str, **_: Any) -> str:
@@ -31,7 +31,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, answer: Exception | None) -> list[tup
 
 
 def test_a_model_of_the_hub_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = asked(monkeypatch, None)
+    files = fake_hub(monkeypatch, None)
     require_on_hub("some/lm", Workspace(tmp_path))
     assert files == [("some/lm", "config.json")]
 
@@ -44,7 +44,7 @@ def test_a_model_of_the_hub_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (OSError(), "OSError"),
     ],
 )
-def test_the_line_says_what_the_workspace_has(
+def test_the_error_line_lists_the_checkpoints_of_the_workspace(
     answer: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: Shown
 ) -> None:
     space = Workspace(tmp_path / "w")
@@ -52,7 +52,7 @@ def test_the_line_says_what_the_workspace_has(
         with space.stage("extend", name, [name], options={}, checkpoint=True) as stage:
             stage.path(name).mkdir()
             (stage.path(name) / "config.json").write_text("{}")
-    asked(monkeypatch, answer)
+    fake_hub(monkeypatch, answer)
     with pytest.raises(InputError) as caught:
         require_on_hub("some/lm", space)
     line = str(caught.value)
@@ -62,7 +62,7 @@ def test_the_line_says_what_the_workspace_has(
 
 
 class Shown(logging.Handler):
-    """What the library's own handler would print."""
+    """Collects the lines that the library's own handler would print."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def library() -> Iterator[Shown]:
     logger.removeHandler(shown)
 
 
-def test_tries_are_one_note_and_other_warnings_pass(library: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+def test_retries_are_one_note_and_other_warnings_pass(library: Shown, capsys: pytest.CaptureFixture[str]) -> None:
     log = logging.getLogger("huggingface_hub.utils._http")
     with pytest.raises(KeyError), waiting_for_hub("some/lm"):
         log.warning("You are sending unauthenticated requests.")
@@ -95,9 +95,9 @@ def test_tries_are_one_note_and_other_warnings_pass(library: Shown, capsys: pyte
     assert library.lines[1:] == ["Retrying in 1s [Retry 1/5]."]
 
 
-def test_nothing_else_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_one_request_is_enough_to_refuse_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """A hub that cannot be reached is waited for once, not for every file of a tokenizer and a model."""
-    files = asked(monkeypatch, OSError("We couldn't connect"))
+    files = fake_hub(monkeypatch, OSError("We couldn't connect"))
     table = tmp_path / "words.csv"
     table.write_text("token\nhello-world\n")
     assert run(["extend", "--model", "absent", "--tokens", str(table), "-w", str(tmp_path / "w"), "-q"]) == 2

@@ -1,4 +1,4 @@
-"""Finding, loading and saving checkpoints."""
+"""Loading tokenizers and models: what is refused, and with which words."""
 
 from __future__ import annotations
 
@@ -7,101 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gti_cli.checkpoints.loading import check_same_ids, find_checkpoint, load_model, load_tokenizer
-from gti_cli.checkpoints.new_tokens import NewTokens, code_ids
-from gti_cli.checkpoints.saving import save_checkpoint
+from gti_cli.checkpoints.loading import load_model, load_tokenizer, translate_loading_errors
 from gti_cli.errors import InputError
-from gti_cli.workspace import Workspace
 from tests.support.models import make_model, make_tokenizer
 
 CPU = torch.device("cpu")
-
-
-def new_tokens(tokenizer: object) -> NewTokens:
-    names = ["<a_0>", "<a_1>"]
-    tokenizer.add_tokens(names)  # type: ignore[attr-defined]
-    ids = np.asarray(tokenizer.convert_tokens_to_ids(names))  # type: ignore[attr-defined]
-    return NewTokens(names, ids, np.zeros(2, np.int32), np.arange(2, dtype=np.int32))
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    """A workspace with a checkpoint ``extended``."""
-    space = Workspace(tmp_path / "w")
-    with space.stage("extend", "extended", ["extended"], options={}, checkpoint=True) as run:
-        tokenizer = make_tokenizer()
-        tokens = new_tokens(tokenizer)
-        save_checkpoint(run.path("extended"), make_model(vocab_size=len(tokenizer)), tokenizer, tokens)
-        run.details["semantic_ids"] = "one"
-    return space
-
-
-def test_default_name_and_path_are_the_same_checkpoint(workspace: Workspace) -> None:
-    default = find_checkpoint(workspace, None, "extended", "gti extend")
-    named = find_checkpoint(workspace, "extended", "other", "gti extend")
-    by_path = find_checkpoint(workspace, str(workspace.path("extended")), "other", "gti extend")
-    assert default == named == by_path
-    assert list(default.upstream()) == ["extended"]
-    assert default.inputs() == {}
-    assert default.new_tokens().names == ["<a_0>", "<a_1>"]
-
-
-def test_folder_elsewhere_is_an_input(workspace: Workspace, make_checkpoint: Callable[..., Path]) -> None:
-    folder = make_checkpoint()
-    found = find_checkpoint(workspace, str(folder), "extended", "gti extend")
-    assert found.manifest is None
-    assert found.inputs() == {"checkpoint": str(folder)}
-    with pytest.raises(InputError, match="no new tokens"):
-        found.new_tokens()
-    elsewhere = find_checkpoint(Workspace(workspace.root.parent / "v"), str(workspace.path("extended")), "x", "y")
-    assert elsewhere.manifest is not None
-    assert elsewhere.artifact is None
-
-
-def test_hub_name_is_asked_for_on_the_hub(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"no such checkpoint, folder or hub model.*holds extended"):
-        find_checkpoint(workspace, "some-org/some-model", "extended", "gti extend")
-    asked = []
-    monkeypatch.setattr("gti_cli.checkpoints.loading.require_on_hub", lambda name, _: asked.append(name))
-    found = find_checkpoint(workspace, "some-org/some-model", "extended", "gti extend")
-    assert not found.local and asked == ["some-org/some-model"]
-    with pytest.raises(InputError, match="cannot be loaded"):
-        load_model(found.path, CPU, torch.float32)
-
-
-@pytest.mark.parametrize("given", ["./absent", "/absent/folder", "a/b/c"])
-def test_absent_folder(workspace: Workspace, given: str) -> None:
-    with pytest.raises(InputError, match="no such folder"):
-        find_checkpoint(workspace, given, "extended", "gti extend")
-
-
-def test_what_is_no_checkpoint(workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match=r"no config\.json"):
-        find_checkpoint(workspace, str(tmp_path / "folder"), "extended", "gti extend")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="a file"):
-        find_checkpoint(workspace, str(tmp_path / "file"), "extended", "gti extend")
-    with pytest.raises(InputError, match="Run 'gti ground' first"):
-        find_checkpoint(workspace, None, "grounded", "gti ground")
-
-
-def test_other_semantic_ids_are_refused(workspace: Workspace) -> None:
-    def ids_manifest(text: str) -> object:
-        with workspace.stage("b", "ids", ["ids.txt"], options={"text": text}, force=True) as run:
-            run.path("ids.txt").write_text(text)
-            run.details["identity"] = text
-        return run.result()
-
-    checkpoint = find_checkpoint(workspace, None, "extended", "gti extend")
-    check_same_ids(checkpoint, ids_manifest("one"))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="other semantic IDs"):
-        check_same_ids(checkpoint, ids_manifest("two"))  # type: ignore[arg-type]
 
 
 def test_truncated_weights(make_checkpoint: Callable[..., Path]) -> None:
@@ -168,7 +82,7 @@ def test_either_copy_of_a_tied_matrix_is_enough(
             load_model(str(folder), CPU, torch.float32)
 
 
-def test_a_missing_buffer_is_told(make_checkpoint: Callable[..., Path], monkeypatch: Any, capsys: Any) -> None:
+def test_a_missing_buffer_is_warned_of(make_checkpoint: Callable[..., Path], monkeypatch: Any, capsys: Any) -> None:
     from transformers import Qwen3ForCausalLM
 
     made = Qwen3ForCausalLM.__init__
@@ -210,17 +124,6 @@ def test_pickled_weights_are_not_read(make_checkpoint: Callable[..., Path]) -> N
         load_model(str(folder), CPU, torch.float32)
 
 
-def test_saved_checkpoint_loads_with_plain_transformers(workspace: Workspace) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    path = workspace.path("extended")
-    plain = AutoModelForCausalLM.from_pretrained(path)
-    ours = load_model(str(path), CPU, torch.float32)
-    for mine, theirs in zip(ours.parameters(), plain.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
-    assert AutoTokenizer.from_pretrained(path).tokenize("<a_0>") == ["<a_0>"]
-
-
 def test_tokenizer_without_pad_token(tmp_path: Path) -> None:
     tokenizer = make_tokenizer()
     tokenizer.pad_token = None
@@ -240,18 +143,29 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
         load_tokenizer(str(tmp_path))
 
 
-def test_codes_are_found_behind_words_that_were_added_later(workspace: Workspace) -> None:
-    first = find_checkpoint(workspace, None, "extended", "gti extend")
-    assert first.item_tokens().names == first.new_tokens().names
-    tokenizer = load_tokenizer(first.path)
-    tokenizer.add_tokens(["<palluse>"])
-    word = np.asarray(tokenizer.convert_tokens_to_ids(["<palluse>"]))
-    later = NewTokens(["<palluse>"], word, np.full(1, -1, np.int32), np.full(1, -1, np.int32))
-    folder = workspace.root / "words"
-    save_checkpoint(folder, make_model(vocab_size=len(tokenizer)), tokenizer, later)
-    found = find_checkpoint(workspace, str(folder), "extended", "gti extend")
-    assert found.new_tokens().names == ["<palluse>"]
-    both = found.item_tokens()
-    assert both.names == ["<a_0>", "<a_1>", "<palluse>"] and both.levels.tolist() == [0, 0, -1]
-    assert both.ids.tolist() == tokenizer.convert_tokens_to_ids(both.names)
-    assert [part.tolist() for part in code_ids(both, [2])] == [both.ids[:2].tolist()]
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [
+        (
+            "a causal LM",
+            OSError("no such model\nand more"),
+            "here: cannot be loaded as a causal LM: no such model. Give",
+        ),
+        ("a causal LM", KeyError("odd"), "cannot be loaded as a causal LM"),
+        ("a causal LM", RuntimeError("size mismatch"), "its weights do not fit its configuration: size mismatch"),
+        ("a tokenizer", RuntimeError("odd"), "cannot be loaded as a tokenizer: odd. Save it there"),
+        ("a tokenizer", Exception("bare"), "cannot be loaded as a tokenizer: bare. Save it there"),
+    ],
+)
+def test_errors_of_the_libraries_become_one_line(kind: str, error: Exception, message: str) -> None:
+    with pytest.raises(InputError) as caught, translate_loading_errors("here", kind):
+        raise error
+    assert message in str(caught.value) and "and more" not in str(caught.value)
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), NotImplementedError("later"), TypeError("a bug")])
+def test_errors_that_no_input_explains_pass_through(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, translate_loading_errors("here"):
+        raise error
+    assert caught.value is error

@@ -7,11 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from gti_cli.app import run
-from gti_cli.errors import InputError
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.tables import read_semantic_ids
 from tests.support.semantic_ids import make_items
@@ -94,17 +92,6 @@ def test_a_full_disk_leaves_no_half_file(
     assert run(["export", what, "-o", str(path), "-w", str(workspace)]) == 2
     assert f"{path}: the disk is full" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_a_catalog_of_shared_ids_and_scattered_tokens_are_refused(tmp_path: Path) -> None:
-    from gti_cli.semantic_ids.serving import layout, write_catalog
-
-    with pytest.raises(InputError, match=r"share a semantic ID \('a', 'c'\)"):
-        write_catalog(tmp_path / "x", ["a", "b", "c"], np.asarray([[1, 2], [1, 3], [1, 2]], dtype=np.int32))
-    assert not list(tmp_path.iterdir())
-    assert layout([np.arange(5, 9), np.arange(9, 11)]) == "5:10/4,2"
-    with pytest.raises(InputError, match="one run"):
-        layout([np.arange(5, 9), np.arange(10, 12)])
 
 
 def test_flashrec_reads_the_catalog(workspace: Path, tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def test_prints_what_was_done_and_every_number_is_in_the_manifest(
         "effective rank of the new rows, input matrix": "new_rows_effective_rank",
         "mean norm of the new rows, output matrix": "head_new_rows_norm",
         "mean norm of pretrained rows, output matrix": "head_pretrained_rows_norm",
-        "share of ordinary text that the new tokens take": "new_tokens_share",
-        "KL to the base model on ordinary text": "kl_to_base",
+        "probability of new tokens on ordinary text": "new_tokens_share",
+        "KL divergence from the base model on ordinary text": "kl_to_base",
     }.items():
         shown = next(row for row in said.splitlines() if words in row)
         assert f"{manifest['metrics'][name]:.4f}" in shown

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from gti_cli import tables
 from gti_cli.app import run
-from gti_cli.checkpoints.new_tokens import named_codes, read_new_tokens
+from gti_cli.checkpoints.new_tokens import find_code_tokens, read_new_tokens
 from gti_cli.errors import InputError
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.grounding.ground import ground
@@ -66,7 +66,7 @@ def test_names_and_ids(world: Any) -> None:
 
 def test_a_checkpoint_without_our_list_is_read_by_its_names(world: Any) -> None:
     listed = read_new_tokens(world.space / "extended")
-    found = named_codes({"word": 0, **dict(zip(listed.names[::-1], listed.ids[::-1].tolist(), strict=True))})
+    found = find_code_tokens({"word": 0, **dict(zip(listed.names[::-1], listed.ids[::-1].tolist(), strict=True))})
     assert found is not None and found.names == listed.names
     for mine, theirs in ((found.ids, listed.ids), (found.levels, listed.levels), (found.codes, listed.codes)):
         assert mine.tolist() == theirs.tolist() and mine.dtype == theirs.dtype
@@ -166,28 +166,3 @@ def test_new_items_keep_the_style(world: Any, tmp_path: Path) -> None:
     build_ids(more, tmp_path / "ws", reuse=True)
     ids = read_semantic_ids(tmp_path / "ws" / "semantic_ids.parquet")
     assert len(ids.tokens) == 84 and all(NAME.fullmatch(tokens) for tokens in ids.tokens)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "boundary", "flags", "problem"),
-    [
-        ((4, 4, 4), (22, 23), [], ""),
-        ((4, 4, 4, 4), (26, 27), ["--sid", "10:25/4,4,4,4"], ""),  # FlashRec takes a fourth level for the boundary
-        ((4, 4), None, ["--sid", "10:17/4,4"], "puts the token 18 behind every prompt.*onerec"),
-        ((4, 4), (30, 31), ["--sid", "10:17/4,4"], "puts the token 18"),
-        ((4, 4, 4, 2), (24, 25), ["--sid", "10:23/4,4,4,2"], "two codes"),
-    ],
-)
-def test_what_flashrec_must_be_told(
-    sizes: tuple[int, ...], boundary: tuple[int, int] | None, flags: list[str], problem: str
-) -> None:
-    from gti_cli.semantic_ids.serving import flashrec_flags
-
-    ids = np.split(np.arange(10, 10 + sum(sizes)), np.cumsum(sizes)[:-1])
-    found, said = flashrec_flags(ids, boundary)
-    assert found == flags and bool(said) == bool(problem) and re.search(problem, said)
-
-
-def test_flashrec_reads_these_flags(tmp_path: Path) -> None:
-    config = pytest.importorskip("flashrec.config", reason="the package flashrec is not installed")
-    assert config.parse_sid_spec("10:25/4,4,4,4") == ("10:25", "4,4,4,4", "26,27")

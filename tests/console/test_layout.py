@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gti_cli.console.layout import LONGEST_WORD, cell, fitted, kept, laid_out
+from gti_cli.console.layout import LONGEST_WORD, cell, column_widths, columns_that_fit, make_table
 
 FIGURES = ["effective rank", "pretrained's", "stable rank", "mean cosine", "RSA r", "RSA rho"]
 
 
 def drawn(columns: list[str], rows: list[list[object]], width: int) -> list[str]:
-    shown = laid_out("Title", columns, rows, width)
+    shown = make_table("Title", columns, rows, width)
     console = Console(file=io.StringIO(), width=1000, highlight=False)
     console.print(shown, markup=False)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
@@ -63,8 +63,8 @@ def test_no_word_is_broken_where_it_need_not_be() -> None:
 )
 def test_spare_columns_go_before_words_are_broken(width: int, left: list[int]) -> None:
     columns = ["artifact", "from", "seconds"]
-    assert kept(columns, NAMES, ["seconds", "from"], width) == left
-    assert kept(columns, NAMES, [], width) == [0, 1, 2]
+    assert columns_that_fit(columns, NAMES, ["seconds", "from"], width) == left
+    assert columns_that_fit(columns, NAMES, [], width) == [0, 1, 2]
 
 
 def test_long_words_give_way_where_many_rows_cannot_be_turned() -> None:
@@ -87,8 +87,8 @@ def test_widths(names: list[str], data: st.DataObject, width: int) -> None:
     line = st.lists(st.text("xy z\n", max_size=30), min_size=len(names), max_size=len(names))
     rows = data.draw(st.lists(line, max_size=4))
     figures = data.draw(st.lists(st.booleans(), min_size=len(names), max_size=len(names)))
-    natural = fitted(names, rows, figures, None)
-    found = fitted(names, rows, figures, width)
+    natural = column_widths(names, rows, figures, None)
+    found = column_widths(names, rows, figures, width)
     assert natural is not None
     for i, figure in enumerate(figures):
         cells = [part for row in rows for part in row[i].splitlines()]

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gti_cli.decoding.beam import TrieTensors, beam_search
+from gti_cli.decoding.beam import TrieTensors, beam_search, stable_topk
 from gti_cli.decoding.trie import Trie, build_trie
 from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, token_ids
 from tests.support.models import make_model
@@ -101,10 +103,10 @@ def test_same_lists_and_scores_as_generate(kind: str, together: bool, items: int
 
 @pytest.mark.parametrize(("items", "levels", "prompts"), [(1, 3, 2), (1, 1, 1), (7, 1, 3), (12, 4, 1)])
 def test_corners(items: int, levels: int, prompts: int) -> None:
-    codes, asked = case(5, items, levels, prompts)
+    codes, searched = case(5, items, levels, prompts)
     codes = np.vstack([codes, codes[:1]])  # two items share a semantic ID: one leaf
     model, trie, ids = make_model(vocab_size=VOCAB), build_trie(codes), token_ids(levels)
-    found = beam_search(model, asked, TrieTensors(trie, ids, CPU), 30, PAD)
+    found = beam_search(model, searched, TrieTensors(trie, ids, CPU), 30, PAD)
     assert found.leaves.shape == (prompts, 30)
     for row in found.leaves:
         kept = row[row >= 0]
@@ -121,3 +123,13 @@ def test_identical_prompts_and_batching_change_nothing() -> None:
         np.testing.assert_array_equal(alone.leaves[0], together.leaves[row])
         np.testing.assert_allclose(alone.scores[0], together.scores[row], atol=1e-4)
     np.testing.assert_array_equal(together.leaves[0], together.leaves[-1])
+
+
+@given(st.lists(st.lists(st.sampled_from([-np.inf, 0.0, 1.0, 2.0]), min_size=6, max_size=6), min_size=1, max_size=4))
+def test_the_largest_values_in_a_stable_order(rows: list[list[float]]) -> None:
+    for k in (1, 3, 6, 9):
+        values, columns = stable_topk(torch.tensor(rows), k)
+        for row, scores in enumerate(rows):
+            order = sorted(range(6), key=lambda column: -scores[column])[:k]
+            assert columns[row].tolist() == order
+            assert values[row].tolist() == [scores[column] for column in order]

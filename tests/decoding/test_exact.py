@@ -48,7 +48,7 @@ def test_any_shape(seed: int, items: int, levels: int, k: int, rows: int, batch_
     model, trie, ids = make_model(vocab_size=VOCAB, seed=seed), build_trie(codes), token_ids(levels)
     tensors = TrieTensors(trie, ids, CPU)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "SHARING", rows)  # the split into forward passes and batches changes nothing
+        patch.setattr(exact, "TREE_PREFIXES", rows)  # the split into forward passes and batches changes nothing
         beam = beam_search(model, prompts, tensors, k, PAD)
         found = exact_search(model, prompts, tensors, beam, k, pad_id=PAD, batch_size=batch_size)
     for row, prompt in enumerate(prompts):

@@ -56,7 +56,7 @@ def test_extreme_logits_neither_overflow_nor_vanish(shift: float) -> None:
 
 def test_rows_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     features, weight, bias, tokens = case(2, rows=23, vocab=50, low=0, high=50)
-    monkeypatch.setattr(head, "_KEPT", 100)
+    monkeypatch.setattr(head, "_LOGITS_AT_ONCE", 100)
     torch.testing.assert_close(
         head.log_probs(features, weight, bias, tokens), reference(features, weight, bias, tokens), atol=2e-5, rtol=1e-5
     )

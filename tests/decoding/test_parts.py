@@ -1,4 +1,4 @@
-"""One process or two, in one go or after a kill: the same bytes; nobody lost, nobody asked twice."""
+"""One process or two, in one run or after a kill: the same bytes, and each user is searched once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.decoding import parts
-from gti_cli.decoding.parts import Asked, Searcher, room_for
+from gti_cli.decoding.parts import Searcher, SearchRequest, extra_beams
 from gti_cli.evaluation.evaluate import evaluate
 from tests.support.evaluation import World, make_world
 from tests.support.evaluation_parts import evaluate_counted
@@ -41,7 +41,7 @@ def world(tmp_path: Path) -> World:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "PROMPTS", 2)
+    monkeypatch.setattr(parts, "PROMPTS_PER_PART", 2)
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +91,11 @@ def manifest_of(world: World) -> dict[str, Any]:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def own_users(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The users that this process searches."""
     users: list[int] = []
-    search = Searcher.__call__
-    monkeypatch.setattr(Searcher, "__call__", lambda *given: users.extend(given[2]) or search(*given))
+    search = Searcher.search_part
+    monkeypatch.setattr(Searcher, "search_part", lambda *given: users.extend(given[2]) or search(*given))
     return users
 
 
@@ -110,39 +110,39 @@ def test_two_processes_write_the_bytes_of_one(world: World, small_parts: None) -
     assert one.metrics == two["metrics"] and one.counts == two["counts"]
 
 
-def test_a_killed_run_is_taken_up(killed: World, small_parts: None, asked: list[int]) -> None:
+def test_a_killed_run_is_resumed(killed: World, small_parts: None, own_users: list[int]) -> None:
     world, (before,) = killed, searched(killed)
     assert len(before) == 6
     found = evaluate(world.interactions, world.workspace, **OPTIONS)
-    assert sorted(before + asked) == list(range(found.counts["evaluated"]))
+    assert sorted(before + own_users) == list(range(found.counts["evaluated"]))
     whole = evaluate(world.interactions, world.workspace, **{**OPTIONS, "name": "whole"})
     assert sorted(whole.outputs.values()) == sorted(found.outputs.values())
     assert not list((world.workspace / ".gti" / "staging").glob("*"))
 
 
-def test_no_resume_starts_over(killed: World, small_parts: None, asked: list[int]) -> None:
+def test_no_resume_starts_over(killed: World, small_parts: None, own_users: list[int]) -> None:
     found = evaluate(killed.interactions, killed.workspace, **{**OPTIONS, "resume": False})
-    assert sorted(asked) == list(range(found.counts["evaluated"]))
+    assert sorted(own_users) == list(range(found.counts["evaluated"]))
 
 
-def test_half_a_part_is_searched_again(killed: World, small_parts: None, asked: list[int]) -> None:
+def test_half_a_part_is_searched_again(killed: World, small_parts: None, own_users: list[int]) -> None:
     stored = sorted((killed.workspace / ".gti" / "staging").glob("*/scratch/*/part-*.npz"))
     assert len(stored) == 3
     stored[1].write_bytes(stored[1].read_bytes()[:100])
     found = evaluate(killed.interactions, killed.workspace, **OPTIONS)
-    assert len(asked) == found.counts["evaluated"] - 4
+    assert len(own_users) == found.counts["evaluated"] - 4
 
 
 def test_a_beam_is_as_wide_as_its_user_needs(world: World, small_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     widths: dict[int, int] = {}
-    search = Searcher.__call__
+    search = Searcher.search_part
 
-    def noted(self: Searcher, asked: parts.Asked, part: list[int], batch_size: int) -> Any:
-        found = search(self, asked, part, batch_size)
+    def searched_with_width(self: Searcher, request: parts.SearchRequest, part: list[int], batch_size: int) -> Any:
+        found = search(self, request, part, batch_size)
         widths.update(dict.fromkeys(part, found["leaves"].shape[1]))
         return found
 
-    monkeypatch.setattr(Searcher, "__call__", noted)
+    monkeypatch.setattr(Searcher, "search_part", searched_with_width)
     found = evaluate(world.interactions, world.workspace, **{**OPTIONS, "filter_seen": True, "beams": 5})
     users = pq.read_table(world.workspace / "evaluation/e/per_user.parquet").to_pydict()["user_id"]
     seen = {user: len(set(items[:-1])) for user, items in world.histories.items()}
@@ -157,11 +157,13 @@ def test_every_prompt_is_in_one_part_with_others_of_its_width(
     users: list[tuple[int, int]], batch_size: int, beams: int
 ) -> None:
     lengths, seen = [length for length, _ in users], [count for _, count in users]
-    asked = Asked([[0] * length for length in lengths], [room_for(n) for n in seen], beams, beams, exact=False)
-    found = asked.parts(batch_size)
+    request = SearchRequest(
+        [[0] * length for length in lengths], [extra_beams(n) for n in seen], beams, beams, exact=False
+    )
+    found = request.parts(batch_size)
     assert sorted(number for part in found for number in part) == list(range(len(users)))
     for part in found:
-        assert 0 < len(part) <= max(parts.PROMPTS, batch_size)
-        assert len({asked.extra[number] for number in part}) == 1
-    # A user's width hangs on that user alone, has room for what was seen, and is never twice as wide as that.
-    assert all(n <= asked.extra[number] < max(2 * n, 9) for number, n in enumerate(seen))
+        assert 0 < len(part) <= max(parts.PROMPTS_PER_PART, batch_size)
+        assert len({request.extra[number] for number in part}) == 1
+    # A user's width depends on that user alone, has room for the seen items, and is less than twice as wide as that.
+    assert all(n <= request.extra[number] < max(2 * n, 9) for number, n in enumerate(seen))

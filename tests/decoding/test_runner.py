@@ -1,82 +1,17 @@
-"""What a model can do is found out by trying; the ways of running it agree."""
+"""Log-probabilities and logits of a runner, whatever its model's head allows."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gti_cli.decoding import probe
-from gti_cli.decoding.beam import TrieTensors, beam_search, beam_search_behind, best
-from gti_cli.decoding.branches import Prefix, Rows, Tree, shared_prefix
 from gti_cli.decoding.probe import make_runner
-from gti_cli.decoding.runner import Abilities
-from gti_cli.decoding.trie import build_trie
+from gti_cli.decoding.runner import Abilities, Runner
 from gti_cli.errors import InputError
-from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, token_ids
+from tests.support.decoding import VOCAB
 from tests.support.models import make_model
-
-
-@pytest.mark.parametrize(
-    ("kind", "split", "trees"),
-    [
-        ("qwen3", True, True),
-        ("gpt2", True, True),
-        ("gemma2", False, True),
-        ("cohere", False, True),
-        ("bloom", True, False),
-    ],
-)
-def test_abilities(kind: str, split: bool, trees: bool) -> None:
-    abilities = make_runner(make_model(kind, VOCAB, seed=3)).abilities
-    assert abilities == Abilities(split_head=split, linear_head=split, tree_masks=trees)
-
-
-class Doubled(torch.nn.Linear):
-    """A head that is no longer a matrix alone."""
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return 2 * super().forward(hidden)
-
-
-def test_abilities_are_tried_once_and_again_for_another_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make_model("qwen3", VOCAB, seed=3)
-    tried = []
-    monkeypatch.setattr(probe, "_follows_tree_masks", lambda _: tried.append(1) or True)
-    assert all(make_runner(model).abilities.linear_head for _ in range(2)) and len(tried) == 1
-    other = Doubled(32, VOCAB, bias=False)
-    model.set_output_embeddings(other)
-    runner = make_runner(model)
-    assert (runner.abilities.split_head, runner.abilities.linear_head, len(tried)) == (True, False, 2)
-    features, tokens = torch.randn(5, 32), torch.randint(VOCAB, (5, 4))
-    expected = other(features).log_softmax(1).gather(1, tokens)
-    torch.testing.assert_close(runner.log_probs(features, tokens), expected)
-
-
-def windowed(width: int) -> Any:
-    """A model whose layers see only the last ``width`` tokens."""
-    from transformers import AutoModelForCausalLM
-
-    config = make_model("mistral", VOCAB, seed=3).config
-    config.sliding_window = width
-    torch.manual_seed(1)
-    return AutoModelForCausalLM.from_config(config).eval()
-
-
-@pytest.mark.parametrize(("width", "kind"), [(4, Rows), (512, Tree)])
-def test_windows_shorter_than_the_prompt_are_kept(width: int, kind: type) -> None:
-    codes, prompts = case(1, items=25, levels=3, prompts=3)
-    model, trie, ids = windowed(width), build_trie(codes), token_ids(3)
-    prefix = Prefix(make_runner(model), prompts, 3)
-    assert isinstance(prefix.prefill(prompts, PAD), kind)
-    found = beam_search_behind(prefix, prompts, TrieTensors(trie, ids, CPU), 30, PAD)
-    for row, prompt in enumerate(prompts):
-        expected = np.sort(every_score(model, prompt, trie, ids))[::-1]
-        np.testing.assert_allclose(found.scores[row, : trie.leaves], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("chunk", [VOCAB, 7 * VOCAB])
@@ -88,39 +23,37 @@ def test_log_probs_in_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> Non
     torch.testing.assert_close(runner.log_probs(logits, tokens), logits.log_softmax(1).gather(1, tokens))
 
 
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5))
-def test_shared_prefix(prompts: list[list[int]]) -> None:
-    length = shared_prefix(prompts)
-    same = [len({tuple(p[:n]) for p in prompts}) == 1 for n in range(min(map(len, prompts)))]
-    assert length == max(n for n, alike in enumerate(same) if alike)
+ABILITIES = (Abilities(), Abilities(split_head=True), Abilities(split_head=True, linear_head=True))
 
 
-@given(st.lists(st.lists(st.sampled_from([-np.inf, 0.0, 1.0, 2.0]), min_size=6, max_size=6), min_size=1, max_size=4))
-def test_best_is_a_stable_sort(rows: list[list[float]]) -> None:
-    for k in (1, 3, 6, 9):
-        values, columns = best(torch.tensor(rows), k)
-        for row, scores in enumerate(rows):
-            order = sorted(range(6), key=lambda column: -scores[column])[:k]
-            assert columns[row].tolist() == order
-            assert values[row].tolist() == [scores[column] for column in order]
+@torch.inference_mode()
+@pytest.mark.parametrize("abilities", ABILITIES)
+def test_every_way_of_running_gives_the_models_log_probabilities(abilities: Abilities) -> None:
+    from transformers import DynamicCache
+
+    model: Any = make_model("qwen3", VOCAB, seed=3)
+    ids = torch.randint(3, VOCAB, (2, 7))
+    expected = model(ids).logits.log_softmax(-1)
+    runner, cache = Runner(model, abilities), DynamicCache()
+    tokens = torch.randint(VOCAB, (2, 6))
+    # In two runs: the second one continues the cache of the first.
+    for start, end in ((0, 4), (4, 7)):
+        positions = torch.arange(start, end)[None].expand(2, -1)
+        features = runner(cache, ids[:, start:end], torch.ones(2, end, dtype=torch.long), positions, 2)
+        assert features.shape[:2] == (2, 2)
+        for place in (0, 1):
+            found = runner.log_probs(features[:, place], tokens)
+            torch.testing.assert_close(found, expected[:, end - 2 + place].gather(1, tokens), atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(
+                runner.logits(features[:, place]).log_softmax(-1), expected[:, end - 2 + place], atol=1e-5, rtol=1e-4
+            )
+
+
+def test_the_window_is_the_shortest_that_a_layer_has() -> None:
+    assert Runner(make_model("qwen3", VOCAB), Abilities()).window is None
+    assert Runner(make_model("gemma2", VOCAB), Abilities()).window == 64
 
 
 def test_models_without_a_cache_of_keys_and_values_are_refused() -> None:
     with pytest.raises(InputError, match="MambaForCausalLM takes no key-value cache"):
         make_runner(make_model("mamba", VOCAB))
-
-
-def test_adapters_are_seen_through() -> None:
-    from peft import LoraConfig, get_peft_model
-
-    codes, prompts = case(1, items=25, levels=3, prompts=3)
-    adapted = get_peft_model(make_model("qwen3", VOCAB, seed=3), LoraConfig(target_modules=["q_proj", "down_proj"]))
-    for name, parameter in adapted.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    trie, ids = build_trie(codes), token_ids(3)
-    assert make_runner(adapted).abilities.tree_masks
-    found = beam_search(adapted.eval(), prompts, TrieTensors(trie, ids, CPU), 40, PAD)
-    for row, prompt in enumerate(prompts):
-        expected = np.sort(every_score(adapted, prompt, trie, ids))[::-1]
-        np.testing.assert_allclose(found.scores[row, : trie.leaves], expected, atol=1e-4)

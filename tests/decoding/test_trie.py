@@ -52,7 +52,7 @@ def test_leaves_hold_their_items(codes: np.ndarray) -> None:
         expected[tuple(row.tolist())].append(item)
     found = {tuple(trie.leaf_codes[leaf].tolist()): trie.items_of(leaf).tolist() for leaf in range(trie.leaves)}
     assert found == dict(expected)
-    assert trie.widest()[0] == len(np.unique(codes[:, 0]))
+    assert trie.max_children()[0] == len(np.unique(codes[:, 0]))
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3,)])

@@ -93,19 +93,6 @@ def test_done_already_and_pictures_added_later(made, tmp_path):
     assert run(made, tmp_path, "scattered", name="grounded", force=True).metrics["scattered"]
 
 
-def test_equal_folder_names_are_told_apart(made, tmp_path):
-    for parent in ("a", "b"):
-        (tmp_path / parent).mkdir()
-        (tmp_path / parent / "grounded").symlink_to(made / "grounded")
-    copies = [tmp_path / parent / "copy" for parent in ("a", "b")]
-    for copy in copies:
-        make_extended(copy, "grounded")
-    manifest = diagnose([*copies, made / "scattered"], tmp_path / "ws", name="x")
-    assert manifest.details["checkpoints"] == ["a/copy", "b/copy", "scattered"]
-    with pytest.raises(InputError, match="given twice"):
-        diagnose([tmp_path / "a" / "grounded", made / "grounded"], tmp_path / "ws")
-
-
 def test_without_codebooks(made, tmp_path):
     for choice in ("auto", "none"):
         metrics = run(made, tmp_path / choice, "grounded", codebooks_from=choice, plot=True).metrics["grounded"]
@@ -113,12 +100,12 @@ def test_without_codebooks(made, tmp_path):
         assert not (tmp_path / choice / "diagnostics" / "grounded" / "rsa.svg").exists()
 
 
-def test_what_is_refused_writes_nothing(made, tmp_path):
+def test_refused_input_writes_nothing(made, tmp_path):
     cases = [
         ((), {}, "no checkpoint given"),
         (("grounded",), {"codebooks_from": str(made / "others.safetensors")}, "do not belong together"),
         (("grounded",), {"codebooks_from": str(made / "absent")}, "no such file"),
-        (("grounded",), {"name": "../x"}, "is no name"),
+        (("grounded",), {"name": "../x"}, "is not a valid name"),
         (("foreign",), {}, "nothing says which"),
         (("absent",), {}, "no such folder"),
     ]

@@ -10,13 +10,13 @@ from scipy.stats import ortho_group
 from gti_cli.diagnostics.measure import block_structure, measure, neighbourhood
 from gti_cli.geometry.sampling import evenly
 from gti_cli.geometry.similarity import cosine_matrix
-from tests.support.diagnostics import ORACLE, SIZES, codebooks, new_rows, pretrained
+from tests.support.diagnostics import CODEBOOK_VECTORS, SIZES, codebooks, new_rows, pretrained
 
 N = sum(SIZES)
 
 
 def figures_of(kind):
-    return measure(new_rows(kind, N).astype(np.float32), pretrained(), ORACLE).figures
+    return measure(new_rows(kind, N).astype(np.float32), pretrained(), CODEBOOK_VECTORS).figures
 
 
 def test_json_values_only_also_where_nothing_is_defined():
@@ -30,15 +30,15 @@ def test_json_values_only_also_where_nothing_is_defined():
 
 def test_against_numpy_and_scipy():
     rows = new_rows("grounded", N).astype(np.float32)
-    figures = measure(rows, pretrained(), ORACLE).figures
+    figures = measure(rows, pretrained(), CODEBOOK_VECTORS).figures
     s = np.linalg.svd(rows.astype(float), compute_uv=False)
     assert figures["effective_rank"] == pytest.approx(np.exp(stats.entropy(s)), rel=1e-6)
     assert figures["norm_mean"] == pytest.approx(np.linalg.norm(rows, axis=1).mean())
     upper = np.triu_indices(N, 1)
-    ours, oracle = cosine_matrix(rows)[upper], cosine_matrix(np.vstack(codebooks()))[upper]
+    ours, theirs = cosine_matrix(rows)[upper], cosine_matrix(np.vstack(codebooks()))[upper]
     assert figures["mean_cosine"] == pytest.approx(ours.mean())
-    assert figures["rsa_pearson"] == pytest.approx(stats.pearsonr(ours, oracle).statistic, abs=1e-6)
-    assert figures["rsa_spearman"] == pytest.approx(stats.spearmanr(ours, oracle).statistic, abs=1e-6)
+    assert figures["rsa_pearson"] == pytest.approx(stats.pearsonr(ours, theirs).statistic, abs=1e-6)
+    assert figures["rsa_spearman"] == pytest.approx(stats.spearmanr(ours, theirs).statistic, abs=1e-6)
     assert figures["rsa_tokens"] == N
     inside = np.triu_indices(6, 1)
     one = stats.pearsonr(cosine_matrix(rows[6:12])[inside], cosine_matrix(codebooks()[1])[inside]).statistic
@@ -76,10 +76,10 @@ def test_without_codebooks_there_is_no_agreement():
 def test_block_structure_against_a_loop():
     rows = new_rows("grounded", N)
     levels, parents = np.repeat([0, 1, 2], 6), np.array([-1] * 6 + [0, 0, 1, 1, 2, -1] + [0, 0, 0, 5, 5, 5])
-    found = block_structure(rows.astype(np.float32), levels, parents)
+    figures = block_structure(rows.astype(np.float32), levels, parents)
     cosines = cosine_matrix(rows.astype(np.float32))
     pairs = [(i, j) for i in range(N) for j in range(i)]
-    for name, wanted in (
+    for name, expected_pairs in (
         ("level_within", [(i, j) for i, j in pairs if levels[i] == levels[j]]),
         ("level_between", [(i, j) for i, j in pairs if levels[i] != levels[j]]),
         ("parent_within", [(i, j) for i, j in pairs if levels[i] == levels[j] and parents[i] == parents[j] >= 0]),
@@ -92,21 +92,21 @@ def test_block_structure_against_a_loop():
             ],
         ),
     ):
-        assert found[f"{name}_cosine"] == pytest.approx(np.mean([cosines[pair] for pair in wanted])), name
-    assert found["parent_contrast"] == found["parent_within_cosine"] - found["parent_between_cosine"]
+        assert figures[f"{name}_cosine"] == pytest.approx(np.mean([cosines[pair] for pair in expected_pairs])), name
+    assert figures["parent_contrast"] == figures["parent_within_cosine"] - figures["parent_between_cosine"]
     assert block_structure(rows, None, None) == {}
     assert "parent_contrast" not in block_structure(rows, levels, np.full(N, -1))
 
 
 @settings(max_examples=10)
 @given(st.integers(0, 2**16), st.sampled_from([2.0**-20, 0.5, 8.0, 2.0**20]))
-def test_no_figure_knows_rotation_and_only_norms_know_scale(seed, scale):
+def test_rotation_changes_no_figure_and_scale_changes_only_norms(seed, scale):
     rng = np.random.default_rng(seed)
     new, old = new_rows("grounded", N, seed) + rng.standard_normal((N, 32)) + 1, rng.standard_normal((60, 32)) + 1
     turn = scale * ortho_group.rvs(32, random_state=seed)
     levels, parents = np.repeat([0, 1, 2], SIZES), np.tile([0, 0, 0, 1, 1, 1], 3)
     before, after = (
-        measure(a.astype(np.float32), b.astype(np.float32), ORACLE, levels=levels, parents=parents).figures
+        measure(a.astype(np.float32), b.astype(np.float32), CODEBOOK_VECTORS, levels=levels, parents=parents).figures
         for a, b in ((new, old), (new @ turn, old @ turn))
     )
     assert before.keys() == after.keys()
@@ -121,7 +121,7 @@ def test_no_figure_knows_rotation_and_only_norms_know_scale(seed, scale):
 
 def test_centred_rsa_by_hand():
     rows = (new_rows("grounded", N) + 5).astype(np.float32)
-    level = measure(rows, pretrained(), ORACLE).figures["rsa_levels"]["2"]
+    level = measure(rows, pretrained(), CODEBOOK_VECTORS).figures["rsa_levels"]["2"]
     upper = np.triu_indices(6, 1)
     sides = [cosine_matrix(side - side.mean(axis=0))[upper] for side in (rows[12:].astype(float), codebooks()[2])]
     assert level["centred_pearson"] == pytest.approx(stats.pearsonr(*sides).statistic, abs=1e-6)

@@ -52,7 +52,7 @@ def test_base_vocab(folder):
         ({"base_vocab": 0}, "leaves no new row"),
         ({"base_vocab": 10**6}, "leaves no new row"),
         ({"tokens_from": "["}, "neither a file nor a regular expression"),
-        ({"tokens_from": "nothing"}, "no token matches"),
+        ({"tokens_from": "nothing"}, "matches no whole token"),
         ({"tokens_from": "absent/list.txt"}, "no such file"),
         ({"tokens_from": "<b_1>"}, "only 1 new tokens"),
     ],
@@ -64,7 +64,7 @@ def test_what_cannot_be_found(folder, options, message):
 
 def test_bad_lists(folder, tmp_path):
     file = tmp_path / "t.txt"
-    for content, message in ((b"<a_2>\n<unknown>\n", "does not know '<unknown>'"), (b"", "names no token")):
+    for content, message in ((b"<a_2>\n<unknown>\n", "does not know '<unknown>'"), (b"", "lists no token")):
         file.write_bytes(content)
         with pytest.raises(InputError, match=message):
             find(folder, tokens_from=str(file))
@@ -94,5 +94,5 @@ def test_damaged_and_absent_tokenizers(tmp_path):
 def test_nothing_pretrained_left(folder):
     vocabulary = read_vocabulary(folder)
     tokens = find(folder, tokens_from="(?s).*")
-    with pytest.raises(InputError, match="nothing to compare"):
+    with pytest.raises(InputError, match="too few to compare"):
         pretrained_ids(tokens, vocabulary, len(vocabulary.ids), None)

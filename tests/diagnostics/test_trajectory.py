@@ -1,5 +1,6 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -7,39 +8,26 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE
+from gti_cli.diagnostics.checkpoint_rows import read_checkpoint
 from gti_cli.diagnostics.diagnose import diagnose
-from gti_cli.diagnostics.pictures.plot_trajectory import plot_trajectory
-from gti_cli.diagnostics.rows import read_checkpoint
-from gti_cli.diagnostics.timeline import Entry, expand
-from gti_cli.diagnostics.trajectory import Moment
+from gti_cli.diagnostics.timeline import TimelineCheckpoint
+from gti_cli.diagnostics.trajectory import add_persistence, lines
 from gti_cli.errors import InputError
 from gti_cli.geometry.persistence import cka, moved, row_cosine
 from gti_cli.workspace import Workspace
-from tests.support.diagnostics import badly_placed, make_extended, write_codebooks
-
-
-def stage(space, name, kind, start=None, log=None, steps=None, **options):
-    """A checkpoint in the workspace with a manifest that says from what it was trained."""
-    upstream = {start: space.manifest(start)} if start else {}
-    how = {"kind": kind, "from": start}
-    with space.stage("made", name, [name], options=how, upstream=upstream, checkpoint=True) as run:
-        make_extended(run.path(name), kind, **options)
-        if log:
-            tables.write(run.path(name) / "trajectory.parquet", log)
-        if steps:
-            run.counts["steps"] = steps
+from tests.support.diagnostics import made_checkpoint, make_extended, write_codebooks, write_stage
 
 
 @pytest.fixture(scope="module")
 def space(tmp_path_factory):
     root = tmp_path_factory.mktemp("ws")
     space = Workspace(root)
-    stage(space, "extended", "collapsed")
+    write_stage(space, "extended", "collapsed")
     log = {"step": [0, 10, 20, 40], "loss": [None, 3.0, 2.0, 1.0], "effective_rank": [1.0, None, 4.0, 8.0]}
-    stage(space, "grounded", "grounded", "extended", log, 40)
-    stage(space, "between", "scattered", "grounded")
-    stage(space, "gti", "grounded", "between")
-    stage(space, "mean", "scattered", "extended")
+    write_stage(space, "grounded", "grounded", "extended", log, 40)
+    write_stage(space, "between", "scattered", "grounded")
+    write_stage(space, "gti", "grounded", "between")
+    write_stage(space, "mean", "scattered", "extended")
     write_codebooks(root.parent / "codebooks.safetensors")
     return space
 
@@ -66,10 +54,10 @@ def test_lines_follow_the_manifests_whatever_the_order_given(space):
     assert [metrics[name]["previous"] for name in ("extended", "grounded", "gti")] == [None, "extended", "grounded"]
 
 
-def test_what_was_kept_is_computed_from_the_rows(space):
+def test_persistence_is_computed_from_the_rows(space):
     metrics = follow(space, "extended", "grounded", "between")[0].metrics
     first, second, third = (
-        read_checkpoint(space.path(name)).parts["input"].new for name in ("extended", "grounded", "between")
+        read_checkpoint(space.path(name)).matrices["input"].new for name in ("extended", "grounded", "between")
     )
     assert metrics["between"]["cka_to_previous"] == pytest.approx(cka(second, third))
     assert metrics["between"]["cosine_to_previous"] == pytest.approx(row_cosine(second, third))
@@ -105,8 +93,6 @@ def trainer(tmp_path_factory, space):
 
 def test_folders_of_checkpoints_are_taken_apart_in_the_order_of_their_steps(space, trainer):
     names = ["checkpoint-4", "checkpoint-30", "checkpoint-100"]
-    entries = expand(space, ["extended", str(trainer)])
-    assert entries == [Entry("extended"), *(Entry(str(trainer / n), int(n[11:]), 1) for n in names)]
     manifest, table = follow(space, "extended", str(trainer))
     assert manifest.details["checkpoints"] == ["extended", *names]
     assert [(row["position"], row["step"]) for row in table] == [(0, None), (0.04, 4), (0.3, 30), (1.0, 100)]
@@ -129,15 +115,15 @@ def test_checkpoints_of_other_tokens_are_refused(space, tmp_path):
     folder = make_extended(tmp_path / "other", "grounded")
     table = pq.read_table(folder / NEW_TOKENS_FILE)
     tables.write(folder / NEW_TOKENS_FILE, table.slice(0, 12))
-    with pytest.raises(InputError, match="new tokens are not those of extended"):
+    with pytest.raises(InputError, match="new tokens differ from those of extended"):
         follow(space, "extended", str(folder))
 
 
 def test_untied_matrices_are_followed_apart(tmp_path):
     space = Workspace(tmp_path)
-    stage(space, "extended", "collapsed", tied=False, output="scattered")
+    write_stage(space, "extended", "collapsed", tied=False, output="scattered")
     log = {"step": [5], "loss": [1.0], "effective_rank": [2.0], "output_effective_rank": [3.0]}
-    stage(space, "grounded", "grounded", "extended", log, 10, tied=False, output="scattered")
+    write_stage(space, "grounded", "grounded", "extended", log, 10, tied=False, output="scattered")
     manifest, table = follow(space, "extended", "grounded")
     assert manifest.metrics["grounded"]["cka_to_previous"] is None
     assert manifest.metrics["grounded"]["output"]["cka_to_previous"] == pytest.approx(1)
@@ -155,25 +141,34 @@ def test_pictures_and_page(space):
     assert "What training kept" in page
 
 
-def points(line, count, scale):
-    keys = ("effective_rank", "pretrained_effective_rank", "mean_cosine", "norm_mean", "pretrained_norm_mean")
-    names = [f"a-long-name-of-checkpoint-{step}" for step in range(count)]
-    return [
-        Moment(line, names[i], "input", "checkpoint", float(i), None, dict.fromkeys(keys, scale * (i + 1)))
-        for i in range(count)
+def test_lines_run_from_each_root_to_each_leaf():
+    root = TimelineCheckpoint(made_checkpoint("root"), None, None, 0.0)
+    middle = TimelineCheckpoint(made_checkpoint("middle"), None, root, 1.0)
+    leaves = [
+        TimelineCheckpoint(made_checkpoint(name), None, start, 2.0) for name, start in (("a", middle), ("b", root))
     ]
+    alone = TimelineCheckpoint(made_checkpoint("alone"), None, None, 0.0)
+    found = [[entry.checkpoint.label for entry in line] for line in lines([root, alone, middle, *leaves])]
+    assert found == [["alone"], ["root", "middle", "a"], ["root", "b"]]
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 40])
-@pytest.mark.parametrize("lines", [1, 6])
-def test_nothing_overlaps(count, lines, monkeypatch):
-    found = [moment for n in range(lines) for moment in points(f"line-{n}", count, 10 ** (n - 3))]
-    assert not badly_placed(plot_trajectory(found), monkeypatch)
-
-
-def test_a_figure_that_is_not_known_leaves_a_gap():
-    found = points("line", 3, 1.0)
-    found[1] = Moment("line", "x", "input", "checkpoint", 1.0, None, {})
-    axes = plot_trajectory(found).axes[0]
-    assert axes.lines[0].get_xdata().tolist() == [0, 2]
-    assert np.array_equal(axes.lines[0].get_ydata(), [1, 3])
+def test_persistence_of_too_few_rows_for_cka_and_of_a_matrix_that_is_new():
+    rng = np.random.default_rng(0)
+    before, after = rng.standard_normal((2, 3, 4)).astype(np.float32)
+    start = made_checkpoint("start", {"input": before})
+    end = made_checkpoint("end", {"input": after, "output": after})
+    root = TimelineCheckpoint(start, None, None, 0.0)
+    timeline = [root, TimelineCheckpoint(end, None, root, 1.0)]
+    diagnoses = [
+        SimpleNamespace(checkpoint=entry.checkpoint, matrix=matrix, series=SimpleNamespace(figures={}))
+        for entry in timeline
+        for matrix in entry.checkpoint.rows.matrices
+    ]
+    add_persistence(timeline, diagnoses)
+    of_start, of_input, of_output = (diagnosis.series.figures for diagnosis in diagnoses)
+    assert set(of_start.values()) == set(of_output.values()) == {None}
+    assert of_input["previous"] == "start"
+    assert of_input["cka_to_previous"] is None
+    assert of_input["moved_from_previous"] == pytest.approx(
+        np.sqrt(np.sum((after - before) ** 2) / np.sum(before**2)), rel=1e-5
+    )

@@ -17,7 +17,7 @@ from gti_cli.diagnostics.verdict import (
     STRUCTURED,
     judge,
 )
-from tests.support.diagnostics import ORACLE, SIZES, new_rows, pretrained, tokens_of
+from tests.support.diagnostics import CODEBOOK_VECTORS, SIZES, new_rows, pretrained, tokens_of
 
 N = sum(SIZES)
 CODES, WIDTH = 100, 64  # of each of two levels; enough for every grade
@@ -31,12 +31,12 @@ def constructed(structure=0.0, spread=1.0, mean=MEAN, seed=0):
     image = np.vstack(books) @ rng.standard_normal((16, WIDTH)) / 4
     rows = np.sqrt(structure) * image + np.sqrt(1 - structure) * rng.standard_normal(image.shape)
     old = rng.standard_normal((1000, WIDTH)) + MEAN
-    oracle = match_codebooks(tokens_of(np.repeat([0, 1], CODES), np.tile(np.arange(CODES), 2)), books, "x")
-    return measure((spread * rows + mean).astype(np.float32), old.astype(np.float32), oracle).figures
+    codebook_vectors = match_codebooks(tokens_of(np.repeat([0, 1], CODES), np.tile(np.arange(CODES), 2)), books, "x")
+    return measure((spread * rows + mean).astype(np.float32), old.astype(np.float32), codebook_vectors).figures
 
 
 @pytest.mark.parametrize(
-    ("made", "word", "says"),
+    ("made", "grade", "says"),
     [
         ({}, DISTINCT, "not following the codebooks: RSA"),
         ({"structure": 0.02}, PARTLY, "following the codebooks weakly: RSA"),
@@ -49,46 +49,46 @@ def constructed(structure=0.0, spread=1.0, mean=MEAN, seed=0):
         ({"spread": 0.03, "structure": 0.4}, CROWDED, "up to 20 % crowded"),
     ],
 )
-def test_constructed_rows_get_their_word(made, word, says):
+def test_constructed_rows_get_their_grade(made, grade, says):
     verdict = judge(constructed(**made))
-    assert verdict.word == word, verdict.reason
+    assert verdict.grade == grade, verdict.reason
     assert says in verdict.reason
     assert verdict.advice
 
 
-def test_words_come_in_order_as_rows_come_apart():
-    words = [judge(constructed(0.5, spread)).word for spread in np.geomspace(1e-3, 1, 12)]
+def test_grades_come_in_order_as_rows_spread():
+    grades = [judge(constructed(0.5, spread)).grade for spread in np.geomspace(1e-3, 1, 12)]
     order = [COLLAPSED, CROWDED, GROUNDED]
-    places = [order.index(word) for word in words]
+    places = [order.index(grade) for grade in grades]
     assert places == sorted(places)
-    assert set(words) == set(order)
+    assert set(grades) == set(order)
 
 
 def test_a_difference_between_levels_alone_is_no_structure():
-    """Levels far apart correlate with the codebooks of any residual quantiser; the codes within them are noise."""
+    """Levels far apart correlate with the codebooks of any residual quantizer; the codes within them are noise."""
     rng = np.random.default_rng(3)
     apart = np.repeat(2 * rng.standard_normal((2, WIDTH)), CODES, axis=0)
     books = [rng.standard_normal((CODES, 16)).astype(np.float32) + 3 * level for level in range(2)]
-    oracle = match_codebooks(tokens_of(np.repeat([0, 1], CODES), np.tile(np.arange(CODES), 2)), books, "x")
-    rows = apart + rng.standard_normal(apart.shape)
-    figures = measure(rows.astype(np.float32), rng.standard_normal((1000, WIDTH)).astype(np.float32), oracle).figures
+    codebook_vectors = match_codebooks(tokens_of(np.repeat([0, 1], CODES), np.tile(np.arange(CODES), 2)), books, "x")
+    rows, old = apart + rng.standard_normal(apart.shape), rng.standard_normal((1000, WIDTH))
+    figures = measure(rows.astype(np.float32), old.astype(np.float32), codebook_vectors).figures
     assert figures["rsa_pearson"] > LEAST_RSA
-    assert judge(figures).word not in (GROUNDED, PARTLY, STRUCTURED)
+    assert judge(figures).grade not in (GROUNDED, PARTLY, STRUCTURED)
 
 
 @pytest.mark.parametrize("kind", ["collapsed", "grounded"])
 def test_few_codes_of_a_level_are_enough(kind):
-    assert judge(measure(new_rows(kind, N).astype(np.float32), pretrained(), ORACLE).figures).word == kind
+    assert judge(measure(new_rows(kind, N).astype(np.float32), pretrained(), CODEBOOK_VECTORS).figures).grade == kind
 
 
 def test_without_codebooks_the_manifold_decides():
     base = pretrained() + 2  # a shared direction: the manifold
     near = base[:N] + 0.1 * new_rows("scattered", N)
-    found = judge(measure(near.astype(np.float32), base).figures)
-    assert found.word == DISTINCT
-    assert "no codebooks" in found.reason
-    assert "--codebooks" in found.advice
-    assert judge(measure(new_rows("scattered", N).astype(np.float32), base).figures).word == SCATTERED
+    verdict = judge(measure(near.astype(np.float32), base).figures)
+    assert verdict.grade == DISTINCT
+    assert "no codebooks" in verdict.reason
+    assert "--codebooks" in verdict.advice
+    assert judge(measure(new_rows("scattered", N).astype(np.float32), base).figures).grade == SCATTERED
 
 
 def level(r, p):
@@ -110,7 +110,7 @@ OFF = {"nearest_pretrained_cosine_q50": 0.39}
 
 
 @pytest.mark.parametrize(
-    ("change", "word", "says"),
+    ("change", "grade", "says"),
     [
         ({}, GROUNDED, "RSA r = 0.30 within level 0 (p = 0.001, the best of 2 levels, needs r of at least 0.1"),
         ({"effective_rank": 1 + COLLAPSED_UP_TO * 199}, COLLAPSED, "effective rank"),
@@ -131,12 +131,12 @@ OFF = {"nearest_pretrained_cosine_q50": 0.39}
         ({"word_agreement": 0.17, "word_agreement_chance": 0.09}, GROUNDED, "17 % of their nearest words"),
     ],
 )
-def test_thresholds(change, word, says):
+def test_thresholds(change, grade, says):
     verdict = judge({**FIGURES, **change})
-    assert verdict.word == word
+    assert verdict.grade == grade
     assert says in verdict.reason
 
 
 def test_four_tokens_of_one_point_have_collapsed():
     rows = new_rows("collapsed", 4).astype(np.float32)
-    assert judge(measure(rows, pretrained()).figures).word == COLLAPSED
+    assert judge(measure(rows, pretrained()).figures).grade == COLLAPSED

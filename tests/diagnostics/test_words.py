@@ -4,14 +4,14 @@ import torch
 from safetensors.torch import save_file
 
 from gti_cli.diagnostics.token_selection import read_vocabulary
-from gti_cli.diagnostics.words import NearestWords, TextWords, agreement, nearest_words, plain
+from gti_cli.diagnostics.words import NearestWords, TextWords, nearest_words, plain, word_agreement
 from gti_cli.geometry.neighbours import Neighbours
 from gti_cli.geometry.similarity import cosine_matrix
 from gti_cli.tensors.safetensors_rows import read_header
 from tests.support.models import make_tokenizer
 
 
-def found(words):
+def nearest_of(words):
     shape = (len(words), len(words[0]))
     return NearestWords(Neighbours(np.zeros(shape, dtype=np.int64), np.zeros(shape)), 5, words)
 
@@ -49,7 +49,9 @@ def test_plain(word, form):
 def test_agreement_counted_by_hand():
     texts = [frozenset({"silk", "dress"}), frozenset({"boot", "dress"}), frozenset({"pen"})]
     carriers = [np.array([0, 1]), np.array([2]), np.array([], dtype=np.int64)]
-    result = agreement(found([["Silk", "boot", "ink"], ["pen", "!!", "dress"], ["pen", "pen", "pen"]]), carriers, texts)
+    result = word_agreement(
+        nearest_of([["Silk", "boot", "ink"], ["pen", "!!", "dress"], ["pen", "pen", "pen"]]), carriers, texts
+    )
     expected = np.array([[1, 1, 0], [1, np.nan, 0], [np.nan, np.nan, np.nan]])
     assert np.array_equal(result.hits, expected, equal_nan=True)
     assert result.mean == pytest.approx((2 / 3 + 1 / 2) / 2)
@@ -59,7 +61,7 @@ def test_agreement_counted_by_hand():
 
 def test_nothing_to_agree_with():
     none = [np.array([], dtype=np.int64)]
-    result = agreement(found([["silk"]]), none, [])
+    result = word_agreement(nearest_of([["silk"]]), none, [])
     assert np.isnan(result.mean)
     assert result.tokens == 0
 

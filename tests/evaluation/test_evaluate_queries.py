@@ -14,7 +14,7 @@ from gti_cli import tables
 from gti_cli.app import run
 from gti_cli.evaluation.compare import compare
 from gti_cli.evaluation.evaluate import evaluate
-from gti_cli.evaluation.evaluate_queries import tied
+from gti_cli.evaluation.evaluate_queries import tied_groups
 from gti_cli.workspace import Workspace
 from tests.support.evaluation import ITEMS, World, add_checkpoint, make_world, query_scores
 
@@ -54,13 +54,13 @@ def world(tmp_path: Path) -> World:
 def test_equal_to_scoring_every_item(world: World, queries: Path) -> None:
     manifest = evaluate(queries=queries, workspace=world.workspace, k=[3, 10], beams=40, batch_size=3, dtype="float32")
     assert manifest.name == "evaluation/finetuned-search"
-    asked = [n for n in range(len(TEXTS)) if split_of(n) == "test" and 2 in graded(n).values()]
-    assert manifest.counts["evaluated"] == len(asked) == 7
+    evaluated = [n for n in range(len(TEXTS)) if split_of(n) == "test" and 2 in graded(n).values()]
+    assert manifest.counts["evaluated"] == len(evaluated) == 7
     assert manifest.counts["left_out_without_good"] == 1
     found = pq.read_table(world.workspace / "evaluation/finetuned-search/per_query.parquet").to_pydict()
     lists = pq.read_table(world.workspace / "evaluation/finetuned-search/recommendations.parquet").to_pylist()
-    assert found["query_id"] == [f"q{n}" for n in asked]
-    for place, number in enumerate(asked):
+    assert found["query_id"] == [f"q{n}" for n in evaluated]
+    for place, number in enumerate(evaluated):
         # Rounded, so that the two items of one semantic ID tie, as they do in scikit-learn's average over ties.
         scores = np.round(query_scores(world, TEXTS[number]), 5)
         grades = np.array([graded(number).get(row, 0) for row in range(ITEMS)])
@@ -123,10 +123,10 @@ def test_compare_pairs_queries(world: World, queries: Path) -> None:
 
 def test_groups_of_equal_scores() -> None:
     scores = np.array([1.0, 3.0, -np.inf, 1.0, 2.0, 1.0, 0.5])
-    assert tied(scores, 1) == [[1]]
-    assert tied(scores, 3) == [[1], [4], [0, 3, 5]]  # the tie at the cut is whole
-    assert tied(scores, 99) == [[1], [4], [0, 3, 5], [6]]
-    assert tied(np.full(3, -np.inf), 2) == []
+    assert tied_groups(scores, 1) == [[1]]
+    assert tied_groups(scores, 3) == [[1], [4], [0, 3, 5]]  # the tie at the cut is whole
+    assert tied_groups(scores, 99) == [[1], [4], [0, 3, 5], [6]]
+    assert tied_groups(np.full(3, -np.inf), 2) == []
 
 
 def test_command(world: World, queries: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from gti_cli.app import run
 from gti_cli.errors import InputError
 from gti_cli.evaluation.compare import compare
 from gti_cli.evaluation.evaluate import evaluate
-from gti_cli.evaluation.sample import drawn
+from gti_cli.evaluation.sample import draw_sample
 from tests.support.evaluation import make_world
 
 
@@ -26,19 +26,19 @@ from tests.support.evaluation import make_world
 )
 def test_whole_users_in_order_and_samples_nested(owners: list[str], sizes: tuple[int, int], seed: int) -> None:
     entries = list(enumerate(owners))
-    few, more = (drawn(entries, lambda entry: entry[1], size, seed) for size in sorted(sizes))
+    few, more = (draw_sample(entries, lambda entry: entry[1], size, seed) for size in sorted(sizes))
     for size, found in zip(sorted(sizes), (few, more), strict=True):
         names = {owner for _, owner in found}
         assert len(names) == min(size, len(set(owners)))
         assert found == [entry for entry in entries if entry[1] in names]
     assert set(few) <= set(more)
-    assert drawn(entries, lambda entry: entry[1], None, seed) == entries
+    assert draw_sample(entries, lambda entry: entry[1], None, seed) == entries
 
 
 def test_every_user_is_as_likely() -> None:
     times = np.zeros(10)
     for seed in range(2000):
-        times[drawn(range(10), str, 3, seed)] += 1
+        times[draw_sample(range(10), str, 3, seed)] += 1
     assert np.abs(times / 2000 - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / 2000)
 
 
@@ -74,7 +74,7 @@ def test_drawn_users_have_what_they_have_among_all(tmp_path: Path, capsys: pytes
 
 def test_nobody_is_refused(tmp_path: Path) -> None:
     world = make_world(tmp_path)
-    with pytest.raises(InputError, match="--sample 0 asks nobody"):
+    with pytest.raises(InputError, match="--sample 0 leaves nobody to evaluate"):
         evaluate(world.interactions, world.workspace, k=[5], sample=0)
 
 
@@ -84,12 +84,12 @@ def test_queries_are_drawn_too(tmp_path: Path) -> None:
     columns = {"query_id": names, "query": [f"red {n}" for n in range(12)], "item_id": [f"i{n}" for n in range(12)]}
     grades = [2] * 10 + [1] * 2  # two without a good item
     tables.write(tmp_path / "queries.parquet", {**columns, "relevance": grades, "split": ["test"] * 12})
-    asked = [
+    manifests = [
         evaluate(queries=tmp_path / "queries.parquet", workspace=world.workspace, k=[5], name=f"s{size}", sample=size)
         for size in (4, None)
     ]
-    assert [one.counts["evaluated"] for one in asked] == [4, 10]
-    assert [one.counts["not_drawn"] for one in asked] == [6, 0]
-    assert [one.counts["left_out_without_good"] for one in asked] == [2, 2]
+    assert [one.counts["evaluated"] for one in manifests] == [4, 10]
+    assert [one.counts["not_drawn"] for one in manifests] == [6, 0]
+    assert [one.counts["left_out_without_good"] for one in manifests] == [2, 2]
     rows = [pq.read_table(world.workspace / f"evaluation/s{size}/per_query.parquet").to_pylist() for size in (4, None)]
     assert all(row in rows[1] for row in rows[0])

@@ -38,7 +38,7 @@ def test_cka_agrees_with_kernels(case):
 
 @settings(max_examples=60)
 @given(shapes, st.floats(1e-6, 1e6))
-def test_cka_knows_no_rotation_scale_shift_or_order(case, scale):
+def test_rotation_scale_shift_and_order_do_not_change_cka(case, scale):
     a, b = pair(*case)
     turned = scale * a @ ortho_group.rvs(a.shape[1], random_state=case[3] % 1000) + scale
     order = np.random.default_rng(case[3]).permutation(len(a))
@@ -76,7 +76,7 @@ def test_one_point_keeps_nothing():
     assert np.isnan(moved(0 * a, a))
 
 
-def test_refuses_what_cannot_be_compared():
+def test_refuses_sets_of_other_shapes():
     with pytest.raises(ValueError, match="same rows"):
         cka(np.eye(4), np.eye(5))
     with pytest.raises(ValueError, match="at least 4"):

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
-from gti_cli.grounding.pairs import hold_out, make_pairs, read_pairs
-from gti_cli.prompts.pairs import Pair
+from gti_cli.grounding.pairs import make_pairs, read_pairs
 
 CATALOGUE = {"1": "<a_0><b_0>", "2": "<a_0><b_1>"}
 NAMES = ["<a_0>", "<b_0>", "<b_1>", "new", "news"]
@@ -79,16 +75,3 @@ def test_refused(tmp_path: Path, text: str, message: str) -> None:
 def test_items_without_semantic_ids_in_the_workspace(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="need the semantic IDs"):
         read_pairs(table(tmp_path, "item_id,title\n1,A\n"), None, NAMES)
-
-
-@given(st.lists(st.integers(0, 6), min_size=2, max_size=30), st.floats(0.01, 0.9), st.integers(0, 3))
-def test_hold_out(items: list[int], share: float, seed: int) -> None:
-    pairs = [Pair(item, "title", str(n), "<a_0>") for n, item in enumerate(items)]
-    train, held = hold_out(pairs, share, seed)
-    assert sorted([*train, *held], key=lambda p: int(p.text)) == pairs
-    assert hold_out(pairs, share, seed) == (train, held)
-    assert 1 <= len(held) <= max(round(share * len(pairs)), 1)
-    per_item = Counter(items)
-    if max(per_item.values()) > 1:  # then no item loses all of its pairs
-        assert {p.item for p in train} == set(items)
-    assert hold_out(pairs, 0.0, seed) == (pairs, [])

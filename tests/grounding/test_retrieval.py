@@ -10,7 +10,7 @@ import torch
 
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.grounding.ground import ground
-from gti_cli.grounding.retrieval import Catalogue, retrieval, sample
+from gti_cli.grounding.retrieval import ItemIndex, retrieval
 from gti_cli.prompts.pairs import TO_TOKENS, Pair, encode_pairs
 
 
@@ -32,7 +32,7 @@ def test_equals_scoring_every_item(make_world: Any) -> None:
     kept = [0, 1, 3, 5, 6, 9, 11]
     codes = np.asarray([(n // 4, n % 4) for n in kept], np.int32)
     base = int(world.tokens.ids[0])
-    catalogue = Catalogue(
+    catalogue = ItemIndex(
         codes, [world.items[n][2] for n in kept], [np.arange(base, base + 3), np.arange(base + 3, base + 7)]
     )
     pairs = [Pair(n, "title", world.items[n][1], world.items[n][2]) for n in kept]
@@ -59,10 +59,3 @@ def test_the_stage_reports_it_and_can_leave_it_out(make_world: Any) -> None:
     assert not any("retrieval" in name for name in without.metrics)
     text = ground(world.workspace, name="third", directions="to-text", **{**options, "max_steps": 2})
     assert not any("retrieval" in name for name in text.metrics)
-
-
-def test_sample() -> None:
-    pairs = [Pair(n, "title", "t", "x") for n in range(20)]
-    assert sample(pairs, 20, 0) == pairs
-    drawn = sample(pairs, 5, 0)
-    assert drawn == sample(pairs, 5, 0) == sorted(drawn, key=lambda p: p.item) and len(drawn) == 5

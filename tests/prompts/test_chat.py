@@ -1,4 +1,4 @@
-"""Prompts and answers as token ids: chat templates, plain models, and where the answer begins."""
+"""Prompts and answers as text and as token ids, with chat templates and without."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from gti_cli.errors import InputError
-from gti_cli.prompts.chat import TODAY, encode_answer, encode_prompt, end_of_turn, render_prompt, turns
+from gti_cli.prompts.chat import (
+    PLACEHOLDER,
+    PROMPT_DATE,
+    encode_answer,
+    encode_prompt,
+    end_of_turn,
+    render_prompt,
+    split_prompt,
+    turns,
+)
 from tests.support.models import CHAT_TEMPLATE, make_tokenizer
 
 REFUSING = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
@@ -35,6 +44,21 @@ def test_model_without_chat_template_gets_plain_words() -> None:
     tokenizer = make_tokenizer(chat=False)
     assert render_prompt(tokenizer, "Context.", "Which?") == "Context.\n\nUser: Which?\nAssistant: "
     assert tokenizer.decode(encode_prompt(tokenizer, "", "Which?")) == "User: Which?\nAssistant: "
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_split_prompt_joins_around_any_text(chat: bool) -> None:
+    tokenizer = make_tokenizer(chat=chat)
+    parts = split_prompt(tokenizer, "Context.", f"Which?\n{PLACEHOLDER}")
+    for text in ("a red dress", "{text} %s", ""):
+        assert text.join(parts) == render_prompt(tokenizer, "Context.", f"Which?\n{text}")
+
+
+def test_a_template_that_drops_the_users_words_cannot_be_split() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "Answer the question."
+    with pytest.raises(ValueError, match="does not repeat the user's message"):
+        split_prompt(tokenizer, "", PLACEHOLDER)
 
 
 def test_plain_prompt_begins_with_the_tokenizers_own_opening_token() -> None:
@@ -90,7 +114,7 @@ def test_an_answer_ends_as_the_template_ends_it() -> None:
 
 def test_system_text_stands_before_the_users_where_the_template_refuses_it(capsys: Any) -> None:
     tokenizer = make_tokenizer()
-    tokenizer.chat_template = REFUSING + CHAT_TEMPLATE + "{# said once #}"
+    tokenizer.chat_template = REFUSING + CHAT_TEMPLATE + "{# a template of its own #}"
     expected = "<|im_start|>user\nContext.\n\nWhich?<|im_end|>\n<|im_start|>assistant\n"
     assert render_prompt(tokenizer, "Context.", "Which?") == expected
     assert render_prompt(tokenizer, "", "Which?") == expected.replace("Context.\n\n", "")
@@ -106,11 +130,11 @@ def test_template_that_fails_anyway(template: str) -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template, tokenizer.name_or_path = template, "some/model"
     for system in ("Context.", ""):
-        with pytest.raises(InputError, match=r"^some/model: the model's chat template cannot be rendered: .*Mend"):
+        with pytest.raises(InputError, match=r"^some/model: the model's chat template cannot be rendered: .*Fix"):
             render_prompt(tokenizer, system, "Which?")
 
 
-# How Llama 3.2's template asks; in a macro and by an argument's name it is the same.
+# The date as Llama 3.2's template writes it, and inside a macro with a named argument.
 DATED = (
     "  {% if not date_string is defined %}{% if strftime_now is defined %}"
     "{% set date_string = strftime_now('%d %b %Y') %}{% else %}{% set date_string = '?' %}{% endif %}{% endif %}\n"
@@ -132,9 +156,9 @@ def test_prompts_depend_on_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer.chat_template = DATED + CHAT_TEMPLATE
     turn = [{"role": "user", "content": "Which?"}]
     plain = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    asked = "05 Jan 2031; January 5, 2031, 2031-01-05, Sunday, 12:30:59\n"
-    assert plain.startswith(asked)
-    # All but the date is as transformers renders it.
-    given = TODAY.strftime("%d %b %Y; %B %-d, %Y, %Y-%m-%d, %A, %H:%M:%S\n")
-    assert given == "26 Jul 2024; July 26, 2024, 2024-07-26, Friday, 00:00:00\n"
-    assert render_prompt(tokenizer, "", "Which?") == given + plain.removeprefix(asked)
+    today = "05 Jan 2031; January 5, 2031, 2031-01-05, Sunday, 12:30:59\n"
+    assert plain.startswith(today)
+    # Everything but the date is as transformers renders it.
+    fixed = PROMPT_DATE.strftime("%d %b %Y; %B %-d, %Y, %Y-%m-%d, %A, %H:%M:%S\n")
+    assert fixed == "26 Jul 2024; July 26, 2024, 2024-07-26, Friday, 00:00:00\n"
+    assert render_prompt(tokenizer, "", "Which?") == fixed + plain.removeprefix(today)

@@ -1,4 +1,4 @@
-"""Conversations as tokens: the fast way equals the plain one."""
+"""Conversations as messages and as tokens; the fast way to encode them equals the plain one."""
 
 from __future__ import annotations
 
@@ -26,11 +26,6 @@ def test_many_at_once_equal_one_by_one(chat: bool) -> None:
         assert example.prompt == encode_prompt(tokenizer, conversation.system, conversation.user)
         assert example.answer == encode_answer(tokenizer, conversation.assistant)
     assert encode_conversations(tokenizer, []) == []
-
-
-def test_a_title_stays_on_its_line() -> None:
-    asked = lc_rec.titles_to_item(["red\ndress", "coat"], "<a_1>").user
-    assert asked.splitlines()[-2:] == ["- red dress", "- coat"]
 
 
 def test_messages() -> None:

@@ -1,10 +1,13 @@
+"""The prompt for a next item: the fast way equals the plain one, histories are cut, foreign tokens are refused."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AddedToken
 
-from gti_cli.checkpoints.new_tokens import NewTokens, all_names, parse_name, semantic_id, split_tokens
+from gti_cli.checkpoints.new_tokens import NewTokens
+from gti_cli.checkpoints.token_names import all_names, parse_name, semantic_id, split_tokens
 from gti_cli.errors import InputError
 from gti_cli.prompts import next_item
 from tests.support.models import make_tokenizer
@@ -28,20 +31,20 @@ def test_frame_gives_what_template_and_tokenizer_give(extended, history, wording
     tokens = [f"<a_{a}><b_{b}>" for a, b in history]
     whole = next_item.encode_history(extended, tokens, wording)
     items = [extended(item, add_special_tokens=False)["input_ids"] for item in tokens]
-    around = next_item.frame(extended, "<a_0><b_0>", wording)
-    assert around.prompt(items) == whole
-    assert whole[: len(around.before)] == around.before
+    frame = next_item.frame(extended, "<a_0><b_0>", wording)
+    assert frame.prompt(items) == whole
+    assert whole[: len(frame.before)] == frame.before
     # The history is the last thing the user says, and decoding gives the tokens back exactly.
-    inside = whole[len(around.before) : len(whole) - len(around.behind)]
+    inside = whole[len(frame.before) : len(whole) - len(frame.behind)]
     assert extended.decode(inside) == "".join(tokens)
-    said = extended.decode(whole)
-    assert next_item.WORDINGS[wording] in said and next_item.SYSTEM in said
+    decoded = extended.decode(whole)
+    assert next_item.WORDINGS[wording] in decoded and next_item.SYSTEM in decoded
     closing = "<|im_end|>\n<|im_start|>assistant\n" if extended.chat_template else "\nAssistant: "
-    assert extended.decode(around.behind) == closing
+    assert extended.decode(frame.behind) == closing
 
 
 def test_unknown_tokens_are_refused(extended):
-    # "<c_0>" is no token here: it is cut into pieces that merge with their surroundings or occur elsewhere.
+    # "e" is no new token: it occurs in several places of the prompt.
     with pytest.raises(InputError, match="does not keep"):
         next_item.frame(extended, "e")
 
@@ -52,8 +55,8 @@ def test_wordings_differ_and_end_before_the_history():
 
 
 @given(st.lists(st.integers()), st.none() | st.integers(1, 30))
-def test_cap_keeps_the_most_recent(items, most):
-    kept, cut = next_item.cap(items, most)
+def test_a_cut_history_keeps_the_most_recent_items(items, most):
+    kept, cut = next_item.cut_history(items, most)
     assert kept == (items if most is None else items[-most:])
     assert len(kept) + cut == len(items)
 

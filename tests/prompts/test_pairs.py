@@ -13,11 +13,11 @@ from gti_cli.prompts.pairs import (
     TO_TOKENS,
     Pair,
     cut_texts,
-    encode_pair,
     encode_pairs,
     forms_of,
 )
 from tests.support.models import make_tokenizer
+from tests.support.prompts import encode_pair
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["chat", "plain"])

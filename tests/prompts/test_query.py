@@ -1,4 +1,4 @@
-"""Prompts for search: the fast way equals the plain one, and all start with the same tokens."""
+"""Prompts for search queries: the fast way equals the plain one, and long queries are cut."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from gti_cli.prompts.chat import encode_prompt
-from gti_cli.prompts.query import MAX_QUERY_TOKENS, SYSTEM, WORDING, encode_queries, encode_query
+from gti_cli.prompts.query import MAX_QUERY_TOKENS, SYSTEM, WORDING, encode_queries
 from tests.support.models import make_tokenizer
+from tests.support.prompts import encode_query
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -25,5 +26,5 @@ def test_long_queries_are_cut_and_counted(tokenizer: Any) -> None:
     words = "red blue dress coat " * MAX_QUERY_TOKENS
     (long, short), cut = encode_queries(tokenizer, [words, "coat"])
     assert cut == 1
-    around = len(short) - len(tokenizer("coat", add_special_tokens=False)["input_ids"])
-    assert len(long) == pytest.approx(around + MAX_QUERY_TOKENS, abs=2)
+    template = len(short) - len(tokenizer("coat", add_special_tokens=False)["input_ids"])
+    assert len(long) == pytest.approx(template + MAX_QUERY_TOKENS, abs=2)

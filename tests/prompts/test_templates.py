@@ -8,9 +8,10 @@ import pytest
 from gti_cli.errors import InputError
 from gti_cli.prompts.chat import encode_answer, encode_prompt
 from gti_cli.prompts.examples import Example
-from gti_cli.prompts.pairs import OURS, TO_TEXT, TO_TOKENS, Pair, encode_pair, encode_pairs
+from gti_cli.prompts.pairs import DEFAULT_TEMPLATES, TO_TEXT, TO_TOKENS, Pair, encode_pairs
 from gti_cli.prompts.templates import read_templates
 from tests.support.models import make_tokenizer
+from tests.support.prompts import encode_pair
 
 
 def written(folder: Path, content: object) -> Path:
@@ -19,7 +20,7 @@ def written(folder: Path, content: object) -> Path:
     return path
 
 
-def test_own_wordings_replace_ours_and_the_rest_stays(tmp_path: Path) -> None:
+def test_own_wordings_replace_the_default_and_the_rest_stays(tmp_path: Path) -> None:
     mine = {"system": "You sell.", TO_TOKENS: {"title": "Which is {text}? {x}"}, TO_TEXT: {"both": "What: {tokens}!"}}
     templates = read_templates(written(tmp_path, mine))
     tokenizer = make_tokenizer()
@@ -32,14 +33,14 @@ def test_own_wordings_replace_ours_and_the_rest_stays(tmp_path: Path) -> None:
         tokenizer, "You sell.", "What: <a_0>!"
     )
     assert encode_pair(tokenizer, pairs[0], TO_TOKENS, templates) == found[0]
-    untouched = {key for key in OURS.questions if key not in ((TO_TOKENS, "title"), (TO_TEXT, "both"))}
-    assert all(templates.questions[key] == OURS.questions[key] for key in untouched)
+    untouched = {key for key in DEFAULT_TEMPLATES.questions if key not in ((TO_TOKENS, "title"), (TO_TEXT, "both"))}
+    assert all(templates.questions[key] == DEFAULT_TEMPLATES.questions[key] for key in untouched)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ([], "must be a JSON object"),
         ({"sistem": "x"}, "'sistem' is not known"),
         ({"system": 3}, "system must be a string"),

@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import NewTokens, all_names, semantic_id
+from gti_cli.checkpoints.finding import find_checkpoint
+from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.checkpoints.saving import save_checkpoint
+from gti_cli.checkpoints.token_names import all_names, semantic_id
+from gti_cli.options import RunOptions
+from gti_cli.recommendation.job import FinetuneJob, prepare_job
+from gti_cli.recommendation.options import FinetuneOptions
+from gti_cli.recommendation.task_data import read_task_data
 from gti_cli.training.trainer import PlannedTrainer
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import Manifest
@@ -111,6 +117,29 @@ def make_world(tmp_path: Path) -> Callable[..., World]:
         tables.write(tmp_path / "queries.parquet", _queries())
         return World(
             tmp_path / name, tmp_path / "interactions.parquet", tmp_path / "queries.parquet", tokens, histories
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_job() -> Callable[..., FinetuneJob]:
+    """``make_job(world, ("next-item", "search"), history=4)``: a job as the stage prepares it."""
+
+    def make(world: World, tasks: tuple[str, ...], *, dtype: str = "float32", **options: Any) -> FinetuneJob:
+        space = Workspace(world.workspace)
+        # LC-Rec's tasks go without interactions; then they have no validation examples.
+        interactions = world.interactions if tasks != ("lc-rec",) else None
+        queries = world.queries if "search" in tasks else None
+        return prepare_job(
+            find_checkpoint(space, None, "grounded", ""),
+            read_task_data(space, interactions, queries, tasks),
+            SIZES,
+            FinetuneOptions(tasks=tasks, **options),
+            RunOptions(seed=3, device="cpu", dtype=dtype),
+            name="out",
+            report_to=[],
+            logs=Path("logs"),
         )
 
     return make

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gti_cli.errors import InputError
-from gti_cli.recommendation.adapters import add_lora, merge_lora
+from gti_cli.recommendation.adapters import add_lora
 from tests.support.models import make_model
 
 NEW = np.array([5, 40, 41, 99])
@@ -25,7 +25,7 @@ def train_and_merge(adapted: Any, ids: torch.Tensor) -> Any:
     adapted.eval()
     with torch.no_grad():
         expected = adapted(input_ids=ids).logits
-        merged = merge_lora(adapted)
+        merged = adapted.merge_and_unload()
         torch.testing.assert_close(merged(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
     return merged
 
@@ -70,7 +70,7 @@ def test_a_head_with_a_bias_trains_its_new_rows_alone() -> None:
         assert (after[name][NEW] != before[name][NEW]).all()
 
 
-def test_what_lora_cannot_do_is_said() -> None:
+def test_models_that_lora_cannot_train_are_refused() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     gpt2: Any = GPT2LMHeadModel(GPT2Config(vocab_size=100, n_embd=8, n_layer=1, n_head=2))
@@ -79,5 +79,5 @@ def test_what_lora_cannot_do_is_said() -> None:
     biased = make_model("llama", 100, tied=False)
     biased.lm_head = torch.nn.Linear(32, 100, bias=True)
     biased.lm_head.weight = biased.model.embed_tokens.weight
-    with pytest.raises(InputError, match="it has a bias and the embedding's matrix"):
+    with pytest.raises(InputError, match="it has a bias and shares its matrix"):
         add_lora(biased, NEW, rank=2, alpha=4, dropout=0.0)

@@ -19,10 +19,10 @@ from gti_cli.prompts.examples import Example
 from gti_cli.prompts.next_item import encode_items, frame
 from gti_cli.recommendation.conversations import export_conversations
 from gti_cli.recommendation.finetune import finetune
-from gti_cli.recommendation.material import gather
 from gti_cli.recommendation.options import TaskOptions
+from gti_cli.recommendation.task_data import read_task_data
 from gti_cli.recommendation.tasks import make_tasks
-from gti_cli.training.batches.packing import Layout, Window, separate
+from gti_cli.training.batches.packing import HistoryExample, HistoryLayout, single_target_examples
 from gti_cli.workspace import Workspace
 from tests.support.models import make_tokenizer
 
@@ -37,19 +37,19 @@ REFUSING = (
 
 def trained_on(world: Any, tokenizer: Any) -> list[list[int]]:
     """Token ids of every example that finetune trains on: prompt, answer, end of the turn; by its own layout."""
-    material = gather(Workspace(world.workspace), world.interactions, world.queries, ALL.tasks)
-    tokens = material.catalogue.tokens
+    data = read_task_data(Workspace(world.workspace), world.interactions, world.queries, ALL.tasks)
+    tokens = data.catalogue.tokens
     frames = [frame(tokenizer, tokens[0], wording) for wording in range(3)]
-    layout = Layout(frames[0], encode_items(tokenizer, tokens, world.tokens), 2, 0, tuple(frames[1:]))
+    layout = HistoryLayout(frames[0], encode_items(tokenizer, tokens, world.tokens), 2, 0, tuple(frames[1:]))
     found: list[Example] = []
-    for task in make_tasks(material, tokenizer, ALL, 0):
-        for unit in task.train:
-            if isinstance(unit, Window):
-                for single in separate(unit):
-                    answer = [*layout.items[single.items[-1]].tolist(), layout.end]
+    for task in make_tasks(data, tokenizer, ALL, 0):
+        for example in task.train:
+            if isinstance(example, HistoryExample):
+                for single in single_target_examples(example):
+                    answer = [*layout.item_token_ids[single.items[-1]].tolist(), layout.end_id]
                     found.append(Example(layout.prompt(single), answer))
             else:
-                found += encode_conversations(tokenizer, [unit])
+                found += encode_conversations(tokenizer, [example])
     return [example.prompt + example.answer for example in found]
 
 

@@ -62,7 +62,7 @@ def test_two_parts_come_to_what_one_process_comes_to(make_world: Any, tmp_path: 
     own = {
         "stage": stage,
         **({"stage3_param_persistence_threshold": 0} if stage == 3 else {}),
-    }  # divide small ones, too
+    }  # shard small ones, too
     auto = ("train_micro_batch_size_per_gpu", "train_batch_size", "gradient_accumulation_steps", "gradient_clipping")
     config.write_text(json.dumps({"zero_optimization": own, **dict.fromkeys(auto, "auto")}))
     how = ["--use_deepspeed", "--deepspeed_config_file", str(config), "--zero3_init_flag", "true"]

@@ -12,21 +12,11 @@ import pytest
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
 from gti_cli.recommendation.finetune import finetune
-from gti_cli.recommendation.options import FinetuneOptions
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import digest_path
 
 BAD = {
-    "max steps": ({"max_steps": 0}, "--max-steps is 0"),
-    "epochs": ({"epochs": -1.0}, "--epochs is -1"),
-    "batch": ({"batch_size": 0}, "--batch-size is 0"),
-    "rate": ({"learning_rate": float("nan")}, "--learning-rate is nan"),
-    "rows rate": ({"rows_learning_rate": 0.0}, "--rows-learning-rate is 0"),
-    "dropout": ({"lora_dropout": 1.0}, "--lora-dropout is 1"),
-    "targets": ({"targets": "some"}, "--targets is 'some'"),
-    "history": ({"history": 0}, "--history is 0"),
-    "validations": ({"validations": -1}, "--validations is -1"),
-    "patience": ({"patience": 3}, "--patience needs validations"),
+    "option": ({"max_steps": 0}, "--max-steps is 0"),
     "name": ({"name": "../out"}, "cannot be used"),
     "own source": ({"name": "grounded"}, "is the checkpoint to start from"),
     "reserved": ({"name": "semantic_ids"}, "cannot be used"),
@@ -36,7 +26,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_options(make_world: Any, case: str) -> None:
+def test_bad_arguments_change_nothing(make_world: Any, case: str) -> None:
     options, message = BAD[case]
     world = make_world()
     before = digest_path(world.workspace)
@@ -65,15 +55,6 @@ def test_bad_interactions_end_with_one_line_and_code_2(make_world: Any, capsys: 
     said = capsys.readouterr()
     assert message in said.err and len(said.err.strip().splitlines()) == 1 and not said.out
     assert digest_path(world.workspace) == before
-
-
-def test_a_step_is_divided_among_processes_evenly(make_world: Any, monkeypatch: Any) -> None:
-    world = make_world()
-    assert FinetuneOptions(batch_size=12).share == 12
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    assert FinetuneOptions(batch_size=12).share == 4
-    with pytest.raises(InputError, match=r"--batch-size 8 cannot be divided among 3 processes\. Use a multiple of 3"):
-        finetune(world.interactions, world.workspace, batch_size=8)
 
 
 def test_checkpoint_without_new_tokens(make_world: Any, make_checkpoint: Any) -> None:

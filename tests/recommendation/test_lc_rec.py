@@ -8,9 +8,9 @@ from typing import Any
 
 from gti_cli import tables
 from gti_cli.prompts import lc_rec as kinds
-from gti_cli.recommendation.lc_rec import conversations
-from gti_cli.recommendation.material import gather
+from gti_cli.recommendation.lc_rec import training_conversations
 from gti_cli.recommendation.options import TaskOptions
+from gti_cli.recommendation.task_data import read_task_data
 from gti_cli.recommendation.tasks import make_tasks
 from gti_cli.workspace import Workspace
 from tests.support.models import make_tokenizer
@@ -30,8 +30,8 @@ def with_texts(world: Any) -> Path:
 def test_every_kind_is_there_as_often_as_the_tables_allow(make_world: Any) -> None:
     world = make_world()
     path = with_texts(world)
-    material = gather(Workspace(world.workspace), path, None, ("lc-rec",))
-    found, counts = conversations(material, make_tokenizer(), history=4, max_text_tokens=128, seed=0)
+    data = read_task_data(Workspace(world.workspace), path, None, ("lc-rec",))
+    found, counts = training_conversations(data, make_tokenizer(), history=4, max_text_tokens=128, seed=0)
     of = Counter(c.kind for c in found)
     table = tables.read(path).to_pydict()
     by_user: dict[str, list[int]] = {}
@@ -39,7 +39,7 @@ def test_every_kind_is_there_as_often_as_the_tables_allow(make_world: Any) -> No
         by_user.setdefault(user, []).append(row)
     train = {user: rows[:-2] if len(rows) > 2 else rows for user, rows in by_user.items()}
     drawn = sum(len(rows) > 1 for rows in train.values())
-    items = len(material.titles)
+    items = len(data.titles)
     assert of == {
         kinds.TEXT_TO_ITEM: 3 * items,
         kinds.ITEM_TO_TEXT: 3 * items,
@@ -52,7 +52,7 @@ def test_every_kind_is_there_as_often_as_the_tables_allow(make_world: Any) -> No
     assert counts["lc_rec_history_targets"] == sum(len(rows) - 1 for rows in train.values())
     assert counts["lc_rec_texts_cut"] == counts["lc_rec_items_without_text"] == 0
 
-    tokens_of = dict(zip(material.catalogue.item_ids, material.catalogue.tokens, strict=True))
+    tokens_of = dict(zip(data.catalogue.item_ids, data.catalogue.tokens, strict=True))
     intents = [c for c in found if c.kind == kinds.INTENT_TO_ITEM]
     for conversation in intents:
         row = int(conversation.user.rsplit(" ", 1)[1])
@@ -61,7 +61,7 @@ def test_every_kind_is_there_as_often_as_the_tables_allow(make_world: Any) -> No
         last = int(conversation.assistant.rsplit(" ", 1)[1])
         rows = [row for row in train[table["user_id"][last]] if row <= last][-4:]
         assert conversation.user.endswith("\n" + "".join(tokens_of[table["item_id"][row]] for row in rows))
-    titles = {f"dress number {n}": material.catalogue.tokens[n] for n in range(items)}
+    titles = {f"dress number {n}": data.catalogue.tokens[n] for n in range(items)}
     for words, name in zip(
         (c for c in found if c.kind == kinds.TITLES_TO_ITEM),
         (c for c in found if c.kind == kinds.ITEMS_TO_TITLE),
@@ -72,34 +72,34 @@ def test_every_kind_is_there_as_often_as_the_tables_allow(make_world: Any) -> No
         assert words.assistant == titles[name.assistant]
 
 
-def test_what_the_columns_do_not_allow_is_said(make_world: Any, capsys: Any) -> None:
+def test_missing_columns_are_reported(make_world: Any, capsys: Any) -> None:
     world = make_world()
-    material = gather(Workspace(world.workspace), world.interactions, None, ("lc-rec",))
+    data = read_task_data(Workspace(world.workspace), world.interactions, None, ("lc-rec",))
     capsys.readouterr()
-    _, counts = conversations(material, make_tokenizer(), history=4, max_text_tokens=128, seed=0)
+    _, counts = training_conversations(data, make_tokenizer(), history=4, max_text_tokens=128, seed=0)
     said = " ".join(capsys.readouterr().err.split())
-    assert "no column 'intent' and no column 'preference'" in said and "one of each user" in said
+    assert "no column 'intent' and no column 'preference'" in said and "one target of each user" in said
     assert counts["lc_rec_intent->item"] == counts["lc_rec_items->preference"] == 0
-    alone, counts = conversations(
-        gather(Workspace(world.workspace), None, None, ("lc-rec",)),
+    alone, counts = training_conversations(
+        read_task_data(Workspace(world.workspace), None, None, ("lc-rec",)),
         make_tokenizer(),
         history=4,
         max_text_tokens=1,
         seed=0,
     )
     assert {c.kind for c in alone} == {kinds.TEXT_TO_ITEM, kinds.ITEM_TO_TEXT}
-    assert counts["lc_rec_texts_cut"] == 2 * len(material.titles)
+    assert counts["lc_rec_texts_cut"] == 2 * len(data.titles)
 
 
 def test_validation_asks_for_validation_targets(make_world: Any) -> None:
     world = make_world()
-    material = gather(Workspace(world.workspace), world.interactions, world.queries, ("search", "lc-rec"))
-    search, lc_rec = make_tasks(material, make_tokenizer(), TaskOptions(valid_sample=6), 0)
-    assert material.splits is not None
-    tokens_of = dict(zip(material.catalogue.item_ids, material.catalogue.tokens, strict=True))
-    assert len(lc_rec.valid) == 6 and lc_rec.wanted == []
+    data = read_task_data(Workspace(world.workspace), world.interactions, world.queries, ("search", "lc-rec"))
+    search, lc_rec = make_tasks(data, make_tokenizer(), TaskOptions(valid_sample=6), 0)
+    assert data.splits is not None
+    tokens_of = dict(zip(data.catalogue.item_ids, data.catalogue.tokens, strict=True))
+    assert len(lc_rec.valid) == 6 and lc_rec.target_rows == []
     asked = {c.assistant for c in lc_rec.valid if c.kind == kinds.TITLES_TO_ITEM}  # type: ignore[union-attr]
-    assert asked <= {tokens_of[entry.target] for entry in material.splits.valid}
+    assert asked <= {tokens_of[entry.target] for entry in data.splits.valid}
     # Of the queries table: good pairs only, validation queries only.
     assert search.counts == {
         "search_pairs": 16,
@@ -107,7 +107,7 @@ def test_validation_asks_for_validation_targets(make_world: Any) -> None:
         "search_valid_pairs_used": 4,
         "search_queries_cut": 0,
     }
-    assert [row in (8, 9, 11, 12) for row in search.wanted] == [True] * 4
+    assert [row in (8, 9, 11, 12) for row in search.target_rows] == [True] * 4
     answers = [c.assistant for c in search.valid]  # type: ignore[union-attr]
-    assert answers == [material.catalogue.tokens[row] for row in search.wanted]
+    assert answers == [data.catalogue.tokens[row] for row in search.target_rows]
     assert not any(c.user.endswith(("size 8", "size 9")) for c in search.train)  # type: ignore[union-attr]

@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 
 from gti_cli.errors import InputError
-from gti_cli.prompts.next_item import WORDINGS, encode_history
 from gti_cli.recommendation.finetune import finetune
-from gti_cli.recommendation.material import gather
-from gti_cli.recommendation.options import TaskOptions
-from gti_cli.recommendation.tasks import in_words, make_tasks, next_item
-from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import digest_path
-from tests.support.models import make_tokenizer
 
 FEW: dict[str, Any] = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
 TASKS = ("next-item:2", "search:1", "lc-rec:1")
@@ -47,7 +41,7 @@ def test_search_alone_is_validated_by_ranking_queries(make_world: Any) -> None:
     assert manifest.counts["valid_queries_ranked"] == 4 and 0 <= manifest.metrics["valid_ndcg@10"] <= 1
     assert manifest.metrics["valid_loss"] < manifest.metrics["valid_loss_before"]
     assert not {"wordings", "targets", "max_text_tokens"} & set(manifest.options)
-    with pytest.raises(InputError, match="nothing to rank for --validations"):
+    with pytest.raises(InputError, match="no validation example to rank"):
         finetune(None, world.workspace, name="b", tasks=("lc-rec",), validations=2, **FEW)
 
 
@@ -61,24 +55,3 @@ def test_resumed_run_of_all_tasks_equals_an_unbroken_one(make_world: Any, resume
     found = resumed(lambda: finetune(world.interactions, world.workspace, **options), result)
     assert digest_path(result, "gti.json") == digest_path(other / "finetuned", "gti.json")
     assert found.metrics == whole.metrics and found.counts == whole.counts
-
-
-def test_wordings_are_drawn_for_users_and_kept_apart(make_world: Any) -> None:
-    world = make_world()
-    material = gather(Workspace(world.workspace), world.interactions, None, None)
-    assert material.splits is not None
-    row_of, tokens = material.catalogue.row_of(), material.catalogue.tokens
-    task = next_item(material.splits, row_of, TaskOptions(history=2), 0)
-    windows: Any = task.train
-    assert {window.wording for window in windows} == {0, 1, 2}
-    assert all(window.wording == 0 for window in next_item(material.splits, row_of, TaskOptions(wordings=1), 0).train)  # type: ignore[union-attr]
-    assert windows == next_item(material.splits, row_of, TaskOptions(history=2), 0).train
-    assert windows != next_item(material.splits, row_of, TaskOptions(history=2), 1).train
-    assert all(window.wording == 0 for window in task.valid)  # type: ignore[union-attr]
-    # In words: the wording of the user, the history, the next item.
-    said = list(in_words(task, tokens))
-    assert len(said) == task.counts["train_targets"]
-    assert {w for c in said for w in WORDINGS if c.user.startswith(w)} == set(WORDINGS)
-    tokenizer = make_tokenizer()
-    assert encode_history(tokenizer, ["<a_1>"], 2) != encode_history(tokenizer, ["<a_1>"], 0)
-    assert len(make_tasks(material, tokenizer, TaskOptions(), 0)) == 1

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers.integrations import integration_utils
 
 from gti_cli.checkpoints.loading import load_model
 from gti_cli.checkpoints.new_tokens import read_new_tokens
+from gti_cli.errors import InputError
 from gti_cli.recommendation.finetune import finetune
 from gti_cli.workspace.manifest import digest_path
 
-FEW = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
+FEW: dict[str, Any] = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
 
 
 def weights(folder: Path, dtype: Any = torch.float32) -> dict[str, torch.Tensor]:
@@ -97,45 +100,69 @@ def test_is_saved_in_the_number_format_of_its_source(make_world: Any) -> None:
     assert manifest.details["saved_dtype"] == "float16"
 
 
-def test_faster_rows_move_further(make_world: Any) -> None:
-    world = make_world()
-    slow = finetune(world.interactions, world.workspace, name="slow", rows_learning_rate=3e-3, **FEW)
-    fast = finetune(world.interactions, world.workspace, name="fast", rows_learning_rate=3e-2, **FEW)
-    assert fast.metrics["new_rows_moved"] > 5 * slow.metrics["new_rows_moved"]
-    assert fast.metrics["rows_travel_ratio"] == pytest.approx(10 * slow.metrics["rows_travel_ratio"])
-    before = rows(world.workspace / "grounded")
-    old = torch.ones(len(before), dtype=torch.bool)
-    old[world.tokens.ids] = False
-    step = [(rows(world.workspace / name) - before)[old].abs().max() for name in ("slow", "fast")]
-    assert step[1] == pytest.approx(step[0], rel=0.5)
-
-
-def test_without_a_rate_the_rows_get_one_that_fits_their_scale(make_world: Any) -> None:
-    world = make_world()
-    slow = {**FEW, "learning_rate": 1e-6}
-    fitting = finetune(world.interactions, world.workspace, name="fitting", **slow)
-    rate = fitting.metrics["rows_learning_rate"]
-    assert rate == pytest.approx(0.05 * fitting.metrics["pretrained_rows_spread"]) and rate > 1e-4
-    assert fitting.options["rows_learning_rate"] == "auto"
-    finetune(world.interactions, world.workspace, name="given", rows_learning_rate=rate, **slow)
-    assert digest_path(world.workspace / "fitting", "gti.json") == digest_path(world.workspace / "given", "gti.json")
-    # Never below the rate of all else.
-    fast = finetune(world.interactions, world.workspace, name="fast", **{**FEW, "learning_rate": 0.1})
-    assert fast.metrics["rows_learning_rate"] == 0.1
-
-
-def test_collapsed_rows_that_cannot_get_apart_are_warned_of(make_world: Any, capsys: Any) -> None:
-    world = make_world(collapsed=True)
-    finetune(world.interactions, world.workspace, **{**FEW, "learning_rate": 1e-4})
-    said = capsys.readouterr().err
-    assert "collapsed (effective rank 1.0)" in said and "--rows-learning-rate" in said
-    finetune(world.interactions, world.workspace, name="fast", rows_learning_rate=0.3, **{**FEW, "learning_rate": 1e-4})
-    assert "collapsed" not in capsys.readouterr().err
-
-
 def test_last_targets_only(make_world: Any) -> None:
     world = make_world()
     manifest = finetune(world.interactions, world.workspace, targets="last", history=2, **FEW)
     lengths = [len(h) - 2 for h in world.histories.values()]
     assert manifest.counts["train_targets"] == sum(n >= 2 for n in lengths)
     assert manifest.counts["cut_targets"] == sum(n > 3 for n in lengths)
+
+
+def test_a_training_that_diverges_ends_at_once(make_world: Any, capsys: Any) -> None:
+    world = make_world()
+    with pytest.raises(InputError, match=r"diverged: .* Lower --learning-rate or --rows-learning-rate"):
+        finetune(world.interactions, world.workspace, **{**FEW, "max_steps": 50, "learning_rate": 1e38})
+    assert "Fine-tuning: 50/50" not in capsys.readouterr().err
+
+
+def fake_tracker(monkeypatch: Any) -> list[Any]:
+    """Stands for wandb; keeps the folder that logs go to, and then what is logged."""
+    said: list[Any] = []
+
+    class Tracker(TrainerCallback):
+        def __init__(self) -> None:
+            said.append(os.environ["TENSORBOARD_LOGGING_DIR"])
+
+        def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
+            said.append(logs)
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "wandb", Tracker)
+    monkeypatch.setattr(integration_utils, "get_available_reporting_integrations", lambda: ["wandb", "tensorboard"])
+    return said
+
+
+def test_trackers_are_the_trainers_own(make_world: Any, monkeypatch: Any) -> None:
+    world = make_world()
+    plain = finetune(world.interactions, world.workspace, **FEW)
+    with pytest.raises(InputError, match="--report-to 'paper' is not known"):
+        finetune(world.interactions, world.workspace, name="b", report_to=("paper",), **FEW)
+    said = fake_tracker(monkeypatch)
+    manifest = finetune(world.interactions, world.workspace, name="b", report_to=("wandb",), **FEW)
+    assert said[0] == str(world.workspace / "runs" / "b") and len(said) == 1 + 6 + 1  # each step, and the run's rates
+    assert all("loss" in entry for entry in said[1:7])
+    assert manifest.metrics == plain.metrics and "report_to" not in manifest.options
+    pytest.importorskip("tensorboard")
+    monkeypatch.undo()
+    finetune(world.interactions, world.workspace, name="c", report_to=("tensorboard",), **FEW)
+    assert list((world.workspace / "runs" / "c").glob("events.*"))
+
+
+def test_bfloat16_trains_like_float32(make_world: Any) -> None:
+    world = make_world()
+    full, half = (
+        finetune(world.interactions, world.workspace, name=dtype, **{**FEW, "max_steps": 15, "dtype": dtype})
+        for dtype in ("float32", "bfloat16")
+    )
+    for metric in ("train_loss", "valid_loss", "new_rows_moved"):
+        assert half.metrics[metric] == pytest.approx(full.metrics[metric], rel=0.03)
+    assert half.metrics["train_loss"] != full.metrics["train_loss"]
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_gradient_checkpointing_changes_no_result(make_world: Any, lora: bool) -> None:
+    world = make_world()
+    options = {**FEW, "max_steps": 2, "lora": lora, "lora_dropout": 0.0}
+    plain = finetune(world.interactions, world.workspace, name="plain", **options)
+    less = finetune(world.interactions, world.workspace, name="less", gradient_checkpointing=True, **options)
+    assert less.metrics["valid_loss"] == pytest.approx(plain.metrics["valid_loss"], rel=1e-5)
+    assert less.metrics["new_rows_moved"] == pytest.approx(plain.metrics["new_rows_moved"], rel=1e-3)

@@ -1,4 +1,4 @@
-"""The invented words of the worked example: every one described, and worded several times."""
+"""The invented words of the worked example: each has a description and several wordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sample data: what `make_sample.py` writes, and what the committed files hold."""
+"""The sample data: the output of `make_sample.py`, and the committed files."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_committed_tables_are_what_the_script_makes(tmp_path: Path) -> None:
     for table in ("items", "titles", "queries"):
         assert pq.read_table(tmp_path / f"{table}.parquet").equals(pq.read_table(SAMPLE / f"{table}.parquet")), table
     made, committed = (pq.read_table(folder / "interactions.parquet").to_pylist() for folder in (tmp_path, SAMPLE))
-    # A choice depends on exp(), whose last bit is the processor's: allow for a history that took another turn.
+    # Draws depend on the last bit of exp(), which differs between processors: allow for a few other histories.
     assert len(made) == len(committed)
     assert np.mean([one == other for one, other in zip(made, committed, strict=True)]) > 0.95
 
@@ -143,22 +143,22 @@ def test_queries(items: dict[str, list]) -> None:
     assert {name: splits.count(name) for name in ("train", "valid", "test")} == {"train": 210, "valid": 45, "test": 45}
 
 
-def test_recall_against_a_loop_by_hand() -> None:
+def test_recall_by_hand() -> None:
     split = baselines.leave_one_out([[0, 1, 2], [0, 1, 3], [0, 2, 1]], items=5)
     assert split.known == [[0, 1], [0, 1], [0, 2]] and split.target == [2, 3, 1]
-    # Counts: item 0 three times, item 1 twice, item 2 once. What a user has is left out, and ties share their ranks.
+    # Counts: item 0 three times, item 1 twice, item 2 once. A user's own items are left out; ties share their ranks.
     popular = baselines.popularity_scorer(split)
     assert baselines.recall(split, popular, k=1) == pytest.approx(2 / 3)
     assert baselines.markov_scorer(split)([0]).argmax() == 1
 
 
-def test_there_is_something_to_learn(items: dict[str, list], histories: list[list[int]]) -> None:
+def test_histories_can_be_learned(items: dict[str, list], histories: list[list[int]]) -> None:
     texts = [f"{title} {text}" for title, text in zip(items["title"], items["description"], strict=True)]
     recalls = baselines.report(histories, texts)
     assert recalls["item_knn"] > 3 * recalls["popularity"]
     assert recalls["markov"] > 3 * recalls["popularity"]
     assert 0.10 < recalls["item_knn"] < 0.35
-    # The text tells what people want, above all of items that few have rented (chance is .01).
+    # Texts predict the next item, also items that few have rented (chance is .01).
     assert recalls["text"] > recalls["item_knn"]
     assert recalls["rare_text"] > 0.05
     assert recalls["rare_text"] > recalls["rare_item_knn"]
@@ -169,7 +169,7 @@ def test_sizes() -> None:
     assert folder_bytes(SAMPLE) <= 8_000_000
 
 
-def test_language_model_loads_as_any_checkpoint() -> None:
+def test_language_model_loads_with_plain_transformers() -> None:
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
     tokenizer = transformers.AutoTokenizer.from_pretrained(SAMPLE / "lm")

@@ -2,18 +2,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import semantic_id
+from gti_cli.checkpoints.token_names import semantic_id
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.artifact import FILES
 from gti_cli.semantic_ids.build import build_ids
-from gti_cli.semantic_ids.options import EncoderOptions, KMeansOptions, RQVAEOptions
+from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.quantizers import residuals
 from tests.support.semantic_ids import make_items
 
@@ -55,24 +54,6 @@ def test_same_seed_same_bytes(tmp_path: Path, quantizer: str) -> None:
     if quantizer == "rq-vae":
         assert load_file(tmp_path / "a" / "codebooks.safetensors")["level_0"].shape == (16, 4)
         assert made[0].metrics["rqvae"]["epochs"] == 4
-
-
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"rqvae": RQVAEOptions(epochs=9, latent=4)}, "--latent, --epochs would have no effect.*--quantizer rq-vae"),
-        ({"quantizer": "rq-vae", "kmeans": KMeansOptions(beam=4)}, "--beam would have no effect.*rq-kmeans"),
-        ({"text_model": EncoderOptions(prompt="item: ")}, "--prompt would have no effect.*an --encoder"),
-    ],
-)
-def test_options_of_what_is_not_used_are_refused(tmp_path: Path, asked: dict[str, Any], message: str) -> None:
-    items = make_items(tmp_path)
-    with pytest.raises(InputError, match=message):
-        build_ids(items, tmp_path / "ws", levels=2, codes=16, **asked)
-    assert not (tmp_path / "ws").exists()
-    build_ids(items, tmp_path / "ws", levels=2, codes=16, kmeans=KMeansOptions(beam=4))
-    with pytest.raises(InputError, match=r"--beam 2 is not what the semantic IDs were made with \(4\)"):
-        build_ids(tmp_path / "items.parquet", tmp_path / "ws", reuse=True, kmeans=KMeansOptions(beam=2))
 
 
 def test_done_already_and_refused_with_other_options(tmp_path: Path) -> None:
@@ -130,31 +111,6 @@ def test_import_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert mended.metrics["collisions_after"]["items"] == 0
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"levels": 2, "codes": 100}, "80 items are fewer than the 100 codes of level 0"),
-        ({"levels": 2, "codes": "8,100"}, "80 items are fewer than the 100 codes of level 1"),
-        ({"levels": 2, "codes": 8}, "80 items cannot all have their own of 8 x 8 = 64 tuples"),
-        ({"codes": "a"}, "--codes 'a' must be whole numbers"),
-        ({"codes": "0"}, "must be whole numbers"),
-        ({"codes": "8,8", "levels": 3}, "--codes lists 2 levels, --levels says 3"),
-        ({"levels": 0}, "--levels must be from 1 to 26"),
-        ({"levels": 26, "codes": 2, "collisions": "suffix"}, "27 levels are more than the 26 letters"),
-        ({"quantizer": "pq"}, "unknown --quantizer 'pq'"),
-        ({"collisions": "mend"}, "unknown --collisions 'mend'"),
-        ({"token_style": "tiger"}, "unknown --token-style 'tiger'"),
-        ({"text_columns": ["colour"]}, "column 'colour' is missing"),
-        ({"encoder": "column"}, "no 'embedding' column"),
-    ],
-)
-def test_refused_before_anything_is_written(tmp_path: Path, options: dict[str, Any], words: str) -> None:
-    items = make_items(tmp_path)
-    with pytest.raises(InputError, match=words):
-        build_ids(items, tmp_path / "ws", **options)
-    assert not (tmp_path / "ws").exists()
-
-
 def test_fewer_different_embeddings_than_codes(tmp_path: Path) -> None:
     items = make_items(tmp_path, embedding=[[float(row % 5), 1.0] for row in range(80)])
     with pytest.raises(InputError, match="5 different embeddings are fewer than the 16 codes of level 0"):
@@ -165,25 +121,3 @@ def test_fewer_different_embeddings_than_codes(tmp_path: Path) -> None:
 def test_one_item(tmp_path: Path) -> None:
     manifest = build_ids(make_items(tmp_path, n=1), tmp_path / "ws", levels=2, codes=1)
     assert manifest.metrics["collisions_after"] == {"distinct": 1, "rate": 0.0, "items": 0, "largest": 1}
-
-
-def test_pictures_of_replaced_ids_go(tmp_path: Path) -> None:
-    items, space = make_items(tmp_path), tmp_path / "ws"
-    space.mkdir()
-    pictures = [space / "semantic_ids.png", space / "semantic_ids.svg", space / "rqvae_history.png"]
-
-    def draw() -> None:
-        for picture in pictures:
-            picture.write_text("old")
-
-    draw()
-    build_ids(items, space, levels=2, codes=16)
-    assert all(picture.exists() for picture in pictures)  # nothing replaced: not ours
-    build_ids(items, space, levels=2, codes=16)
-    assert all(picture.exists() for picture in pictures)  # nothing to do: they still fit
-    build_ids(items, space, levels=2, codes=12, force=True)
-    assert not any(picture.exists() for picture in pictures)
-    draw()
-    tables.write(tmp_path / "new.parquet", {"item_id": ["n1"], "title": ["red silk"], "brand": ["Acme"]})
-    build_ids(tmp_path / "new.parquet", space, reuse=True)
-    assert not any(picture.exists() for picture in pictures)

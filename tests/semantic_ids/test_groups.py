@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gti_cli.semantic_ids.groups import first_alike, members, tuple_labels
+from gti_cli.semantic_ids.groups import first_equal_rows, members, tuple_labels
 
 
 @settings(max_examples=40, deadline=None)
@@ -27,15 +27,15 @@ def test_large_codes_do_not_overflow() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(n=st.integers(1, 60), width=st.integers(1, 6), distinct=st.integers(1, 20), seed=st.integers(0, 9))
-def test_first_alike_is_the_first_equal_row(n: int, width: int, distinct: int, seed: int) -> None:
+def test_first_equal_rows_is_the_first_equal_row(n: int, width: int, distinct: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     vectors = rng.integers(-1, 2, size=(distinct, width)).astype(np.float32)[rng.integers(distinct, size=n)]
     vectors[rng.random((n, width)) < 0.1] *= np.float32(-0.0) if seed % 2 else np.float32(1)
     expected = [next(j for j in range(i + 1) if (vectors[j] == vectors[i]).all()) for i in range(n)]
-    assert first_alike(vectors).tolist() == expected
+    assert first_equal_rows(vectors).tolist() == expected
 
 
-def test_rows_that_share_a_hash_are_still_told_apart() -> None:
+def test_different_rows_of_one_hash_are_kept_apart() -> None:
     from gti_cli.semantic_ids import groups
 
     vectors = np.array([[1, 2], [3, 4], [1, 2], [3, 4], [5, 6]], dtype=np.float32)

@@ -30,19 +30,19 @@ def test_rows_follow_the_catalogue(tmp_path: Path) -> None:
     ("payload", "words"),
     [
         ('{"x": ["<a_1>", "<b_0', "cannot be read as JSON"),
-        ([1, 2], "no index"),
-        ({}, "no index"),
+        ([1, 2], "not an index"),
+        ({}, "not an index"),
         ({"x": ["<a_1>"]}, "1 items of the catalogue have no entry .item_id 'y'"),
         ({"x": ["<a_1>"], "y": ["<a_1>", "<b_1>"]}, "2 codes where the first item has 1"),
-        ({"x": ["<b_1>"], "y": ["<a_1>"]}, "'<b_1>' is no code of level 0"),
-        ({"x": ["hat"], "y": ["<a_1>"]}, "'hat' is no code of level 0"),
+        ({"x": ["<b_1>"], "y": ["<a_1>"]}, "'<b_1>' is not a code of level 0"),
+        ({"x": ["hat"], "y": ["<a_1>"]}, "'hat' is not a code of level 0"),
         ({"x": "<a_1>", "y": ["<a_1>"]}, "must be a list of names"),
         ({"x": ["<a_1>"], "y": [1]}, "must be a list of names"),
         ({"x": ["<a_1>"], "y": []}, "must be a list of names"),
         ({"x": ["<a_99999999999>"], "y": ["<a_1>"]}, "must be below"),
     ],
 )
-def test_what_is_no_index(tmp_path: Path, payload: Any, words: str) -> None:
+def test_files_that_are_not_an_index(tmp_path: Path, payload: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_index(write(tmp_path, payload), ["x", "y"])
 

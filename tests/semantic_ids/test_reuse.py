@@ -12,21 +12,17 @@ from gti_cli import tables
 from gti_cli.app import run
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.build import build_ids
-from gti_cli.semantic_ids.collisions.collisions import resolve, suffixes
-from gti_cli.semantic_ids.options import RQVAEOptions
+from gti_cli.semantic_ids.options import KMeansOptions
 from gti_cli.semantic_ids.quantizers import residuals
-from gti_cli.semantic_ids.reuse import add_items
 from gti_cli.workspace import Workspace
-from tests.support.semantic_ids import make_items, new_items
-
-TINY = RQVAEOptions(hidden=(16,), latent=4, epochs=3, warm_up=1, check_every=1)
+from tests.support.semantic_ids import TINY_RQVAE, make_items, new_items
 
 
 @pytest.mark.parametrize("collisions", ["next-best", "sinkhorn", "allow"])
 @pytest.mark.parametrize("quantizer", ["rq-kmeans", "rq-vae"])
 def test_earlier_ids_stay_and_new_ones_come_from_the_codebooks(tmp_path: Path, quantizer: str, collisions: str) -> None:
     space = tmp_path / "ws"
-    rqvae = TINY if quantizer == "rq-vae" else None
+    rqvae = TINY_RQVAE if quantizer == "rq-vae" else None
     first = build_ids(
         make_items(tmp_path), space, levels=2, codes=16, quantizer=quantizer, rqvae=rqvae, collisions=collisions
     )
@@ -104,21 +100,6 @@ def test_suffix_counts_on_and_refuses_tokens_that_the_model_lacks(tmp_path: Path
     assert (space / "semantic_ids.parquet").read_bytes() == kept
 
 
-def test_suffixes_go_on_from_what_is_taken() -> None:
-    taken = np.array([[0, 1, 0], [0, 1, 3], [5, 5, 0]], dtype=np.int32)
-    assert suffixes(np.array([[0, 1], [2, 2], [0, 1], [5, 5]], dtype=np.int32), taken).tolist() == [4, 0, 5, 1]
-
-
-@pytest.mark.parametrize("policy", ["next-best", "sinkhorn"])
-def test_taken_tuples_are_never_given_twice(policy: str) -> None:
-    rng = np.random.default_rng(0)
-    books = [rng.standard_normal((3, 2)).astype(np.float32), rng.standard_normal((4, 2)).astype(np.float32)]
-    vectors = rng.standard_normal((12, 2)).astype(np.float32)
-    old = resolve(vectors[:7], books, residuals.encode(vectors[:7], books), policy).codes
-    new = resolve(vectors[7:], books, residuals.encode(vectors[7:], books), policy, old).codes
-    assert len(np.unique(np.vstack([old, new]), axis=0)) == 12  # all tuples there are
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -129,6 +110,7 @@ def test_taken_tuples_are_never_given_twice(policy: str) -> None:
         ({"quantizer": "rq-vae"}, "--quantizer rq-vae is not"),
         ({"text_columns": ["title"]}, "--text-columns"),
         ({"import_index": "some.json"}, "--import-index some.json is not"),
+        ({"kmeans": KMeansOptions(beam=2)}, r"--beam 2 is not what the semantic IDs were made with \(1\)"),
     ],
 )
 def test_other_options_than_the_first_run(tmp_path: Path, options: dict[str, Any], words: str) -> None:
@@ -141,22 +123,22 @@ def test_other_options_than_the_first_run(tmp_path: Path, options: dict[str, Any
 
 def test_other_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not there"):
-        add_items(new_items(tmp_path), tmp_path / "nowhere")
+        build_ids(new_items(tmp_path), tmp_path / "nowhere", reuse=True)
     space = tmp_path / "ws"
     vectors = np.random.default_rng(0).standard_normal((80, 4)).tolist()
     build_ids(make_items(tmp_path, embedding=vectors), space, levels=2, codes=10)
     with pytest.raises(InputError, match="no such file"):
-        add_items(tmp_path / "nothing.parquet", space)
+        build_ids(tmp_path / "nothing.parquet", space, reuse=True)
     with pytest.raises(InputError, match=r"2 of the new items have semantic IDs already \(item_id 'i5', 'i6'\)"):
         known = {"item_id": ["i5", "i6"], "title": ["a", "b"], "brand": [None, None], "embedding": [[0.0] * 4] * 2}
         tables.write(tmp_path / "known.parquet", known)
-        add_items(tmp_path / "known.parquet", space)
+        build_ids(tmp_path / "known.parquet", space, reuse=True)
     with pytest.raises(InputError, match="have 3 numbers, those of the first run 4"):
-        add_items(new_items(tmp_path, 2, embedding=[[0.0] * 3] * 2), space)
+        build_ids(new_items(tmp_path, 2, embedding=[[0.0] * 3] * 2), space, reuse=True)
     with pytest.raises(InputError, match="101 items cannot all have their own of 10 x 10 = 100"):
-        add_items(new_items(tmp_path, 21, embedding=[[0.0] * 4] * 21), space)
+        build_ids(new_items(tmp_path, 21, embedding=[[0.0] * 4] * 21), space, reuse=True)
     with pytest.raises(InputError, match="column has another type"):
-        add_items(new_items(tmp_path, 1, embedding=[[0.0] * 4], brand=[["a", "b"]]), space)
+        build_ids(new_items(tmp_path, 1, embedding=[[0.0] * 4], brand=[["a", "b"]]), space, reuse=True)
 
 
 def test_words_that_the_lsa_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +147,7 @@ def test_words_that_the_lsa_does_not_know(tmp_path: Path, capsys: pytest.Capture
     assert build_ids(tmp_path / "odd.parquet", tmp_path / "ws", reuse=True).counts["texts_that_share_nothing"] == 1
     assert "no word that the LSA knows" in capsys.readouterr().err
     tables.write(tmp_path / "none.parquet", {"item_id": ["y"], "title": ["?!"], "brand": [None]})
-    with pytest.raises(InputError, match="hold no word"):
+    with pytest.raises(InputError, match="contain no word"):
         build_ids(tmp_path / "none.parquet", tmp_path / "ws", reuse=True)
 
 
@@ -175,7 +157,7 @@ def test_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     index = {item: ["<a_1>", "<b_1>"] for item in ("p", "q")}
     (tmp_path / "index.json").write_text(json.dumps(index))
     assert run(["build-ids", str(new_items(tmp_path)), *space, "--reuse"]) == 0
-    assert "12 of them are new; no earlier ID has changed." in capsys.readouterr().out
+    assert "12 of these items are new; the IDs of the others are unchanged." in capsys.readouterr().out
     assert run(["build-ids", str(new_items(tmp_path)), *space, "--reuse", "--codes", "8"]) == 0  # in already
 
 

@@ -6,8 +6,14 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
+from gti_cli import tables
 from gti_cli.checkpoints.codebook_vectors import match_codebooks
-from gti_cli.checkpoints.new_tokens import NewTokens, all_names, write_new_tokens
+from gti_cli.checkpoints.new_tokens import NewTokens, write_new_tokens
+from gti_cli.checkpoints.token_names import all_names
+from gti_cli.diagnostics.checkpoint_rows import CheckpointMatrix, CheckpointRows
+from gti_cli.diagnostics.inputs import DiagnosedCheckpoint
+from gti_cli.workspace import Workspace
+from gti_cli.workspace.manifest import Manifest
 from tests.support.models import make_model, make_tokenizer
 
 SIZES = (6, 6, 6)
@@ -59,12 +65,54 @@ def make_extended(
     return folder
 
 
+def write_stage(space: Workspace, name, kind, start=None, log=None, steps=None, **options) -> None:
+    """Write a checkpoint into the workspace, with a manifest that says that it was trained from ``start``."""
+    upstream = {start: space.manifest(start)} if start else {}
+    how = {"kind": kind, "from": start}
+    with space.stage("made", name, [name], options=how, upstream=upstream, checkpoint=True) as run:
+        make_extended(run.path(name), kind, **options)
+        if log:
+            tables.write(run.path(name) / "trajectory.parquet", log)
+        if steps:
+            run.counts["steps"] = steps
+
+
+def write_items(space: Workspace, texts: list[str]) -> None:
+    """Write semantic IDs, codebooks of `SIZES` and items into the workspace; no item carries code 5 of level 2."""
+    outputs = ["codebooks.safetensors", "semantic_ids.parquet", "items.parquet"]
+    with space.stage("build-ids", "semantic_ids", outputs, options={}) as run:
+        write_codebooks(run.path("codebooks.safetensors"))
+        codes = [[i % 6, (i // 6) % 6, i % 5] for i in range(len(texts))]
+        ids = {"item_id": [str(i) for i in range(len(texts))], "codes": codes, "tokens": [""] * len(texts)}
+        tables.write(run.path("semantic_ids.parquet"), ids)
+        tables.write(run.path("items.parquet"), {"item_id": ids["item_id"], "text": texts})
+        run.details["identity"] = "these"
+
+
+def made_manifest(name: str, *upstream: str, **counts) -> Manifest:
+    """A manifest of an artifact whose identity is its name."""
+    return Manifest(name, "made", {}, 0, {}, {x: x for x in upstream}, {}, {"identity": name}, counts, {}, "", {})
+
+
+def made_checkpoint(label: str, matrices=None, manifest=None, names=None) -> DiagnosedCheckpoint:
+    """A checkpoint that was never read: ``matrices`` maps names of matrices to new rows (n, d)."""
+    matrices = {"input": new_rows("scattered", 5)} if matrices is None else matrices
+    count = len(next(iter(matrices.values())))
+    tokens = tokens_of([-1] * count, [-1] * count)
+    if names is not None:
+        tokens = NewTokens(names, tokens.ids, tokens.levels, tokens.codes)
+    none = np.zeros(0, dtype=np.int64)
+    read = {name: CheckpointMatrix(None, rows.astype(np.float32), pretrained()) for name, rows in matrices.items()}
+    rows = CheckpointRows(Path(label), tokens, None, none, none, read)
+    return DiagnosedCheckpoint(label, rows, None, np.arange(count), None, None, manifest)
+
+
 def tokens_of(levels, codes):
     names = [f"t{i}" for i in range(len(levels))]
     return NewTokens(names, np.arange(len(levels)), np.asarray(levels, np.int32), np.asarray(codes, np.int32))
 
 
-ORACLE = match_codebooks(tokens_of(np.repeat([0, 1, 2], SIZES), np.tile(np.arange(6), 3)), codebooks(), "x")
+CODEBOOK_VECTORS = match_codebooks(tokens_of(np.repeat([0, 1, 2], SIZES), np.tile(np.arange(6), 3)), codebooks(), "x")
 
 
 def pretrained(n=100, seed=9):

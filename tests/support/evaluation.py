@@ -12,12 +12,13 @@ import torch
 
 from gti_cli import tables
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
-from gti_cli.checkpoints.new_tokens import NewTokens, all_names, semantic_id
+from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.checkpoints.saving import save_checkpoint
+from gti_cli.checkpoints.token_names import all_names, semantic_id
 from gti_cli.prompts.next_item import encode_history
-from gti_cli.prompts.query import encode_query
 from gti_cli.workspace import Workspace
 from tests.support.models import make_model, make_tokenizer
+from tests.support.prompts import encode_query
 
 SIZES = [4, 3, 5]
 ITEMS = 26

@@ -1,4 +1,4 @@
-"""An evaluation that notes whom it searches, and is killed where a test wants it."""
+"""An evaluation that records which users it searches, and that can be killed before a given part."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from gti_cli.evaluation.evaluate import evaluate
 
 def evaluate_counted(workspace: str, interactions: str, options: dict[str, Any], stop: int = -1) -> None:
     """Evaluate in parts of two users, and write down whom this process searches; killed before part ``stop``."""
-    parts.PROMPTS = 2
-    search, done = Searcher.__call__, []
+    parts.PROMPTS_PER_PART = 2
+    search, done = Searcher.search_part, []
 
-    def counted(self: Searcher, asked: parts.Asked, part: list[int], batch_size: int) -> Any:
+    def counted(self: Searcher, request: parts.SearchRequest, part: list[int], batch_size: int) -> Any:
         if len(done) == stop:
             os.kill(os.getpid(), signal.SIGKILL)
         done.append(part)
         with Path(workspace, f"searched-{os.environ.get('RANK', '0')}").open("a") as file:
             file.write("".join(f"{number}\n" for number in part))
-        return search(self, asked, part, batch_size)
+        return search(self, request, part, batch_size)
 
-    Searcher.__call__ = counted  # type: ignore[method-assign]
+    Searcher.search_part = counted  # type: ignore[method-assign]
     torch.set_num_threads(1)
     evaluate(interactions, workspace, **options)

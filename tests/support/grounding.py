@@ -12,18 +12,24 @@ import pytest
 import torch
 from torch.nn import functional
 
+from gti_cli.checkpoints.finding import find_checkpoint
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
-from gti_cli.grounding.pairs import hold_out, make_pairs, read_pairs
+from gti_cli.grounding.held_out import hold_out
+from gti_cli.grounding.job import GroundingJob
+from gti_cli.grounding.options import GroundOptions
+from gti_cli.grounding.pairs import make_pairs, read_pairs
+from gti_cli.grounding.retrieval import ItemIndex
 from gti_cli.prompts.examples import Example, collate
 from gti_cli.prompts.pairs import TO_TEXT, TO_TOKENS, encode_pairs
 from gti_cli.training.trainer import PlannedTrainer
+from gti_cli.workspace import Workspace
 from tests.support.models import make_model
 
 OLD, NEW, PAD = 60, 12, 0
 VOCAB = OLD + NEW
 NEW_IDS = torch.arange(OLD, VOCAB)
 # Templates with a common beginning each; the second direction ends its prompt with new tokens.
-HEADS = ([5, 6, 7, 8], [5, 6, 9], [5, 10, 11, 12, 13])
+PREFIXES = ([5, 6, 7, 8], [5, 6, 9], [5, 10, 11, 12, 13])
 
 
 def model_of(kind: str, tied: bool = True, seed: int = 0, **more: Any) -> Any:
@@ -32,20 +38,20 @@ def model_of(kind: str, tied: bool = True, seed: int = 0, **more: Any) -> Any:
 
 
 def examples_of(count: int, seed: int = 0) -> tuple[list[Example], list[int], list[int]]:
-    """Random examples in both directions: (examples, kinds, groups)."""
+    """Random examples in both directions: (examples, templates, groups)."""
     rng = np.random.default_rng(seed)
-    found, kinds = [], []
+    examples, templates = [], []
     for _ in range(count):
         text = rng.integers(14, OLD, rng.integers(1, 9)).tolist()
         tokens = rng.integers(OLD, VOCAB, 3).tolist()
-        kind = int(rng.integers(3))
-        behind = [3, 4]
-        if kind < 2:
-            found.append(Example([*HEADS[kind], *text, *behind], [*tokens, 2]))
+        template = int(rng.integers(3))
+        after = [3, 4]
+        if template < 2:
+            examples.append(Example([*PREFIXES[template], *text, *after], [*tokens, 2]))
         else:
-            found.append(Example([*HEADS[kind], *tokens, *behind], [*text, 2]))
-        kinds.append(kind)
-    return found, kinds, [int(kind == 2) for kind in kinds]
+            examples.append(Example([*PREFIXES[template], *tokens, *after], [*text, 2]))
+        templates.append(template)
+    return examples, templates, [int(template == 2) for template in templates]
 
 
 def masked_loss(model: Any, examples: list[Example]) -> torch.Tensor:
@@ -115,7 +121,7 @@ def held_out_by_hand(world: Any, checkpoint: str) -> dict[str, float]:
         world.workspace / "items.parquet", {item: tokens for item, _, tokens in world.items}, world.tokens.names
     )
     _, held = hold_out(make_pairs(texts, tokenizer, 128)[0], 0.2, 0)
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for direction, key in ((TO_TOKENS, "loss_to_tokens"), (TO_TEXT, "loss_to_text")):
         losses: list[float] = []
         right: dict[int, list[bool]] = {0: [], 1: []}
@@ -127,20 +133,20 @@ def held_out_by_hand(world: Any, checkpoint: str) -> dict[str, float]:
                 losses.append(-float(row[token]))
                 if direction == TO_TOKENS and n < 2:
                     right[n].append(int(row.argmax()) == token)
-        found[key] = float(np.mean(losses))
+        figures[key] = float(np.mean(losses))
         if direction == TO_TOKENS:
-            found |= {f"accuracy_level_{n}": float(np.mean(values)) for n, values in right.items()}
-    return found
+            figures |= {f"accuracy_level_{n}": float(np.mean(values)) for n, values in right.items()}
+    return figures
 
 
 def curve(workspace: Path) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = pq.read_table(workspace / "grounded" / "trajectory.parquet").to_pydict()
-    return found
+    columns: dict[str, list[Any]] = pq.read_table(workspace / "grounded" / "trajectory.parquet").to_pydict()
+    return columns
 
 
 def manifest_of(workspace: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((workspace / "grounded" / "gti.json").read_text())
-    return found
+    manifest: dict[str, Any] = json.loads((workspace / "grounded" / "gti.json").read_text())
+    return manifest
 
 
 def assert_same_curves(one: Path, two: Path) -> None:
@@ -149,8 +155,34 @@ def assert_same_curves(one: Path, two: Path) -> None:
     for name in mine:
         a, b = mine[name], theirs[name]
         assert [x is None for x in a] == [x is None for x in b]
-        found = [[x for x in column if x is not None] for column in (a, b)]
-        assert np.allclose(*found, atol=1e-4, rtol=0), (name, found)
+        values = [[x for x in column if x is not None] for column in (a, b)]
+        assert np.allclose(*values, atol=1e-4, rtol=0), (name, values)
 
 
 PHRASES = {"<frock>": "red evening dress", "<trench>": "grey wool coat", "boots": "leather ankle boots"}
+
+
+def job_of(world: Any, **options: Any) -> GroundingJob:
+    """A job that starts from a world's checkpoint ``extended``, in float32 on the CPU."""
+    space = Workspace(world.workspace)
+    tokens_of_item = {item: tokens for item, _, tokens in world.items}
+    base = int(world.tokens.ids[0])
+    codes = np.asarray([(n // 4, n % 4) for n in range(len(world.items))], np.int32)
+    code_ids = [np.arange(base, base + 3), np.arange(base + 3, base + 7)]
+    return GroundingJob(
+        checkpoint=find_checkpoint(space, None, "extended", "gti extend"),
+        new_tokens=world.tokens,
+        table=read_pairs(world.workspace / "items.parquet", tokens_of_item, world.tokens.names),
+        item_index=ItemIndex(codes, [tokens for _, _, tokens in world.items], code_ids),
+        options=GroundOptions(**{"directions": "both", **options}),
+        seed=0,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        codebooks=world.workspace / "codebooks.safetensors",
+    )
+
+
+def loaded(world: Any) -> tuple[Any, Any]:
+    """Model and tokenizer of a world's checkpoint ``extended``."""
+    path = str(world.workspace / "extended")
+    return load_model(path, torch.device("cpu"), torch.float32), load_tokenizer(path)

@@ -11,8 +11,9 @@ import torch
 from safetensors.numpy import save_file
 
 from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import NewTokens, all_names, semantic_id
+from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.checkpoints.saving import save_checkpoint
+from gti_cli.checkpoints.token_names import all_names, semantic_id
 from gti_cli.workspace import Workspace
 from tests.support.models import make_model, make_tokenizer
 

@@ -86,7 +86,7 @@ def _ground(
     from gti_cli.training.callbacks import saving
     from gti_cli.training.trainer import PlannedTrainer
 
-    saving.SHARE = float("inf")  # as `conftest.saved_as_planned` has it in the test's own process
+    saving.MAX_TIME_SHARE = float("inf")  # as `conftest.saved_as_planned` has it in the test's own process
     step, calls = PlannedTrainer.training_step, []
 
     def counted(self: Any, *args: Any, **more: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Made-up catalogues, and a text encoder."""
+"""Made-up catalogues and embeddings, small RQ-VAE options, and a text encoder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from gti_cli import tables
+from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
+from gti_cli.semantic_ids.options import RQVAEOptions
 
+SMALL_RQVAE = RQVAEOptions(hidden=(32, 16), latent=8, epochs=30, batch_size=64, warm_up=10, check_every=5)
+TINY_RQVAE = RQVAEOptions(hidden=(16,), latent=4, epochs=3, warm_up=1, check_every=1)
+TITLES = ["red silk dress", "blue silk dress", "grey wool coat", "grey wool scarf", "linen shirt", "blue linen shirt"]
 WORDS = ["red", "blue", "green", "grey", "silk", "wool", "linen", "dress", "coat", "shirt", "skirt", "scarf"]
 
 
@@ -32,6 +37,21 @@ def new_items(folder: Path, n: int = 12, start: int = 1000, name: str = "new.par
     columns["brand"] = [None] * n
     tables.write(folder / name, {**columns, **more})
     return folder / name
+
+
+def make_catalogue(folder: Path, text_columns: list[str] | None = None, **columns: Any) -> Catalogue:
+    """A catalogue of the given columns; ids i0, i1, … unless they are given."""
+    size = len(next(iter(columns.values())))
+    columns.setdefault("item_id", [f"i{n}" for n in range(size)])
+    tables.write(folder / "items.parquet", columns)
+    return read_catalogue(folder / "items.parquet", text_columns)
+
+
+def clouds(n: int = 300, width: int = 12, seed: int = 0) -> np.ndarray:
+    """Embeddings (n, width) around twelve points."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((12, width))
+    return (centres[rng.integers(12, size=n)] + 0.3 * rng.standard_normal((n, width))).astype(np.float32)
 
 
 def make_encoder(folder: Path, length: int = 12) -> Path:

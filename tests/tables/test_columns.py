@@ -193,10 +193,11 @@ def test_written_bytes_do_not_change(tmp_path: Path) -> None:
     assert [file.name for file in sorted(tmp_path.iterdir())] == ["a.parquet", "b.parquet"]
 
 
-def test_semantic_ids_round_trip(tmp_path: Path) -> None:
-    path = tmp_path / "semantic_ids.parquet"
-    tables.write(path, {"item_id": ["x", "y"], "codes": [[1, 2], [3, 4]], "tokens": ["<a_1><b_2>", "<a_3><b_4>"]})
-    found = tables.read_semantic_ids(path)
-    assert found.levels == 2
-    assert found.codes.dtype == np.int32
-    assert found.row_of() == {"x": 0, "y": 1}
+@pytest.mark.parametrize("kind", [list, set, dict.fromkeys])
+def test_items_without_a_semantic_id_are_named_once_with_their_first_row(kind: Any) -> None:
+    catalogue = kind(["a", "b"])
+    tables.columns.refuse_unknown_items(["b", "a", "b"], catalogue, "log.csv", "rows")
+    with pytest.raises(InputError) as raised:
+        tables.columns.refuse_unknown_items(["a", "x", "b", "x", "y"], catalogue, "log.csv", "interactions")
+    assert str(raised.value).startswith("log.csv, column 'item_id', row 2: items without a semantic ID: 'x', 'y'. Drop")
+    assert "drop these interactions" in raised.value.remedy

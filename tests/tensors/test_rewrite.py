@@ -56,7 +56,7 @@ def test_grows_as_torch_does_and_copies_the_rest(
     height = max(7, ids[-1] + 1) + more
     changes = {"embed": growth(height, ids, 3), "bias": growth(height, ids, None)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gti_cli.tensors.safetensors_rows._RUN", 8 * piece)
+        patch.setattr("gti_cli.tensors.safetensors_rows._PIECE", 8 * piece)
         assert rewrite(source, target, changes) == {"tensors_copied": 3, "tensors_changed": 2}
     new = load_file(target / "model.safetensors")
     assert new.keys() == old.keys()

@@ -40,7 +40,7 @@ def test_blocks_cover_all_ids_in_order(tmp_path_factory, ids, size):
 
 
 def test_long_runs_are_read_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("gti_cli.tensors.safetensors_rows._RUN", 40)
+    monkeypatch.setattr("gti_cli.tensors.safetensors_rows._PIECE", 40)
     wanted = matrix(torch.float32)
     save_file({"m": wanted}, tmp_path / "x.safetensors")
     assert np.array_equal(read_header(tmp_path / "x.safetensors")["m"].rows(np.arange(11)), wanted.numpy())
@@ -54,7 +54,7 @@ def test_raw_bytes_are_those_of_the_file(tmp_path_factory, one, other, piece):
     whole = matrix(torch.float32).numpy().tobytes()
     first, last = sorted((one, other))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gti_cli.tensors.safetensors_rows._RUN", piece)
+        patch.setattr("gti_cli.tensors.safetensors_rows._PIECE", piece)
         assert b"".join(place.raw(first, last)) == whole[first:last]
         assert b"".join(place.raw()) == whole
     assert b"".join(read_header(file)["flags"].raw()) == b"\x01\x00"
@@ -98,9 +98,9 @@ def test_damaged_headers(tmp_path, header):
         read_header(file)
 
 
-def test_quantised_numbers_are_refused(tmp_path):
+def test_quantized_numbers_are_refused(tmp_path):
     save_file({"m": torch.zeros(2, 2, dtype=torch.int8)}, tmp_path / "x.safetensors")
-    with pytest.raises(InputError, match="quantised"):
+    with pytest.raises(InputError, match="quantized"):
         read_header(tmp_path / "x.safetensors")["m"].rows([0])
 
 

@@ -12,18 +12,22 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from gti_cli.prompts.next_item import Frame
-from gti_cli.training.answer_loss import answer_loss, mean_loss, takes_trees
-from gti_cli.training.batches.packing import Layout, Window, separate, windows
+from gti_cli.training.answer_loss import answer_loss, mean_loss, supports_tree_mask
+from gti_cli.training.batches.packing import HistoryExample, HistoryLayout, history_examples, single_target_examples
 from tests.support.models import make_model
 
 RNG = np.random.default_rng(0)
-LAYOUT = Layout(Frame([5, 6, 7], [8, 9]), RNG.permutation(60).reshape(20, 3) + 20, end=2, pad=0)
+LAYOUT = HistoryLayout(Frame([5, 6, 7], [8, 9]), RNG.permutation(60).reshape(20, 3) + 20, end_id=2, pad_id=0)
 
 
-def naive(model: Any, layout: Layout, single: Window) -> tuple[torch.Tensor, int]:
+def naive(model: Any, layout: HistoryLayout, single: HistoryExample) -> tuple[torch.Tensor, int]:
     """One target: its own sequence, no padding, no mask, all logits; the loss of the answer by a loop."""
-    prompt = [*layout.frame.before, *layout.items[list(single.items[:-1])].ravel().tolist(), *layout.frame.behind]
-    answer = [*layout.items[single.items[-1]].tolist(), layout.end]
+    prompt = [
+        *layout.frame.before,
+        *layout.item_token_ids[list(single.items[:-1])].ravel().tolist(),
+        *layout.frame.behind,
+    ]
+    answer = [*layout.item_token_ids[single.items[-1]].tolist(), layout.end_id]
     logits = model(torch.tensor([prompt + answer])).logits[0]
     loss = torch.zeros(())
     for n, token in enumerate(answer):
@@ -31,17 +35,17 @@ def naive(model: Any, layout: Layout, single: Window) -> tuple[torch.Tensor, int
     return loss, len(answer)
 
 
-def some_windows(seed: int, history: int = 6) -> list[Window]:
+def some_examples(seed: int, history: int = 6) -> list[HistoryExample]:
     rng = np.random.default_rng(seed)
     users = [rng.integers(20, size=rng.integers(2, 12)).tolist() for _ in range(4)]
-    return [window for items in users for window in windows(items, history)]
+    return [example for items in users for example in history_examples(items, history)]
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama"])
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_a_loop_over_examples(kind: str, seed: int) -> None:
     model = make_model(kind, 100, seed=seed)
-    singles = [single for window in some_windows(seed) for single in separate(window)]
+    singles = [single for example in some_examples(seed) for single in single_target_examples(example)]
     expected = [naive(model, LAYOUT, single) for single in singles]
     loss, count = answer_loss(model, LAYOUT.collate(singles))
     total = torch.stack([loss for loss, _ in expected]).sum()
@@ -51,10 +55,10 @@ def test_equals_a_loop_over_examples(kind: str, seed: int) -> None:
     for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
     # The same targets as trees: several branches in a sequence; then several trees in a row.
-    trees = some_windows(seed)
+    trees = some_examples(seed)
     assert len(trees) < len(singles)
     for even in (0.0, 1e4):
-        batch = replace(LAYOUT, even=even).collate(trees)
+        batch = replace(LAYOUT, equal_cost_length=even).collate(trees)
         assert (len(batch["input_ids"]) < len(trees)) == bool(even)
         tree_loss, tree_count = answer_loss(model, batch)
         assert int(tree_count) == int(count)
@@ -68,16 +72,18 @@ def test_equals_a_loop_over_examples(kind: str, seed: int) -> None:
 
 def test_trees_are_tried_on_the_model_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    trees = some_windows(0)
+    trees = some_examples(0)
     model = make_model("qwen3", 100)
-    assert takes_trees(model, LAYOUT, trees, cpu)
-    assert takes_trees(model, replace(LAYOUT, even=1e4), trees, cpu)
-    assert not takes_trees(model, LAYOUT, [window for tree in trees for window in separate(tree)], cpu)
+    assert supports_tree_mask(model, LAYOUT, trees, cpu)
+    assert supports_tree_mask(model, replace(LAYOUT, equal_cost_length=1e4), trees, cpu)
+    assert not supports_tree_mask(
+        model, LAYOUT, [example for tree in trees for example in single_target_examples(tree)], cpu
+    )
     # One that looks back only 16 tokens computes something else in a separate example than our mask allows.
     config = make_model("mistral", 100).config
     config.sliding_window = 16
     short = AutoModelForCausalLM.from_config(config).eval()
-    assert not takes_trees(short, LAYOUT, trees, cpu)
+    assert not supports_tree_mask(short, LAYOUT, trees, cpu)
 
     def refuses(*_: Any, **more: Any) -> Any:
         if more["attention_mask"].dim() == 4:
@@ -86,14 +92,14 @@ def test_trees_are_tried_on_the_model_itself(monkeypatch: pytest.MonkeyPatch) ->
 
     original = model.forward
     monkeypatch.setattr(model, "forward", refuses)
-    assert not takes_trees(model, LAYOUT, trees, cpu)
+    assert not supports_tree_mask(model, LAYOUT, trees, cpu)
 
 
 def test_rows_are_tried_as_long_as_training_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attention blind to what lies more than 40 columns back: a tree fits in there, a row of several does not."""
     cpu = torch.device("cpu")
     model = make_model("qwen3", 100)
-    trees = some_windows(0, history=3)
+    trees = some_examples(0, history=3)
     original = model.forward
 
     def near(*_: Any, **more: Any) -> Any:
@@ -105,16 +111,16 @@ def test_rows_are_tried_as_long_as_training_makes_them(monkeypatch: pytest.Monke
         return original(*_, **more)
 
     monkeypatch.setattr(model, "forward", near)
-    assert max(map(LAYOUT.tokens, trees)) <= 40
-    assert takes_trees(model, LAYOUT, trees, cpu)
-    assert not takes_trees(model, replace(LAYOUT, even=1e4), trees, cpu)
+    assert max(map(LAYOUT.token_count, trees)) <= 40
+    assert supports_tree_mask(model, LAYOUT, trees, cpu)
+    assert not supports_tree_mask(model, replace(LAYOUT, equal_cost_length=1e4), trees, cpu)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_trees_in_bfloat16_stay_close(attention: str) -> None:
     model = make_model("llama", 100)
     model.set_attn_implementation(attention)
-    trees = some_windows(1)
+    trees = some_examples(1)
     expected, count = answer_loss(model, LAYOUT.collate(trees))
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = answer_loss(model, LAYOUT.collate(trees))

@@ -10,7 +10,13 @@ import torch
 from transformers import Trainer, TrainerCallback
 
 from gti_cli.errors import InputError
-from gti_cli.training.arguments import _check_deepspeed, go_on, last_checkpoint, training_arguments
+from gti_cli.training.arguments import (
+    _check_deepspeed,
+    last_checkpoint,
+    planned_arguments,
+    train_or_resume,
+    training_arguments,
+)
 from gti_cli.training.callbacks.progress import show_progress
 
 
@@ -91,14 +97,14 @@ def test_a_run_that_had_finished_takes_no_further_step(tmp_path: Path) -> None:
         device=torch.device("cpu"),
     )
     trainer = Trainer(Line(), arguments, train_dataset=[{"x": torch.ones(3), "y": torch.ones(())}])
-    go_on(trainer, last_checkpoint(tmp_path / "b"), lambda log: log == [{"loss": 1.0}])
+    train_or_resume(trainer, last_checkpoint(tmp_path / "b"), lambda log: log == [{"loss": 1.0}])
     assert trainer.state.global_step == 9 and not trainer.model.weight.any()
-    go_on(trainer, None, lambda _: True)
+    train_or_resume(trainer, None, lambda _: True)
     assert trainer.state.global_step == 3 and trainer.model.weight.any()
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_the_gpu_that_was_asked_for(tmp_path: Path, monkeypatch: Any, world: int) -> None:
+def test_the_chosen_gpu_is_used(tmp_path: Path, monkeypatch: Any, world: int) -> None:
     """Without a GPU here: what the Trainer is told. Under torchrun each process has its own, as the Trainer has it."""
     chosen: list[Any] = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
@@ -144,3 +150,14 @@ def test_deepspeed_does_not_change_the_precision_either() -> None:
         _check_deepspeed({"bf16": off, "fp16": off}, "bf16")
     with pytest.raises(InputError, match=r"sets fp16 to True"):
         _check_deepspeed({"bf16": off, "fp16": on}, "no")
+
+
+@pytest.mark.parametrize("steps", [1, 7, 24, 199, 200, 1234])
+def test_planned_runs_save_in_step_with_logging(tmp_path: Path, steps: int) -> None:
+    arguments = planned_arguments(
+        tmp_path, steps, batch_size=4, learning_rate=0.1, seed=1, device=torch.device("cpu"), max_grad_norm=0.0
+    )
+    assert arguments.max_steps == steps and arguments.max_grad_norm == 0.0
+    assert arguments.logging_steps == (1 if steps < 200 else 10)
+    assert arguments.save_steps % arguments.logging_steps == 0
+    assert steps // arguments.save_steps <= 20  # few saves in any run

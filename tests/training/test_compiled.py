@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gti_cli.training.compiled import as_written, compile_forward, uncompile
+from gti_cli.training.compiled import compile_forward, remove_compiled, uncompiled
 
 
 def model() -> nn.Module:
@@ -38,11 +38,11 @@ def test_leaves_no_gradient_and_no_random_number(monkeypatch: Any) -> None:
     assert all(parameter.grad is None for parameter in net.parameters())
     net(x)
     assert calls == [1, 1]
-    with as_written(net):
+    with uncompiled(net):
         net(x)
     assert calls == [1, 1]
     net(x)
-    uncompile(net)
+    remove_compiled(net)
     net(x)
     assert calls == [1, 1, 1]
 

@@ -38,7 +38,7 @@ def test_merged_into_a_copy_they_compute_the_same(kind: str) -> None:
         assert torch.equal(value, before[name]) != (name.split(".")[-2] in adapted and name.endswith("weight")), name
 
 
-def test_nobody_is_warned_of_what_only_peft_can_mend() -> None:
+def test_no_warning_that_only_peft_can_mend() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Adapters(make_model("llama", 100), rank=4, alpha=16, dropout=0.0)

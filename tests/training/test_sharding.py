@@ -1,4 +1,4 @@
-"""Which configurations of a launcher divide a frozen model, and that accelerate then does not hear of them."""
+"""Which launcher configurations shard a frozen model, and that accelerate then sees none of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gti_cli.errors import InputError
-from gti_cli.training.sharding import asked_for, check_training, plain_launch
+from gti_cli.training.sharding import check_training, plain_launch, requested_sharding
 
 FSDP, DEEPSPEED = {"ACCELERATE_USE_FSDP": "true"}, {"ACCELERATE_USE_DEEPSPEED": "true"}
 
@@ -41,13 +41,15 @@ def _launched(monkeypatch: pytest.MonkeyPatch) -> None:
         (DEEPSPEED | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, True),
     ],
 )
-def test_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], reshard: bool | None) -> None:
+def test_sharding_by_environment_variables(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], reshard: bool | None
+) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    found = asked_for()
+    found = requested_sharding()
     assert (None if found is None else found.reshard) == reshard
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert asked_for() is None
+    assert requested_sharding() is None
 
 
 def test_the_file_of_deepspeed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -55,20 +57,20 @@ def test_the_file_of_deepspeed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(file))
     with pytest.raises(InputError, match=r"zero.json.*cannot be read"):
-        asked_for()
+        requested_sharding()
     for content, wanted in (({"zero_optimization": {"stage": 3}}, True), ({"zero_optimization": {"stage": 1}}, False)):
         file.write_text(json.dumps(content))
-        assert (asked_for() is not None) == wanted
+        assert (requested_sharding() is not None) == wanted
     file.write_text(json.dumps({"zero_optimization": {"stage": "three"}}))
     with pytest.raises(InputError, match="stage is 'three'"):
-        asked_for()
+        requested_sharding()
 
 
 def test_unknown_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_SHARDING_STRATEGY", "SOME")
     with pytest.raises(InputError, match=r"'SOME'.*FULL_SHARD"):
-        asked_for()
+        requested_sharding()
 
 
 def test_accelerate_sees_plain_data_parallelism(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +83,9 @@ def test_accelerate_sees_plain_data_parallelism(monkeypatch: pytest.MonkeyPatch)
     assert {name: os.environ[name] for name in variables} == variables
 
 
-def test_weights_that_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_do_not_work_with_sharding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
     check_training(gpu, {"--lora": True})
     for variables, message in (

@@ -10,9 +10,9 @@ import torch
 
 from gti_cli.vocabulary.in_memory import add_tokens
 from gti_cli.vocabulary.layout import find_layout
-from gti_cli.vocabulary.meaning import Meanings
-from gti_cli.vocabulary.start import Extension
+from gti_cli.vocabulary.new_rows import Extension
 from gti_cli.vocabulary.streamed import extend_files
+from gti_cli.vocabulary.tokens_to_add import TokensToAdd
 from tests.support.models import make_tokenizer
 from tests.support.vocabulary import KINDS, load, write_checkpoint
 
@@ -24,7 +24,7 @@ def extended(base: Path, target: Path, init: str = "random", **options: Any) -> 
     layout = find_layout(base)
     assert layout is not None
     generator = torch.Generator().manual_seed(0)
-    return extend_files(base, layout, target, make_tokenizer(), Meanings(NAMES), init, generator, **options)
+    return extend_files(base, layout, target, make_tokenizer(), TokensToAdd(NAMES), init, generator, **options)
 
 
 def outputs(model: Any, tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,7 +44,7 @@ def test_the_same_as_resizing_the_loaded_model(kind: str, tied: bool, shards: bo
     done = extended(base, tmp_path / "new")
     model, tokenizer = load(tmp_path / "new")
     reference, plain = load(base)
-    expected = add_tokens(reference, plain, Meanings(NAMES), "random", torch.Generator().manual_seed(0))
+    expected = add_tokens(reference, plain, TokensToAdd(NAMES), "random", torch.Generator().manual_seed(0))
     assert sorted(p.name for p in (tmp_path / "new").glob("*.safetensors*")) == sorted(
         p.name for p in base.glob("*.safetensors*")
     )
@@ -83,7 +83,7 @@ def test_padded_vocabularies_and_heads_that_are_stored_though_tied(tmp_path: Pat
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
     done = extended(base, tmp_path / "new")
-    assert (done.rows, done.from_reserve, len(done.starts)) == (done.rows_before + 4, 3, 1)
+    assert (done.rows, done.from_reserve, len(done.new_rows)) == (done.rows_before + 4, 3, 1)
     model, tokenizer = load(tmp_path / "new")
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     old = weights["model.embed_tokens.weight"]
@@ -92,7 +92,7 @@ def test_padded_vocabularies_and_heads_that_are_stored_though_tied(tmp_path: Pat
     # A stored head that differs is a matrix of its own, as transformers loads it.
     weights["lm_head.weight"] += 1
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
-    assert len(extended(base, tmp_path / "apart").starts) == 2
+    assert len(extended(base, tmp_path / "apart").new_rows) == 2
     model, _ = load(tmp_path / "apart")
     with torch.no_grad():
         apart = model.get_output_embeddings().weight.mean() - model.get_input_embeddings().weight.mean()

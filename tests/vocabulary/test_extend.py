@@ -1,8 +1,9 @@
+"""The stage `gti extend` as a whole."""
+
 from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,17 +13,15 @@ import torch
 
 from gti_cli import tables
 from gti_cli.app import run
-from gti_cli.checkpoints.new_tokens import all_names, read_new_tokens, semantic_id
+from gti_cli.checkpoints.new_tokens import read_new_tokens
+from gti_cli.checkpoints.token_names import all_names
 from gti_cli.errors import InputError
 from gti_cli.geometry.spectrum import effective_rank
 from gti_cli.vocabulary.extend import extend
-from gti_cli.vocabulary.in_memory import add_tokens, head_bias, matrices
-from gti_cli.vocabulary.initializers import INITIALIZERS
-from gti_cli.vocabulary.meaning import Meanings
-from gti_cli.vocabulary.start import default_start
+from gti_cli.vocabulary.in_memory import head_bias, matrices
 from gti_cli.workspace import Workspace
 from tests.support.models import make_tokenizer
-from tests.support.vocabulary import lm, load, write_checkpoint
+from tests.support.vocabulary import CODES, TEXTS, load, write_checkpoint, write_semantic_ids
 
 SIZES = [4, 3]
 NAMES = all_names(SIZES)
@@ -32,15 +31,7 @@ NAMES = all_names(SIZES)
 def space(tmp_path: Path) -> Workspace:
     """A workspace with semantic IDs."""
     space = Workspace(tmp_path / "space")
-    codes = np.array([[a, b] for a in range(4) for b in range(3)], dtype=np.int32)
-    with space.stage("build-ids", "semantic_ids", ["semantic_ids.parquet"], options={}) as run:
-        columns = {
-            "item_id": [f"i{n}" for n in range(12)],
-            "codes": codes.tolist(),
-            "tokens": [semantic_id(row) for row in codes],
-        }
-        tables.write(run.path("semantic_ids.parquet"), columns)
-        run.details.update(levels=2, sizes=SIZES, token_style="lc-rec", identity="ids")
+    write_semantic_ids(space, np.array([[a, b] for a in range(4) for b in range(3)], dtype=np.int32), SIZES)
     return space
 
 
@@ -66,7 +57,7 @@ def test_new_rows_are_the_mean(kind: str, tied: bool, space: Workspace, checkpoi
     assert manifest.details["new_tokens_sha256"] == read_new_tokens(space.path("extended")).digest
 
 
-def test_what_is_said_about_the_new_rows(space: Workspace, checkpoint: Callable[..., Path]) -> None:
+def test_metrics_describe_the_new_rows(space: Workspace, checkpoint: Callable[..., Path]) -> None:
     base = checkpoint("llama", tied=False)
     found = extend(str(base), space.root, init="random", device="cpu").metrics
     model, tokenizer = load(space.path("extended"))
@@ -147,24 +138,6 @@ def test_other_vocabularies(tmp_path: Path, checkpoint: Callable[..., Path]) -> 
     assert tokenizer.decode(ids) == "a blick é→<zorp>"
 
 
-PLACES = np.zeros((2, 1), dtype=np.int64)
-
-
-@pytest.mark.parametrize(
-    ("known", "expected"),
-    [
-        (Meanings(["<a_0>"], texts=["red dress", ""], places=PLACES), "text-lstsq"),
-        (Meanings(["<a_0>"], texts=["", ""], places=PLACES), "mean"),
-        (Meanings(["x", "y", "z"], ["a cheese", "", "a boat"]), "text"),
-        (Meanings(["x", "y"], ["a cheese", "a cheese"]), "mean"),  # nothing sets them apart
-        (Meanings(["x"], ["a cheese"]), "mean"),
-        (Meanings(["x"]), "mean"),
-    ],
-)
-def test_the_default_start_is_the_best_that_the_texts_allow(known: Meanings, expected: str) -> None:
-    assert default_start(known) == expected
-
-
 @pytest.mark.parametrize("described", [True, False])
 def test_the_default_start_is_taken_and_recorded(
     described: bool, tmp_path: Path, checkpoint: Callable[..., Path]
@@ -173,7 +146,7 @@ def test_the_default_start_is_taken_and_recorded(
     tables.write(tmp_path / "words.parquet", columns if described else {"token": columns["token"]})
     base = str(checkpoint())
     files = []
-    for name, init in (("extended", None), ("told", "text" if described else "mean")):
+    for name, init in (("extended", None), ("explicit", "text" if described else "mean")):
         manifest = extend(base, tmp_path / "w", tokens=tmp_path / "words.parquet", name=name, init=init, device="cpu")
         assert manifest.options["init"] == manifest.details["initializer"] == ("text" if described else "mean")
         files.append((tmp_path / "w" / name / "model.safetensors").read_bytes())
@@ -189,31 +162,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, space: Workspace, ch
     assert bytes_of[0] == bytes_of[1] != bytes_of[2]
 
 
-@pytest.mark.parametrize("init", INITIALIZERS)
-def test_untied_matrices_start_each_from_their_own_rows(init: str) -> None:
-    tokenizer = make_tokenizer()
-    size = len(tokenizer)
-    model = lm("llama", size, tied=False)
-    with torch.no_grad():
-        model.get_output_embeddings().weight.add_(3)
-    add_tokens(model, tokenizer, Meanings(NAMES), init, torch.Generator().manual_seed(0))
-    embedding, head = matrices(model)
-    assert (embedding[size:].mean() - embedding[:size].mean()).abs() < 0.5
-    assert (head[size:].mean() - head[:size].mean()).abs() < 0.5
-
-
-@pytest.mark.parametrize("init", INITIALIZERS)
-def test_an_old_row_that_is_no_number_is_named(init: str) -> None:
-    tokenizer = make_tokenizer()
-    model = lm("qwen3", len(tokenizer), tied=False)
-    with torch.no_grad():
-        matrices(model)[1][7, 3] = float("nan")
-    name = re.escape(repr(tokenizer.convert_ids_to_tokens(7)))
-    with pytest.raises(InputError, match=rf"row 7: the row of token {name} in the model's output matrix holds NaN"):
-        add_tokens(model, tokenizer, Meanings(["<a_0>"]), init, torch.Generator())
-
-
-def test_known_tokens_are_refused(space: Workspace, checkpoint: Callable[..., Path]) -> None:
+def test_tokens_that_the_model_has_already_are_refused(space: Workspace, checkpoint: Callable[..., Path]) -> None:
     extend(str(checkpoint()), space.root, device="cpu")
     with pytest.raises(InputError, match="has these tokens already: '<a_0>'"):
         extend("extended", space.root, name="again", device="cpu")
@@ -277,3 +226,43 @@ def test_duplicate_tokens_in_the_file(tmp_path: Path, checkpoint: Callable[..., 
     (tmp_path / "t.csv").write_text("token\nx\nx\n")
     with pytest.raises(InputError, match="duplicate id 'x'"):
         extend(str(checkpoint()), tmp_path / "w", tokens=tmp_path / "t.csv")
+
+
+def test_descriptions_become_rows_through_the_command(tmp_path: Path, checkpoint: Callable[..., Path]) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = checkpoint("llama", tied=False)
+    tables.write(tmp_path / "t.parquet", {"token": ["<x>", "coat"], "description": ["red dress", "grey wool coat"]})
+    line = ["extend", "--model", str(base), "-w", str(tmp_path / "w"), "--tokens", str(tmp_path / "t.parquet")]
+    assert run([*line, "--init", "subword", "--device", "cpu"]) == 0
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "w" / "extended")
+    # `coat` is one of the new tokens and must not describe itself.
+    pieces = make_tokenizer()("grey wool coat", add_special_tokens=False)["input_ids"]
+    for weight in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
+        torch.testing.assert_close(weight[-1], weight[pieces].mean(0))
+    assert run([*line, "--init", "codebook", "--force"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("levels", "init", "problem"),
+    [(3, "codebook", None), (2, "codebook", "7 vectors for 9 codes .*'<c_0>', '<c_1>'"), (2, None, None)],
+)
+def test_ids_with_a_level_for_collisions(
+    levels: int, init: str | None, problem: str | None, tmp_path: Path, checkpoint: Callable[..., Path]
+) -> None:
+    """`build-ids --collisions suffix` adds a level. A file without its codebook stops --init codebook and no other."""
+    space = Workspace(tmp_path / "w")
+    codes = np.column_stack([CODES, [0, 0, 1, 1, 0, 1]]).astype(np.int32)
+    rng = np.random.default_rng(0)
+    codebooks = [rng.normal(size=(size, 6)) for size in (4, 3, 2)[:levels]]
+    write_semantic_ids(space, codes, [4, 3, 2], texts=TEXTS, codebooks=codebooks)
+    if problem is not None:
+        with pytest.raises(InputError, match=problem):
+            extend(str(checkpoint()), space.root, init=init, device="cpu", measure_effect=False)
+        assert not space.path("extended").exists()
+        return
+    manifest = extend(str(checkpoint()), space.root, init=init, device="cpu", measure_effect=False)
+    assert manifest.details["initializer"] == (init or "text-lstsq")
+    assert read_new_tokens(space.path("extended")).names == all_names([4, 3, 2])
+    model, _ = load(space.path("extended"))
+    assert torch.isfinite(model.get_input_embeddings().weight).all()

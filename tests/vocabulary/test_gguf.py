@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.vocabulary.extend import extend
-from tests.support.vocabulary import load
+from tests.support.vocabulary import load, write_words
 
 WIDTH, HIDDEN = 32, 64
 
 
 @pytest.fixture
 def words(tmp_path: Path) -> Path:
-    tables.write(tmp_path / "words.parquet", {"token": ["<x>", "<y>", "<z>"]})
-    return tmp_path / "words.parquet"
+    return write_words(tmp_path)
 
 
 def write_gguf(path: Path) -> dict[str, np.ndarray]:
@@ -65,13 +63,13 @@ def write_gguf(path: Path) -> dict[str, np.ndarray]:
     return kept
 
 
-def test_weights_are_dequantised_and_it_is_said(
+def test_weights_are_dequantized_with_a_warning(
     tmp_path: Path, words: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = write_gguf(tmp_path / "tiny.gguf")
     manifest = extend(str(tmp_path / "tiny.gguf"), tmp_path / "w", tokens=words, device="cpu")
     said = " ".join(capsys.readouterr().err.split())
-    assert "tiny.gguf: weights were dequantised to float32" in said and "3 Q8_0" in said
+    assert "tiny.gguf: weights were dequantized to float32" in said and "3 Q8_0" in said
     assert manifest.details["gguf_tensors"] == {"F32": 8, "Q8_0": 3}
     assert manifest.details["dequantised_to"] == "float32"
     model, tokenizer = load(tmp_path / "w" / "extended")
@@ -86,7 +84,7 @@ def test_weights_are_dequantised_and_it_is_said(
     assert manifest.counts["rows"] == 44 and manifest.inputs["model"]["path"].endswith("tiny.gguf")
 
 
-def test_what_cannot_be_read(tmp_path: Path, words: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_cannot_be_read_are_refused(tmp_path: Path, words: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="no such file"):
         extend(str(tmp_path / "absent.gguf"), tmp_path / "w", tokens=words)
     other = tmp_path / "other.gguf"

@@ -11,19 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.vocabulary.extend import extend
-from gti_cli.vocabulary.layout import check_nothing_else_grows, find_layout
-from tests.support.vocabulary import load, write_checkpoint
+from tests.support.vocabulary import load, write_checkpoint, write_words
 
 
 @pytest.fixture
 def words(tmp_path: Path) -> Path:
-    tables.write(tmp_path / "words.parquet", {"token": ["<x>", "<y>", "<z>"]})
-    return tmp_path / "words.parquet"
+    return write_words(tmp_path)
 
 
 def change_config(folder: Path, **fields: Any) -> None:
@@ -51,7 +48,7 @@ def test_another_format_when_asked_for(tmp_path: Path, words: Path) -> None:
     assert json.loads((tmp_path / "w" / "extended" / "config.json").read_text())["dtype"] == "float32"
 
 
-def test_what_else_lies_in_the_folder(tmp_path: Path, words: Path) -> None:
+def test_other_files_of_the_folder_are_copied_except_weights_and_old_tokenizers(tmp_path: Path, words: Path) -> None:
     base = write_checkpoint(tmp_path / "base")
     (base / "generation_config.json").write_text('{"temperature": 0.7}')
     (base / "LICENSE").write_text("yes")
@@ -81,19 +78,6 @@ def test_no_model_is_loaded_when_no_effect_is_wanted(
     assert len(model.get_output_embeddings().weight) == len(tokenizer)
 
 
-def test_names_that_the_model_does_not_know_are_left_to_transformers(tmp_path: Path, words: Path) -> None:
-    """Weights of a model without its head: transformers puts the prefix before them, and so do we."""
-    base = write_checkpoint(tmp_path / "base")
-    weights = load_file(base / "model.safetensors")
-    bare = {name.removeprefix("model."): weight for name, weight in weights.items()}
-    save_file(bare, base / "model.safetensors", metadata={"format": "pt"})
-    layout = find_layout(base)
-    assert layout is not None and layout.matrices[0].name == "embed_tokens.weight"
-    odd = {name.replace("embed_tokens", "wte"): weight for name, weight in bare.items()}
-    save_file(odd, base / "model.safetensors", metadata={"format": "pt"})
-    assert find_layout(base) is None
-
-
 def test_weights_of_another_vocabulary(tmp_path: Path, words: Path) -> None:
     base = write_checkpoint(tmp_path / "base")
     change_config(base, vocab_size=99)
@@ -102,37 +86,12 @@ def test_weights_of_another_vocabulary(tmp_path: Path, words: Path) -> None:
     assert not (tmp_path / "w" / "extended").exists()
 
 
-def test_architectures_with_more_over_their_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = write_checkpoint(tmp_path / "base", "llama")
-    check_nothing_else_grows(base, 500)
-    monkeypatch.setattr("gti_cli.vocabulary.layout._over_vocabulary", lambda _: {})
-    with pytest.raises(InputError, match=r"another tensor over its vocabulary, 'model\.embed_tokens\.weight'"):
-        check_nothing_else_grows(base, 500)
-
-
 def test_pickled_weights_are_refused(tmp_path: Path, words: Path) -> None:
     base = write_checkpoint(tmp_path / "base")
     (base / "model.safetensors").unlink()
     (base / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     with pytest.raises(InputError, match="cannot be loaded as a causal LM"):
         extend(str(base), tmp_path / "w", tokens=words)
-
-
-def test_a_model_in_the_cache_of_a_hub(tmp_path: Path, words: Path) -> None:
-    """By its name, without the network: the cache as huggingface_hub lays it out, sharded weights."""
-    cache = tmp_path / "hub" / "models--some--lm"
-    write_checkpoint(cache / "snapshots" / "0abc", shards=True)
-    (cache / "refs").mkdir()
-    (cache / "refs" / "main").write_text("0abc")
-    line = [sys.executable, "-m", "gti_cli", "extend", "--model", "some/lm", "--tokens", str(words)]
-    line += ["-w", str(tmp_path / "w"), "--no-effect", "--json"]
-    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["details"]["model"] == "some/lm"
-    assert len(list((tmp_path / "w" / "extended").glob("*.safetensors"))) > 1
-    model, _ = load(tmp_path / "w" / "extended")
-    assert len(model.get_input_embeddings().weight) == 387
 
 
 def test_memory_is_that_of_a_block_not_of_the_model(tmp_path: Path) -> None:
@@ -156,8 +115,8 @@ import torch
 from pathlib import Path
 from gti_cli.tensors.rewrite import Growth, rewrite
 from gti_cli.tensors.safetensors_rows import read_tensors
-from gti_cli.tensors.stored import StoredRows
-from gti_cli.vocabulary.initializers import moments
+from gti_cli.tensors.matrix_rows import StoredRows
+from gti_cli.vocabulary.initializers.pretrained import moments
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 base, target = Path({str(base)!r}), Path({str(tmp_path)!r}) / "new"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gti_cli.checkpoints.new_tokens import NewTokens, known_height
+from gti_cli.checkpoints.limits import count_used_rows
+from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.errors import InputError
 from gti_cli.vocabulary.tokenizer import check_saved, grow_tokenizer
 from tests.support.models import SENTENCES, make_tokenizer
@@ -83,7 +84,7 @@ def test_ids_with_gaps(ids: dict[str, int], message: str, tmp_path: Path) -> Non
     vocabulary = {**{f"w{number}": number for number in range(50)}, **ids}
     inner = Tokenizer(models.WordLevel(vocabulary, "w0"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>" if "</s>" in ids else "w1")
-    assert known_height(tokenizer) == max(ids.values()) + 1
+    assert count_used_rows(tokenizer) == max(ids.values()) + 1
     with pytest.raises(InputError, match=message):
         tokens, before, _ = saved(tokenizer, tmp_path)
         check_saved(tmp_path, before, tokens)

@@ -1,4 +1,4 @@
-"""The time of all attempts together."""
+"""The time of a stage, summed over its attempts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def test_attempts_add_up(tmp_path: Path) -> None:
 
 def test_a_killed_attempt_counts_up_to_its_last_note(tmp_path: Path) -> None:
     code = (
-        "import sys, os, signal, time; from gti_cli import clock; from pathlib import Path; clock.BEAT = 0.05\n"
+        "import sys, os, signal, time; from pathlib import Path; from gti_cli.workspace import clock\n"
+        "clock.INTERVAL = 0.05\n"
         "with clock.RunClock(Path(sys.argv[1])): time.sleep(0.6); os.kill(os.getpid(), signal.SIGKILL)"
     )
     kept = tmp_path / "TIME.json"
@@ -53,7 +54,7 @@ def test_a_note_that_cannot_be_read_counts_nothing(tmp_path: Path, content: str)
 
 
 def test_an_interrupted_stage_keeps_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "BEAT", 0.01)
+    monkeypatch.setattr(clock, "INTERVAL", 0.01)
     space = Workspace(tmp_path / "ws")
     with pytest.raises(KeyboardInterrupt), space.stage("test", "made", ["made"], options={}) as run:
         (run.scratch / "work").write_text("half")

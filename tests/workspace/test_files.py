@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gti_cli.workspace.files import replacing
+from gti_cli.workspace.files import replacing, write_json
 
 
 def test_the_file_is_there_when_it_is_whole(tmp_path: Path) -> None:
@@ -27,3 +27,12 @@ def test_an_error_leaves_what_was_there_and_no_half_file(tmp_path: Path, begun: 
         raise OSError(28, "No space left on device")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_write_json_is_stable_and_strict(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": [2]})
+    write_json(tmp_path / "b.json", {"a": [2], "b": 1})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "c.json", {"x": float("nan")})
+    assert not (tmp_path / "c.json").exists()

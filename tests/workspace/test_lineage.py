@@ -30,7 +30,7 @@ def test_chain_is_stale_below_what_was_made_anew(tmp_path: Path) -> None:
     assert reasons(tmp_path) == {"a": [], "b": [], "c": []}
     make(tmp_path, "a", "2")
     found = reasons(tmp_path)
-    assert found == {"a": [], "b": ["a was made anew"], "c": ["b is stale"]}
+    assert found == {"a": [], "b": ["a was made again"], "c": ["b is stale"]}
     make(tmp_path, "a", "1")  # the same again: everything fits once more
     assert reasons(tmp_path) == {"a": [], "b": [], "c": []}
 

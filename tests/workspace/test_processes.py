@@ -61,7 +61,7 @@ def test_both_resume_or_neither(tmp_path: Path) -> None:
 
 
 def test_waiting_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "PATIENCE", 0.1)
+    monkeypatch.setattr(processes, "TIMEOUT", 0.1)
     with pytest.raises(InputError, match="did not open the stage"):
         processes.await_decision(tmp_path, "model")
 
@@ -81,13 +81,13 @@ def test_announcements_of_earlier_launches_are_forgotten(tmp_path: Path, monkeyp
         processes.announce(tmp_path, "model", {"done": port == "2"})
     assert processes.await_decision(tmp_path, "model") == {"done": True}
     monkeypatch.setenv("MASTER_PORT", "1")
-    monkeypatch.setattr(processes, "PATIENCE", 0.1)
+    monkeypatch.setattr(processes, "TIMEOUT", 0.1)
     with pytest.raises(InputError):
         processes.await_decision(tmp_path, "model")
 
 
 def test_followers_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    console.silence(True)
+    console.set_muted(True)
     try:
         console.note("note")
         console.warn("warning")
@@ -96,7 +96,7 @@ def test_followers_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
         with console.progress("Working", 1) as advance:
             advance()
     finally:
-        console.silence(False)
+        console.set_muted(False)
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
 

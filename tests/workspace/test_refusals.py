@@ -45,15 +45,15 @@ def test_an_input_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "thing.txt").write_text("the only copy")
     (tmp_path / "link.txt").symlink_to("thing.txt")
     for given in ("thing.txt", "link.txt"):
-        with pytest.raises(InputError, match=r"is an input of this command.*another --workspace"):
+        with pytest.raises(InputError, match=r"this is an input of the command.*another --workspace"):
             run_stage(Path(), inputs={"items": given}, force=force)
     (tmp_path / "thing.json").write_text("[]")
-    with pytest.raises(InputError, match="is an input of this command"):
+    with pytest.raises(InputError, match="this is an input of the command"):
         run_stage(Path(), inputs={"index": "thing.json"}, force=force)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     with (
-        pytest.raises(InputError, match="is an input of this command"),
+        pytest.raises(InputError, match="this is an input of the command"),
         Workspace(".").stage("c", "model", ["model"], options={}, inputs={"x": "model/config.json"}, force=force),
     ):
         pass

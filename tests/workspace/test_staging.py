@@ -1,48 +1,82 @@
-"""What a stage that is run again leaves of its earlier outputs."""
+"""What a stage is asked for and what it reports: digests of requests, and numbers that are not finite."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gti_cli.errors import InputError
 from gti_cli.workspace import Workspace
-from gti_cli.workspace.manifest import Manifest
-from gti_cli.workspace.staging import left_over
+from gti_cli.workspace.clock import RunClock
+from gti_cli.workspace.staging import StageRequest, StageRun
+
+REQUEST = StageRequest(
+    command="train",
+    name="model",
+    outputs=["model"],
+    options={"b": 1, "a": [2, None]},
+    seed=0,
+    inputs={"items": {"path": "items.csv", "bytes": 3, "sha256": "abc"}},
+    upstream={"semantic_ids": "xyz"},
+    checkpoint=False,
+)
 
 
-def _stage(root: Path, *outputs: str) -> Manifest:
-    with Workspace(root).stage("c", "thing", outputs, options={"outputs": outputs}, force=True) as run:
-        for name in outputs:
-            run.path(name).mkdir() if name == "folder" else run.path(name).write_text(name)
-        if "folder" in outputs:
-            (run.path("folder") / "inner").write_text("")
-    return run.result()
+@pytest.mark.parametrize("kind", ["counts", "metrics", "details", "measured"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_figure_that_is_not_finite_is_named_and_the_work_is_kept(tmp_path: Path, kind: str, value: float) -> None:
+    with (
+        pytest.raises(
+            InputError, match=r"thing: c ended with a figure that is no finite number: \w+, tasks\.1\.loss\."
+        ),
+        Workspace(tmp_path).stage("c", "thing", ["thing.txt"], options={}) as run,
+    ):
+        (run.scratch / "step").write_text("1")
+        run.path("thing.txt").write_text("x")
+        getattr(run, kind).update(fine=1.0, tasks=[{"loss": 0.5}, {"loss": value, "n": None}])
+    assert not (tmp_path / "thing.txt").exists()
+    with Workspace(tmp_path).stage("c", "thing", ["thing.txt"], options={}) as run:
+        assert run.resuming
+        run.path("thing.txt").write_text("x")
+    assert not list((tmp_path / ".gti").glob("staging/*"))
 
 
-def test_outputs_that_the_new_run_does_not_have_go_and_what_is_not_ours_stays(tmp_path: Path) -> None:
-    _stage(tmp_path, "a", "b", "edited", "folder")
-    (tmp_path / "edited").write_text("by hand")
-    (tmp_path / "other").write_text("the user's")
-    _stage(tmp_path, "a")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".gti", "a", "edited", "other", "thing.json"]
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"command": "other"},
+        {"options": {"b": 2, "a": [2, None]}},
+        {"seed": 1},
+        {"inputs": {"items": {"path": "items.csv", "bytes": 3, "sha256": "abd"}}},
+        {"upstream": {"semantic_ids": "xyw"}},
+    ],
+)
+def test_whatever_changes_the_result_changes_the_digest(change: dict[str, Any]) -> None:
+    assert replace(REQUEST, **change).digest != REQUEST.digest
 
 
-def test_killed_before_the_move_they_go_with_the_next_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _stage(tmp_path, "a", "b")
-    monkeypatch.setattr(Workspace, "_roll_forward", lambda self, staging: (_ for _ in ()).throw(SystemExit))
-    with pytest.raises(SystemExit):
-        _stage(tmp_path, "a")
-    monkeypatch.undo()
-    assert (tmp_path / "b").exists()
-    with Workspace(tmp_path).lock():
-        pass
-    assert not (tmp_path / "b").exists()
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"options": {"a": [2, None], "b": 1}},
+        {"inputs": {"items": {"path": "elsewhere/items.csv", "bytes": 3, "sha256": "abc"}}},
+        {"outputs": ["model", "plot.png"]},
+    ],
+)
+def test_paths_and_the_order_of_keys_do_not_change_the_digest(change: dict[str, Any]) -> None:
+    assert replace(REQUEST, **change).digest == REQUEST.digest
 
 
-def test_nothing_outside_the_workspace_is_left_over(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    old = _stage(tmp_path / "ws", "a", "b")
-    outside = {"../file": old.outputs["a"], str(tmp_path / "file"): old.outputs["a"]}
-    strange = Manifest.from_json({**old.to_json(), "outputs": {**old.outputs, **outside}})
-    assert left_over(tmp_path / "ws", strange, _stage(tmp_path / "new", "a")) == ["b"]
+def test_the_manifest_of_a_checkpoint_goes_inside_its_folder() -> None:
+    assert REQUEST.manifest_path == "model.json"
+    assert replace(REQUEST, checkpoint=True).manifest_path == "model/gti.json"
+
+
+def test_a_run_has_no_result_before_it_has_finished(tmp_path: Path) -> None:
+    run = StageRun(False, tmp_path / "files", tmp_path / "scratch", False, RunClock())
+    assert run.path("x.txt") == tmp_path / "files" / "x.txt"
+    with pytest.raises(RuntimeError, match="after the with block"):
+        run.result()

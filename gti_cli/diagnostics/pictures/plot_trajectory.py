@@ -1,21 +1,21 @@
-"""The picture of a trajectory: one curve a line of checkpoints, one panel a figure."""
+"""The picture of a trajectory: one panel for each figure, one curve for each line of checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gti_cli.diagnostics.checkpoint_rows import INPUT
+from gti_cli.diagnostics.matrix_diagnosis import shorten
 from gti_cli.diagnostics.pictures.plots import PRETRAINED, legend
-from gti_cli.diagnostics.rows import INPUT
-from gti_cli.diagnostics.series import shorten
-from gti_cli.diagnostics.trajectory import Moment
+from gti_cli.diagnostics.trajectory import TrajectoryPoint
 from gti_cli.pictures import COLOURS, DASHES, MARKERS, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Title, figure, the pretrained rows' figure drawn in grey beside it, lower and upper end that are shown at least.
+# Title; figure; the same figure of pretrained rows, drawn in grey; lower and upper end that the axis shows at least.
 _PANELS: tuple[tuple[str, str, str | None, float, float], ...] = (
     ("Effective rank", "effective_rank", "pretrained_effective_rank", 0.0, 10.0),
     ("Mean cosine of the new rows", "mean_cosine", None, 0.0, 1.05),
@@ -25,68 +25,71 @@ _PANELS: tuple[tuple[str, str, str | None, float, float], ...] = (
     ("Kept from the checkpoint before, CKA", "cka_to_previous", None, 0.0, 1.05),
 )
 _MOST_TICKS = 4
-_TICK = 12  # characters of a name below an axis
+_TICK = 12  # characters of a checkpoint's name below an axis
 
 
-def plot_trajectory(found: Sequence[Moment]) -> Figure:
-    """How the figures of each line move from stage to stage; a checkpoint without a figure leaves a gap."""
+def plot_trajectory(points: Sequence[TrajectoryPoint]) -> Figure:
+    """Draw how the figures of each line change from checkpoint to checkpoint; an undefined figure leaves a gap."""
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys((moment.line, moment.matrix) for moment in found))
-    several = len({matrix for _, matrix in names}) > 1
+    curves = list(dict.fromkeys((point.line, point.matrix) for point in points))
+    several_matrices = len({matrix for _, matrix in curves}) > 1
     with style():
         figure = Figure(figsize=(10.5, 6.2), layout="constrained")
         handles: list[Any] = []
         for axes, (title, key, reference, low, high) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
-            for i, name in enumerate(names):
-                mine = [moment for moment in found if (moment.line, moment.matrix) == name]
-                label = _title(mine) + (f" ({name[1]})" if several else "")
-                line = _curve(axes, mine, key, i, label)
-                handles += [line] if len(handles) < len(names) else []
+            for i, (line_name, matrix) in enumerate(curves):
+                of_curve = [point for point in points if (point.line, point.matrix) == (line_name, matrix)]
+                label = _label(of_curve) + (f" ({matrix})" if several_matrices else "")
+                line = _draw_curve(axes, of_curve, key, i, label)
+                # The curves look the same in all panels, so the legend takes those of the first.
+                handles += [line] if len(handles) < len(curves) else []
             if reference is not None:
-                grey = _reference(axes, found, reference)
-            _scale(axes, low, high)
+                grey = _draw_reference(axes, points, reference)
+            _set_limits(axes, low, high)
             axes.set_title(title)
-            _ticks(axes, found)
+            _set_ticks(axes, points)
         legend(figure, [*handles, grey])
     return figure
 
 
-def _title(mine: Sequence[Moment]) -> str:
-    labels = [shorten(moment.label, 2 * _TICK) for moment in mine if moment.source == "checkpoint"]
-    shown = labels if len(labels) <= 3 else [labels[0], f"… {len(labels) - 2} …", labels[-1]]
+def _label(of_curve: Sequence[TrajectoryPoint]) -> str:
+    """The names of a curve's checkpoints, or of the first and the last of many."""
+    names = [shorten(point.label, 2 * _TICK) for point in of_curve if point.source == "checkpoint"]
+    shown = names if len(names) <= 3 else [names[0], f"… {len(names) - 2} …", names[-1]]
     return " → ".join(shown)
 
 
-def _curve(axes: Axes, mine: Sequence[Moment], key: str, i: int, label: str) -> Any:
-    """A line through all moments that have the figure, logs included; marks at the checkpoints."""
-    shown, places, values = _known(mine, key)
-    marks = [at for at, moment in enumerate(shown) if moment.source == "checkpoint"]
+def _draw_curve(axes: Axes, of_curve: Sequence[TrajectoryPoint], key: str, i: int, label: str) -> Any:
+    """Draw a line through all points that have the figure, logged ones included, with markers at the checkpoints."""
+    with_figure, positions, values = _defined(of_curve, key)
+    marks = [index for index, point in enumerate(with_figure) if point.source == "checkpoint"]
     (line,) = axes.plot(
-        places,
+        positions,
         values,
         label=label,
-        color=COLOURS[i % 7],
-        linestyle=DASHES[i % 7],
+        color=COLOURS[i % len(COLOURS)],
+        linestyle=DASHES[i % len(COLOURS)],
         linewidth=1.8,
-        marker=MARKERS[i % 7],
+        marker=MARKERS[i % len(COLOURS)],
         markevery=marks,
         markersize=7 if len(marks) <= 12 else 4,
     )
     return line
 
 
-def _known(mine: Sequence[Moment], key: str) -> tuple[list[Moment], list[float], list[float]]:
-    """The moments that have the figure, their places in time and its values."""
-    points = [(moment, value) for moment in mine if (value := moment.figures.get(key)) is not None]
-    return [moment for moment, _ in points], [moment.position for moment, _ in points], [value for _, value in points]
+def _defined(points: Sequence[TrajectoryPoint], key: str) -> tuple[list[TrajectoryPoint], list[float], list[float]]:
+    """The points that have the figure, their positions and its values."""
+    pairs = [(point, value) for point in points if (value := point.figures.get(key)) is not None]
+    return [point for point, _ in pairs], [point.position for point, _ in pairs], [value for _, value in pairs]
 
 
-def _reference(axes: Axes, found: Sequence[Moment], key: str) -> Any:
-    longest = max(found, key=lambda moment: moment.position).line
-    _, places, values = _known([moment for moment in found if (moment.line, moment.matrix) == (longest, INPUT)], key)
+def _draw_reference(axes: Axes, points: Sequence[TrajectoryPoint], key: str) -> Any:
+    """Draw the figure of the pretrained rows, wide and grey, for the input embedding of the longest line."""
+    longest = max(points, key=lambda point: point.position).line
+    _, positions, values = _defined([point for point in points if (point.line, point.matrix) == (longest, INPUT)], key)
     (grey,) = axes.plot(
-        places,
+        positions,
         values,
         color=PRETRAINED,
         linewidth=5,
@@ -96,27 +99,27 @@ def _reference(axes: Axes, found: Sequence[Moment], key: str) -> Any:
     return grey
 
 
-def _scale(axes: Axes, low: float, high: float) -> None:
-    """Room around the curves, and never so little that noise fills the panel."""
+def _set_limits(axes: Axes, low: float, high: float) -> None:
+    """Leave room around the curves, and show at least ``low`` to ``high``, so that noise does not fill the panel."""
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     bottom, top = axes.get_ylim()
     axes.set_ylim(min(bottom, low), max(top + 0.03 * (top - min(bottom, low)), high))
 
 
-def _ticks(axes: Axes, found: Sequence[Moment]) -> None:
-    """The names of the first checkpoints and of those at the end of each stage; between, nothing."""
+def _set_ticks(axes: Axes, points: Sequence[TrajectoryPoint]) -> None:
+    """Name the first checkpoints and those at the end of each stage, at most `_MOST_TICKS` positions."""
     names: dict[float, list[str]] = {}
-    first = min(moment.position for moment in found if moment.source == "checkpoint")
-    for moment in found:
-        if moment.source == "checkpoint" and (moment.position == int(moment.position) or moment.position == first):
-            there = names.setdefault(moment.position, [])
-            if shorten(moment.label, _TICK) not in there:
-                there.append(shorten(moment.label, _TICK))
-    places = sorted(names)
-    step = -(-len(places) // _MOST_TICKS)  # every one, or every second, …
-    kept = places[::step]
-    texts = ["\n".join(names[place][:2]) + ("\n…" if len(names[place]) > 2 else "") for place in kept]
-    axes.set_xticks(kept, texts, fontsize=8)
-    ends = [moment.position for moment in found]
+    first = min(point.position for point in points if point.source == "checkpoint")
+    for point in points:
+        if point.source == "checkpoint" and (point.position == int(point.position) or point.position == first):
+            names_here = names.setdefault(point.position, [])
+            if shorten(point.label, _TICK) not in names_here:
+                names_here.append(shorten(point.label, _TICK))
+    positions = sorted(names)
+    stride = -(-len(positions) // _MOST_TICKS)
+    chosen = positions[::stride]
+    texts = ["\n".join(names[place][:2]) + ("\n…" if len(names[place]) > 2 else "") for place in chosen]
+    axes.set_xticks(chosen, texts, fontsize=8)
+    ends = [point.position for point in points]
     axes.set_xlim(min(ends) - 0.35, max(ends) + 0.35)

@@ -1,7 +1,7 @@
-"""The pictures of a diagnosis: PNG and SVG, the same bytes for the same figures.
+"""The pictures of a diagnosis: spectra, cosines and RSA, as PNG and SVG.
 
-Colours are Okabe and Ito's, which the colour-blind can tell apart; every series also has a line style and a marker of
-its own, bars have hatching, and cosines use a map whose lightness rises evenly, so that all of it reads in grey.
+The style is that of `gti_cli.pictures`. Cosines use a colour map whose lightness rises evenly, so that they can also be
+read in grey.
 """
 
 from __future__ import annotations
@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gti_cli.diagnostics.series import Series
+    from gti_cli.diagnostics.matrix_diagnosis import PlotSeries
 
 PRETRAINED = "#bbbbbb"
-LOWEST = 1e-5  # of the largest singular value, that is still drawn
-FEW = 10  # indices that all get a number
-WIDE = 58  # characters of a label that still fits twice into a picture's width
+LOWEST = 1e-5  # singular values below this share of the largest are not drawn
+FEW = 10  # up to this many singular values, each index gets a number on the axis
+WIDE = 58  # characters of the longest label with which a legend has two columns
 
 
-def plot_all(series: Sequence[Series], folder: Path) -> list[str]:
-    """Write every picture that the figures allow into ``folder``; returns the file names."""
+def plot_all(series: Sequence[PlotSeries], folder: Path) -> list[str]:
+    """Write all pictures into ``folder``, that of RSA only where there are codebooks.
+
+    Returns:
+        The names of the files.
+    """
     pictures = {"spectrum": plot_spectrum(series), "cosine": plot_cosines(series), "hierarchy": plot_hierarchy(series)}
     if any(entry.figures["rsa_tokens"] for entry in series):
         pictures["rsa"] = plot_rsa(series)
@@ -39,8 +43,8 @@ def plot_all(series: Sequence[Series], folder: Path) -> list[str]:
     return names
 
 
-def plot_spectrum(series: Sequence[Series]) -> Figure:
-    """Singular values of all series on the same axes, and how fast their sum fills up (what effective rank counts)."""
+def plot_spectrum(series: Sequence[PlotSeries]) -> Figure:
+    """Plot the singular values of all series, and their cumulative share, on whose growth effective rank depends."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
@@ -51,7 +55,8 @@ def plot_spectrum(series: Sequence[Series]) -> Figure:
         first = series[0]
         rank = first.figures["pretrained_effective_rank"]
         label = f"{first.figures['pretrained_tokens']:,} pretrained rows of {first.short} (effective rank {rank:,.1f})"
-        wide: dict[str, Any] = {"color": PRETRAINED, "linewidth": 5, "zorder": 1.5}  # wide and light, behind the rest
+        # The yardstick is wide and light, and lies behind the other curves.
+        wide: dict[str, Any] = {"color": PRETRAINED, "linewidth": 5, "zorder": 1.5}
         lines.append(left.plot(*_steps(first.pretrained_values), label=label, **wide)[0])
         right.plot(*_cumulative(first.pretrained_values), **wide)
         drawn = np.concatenate([*(entry.values for entry in series), first.pretrained_values])
@@ -69,27 +74,33 @@ def plot_spectrum(series: Sequence[Series]) -> Figure:
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
             most = max(len(entry.values) for entry in series)
-            if most <= FEW:  # less than a decade: the powers of ten alone would leave the axis without numbers
+            if most <= FEW:  # The powers of ten alone would leave an axis of less than a decade without numbers.
                 axes.set_xticks(range(1, most + 1))
         legend(figure, lines)
     return figure
 
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """A legend below the axes, in two columns where its labels are short enough; the figure grows by its height."""
+    """Add a legend below the axes, in two columns where its labels are short enough, and enlarge the figure for it."""
     columns = 2 if max(len(handle.get_label()) for handle in handles) <= WIDE and len(handles) > 1 else 1
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.22 * -(-len(handles) // columns))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
-def _spectrum_lines(left: Axes, right: Axes, entry: Series, i: int) -> Any:
-    drawn: dict[str, Any] = {"color": COLOURS[i % 7], "linestyle": DASHES[i % 7], "linewidth": 1.8}
+def _spectrum_lines(left: Axes, right: Axes, entry: PlotSeries, i: int) -> Any:
+    """Draw the i-th series on both axes; returns the line for the legend."""
+    style_number = i % len(COLOURS)
+    drawn: dict[str, Any] = {
+        "color": COLOURS[style_number],
+        "linestyle": DASHES[style_number],
+        "linewidth": 1.8,
+    }
     rank = entry.figures["effective_rank"]
     (line,) = left.plot(
         *_steps(entry.values),
         label=f"{entry.short} (effective rank {rank:,.1f})",
-        marker=MARKERS[i % 7],
+        marker=MARKERS[style_number],
         markevery=(0.05 + 0.01 * (i % 5), 0.22),
         markersize=6,
         **drawn,
@@ -98,23 +109,32 @@ def _spectrum_lines(left: Axes, right: Axes, entry: Series, i: int) -> Any:
     right.plot(indices, share, **drawn)
     if rank >= 1:
         height = float(np.interp(np.log(rank), np.log(indices), share))
-        right.plot([rank], [height], marker=MARKERS[i % 7], markersize=9, color=COLOURS[i % 7], markeredgecolor="white")
+        right.plot(
+            [rank],
+            [height],
+            marker=MARKERS[style_number],
+            markersize=9,
+            color=COLOURS[style_number],
+            markeredgecolor="white",
+        )
     return line
 
 
 def _steps(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Indices from 1 and values; zeros, which a logarithmic axis cannot show, are NaN."""
     shown = np.where(values > 0, values, np.nan)
     return np.arange(1, len(values) + 1, dtype=np.float64), shown
 
 
 def _cumulative(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Indices from 1, and the share that the values up to each have of the sum."""
     total = values.sum()
     share = np.cumsum(values) / total if total > 0 else np.ones(len(values))
     return np.arange(1, len(values) + 1, dtype=np.float64), share
 
 
-def plot_cosines(series: Sequence[Series]) -> Figure:
-    """Cosines among pretrained and new tokens (the paper's figure 5), one panel a series, one colour scale."""
+def plot_cosines(series: Sequence[PlotSeries]) -> Figure:
+    """Plot the cosines among pretrained and new tokens (the paper's figure 5), one panel for each series."""
     return _panels(
         series,
         [entry.cosines for entry in series],
@@ -123,8 +143,8 @@ def plot_cosines(series: Sequence[Series]) -> Figure:
     )
 
 
-def plot_hierarchy(series: Sequence[Series]) -> Figure:
-    """Cosines among all new tokens, by level and within a level by hierarchy (the paper's figure 6)."""
+def plot_hierarchy(series: Sequence[PlotSeries]) -> Figure:
+    """Plot the cosines among all new tokens, sorted by hierarchy (the paper's figure 6), one panel for each series."""
     pixels = max(len(entry.image_levels) / len(entry.image) for entry in series)
     return _panels(
         series,
@@ -135,18 +155,18 @@ def plot_hierarchy(series: Sequence[Series]) -> Figure:
 
 
 def _panels(
-    series: Sequence[Series],
+    series: Sequence[PlotSeries],
     images: Sequence[npt.NDArray[np.float64]],
-    draw: Callable[[Axes, Series], None],
+    draw: Callable[[Axes, PlotSeries], None],
     caption: str,
 ) -> Figure:
-    """One image a series, all on one colour scale."""
+    """Draw one image for each series, all on one colour scale; ``draw`` adds what surrounds the image."""
     from matplotlib.figure import Figure
 
     columns = len(series) if len(series) <= 3 else min(4, math.ceil(len(series) ** 0.5))
     rows = -(-len(series) // columns)
     low = max(-1.0, math.floor(min(float(image.min()) for image in images) * 10) / 10)
-    low = min(low, 0.0)  # at least from 0: a scale from .9 to 1 would make collapsed rows look different
+    low = min(low, 0.0)  # The scale starts at 0 or below. From 0.9 to 1 it would make collapsed rows look different.
     with style():
         figure = Figure(figsize=(3.6 * columns + 1.1, 3.75 * rows + 0.3), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
@@ -165,19 +185,19 @@ def _panels(
     return figure
 
 
-def _cosine_panel(axes: Axes, entry: Series) -> None:
+def _cosine_panel(axes: Axes, entry: PlotSeries) -> None:
     size, count = len(entry.cosines), len(entry.levels)
     split = size - count - 0.5
     for line in (axes.axhline, axes.axvline):
         line(split, color="white", linewidth=1.6)
     edges = (split + 1 + np.flatnonzero(np.diff(entry.levels))).tolist()
-    # Levels get short ticks, not lines: lines would cover what there is to see.
+    # Levels are marked by ticks, because lines would hide parts of the image.
     axes.set_xticks(edges, [""] * len(edges))
     axes.set_yticks(edges, [""] * len(edges))
     _name_ranges(axes, [(-0.5, split, "pretrained"), (split, size - 0.5, "new")])
 
 
-def _hierarchy_panel(axes: Axes, entry: Series) -> None:
+def _hierarchy_panel(axes: Axes, entry: PlotSeries) -> None:
     scale = len(entry.image) / len(entry.image_levels)
     edges = [0, *(1 + np.flatnonzero(np.diff(entry.image_levels))).tolist(), len(entry.image_levels)]
     names = [f"level {level}" if (level := int(entry.image_levels[edge])) >= 0 else "other" for edge in edges[:-1]]
@@ -189,7 +209,7 @@ def _hierarchy_panel(axes: Axes, entry: Series) -> None:
     axes.set_yticks([])
     if set(names) == {"other"}:
         names = [f"{len(entry.image_levels):,} new tokens"]
-    elif min(np.diff(places)) < 0.13 * len(entry.image):  # no room for words
+    elif min(np.diff(places)) < 0.13 * len(entry.image):  # Some level has no room for "level N": only its number.
         names = [name.removeprefix("level ") for name in names]
         names = [
             name if size >= 0.05 * len(entry.image) else "" for name, size in zip(names, np.diff(places), strict=True)
@@ -198,17 +218,18 @@ def _hierarchy_panel(axes: Axes, entry: Series) -> None:
 
 
 def _name_ranges(axes: Axes, ranges: Sequence[tuple[float, float, str]]) -> None:
-    """Names on both axes, in the middle of the ranges (from, to, name)."""
+    """Write names on both axes, in the middle of the ranges (from, to, name)."""
     for axis in (axes.xaxis, axes.yaxis):
-        axis.remove_overlapping_locs = False  # else a name goes missing where a level begins in a range's middle
+        # By default Matplotlib drops a minor tick, here a name, where a major tick, here the edge of a level, lies.
+        axis.remove_overlapping_locs = False
     places, names = [(start + end) / 2 for start, end, _ in ranges], [name for *_, name in ranges]
     axes.set_xticks(places, names, minor=True)
     axes.set_yticks(places, names, minor=True, rotation=90, va="center")
     axes.tick_params(which="minor", length=0)
 
 
-def plot_rsa(series: Sequence[Series]) -> Figure:
-    """RSA with the codebooks, Pearson and Spearman, over all levels and within each: one bar a series."""
+def plot_rsa(series: Sequence[PlotSeries]) -> Figure:
+    """Plot RSA with the codebooks, Pearson and Spearman, over all codes and within each level, one bar per series."""
     from matplotlib.figure import Figure
 
     levels = sorted({int(level) for entry in series for level in entry.figures["rsa_levels"]})
@@ -226,9 +247,9 @@ def plot_rsa(series: Sequence[Series]) -> Figure:
                     heights,
                     width * 0.92,
                     label=entry.short + ("" if np.isfinite(heights).any() else " (undefined: equal rows)"),
-                    facecolor=COLOURS[i % 7] if not HATCHES[i % 7] else "white",
-                    edgecolor=COLOURS[i % 7],
-                    hatch=HATCHES[i % 7],
+                    facecolor=COLOURS[i % len(COLOURS)] if not HATCHES[i % len(COLOURS)] else "white",
+                    edgecolor=COLOURS[i % len(COLOURS)],
+                    hatch=HATCHES[i % len(COLOURS)],
                     yerr=_rsa_errors(entry.figures, kind, levels, heights),
                     error_kw={"linewidth": 1.0, "capsize": 1.5, "ecolor": "#333333"},
                 )
@@ -238,7 +259,7 @@ def plot_rsa(series: Sequence[Series]) -> Figure:
             axes.grid(axis="y", color="#dddddd", linewidth=0.6)
             axes.set_axisbelow(True)
         low, high = axes_pair[0].get_ylim()
-        axes_pair[0].set_ylim(min(low, -0.05), max(high, 0.2))  # noise must not fill the picture
+        axes_pair[0].set_ylim(min(low, -0.05), max(high, 0.2))  # so that noise does not fill the picture
         axes_pair[0].set(title="Pearson r with 95 % intervals", ylabel="correlation with the codebooks' cosines")
         axes_pair[1].set(title="Spearman rho with 95 % intervals")
         legend(figure, axes_pair[0].get_legend_handles_labels()[0])
@@ -246,6 +267,7 @@ def plot_rsa(series: Sequence[Series]) -> Figure:
 
 
 def _rsa_values(figures: Mapping[str, Any], kind: str, levels: Sequence[int]) -> list[float]:
+    """The correlation over all codes and within each of ``levels``; NaN where it is undefined."""
     by_level = figures["rsa_levels"]
     values = [figures[f"rsa_{kind}"], *(by_level.get(str(level), {}).get(kind) for level in levels)]
     return [float("nan") if value is None else float(value) for value in values]
@@ -254,7 +276,7 @@ def _rsa_values(figures: Mapping[str, Any], kind: str, levels: Sequence[int]) ->
 def _rsa_errors(
     figures: Mapping[str, Any], kind: str, levels: Sequence[int], heights: Sequence[float]
 ) -> npt.NDArray[np.float64]:
-    """Distances (2, groups) from each value down and up to the ends of its interval; 0 where there is none."""
+    """Distances (2, groups) from each value down and up to the ends of its interval; 0 without an interval."""
     by_level = figures["rsa_levels"]
     intervals = [figures.get(f"rsa_{kind}_interval")]
     intervals += [by_level.get(str(level), {}).get(f"{kind}_interval") for level in levels]

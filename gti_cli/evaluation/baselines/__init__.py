@@ -1,0 +1,1 @@
+"""Baselines without a language model: popularity, item-kNN and SASRec for users, BM25 for queries."""

@@ -1,6 +1,7 @@
-"""Cross-entropy over all items, a few targets at a time: a whole batch's logits fit in no processor's cache.
+"""Cross-entropy over all items, computed for a few targets at a time.
 
-At 12,000 items a batch's logits are some 40 MB, and the plain loss writes and reads them half a dozen times.
+The logits of a whole batch do not fit into a processor's cache: with 12,000 items they take some 40 MB, and the plain
+loss writes and reads them about six times. In blocks of `TARGETS_AT_ONCE` targets they stay in the cache.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ TARGETS_AT_ONCE = 128
 
 
 class _CatalogueLoss(torch.autograd.Function):
-    """Computes the gradients along with the loss: they are needed as soon, and the logits are still at hand."""
+    """The loss, with both gradients computed in the forward pass, where each block's logits are still in the cache."""
 
     @staticmethod
     def forward(
@@ -21,41 +22,48 @@ class _CatalogueLoss(torch.autograd.Function):
     ) -> torch.Tensor:
         """See `catalogue_loss`."""
         loss = states.new_zeros(())
-        of_states, of_items = torch.empty_like(states), torch.zeros_like(items)
+        states_gradient, items_gradient = torch.empty_like(states), torch.zeros_like(items)
         for start in range(0, len(states), at_once):
             part = slice(start, start + at_once)
             places = targets[part, None]
             logits = states[part] @ items.T
             logits -= logits.amax(1, keepdim=True)
-            reached = logits.gather(1, places)
-            share = logits.exp_()  # in place from here on: passes over this block are what the loss costs
-            sums = share.sum(1, keepdim=True)
-            loss += (sums.log() - reached).sum()
-            share /= sums
-            share.scatter_add_(1, places, torch.full_like(places, -1, dtype=share.dtype))
-            torch.mm(share, items, out=of_states[part])
-            of_items.addmm_(share.T, states[part])
+            of_targets = logits.gather(1, places)
+            # In place from here on: the cost of the loss is the number of passes over this block.
+            softmax = logits.exp_()
+            sums = softmax.sum(1, keepdim=True)
+            loss += (sums.log() - of_targets).sum()
+            softmax /= sums
+            # The gradient with respect to the logits is the softmax minus 1 at the target.
+            softmax.scatter_add_(1, places, torch.full_like(places, -1, dtype=softmax.dtype))
+            torch.mm(softmax, items, out=states_gradient[part])
+            items_gradient.addmm_(softmax.T, states[part])
         loss /= len(states)
-        of_states /= len(states)
-        of_items /= len(states)
-        ctx.save_for_backward(of_states, of_items)
+        states_gradient /= len(states)
+        items_gradient /= len(states)
+        ctx.save_for_backward(states_gradient, items_gradient)
         return loss
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
-        """The kept gradients, scaled."""
-        of_states, of_items = ctx.saved_tensors
-        return of_states * gradients[0], of_items * gradients[0], None, None
+        """Scale the stored gradients."""
+        states_gradient, items_gradient = ctx.saved_tensors
+        return states_gradient * gradients[0], items_gradient * gradients[0], None, None
 
 
 def catalogue_loss(
     states: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, at_once: int = TARGETS_AT_ONCE
 ) -> torch.Tensor:
-    """Mean cross-entropy (nats, 0-dim) of ``states @ items.T`` against ``targets``: torch's value, torch's gradients.
+    """Mean cross-entropy of the logits ``states @ items.T``, as `torch.nn.functional.cross_entropy` computes it.
 
     Args:
-        states: (m, d). items: (N, d), of the same dtype. targets: (m,) int64, rows of ``items``. at_once: targets whose
-            logits are held at a time.
+        states: (m, d) hidden states.
+        items: (N, d) item vectors, of the same dtype.
+        targets: (m,) int64 rows of ``items``.
+        at_once: Targets whose logits are held at a time.
+
+    Returns:
+        The loss in nats, a tensor without dimensions.
     """
-    found: torch.Tensor = _CatalogueLoss.apply(states, items, targets, at_once)  # type: ignore[no-untyped-call]
-    return found
+    loss: torch.Tensor = _CatalogueLoss.apply(states, items, targets, at_once)  # type: ignore[no-untyped-call]
+    return loss

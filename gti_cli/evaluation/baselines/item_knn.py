@@ -1,7 +1,7 @@
-"""The baseline `item-knn`: neighbours in sequences, as sparse matrices.
+"""The baseline `item-knn`: items that occur near each other in users' sequences, as sparse matrices.
 
-No learning but counting, and yet it is above published sequential recommenders on several public data sets, so it is
-tuned (`gti_cli.evaluation.baselines.item_knn_tuning`) as a competitor would be, and reported untuned beside that.
+It only counts, and yet it beats published sequential recommenders on several public data sets. So it is tuned like a
+competitor (`gti_cli.evaluation.baselines.item_knn_tuning`), and the untuned form is reported beside it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """How `ItemKNN` counts. The defaults are untuned.
+    """The settings of `ItemKNN`. The defaults are untuned.
 
     Attributes:
-        window: pairs of items at most so many steps apart are neighbours. falloff: a pair that is d steps apart weighs
-            d ** -falloff. backwards: weight of a neighbour that came before. last: items of the history that are asked.
-        decay: weight of each further item back. normalisation: similarities are divided by both items' training
-            counts to this power (0.5: cosine). shrinkage: added to these counts, so that rare pairs count for less.
+        window: Items at most this many steps apart in a sequence are neighbours.
+        falloff: A pair that is d steps apart weighs d ** -falloff.
+        backwards: Weight of a neighbour that came before the item, relative to one that came after it.
+        last: Number of last items of a history whose neighbours are scored.
+        decay: Factor on the weight for each step back in the history.
+        normalisation: Similarities are divided by both items' training counts to this power; 0.5 is the cosine.
+        shrinkage: Added to these counts, so that pairs of rare items count for less.
     """
 
     window: int = 5
@@ -40,9 +43,9 @@ class Neighbourhood:
 
 
 class ItemKNN:
-    """Co-occurrence in sequences, normalised; a history's last items are asked for their neighbours.
+    """Scores items by their normalised co-occurrence with the last items of a history.
 
-    The score of an item is the sum of its similarities to the last items of the history, each step back weighing less.
+    The score of an item is the sum of its similarities to these items, and each step back in the history weighs less.
     Items without any such neighbour are not recommended.
     """
 
@@ -50,52 +53,68 @@ class ItemKNN:
         self,
         train: Mapping[str, list[str]],
         row_of: Mapping[str, int],
-        how: Neighbourhood | None = None,
+        settings: Neighbourhood | None = None,
         name: str = "item-knn (untuned)",
     ) -> None:
+        """Count neighbours in the training sequences.
+
+        Args:
+            train: Items of each user, in time order.
+            row_of: Catalogue row of each item id.
+            settings: Of the count; None: the untuned defaults.
+            name: Name of the baseline in tables.
+        """
         self.name = name
-        self.how = how or Neighbourhood()
+        self.settings = settings or Neighbourhood()
         rows = np.asarray([row_of[item] for items in train.values() for item in items], dtype=np.int64)
         users = np.repeat(np.arange(len(train)), [len(items) for items in train.values()])
-        self._similarity = _similarity(rows, users, train_counts(train, row_of), self.how)
+        self._similarity = _similarity(rows, users, train_counts(train, row_of), self.settings)
 
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
-        """(U, N) summed similarities; -inf: no neighbour."""
-        found = self.similar(histories).toarray()
-        return np.where(found > 0, found, -np.inf)
+        """(U, N) scores after U histories of catalogue rows; -inf for an item without a neighbour."""
+        scores = self.sparse_scores(histories).toarray()
+        return np.where(scores > 0, scores, -np.inf)
 
-    def similar(self, histories: Sequence[Sequence[int]]) -> sparse.csr_matrix:
-        """`scores` as a sparse matrix (U, N): what is not there has no neighbour."""
-        recent = [list(history[-self.how.last :])[::-1] for history in histories]
+    def sparse_scores(self, histories: Sequence[Sequence[int]]) -> sparse.csr_matrix:
+        """(U, N) `scores` as a sparse matrix: items without a neighbour have no entry."""
+        recent = [list(history[-self.settings.last :])[::-1] for history in histories]
         owners = np.repeat(np.arange(len(recent)), [len(rows) for rows in recent])
-        weights = np.concatenate([self.how.decay ** np.arange(len(rows)) for rows in recent])
+        weights = np.concatenate([self.settings.decay ** np.arange(len(rows)) for rows in recent])
         shape = (len(recent), self._similarity.shape[0])
-        asked = sparse.csr_matrix((weights, (owners, list(itertools.chain(*recent)))), shape=shape)
-        return asked @ self._similarity
+        # (U, N) weight of each item of the history. An item that occurs twice gets the sum of both weights.
+        history_weights = sparse.csr_matrix((weights, (owners, list(itertools.chain(*recent)))), shape=shape)
+        return history_weights @ self._similarity
 
 
 def _similarity(
-    rows: npt.NDArray[np.int64], users: npt.NDArray[np.int64], counts: Floats, how: Neighbourhood
+    rows: npt.NDArray[np.int64], users: npt.NDArray[np.int64], counts: Floats, settings: Neighbourhood
 ) -> sparse.csr_matrix:
-    """(N, N); row: the item asked, column: the item recommended.
+    """Similarities of all pairs of items.
 
     Args:
-        rows: (T,) items of all training histories, one behind the other. users: (T,) whose. counts: (N,) of each item.
+        rows: (T,) catalogue rows of all training sequences, one sequence after the other.
+        users: (T,) number of the user whose sequence it is.
+        counts: (N,) training interactions of each item.
+        settings: Of the count.
+
+    Returns:
+        (N, N) matrix; the row is the item of the history, the column the item that is scored.
     """
     firsts, laters, weights = [], [], []
     longest = int(np.bincount(users).max()) - 1 if len(users) else 0
-    for distance in range(1, min(how.window, longest) + 1):
-        together = users[distance:] == users[:-distance]
-        firsts.append(rows[:-distance][together])
-        laters.append(rows[distance:][together])
-        weights.append(np.full(len(firsts[-1]), float(distance) ** -how.falloff))
+    for distance in range(1, min(settings.window, longest) + 1):
+        # All pairs at this distance at once; pairs that reach from one user into the next are dropped.
+        is_same_user = users[distance:] == users[:-distance]
+        firsts.append(rows[:-distance][is_same_user])
+        laters.append(rows[distance:][is_same_user])
+        weights.append(np.full(len(firsts[-1]), float(distance) ** -settings.falloff))
     size = (len(counts), len(counts))
     if not firsts:
         return sparse.csr_matrix(size)
     pairs = (np.concatenate(firsts), np.concatenate(laters))
     counted = sparse.csr_matrix((np.concatenate(weights), pairs), shape=size)
-    if how.backwards:
-        counted = counted + how.backwards * counted.T
-    scale = sparse.diags(np.maximum(counts + how.shrinkage, 1) ** -how.normalisation)
+    if settings.backwards:
+        counted = counted + settings.backwards * counted.T
+    scale = sparse.diags(np.maximum(counts + settings.shrinkage, 1) ** -settings.normalisation)
     # The diagonal stays: where users come back to an item, an item is its own neighbour.
     return (scale @ counted @ scale).tocsr()

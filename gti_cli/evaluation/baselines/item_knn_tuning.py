@@ -1,8 +1,8 @@
-"""How `item-knn` is tuned: NDCG on held-out items, never on what is reported.
+"""Tuning of `item-knn` by NDCG on held-out items, never on the items that are reported.
 
-One value at a time is changed, in the order of `GRID`, and kept if it is better; passes over the grid go on until one
-changes nothing, or `PASSES` are done. What was tried is remembered, so nothing is measured twice. Of many held-out
-items `TARGETS` are measured, evenly spread over the users.
+One setting at a time is changed, in the order of `GRID`, and the change is kept if it is better. Passes over the grid
+go on until one changes nothing, or `PASSES` are done. Measured values are remembered, so nothing is measured twice. Of
+many held-out items only `TARGETS` are used, evenly spread over the users.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from gti_cli import console
+from gti_cli.evaluation.baselines.base import spread_sample
 from gti_cli.evaluation.baselines.item_knn import ItemKNN, Neighbourhood
-from gti_cli.evaluation.metrics.ranking import Ranks, ndcg_at
+from gti_cli.evaluation.metrics.ranking import TargetRanks, ndcg_at
 from gti_cli.tables.histories import History
 
 CUT_OFF = 10
@@ -35,27 +36,31 @@ GRID: dict[str, tuple[float, ...]] = {
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """The outcome.
+class TuningOutcome:
+    """The outcome of the tuning.
 
     Attributes:
-        how: the best. ndcg: its NDCG@10 on the held-out items, and untuned: that of the defaults.
-        tried: settings measured. targets: held-out items that they were measured on, of held_out.
+        best: The best settings.
+        ndcg: Their NDCG@10 on the held-out items.
+        untuned_ndcg: NDCG@10 of the default settings.
+        tried: Number of settings measured.
+        targets: Number of held-out items that they were measured on.
+        held_out: Number of held-out items there are.
     """
 
-    how: Neighbourhood
+    best: Neighbourhood
     ndcg: float
-    untuned: float
+    untuned_ndcg: float
     tried: int
     targets: int
     held_out: int
 
     def report(self) -> dict[str, Any]:
-        """For the manifest."""
+        """The outcome as the manifest has it."""
         return {
-            "chosen": asdict(self.how),
+            "chosen": asdict(self.best),
             f"ndcg@{CUT_OFF}": self.ndcg,
-            f"ndcg@{CUT_OFF}_untuned": self.untuned,
+            f"ndcg@{CUT_OFF}_untuned": self.untuned_ndcg,
             "settings_tried": self.tried,
             "held_out_targets": self.held_out,
             "held_out_targets_used": self.targets,
@@ -64,70 +69,75 @@ class Tuned:
 
 def tune(
     train: Mapping[str, list[str]], held_out: Sequence[History], row_of: Mapping[str, int], *, filter_seen: bool
-) -> Tuned:
-    """Find a good `Neighbourhood` for predicting ``held_out``, which is no part of ``train``.
+) -> TuningOutcome:
+    """Find settings that predict held-out items well.
 
     Args:
-        train: user -> items. held_out: at least one. row_of: item id -> catalogue row. filter_seen: as in the
-            evaluation that the outcome is for.
+        train: Items of each user, without the held-out ones.
+        held_out: At least one history and target.
+        row_of: Catalogue row of each item id.
+        filter_seen: Do not recommend seen items, as in the evaluation that the settings are for.
     """
-    used = [held_out[n * len(held_out) // TARGETS] for n in range(TARGETS)] if len(held_out) > TARGETS else held_out
-    histories = [[row_of[item] for item in entry.items] for entry in used]
-    targets = np.asarray([row_of[entry.target] for entry in used])
-    known: dict[Neighbourhood, float] = {}
-    # The start, and at most every other candidate of every value in each pass.
+    entries = spread_sample(held_out, TARGETS)
+    histories = [[row_of[item] for item in entry.items] for entry in entries]
+    targets = np.asarray([row_of[entry.target] for entry in entries])
+    measured: dict[Neighbourhood, float] = {}
+    # The default settings, and in each pass at most every other value of every setting.
     most = 1 + sum(len(values) - 1 for values in GRID.values()) * PASSES
     with console.progress("Tuning item-knn", most, "settings") as advance:
 
-        def measured(how: Neighbourhood) -> float:
-            """NDCG on the held-out items, each setting once."""
-            if how not in known:
+        def ndcg_of(settings: Neighbourhood) -> float:
+            """NDCG on the held-out items, computed once for each of the settings."""
+            if settings not in measured:
                 advance()
-                found = ItemKNN(train, row_of, how).similar(histories)
-                known[how] = float(ndcg_at(sparse_ranks(found, histories, targets, filter_seen), CUT_OFF).mean())
-            return known[how]
+                scores = ItemKNN(train, row_of, settings).sparse_scores(histories)
+                ranks = sparse_target_ranks(scores, histories, targets, filter_seen)
+                measured[settings] = float(ndcg_at(ranks, CUT_OFF).mean())
+            return measured[settings]
 
-        best = start = Neighbourhood()
+        best = untuned = Neighbourhood()
         for _ in range(PASSES):
             before = best
             for name, values in GRID.items():
-                # Of equal values the one at hand stays, so that the outcome does not hang on the order of the grid.
-                best = max([best, *(_changed(best, name, value) for value in values)], key=measured)
+                # `max` returns the first of equals: the present settings stay unless another value is truly better.
+                best = max([best, *(_with_value(best, name, value) for value in values)], key=ndcg_of)
             if best == before:
                 break
-        measured(start)
-    return Tuned(best, known[best], known[start], len(known), len(used), len(held_out))
+        ndcg_of(untuned)
+    return TuningOutcome(best, measured[best], measured[untuned], len(measured), len(entries), len(held_out))
 
 
-def _changed(how: Neighbourhood, name: str, value: float) -> Neighbourhood:
+def _with_value(settings: Neighbourhood, name: str, value: float) -> Neighbourhood:
     changes: dict[str, Any] = {name: value}
-    return replace(how, **changes)
+    return replace(settings, **changes)
 
 
-def without_last(train: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], list[History]]:
-    """Hold out the last training item of every user who has another one before it: what is left, and these targets."""
-    kept = {user: items[:-1] if len(items) > 1 else items for user, items in train.items()}
-    return kept, [History(user, items[:-1], items[-1]) for user, items in train.items() if len(items) > 1]
-
-
-def sparse_ranks(
+def sparse_target_ranks(
     scores: sparse.csr_matrix,
     histories: Sequence[Sequence[int]],
     targets: npt.NDArray[np.int64],
     filter_seen: bool,
-) -> Ranks:
-    """Where each target stands among the positive entries of its row; equal scores are one tie."""
+) -> TargetRanks:
+    """Rank each target among the positive entries of its row, as `base.target_ranks` does with dense scores.
+
+    Args:
+        scores: (U, N) sparse scores; an item without an entry is not recommended.
+        histories: Catalogue rows of each user's history.
+        targets: (U,) catalogue rows.
+        filter_seen: Do not recommend the items of a user's own history.
+    """
     if filter_seen:
         lengths = [len(history) for history in histories]
         cells = (np.repeat(np.arange(len(lengths)), lengths), np.concatenate(histories).astype(np.int64))
         seen = sparse.csr_matrix((np.ones(len(cells[0])), cells), shape=scores.shape)
-        scores = (scores - scores.multiply(seen > 0)).tocsr()
+        scores = (scores - scores.multiply(seen > 0)).tocsr()  # Seen items become 0, which is below every other score.
     values = scores.data
     owners = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
+    # Score of each user's target; 0 where it has no entry.
     own = np.zeros(scores.shape[0])
-    hit = scores.indices == targets[owners]
-    own[owners[hit]] = values[hit]
+    is_target = scores.indices == targets[owners]
+    own[owners[is_target]] = values[is_target]
     size = scores.shape[0]
     ahead = np.bincount(owners[values > own[owners]], minlength=size)
     ties = np.bincount(owners[(values == own[owners]) & (values > 0)], minlength=size)
-    return Ranks(np.where(own > 0, ahead, -1), np.maximum(ties, 1))
+    return TargetRanks(np.where(own > 0, ahead, -1), np.maximum(ties, 1))

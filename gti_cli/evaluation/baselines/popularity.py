@@ -1,4 +1,4 @@
-"""The baseline `popularity`."""
+"""The baseline `popularity`: the same list for everybody, the items most frequent in training first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Popularity:
-    """Items by their number of training interactions; items with none are not recommended."""
+    """Scores items by their number of training interactions; items with none are not recommended."""
 
     name = "popularity"
 
@@ -22,5 +22,5 @@ class Popularity:
         self._scores = np.where(counts > 0, counts, -np.inf)
 
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
-        """(U, N) the same scores whatever the history."""
+        """(U, N) scores, the same after every history."""
         return np.tile(self._scores, (len(histories), 1))

@@ -1,8 +1,12 @@
 """The baseline `sasrec`: self-attentive sequential recommendation (Kang & McAuley, ICDM 2018, arXiv 1808.09781).
 
-Items are learned vectors; a small causal transformer reads the history; an item's score is the product of its vector
-with the state behind the last item. As published but for one thing: it is trained by cross-entropy over *all* items,
-not against one sampled negative, which is known to make it much stronger (Klenitskiy & Vasilev, arXiv 2309.07602).
+Items are learned vectors, and a small causal transformer reads the history. An item's score is the product of its
+vector with the hidden state after the last item. There is one difference to the paper: the network is trained by
+cross-entropy over *all* items, not against one sampled negative, which is known to make it much stronger (Klenitskiy &
+Vasilev, arXiv 2309.07602).
+
+`gti_cli.evaluation.baselines.sasrec_training` trains a network, and `gti_cli.evaluation.baselines.sasrec_tuning`
+chooses its size.
 """
 
 from __future__ import annotations
@@ -14,17 +18,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Size:
-    """Size and regularisation of a model.
+    """Size and regularisation of a network.
 
     Attributes:
-        hidden: width of an item's vector and of every layer. dropout: everywhere but in attention's residuals.
-        blocks: layers of attention and feed-forward. length: items of a history that it can see.
+        hidden: Width of an item's vector and of every layer.
+        dropout: Rate of dropout, everywhere but on the residual connection of the attention.
+        blocks: Number of blocks of attention and feed-forward layer.
+        length: Number of last items of a history that the network sees.
     """
 
     hidden: int = 64
@@ -34,7 +41,7 @@ class Size:
 
 
 class Block(nn.Module):
-    """Attention (one head, causal) and a feed-forward layer of the same width, each behind a layer norm."""
+    """Causal attention with one head and a feed-forward layer of the same width, each after a layer norm."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -51,23 +58,25 @@ class Block(nn.Module):
         self.dropout = size.dropout
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, T, hidden) to the same."""
+        """Map (B, T, hidden) to the same shape."""
         key, value = self.key_value(x).chunk(2, dim=-1)
         query = self.query(self.before_attention(x))
         dropped = self.dropout if self.training else 0.0
-        seen = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropped)
-        x = x + self.out(seen)
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropped)
+        x = x + self.out(attended)
         return x + self.feed(self.before_feed(x))  # type: ignore[no-any-return]
 
 
 class Network(nn.Module):
-    """The transformer over catalogue rows.
-
-    Args:
-        items: N, rows of the catalogue. size: of the network.
-    """
+    """The transformer over catalogue rows."""
 
     def __init__(self, items: int, size: Size) -> None:
+        """Initialise a network.
+
+        Args:
+            items: Number of items in the catalogue, N.
+            size: Of the network.
+        """
         super().__init__()
         self.size = size
         self.items, self.places = nn.Embedding(items, size.hidden), nn.Embedding(size.length, size.hidden)
@@ -77,12 +86,16 @@ class Network(nn.Module):
             nn.init.normal_(table.weight, std=0.02)
 
     def forward(self, rows: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """States (B, T, hidden) behind each item.
+        """Compute the hidden state after each item.
 
         Args:
-            rows: (B, T) catalogue rows, oldest first, filled up on the right with any. lengths: (B,) true lengths.
+            rows: (B, T) int64 catalogue rows, oldest first, filled up on the right with any.
+            lengths: (B,) int64 lengths of the histories.
+
+        Returns:
+            (B, T, hidden) hidden states. Attention is causal, so padding on the right does not affect them.
         """
-        # Places count from the end, as in a sequence padded on the left: the last item is always at the last place.
+        # Positions count from the end, as in a sequence padded on the left: the last item always has the last position.
         step = torch.arange(rows.shape[1], device=rows.device)
         places = (self.size.length - lengths[:, None] + step).clamp(max=self.size.length - 1)
         x = self.drop(self.items(rows) * self.size.hidden**0.5 + self.places(places))
@@ -91,16 +104,14 @@ class Network(nn.Module):
         return self.norm(x)  # type: ignore[no-any-return]
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
-        """(…, N) scores of all items; the item vectors are the output matrix too."""
+        """(…, N) scores of all items; the item vectors are the matrix of the output head too."""
         return states @ self.items.weight.T
 
 
 def batch_of(histories: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """(B, T) rows filled up on the right with 0, and (B,) lengths."""
+    """Turn B histories into (B, T) int64 rows, filled up on the right with 0, and (B,) lengths."""
     lengths = torch.tensor([len(rows) for rows in histories], device=device)
-    rows = torch.zeros(len(histories), int(lengths.max()), dtype=torch.long)
-    for number, history in enumerate(histories):
-        rows[number, : len(history)] = torch.tensor(history)
+    rows = pad_sequence([torch.tensor(history, dtype=torch.long) for history in histories], batch_first=True)
     return rows.to(device), lengths
 
 
@@ -114,13 +125,13 @@ class SASRec:
 
     @torch.inference_mode()
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
-        """(U, N) scores of all items behind each history's last `Size.length` items."""
-        was = self._network.training
+        """(U, N) scores of all items after each history's last `Size.length` items."""
+        was_training = self._network.training
         self._network.eval()
         device = self._network.items.weight.device
         rows, lengths = batch_of([history[-self._network.size.length :] for history in histories], device)
         states = self._network(rows, lengths)
         last = states[torch.arange(len(rows), device=device), lengths - 1]
-        self._network.train(was)
-        found: Floats = self._network.logits(last).double().cpu().numpy()
-        return found
+        self._network.train(was_training)
+        scores: Floats = self._network.logits(last).double().cpu().numpy()
+        return scores

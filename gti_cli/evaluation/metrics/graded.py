@@ -1,7 +1,7 @@
-"""Metrics of search with graded relevance, with ties shared fairly.
+"""Metrics of search with graded relevance, where ties are shared fairly.
 
-A ranking is a run of groups: items that a method cannot tell apart (they share a semantic ID, or a baseline's score).
-Every metric is its expected value over the orders within the groups, all equally likely, as in
+A ranking is a sequence of groups: items that a method cannot tell apart (they share a semantic ID, or a baseline's
+score). Every metric is its expected value over the orders within the groups, all equally likely, as in
 `gti_cli.evaluation.metrics.ranking`.
 """
 
@@ -21,51 +21,65 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Group:
-    """Items at one place of a ranking: how many, and how many of them are good and maybe."""
+    """The items that share one place of a ranking.
+
+    Attributes:
+        size: Number of items.
+        good: How many of them are good.
+        maybe: How many of them are maybe.
+    """
 
     size: int
     good: int
     maybe: int
 
 
-def groups_of(groups: Sequence[Sequence[int]], grades: Mapping[int, int]) -> list[Group]:
-    """`Group` of each run of catalogue rows; ``grades``: row -> grade of the items that were judged."""
-    found = []
-    for rows in groups:
-        known = [grades.get(row, 0) for row in rows]
-        found.append(Group(len(rows), known.count(GOOD), known.count(MAYBE)))
-    return found
-
-
-def measure(groups: Sequence[Group], good: int, maybe: int, ks: Sequence[int]) -> dict[str, float]:
-    """Every metric of one query.
-
-    ``ndcg@K``: gains 2 ** grade - 1 (3 and 1), discounts 1 / log2(1 + rank), over that of the best order (Burges et
-    al., ICML 2005). ``precision_good@K``, ``precision_maybe@K``: share of the first K that is good, and that is good or
-    maybe. ``recall@K``: share of the good items among the first K. ``hit_rate@K``: is a good one among them. ``mrr``:
-    1 / rank of the first good one, at the largest K. Items that were not judged count as not fitting.
+def count_grades(groups: Sequence[Sequence[int]], grade_of: Mapping[int, int]) -> list[Group]:
+    """Count the good and maybe items of each group.
 
     Args:
-        groups: best first, none empty. good, maybe: how many items were judged so, listed or not; at least one is good.
-        ks: cut-offs.
+        groups: Catalogue rows of each group.
+        grade_of: Grade of each judged catalogue row; other rows count as not fitting.
     """
-    found: dict[str, float] = {}
+    counted = []
+    for rows in groups:
+        grades = [grade_of.get(row, 0) for row in rows]
+        counted.append(Group(len(rows), grades.count(GOOD), grades.count(MAYBE)))
+    return counted
+
+
+def query_metrics(groups: Sequence[Group], good: int, maybe: int, ks: Sequence[int]) -> dict[str, float]:
+    """Compute every metric of one query.
+
+    ``ndcg@K`` has gains 2 ** grade - 1 (3 and 1) and discounts 1 / log2(1 + rank), divided by that of the best order
+    (Burges et al., ICML 2005). ``precision_good@K`` and ``precision_maybe@K`` are the shares of the first K that are
+    good, and that are good or maybe. ``recall@K`` is the share of the good items that are among the first K, and
+    ``hit_rate@K`` is 1 if any is. ``mrr`` is 1 / rank of the first good item, up to the largest K.
+
+    Args:
+        groups: Best first, none empty.
+        good: Number of items judged good, listed or not; at least one.
+        maybe: Number of items judged maybe, listed or not.
+        ks: Cut-offs.
+    """
+    metrics: dict[str, float] = {}
     for k in ks:
-        goods = _within(groups, k, lambda group: group.good)
-        either = goods + _within(groups, k, lambda group: group.maybe)
-        found[f"recall@{k}"] = goods / good
-        found[f"ndcg@{k}"] = _dcg(groups, k) / _dcg([Group(1, 1, 0)] * good + [Group(1, 0, 1)] * maybe, k)
-        found[f"hit_rate@{k}"] = _hit(groups, k)
-        found[f"precision_good@{k}"] = goods / k
-        found[f"precision_maybe@{k}"] = either / k
-    found["mrr"] = _reciprocal_rank(groups, max(ks))
-    return found
+        good_listed = _count_within(groups, k, lambda group: group.good)
+        good_or_maybe = good_listed + _count_within(groups, k, lambda group: group.maybe)
+        metrics[f"recall@{k}"] = good_listed / good
+        metrics[f"ndcg@{k}"] = _dcg(groups, k) / _dcg([Group(1, 1, 0)] * good + [Group(1, 0, 1)] * maybe, k)
+        metrics[f"hit_rate@{k}"] = _hit(groups, k)
+        metrics[f"precision_good@{k}"] = good_listed / k
+        metrics[f"precision_maybe@{k}"] = good_or_maybe / k
+    metrics["mrr"] = _reciprocal_rank(groups, max(ks))
+    return metrics
 
 
-def _within(groups: Sequence[Group], k: int, count: Callable[[Group], int]) -> float:
-    """Expected number among the first ``k``."""
+def _count_within(groups: Sequence[Group], k: int, count: Callable[[Group], int]) -> float:
+    """Expected number of items of a grade among the first ``k``; ``count`` gives a group's number of them."""
     total, left = 0.0, k
     for group in groups:
+        # If only some places of the group are within k, each of its items is there with equal probability.
         total += count(group) * min(left, group.size) / group.size
         left -= group.size
         if left <= 0:
@@ -74,6 +88,7 @@ def _within(groups: Sequence[Group], k: int, count: Callable[[Group], int]) -> f
 
 
 def _dcg(groups: Sequence[Group], k: int) -> float:
+    """Expected discounted cumulative gain: each item of a group has the group's mean discount."""
     total, ahead = 0.0, 0
     for group in groups:
         gain = (2**GOOD - 1) * group.good + (2**MAYBE - 1) * group.maybe
@@ -94,7 +109,7 @@ def _hit(groups: Sequence[Group], k: int) -> float:
             break
         if group.good:
             shown = min(left, group.size)
-            # Only the last group can be cut; all good ones of it fall behind the cut with this probability.
+            # Only the group at the cut can miss: with this probability all its good items stand beyond the cut.
             missed = comb(group.size - group.good, shown) / comb(group.size, shown)
             return 1 - missed
         left -= group.size
@@ -102,10 +117,12 @@ def _hit(groups: Sequence[Group], k: int) -> float:
 
 
 def _reciprocal_rank(groups: Sequence[Group], k: int) -> float:
-    """Expected 1 / rank of the first good item, 0 beyond ``k``: it is in the first group that has any."""
+    """Expected 1 / rank of the first good item, 0 beyond ``k``; it is in the first group that has any."""
     ahead = 0
     for group in groups:
         if group.good:
+            # ``orders`` ways to choose the places of the good items; in comb(size - place, good - 1) of them the first
+            # good item stands at ``place``.
             orders = comb(group.size, group.good)
             places = range(1, group.size - group.good + 2)
             chances = [comb(group.size - place, group.good - 1) / orders for place in places]
@@ -116,6 +133,6 @@ def _reciprocal_rank(groups: Sequence[Group], k: int) -> float:
     return 0.0
 
 
-def columns(rows: Sequence[Mapping[str, float]]) -> dict[str, Floats]:
-    """Metric -> (Q,) from one mapping a query."""
+def as_columns(rows: Sequence[Mapping[str, float]]) -> dict[str, Floats]:
+    """Turn one mapping for each query into (Q,) values of each metric."""
     return {name: np.asarray([row[name] for row in rows]) for name in rows[0]}

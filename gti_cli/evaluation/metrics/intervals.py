@@ -1,6 +1,7 @@
-"""How sure a mean over users is, and whether two methods differ on the same users.
+"""Bootstrap intervals of means over users, and permutation tests between two methods on the same users.
 
-Users are what is drawn: where a table gives a user several targets, they are resampled and flipped together.
+The users are the random sample, not the targets: where a user has several targets, they are resampled and flipped
+together.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ Floats = npt.NDArray[np.float64]
 RESAMPLES = 1000
 PERMUTATIONS = 4999
 LEVEL = 0.95
-_CELLS = 4_000_000  # random numbers held at a time
+_CELLS = 4_000_000  # Random numbers held at a time.
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired comparison of one metric: mean of this method minus that of the other.
+    """A paired comparison of two methods by one metric.
 
     Attributes:
-        difference: of the means. low, high: 95 % bootstrap interval. p: two-sided permutation p-value.
+        difference: Mean of the first method minus mean of the second.
+        low: Lower end of its 95 % bootstrap interval.
+        high: Upper end of its 95 % bootstrap interval.
+        p: Two-sided permutation p-value.
     """
 
     difference: float
@@ -39,10 +43,16 @@ def intervals(
     """95 % percentile bootstrap intervals of each metric's mean, users resampled with replacement.
 
     Args:
-        values: metric -> (U,) one value for each target. users: whose target it is, U of them. seed: of the resamples;
-            the same resamples serve all metrics.
+        values: (U,) values of each metric, one for each target.
+        users: (U,) user of each target.
+        seed: Of the resamples. The same resamples serve all metrics.
+        resamples: Number of resamples.
+
+    Returns:
+        Lower and upper end for each metric.
     """
     sums, sizes = _by_user(values, users)
+    # A draw says how often each user was drawn, so the mean of a resample is a quotient of two products.
     means = np.concatenate([draw @ sums / (draw @ sizes)[:, None] for draw in _resamples(len(sizes), resamples, seed)])
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
@@ -50,40 +60,45 @@ def intervals(
 
 
 def bounds(values: dict[str, Floats], users: Sequence[str]) -> dict[str, list[float]]:
-    """`intervals` with its defaults, as JSON has them."""
-    return {name: list(found) for name, found in intervals(values, users).items()}
+    """Compute `intervals` with its defaults, as lists for JSON."""
+    return {name: list(ends) for name, ends in intervals(values, users).items()}
 
 
 def differences(
-    mine: dict[str, Floats],
-    other: dict[str, Floats],
+    first: dict[str, Floats],
+    second: dict[str, Floats],
     users: Sequence[str],
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
     permutations: int = PERMUTATIONS,
 ) -> dict[str, Difference]:
-    """Compare two methods on the same targets.
+    """Compare two methods on the same targets, by each metric that both have.
 
-    The p-value is that of a sign-flip test (Fisher): if the methods were exchangeable, each user's difference could as
-    well have the other sign; p = (1 + number of flips whose mean difference is as large) / (1 + permutations).
+    The p-value is that of a sign-flip test (Fisher, The Design of Experiments, 1935): if the methods were exchangeable,
+    each user's difference could as well have the other sign. p = (1 + number of flips whose mean difference is as
+    large) / (1 + permutations).
 
     Args:
-        mine, other: metric -> (U,), the same targets in the same order; metrics in both are compared.
-        users: whose target it is, U of them.
+        first: (U,) values of each metric.
+        second: (U,) values of the same targets in the same order.
+        users: (U,) user of each target.
+        seed: Of the resamples and flips.
+        resamples: Number of bootstrap resamples.
+        permutations: Number of sign flips.
     """
-    gaps = {name: mine[name] - other[name] for name in mine if name in other}
-    inside = intervals(gaps, users, seed=seed, resamples=resamples)
+    gaps = {name: first[name] - second[name] for name in first if name in second}
+    ends = intervals(gaps, users, seed=seed, resamples=resamples)
     sums, sizes = _by_user(gaps, users)
     observed = sums.sum(axis=0)
     as_large = np.zeros(len(gaps), dtype=np.int64)
     rng = np.random.default_rng(seed)
     for count in _chunks(permutations, len(sizes)):
         flips = rng.integers(0, 2, (count, len(sizes)), dtype=np.int8).astype(np.float64) * 2 - 1
-        # Sums of the same numbers in another order differ by rounding: an equal difference must count as one.
+        # Sums of the same numbers in another order differ by rounding; equal differences must still count as equal.
         as_large += (np.abs(flips @ sums) >= np.abs(observed) * (1 - 1e-9) - 1e-12).sum(axis=0)
     return {
-        name: Difference(float(observed[n] / sizes.sum()), *inside[name], float((1 + as_large[n]) / (1 + permutations)))
+        name: Difference(float(observed[n] / sizes.sum()), *ends[name], float((1 + as_large[n]) / (1 + permutations)))
         for n, name in enumerate(gaps)
     }
 
@@ -97,14 +112,16 @@ def _by_user(values: dict[str, Floats], users: Sequence[str]) -> tuple[Floats, F
 
 
 def _resamples(users: int, count: int, seed: int) -> Iterator[Floats]:
-    """How often each user is drawn, (n, users) at a time."""
+    """Yield how often each user is drawn, (n, users) for some of the resamples at a time."""
     rng = np.random.default_rng(seed)
     for n in _chunks(count, users):
+        # Each resample counts in a range of its own, so that one bincount serves all of them.
         drawn = rng.integers(0, users, (n, users)) + np.arange(n)[:, None] * users
         yield np.bincount(drawn.ravel(), minlength=n * users).reshape(n, users).astype(np.float64)
 
 
 def _chunks(total: int, width: int) -> Iterator[int]:
+    """Divide ``total`` rows of ``width`` random numbers into pieces of at most `_CELLS` numbers."""
     step = max(_CELLS // max(width, 1), 1)
     for start in range(0, total, step):
         yield min(step, total - start)

@@ -1,10 +1,12 @@
-"""Phrases and tokens in context, as sequences that end alike, and as batches.
+"""Uses of phrases as pairs of token sequences with a common end, and as batches.
 
-The frozen model reads a context with the phrase in the old tokenization (the teacher's sequence) and with the new
-tokens in its place (the student's). Both end in the same tokens. Let these be m: from the position before them on, the
-two have read the same text, in other words, so the last m + 1 positions of one correspond to those of the other,
-counted from behind. Where the tokenizer joins the end of the phrase to what follows it, m is smaller and this still
-holds.
+The frozen model reads a context with the phrase in the old tokenization (the teacher's sequence), and with the new
+tokens in the phrase's place (the student's sequence). Let m be the number of tokens in which both sequences end alike.
+From the position before these m tokens on, teacher and student have read the same text in different tokens, so their
+last m + 1 positions correspond, counted from the end. Where the old tokenization joins the end of the phrase with the
+text after it, m is smaller and the statement still holds.
+
+Comes after `distil.contexts`, which makes the uses. `distil.objective` computes the loss of the batches made here.
 """
 
 from __future__ import annotations
@@ -15,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.grounding.distil.contexts import Use
 from gti_cli.grounding.distil.old_tokenization import OldTokenization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Batch = dict[str, torch.Tensor]
+DistilBatch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,10 @@ class DistilExample:
     """A phrase and its tokens in one context.
 
     Attributes:
-        teacher: ids with the phrase in the old tokenization. student: with the new tokens.
-        shared: m, how many last ids are common to both. first: place of the first new token in ``student``.
+        teacher: Token ids with the phrase in the old tokenization.
+        student: Token ids with the new tokens.
+        shared: m, the number of last tokens that both have in common.
+        first: Index of the first new token in ``student``.
     """
 
     teacher: list[int]
@@ -40,23 +44,27 @@ class DistilExample:
     first: int
 
     def __len__(self) -> int:
-        """Tokens that a step computes for it."""
+        """Tokens that a step computes for this example."""
         return len(self.teacher) + len(self.student)
 
 
 @dataclass(frozen=True)
 class DistilCorpus:
-    """Examples to train on, or to measure on."""
+    """Examples to train on, or to measure on.
+
+    Attributes:
+        examples: (N) examples.
+    """
 
     examples: list[DistilExample]
 
-    def text_lengths(self) -> list[int]:
-        """What batches of similar length are planned by."""
+    def computed_lengths(self) -> list[int]:
+        """(N) tokens that a step computes for each example."""
         return [len(example) for example in self.examples]
 
 
 def shared_end(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many last elements two sequences have in common."""
+    """Number of last elements that two sequences have in common."""
     same = 0
     while same < min(len(first), len(second)) and first[-1 - same] == second[-1 - same]:
         same += 1
@@ -64,97 +72,123 @@ def shared_end(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def start_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """What every sequence begins with.
+    """Choose the token that opens every sequence: the first that exists of bos, eos and padding.
 
-    A model's first position is an attention sink, with a hidden state like no other, whatever stands there; so that a
-    new token never stands there, something opens the sequence also where the tokenizer itself would put nothing.
+    The first position of a model is an attention sink: its hidden state is unlike all others, whichever token is there.
+    A new token must therefore never be first, not even for tokenizers that add no opening token themselves.
+
+    Args:
+        tokenizer: The model's tokenizer.
+
+    Returns:
+        The token's id.
+
+    Raises:
+        InputError: When the tokenizer has none of these tokens.
     """
-    for found in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
-        if isinstance(found, int):
-            return found
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
+        if isinstance(token, int):
+            return token
     raise InputError("the tokenizer has no token that could begin a sequence")
 
 
 def encode_uses(
     tokenizer: PreTrainedTokenizerBase, old: OldTokenization, uses: Sequence[Use], new_ids: set[int]
 ) -> tuple[list[Use], list[DistilExample]]:
-    """Tokenise uses both ways.
+    """Tokenise uses for teacher and student.
 
-    A use whose tokens the tokenizer reads as others (a longer new token swallows them and what follows) is left out.
+    A use is left out if the tokenizer reads other tokens than the use's own: a longer new token may match them together
+    with the text after them.
+
+    Args:
+        tokenizer: The extended tokenizer.
+        old: The same without the new tokens.
+        uses: The uses.
+        new_ids: Token ids of the new tokens.
 
     Returns:
-        the uses that are kept, and the example of each.
+        The uses that remain, and the example of each.
 
     Raises:
-        InputError: tokens of which no use is left.
+        InputError: When tokens have no use that remains.
     """
     opening = start_id(tokenizer)
     phrases = old.encode([use.with_phrase for use in uses])
     texts: Any = tokenizer([use.with_tokens for use in uses], add_special_tokens=False)["input_ids"] if uses else []
-    wanted: dict[str, list[int]] = {}
-    kept, found = [], []
+    own_ids: dict[str, list[int]] = {}
+    usable, encoded = [], []
     for use, phrase, text in zip(uses, phrases, texts, strict=True):
-        if use.tokens not in wanted:
-            wanted[use.tokens] = list(tokenizer(use.tokens, add_special_tokens=False)["input_ids"])
-        if not _holds(text, wanted[use.tokens]):
+        if use.tokens not in own_ids:
+            own_ids[use.tokens] = list(tokenizer(use.tokens, add_special_tokens=False)["input_ids"])
+        if not _contains(text, own_ids[use.tokens]):
             continue
         teacher, student = [opening, *phrase], [opening, *text]
         first = next(place for place, token in enumerate(student) if token in new_ids)
-        kept.append(use)
-        found.append(DistilExample(teacher, student, shared_end(teacher, student), first))
-    lost = {use.tokens for use in uses} - {use.tokens for use in kept}
+        usable.append(use)
+        encoded.append(DistilExample(teacher, student, shared_end(teacher, student), first))
+    lost = {use.tokens for use in uses} - {use.tokens for use in usable}
     if lost:
         raise InputError(
-            f"no context in which the tokenizer reads {examples(sorted(lost))} as these tokens",
+            f"no context in which the tokenizer reads {list_some(sorted(lost))} as these tokens",
             remedy="give a context in which another character follows them",
         )
-    return kept, found
+    return usable, encoded
 
 
-def _holds(sequence: Sequence[int], part: Sequence[int]) -> bool:
+def _contains(sequence: Sequence[int], part: Sequence[int]) -> bool:
     return any(list(sequence[n : n + len(part)]) == list(part) for n in range(len(sequence) - len(part) + 1))
 
 
 class DistilCollator:
-    """Puts examples of a `DistilCorpus` into a batch."""
+    """Puts examples of a `DistilCorpus` into a batch.
+
+    Attributes:
+        corpus: The examples.
+        pad: Token id that fills rows up.
+    """
 
     def __init__(self, corpus: DistilCorpus, pad: int) -> None:
         self.corpus, self.pad = corpus, pad
 
-    def __call__(self, places: Sequence[int]) -> dict[str, Batch]:
-        """Return ``{"batch": …}`` of B examples, both sequences filled up on the right.
+    def __call__(self, places: Sequence[int]) -> dict[str, DistilBatch]:
+        """Collate examples.
 
-        A process without a share (no places) computes an example that does not count.
+        Args:
+            places: Numbers of the batch's examples. A process without a share of the batch has none of them; it gets
+                an example that does not count, because all processes must run the model together.
 
         Returns:
-            ``weight``: 1, or 0 where nothing counts;
-            ``teacher``, ``teacher_mask`` (B, T) and ``student``, ``student_mask`` (B, S) int64;
-            ``teacher_at`` and ``student_at`` (n,): positions that correspond, in the flattened (B * T) and (B * S);
-            ``predict_at`` (k,): positions in (B * S) that predict the new tokens and all that follows them;
-            ``targets`` (k,): what follows these positions;
-            ``follows`` (k,) bool: whether the target is one of the m common tokens;
-            ``teacher_predict_at`` (f,): positions in (B * T) that predict the common tokens, in the same order.
+            ``{"batch": …}`` with the tensors of B examples, filled up on the right:
+
+            - ``weight`` 0-dim int64: 1, or 0 if the example does not count.
+            - ``teacher``, ``teacher_mask`` (B, T) and ``student``, ``student_mask`` (B, S) int64.
+            - ``teacher_at``, ``student_at`` (n,) int64: corresponding positions, in the flattened (B * T) and (B * S).
+            - ``predict_at`` (k,) int64: positions in (B * S) that predict the new tokens and everything after them.
+            - ``targets`` (k,) int64: the tokens that they predict.
+            - ``follows`` (k,) bool: whether a target is one of the m common tokens.
+            - ``teacher_predict_at`` (f,) int64: positions in (B * T) that predict the common tokens, in the same order.
         """
-        examples = [self.corpus.examples[n] for n in places or [0]]
-        teacher, teacher_mask = self._fill([example.teacher for example in examples])
-        student, student_mask = self._fill([example.student for example in examples])
-        at: list[int] = []
+        chosen = [self.corpus.examples[n] for n in places or [0]]
+        teacher, teacher_mask = self._pad_rows([example.teacher for example in chosen])
+        student, student_mask = self._pad_rows([example.student for example in chosen])
+        student_at: list[int] = []
         teacher_at: list[int] = []
         predict: list[int] = []
         targets: list[int] = []
         follows: list[bool] = []
         teacher_predict: list[int] = []
-        for row, example in enumerate(examples):
-            end, teacher_end = row * student.shape[1] + len(example.student), row * teacher.shape[1]
-            teacher_end += len(example.teacher)
-            at += range(end - example.shared - 1, end)
+        for row, example in enumerate(chosen):
+            # Ends of both sequences as places in the flattened tensors; everything is counted back from them.
+            end = row * student.shape[1] + len(example.student)
+            teacher_end = row * teacher.shape[1] + len(example.teacher)
+            student_at += range(end - example.shared - 1, end)
             teacher_at += range(teacher_end - example.shared - 1, teacher_end)
-            written = len(example.student) - example.first
-            predict += range(end - written - 1, end - 1)
+            predicted = len(example.student) - example.first
+            predict += range(end - predicted - 1, end - 1)
             targets += example.student[example.first :]
-            follows += [place >= written - example.shared for place in range(written)]
+            follows += [place >= predicted - example.shared for place in range(predicted)]
             teacher_predict += range(teacher_end - example.shared - 1, teacher_end - 1)
-        numbers = {"student_at": at, "teacher_at": teacher_at, "predict_at": predict, "targets": targets}
+        numbers = {"student_at": student_at, "teacher_at": teacher_at, "predict_at": predict, "targets": targets}
         batch = {name: torch.tensor(values, dtype=torch.int64) for name, values in numbers.items()}
         batch["weight"] = torch.tensor(int(bool(places)))
         batch["teacher_predict_at"] = torch.tensor(teacher_predict, dtype=torch.int64)
@@ -162,7 +196,8 @@ class DistilCollator:
         batch |= {"teacher": teacher, "teacher_mask": teacher_mask, "student": student, "student_mask": student_mask}
         return {"batch": batch}
 
-    def _fill(self, sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _pad_rows(self, sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and mask (B, T) of sequences, filled up on the right."""
         ids = torch.full((len(sequences), max(map(len, sequences))), self.pad, dtype=torch.int64)
         mask = torch.zeros_like(ids)
         for row, sequence in enumerate(sequences):

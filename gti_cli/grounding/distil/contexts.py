@@ -1,4 +1,7 @@
-"""Contexts in which a new token stands for its phrase: given with the pairs, written here, or sampled."""
+"""Phrases and the contexts around them: given in the table, from neutral templates, or sampled from the model.
+
+Comes after `ground`, which finds the table. `distil.batches` tokenises the uses made here.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ if TYPE_CHECKING:
 
     from gti_cli.grounding.distil.old_tokenization import OldTokenization
 
-PLACE = "{}"  # where phrase or token go
+PLACE = "{}"  # stands in a context for the phrase or its tokens
 GIVEN, TEMPLATE, SAMPLED = "given", "template", "sampled"
 
-# Bare sentences that fit a thing, a person, a doing or a quality; what follows the place is where a reader uses it.
+# Sentences that fit a thing, a person, an activity or a quality. The text after the place makes the model use what it
+# has read there, so the hidden states that are compared depend on the phrase.
 NEUTRAL = (
     "{} is what the next page is about.",
     "Let us talk about {} for a while.",
@@ -39,11 +43,13 @@ NEUTRAL = (
 
 @dataclass(frozen=True)
 class Phrases:
-    """Rows of a pairs table of text and tokens.
+    """The N rows of a table of phrases and tokens.
 
     Attributes:
-        texts: the phrase of each row. tokens: the new tokens that stand for it. contexts: around it, "" where the row
-            has none. counts: rows, different tokens, rows without a phrase (left out), rows with a context.
+        texts: (N) phrases.
+        tokens: (N) the new tokens that stand for each phrase.
+        contexts: (N) texts with one `PLACE`, "" where a row has none.
+        counts: Numbers of rows, of rows without a phrase (which are left out), and of rows with a context.
     """
 
     texts: list[str]
@@ -54,11 +60,15 @@ class Phrases:
 
 @dataclass(frozen=True)
 class Use:
-    """A phrase, or the tokens that stand for it, in a context.
+    """A phrase, or the tokens that stand for it, in one context.
 
     Attributes:
-        item: number of the tokens (all uses of the same tokens share it). text, tokens: as in the table.
-        before, behind: what stands around them. source: `GIVEN`, `TEMPLATE` or `SAMPLED`.
+        item: Number of the tokens; all uses of the same tokens share it.
+        text: The phrase.
+        tokens: The tokens.
+        before: Text before the phrase.
+        behind: Text after the phrase.
+        source: Where the context is from: `GIVEN`, `TEMPLATE` or `SAMPLED`.
     """
 
     item: int
@@ -70,20 +80,28 @@ class Use:
 
     @property
     def with_phrase(self) -> str:
-        """As the frozen model reads it in the old tokenization."""
+        """The context with the phrase, which the frozen model reads in the old tokenization."""
         return self.before + self.text + self.behind
 
     @property
     def with_tokens(self) -> str:
-        """As it reads with the new tokens."""
+        """The context with the new tokens."""
         return self.before + self.tokens + self.behind
 
 
 def read_phrases(path: Path | str, names: Sequence[str]) -> Phrases:
-    """Read a table of `text`, `tokens` and, optionally, `context`: a text with ``{}`` where phrase or tokens go.
+    """Read a table of `text` (a phrase), `tokens` and, optionally, `context`.
+
+    Args:
+        path: The table. A context is a text with one ``{}`` in the place of the phrase.
+        names: The checkpoint's new tokens.
+
+    Returns:
+        The rows that have a phrase.
 
     Raises:
-        InputError: other columns; tokens that are not new tokens; a context without exactly one ``{}``; no phrase.
+        InputError: When the table has other columns, tokens are not new tokens, a context does not have exactly one
+            ``{}``, or no row has a phrase.
     """
     columns = tables.read(path).column_names
     if not {"text", "tokens"} <= set(columns):
@@ -92,8 +110,8 @@ def read_phrases(path: Path | str, names: Sequence[str]) -> Phrases:
             where=str(path),
             remedy="give such a table, or use --objective nll",
         )
-    read = read_pairs(path, None, names)
-    contexts = [""] * len(read.tokens)
+    pairs = read_pairs(path, None, names)
+    contexts = [""] * len(pairs.tokens)
     if "context" in columns:
         contexts = tables.strings(tables.read(path), "context", path)
     for row, context in enumerate(contexts, start=1):
@@ -103,52 +121,61 @@ def read_phrases(path: Path | str, names: Sequence[str]) -> Phrases:
                 where=f"{path}, column 'context', row {row:,}",
                 remedy=f"write {PLACE} where the phrase stands",
             )
-    kept = [n for n, text in enumerate(read.texts["text"]) if text]
-    counts = {**read.counts, "rows_with_context": sum(bool(contexts[n]) for n in kept)}
+    with_text = [n for n, text in enumerate(pairs.texts["text"]) if text]
+    counts = {**pairs.counts, "rows_with_context": sum(bool(contexts[n]) for n in with_text)}
     return Phrases(
-        [read.texts["text"][n] for n in kept],
-        [read.tokens[n] for n in kept],
-        [contexts[n] for n in kept],
+        [pairs.texts["text"][n] for n in with_text],
+        [pairs.tokens[n] for n in with_text],
+        [contexts[n] for n in with_text],
         {name: value for name, value in counts.items() if name != "items"},
     )
 
 
 def uses_of(phrases: Phrases, sampled: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> list[Use]:
-    """Put every phrase into its contexts: the row's own or, where it has none, each of `NEUTRAL`; and the sampled ones.
+    """Put every phrase into its contexts.
+
+    These are the row's own context or, where it has none, each of `NEUTRAL`; and the sampled contexts.
 
     Args:
-        sampled: (text, tokens) -> (before, behind) of sampled snippets.
+        phrases: The phrases.
+        sampled: (text, tokens) -> sampled contexts, each as (before, behind).
+
+    Returns:
+        The different uses, in the order of rows.
     """
     number = {tokens: n for n, tokens in enumerate(dict.fromkeys(phrases.tokens))}
-    found: dict[Use, None] = {}  # the same phrase in the same context counts once
+    uses: dict[Use, None] = {}  # an ordered set: the same phrase in the same context counts once
     for text, tokens, context in zip(phrases.texts, phrases.tokens, phrases.contexts, strict=True):
         source = GIVEN if context else TEMPLATE
         for words in (context,) if context else NEUTRAL:
             before, _, behind = words.partition(PLACE)
-            found[Use(number[tokens], text, tokens, before, behind, source)] = None
+            uses[Use(number[tokens], text, tokens, before, behind, source)] = None
         for before, behind in sampled.get((text, tokens), ()):
-            found[Use(number[tokens], text, tokens, before, behind, SAMPLED)] = None
-    return list(found)
+            uses[Use(number[tokens], text, tokens, before, behind, SAMPLED)] = None
+    return list(uses)
 
 
 def cut_phrases(
     phrases: Phrases, old: OldTokenization, tokenizer: PreTrainedTokenizerBase, most: int
 ) -> tuple[Phrases, dict[str, int]]:
-    """Cut phrases, and what stands before and behind them in their contexts, to ``most`` old tokens each.
+    """Cut long phrases, and the long text before and after them; of a context, the part nearest the phrase stays.
+
+    Args:
+        phrases: The phrases with their contexts.
+        old: Splits texts into old tokens.
+        tokenizer: Decodes them.
+        most: Most old tokens of a phrase, of the text before it, and of the text after it.
 
     Returns:
-        the phrases, and their counts with ``texts_cut`` and ``contexts_cut``.
+        The phrases; and their counts, with ``texts_cut`` and ``contexts_cut``.
     """
 
     def cut(texts: Sequence[str], last: bool) -> list[str]:
-        """Each text's first, or ``last``, old tokens."""
-        ids = old.encode(texts)
-        # A cut may fall inside a character; what is left of it decodes to the replacement character.
+        """The first old tokens of each text; the last ones if ``last``."""
+        # A cut may fall inside a character. The remaining bytes decode to the replacement character, which is removed.
         return [
-            str(tokenizer.decode(found[-most:] if last else found[:most])).strip("\ufffd")
-            if len(found) > most
-            else text
-            for text, found in zip(texts, ids, strict=True)
+            str(tokenizer.decode(ids[-most:] if last else ids[:most])).strip("\ufffd") if len(ids) > most else text
+            for text, ids in zip(texts, old.encode(texts), strict=True)
         ]
 
     texts = cut(phrases.texts, False)
@@ -164,6 +191,6 @@ def cut_phrases(
 
 
 def count_uses(uses: Sequence[Use]) -> dict[str, int]:
-    """How many contexts came from where."""
-    of = Counter(use.source for use in uses)
-    return {f"contexts_{source}": of[source] for source in (GIVEN, TEMPLATE, SAMPLED)}
+    """Numbers of uses by the source of their contexts."""
+    per_source = Counter(use.source for use in uses)
+    return {f"contexts_{source}": per_source[source] for source in (GIVEN, TEMPLATE, SAMPLED)}

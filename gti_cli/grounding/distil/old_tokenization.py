@@ -13,11 +13,17 @@ if TYPE_CHECKING:
 
 
 class OldTokenization:
-    """The tokenizer as it was before the new tokens came: it takes a phrase apart also where a token has its name."""
+    """A copy of a tokenizer without its new tokens, which splits a phrase into old tokens whatever the new ones are."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> None:
-        """Raises:
-        InputError: it is no tokenizer of the tokenizers library, whose added tokens can be taken out.
+        """Copy a tokenizer.
+
+        Args:
+            tokenizer: The extended tokenizer.
+            names: Its new tokens.
+
+        Raises:
+            InputError: When it is no tokenizer of the ``tokenizers`` library, from which added tokens can be removed.
         """
         from tokenizers import Tokenizer
 
@@ -34,9 +40,9 @@ class OldTokenization:
         self._tokenizer.no_padding()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, without the tokens that open or close a sequence."""
-        return [list(found.ids) for found in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        """Token ids of each text, without the special tokens that open or close a sequence."""
+        return [list(encoding.ids) for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def ids(self) -> list[int]:
-        """All old token ids, in order."""
+        """All old token ids, in ascending order."""
         return sorted(self._tokenizer.get_vocab(with_added_tokens=True).values())

@@ -1,6 +1,7 @@
-"""Contexts that the frozen model writes itself: it goes on from a phrase, and that is a context for the token.
+"""Contexts that the frozen model writes itself: it continues a phrase, and the phrase's token is trained in that text.
 
-The authors of token distillation (arXiv 2505.20133) take snippets of a corpus or, without one, of the model itself.
+The authors of Token Distillation (arXiv 2505.20133) take such snippets from a corpus or, without one, from the model.
+Called by `distil.task`; the snippets become uses in `distil.contexts`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from gti_cli.grounding.distil.old_tokenization import OldTokenization
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-SNIPPET_TOKENS = 32  # how far the model goes on
+SNIPPET_TOKENS = 32  # most tokens that the model writes after a phrase
 _BATCH = 32
 
-Snippets = dict[tuple[str, str], list[tuple[str, str]]]  # (text, tokens) -> (before, behind)
-Prompt = tuple[tuple[str, str], str, list[int]]  # (text, tokens), what stands before the text, ids of both
+Snippets = dict[tuple[str, str], list[tuple[str, str]]]  # (text, tokens) -> (text before, text after) of each snippet
+_Prompt = tuple[tuple[str, str], str, list[int]]  # (text, tokens), text before the phrase, token ids of both
 
 
 @torch.no_grad()
@@ -33,19 +34,27 @@ def sample_snippets(
     count: int,
     seed: int,
 ) -> Snippets:
-    """Let ``model`` go on ``count`` times from each different phrase, drawing from its own distribution of old tokens.
+    """Let a model continue each different phrase, by sampling old tokens from its own distribution.
 
-    The phrase stands at the beginning, or behind the beginning of one of our neutral contexts in turn.
+    The text before a phrase is in turn nothing, or the beginning of a neutral context.
+
+    Args:
+        model: A causal LM.
+        tokenizer: Its tokenizer.
+        old: The same without the new tokens.
+        phrases: The phrases.
+        count: Snippets for each phrase.
+        seed: Of the sampling.
 
     Returns:
-        what stands before and behind each phrase; where the model ended at once, nothing (``""``) stands behind it.
+        Texts before and after each phrase. The text after it is ``""`` where the model ended at once.
     """
     prompts = _prompts(tokenizer, old, phrases, count)
     special = set(tokenizer.all_special_ids)
-    ends = {found for found in (tokenizer.eos_token_id,) if isinstance(found, int)}
-    allowed = torch.zeros(_vocabulary(model), dtype=torch.bool)
+    ends = {token for token in (tokenizer.eos_token_id,) if isinstance(token, int)}
+    allowed = torch.zeros(_rows(model), dtype=torch.bool)
     allowed[[token for token in old.ids() if token not in special or token in ends]] = True
-    # Prompts of one length need no padding; drawing on the CPU gives every device the same random numbers.
+    # Prompts of one length need no padding. Drawing on the CPU gives every device the same random numbers.
     generator = torch.Generator().manual_seed(seed)
     order = sorted(range(len(prompts)), key=lambda n: len(prompts[n][2]))
     written: dict[int, list[int]] = {}
@@ -53,48 +62,51 @@ def sample_snippets(
         length = len(prompts[order[0]][2])
         places = [n for n in order[:_BATCH] if len(prompts[n][2]) == length]
         order = order[len(places) :]
-        written |= zip(places, _go_on(model, [prompts[n][2] for n in places], allowed, ends, generator), strict=True)
-    found: Snippets = {}
+        written |= zip(places, _continue(model, [prompts[n][2] for n in places], allowed, ends, generator), strict=True)
+    snippets: Snippets = {}
     for n, (phrase, before, _) in enumerate(prompts):
-        # A character may be cut off at the end; what is left of it decodes to the replacement character.
-        found.setdefault(phrase, []).append((before, str(tokenizer.decode(written[n])).rstrip("\ufffd")))
-    return found
+        # The last token may end inside a character. Its bytes decode to the replacement character, which is removed.
+        snippets.setdefault(phrase, []).append((before, str(tokenizer.decode(written[n])).rstrip("\ufffd")))
+    return snippets
 
 
-def _prompts(tokenizer: PreTrainedTokenizerBase, old: OldTokenization, phrases: Phrases, count: int) -> list[Prompt]:
+def _prompts(tokenizer: PreTrainedTokenizerBase, old: OldTokenization, phrases: Phrases, count: int) -> list[_Prompt]:
+    """The texts to continue: ``count`` for each different phrase, each with the next of the neutral beginnings."""
     opening = start_id(tokenizer)
-    befores = list(dict.fromkeys(context.partition(PLACE)[0] for context in NEUTRAL))
+    beginnings = list(dict.fromkeys(context.partition(PLACE)[0] for context in NEUTRAL))
     different = dict.fromkeys(zip(phrases.texts, phrases.tokens, strict=True))
-    asked = [(phrase, befores[n % len(befores)]) for phrase in different for n in range(count)]
-    ids = old.encode([before + text for (text, _), before in asked])
-    return [(phrase, before, [opening, *found]) for (phrase, before), found in zip(asked, ids, strict=True)]
+    pairs = [(phrase, beginnings[n % len(beginnings)]) for phrase in different for n in range(count)]
+    encoded = old.encode([before + text for (text, _), before in pairs])
+    return [(phrase, before, [opening, *ids]) for (phrase, before), ids in zip(pairs, encoded, strict=True)]
 
 
-def _go_on(
+def _continue(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     allowed: torch.Tensor,
     ends: set[int],
     generator: torch.Generator,
 ) -> list[list[int]]:
-    """Sample at most `SNIPPET_TOKENS` tokens behind each of B prompts of one length, at temperature 1."""
+    """Sample at most `SNIPPET_TOKENS` tokens after each of B prompts of one length, at temperature 1."""
     ids = torch.tensor(prompts, dtype=torch.int64)
     cache: Any = None
     drawn = []
     for _ in range(SNIPPET_TOKENS):
-        read: Any = model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache = read.past_key_values
-        logits = read.logits[:, -1].float().cpu().masked_fill(~allowed, -torch.inf)
+        outputs: Any = model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = outputs.past_key_values
+        logits = outputs.logits[:, -1].float().cpu().masked_fill(~allowed, -torch.inf)
         ids = torch.multinomial(logits.softmax(-1), 1, generator=generator)
         drawn.append(ids)
     return [_until(row, ends) for row in torch.cat(drawn, dim=1).tolist()]
 
 
 def _until(ids: Sequence[int], ends: set[int]) -> list[int]:
+    """The ids before the first that ends a text."""
     stop = next((n for n, token in enumerate(ids) if token in ends), len(ids))
     return list(ids[:stop])
 
 
-def _vocabulary(model: PreTrainedModel) -> int:
+def _rows(model: PreTrainedModel) -> int:
+    """V, the rows of the embedding matrix, with padding."""
     embedding: Any = model.get_input_embeddings()
     return len(embedding.weight)

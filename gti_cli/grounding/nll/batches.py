@@ -1,8 +1,14 @@
-"""Examples cut where the gradient begins, and put into batches.
+"""Examples divided where the gradient begins, and put into batches.
 
-No position before the first new token depends on a trained row as its input, so it needs no gradient. An example is
-cut into a head (what all examples of one template begin with: computed once for the whole run), a middle (the rest
-before the first new token: computed without autograd) and a tail (from the first new token on).
+Comes after `nll.corpus`, which tokenises the pairs. `nll.objective` computes the loss of the batches made here.
+
+An input position before the first new token holds pretrained rows only, which are frozen. Its hidden states therefore
+need no gradient. Each example is divided into three parts:
+
+- the template prefix: the tokens with which all examples of one template begin. Its keys and values are computed once
+  for the whole run.
+- the context: the remaining tokens before the first new token. It is computed without autograd.
+- the target span: all tokens from the first new token on. It alone is computed with autograd.
 """
 
 from __future__ import annotations
@@ -14,130 +20,183 @@ import torch
 
 from gti_cli.prompts.examples import Example
 
-Group = dict[str, torch.Tensor]
+GroupTensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Examples and where each is cut.
+    """N tokenised examples, and where each is divided.
 
     Attributes:
-        examples: N of them. kinds: (N) template of each, from 0. groups: (N) which examples of a batch are computed
-            together (the direction: their tails are of similar length).
-        heads: token ids of each template's head. firsts: (N) place of the first new token.
+        examples: (N) prompts and answers.
+        templates: (N) number of each example's template, from 0.
+        groups: (N) number of each example's group. The examples of a batch that share a group are computed together;
+            a group is a direction, within which target spans have similar lengths.
+        prefixes: Token ids of each template's prefix, by template number.
+        span_starts: (N) index of the first new token in each example's sequence (0 if nothing is divided).
     """
 
     examples: list[Example]
-    kinds: list[int]
+    templates: list[int]
     groups: list[int]
-    heads: list[list[int]]
-    firsts: list[int]
+    prefixes: list[list[int]]
+    span_starts: list[int]
 
-    def text_lengths(self) -> list[int]:
-        """Tokens of each example that are no head: what its computation takes."""
-        return [len(e) - len(self.heads[kind]) for e, kind in zip(self.examples, self.kinds, strict=True)]
+    def computed_lengths(self) -> list[int]:
+        """(N) tokens of each example outside the template prefix: those that every step computes."""
+        return [
+            len(example) - len(self.prefixes[template])
+            for example, template in zip(self.examples, self.templates, strict=True)
+        ]
 
     def columns(self) -> int:
-        """The most columns that a batch can have: head, middle and tail are filled up each for itself."""
-        cuts = [(len(e), len(self.heads[k]), f) for e, k, f in zip(self.examples, self.kinds, self.firsts, strict=True)]
-        return max(h for _, h, _ in cuts) + max(f - h for _, h, f in cuts) + max(n - f for n, _, f in cuts)
+        """Upper bound on a batch's columns: the three parts are padded separately, so their maxima add up."""
+        lengths = [
+            (len(self.prefixes[template]), start, len(example))
+            for example, template, start in zip(self.examples, self.templates, self.span_starts, strict=True)
+        ]
+        prefix = max(prefix for prefix, _, _ in lengths)
+        context = max(start - prefix for prefix, start, _ in lengths)
+        span = max(length - start for _, start, length in lengths)
+        return prefix + context + span
 
 
-def cut_examples(
-    examples: Sequence[Example], kinds: Sequence[int], groups: Sequence[int], new_ids: set[int], *, whole: bool = False
+def divide_examples(
+    examples: Sequence[Example],
+    templates: Sequence[int],
+    groups: Sequence[int],
+    new_ids: set[int],
+    *,
+    whole: bool = False,
 ) -> Corpus:
-    """Find heads and first new tokens; ``whole`` cuts nothing (everything is computed with autograd).
+    """Find each template's prefix and each example's first new token.
+
+    Args:
+        examples: N prompts and answers.
+        templates: (N) template number of each example, from 0.
+        groups: (N) group number of each example, see `Corpus`.
+        new_ids: Token ids of the new tokens.
+        whole: Divide nothing. All prefixes and contexts are empty, so that every position is computed with autograd.
+
+    Returns:
+        The examples in their order, with their divisions.
 
     Raises:
-        ValueError: an example without a new token, or one that begins with it.
+        ValueError: When an example has no new token, or begins with one (unless ``whole``).
     """
-    count = max(kinds) + 1
+    count = max(templates) + 1
     if whole:
-        return Corpus(list(examples), list(kinds), list(groups), [[] for _ in range(count)], [0] * len(examples))
-    firsts = [_first(example, new_ids) for example in examples]
-    heads: list[list[int] | None] = [None] * count
-    for example, kind, first in zip(examples, kinds, firsts, strict=True):
-        # A position whose logits are trained on stays out of the head: its hidden state is wanted.
-        prefix = example.prompt[: min(first, len(example.prompt) - 1)]
-        known = heads[kind]
-        heads[kind] = prefix if known is None else known[: _common(known, prefix)]
-    return Corpus(list(examples), list(kinds), list(groups), [head or [] for head in heads], firsts)
+        return Corpus(list(examples), list(templates), list(groups), [[] for _ in range(count)], [0] * len(examples))
+    span_starts = [_first_new_token(example, new_ids) for example in examples]
+    prefixes: list[list[int] | None] = [None] * count
+    for example, template, start in zip(examples, templates, span_starts, strict=True):
+        # The last prompt position predicts the answer's first token, so its hidden state is needed in every step. Of a
+        # prefix only keys and values are stored, so that position must stay outside it.
+        candidate = example.prompt[: min(start, len(example.prompt) - 1)]
+        shortest = prefixes[template]
+        prefixes[template] = candidate if shortest is None else shortest[: _common_length(shortest, candidate)]
+    return Corpus(list(examples), list(templates), list(groups), [prefix or [] for prefix in prefixes], span_starts)
 
 
-def _first(example: Example, new_ids: set[int]) -> int:
+def _first_new_token(example: Example, new_ids: set[int]) -> int:
+    """Index of the first new token among the inputs; the last token is never an input."""
     sequence = example.prompt + example.answer
-    first = next((place for place, token in enumerate(sequence[:-1]) if token in new_ids), 0)
-    if first == 0:
+    start = next((place for place, token in enumerate(sequence[:-1]) if token in new_ids), 0)
+    if start == 0:
         raise ValueError("an example must hold a new token, and must not begin with it")
-    return first
+    return start
 
 
-def _common(a: list[int], b: list[int]) -> int:
+def _common_length(a: list[int], b: list[int]) -> int:
+    """Length of the longest common beginning."""
     return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 class Collator:
-    """Puts examples of a `Corpus` into a batch: one set of tensors for each group."""
+    """Puts examples of a `Corpus` into a batch: one set of tensors for each group.
+
+    Attributes:
+        corpus: The examples.
+        pad: Token id that fills rows up.
+    """
 
     def __init__(self, corpus: Corpus, pad: int, *, in_step: bool = False) -> None:
-        """``in_step``: every batch makes the model run equally often, also an empty one.
+        """Prepare for a corpus.
 
-        A group without an example gets one that does not count, and a middle is there if the corpus has any.
+        Args:
+            corpus: The examples.
+            pad: Token id that fills rows up.
+            in_step: Build every batch so that the model runs equally often for it, even for an empty one. Processes
+                that each hold a part of the weights must run the model together, or they wait for each other forever.
+                A group without an example gets a stand-in that does not count, and a context is present in every
+                batch if the corpus has contexts at all.
         """
         self.corpus, self.pad, self._in_step = corpus, pad, in_step
+        # Group number -> its shortest example, the cheapest stand-in. Empty unless ``in_step``.
         self._stand_in: dict[int, int] = {}
         if in_step:
-            lengths = corpus.text_lengths()
+            lengths = corpus.computed_lengths()
             for place in sorted(range(len(lengths)), key=lambda n: (lengths[n], n)):
                 self._stand_in.setdefault(corpus.groups[place], place)
 
-    def __call__(self, places: Sequence[int]) -> dict[str, list[Group]]:
-        """Return ``{"groups": [...]}``; see `_group`."""
+    def __call__(self, places: Sequence[int]) -> dict[str, list[GroupTensors]]:
+        """Collate examples.
+
+        Args:
+            places: Numbers of the batch's examples in the corpus; may be empty.
+
+        Returns:
+            ``{"groups": [...]}``, in the order of group numbers. Each group holds the tensors of B examples, filled up
+            on the right:
+
+            - ``templates`` (B,) int64: template numbers, for which the model has the prefixes.
+            - ``context`` and ``context_mask`` (B, P) int64.
+            - ``span`` and ``span_mask`` (B, S) int64: the target spans without their last token, which is no input.
+            - ``predict_in_context`` and ``predict_in_span`` int64: places in the flattened (B * P) and (B * S) whose
+              logits predict an answer token.
+            - ``targets`` (m,) int64: the answer tokens, first those predicted in contexts, then those in spans.
+        """
         groups: dict[int, list[int]] = {key: [] for key in self._stand_in}
         for place in places:
             groups.setdefault(self.corpus.groups[place], []).append(place)
         return {"groups": [self._group(groups[key], key) for key in sorted(groups)]}
 
-    def _group(self, counted: list[int], key: int) -> Group:
-        """Tensors of B examples, filled up on the right.
-
-        Returns:
-            ``kinds`` (B,); ``middle``, ``middle_mask`` (B, P); ``tail``, ``tail_mask`` (B, S); ``keep_middle`` and
-            ``keep_tail``: places in the flattened (B * P) and (B * S) whose logits are trained on; ``targets``: what
-            they predict, those of the middles first.
-        """
+    def _group(self, counted: list[int], key: int) -> GroupTensors:
+        """Tensors of the examples ``counted`` of group ``key``; of its stand-in if there are none."""
         corpus, places = self.corpus, counted or [self._stand_in[key]]
-        cuts = [(corpus.examples[n], len(corpus.heads[corpus.kinds[n]]), corpus.firsts[n]) for n in places]
-        wide = max(first - head for _, head, first in cuts)
-        wide = max(wide, int(self._in_step and any(corpus.firsts)))  # a column that is masked everywhere
-        long = max(len(example) - 1 - first for example, _, first in cuts)
-        middle = torch.full((len(cuts), wide), self.pad)
-        tail = torch.full((len(cuts), long), self.pad)
-        middle_mask, tail_mask = torch.zeros_like(middle), torch.zeros_like(tail)
-        keep_middle: list[int] = []
-        keep_tail: list[int] = []
-        in_middle: list[int] = []
-        in_tail: list[int] = []
-        for row, (example, head, first) in enumerate(cuts):
+        parts = [(corpus.examples[n], len(corpus.prefixes[corpus.templates[n]]), corpus.span_starts[n]) for n in places]
+        context_width = max(start - prefix for _, prefix, start in parts)
+        # In step, a batch without context gets a column that is masked everywhere: the model runs once more for it.
+        context_width = max(context_width, int(self._in_step and any(corpus.span_starts)))
+        span_width = max(len(example) - 1 - start for example, _, start in parts)
+        context = torch.full((len(parts), context_width), self.pad)
+        span = torch.full((len(parts), span_width), self.pad)
+        context_mask, span_mask = torch.zeros_like(context), torch.zeros_like(span)
+        predict_in_context: list[int] = []
+        predict_in_span: list[int] = []
+        context_targets: list[int] = []
+        span_targets: list[int] = []
+        for row, (example, prefix, start) in enumerate(parts):
             sequence = example.prompt + example.answer
-            middle[row, : first - head] = torch.tensor(sequence[head:first], dtype=torch.int64)
-            middle_mask[row, : first - head] = 1
-            tail[row, : len(sequence) - 1 - first] = torch.tensor(sequence[first:-1])
-            tail_mask[row, : len(sequence) - 1 - first] = 1
+            context[row, : start - prefix] = torch.tensor(sequence[prefix:start], dtype=torch.int64)
+            context_mask[row, : start - prefix] = 1
+            span[row, : len(sequence) - 1 - start] = torch.tensor(sequence[start:-1])
+            span_mask[row, : len(sequence) - 1 - start] = 1
+            # Position n predicts token n + 1, so the answer is predicted from the prompt's last position on.
             for place in range(len(example.prompt) - 1, len(sequence) - 1) if counted else ():
-                if place < first:
-                    keep_middle.append(row * wide + place - head)
-                    in_middle.append(sequence[place + 1])
+                if place < start:
+                    predict_in_context.append(row * context_width + place - prefix)
+                    context_targets.append(sequence[place + 1])
                 else:
-                    keep_tail.append(row * long + place - first)
-                    in_tail.append(sequence[place + 1])
+                    predict_in_span.append(row * span_width + place - start)
+                    span_targets.append(sequence[place + 1])
         return {
-            "kinds": torch.tensor([corpus.kinds[n] for n in places]),
-            "middle": middle,
-            "middle_mask": middle_mask,
-            "tail": tail,
-            "tail_mask": tail_mask,
-            "keep_middle": torch.tensor(keep_middle, dtype=torch.int64),
-            "keep_tail": torch.tensor(keep_tail, dtype=torch.int64),
-            "targets": torch.tensor(in_middle + in_tail, dtype=torch.int64),
+            "templates": torch.tensor([corpus.templates[n] for n in places]),
+            "context": context,
+            "context_mask": context_mask,
+            "span": span,
+            "span_mask": span_mask,
+            "predict_in_context": torch.tensor(predict_in_context, dtype=torch.int64),
+            "predict_in_span": torch.tensor(predict_in_span, dtype=torch.int64),
+            "targets": torch.tensor(context_targets + span_targets, dtype=torch.int64),
         }

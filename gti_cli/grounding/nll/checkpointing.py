@@ -1,7 +1,8 @@
-"""Gradient checkpointing that keeps the frozen prefix: layers are computed twice, the cache before them once.
+"""Gradient checkpointing that works with a stored prefix: layers are computed twice, the prefix's cache once.
 
-transformers' own drops the cache of keys and values, because a layer that is computed again would add to it again, and
-is active in training mode only, in which dropout is too. Here the cache is read and not written.
+The implementation in transformers drops the cache of keys and values, because a layer that is computed again would
+append to it again. It also runs in training mode only, which turns on dropout. Here the cache is read and never
+written, so `nll.objective` can continue after a prefix in evaluation mode.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ReadOnlyCache(DynamicCache):
-    """Keys and values of a prefix: what comes behind is put to them and not kept."""
+    """Keys and values of a prefix. New keys and values are appended to the result, but not stored."""
 
     def __init__(self, prefix: DynamicCache) -> None:
         super().__init__()
@@ -30,7 +31,16 @@ class ReadOnlyCache(DynamicCache):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Prefix and new states of a layer, (B, heads, P + S, width) each."""
+        """Return a layer's prefix followed by new states; the name and arguments are those of transformers.
+
+        Args:
+            key_states: (B, heads, S, width) new keys.
+            value_states: (B, heads, S, width) new values.
+            layer_idx: Number of the layer.
+
+        Returns:
+            Keys and values, (B, heads, P + S, width) each.
+        """
         if layer_idx >= len(self.layers):
             return key_states, value_states
         layer: Any = self.layers[layer_idx]
@@ -39,10 +49,16 @@ class ReadOnlyCache(DynamicCache):
 
 @contextmanager
 def checkpointed(model: PreTrainedModel) -> Iterator[None]:
-    """Within the block the layers of ``model`` keep their inputs alone for the backward pass.
+    """Within the block, the layers of ``model`` store only their inputs for the backward pass.
+
+    Args:
+        model: A model of transformers.
+
+    Yields:
+        Nothing.
 
     Raises:
-        InputError: the model is not made of layers that transformers could checkpoint.
+        InputError: When the model has no layers that support checkpointing.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -50,7 +66,7 @@ def checkpointed(model: PreTrainedModel) -> Iterator[None]:
     if not layers:
         raise InputError(f"{type(model).__name__} cannot be trained with --gradient-checkpointing")
     for layer in layers:
-        layer.forward = _twice(layer.forward)
+        layer.forward = _recomputed(layer.forward)  # an attribute of the instance, which hides the class's method
     try:
         yield
     finally:
@@ -58,9 +74,10 @@ def checkpointed(model: PreTrainedModel) -> Iterator[None]:
             del layer.forward
 
 
-def _twice(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward``, computed again in the backward pass if there will be one."""
+
     def run(*inputs: Any, **more: Any) -> Any:
-        """``forward``, computed again for the backward pass where there will be one."""
         if not torch.is_grad_enabled():
             return forward(*inputs, **more)
         return checkpoint(forward, *inputs, use_reentrant=False, **more)

@@ -1,15 +1,18 @@
-"""Pairs as examples: tokenised in the directions that are trained, and cut where the gradient begins."""
+"""Pairs as tokenised examples, in the directions that train.
+
+Comes after `nll.task`, which has the pairs. `nll.batches` divides the examples made here and puts them into batches.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gti_cli.checkpoints.positions import check_positions
-from gti_cli.grounding.job import DIRECTION_NAMES, Job
-from gti_cli.grounding.nll.batches import Corpus, cut_examples
+from gti_cli.checkpoints.limits import check_positions
+from gti_cli.grounding.job import GroundingJob
+from gti_cli.grounding.nll.batches import Corpus, divide_examples
 from gti_cli.grounding.nll.objective import has_plain_cache
-from gti_cli.grounding.nll.trial import computes_cut
+from gti_cli.grounding.nll.trial import computes_divided
 from gti_cli.grounding.rows import NewRows
 from gti_cli.prompts.pairs import DIRECTIONS, FORMS, TEXT_FORM, Pair, encode_pairs
 
@@ -19,36 +22,43 @@ if TYPE_CHECKING:
 _FORMS = (*FORMS, TEXT_FORM)
 
 
-def corpus_of(
-    job: Job,
+def build_corpus(
+    job: GroundingJob,
     model: PreTrainedModel,
     rows: NewRows | None,
     tokenizer: PreTrainedTokenizerBase,
     pairs: Sequence[Pair],
 ) -> Corpus:
-    """All pairs in the wanted directions; an example's group is its direction.
+    """Tokenise all pairs in the job's directions, and divide them where ``model`` computes divided examples correctly.
 
-    Cut at the first new token, but not where the model does not allow it.
+    An example's template is its direction and form; its group is its direction.
 
     Args:
-        rows: attached to ``model``; None: more than the new rows trains, so every position needs a gradient and
-            nothing is cut.
+        job: The run, with directions and prompt templates.
+        model: The model that will read the examples.
+        rows: The new rows, attached to ``model``. None: more than the new rows trains, so every position needs a
+            gradient and nothing is divided.
+        tokenizer: The checkpoint's tokenizer.
+        pairs: Pairs of text and tokens.
+
+    Returns:
+        The examples: all pairs in the first direction, then all pairs in the second.
 
     Raises:
-        InputError: an example is longer than the positions of the model reach.
+        InputError: When an example is longer than the model's position range.
     """
-    examples, kinds, groups = [], [], []
-    for direction in DIRECTION_NAMES[job.options.directions]:
+    examples, templates, groups = [], [], []
+    for direction in job.directions:
         number = DIRECTIONS.index(direction)
         examples += encode_pairs(tokenizer, pairs, direction, job.templates)
-        kinds += [number * len(_FORMS) + _FORMS.index(pair.form) for pair in pairs]
+        templates += [number * len(_FORMS) + _FORMS.index(pair.form) for pair in pairs]
         groups += [number] * len(pairs)
     longest = max(map(len, examples))
     check_positions(model.config, longest, job.checkpoint.path, remedy="use a smaller --max-text-tokens")
-    new, pad = set(job.new_tokens.ids.tolist()), int(tokenizer.pad_token_id)
-    uncut = cut_examples(examples, kinds, groups, new, whole=True)
+    new_ids, pad = set(job.new_tokens.ids.tolist()), int(tokenizer.pad_token_id)
+    whole = divide_examples(examples, templates, groups, new_ids, whole=True)
     if rows is None:
-        return uncut
-    cut = cut_examples(examples, kinds, groups, new)
-    allowed = has_plain_cache(model, cut.columns()) and computes_cut(model, rows, cut, uncut, pad)
-    return cut if allowed else uncut
+        return whole
+    divided = divide_examples(examples, templates, groups, new_ids)
+    supported = has_plain_cache(model, divided.columns()) and computes_divided(model, rows, divided, whole, pad)
+    return divided if supported else whole

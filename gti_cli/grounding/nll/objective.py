@@ -1,7 +1,11 @@
-"""The objective of grounding: next-token negative log-likelihood of the answers, with a gradient for new rows only.
+"""The paper's objective: next-token negative log-likelihood of the answers, with a gradient for the new rows only.
 
-Algorithm 1 of the paper (arXiv 2604.02324), computed without what it does not need: heads of templates once for the
-run, middles without autograd, logits where an answer is predicted and nowhere else, a few positions at a time.
+Algorithm 1 of arXiv 2604.02324, without computations that cannot change its result. The keys and values of template
+prefixes are computed once for the run, contexts are computed without autograd, and logits are computed only where an
+answer token is predicted, a few positions at a time.
+
+Comes after `nll.batches`, which makes the batches. `nll.head_loss` turns the hidden states computed here into the loss,
+and `rows` feeds the new rows into the model and receives their gradient.
 """
 
 from __future__ import annotations
@@ -12,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gti_cli.grounding.nll.batches import Group
+from gti_cli.grounding.nll.batches import GroupTensors
 from gti_cli.grounding.nll.checkpointing import ReadOnlyCache
-from gti_cli.grounding.nll.head_loss import LogitRule, head_loss, rule_of
+from gti_cli.grounding.nll.head_loss import LogitRule, find_logit_rule, head_loss
 from gti_cli.grounding.rows import NewRows
 
 if TYPE_CHECKING:
@@ -24,108 +28,152 @@ if TYPE_CHECKING:
 
 
 class GroundingModel(nn.Module):
-    """What the Trainer trains: its parameters, and its state, are the new rows alone (and adapters, if any)."""
+    """The module that the Trainer trains. Its parameters and its state are the new rows, and the adapters if any.
+
+    Attributes:
+        rows: The new rows.
+        adapters: LoRA adapters inside the frozen model (None: there are none).
+    """
 
     def __init__(
-        self, model: PreTrainedModel, rows: NewRows, heads: list[list[int]], adapters: Adapters | None = None
+        self, model: PreTrainedModel, rows: NewRows, prefixes: list[list[int]], adapters: Adapters | None = None
     ) -> None:
-        """``rows`` must be attached to ``model`` whenever `forward` runs; ``heads`` as in `batches.Corpus`.
+        """Wrap a frozen model.
 
-        ``adapters`` are those within ``model``: then every position needs a gradient, and no head can be kept.
+        Args:
+            model: A causal LM. ``rows`` must be attached to it whenever `forward` runs.
+            rows: Its new rows.
+            prefixes: Token ids of each template's prefix, as in `batches.Corpus`.
+            adapters: The adapters inside ``model``, which train too. Every position then needs a gradient, so all
+                prefixes must be empty.
+
+        Raises:
+            ValueError: When there are adapters and a prefix that is not empty.
         """
         super().__init__()
-        if adapters is not None and any(heads):
-            raise ValueError("what adapters compute changes with every step: cut no examples")
+        if adapters is not None and any(prefixes):
+            raise ValueError("adapters change the keys and values of prefixes in every step: divide no examples")
         self.rows, self.adapters = rows, adapters
-        self._model = (model,)
-        self._heads = _HeadBank(heads)
+        self._model = (model,)  # in a tuple, so that the frozen model is not part of this module's state
+        self._prefixes = _PrefixCache(prefixes)
         self._rule: LogitRule | None = None
-        self._tried = False
+        self._rule_tried = False
 
-    def forward(self, groups: list[Group]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss of a batch of `batches.Collator`, which may be empty.
+    def forward(self, groups: list[GroupTensors]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute the loss of a batch.
+
+        Args:
+            groups: A batch of `batches.Collator`, which may be empty.
 
         Returns:
-            the sum over the answers' tokens (0-dim float32, nats) and the number of these tokens (0-dim int64).
+            The sum over the answers' tokens (0-dim float32, nats) and the number of these tokens (0-dim int64).
         """
         self.rows.sync()
-        if not groups:  # a batch that is smaller than the number of processes: this one has no share of it
+        if not groups:  # The batch has fewer examples than there are processes, and this process got none.
             nothing = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
             return nothing, torch.tensor(0, device=nothing.device)
-        losses = [self._answers(group)[0] for group in groups]
+        losses = [self._answer_loss(group)[0] for group in groups]
         count = sum(len(group["targets"]) for group in groups)
         return torch.stack(losses).sum(), torch.tensor(count, device=losses[0].device)
 
-    def predict(self, groups: list[Group]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Loss as in `forward` (summed), targets (m,) and, for each of them, the most probable token (m,)."""
-        self.rows.sync()
-        found = [self._answers(group) for group in groups]
-        loss = torch.stack([part for part, _ in found]).sum()
-        return loss, torch.cat([group["targets"] for group in groups]), torch.cat([best for _, best in found])
+    def predict(self, groups: list[GroupTensors]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Compute the loss and the predictions of a batch with at least one group.
 
-    def states(self, group: Group) -> torch.Tensor:
-        """What predicts the answers of a group: hidden states (m, d), or logits (m, V) if the rule is not known."""
+        Args:
+            groups: A batch of `batches.Collator`.
+
+        Returns:
+            The summed loss as in `forward`, the targets (m,) and the most probable token at each of them (m,).
+        """
         self.rows.sync()
-        self._try()
+        parts = [self._answer_loss(group) for group in groups]
+        loss = torch.stack([part for part, _ in parts]).sum()
+        return loss, torch.cat([group["targets"] for group in groups]), torch.cat([best for _, best in parts])
+
+    def states(self, group: GroupTensors) -> torch.Tensor:
+        """What predicts the answers of a group: hidden states (m, d), or logits (m, V) if there is no `LogitRule`."""
+        self.rows.sync()
+        self._try_rule()
         return self._compute(group)
 
-    def _answers(self, group: Group) -> tuple[torch.Tensor, torch.Tensor]:
+    def _answer_loss(self, group: GroupTensors) -> tuple[torch.Tensor, torch.Tensor]:
         """Summed loss of a group's answers, and the most probable token (m,) at each of their positions."""
-        self._try()
+        self._try_rule()
         computed = self._compute(group)
         if self._rule is not None:
             return head_loss(computed, self.rows, group["targets"], self._rule)
         loss = functional.cross_entropy(computed.float(), group["targets"], reduction="sum")
         return loss, computed.argmax(-1)
 
-    def _try(self) -> None:
-        if self._tried:
+    def _try_rule(self) -> None:
+        """Find the model's `LogitRule`, once."""
+        if self._rule_tried:
             return
         mode = self.training
-        self.eval()  # dropout of adapters would disturb the trial, and draw random numbers on every resume
-        self._rule, self._tried = rule_of(self._model[0], self.rows), True
+        self.eval()  # The adapters' dropout would disturb the trial, and draw extra random numbers on every resume.
+        self._rule, self._rule_tried = find_logit_rule(self._model[0], self.rows), True
         self.train(mode)
 
-    def _compute(self, group: Group) -> torch.Tensor:
-        """Where answers are predicted: hidden states (m, d), or logits (m, V) if the model's rule is not known."""
+    def _compute(self, group: GroupTensors) -> torch.Tensor:
+        """Run the model over a group: hidden states (m, d) that predict answers, or logits (m, V) without a rule."""
         model, head = self._model[0], self.rows.head
         try:
-            head.keep, head.record = group["kinds"][:0], True  # no logits where none are trained on
-            mask, positions, before = self._heads.gather(model, group["kinds"])
-            # Nothing before the tail: no cache at all, for some models have none of the plain kind.
-            cache = before if mask.shape[1] or group["middle"].shape[1] else None
-            if group["middle"].shape[1]:
-                mask = torch.cat([mask, group["middle_mask"]], dim=1)
-                place = positions.unsqueeze(1) + (group["middle_mask"].cumsum(1) - 1).clamp(min=0)
-                positions = positions + group["middle_mask"].sum(1)
-                head.keep = group["keep_middle"]
+            # The first call computes the prefixes, where no logits are needed: an empty list of positions.
+            head.positions, head.record = group["templates"][:0], True
+            mask, next_position, prefix_cache = self._prefixes.gather(model, group["templates"])
+            has_context = bool(group["context"].shape[1])
+            # Without anything before the span, no cache is passed: some models have only caches of another kind.
+            cache = prefix_cache if mask.shape[1] or has_context else None
+            if has_context:
+                mask = torch.cat([mask, group["context_mask"]], dim=1)
+                positions = _positions(next_position, group["context_mask"])
+                next_position = next_position + group["context_mask"].sum(1)
+                head.positions = group["predict_in_context"]
                 with torch.no_grad():
-                    _run(model, group["middle"], mask, place, cache)
-                head.carried = head.recorded
-            head.keep, head.record, head.recorded = group["keep_tail"], self._rule is not None, None
-            mask = torch.cat([mask, group["tail_mask"]], dim=1)
-            place = positions.unsqueeze(1) + (group["tail_mask"].cumsum(1) - 1).clamp(min=0)
-            logits = _run(model, group["tail"], mask, place, None if cache is None else ReadOnlyCache(cache))[0]
+                    _run(model, group["context"], mask, positions, cache)
+                # The first answer token is predicted by the context's last state. That state is a constant, but the
+                # head's new rows get a gradient from it, so it joins the states of the span.
+                head.prepended = head.recorded
+            head.positions, head.record, head.recorded = group["predict_in_span"], self._rule is not None, None
+            mask = torch.cat([mask, group["span_mask"]], dim=1)
+            positions = _positions(next_position, group["span_mask"])
+            # Gradient checkpointing computes layers twice; a cache that they extend would be extended twice.
+            span_cache = None if cache is None else ReadOnlyCache(cache)
+            logits = _run(model, group["span"], mask, positions, span_cache)[0]
             if head.recorded is None:
                 return logits
-            return head.recorded if head.carried is None else torch.cat([head.carried, head.recorded])
+            return head.recorded if head.prepended is None else torch.cat([head.prepended, head.recorded])
         finally:
-            head.keep, head.record, head.recorded, head.carried = None, False, None, None
+            head.reset()
+
+
+def _positions(start: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Position numbers (B, T) of tokens with ``mask`` (B, T) that begin at ``start`` (B,); padding takes no number."""
+    return start.unsqueeze(1) + (mask.cumsum(1) - 1).clamp(min=0)
 
 
 def _run(
     model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | None
 ) -> torch.Tensor:
-    kept: dict[str, Any] = {"use_cache": False} if cache is None else {"past_key_values": cache, "use_cache": True}
-    found: Any = model(input_ids=ids, attention_mask=mask, position_ids=positions, **kept)
-    logits: torch.Tensor = found.logits
+    """The model's logits for ids (B, T), continuing after ``cache``, which grows; the mask covers both."""
+    caching: dict[str, Any] = {"use_cache": False} if cache is None else {"past_key_values": cache, "use_cache": True}
+    outputs: Any = model(input_ids=ids, attention_mask=mask, position_ids=positions, **caching)
+    logits: torch.Tensor = outputs.logits
     return logits
 
 
 def has_plain_cache(model: PreTrainedModel, longest: int) -> bool:
-    """Whether keys and values can stand with gaps between them, for sequences of up to ``longest`` columns.
+    """Whether a model's cache is a list of keys and values that may have padding between them.
 
-    Not so in models that keep a recurrent state, and in those whose attention window counts columns and is shorter.
+    This does not hold for models with a recurrent state, nor for those whose attention window counts columns and is
+    shorter than the batch.
+
+    Args:
+        model: A causal LM.
+        longest: Most columns of a batch.
+
+    Returns:
+        Whether prefixes can be computed once and contexts apart.
     """
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
@@ -135,41 +183,44 @@ def has_plain_cache(model: PreTrainedModel, longest: int) -> bool:
     return window is None or longest <= window
 
 
-class _HeadBank:
-    """Keys and values of every template's head, computed when first asked for: the model below them never changes."""
+class _PrefixCache:
+    """Keys and values of all template prefixes, computed at first use; constants, for no prefix has a new token."""
 
-    def __init__(self, heads: list[list[int]]) -> None:
-        self._heads = heads
-        self._width = max(map(len, heads))
-        self._bank: list[tuple[torch.Tensor, torch.Tensor]] | None = None
+    def __init__(self, prefixes: list[list[int]]) -> None:
+        self._prefixes = prefixes
+        self._width = max(map(len, prefixes))
+        self._layers: list[tuple[torch.Tensor, torch.Tensor]] | None = None  # keys and values of each layer
         self._mask = torch.zeros(0)
 
-    def gather(self, model: PreTrainedModel, kinds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
-        """(mask (B, H), lengths (B,), cache of B rows) for examples of templates ``kinds`` (B,)."""
+    def gather(
+        self, model: PreTrainedModel, templates: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
+        """(mask (B, H), lengths (B,), cache of B rows) for examples of ``templates`` (B,); H is the longest prefix."""
         from transformers import DynamicCache
 
         cache = DynamicCache()
         if not self._width:
-            return kinds.new_zeros(len(kinds), 0), kinds.new_zeros(len(kinds)), cache
-        if self._bank is None:
-            self._bank = self._compute(model, kinds.device)
-        for layer, (keys, values) in enumerate(self._bank):
-            cache.update(keys[kinds], values[kinds], layer)
-        mask = self._mask[kinds]
+            return templates.new_zeros(len(templates), 0), templates.new_zeros(len(templates)), cache
+        if self._layers is None:
+            self._layers = self._compute(model, templates.device)
+        for number, (keys, values) in enumerate(self._layers):
+            cache.update(keys[templates], values[templates], number)
+        mask = self._mask[templates]
         return mask, mask.sum(1), cache
 
     @torch.no_grad()
     def _compute(self, model: PreTrainedModel, device: torch.device) -> list[tuple[torch.Tensor, torch.Tensor]]:
         from transformers import DynamicCache
 
-        ids = torch.zeros(len(self._heads), self._width, dtype=torch.int64)
+        ids = torch.zeros(len(self._prefixes), self._width, dtype=torch.int64)
         mask = torch.zeros_like(ids)
-        for row, head in enumerate(self._heads):
-            ids[row, : len(head)] = torch.tensor(head, dtype=torch.int64)
-            mask[row, : len(head)] = 1
+        for row, prefix in enumerate(self._prefixes):
+            ids[row, : len(prefix)] = torch.tensor(prefix, dtype=torch.int64)
+            mask[row, : len(prefix)] = 1
         self._mask = mask.to(device)
+        # A row of an empty prefix would attend to nothing, which gives NaN. It gets one column here; `_mask` hides it.
         seen = self._mask.clone()
-        seen[:, 0] = 1  # an empty head: attention over nothing at all is not a number
+        seen[:, 0] = 1
         cache = DynamicCache()
         _run(model, ids.to(device), seen, torch.arange(self._width, device=device).expand_as(seen), cache)
         layers: list[Any] = list(cache.layers)

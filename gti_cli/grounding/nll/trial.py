@@ -1,7 +1,8 @@
-"""Whether a model computes the same for examples that are cut at their first new token as for whole ones.
+"""A trial: whether a model computes the same for divided examples as for whole ones.
 
-Cut examples stand with gaps between head, middle and tail. Rotary and learned positions are told of them; attention
-that counts columns (ALiBi, a local window) is not, and no list of such models is complete: so it is tried.
+In a batch of divided examples, padding stands between template prefix, context and target span. Rotary and learned
+position embeddings get position numbers that skip it. Attention that counts columns instead (ALiBi, a local window)
+does not, and no list of such models can be complete. So `nll.corpus` lets the model compute a few examples both ways.
 """
 
 from __future__ import annotations
@@ -19,28 +20,31 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def computes_cut(model: PreTrainedModel, rows: NewRows, cut: Corpus, whole: Corpus, pad: int) -> bool:
-    """Try examples of the most different cuts, together and cut against each alone and whole.
+def computes_divided(model: PreTrainedModel, rows: NewRows, divided: Corpus, whole: Corpus, pad: int) -> bool:
+    """Try the examples with the longest and shortest parts: divided and in one batch, against whole and alone.
 
     Args:
-        model: with ``rows`` attached, in evaluation mode. cut, whole: the same examples; ``whole`` has no cuts.
+        model: A causal LM with ``rows`` attached, in evaluation mode.
+        rows: Its new rows.
+        divided: The examples, divided.
+        whole: The same examples, not divided.
+        pad: Token id that fills rows up.
 
     Returns:
-        whether the hidden states (or logits) that predict an answer are the same, up to the rounding of the model's
-        number format, at half of an example's positions or more. A model that fails in the trial does not compute it.
+        Whether the hidden states (or logits) that predict an answer agree, up to the rounding of the model's number
+        format, at half of each example's positions or more. False also where the model raises an error in the trial.
     """
-    both = [GroundingModel(model, rows, corpus.heads).eval() for corpus in (cut, whole)]
-    # In bfloat16 a deep model's usual position is 2 % off, a few are 14 % off; columns counted wrongly move all that
-    # stand behind a gap by more than 10 %.
-    near = 1e-3 if model.dtype == torch.float32 else 0.07
+    divided_model, whole_model = (GroundingModel(model, rows, corpus.prefixes).eval() for corpus in (divided, whole))
+    # In bfloat16 a deep model's median position differs by 2 % and a few positions by 14 %. Wrongly counted columns
+    # change every position behind the padding by more than 10 %. Hence the median, and a limit between 2 % and 10 %.
+    tolerance = 1e-3 if model.dtype == torch.float32 else 0.07
     try:
-        for places in _extremes(cut):
-            together = _states(both[0], cut, places, pad)[_order(cut, places)]
-            alone = [_states(both[1], whole, [place], pad) for place in places]
-            mine_of = torch.split(together, [len(part) for part in alone])
-            for mine, wanted in zip(mine_of, alone, strict=True):
-                off = (mine - wanted).pow(2).mean(dim=1).sqrt() / wanted.std(dim=1)
-                if not off.sort().values[len(off) // 2] <= near:  # not a number fails too
+        for places in _extremes(divided):
+            together = _states(divided_model, divided, places, pad)[_order(divided, places)]
+            alone = [_states(whole_model, whole, [place], pad) for place in places]
+            for mine, expected in zip(torch.split(together, [len(part) for part in alone]), alone, strict=True):
+                error = (mine - expected).pow(2).mean(dim=1).sqrt() / expected.std(dim=1)
+                if not error.sort().values[len(error) // 2] <= tolerance:  # so written, NaN fails too
                     return False
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError):
         return False
@@ -48,16 +52,16 @@ def computes_cut(model: PreTrainedModel, rows: NewRows, cut: Corpus, whole: Corp
 
 
 def _extremes(corpus: Corpus) -> list[list[int]]:
-    """For each group of examples: those with the longest and the shortest head, middle and tail."""
-    found = []
+    """For each group: the examples with the longest and the shortest prefix, context and target span."""
+    batches = []
     for group in sorted(set(corpus.groups)):
-        places = [n for n, one in enumerate(corpus.groups) if one == group]
-        head = {n: len(corpus.heads[corpus.kinds[n]]) for n in places}
-        middle = {n: corpus.firsts[n] - head[n] for n in places}
-        tail = {n: len(corpus.examples[n]) - corpus.firsts[n] for n in places}
-        ends = [end(places, key=part.__getitem__) for part in (head, middle, tail) for end in (min, max)]
-        found.append(sorted(set(ends)))
-    return found
+        places = [n for n, number in enumerate(corpus.groups) if number == group]
+        prefix = {n: len(corpus.prefixes[corpus.templates[n]]) for n in places}
+        context = {n: corpus.span_starts[n] - prefix[n] for n in places}
+        span = {n: len(corpus.examples[n]) - corpus.span_starts[n] for n in places}
+        ends = [end(places, key=length.__getitem__) for length in (prefix, context, span) for end in (min, max)]
+        batches.append(sorted(set(ends)))
+    return batches
 
 
 def _states(trained: GroundingModel, corpus: Corpus, places: list[int], pad: int) -> torch.Tensor:
@@ -68,10 +72,10 @@ def _states(trained: GroundingModel, corpus: Corpus, places: list[int], pad: int
 
 
 def _order(corpus: Corpus, places: list[int]) -> list[int]:
-    """Where the answers of one example after the other stand in a group, which has those in the middles first."""
-    keys: list[tuple[bool, int, int]] = []
+    """Indices that sort a group's predictions by example: the collator puts all predictions in contexts first."""
+    keys: list[tuple[bool, int, int]] = []  # (in the span, example, position), whose order is the collator's
     for row, example in enumerate(corpus.examples[place] for place in places):
-        first = corpus.firsts[places[row]]
-        keys += [(n >= first, row, n) for n in range(len(example.prompt) - 1, len(example) - 1)]
+        start = corpus.span_starts[places[row]]
+        keys += [(n >= start, row, n) for n in range(len(example.prompt) - 1, len(example) - 1)]
     place_of = {key: n for n, key in enumerate(sorted(keys))}
     return [place_of[key] for key in keys]

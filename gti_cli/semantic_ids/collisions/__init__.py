@@ -1,0 +1,1 @@
+"""Collisions: items that share a tuple of codes get different tuples."""

@@ -1,4 +1,4 @@
-"""The tree of code prefixes with how many items lie below each, to find free tuples."""
+"""A tree of code prefixes that counts the items below each, to find free tuples."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ Codes = npt.NDArray[np.int32]
 
 
 class CodeTree:
-    """Counts the items below each prefix; ``sizes`` are the numbers of codes of the L levels."""
+    """Counts the items below each prefix, the empty one included. No two items may share a tuple.
+
+    Args:
+        sizes: The number of codes of each of the L levels.
+    """
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self._sizes = list(sizes)
+        # By depth d: how many tuples lie below a prefix of d codes, and how many items do, by prefix.
         self._capacity = [math.prod(sizes[depth:]) for depth in range(len(sizes) + 1)]
         self._below: list[Counter[tuple[int, ...]]] = [Counter() for _ in range(len(sizes) + 1)]
 
@@ -40,20 +45,28 @@ class CodeTree:
         return self._below[len(prefix)][prefix] < self._capacity[len(prefix)]
 
     def nearest_free(self, vector: Vectors, codes: npt.NDArray[np.int32], codebooks: Sequence[Vectors]) -> Codes:
-        """A free tuple near ``vector`` (d,): the deepest ancestor of ``codes`` (L,) with room, then greedily down.
+        """Find a free tuple near ``vector``: from the deepest ancestor of ``codes`` with room, greedily down.
 
         Each step down takes the code nearest to the residual among those with room below. There is always one, because
-        a node has room exactly when one of its children has.
+        a prefix has room exactly when one of its children has.
+
+        Args:
+            vector: (d,).
+            codes: (L,) a tuple that is not free; another one must be.
+            codebooks: L arrays (K_l, d).
+
+        Returns:
+            (L,) int32; it is not counted yet.
         """
         path = [int(code) for code in codes]
         depth = len(path) - 1
         while not self.has_room(tuple(path[:depth])):
             depth -= 1
         path = path[:depth]
-        rest = vector - sum((codebooks[level][code] for level, code in enumerate(path)), np.zeros_like(vector))
+        residual = vector - sum((codebooks[level][code] for level, code in enumerate(path)), np.zeros_like(vector))
         for level in range(depth, len(self._sizes)):
-            nearest = np.argsort(residuals.squared_distances(rest[None], codebooks[level])[0], kind="stable")
+            nearest = np.argsort(residuals.squared_distances(residual[None], codebooks[level])[0], kind="stable")
             code = next(int(code) for code in nearest if self.has_room((*path, int(code))))
             path.append(code)
-            rest = rest - codebooks[level][code]
+            residual = residual - codebooks[level][code]
         return np.asarray(path, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""Texts to vectors: LSA (no download), any sentence-transformers model, or the vectors that come with the items."""
+"""Encode items as vectors: by LSA (no download), by a sentence-transformers model, or from their own column."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.geometry.threads import one_thread
 from gti_cli.semantic_ids.catalogue import Catalogue
 from gti_cli.semantic_ids.options import EncoderOptions
-from gti_cli.tensors.vector_file import Rows, VectorFile, write_vectors
+from gti_cli.tensors.vector_file import VectorFile, VectorRows, write_vectors
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ Vectors = npt.NDArray[np.float32]
 
 LSA, COLUMN = "lsa", "column"
 LSA_WIDTH = 256
-LSA_TERMS = 1 << 19
+LSA_TERMS = 1 << 19  # the most words and word pairs
 _TFIDF: dict[str, Any] = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": r"(?u)\b\w+\b"}
 
 
@@ -34,47 +34,54 @@ class Encoded:
     """The embeddings of a catalogue.
 
     Attributes:
-        vectors: (N, d) float32; a `VectorFile` where they went to disk. counts: what was used and cut.
-        state: arrays that encode later items the same way (`LsaState`); None where the encoder itself does.
+        vectors: (N, d) float32; a `VectorFile` where they were written to disk.
+        counts: Entries for the manifest's ``counts``, e.g. ``texts_cut``.
+        state: The fitted LSA, which encodes later items the same way; None for the other encoders.
     """
 
-    vectors: Rows
+    vectors: VectorRows
     counts: dict[str, int] = field(default_factory=dict)
     state: LsaState | None = None
 
 
 @dataclass(frozen=True)
 class LsaState:
-    """A fitted LSA: ``terms`` (T) in the order of the columns, ``idf`` (T,), ``components`` (d, T), all float32."""
+    """A fitted LSA.
+
+    Attributes:
+        terms: T words and word pairs, in the order of the columns of the TF-IDF matrix.
+        idf: (T,) inverse document frequencies.
+        components: (d, T) right singular vectors.
+    """
 
     terms: list[str]
     idf: npt.NDArray[np.float32]
     components: npt.NDArray[np.float32]
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """As arrays for safetensors; the terms, which hold no line break, as UTF-8 bytes with one between them."""
+        """The state as arrays for safetensors; the terms, which contain no line break, are joined by one, in UTF-8."""
         names = np.frombuffer("\n".join(self.terms).encode(), dtype=np.uint8)
         return {"lsa.terms": names, "lsa.idf": self.idf, "lsa.components": self.components}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> LsaState:
-        """What `arrays` gave."""
+        """The inverse of `arrays`."""
         terms = arrays["lsa.terms"].tobytes().decode().split("\n")
         return cls(terms, arrays["lsa.idf"], arrays["lsa.components"])
 
 
 def resolve_encoder(catalogue: Catalogue, encoder: str | None) -> str:
-    """The encoder to use: as named, else the ``embedding`` column where there is one, else LSA.
+    """Choose the encoder: as named, else the ``embedding`` column where there is one, else LSA.
 
     Raises:
-        InputError: items that the encoder cannot encode (no text, no column).
+        InputError: When the encoder cannot encode the items (a text or the column is missing).
     """
-    chosen = encoder or (COLUMN if catalogue.has_embeddings else LSA)
-    if chosen == COLUMN:
+    resolved = encoder or (COLUMN if catalogue.has_embeddings else LSA)
+    if resolved == COLUMN:
         catalogue.require_embeddings()
     else:
         catalogue.require_texts()
-    return chosen
+    return resolved
 
 
 def encode(
@@ -88,17 +95,22 @@ def encode(
     scratch: Path | None = None,
     store: Path | None = None,
 ) -> Encoded:
-    """Encode all items with ``encoder`` (as `resolve_encoder` returned it).
+    """Encode all items.
 
     Args:
-        catalogue: the items. encoder: ``lsa``, ``column``, or a sentence-transformers model by name or folder.
-        seed: of LSA's randomised SVD. device, dtype, options: for a model.
-        scratch: where a model's vectors are kept while it encodes, and from which an interrupted run goes on; processes
-            of one launch (torchrun) share it, and the work.
-        store: where ``column`` and a model write the vectors, as a safetensors file (None: they come in memory).
+        catalogue: The items.
+        encoder: ``lsa``, ``column``, or a sentence-transformers model by name or folder, from `resolve_encoder`.
+        seed: Of LSA's randomised SVD.
+        device: Where a model runs.
+        dtype: Number format of a model.
+        options: Of a model.
+        scratch: Folder for a model's vectors while it encodes, from which an interrupted run resumes. The processes of
+            a launch (torchrun) share the folder and the work.
+        store: Safetensors file to which ``column`` and a model write the vectors; None: return them in memory.
 
     Raises:
-        InputError: bad vectors, texts without a word, a model that cannot be loaded, a missing package.
+        InputError: When given vectors are invalid, a text has no word, a model cannot be loaded, or a package is
+            missing.
     """
     if encoder == COLUMN:
         if store is None:
@@ -113,16 +125,24 @@ def encode(
     vectors, counts = encode_texts(model, catalogue.texts, scratch)
     if store is None or not isinstance(vectors, VectorFile):
         return Encoded(vectors, counts)
-    # What is in scratch stays there: an interruption later in the stage must not cost the encoding.
+    # A second link, not a move: the file stays in scratch, so that an interruption later in the stage does not cost
+    # the encoding.
     return Encoded(vectors.also_at(store), counts)
 
 
 def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encoded:
-    """Latent semantic analysis: TF-IDF of words and word pairs, truncated SVD, rows of length 1.
+    """Encode by latent semantic analysis: TF-IDF of words and word pairs, truncated SVD, rows of length 1.
 
-    Term frequencies are damped (1 + log tf). ``width`` is capped by the number of items and of terms. One BLAS thread,
-    so that the same seed gives the same bytes whatever the number of cores. (Deerwester et al., JASIS 41(6), 1990;
-    randomised SVD: Halko et al., SIAM Review 53(2), 2011.)
+    Term frequencies are damped (1 + log tf). (Deerwester et al., JASIS 41(6), 1990; randomised SVD: Halko et al., SIAM
+    Review 53(2), 2011.)
+
+    Args:
+        catalogue: The items.
+        seed: Of the randomised SVD.
+        width: The number of dimensions, capped by the number of items and of terms.
+
+    Raises:
+        InputError: When a text has no word.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -130,54 +150,57 @@ def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encod
     vectorizer = TfidfVectorizer(**_TFIDF, dtype=np.float32, max_features=LSA_TERMS)
     try:
         weights = vectorizer.fit_transform(catalogue.texts)
-    except ValueError:  # an empty vocabulary
+    except ValueError:  # The vocabulary is empty.
         _refuse_wordless(catalogue, np.arange(len(catalogue)))
         raise
     _refuse_wordless(catalogue, np.flatnonzero(np.diff(weights.indptr) == 0))
     rank = min(width, *weights.shape)
-    with one_thread():
+    with one_thread():  # One BLAS thread: the same seed gives the same bytes on any number of cores.
         if rank < min(weights.shape):
             svd = TruncatedSVD(rank, n_iter=4, random_state=seed % 2**32)
             components = svd.fit(weights).components_.astype(np.float32)
-        else:  # as many dimensions as items or terms: the randomised method cannot, the exact one is cheap
+        else:  # The randomised SVD needs fewer dimensions than items and terms; here the exact one is cheap.
             components = np.linalg.svd(weights.toarray(), full_matrices=False)[2].astype(np.float32)
     state = LsaState(list(vectorizer.get_feature_names_out()), vectorizer.idf_.astype(np.float32), components)
-    vectors, alone = _project(weights, components)
-    if alone:
-        console.warn(f"{alone:,} texts share no word with the others: LSA gives them all the same (zero) vector")
-    counts = {"terms": len(state.terms), "texts_that_share_nothing": alone}
+    vectors, zeros = _project(weights, components)
+    if zeros:
+        console.warn(f"{zeros:,} texts share no word with the others: LSA gives them all the same (zero) vector")
+    counts = {"terms": len(state.terms), "texts_that_share_nothing": zeros}
     return Encoded(vectors, counts, state)
 
 
-def encode_lsa_again(catalogue: Catalogue, state: LsaState) -> Encoded:
-    """Encode later items with a fitted LSA; words that it does not know count for nothing."""
+def encode_with_fitted_lsa(catalogue: Catalogue, state: LsaState) -> Encoded:
+    """Encode later items with a fitted LSA; words outside its vocabulary are ignored."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     _refuse_wordless(catalogue, np.flatnonzero([not re.search(r"\w", text) for text in catalogue.texts]))
     vocabulary = {term: column for column, term in enumerate(state.terms)}
     vectorizer = TfidfVectorizer(**_TFIDF, dtype=np.float32, vocabulary=vocabulary)
     vectorizer.idf_ = state.idf
-    vectors, alone = _project(vectorizer.transform(catalogue.texts), state.components)
-    if alone:
-        console.warn(f"{alone:,} texts have no word that the LSA knows: they all get the same (zero) vector")
-    return Encoded(vectors, {"texts_that_share_nothing": alone}, state)
+    vectors, zeros = _project(vectorizer.transform(catalogue.texts), state.components)
+    if zeros:
+        console.warn(f"{zeros:,} texts have no word that the LSA knows: they all get the same (zero) vector")
+    return Encoded(vectors, {"texts_that_share_nothing": zeros}, state)
 
 
 def _project(weights: Any, components: npt.NDArray[np.float32]) -> tuple[Vectors, int]:
-    """Rows of length 1 and how many are zero: what the SVD leaves of a text of its own is noise, not a direction."""
+    """Project TF-IDF rows (N, T) onto the components: (N, d) rows of length 1, and how many of them are zero."""
     with one_thread():
         vectors = np.asarray(weights @ components.T, dtype=np.float32)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    alone = norms[:, 0] < 1e-5
-    vectors[alone] = 0.0
-    return np.divide(vectors, norms, out=vectors, where=~alone[:, None]), int(alone.sum())
+    # A text that shares no term with others projects to rounding noise; scaled to length 1, it would get a random
+    # direction, so it becomes zero.
+    noise = norms[:, 0] < 1e-5
+    vectors[noise] = 0.0
+    return np.divide(vectors, norms, out=vectors, where=~noise[:, None]), int(noise.sum())
 
 
 def _refuse_wordless(catalogue: Catalogue, rows: npt.NDArray[np.intp]) -> None:
+    """Refuse items without a word, whose row numbers are ``rows``."""
     if len(rows):
-        some = examples([catalogue.item_ids[row] for row in rows])
+        some = list_some([catalogue.item_ids[row] for row in rows])
         raise InputError(
-            f"the texts of {len(rows):,} items hold no word (item_id {some})",
+            f"the texts of {len(rows):,} items contain no word (item_id {some})",
             where=f"{catalogue.path}, columns {', '.join(catalogue.text_columns)}, row {rows[0] + 1:,}",
             remedy="fill in a text or drop these rows",
         )

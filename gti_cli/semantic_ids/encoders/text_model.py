@@ -1,4 +1,4 @@
-"""Encode texts with a sentence-transformers or Hugging Face model: sorted by length, batched by tokens, resumable."""
+"""Encode texts with a sentence-transformers or Hugging Face model, in batches of similar length, resumable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gti_cli.checkpoints.hub import waiting_for_hub
 from gti_cli.errors import InputError, first_line
 from gti_cli.semantic_ids.encoders.encoding_store import InMemory, OnDisk, Store
 from gti_cli.semantic_ids.options import EncoderOptions
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 from gti_cli.workspace import processes
 from gti_cli.workspace.manifest import canonical_digest
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Vectors = npt.NDArray[np.float32]
 
+# Our names of the pooling modes, and those of sentence-transformers.
 _POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 
 
@@ -31,13 +32,15 @@ class TextModel:
     """A text encoder.
 
     Args:
-        name: a sentence-transformers model or a plain Hugging Face encoder, on the hub or a folder. A
-            sentence-transformers model brings its own pooling and prompt (Qwen3-Embedding, say, pools the last token);
-            a plain one is pooled by the mean, unless ``options`` say otherwise.
-        options: see `EncoderOptions`. device, dtype: where and in what it runs.
+        name: A sentence-transformers model or a plain Hugging Face encoder, by its name on the hub or a folder. A
+            sentence-transformers model has its own pooling and prompt (Qwen3-Embedding, for example, pools the last
+            token); a plain encoder is pooled by the mean. ``options`` override both.
+        options: See `EncoderOptions`.
+        device: Where the model runs; None: the library's choice.
+        dtype: Number format of the weights; None: the library's choice.
 
     Raises:
-        InputError: the package is missing, or the model cannot be loaded.
+        InputError: When the package is missing, or the model cannot be loaded.
     """
 
     def __init__(
@@ -50,21 +53,21 @@ class TextModel:
 
     @property
     def limit(self) -> int:
-        """Tokens that the model reads of a text; the rest is cut."""
+        """The number of tokens after which a text is cut."""
         return int(self._model.get_max_seq_length() or 1 << 30)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, special ones and the prompt included, before anything is cut."""
+        """The number of tokens of each text, special tokens and the prompt included, before anything is cut."""
         prompt = self.options.prompt or self._model.prompts.get(self._model.default_prompt_name or "") or ""
-        found: list[int] = []
+        lengths: list[int] = []
         for start in range(0, len(texts), 4096):
             part = [prompt + text for text in texts[start : start + 4096]]
-            found += [len(ids) for ids in self._model.tokenizer(part, truncation=False, verbose=False)["input_ids"]]
-        return found
+            lengths += [len(ids) for ids in self._model.tokenizer(part, truncation=False, verbose=False)["input_ids"]]
+        return lengths
 
     def encode(self, texts: list[str]) -> Vectors:
-        """One batch: (n, d) float32, rows of length 1."""
-        found = self._model.encode(
+        """Encode one batch: (n, d) float32, rows of length 1."""
+        vectors = self._model.encode(
             texts,
             batch_size=len(texts),
             prompt=self.options.prompt,
@@ -72,25 +75,31 @@ class TextModel:
             normalize_embeddings=True,
             show_progress_bar=False,
         )
-        return np.asarray(found, dtype=np.float32)
+        return np.asarray(vectors, dtype=np.float32)
 
 
-def encode_texts(model: TextModel, texts: Sequence[str], scratch: Path | None) -> tuple[Rows, dict[str, int]]:
+def encode_texts(model: TextModel, texts: Sequence[str], scratch: Path | None) -> tuple[VectorRows, dict[str, int]]:
     """Encode all texts.
 
     Args:
-        model: the encoder. texts: N of them.
-        scratch: with it, vectors go to a file there as they come, so that memory holds a batch only, and an interrupted
-            run goes on behind the last batches written. Processes of one launch that are given the same folder take
-            every n-th batch each; the first one returns when all have done theirs.
+        model: The encoder.
+        texts: N texts.
+        scratch: Folder for a file to which the vectors are written batch by batch, so that memory holds one batch and
+            an interrupted run resumes. The processes of a launch that are given the same folder share the work; the
+            first one returns when all have finished. None: keep the vectors in memory, encode in this process alone.
 
     Returns:
-        (N, d) float32 (a `VectorFile` with ``scratch``), and the counts: ``texts_cut`` at the model's limit.
+        The vectors (N, d) float32 (a `VectorFile` with ``scratch``), and counts: ``texts_cut``, how many texts were
+        cut at the model's limit.
+
+    Raises:
+        InputError: When the model returns NaN or infinity.
     """
     lengths, limit = model.lengths(texts), model.limit
     batches = list(token_batches([min(length, limit) for length in lengths], model.options.batch_tokens))
     store: Store = InMemory() if scratch is None else OnDisk(scratch, canonical_digest([list(texts), batches]))
     store.open(len(texts), len(batches))
+    # Batches are sorted by length, so every n-th batch gives each of n processes about the same work.
     mine = range(len(batches)) if scratch is None else range(processes.rank(), len(batches), processes.world())
     with console.progress(f"Encoding with {model.name}", len(texts), "texts") as advance:
         advance(sum(len(rows) for index, rows in enumerate(batches) if store.has(index)))
@@ -98,10 +107,10 @@ def encode_texts(model: TextModel, texts: Sequence[str], scratch: Path | None) -
             rows = batches[index]
             if store.has(index):
                 continue
-            found = model.encode([texts[row] for row in rows])
-            if not np.isfinite(found).all():
+            vectors = model.encode([texts[row] for row in rows])
+            if not np.isfinite(vectors).all():
                 raise InputError("the encoder returned NaN or infinity", where=model.name, remedy="use --dtype float32")
-            store.put(index, rows, found)
+            store.put(index, rows, vectors)
             advance(len(rows))
         store.finish()
     cut = sum(length > limit for length in lengths)
@@ -111,10 +120,16 @@ def encode_texts(model: TextModel, texts: Sequence[str], scratch: Path | None) -
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Rows in batches of like length, the longest first: padded, a batch has at most ``budget`` tokens.
+    """Put texts of similar length into batches of at most ``budget`` tokens, padding included.
 
-    Sorted, so that little is padded; the longest first, so that a lack of memory shows at once. A text longer than the
-    budget is a batch of its own.
+    Sorting keeps the padding small. The longest texts come first, so that a lack of memory shows at once.
+
+    Args:
+        lengths: The number of tokens of each text.
+        budget: The most tokens of a padded batch. A longer text is a batch of its own.
+
+    Yields:
+        Row numbers of the texts of a batch, the longest first.
     """
     batch: list[int] = []
     longest = 0
@@ -139,7 +154,8 @@ def _load(name: str, options: EncoderOptions, device: torch.device | None, dtype
         ) from cause
     from transformers.utils import logging as hf_logging
 
-    logging.getLogger("transformers").setLevel(logging.ERROR)  # texts over the limit are counted, not warned of
+    # Texts over the limit are counted (`texts_cut`), so the library's warnings about them would only repeat that.
+    logging.getLogger("transformers").setLevel(logging.ERROR)
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         with waiting_for_hub(name):
@@ -148,7 +164,7 @@ def _load(name: str, options: EncoderOptions, device: torch.device | None, dtype
                 device=str(device) if device is not None else None,
                 model_kwargs={"torch_dtype": dtype} if dtype is not None else None,
             )
-    except Exception as cause:  # the library raises whatever its many loaders raise
+    except Exception as cause:  # The library passes on any exception of its many loaders.
         raise InputError(
             f"cannot be loaded as a text encoder: {first_line(cause)}",
             where=name,
@@ -166,7 +182,7 @@ def _load(name: str, options: EncoderOptions, device: torch.device | None, dtype
 
 
 def _pooling(transformer: Any, mode: str) -> Any:
-    """A pooling module behind ``transformer``; the package moved and renamed both in its version 5."""
+    """A pooling module for the output of ``transformer``; module path and method differ by version of the library."""
     from importlib import import_module
 
     try:

@@ -1,4 +1,4 @@
-"""Pictures of the quality of semantic IDs, drawn from a manifest's metrics (and an RQ-VAE's history)."""
+"""Pictures of the quality of semantic IDs, drawn from a manifest's metrics and an RQ-VAE's history."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gti_cli.semantic_ids.artifact import HISTORY, NAME
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import Manifest
 
-_TITLE = 34  # characters
-# Told apart without colour, too.
+_TITLE = 34  # characters of a title that fit beside the bars
+# Lines that can be told apart without colour.
 _STYLES = ("-", "--", ":", "-.")
 _DARK, _LIGHT = "#0072b2", "#e69f00"
 
@@ -22,11 +22,14 @@ _DARK, _LIGHT = "#0072b2", "#e69f00"
 def plot_quality(workspace: Path | str) -> list[Path]:
     """Write ``semantic_ids.png`` and ``.svg`` beside the artifact, and ``rqvae_history.*`` for an RQ-VAE.
 
-    Four panels: use and perplexity by level, explained variance by level, neighbours kept and purity by length of the
-    prefix, the fullest first codes.
+    Four panels: use and perplexity by level, explained variance by number of levels, neighbours kept and purity by
+    length of the prefix, the fullest first codes.
+
+    Returns:
+        The paths of the pictures.
 
     Raises:
-        InputError: the workspace has no semantic IDs.
+        InputError: When the workspace has no semantic IDs.
     """
     space = Workspace(workspace)
     manifest = space.require(NAME, "gti build-ids")
@@ -38,7 +41,7 @@ def plot_quality(workspace: Path | str) -> list[Path]:
 
 
 def remove_pictures(space: Workspace) -> None:
-    """Delete the pictures of earlier IDs, which would pass for those of the IDs that have taken their place."""
+    """Delete pictures of IDs that were replaced, so that nobody takes them for pictures of the new IDs."""
     for stem in (NAME, Path(HISTORY).stem):
         for suffix in SUFFIXES:
             space.path(stem + suffix).unlink(missing_ok=True)
@@ -54,8 +57,9 @@ def _save(stem: Path, draw: Callable[[Any], None], size: tuple[float, float]) ->
 
 
 def _draw_quality(figure: Any, manifest: Manifest) -> None:
-    top, bottom = figure.subfigures(2, 1)  # rows of their own: long labels below must not squeeze the row above
-    (use, kept), (meaning, fullest) = top.subplots(1, 2), bottom.subplots(1, 2)
+    # One subfigure a row: long labels in the lower row must not squeeze the upper one.
+    top, bottom = figure.subfigures(2, 1)
+    (use, variance), (meaning, fullest) = top.subplots(1, 2), bottom.subplots(1, 2)
     metrics, counts = manifest.metrics, manifest.counts
     figure.suptitle(
         f"{counts['items']:,} items, {manifest.details['quantizer']} on {manifest.details['encoder']} embeddings; "
@@ -69,12 +73,13 @@ def _draw_quality(figure: Any, manifest: Manifest) -> None:
     use.bar([p + 0.2 for p in places], evenness, 0.4, color=_LIGHT, hatch="//", label="perplexity / codes")
     use.set(title="Use of the codes", xlabel="level", ylabel="share", ylim=(0, 1.3), xticks=places)
     use.legend(loc="upper right", ncols=2, fontsize=8)
-    told = [entry for entry in levels if "explained_variance" in entry]
-    kept.plot([entry["level"] + 1 for entry in told], [entry["explained_variance"] for entry in told], "o-")
-    kept.set(title="Explained variance of the embeddings", xlabel="levels used", ylim=(0, 1.05))
-    kept.set_xticks([entry["level"] + 1 for entry in told])
+    quantized = [entry for entry in levels if "explained_variance" in entry]  # A suffix level has none.
+    counts_of_levels = [entry["level"] + 1 for entry in quantized]
+    variance.plot(counts_of_levels, [entry["explained_variance"] for entry in quantized], "o-")
+    variance.set(title="Explained variance of the embeddings", xlabel="levels used", ylim=(0, 1.05))
+    variance.set_xticks(counts_of_levels)
     _draw_meaning(meaning, metrics)
-    shown = metrics["fullest_prefixes"][::-1]
+    shown = metrics["fullest_prefixes"][::-1]  # barh draws upwards; the fullest belongs at the top.
     fullest.barh(range(len(shown)), [entry["items"] for entry in shown])
     fullest.set_yticks(range(len(shown)), [_label(entry) for entry in shown], fontsize=7, parse_math=False)
     fullest.set(title="The fullest first codes", xlabel="items")
@@ -108,7 +113,7 @@ def _draw_history(figure: Any, history: dict[str, list[Any]]) -> None:
     at = [epochs[row] for row in checks]
 
     def values(name: str) -> list[float]:
-        """A column at the epochs that were checked."""
+        """A column at the epochs with a check."""
         return [history[name][row] for row in checks]
 
     loss.plot(at, values("reconstruction"), "o-", markersize=3, label="reconstruction, as used")

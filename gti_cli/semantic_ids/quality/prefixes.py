@@ -1,4 +1,4 @@
-"""What shared codes mean: neighbours kept together, categories that prefixes follow, what the fullest ones hold."""
+"""What a shared prefix of codes means: nearest neighbours, categories, and titles of the largest groups."""
 
 from __future__ import annotations
 
@@ -8,35 +8,38 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.checkpoints.new_tokens import LC_REC, semantic_id, split_tokens
+from gti_cli.checkpoints.token_names import LC_REC, semantic_id, split_tokens
 from gti_cli.geometry.neighbours import nearest
 from gti_cli.semantic_ids.groups import members, tuple_labels
 from gti_cli.semantic_ids.quantizers import residuals
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
 
 NEIGHBOURS = 10
-DEPTHS = 3
+DEPTHS = 3  # Prefixes of 1 to 3 codes.
 FULLEST = 10
 QUERIES = 4096
-_BLOCK = 1 << 13
+_BLOCK = 1 << 13  # rows of embeddings in memory at a time
 
 
 def neighbourhood_kept(
-    vectors: Rows, codes: Codes, seed: int, neighbours: int = NEIGHBOURS, queries: int = QUERIES
+    vectors: VectorRows, codes: Codes, seed: int, neighbours: int = NEIGHBOURS, queries: int = QUERIES
 ) -> dict[str, Any]:
-    """How many of an item's nearest neighbours (by cosine of the embeddings) share its first 1, 2, 3 codes.
+    """Measure how many of an item's nearest neighbours (by cosine of the embeddings) share its first 1, 2, 3 codes.
 
     Args:
-        vectors: (N, d). codes: (N, L). neighbours: at most so many of each item, the item itself left out.
-        queries: at most so many items are looked at, drawn with ``seed``; ``queries`` in the result says how many.
+        vectors: (N, d).
+        codes: (N, L).
+        seed: Of the sample of items.
+        neighbours: The number of neighbours of each item, the item itself left out; fewer in a small catalogue.
+        queries: The most items whose neighbours are looked up; of a larger catalogue a sample is drawn.
 
     Returns:
-        ``queries``, ``neighbours`` and ``prefixes``: for each depth ``recall`` (mean share of the neighbours that share
-        the prefix), ``by_chance`` (mean share of all other items that do: long prefixes keep few neighbours and few
-        others) and ``lift`` = recall / by_chance. An empty ``prefixes`` for one item.
+        ``queries`` (the number of items looked up), ``neighbours`` and ``prefixes``: for each depth ``recall`` (mean
+        share of the neighbours that share the prefix), ``by_chance`` (mean share of all other items that share it) and
+        ``lift`` = recall / by_chance. ``prefixes`` is empty for a catalogue of one item.
     """
     n = len(vectors)
     k = min(neighbours, n - 1)
@@ -46,11 +49,11 @@ def neighbourhood_kept(
     report: dict[str, Any] = {"queries": len(chosen), "neighbours": k, "prefixes": []}
     if k == 0:
         return report
-    found = nearest(np.asarray(vectors[chosen]), _id_blocks(vectors), k + 1).ids
-    # The item itself is among its own nearest, unless more than k others are exactly as near: then the last one goes.
-    itself = found == chosen[:, None]
+    neighbour_ids = nearest(np.asarray(vectors[chosen]), _id_blocks(vectors), k + 1).ids
+    # An item is among its own k + 1 nearest, unless more than k others are exactly as near; then the last is dropped.
+    itself = neighbour_ids == chosen[:, None]
     itself[~itself.any(axis=1), -1] = True
-    around = found[~itself].reshape(len(chosen), k)
+    around = neighbour_ids[~itself].reshape(len(chosen), k)
     for depth in range(1, min(DEPTHS, codes.shape[1]) + 1):
         labels = tuple_labels(codes[:, :depth])
         recall = float((labels[around] == labels[chosen][:, None]).mean())
@@ -61,22 +64,25 @@ def neighbourhood_kept(
     return report
 
 
-def _id_blocks(vectors: Rows) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
+def _id_blocks(vectors: VectorRows) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
+    """Row numbers and rows, block by block."""
     for part in residuals.blocks(len(vectors), _BLOCK):
         yield np.arange(part.start, part.stop, dtype=np.int64), np.asarray(vectors[part])
 
 
 def purity(values: Sequence[str], codes: Codes, seed: int) -> list[dict[str, float | int]]:
-    """How well the prefixes of each depth follow a label such as the category.
+    """Measure how well the prefixes of each depth separate a label such as the category.
 
     Args:
-        values: N labels; items with ``""`` are left out. codes: (N, L).
-        seed: of the shuffle.
+        values: N labels; items with ``""`` are left out.
+        codes: (N, L).
+        seed: Of the shuffle.
 
     Returns:
-        For each depth ``items`` with a label, ``purity`` (share of items whose label is the most common one below their
-        prefix: Manning et al., Introduction to Information Retrieval, ch. 16.3) and ``shuffled``: the same with the IDs
-        dealt out at random, which tells how much of it is owed to small groups. Empty where no item has a label.
+        For each depth ``items`` (those with a label), ``purity`` (share of items whose label is the most common one
+        below their prefix: Manning et al., Introduction to Information Retrieval, ch. 16.3) and ``shuffled``: the
+        purity after the IDs are permuted at random, which is high where groups are small. Empty where no item has a
+        label.
     """
     rows = np.asarray([row for row, value in enumerate(values) if value], dtype=np.int64)
     if not len(rows):
@@ -98,29 +104,39 @@ def purity(values: Sequence[str], codes: Codes, seed: int) -> list[dict[str, flo
 
 
 def _purity(groups: npt.NDArray[np.int64], labels: npt.NDArray[np.intp]) -> float:
+    """The share of items that have the most common label of their group; groups and labels (n,) count from 0."""
     pairs, counts = np.unique(np.stack([groups, labels]), axis=1, return_counts=True)
-    best = np.zeros(int(groups.max()) + 1, dtype=np.int64)
-    np.maximum.at(best, pairs[0], counts)
-    return float(best.sum() / len(groups))
+    most_common = np.zeros(int(groups.max()) + 1, dtype=np.int64)
+    np.maximum.at(most_common, pairs[0], counts)
+    return float(most_common.sum() / len(groups))
 
 
 def fullest_prefixes(
     codes: Codes,
-    space: Rows,
+    space: VectorRows,
     titles: Sequence[str],
     style: str = LC_REC,
     depth: int = 1,
     most: int = FULLEST,
     shown: int = 3,
 ) -> list[dict[str, Any]]:
-    """The prefixes of ``depth`` codes with the most items, the fullest first; ties in order of the codes.
+    """List the prefixes with the most items, the largest first; ties in order of the codes.
+
+    Args:
+        codes: (N, L).
+        space: (N, d_code) the vectors that the codebooks quantize.
+        titles: N titles.
+        style: Of the token names.
+        depth: The number of codes in a prefix.
+        most: The number of prefixes to list.
+        shown: The number of titles to list for each.
 
     Returns:
-        ``prefix`` (its codes' names), ``items``, ``share`` of the catalogue, ``titles`` of the ``shown`` items nearest
-        to the group's mean in ``space`` (N, d_code), so that a person sees what the prefix stands for.
+        For each prefix ``prefix`` (names of its codes), ``items``, ``share`` of the catalogue, and ``titles`` of the
+        items nearest to the group's mean in ``space``, which show a person what the prefix stands for.
     """
     groups = members(tuple_labels(codes[:, :depth]))
-    groups.sort(key=len, reverse=True)  # stable: groups come in order of their codes
+    groups.sort(key=len, reverse=True)  # A stable sort: equally large groups stay in order of their codes.
     report = []
     for rows in groups[:most]:
         inside = np.asarray(space[rows], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What a run of `gti build-ids` tells: counts, quality, and warnings about what deserves a look."""
+"""Counts and quality metrics of a run of `gti build-ids`, and a warning about identical embeddings."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console, tables
-from gti_cli.errors import examples
+from gti_cli.errors import list_some
 from gti_cli.semantic_ids.artifact import ITEMS
 from gti_cli.semantic_ids.catalogue import CATEGORIES, TITLE
-from gti_cli.semantic_ids.quality import prefixes as meaning
-from gti_cli.semantic_ids.quality import quality
-from gti_cli.semantic_ids.quantizers.quantise import Quantiser
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.semantic_ids.quality import figures, prefixes
+from gti_cli.semantic_ids.quantizers.quantizer import Quantizer
+from gti_cli.tensors.vector_file import VectorRows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,11 +22,12 @@ Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
 
 
-def count_items(items: pa.Table, vectors: Rows) -> dict[str, int]:
-    """Counts of a catalogue; warns of items whose embedding another one has.
+def count_items(items: pa.Table, vectors: VectorRows) -> dict[str, int]:
+    """Count a catalogue's items and warn of items with identical embeddings.
 
     Args:
-        items: the artifact's items table with ``same_as``. vectors: (N, d).
+        items: The artifact's items table with ``same_as``.
+        vectors: (N, d).
     """
     import pyarrow.compute as pc
 
@@ -35,7 +35,7 @@ def count_items(items: pa.Table, vectors: Rows) -> dict[str, int]:
     if len(alike):
         pairs = [f"{pair['item_id']} = {pair['same_as']}" for pair in alike.to_pylist()]
         console.warn(
-            f"{len(pairs):,} items have the same embedding as another ({examples(pairs)}); "
+            f"{len(pairs):,} items have the same embedding as another ({list_some(pairs)}); "
             f"all of them in {ITEMS}, column 'same_as'"
         )
     texts = items.column("text").filter(pc.not_equal(items.column("text"), ""))
@@ -49,40 +49,45 @@ def count_items(items: pa.Table, vectors: Rows) -> dict[str, int]:
 
 def measure(
     items: pa.Table,
-    vectors: Rows,
-    quantiser: Quantiser,
+    vectors: VectorRows,
+    quantizer: Quantizer,
     before: Codes,
     after: Codes,
     sizes: list[int],
     seed: int,
     style: str,
 ) -> dict[str, Any]:
-    """All quality figures.
+    """Compute all quality metrics of the manifest.
 
     Args:
-        items: the items table. vectors: (N, d). quantiser: whose codes they are.
-        before: (N, L) as quantised. after: (N, L or L + 1) with collisions resolved. sizes: codes of each level of
-            ``after``. seed: of samples and shuffles. style: of token names.
+        items: The items table.
+        vectors: (N, d) embeddings.
+        quantizer: The quantizer that made the codes.
+        before: (N, L) codes as quantized.
+        after: (N, L) codes with collisions resolved, or (N, L + 1) with a suffix level.
+        sizes: The number of codes of each level of ``after``.
+        seed: Of samples and shuffles.
+        style: Of token names.
     """
-    count = len(quantiser.codebooks)
-    kept = quality.reconstruction(vectors, after[:, :count], count, quantiser.decode)
-    raw = quality.reconstruction(vectors, before, count, quantiser.decode)[-1]
+    count = len(quantizer.codebooks)
+    reconstructions = figures.reconstruction(vectors, after[:, :count], count, quantizer.decode)
+    before_resolving = figures.reconstruction(vectors, before, count, quantizer.decode)[-1]
     report: dict[str, Any] = {
-        "levels": quality.level_report(after, sizes, kept),
-        "collisions_before": quality.collision_figures(before),
-        "collisions_after": quality.collision_figures(after),
-        "explained_variance": kept[-1]["explained_variance"],
-        "explained_variance_before": raw["explained_variance"],
-        "neighbourhood": meaning.neighbourhood_kept(vectors, after, seed),
-        "fullest_prefixes": meaning.fullest_prefixes(after, quantiser.to_space(vectors), _titles(items), style),
+        "levels": figures.level_report(after, sizes, reconstructions),
+        "collisions_before": figures.collision_figures(before),
+        "collisions_after": figures.collision_figures(after),
+        "explained_variance": reconstructions[-1]["explained_variance"],
+        "explained_variance_before": before_resolving["explained_variance"],
+        "neighbourhood": prefixes.neighbourhood_kept(vectors, after, seed),
+        "fullest_prefixes": prefixes.fullest_prefixes(after, quantizer.to_space(vectors), _titles(items), style),
     }
     if CATEGORIES in items.column_names:
-        report["purity"] = {CATEGORIES: meaning.purity(tables.strings(items, CATEGORIES, ITEMS), after, seed)}
+        report["purity"] = {CATEGORIES: prefixes.purity(tables.strings(items, CATEGORIES, ITEMS), after, seed)}
     return report
 
 
 def _titles(items: pa.Table) -> list[str]:
-    """A line for each item that tells a person what it is: its title, else its text, else its id."""
+    """A line that describes each item to a person: its title, else its text, else its id."""
     texts, ids = tables.strings(items, "text", ITEMS), items.column("item_id").to_pylist()
     titles = tables.strings(items, TITLE, ITEMS) if TITLE in items.column_names else texts
     return [title or text or item for title, text, item in zip(titles, texts, ids, strict=True)]

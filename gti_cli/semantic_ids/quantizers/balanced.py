@@ -12,19 +12,28 @@ from gti_cli.semantic_ids.quantizers import residuals
 
 Vectors = npt.NDArray[np.float32]
 
-SOFTNESS = 0.1  # of the assignment, as a share of the mean squared distance to the nearest centre
-_UPDATES = 4  # of the prices in each iteration
-_KEPT = 1 << 27  # distances in memory: half a gigabyte
-_BLOCK = 1 << 11  # rows: what is done to a block one step after the other stays in the processor's cache
+SOFTNESS = 0.1  # Temperature of the soft assignment, as a share of the mean squared distance to the nearest centroid.
+_PRICE_UPDATES = 4  # in each iteration
+_MOST_CACHED = 1 << 27  # distances held in memory: half a gigabyte
+_BLOCK = 1 << 11  # VectorRows. Several steps work on a block in turn, so it should stay in the processor's cache.
 
 
 def train_level(rows: Vectors, size: int, seed: int, options: KMeansOptions) -> Vectors:
-    """Train one codebook (size, d) on ``rows`` (N, d).
+    """Train one codebook with evenly used codes.
 
-    Lloyd's algorithm in which each code has a price that is added to its squared distances and rises with its use: the
-    dual variables of an entropic transport plan with equal masses (Sinkhorn-Knopp; Cuturi, NeurIPS 2013), a few updates
-    an iteration. The prices are for training only: codes are assigned by the nearest vector, as everywhere, so use is
-    nearly even, not exactly, and codes still reproduce from codebooks. The best of ``options.restarts`` runs by error.
+    Lloyd's algorithm in which each code has a price. The price is added to the squared distances to the code and rises
+    with its use. Prices are the dual variables of an entropic transport plan with equal masses (Sinkhorn-Knopp; Cuturi,
+    NeurIPS 2013), of which each iteration does a few updates. They serve training only: items are encoded by the
+    nearest code without prices, so use is nearly, not exactly, even.
+
+    Args:
+        rows: (N, d), N >= size.
+        size: The number of codes K.
+        seed: Of the starting rows.
+        options: Iterations, and restarts, of which the one with the lowest error is used.
+
+    Returns:
+        (K, d) float32.
     """
     runs = [_run(rows, size, seed + restart, options.iterations) for restart in range(options.restarts)]
     best: Vectors = min(runs, key=lambda codebook: _error(rows, codebook))
@@ -34,49 +43,54 @@ def train_level(rows: Vectors, size: int, seed: int, options: KMeansOptions) -> 
 def _run(rows: Vectors, size: int, seed: int, iterations: int) -> Vectors:
     codebook: Vectors = rows[np.random.default_rng(seed).choice(len(rows), size, replace=False)].copy()
     prices: Vectors = np.zeros(size, dtype=np.float32)
-    own = float(np.einsum("nd,nd->", rows, rows, dtype=np.float64))
+    squared_norms = float(np.einsum("nd,nd->", rows, rows, dtype=np.float64))
     for _ in range(iterations):
         distances = _Distances(rows, codebook)
-        softness = max(SOFTNESS * (distances.sum_of_nearest() + own) / len(rows), 1e-12)
-        for _ in range(_UPDATES):
+        # `_Distances` leaves out each row's squared norm, so it is added back here for a true mean distance.
+        softness = max(SOFTNESS * (distances.sum_of_nearest() + squared_norms) / len(rows), 1e-12)
+        for _ in range(_PRICE_UPDATES):
+            # A code with more than its share of the rows becomes more expensive, one with less becomes cheaper.
+            # 1e-3 keeps the logarithm finite for a code without rows.
             mass = _soft_counts(distances, prices, softness)
             prices += (softness * np.log((mass + 1e-3) * size / len(rows))).astype(np.float32)
+        # Lloyd's step with the prices: assign each row to its cheapest code, then move each code to the mean.
         sums, counts = np.zeros(codebook.shape, dtype=np.float64), np.zeros(size, dtype=np.int64)
         for part, scores in distances.blocks():
             codes = (scores + prices).argmin(axis=1)
             sums += _sum_by(codes, rows[part], size)
             counts += np.bincount(codes, minlength=size)
-        used = counts > 0
+        used = counts > 0  # An unused code keeps its vector; its price falls until it is used.
         codebook[used] = (sums[used] / counts[used, None]).astype(np.float32)
     return codebook
 
 
 class _Distances:
-    """Squared distances (N, K) less each row's own square, block by block.
+    """Squared distances (N, K) without each row's own squared norm, block by block.
 
-    They are wanted several times for one codebook, so they are kept where that takes no more than `_KEPT` numbers.
+    One codebook needs them several times, so they are cached unless they are more than `_MOST_CACHED` numbers.
     """
 
     def __init__(self, rows: Vectors, codebook: Vectors) -> None:
         self._rows, self._codebook = rows, codebook
-        self._kept: list[Vectors] | None = None
-        if len(rows) * len(codebook) <= _KEPT:
-            self._kept = [self._compute(part) for part in residuals.blocks(len(rows), _BLOCK)]
+        self._cache: list[Vectors] | None = None
+        if len(rows) * len(codebook) <= _MOST_CACHED:
+            self._cache = [self._compute(part) for part in residuals.blocks(len(rows), _BLOCK)]
 
     def _compute(self, part: slice) -> Vectors:
         return residuals.squared_distances(self._rows[part], self._codebook)
 
     def blocks(self) -> Iterator[tuple[slice, Vectors]]:
-        """Rows, and their distances."""
+        """Yield the rows of each block, as a slice, and their distances (n, K)."""
         for index, part in enumerate(residuals.blocks(len(self._rows), _BLOCK)):
-            yield part, self._compute(part) if self._kept is None else self._kept[index]
+            yield part, self._compute(part) if self._cache is None else self._cache[index]
 
     def sum_of_nearest(self) -> float:
-        """Over all rows, the distance to the nearest code."""
+        """The sum over all rows of the distance to the nearest code."""
         return float(sum(scores.min(axis=1).sum(dtype=np.float64) for _, scores in self.blocks()))
 
 
 def _sum_by(codes: npt.NDArray[np.intp], rows: Vectors, size: int) -> npt.NDArray[np.float64]:
+    """The sum of the rows (n, d) of each code: (size, d), as one product with a sparse 0/1 matrix."""
     from scipy.sparse import csr_matrix
 
     ones = np.ones(len(codes))
@@ -85,13 +99,13 @@ def _sum_by(codes: npt.NDArray[np.intp], rows: Vectors, size: int) -> npt.NDArra
 
 
 def _soft_counts(distances: _Distances, prices: Vectors, softness: float) -> npt.NDArray[np.float64]:
-    """Expected number of rows of each code under the softened assignment: (K,)."""
+    """The expected number of rows of each code (K,), where softmax(-(distance + price) / softness) assigns the rows."""
     mass = np.zeros(len(prices), dtype=np.float64)
     for _, scores in distances.blocks():
         weights = (scores + prices) * np.float32(-1 / softness)
-        weights -= weights.max(axis=1, keepdims=True)
+        weights -= weights.max(axis=1, keepdims=True)  # So that exp cannot overflow.
         np.exp(weights, out=weights)
-        mass += (1 / weights.sum(axis=1)) @ weights
+        mass += (1 / weights.sum(axis=1)) @ weights  # Normalise each row and sum the columns, in one product.
     return mass
 
 
@@ -99,6 +113,7 @@ def _error(rows: Vectors, codebook: Vectors) -> float:
     """Mean squared distance to the nearest code."""
     total = 0.0
     for part in residuals.blocks(len(rows)):
-        own = np.einsum("nd,nd->n", rows[part], rows[part])
-        total += float((residuals.squared_distances(rows[part], codebook).min(axis=1) + own).sum(dtype=np.float64))
+        squared_norms = np.einsum("nd,nd->n", rows[part], rows[part])
+        nearest = residuals.squared_distances(rows[part], codebook).min(axis=1)
+        total += float((nearest + squared_norms).sum(dtype=np.float64))
     return max(total / len(rows), 0.0)

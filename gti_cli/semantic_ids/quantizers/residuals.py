@@ -1,6 +1,6 @@
-"""Residual codebooks: assign vectors to them level by level, and add them up again. Works block by block.
+"""Residual codebooks: encode vectors level by level, and decode codes by adding up their vectors.
 
-``vectors`` may be an array in memory or a `VectorFile`: no function here holds more than a block of it.
+``vectors`` may be an array in memory or a `VectorFile`: every function here reads it block by block.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
 
-BLOCK = 1 << 14
+BLOCK = 1 << 14  # rows
 
 
 def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
-    """Slices that cut ``range(n)`` into blocks."""
+    """Yield slices that cut ``range(n)`` into blocks of ``size``; the last may be shorter."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 
 
 def squared_distances(rows: Vectors, codebook: Vectors) -> Vectors:
-    """Squared Euclidean distances less each row's own squared norm: (n, K), float32.
+    """Squared Euclidean distances of rows (n, d) to codes (K, d), without each row's squared norm: (n, K).
 
     The norm is the same for all codes of a row, so order and differences are those of the true distances.
     """
@@ -36,22 +36,24 @@ def squared_distances(rows: Vectors, codebook: Vectors) -> Vectors:
 
 
 def assign(rows: Vectors, codebook: Vectors) -> npt.NDArray[np.int32]:
-    """The nearest code of each row: (n,) int32; of codes equally near, the smaller."""
+    """The nearest code of each row: (n,) int32; of equally near codes, the smallest."""
     return np.asarray(squared_distances(rows, codebook).argmin(axis=1), dtype=np.int32)
 
 
-def encode(vectors: Rows, codebooks: Sequence[Vectors], beam: int = 1) -> Codes:
-    """Greedy residual codes: in each level the code nearest to what the levels before left over.
+def encode(vectors: VectorRows, codebooks: Sequence[Vectors], beam: int = 1) -> Codes:
+    """Encode vectors: in each level the code nearest to the residual of the levels before.
 
     Args:
-        vectors: (N, d). codebooks: L arrays (K_l, d).
-        beam: keep so many partial codes from level to level and return the best in the end; never worse than greedy.
+        vectors: (N, d).
+        codebooks: L arrays (K_l, d).
+        beam: Width of a beam search, whose result never has a larger error than the greedy one; 1: greedy.
 
     Returns:
         (N, L) int32.
     """
     codes = np.empty((len(vectors), len(codebooks)), dtype=np.int32)
     if beam > 1:
+        # A beam search needs about ``beam`` times the memory a row, so its blocks are smaller.
         for part in blocks(len(vectors), max(1, BLOCK // (4 * beam))):
             codes[part] = _beam_search(np.array(vectors[part], dtype=np.float32), codebooks, beam)
         return codes
@@ -64,18 +66,25 @@ def encode(vectors: Rows, codebooks: Sequence[Vectors], beam: int = 1) -> Codes:
 
 
 def _beam_search(rows: Vectors, codebooks: Sequence[Vectors], beam: int) -> Codes:
-    """Codes (n, L) of one block. The greedy path is always kept beside the beam, so the result is never worse."""
+    """Encode one block (n, d) with a beam search: (n, L).
+
+    Path 0 of each item is the greedy path, beside the ``beam`` best ones, so the result is never worse than greedy.
+    """
     n = len(rows)
-    paths = np.zeros((n, 1, 0), dtype=np.int32)
-    rest = rows[:, None, :]
+    paths = np.zeros((n, 1, 0), dtype=np.int32)  # (n, width, levels so far), width = 1 + size of the beam
+    residual = rows[:, None, :]  # (n, width, d), the residual of each path
     item = np.arange(n)[:, None]
     for codebook in codebooks:
-        width, size = rest.shape[1], len(codebook)
-        scores = squared_distances(rest.reshape(n * width, -1), codebook).reshape(n, width, size)
-        scores += np.einsum("nwd,nwd->nw", rest, rest)[:, :, None]
-        greedy = scores[:, 0].argmin(axis=1)  # path 0 is the greedy one
+        width, size = residual.shape[1], len(codebook)
+        scores = squared_distances(residual.reshape(n * width, -1), codebook).reshape(n, width, size)
+        # Paths are compared with one another, so here the squared norm of each residual counts.
+        scores += np.einsum("nwd,nwd->nw", residual, residual)[:, :, None]
+        greedy = scores[:, 0].argmin(axis=1)
+        # Where the greedy path is in the beam as well, its children must not enter the beam twice.
         twice = (paths[:, 1:] == paths[:, :1]).all(axis=2).any(axis=1)
-        scores[twice, 0] = np.inf  # the greedy path is in the beam as well: its children must not fill it twice
+        scores[twice, 0] = np.inf
+        # The best ``keep`` children by ascending score. They are sorted by index first, so that the stable sort by
+        # score puts the lower index first among equal scores.
         flat = scores.reshape(n, width * size)
         keep = min(beam, width * size)
         best = np.sort(np.argpartition(flat, keep - 1, axis=1)[:, :keep], axis=1) if keep < width * size else None
@@ -84,33 +93,36 @@ def _beam_search(rows: Vectors, codebooks: Sequence[Vectors], beam: int) -> Code
         chosen = np.hstack([greedy[:, None], np.take_along_axis(best, order, axis=1)])
         parent, code = np.divmod(chosen, size)
         paths = np.concatenate([paths[item, parent], code[:, :, None].astype(np.int32)], axis=2)
-        rest = rest[item, parent] - codebook[code]
-    error = np.einsum("nwd,nwd->nw", rest, rest)
+        residual = residual[item, parent] - codebook[code]
+    error = np.einsum("nwd,nwd->nw", residual, residual)
     return np.asarray(paths[item[:, 0], error.argmin(axis=1)], dtype=np.int32)
 
 
 def decode(codes: Codes, codebooks: Sequence[Vectors], levels: int | None = None) -> Vectors:
-    """Sum of the codes' vectors over the first ``levels`` levels (None: all): (n, d) float32."""
+    """Decode codes (n, L): the sum of their vectors over the first ``levels`` levels (None: all), (n, d)."""
     total = np.zeros((len(codes), codebooks[0].shape[1]), dtype=np.float32)
     for level, codebook in enumerate(codebooks[: len(codebooks) if levels is None else levels]):
         total += codebook[codes[:, level]]
     return total
 
 
-def mean_codebooks(vectors: Rows, codes: Codes, sizes: Sequence[int], known: Sequence[Vectors] = ()) -> list[Vectors]:
-    """Codebooks for codes that came without any: each code's vector is the mean residual of its items.
-
-    Level by level, the residual being what the levels before leave over; zeros for a code that no item has.
+def mean_codebooks(
+    vectors: VectorRows, codes: Codes, sizes: Sequence[int], fixed: Sequence[Vectors] = ()
+) -> list[Vectors]:
+    """Make codebooks for given codes: each code's vector is the mean residual of its items.
 
     Args:
-        vectors: (N, d). codes: (N, L). sizes: L numbers of codes. known: codebooks of the first levels, which stay.
+        vectors: (N, d).
+        codes: (N, L).
+        sizes: The number of codes of each of the L levels.
+        fixed: Codebooks of the first levels, which are used as they are.
 
     Returns:
-        L codebooks (K_l, d).
+        L codebooks (K_l, d); zeros for a code that no item has.
     """
-    codebooks: list[Vectors] = list(known)
+    codebooks: list[Vectors] = list(fixed)
     for level, size in enumerate(sizes):
-        if level < len(known):
+        if level < len(fixed):
             continue
         sums = np.zeros((size, vectors.shape[1]), dtype=np.float64)
         for part in blocks(len(vectors)):

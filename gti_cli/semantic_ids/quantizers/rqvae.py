@@ -1,4 +1,4 @@
-"""RQ-VAE: an autoencoder whose latent vector is quantised by residual codebooks that are learned with it."""
+"""RQ-VAE: an autoencoder whose latent vector is quantized by residual codebooks that are trained with it."""
 
 from __future__ import annotations
 
@@ -15,30 +15,41 @@ from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.quantizers import residuals
 from gti_cli.semantic_ids.quantizers.diversity import balanced_codes
 from gti_cli.semantic_ids.quantizers.relu_dropout import ReluDropout
-from gti_cli.tensors.vector_file import Rows
+from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
 
+# Names of the arrays of `Autoencoder.state`.
 _MODEL, _MEAN, _SPREAD = "rqvae.model.", "rqvae.mean", "rqvae.spread"
 
 
 class Step(NamedTuple):
-    """Losses of a batch (scalars) and its codes (B, L)."""
+    """The result of one batch.
+
+    Attributes:
+        reconstruction: Scalar loss.
+        quantization: Scalar loss: codebook loss and weighted commitment loss, summed over levels.
+        codes: (B, L).
+    """
 
     reconstruction: Tensor
-    quantisation: Tensor
+    quantization: Tensor
     codes: Tensor
 
 
 class RQVAE(nn.Module):
     """MLP encoder, residual codebooks, mirrored decoder.
 
-    Args:
-        width: d of the embeddings. sizes: K of each level. hidden, latent, dropout: see `options.RQVAEOptions`.
+    The codebooks are trained by the codebook loss, the encoder by the straight-through estimator and the commitment
+    loss (van den Oord et al., arXiv 1711.00937; residual levels: Lee et al., arXiv 2203.01941).
 
-    Codebooks learn by gradient (codebook loss), the encoder by the straight-through estimator and the commitment loss
-    (van den Oord et al., arXiv 1711.00937; residual levels: Lee et al., arXiv 2203.01941).
+    Args:
+        width: Width d of the embeddings.
+        sizes: The number of codes of each level.
+        hidden: Widths of the encoder's hidden layers.
+        latent: Width d_code of the latent vector and of the codes.
+        dropout: Dropout rate after each hidden ReLU.
     """
 
     def __init__(self, width: int, sizes: Sequence[int], hidden: Sequence[int], latent: int, dropout: float) -> None:
@@ -48,60 +59,70 @@ class RQVAE(nn.Module):
         self.decoder = _mlp(widths[::-1], dropout)
         self.codebooks = nn.ParameterList([nn.Parameter(torch.randn(size, latent) * 0.1) for size in sizes])
 
-    def quantise(self, latents: Tensor, sinkhorn: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantise (B, d_code) by the nearest code; with ``sinkhorn`` > 0 the last level by `diversity.balanced_codes`.
+    def quantize(self, latents: Tensor, sinkhorn: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantize latents level by level, each level by the nearest code.
+
+        Args:
+            latents: (B, d_code).
+            sinkhorn: Above 0, the last level uses `diversity.balanced_codes` with this epsilon.
 
         Returns:
-            the sum of the nearest codes' vectors (B, d_code), with gradient to the codebooks;
-            the residual that each level saw (L, B, d_code), detached from the codebooks; the codes (B, L).
+            The sum of the chosen codes' vectors (B, d_code), with gradient to the codebooks; the residual that each
+            level quantizes (L, B, d_code), detached from the codebooks; the codes (B, L).
         """
         total = torch.zeros_like(latents)
-        rest, seen, codes = latents, [], []
+        residual, inputs, codes = latents, [], []
         for level, codebook in enumerate(self.codebooks):
             balanced = sinkhorn > 0 and level == len(self.codebooks) - 1
             with torch.no_grad():
-                code = balanced_codes(rest, codebook, sinkhorn) if balanced else nearest(rest, codebook)
+                code = balanced_codes(residual, codebook, sinkhorn) if balanced else nearest(residual, codebook)
             chosen = codebook[code]
-            seen.append(rest)
+            inputs.append(residual)
             codes.append(code)
             total = total + chosen
-            rest = rest - chosen.detach()
-        return total, torch.stack(seen), torch.stack(codes, dim=1)
+            # Detached: the loss of a level must not train the codebooks of the levels before it.
+            residual = residual - chosen.detach()
+        return total, torch.stack(inputs), torch.stack(codes, dim=1)
 
     def forward(self, rows: Tensor, commitment: float, sinkhorn: float = 0.0, dtype: torch.dtype | None = None) -> Step:
-        """One batch (B, d) of scaled embeddings. Losses are means over all numbers, summed over levels.
+        """Compute the losses of one batch: means over all numbers, summed over levels.
 
         Args:
-            rows: the batch. commitment, sinkhorn: see `options.RQVAEOptions`. dtype: bfloat16 runs encoder and decoder
-                in it; distances and losses are float32 always.
+            rows: (B, d) scaled embeddings.
+            commitment: Weight of the commitment loss.
+            sinkhorn: See `quantize`.
+            dtype: With bfloat16, encoder and decoder run in it; distances and losses are always float32.
         """
         with self.precision(rows.device, dtype):
             latents = self.encoder(rows).float()
-        quantised, seen, codes = self.quantise(latents, sinkhorn)
-        straight_through = latents + (quantised - latents).detach()
+        quantized, inputs, codes = self.quantize(latents, sinkhorn)
+        # The decoder gets the quantized vector; backwards, its gradient passes to the latents unchanged.
+        straight_through = latents + (quantized - latents).detach()
         with self.precision(rows.device, dtype):
             output = self.decoder(straight_through).float()
         reconstruction = nn.functional.mse_loss(output, rows)
         loss = latents.new_zeros(())
         for level, codebook in enumerate(self.codebooks):
             chosen = codebook[codes[:, level]]
-            loss = loss + nn.functional.mse_loss(chosen, seen[level].detach())
-            loss = loss + commitment * nn.functional.mse_loss(seen[level], chosen.detach())
+            loss = loss + nn.functional.mse_loss(chosen, inputs[level].detach())  # trains the codebook
+            loss = loss + commitment * nn.functional.mse_loss(inputs[level], chosen.detach())  # trains the encoder
         return Step(reconstruction, loss, codes)
 
     @staticmethod
     def precision(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
-        """The context in which encoder and decoder run."""
+        """The autocast context in which encoder and decoder run; only bfloat16 changes anything."""
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
 class Autoencoder:
-    """A trained `RQVAE` together with the scale of the embeddings that it was trained on.
+    """An `RQVAE` together with the scale of the embeddings that it is trained on.
 
     Embeddings are centred and divided by one number, so that losses and learning rate mean the same for all data.
 
     Args:
-        model: the trained model. mean: (d,) of the training embeddings. spread: root mean square around it.
+        model: The model.
+        mean: (d,) mean of the training embeddings.
+        spread: Root mean square of the centred training embeddings.
     """
 
     def __init__(self, model: RQVAE, mean: Tensor, spread: float) -> None:
@@ -113,12 +134,12 @@ class Autoencoder:
         return [np.asarray(book.detach().cpu().numpy(), dtype=np.float32) for book in self.model.codebooks]
 
     def scale(self, rows: Tensor) -> Tensor:
-        """(n, d) embeddings to what the encoder sees."""
+        """Centre and scale embeddings (n, d) for the encoder."""
         return (rows - self.mean) / self.spread
 
     @torch.no_grad()
-    def to_space(self, vectors: Rows) -> Vectors:
-        """(N, d) embeddings to latents (N, d_code), block by block, without dropout."""
+    def to_space(self, vectors: VectorRows) -> Vectors:
+        """Encode embeddings (N, d) as latents (N, d_code), block by block, without dropout."""
         self.model.eval()
         parts = []
         for part in residuals.blocks(len(vectors)):
@@ -128,13 +149,13 @@ class Autoencoder:
 
     @torch.no_grad()
     def decode(self, codes: Codes, levels: int) -> Vectors:
-        """Embeddings (n, d) from the first ``levels`` codes of (n, L)."""
+        """Reconstruct embeddings (n, d) from the first ``levels`` codes of (n, L)."""
         self.model.eval()
         latents = torch.from_numpy(residuals.decode(codes, self.codebooks, levels)).to(self.mean.device)
         return np.asarray((self.model.decoder(latents) * self.spread + self.mean).cpu().numpy())
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """All of it as arrays, for safetensors."""
+        """Weights and scale as arrays, for safetensors."""
         arrays = {f"{_MODEL}{name}": value.detach().cpu().numpy() for name, value in self.model.state_dict().items()}
         return {**arrays, _MEAN: self.mean.cpu().numpy(), _SPREAD: np.asarray([self.spread], dtype=np.float32)}
 
@@ -142,7 +163,13 @@ class Autoencoder:
     def from_state(
         cls, arrays: Mapping[str, npt.NDArray[Any]], options: RQVAEOptions, sizes: Sequence[int]
     ) -> Autoencoder:
-        """What `state` gave, for a model of ``options`` and codebook ``sizes``; on the CPU."""
+        """Restore an autoencoder on the CPU.
+
+        Args:
+            arrays: Result of `state`.
+            options: Options that the model was trained with.
+            sizes: The number of codes of each level.
+        """
         mean = torch.from_numpy(np.array(arrays[_MEAN]))
         hidden, latent = options.fitted(len(mean))
         model = RQVAE(len(mean), sizes, hidden, latent, options.dropout)
@@ -152,12 +179,13 @@ class Autoencoder:
 
 
 def nearest(rows: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the nearest code of each row: (B,) int64."""
+    """The nearest code of each row (B, d_code): (B,) int64; each row's own squared norm does not matter."""
     scores = torch.addmm(codebook.square().sum(dim=1), rows, codebook.T, alpha=-2.0)
     return scores.argmin(dim=1)
 
 
 def _mlp(widths: Sequence[int], dropout: float) -> nn.Sequential:
+    """Linear layers with ReLU and dropout between them."""
     layers: list[nn.Module] = []
     for index, (inside, outside) in enumerate(pairwise(widths)):
         layers.append(nn.Linear(inside, outside))

@@ -1,0 +1,1 @@
+"""Batches of training examples: which examples share a step, which share a row, and their tensors."""

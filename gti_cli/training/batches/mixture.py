@@ -1,8 +1,9 @@
-"""Several tasks in one step: windows of histories beside ordinary examples, in given shares.
+"""Several tasks in one step: history examples beside ordinary examples, each task with its share of the targets.
 
-A step holds a batch of each task. Windows go through the model in one pass and examples in another, so that neither is
-filled up to the other's length; the loss is the mean over the supervised tokens of both (`answer_loss.answer_loss`). A
-share is therefore one of targets: an answer of many tokens weighs as many times.
+A step holds a batch of each task. History examples go through the model in one pass and ordinary examples in another,
+so that neither kind is padded to the length of the other. The loss is the mean over the answers' tokens of both
+(`gti_cli.training.answer_loss.answer_loss`). Shares are counted in targets: a target with a long answer therefore
+weighs more in the loss than one with a short answer.
 """
 
 from __future__ import annotations
@@ -15,59 +16,73 @@ import numpy as np
 
 from gti_cli.errors import InputError
 from gti_cli.prompts.examples import IGNORED, Example
-from gti_cli.training.batches.packing import Layout, Window
+from gti_cli.training.batches.packing import HistoryExample, HistoryLayout
 from gti_cli.training.batches.plan import BatchPlan
 
 if TYPE_CHECKING:
     import torch
 
-Unit = Window | Example
-Sizes = tuple[Sequence[int], Sequence[int]]  # tokens and targets of each unit of a task
+TrainingExample = HistoryExample | Example
+TaskSizes = tuple[Sequence[int], Sequence[int]]  # tokens and targets of each example of a task
 
 
-class Mixture:
-    """How windows and examples become tokens; of windows alone, what `Layout` makes of them."""
+class ExampleCollator:
+    """Makes batches of training examples: history examples by a `HistoryLayout`, ordinary ones as they are."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: HistoryLayout) -> None:
+        """Collate with a layout.
+
+        Args:
+            layout: How history examples become tokens. Its padding is that of ordinary examples, too.
+        """
         self.layout = layout
 
-    def tokens(self, unit: Unit) -> int:
-        """Length of a unit's sequence."""
-        return self.layout.tokens(unit) if isinstance(unit, Window) else len(unit) - 1
+    def token_count(self, example: TrainingExample) -> int:
+        """Length of an example's sequence. The last token of an answer is predicted and never read."""
+        return self.layout.token_count(example) if isinstance(example, HistoryExample) else len(example) - 1
 
-    def targets(self, unit: Unit) -> int:
-        """Its number of answers."""
-        return unit.targets if isinstance(unit, Window) else 1
+    def target_count(self, example: TrainingExample) -> int:
+        """Number of an example's answers."""
+        return example.target_count if isinstance(example, HistoryExample) else 1
 
-    def collate(self, batch: Sequence[Unit]) -> dict[str, Any]:
-        """One batch: see `Layout.collate` and `collate_examples`.
+    def collate(self, batch: Sequence[TrainingExample]) -> dict[str, Any]:
+        """The tensors of a batch.
 
-        Where there are both windows and examples, the examples stand under ``examples`` as a batch of their own.
+        Args:
+            batch: Examples of either kind, or of both.
+
+        Returns:
+            The tensors of `HistoryLayout.collate`, or of `collate_examples` where there are no history examples. Where
+            there are both kinds, those of the ordinary examples stand under ``examples`` as a batch of their own.
         """
-        windows = [unit for unit in batch if isinstance(unit, Window)]
-        examples = [unit for unit in batch if isinstance(unit, Example)]
-        if not windows:
-            return dict(collate_examples(examples, self.layout.pad))
-        found: dict[str, Any] = dict(self.layout.collate(windows))
-        if examples:
-            found["examples"] = collate_examples(examples, self.layout.pad)
-        return found
+        history_batch = [example for example in batch if isinstance(example, HistoryExample)]
+        example_batch = [example for example in batch if isinstance(example, Example)]
+        if not history_batch:
+            return dict(collate_examples(example_batch, self.layout.pad_id))
+        tensors: dict[str, Any] = dict(self.layout.collate(history_batch))
+        if example_batch:
+            tensors["examples"] = collate_examples(example_batch, self.layout.pad_id)
+        return tensors
 
 
-def collate_examples(batch: Sequence[Example], pad: int) -> dict[str, torch.Tensor]:
-    """Examples as a batch of the form of `Layout.collate`, filled up on the left so that all answers end together.
+def collate_examples(batch: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
+    """Ordinary examples as a batch, padded on the left so that all answers end in the last column.
+
+    Args:
+        batch: B examples. A is the length of the longest answer.
+        pad_id: Token id of padding.
 
     Returns:
-        ``input_ids``, ``position_ids``, ``branches`` (0; -1 for padding) (B, T) int64; ``keep`` (A,) the columns
-        whose logits predict answers, A the longest answer; ``targets`` (B, A) what they predict, `IGNORED` where an
+        ``input_ids``, ``position_ids``, ``branches`` (0, or -1 for padding): (B, T) int64. ``keep``: (A,) int64, the
+        columns whose logits predict the answers. ``targets``: (B, A) int64, the answers' tokens, `IGNORED` where an
         answer is shorter.
     """
     import torch
 
-    # The end of the answer is predicted, not read.
+    # The last token of an answer is predicted and never read.
     width, longest = max(len(example) for example in batch) - 1, max(len(example.answer) for example in batch)
     shape = (len(batch), width)
-    ids, places = np.full(shape, pad, np.int64), np.zeros(shape, np.int64)
+    ids, places = np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64)
     branches = np.full(shape, -1, np.int64)
     targets = np.full((len(batch), longest), IGNORED, np.int64)
     for row, example in enumerate(batch):
@@ -86,42 +101,57 @@ def collate_examples(batch: Sequence[Example], pad: int) -> dict[str, torch.Tens
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def divide(size: int, weights: Mapping[str, float]) -> dict[str, int]:
-    """Targets of each task in a step of ``size``: in proportion to ``weights`` by largest remainders, at least one.
+def targets_per_task(size: int, weights: Mapping[str, float]) -> dict[str, int]:
+    """Divide the targets of a step among tasks, in proportion to their weights and at least one for each.
+
+    Args:
+        size: Targets in a step.
+        weights: Weight of each task, above 0.
+
+    Returns:
+        Targets of each task; their sum is ``size``.
 
     Raises:
-        InputError: fewer targets than tasks.
+        InputError: When there are fewer targets than tasks.
     """
     if size < len(weights):
-        raise InputError(f"a step of {size} targets has no place for {len(weights)} tasks", remedy="raise --batch-size")
-    total = sum(weights.values())
-    wanted = {name: size * weight / total for name, weight in weights.items()}
-    found = {name: max(int(value), 1) for name, value in wanted.items()}
-    while (missing := size - sum(found.values())) != 0:
-        # Who is furthest below what it wants gets one more; who is furthest above (and has two) gives one back.
-        name = max(
-            (name for name in found if missing > 0 or found[name] > 1),
-            key=lambda name: (wanted[name] - found[name]) * (1 if missing > 0 else -1),
+        raise InputError(
+            f"a step of {size} targets cannot hold a target of each of {len(weights)} tasks",
+            remedy="raise --batch-size",
         )
-        found[name] += 1 if missing > 0 else -1
-    return found
+    total = sum(weights.values())
+    exact = {name: size * weight / total for name, weight in weights.items()}
+    shares = {name: max(int(value), 1) for name, value in exact.items()}
+    while (missing := size - sum(shares.values())) != 0:
+        # Rounding left targets over, or the minimum of one took too many. The task furthest below its exact share gets
+        # one more; the task furthest above it, which must keep one, gives one back.
+        name = max(
+            (name for name in shares if missing > 0 or shares[name] > 1),
+            key=lambda name: (exact[name] - shares[name]) * (1 if missing > 0 else -1),
+        )
+        shares[name] += 1 if missing > 0 else -1
+    return shares
 
 
 class MixedPlan(BatchPlan):
     """The batches of a whole run over several tasks: step n is batch n of each task's own `BatchPlan`.
 
-    An epoch is as many targets as all tasks have together; with weights, some tasks are then seen more often than
-    once and others less (``passes``). Without, each task's share of a step is its share of all targets.
+    An epoch is as many targets as all tasks have together. With weights, some tasks are then seen more often than once
+    and others less (``passes``). Without weights, each task's share of a step is its share of all targets.
 
     Attributes:
-        steps, targets, tokens, epochs: as in `BatchPlan`; places count through the tasks in order.
-        shares: targets of each task in a step, on each process, at most. by_task: targets of each step, by task.
-        sizes: targets of each task.
+        steps: This process's batches, as places in the list of all tasks' examples, one task after another.
+        targets: Targets of each step, on all processes together.
+        tokens: Tokens of each step, on all processes together.
+        epochs: Passes over the targets of all tasks together.
+        shares: Most targets of each task in a step on each process.
+        by_task: Targets of each step, for each task.
+        sizes: Number of targets of each task.
     """
 
     def __init__(
         self,
-        tasks: Mapping[str, Sizes],
+        tasks: Mapping[str, TaskSizes],
         weights: Mapping[str, float] | None,
         *,
         size: int,
@@ -131,18 +161,30 @@ class MixedPlan(BatchPlan):
         world: int = 1,
         rank: int = 0,
     ) -> None:
-        """See `BatchPlan`; ``weights`` (None: the number of targets) say what share of a step each task gets."""
+        """Plan a run.
+
+        Args:
+            tasks: Tokens and targets of each task's examples.
+            weights: Weight of each task in a step. None: its number of targets.
+            size: Targets in a step on each process.
+            epochs: Passes over the data.
+            max_steps: Number of steps; overrides ``epochs`` where it is given.
+            seed: Seed of the order.
+            world: Number of processes.
+            rank: Number of this process, from 0.
+        """
         self.sizes = {name: sum(targets) for name, (_, targets) in tasks.items()}
-        self.shares = divide(size, weights or self.sizes)
-        where: dict[str, Any] = {"world": world, "rank": rank}
+        self.shares = targets_per_task(size, weights or self.sizes)
+        process: dict[str, Any] = {"world": world, "rank": rank}
         if len(tasks) == 1:
             ((name, (lengths, targets)),) = tasks.items()
-            super().__init__(lengths, targets, size=size, epochs=epochs, max_steps=max_steps, seed=seed, **where)
+            super().__init__(lengths, targets, size=size, epochs=epochs, max_steps=max_steps, seed=seed, **process)
             self.by_task = {name: self.targets}
             return
-        steps = max_steps if max_steps is not None else self._count(tasks, epochs, world)
+        steps = max_steps if max_steps is not None else self._step_count(tasks, epochs, world)
+        # Each task shuffles with a seed of its own, and goes through its examples as often as the steps need.
         plans = {
-            name: BatchPlan(*sizes, size=self.shares[name], epochs=0, max_steps=steps, seed=(seed, number), **where)
+            name: BatchPlan(*sizes, size=self.shares[name], epochs=0, max_steps=steps, seed=(seed, number), **process)
             for number, (name, sizes) in enumerate(tasks.items())
         }
         offsets = np.cumsum([0, *(len(lengths) for lengths, _ in tasks.values())])[:-1]
@@ -155,15 +197,15 @@ class MixedPlan(BatchPlan):
         self.tokens = [sum(counts) for counts in zip(*(plan.tokens for plan in plans.values()), strict=True)]
         self.epochs = sum(self.targets) / sum(self.sizes.values())
 
-    def _count(self, tasks: Mapping[str, Sizes], epochs: float, world: int) -> int:
-        """Steps that make ``epochs``: by the targets that a step has on average."""
-        whole = {
+    def _step_count(self, tasks: Mapping[str, TaskSizes], epochs: float, world: int) -> int:
+        """Steps that make ``epochs``, by the targets that a step has on average (batches are rarely quite full)."""
+        one_epoch = {
             name: BatchPlan(*sizes, size=self.shares[name], epochs=1, max_steps=None, seed=0)
             for name, sizes in tasks.items()
         }
-        average = world * sum(self.sizes[name] / len(plan) for name, plan in whole.items())
+        average = world * sum(self.sizes[name] / len(plan) for name, plan in one_epoch.items())
         return math.ceil(epochs * sum(self.sizes.values()) / average)
 
     def passes(self, steps: int) -> dict[str, float]:
-        """How often the first ``steps`` steps go through each task."""
-        return {name: sum(seen[:steps]) / self.sizes[name] for name, seen in self.by_task.items()}
+        """How often the first ``steps`` steps go through each task's targets."""
+        return {name: sum(counts[:steps]) / self.sizes[name] for name, counts in self.by_task.items()}

@@ -1,10 +1,14 @@
-"""Histories as training sequences: which items stand in one sequence, which of them are targets, and in which row.
+"""Users' histories as training sequences, and several of them packed into one row of a batch.
 
-A *window* is a run of a user's items of which some are targets: each is to be predicted from the items before it. Laid
-out, a window has a trunk (the words before the history, then the items) and one branch for each target (the words
-behind the history, then the target's tokens). A branch sees the trunk up to its own item and itself, at the positions
-that it would have in a sequence of its own. With one target the layout is an ordinary example. Several windows that ask
-in the same words can stand in one *row*: these words once, all trunks, all branches, each window blind to the others.
+A *history example* is a run of a user's items, oldest first, whose last items are targets: each target is to be
+predicted from the items before it. Laid out as tokens, the example is a tree. Its *history part* is the template prefix
+followed by the items. Each target adds a *branch*: the rest of the prompt after the history, then the target's tokens.
+A branch attends to the history part up to its own target and to itself, at the positions that it would have in a
+sequence of its own. One sequence therefore gives the losses of one separate example for each target, while the history
+is computed once. With a single target the sequence is an ordinary example.
+
+Several history examples with the same template prefix can share one *row* of a batch: the template prefix once, then
+all histories, then all branches. The attention mask (`tree_mask`) hides the examples of a row from each other.
 """
 
 from __future__ import annotations
@@ -24,220 +28,271 @@ if TYPE_CHECKING:
 
     from gti_cli.prompts.next_item import Frame
 
-_PADDING, _TRUNK = -1, 0
-_SHARED = 0  # owner of what all windows of a row see
+# Branch numbers of tokens that belong to no branch. Branches count from 1.
+_PADDING, _HISTORY = -1, 0
+_SHARED = 0  # owner number of the template prefix, which all examples of a row see; examples count from 1
+# Row lengths that `HistoryLayout.pack` tries, in multiples of the longest example.
+_ROW_LENGTHS = (1, 1.5, 2, 3, 4, 6, 8, 12)
 
 
 @dataclass(frozen=True)
-class Window:
-    """Items in time order, as rows of the catalogue; those from place ``first`` on are targets (``first`` >= 1).
+class HistoryExample:
+    """A run of a user's items in time order, the last of which are targets.
 
-    ``wording``: which of the layout's wordings asks for them.
+    Attributes:
+        items: Rows of the catalogue.
+        first_target: Place of the first target, at least 1. All items from there on are targets.
+        wording: Number of the prompt's wording among those of the `HistoryLayout`.
     """
 
     items: tuple[int, ...]
-    first: int
+    first_target: int
     wording: int = 0
 
     @property
-    def targets(self) -> int:
+    def target_count(self) -> int:
         """Number of targets."""
-        return len(self.items) - self.first
+        return len(self.items) - self.first_target
 
 
-def windows(items: Sequence[int], history: int, *, last_only: bool = False, wording: int = 0) -> list[Window]:
-    """Cut a user's items into windows of at most ``history`` items before any target.
+def history_examples(
+    items: Sequence[int], max_history: int, *, last_only: bool = False, wording: int = 0
+) -> list[HistoryExample]:
+    """Cut a user's items into history examples with at most ``max_history`` items before any target.
 
-    Every item but the first is a target once. Where there are more than ``history`` items before a target, it is shown
-    the most recent ones: with ``last_only`` exactly ``history``, else between half of ``history`` and all of it, so
-    that targets can share a window.
+    Every item but the first is a target exactly once. A target with more than ``max_history`` items before it is shown
+    the most recent ones. How many depends on its place in the example, since the targets of an example share their
+    history: between half of ``max_history`` and all of it.
+
+    Args:
+        items: Rows of the catalogue, oldest first.
+        max_history: Most items shown before a target.
+        last_only: Make the last item the only target, with exactly ``max_history`` items before it where there are
+            as many.
+        wording: Number of the prompt's wording.
+
+    Returns:
+        The examples. None for fewer than two items.
     """
     length = len(items)
     if length < 2:
         return []
     if last_only:
-        start = max(length - 1 - history, 0)
-        return [Window(tuple(items[start:]), length - 1 - start, wording)]
-    found = [Window(tuple(items[: history + 1]), 1, wording)]
-    place = history + 1
+        start = max(length - 1 - max_history, 0)
+        return [HistoryExample(tuple(items[start:]), length - 1 - start, wording)]
+    examples = [HistoryExample(tuple(items[: max_history + 1]), 1, wording)]
+    place = max_history + 1
     while place < length:
-        start = place - (history + 1) // 2
-        stop = min(start + history + 1, length)
-        found.append(Window(tuple(items[start:stop]), place - start, wording))
+        # Starting half a history before its first target leaves the other half for further targets.
+        start = place - (max_history + 1) // 2
+        stop = min(start + max_history + 1, length)
+        examples.append(HistoryExample(tuple(items[start:stop]), place - start, wording))
         place = stop
-    return found
+    return examples
 
 
-def separate(window: Window) -> list[Window]:
-    """The same targets and histories with one target in each window: ordinary examples."""
-    places = range(window.first, len(window.items))
-    return [Window(window.items[: place + 1], place, window.wording) for place in places]
+def single_target_examples(example: HistoryExample) -> list[HistoryExample]:
+    """The targets of an example as one example each, with the same history before them."""
+    places = range(example.first_target, len(example.items))
+    return [HistoryExample(example.items[: place + 1], place, example.wording) for place in places]
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How windows become tokens.
+class HistoryLayout:
+    """How history examples become tokens, and which of them share a row.
 
     Attributes:
-        frame: the words around a history. items: (N, L) int64 token ids of each catalogue row's item.
-        end: id that ends an answer. pad: id that fills up a batch.
-        others: further wordings, 1 and on (``frame`` is wording 0); all say the same behind a history.
-        even: tokens of a row at which attention costs as much as everything else (see `even_length`): what windows are
-            put together by; 0: each is a row of its own.
+        frame: Token ids around a history (wording 0).
+        item_token_ids: (N, L) int64. Token ids of the item of each catalogue row.
+        end_id: Token id that ends an answer.
+        pad_id: Token id of padding.
+        other_frames: The same as ``frame`` for wordings 1 and up. All have the same ids after the history.
+        equal_cost_length: Row length at which attention costs as much as everything else, see `equal_cost_length`.
+            It decides how many examples share a row; 0: each example has a row of its own.
     """
 
     frame: Frame
-    items: npt.NDArray[np.int64]
-    end: int
-    pad: int
-    others: tuple[Frame, ...] = ()
-    even: float = 0.0
+    item_token_ids: npt.NDArray[np.int64]
+    end_id: int
+    pad_id: int
+    other_frames: tuple[Frame, ...] = ()
+    equal_cost_length: float = 0.0
 
     def __post_init__(self) -> None:
-        if any(other.behind != self.frame.behind for other in self.others):
-            raise ValueError("the wordings differ behind the history, so that their branches cannot share columns")
-
-    def before(self, window: Window) -> list[int]:
-        """Token ids before a window's first item."""
-        return (self.others[window.wording - 1] if window.wording else self.frame).before
-
-    def prompt(self, window: Window) -> list[int]:
-        """Token ids that ask for a window's last item."""
-        return [*self.before(window), *self.items[list(window.items[:-1])].ravel().tolist(), *self.frame.behind]
+        if any(frame.behind != self.frame.behind for frame in self.other_frames):
+            raise ValueError("the wordings differ after the history, so that their branches cannot share columns")
 
     @property
     def levels(self) -> int:
         """Tokens of an item."""
-        return int(self.items.shape[1])
+        return int(self.item_token_ids.shape[1])
 
     @property
-    def branch(self) -> int:
-        """Tokens of a branch: the words behind the history and the target (the end of the answer is not read)."""
+    def branch_length(self) -> int:
+        """Tokens of a branch: the prompt after the history, and the target (the end of the answer is not read)."""
         return len(self.frame.behind) + self.levels
 
-    def tokens(self, window: Window) -> int:
-        """Length of a window's sequence."""
-        trunk = len(self.before(window)) + (len(window.items) - 1) * self.levels
-        return trunk + window.targets * self.branch
+    def template_prefix(self, example: HistoryExample) -> list[int]:
+        """Token ids before an example's first item."""
+        return (self.other_frames[example.wording - 1] if example.wording else self.frame).before
 
-    def rows(self, batch: Sequence[Window]) -> list[list[Window]]:
-        """Which windows of a batch stand in one row: each in a row of its own, or together where that costs less.
+    def prompt(self, example: HistoryExample) -> list[int]:
+        """Token ids of the prompt for an example's last item."""
+        history = self.item_token_ids[list(example.items[:-1])].ravel().tolist()
+        return [*self.template_prefix(example), *history, *self.frame.behind]
 
-        Longer rows read the shared words less often, but attend to more that they may not see. What rows cost is what
-        they cost filled up: rows x longest x (1 + longest / ``even``); a gain below a tenth is not trusted.
-        """
-        alone = [[window] for window in batch]
-        if not self.even:
-            return alone
-        longest = max(map(self.tokens, batch))
-        ways = [alone, *(self._deal(batch, longest * times) for times in (1, 1.5, 2, 3, 4, 6, 8, 12))]
+    def token_count(self, example: HistoryExample) -> int:
+        """Length of an example's sequence in a row of its own."""
+        history_part = len(self.template_prefix(example)) + (len(example.items) - 1) * self.levels
+        return history_part + example.target_count * self.branch_length
 
-        def cost(rows: list[list[Window]]) -> float:
-            """Of these rows, in tokens."""
-            width = max(len(self.before(row[0])) + sum(map(self._own, row)) for row in rows)
-            return len(rows) * width * (1 + width / self.even)
+    def pack(self, batch: Sequence[HistoryExample]) -> list[list[HistoryExample]]:
+        """Divide a batch into rows: one example in each, or several where that costs less.
 
-        found = min(ways, key=cost)
-        return found if cost(found) < 0.9 * cost(alone) else alone
+        Longer rows hold fewer copies of the template prefix, but compute attention between examples that is masked
+        out. Rows are padded to the longest, so their cost is estimated as rows x longest x (1 + longest /
+        ``equal_cost_length``).
 
-    def _own(self, window: Window) -> int:
-        """Tokens behind the words that it shares."""
-        return self.tokens(window) - len(self.before(window))
-
-    def _deal(self, batch: Sequence[Window], size: float) -> list[list[Window]]:
-        """Windows of each wording in as few rows as hold them with ``size`` tokens each, about equally long.
-
-        The longest window first, each to the emptiest row.
-        """
-        found: list[list[Window]] = []
-        for wording in sorted({window.wording for window in batch}):
-            asked = sorted((window for window in batch if window.wording == wording), key=self._own, reverse=True)
-            count = min(math.ceil(sum(map(self._own, asked)) / size), len(asked))
-            rows: list[list[Window]] = [[] for _ in range(count)]
-            filled = [0] * count
-            for window in asked:
-                row = filled.index(min(filled))
-                rows[row].append(window)
-                filled[row] += self._own(window)
-            found += rows
-        return found
-
-    def sequence(self, row: Sequence[Window]) -> npt.NDArray[np.int64]:
-        """A row as five numbers of each token, (5, T): id, position, branch, limit, owner.
-
-        The branch is 0 for the trunks. The limit is the first position of the trunk that the token sees no more of: one
-        of a trunk sees everything up to itself, one of a branch everything before its branch. The owner is the number
-        of its window, from 1 on, or 0 for the words before the history, which all windows of the row see.
-        """
-        before = self.before(row[0])
-        tokens = [(token, place, _TRUNK, place + 1, _SHARED) for place, token in enumerate(before)]
-        for owner, window in enumerate(row, start=1):
-            trunk = self.items[list(window.items[:-1])].ravel().tolist()
-            tokens += [(token, place, _TRUNK, place + 1, owner) for place, token in enumerate(trunk, len(before))]
-        branch = _TRUNK
-        for owner, window in enumerate(row, start=1):
-            for number in range(window.first, len(window.items)):
-                branch += 1
-                start = len(before) + number * self.levels
-                words = [*self.frame.behind, *self.items[window.items[number]].tolist()]
-                tokens += [(token, place, branch, start, owner) for place, token in enumerate(words, start)]
-        whole: npt.NDArray[np.int64] = np.array(tokens, np.int64).T
-        return whole
-
-    def collate(self, batch: Sequence[Window]) -> dict[str, torch.Tensor]:
-        """Windows as one batch of `rows`, see `collate_rows`."""
-        return self.collate_rows(self.rows(batch))
-
-    def collate_rows(self, rows: Sequence[Sequence[Window]]) -> dict[str, torch.Tensor]:
-        """Rows as one batch, filled up on the left so that all branches end in the same columns.
+        Args:
+            batch: Examples, with different wordings or not.
 
         Returns:
-            ``input_ids``, ``position_ids``, ``branches``, ``limits``, ``owners`` (B, T) int64, see `sequence`;
-            ``keep`` (M * (L + 1),) the columns whose logits predict answers, M the most targets of a row;
-            ``targets`` (B, M * (L + 1)) what they predict, `IGNORED` where a row has fewer targets.
+            The examples of each row, which all have the same wording.
+        """
+        unpacked = [[example] for example in batch]
+        if not self.equal_cost_length:
+            return unpacked
+        longest = max(map(self.token_count, batch))
+        candidates = [unpacked, *(self._distribute(batch, longest * factor) for factor in _ROW_LENGTHS)]
+
+        def cost(rows: list[list[HistoryExample]]) -> float:
+            """Estimated cost of computing these rows, in tokens."""
+            width = max(len(self.template_prefix(row[0])) + sum(map(self._own_tokens, row)) for row in rows)
+            return len(rows) * width * (1 + width / self.equal_cost_length)
+
+        packed = min(candidates, key=cost)
+        # The estimate is rough: a gain below a tenth is not worth a mask of our own.
+        return packed if cost(packed) < 0.9 * cost(unpacked) else unpacked
+
+    def _own_tokens(self, example: HistoryExample) -> int:
+        """Tokens that an example does not share with others in its row: all but the template prefix."""
+        return self.token_count(example) - len(self.template_prefix(example))
+
+    def _distribute(self, batch: Sequence[HistoryExample], length: float) -> list[list[HistoryExample]]:
+        """As few rows of about ``length`` tokens as hold the batch, separately for each wording."""
+        all_rows: list[list[HistoryExample]] = []
+        for wording in sorted({example.wording for example in batch}):
+            # Longest first, each into the emptiest row: the rows come out about equally long.
+            examples = [example for example in batch if example.wording == wording]
+            examples.sort(key=self._own_tokens, reverse=True)
+            count = min(math.ceil(sum(map(self._own_tokens, examples)) / length), len(examples))
+            rows: list[list[HistoryExample]] = [[] for _ in range(count)]
+            filled = [0] * count
+            for example in examples:
+                row = filled.index(min(filled))
+                rows[row].append(example)
+                filled[row] += self._own_tokens(example)
+            all_rows += rows
+        return all_rows
+
+    def token_table(self, row: Sequence[HistoryExample]) -> npt.NDArray[np.int64]:
+        """The tokens of a row and what the attention mask needs to know of each.
+
+        Args:
+            row: Examples with the same wording.
+
+        Returns:
+            (5, T) int64: token id, position, branch, limit and owner of each token. The branch is 0 in the history
+            part and counts from 1 through the targets of the row. The limit is the first position of the history part
+            that the token does not see: a token of the history part sees up to itself, one of a branch sees
+            everything before its branch. The owner is the number of its example in the row, from 1, or 0 in the
+            template prefix, which all examples see.
+        """
+        prefix = self.template_prefix(row[0])
+        tokens = [(token, place, _HISTORY, place + 1, _SHARED) for place, token in enumerate(prefix)]
+        # Every example starts its history right after the template prefix, so positions repeat between examples.
+        for owner, example in enumerate(row, start=1):
+            history = self.item_token_ids[list(example.items[:-1])].ravel().tolist()
+            tokens += [(token, place, _HISTORY, place + 1, owner) for place, token in enumerate(history, len(prefix))]
+        branch = _HISTORY
+        for owner, example in enumerate(row, start=1):
+            for number in range(example.first_target, len(example.items)):
+                branch += 1
+                # A branch continues at the position where its target stands in the history.
+                start = len(prefix) + number * self.levels
+                ids = [*self.frame.behind, *self.item_token_ids[example.items[number]].tolist()]
+                tokens += [(token, place, branch, start, owner) for place, token in enumerate(ids, start)]
+        table: npt.NDArray[np.int64] = np.array(tokens, np.int64).T
+        return table
+
+    def collate(self, batch: Sequence[HistoryExample]) -> dict[str, torch.Tensor]:
+        """The tensors of a batch, packed into rows; see `collate_rows`."""
+        return self.collate_rows(self.pack(batch))
+
+    def collate_rows(self, rows: Sequence[Sequence[HistoryExample]]) -> dict[str, torch.Tensor]:
+        """The tensors of a batch of rows, padded on the left so that all branches end in the same columns.
+
+        Args:
+            rows: The examples of each of B rows. M is the largest number of targets in a row, L the number of levels.
+
+        Returns:
+            ``input_ids``, ``position_ids``, ``branches``, ``limits``, ``owners``: (B, T) int64, see `token_table`.
+            ``keep``: (M * (L + 1),) int64, the columns whose logits predict the answers' tokens. ``targets``:
+            (B, M * (L + 1)) int64, these tokens; `IGNORED` where a row has fewer targets than M.
         """
         import torch
 
-        parts = [self.sequence(row) for row in rows]
-        asked = [[item for window in row for item in window.items[window.first :]] for row in rows]
-        width, most = max(part.shape[1] for part in parts), max(map(len, asked))
-        answer = self.levels + 1
+        tables = [self.token_table(row) for row in rows]
+        target_items = [[item for example in row for item in example.items[example.first_target :]] for row in rows]
+        width, most = max(table.shape[1] for table in tables), max(map(len, target_items))
+        answer_length = self.levels + 1  # the target's tokens and the end of the answer
         names = ("input_ids", "position_ids", "branches", "limits", "owners")
-        whole = np.zeros((len(names), len(rows), width), np.int64)
-        whole[0], whole[2] = self.pad, _PADDING
-        targets = np.full((len(rows), most, answer), IGNORED, np.int64)
-        for row, (part, items) in enumerate(zip(parts, asked, strict=True)):
-            whole[:, row, width - part.shape[1] :] = part
-            targets[row, most - len(items) :, :-1] = self.items[items]
-            targets[row, most - len(items) :, -1] = self.end
-        ends = width - self.branch * np.arange(most)[::-1, None]
-        keep = (ends - answer + np.arange(answer)).ravel()
-        arrays = {**dict(zip(names, whole, strict=True)), "keep": keep, "targets": targets.reshape(len(rows), -1)}
+        columns = np.zeros((len(names), len(rows), width), np.int64)
+        columns[0], columns[2] = self.pad_id, _PADDING
+        targets = np.full((len(rows), most, answer_length), IGNORED, np.int64)
+        for row, (table, items) in enumerate(zip(tables, target_items, strict=True)):
+            columns[:, row, width - table.shape[1] :] = table
+            targets[row, most - len(items) :, :-1] = self.item_token_ids[items]
+            targets[row, most - len(items) :, -1] = self.end_id
+        # All branches have the same length and stand at the end of a row, so the last `most` stretches of columns hold
+        # one branch each. A logit predicts the next token, so an answer is predicted by the last tokens of its branch.
+        branch_ends = width - self.branch_length * np.arange(most)[::-1, None]
+        keep = (branch_ends - answer_length + np.arange(answer_length)).ravel()
+        arrays = {**dict(zip(names, columns, strict=True)), "keep": keep, "targets": targets.reshape(len(rows), -1)}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def even_length(width: int) -> float:
-    """Tokens of a row at which attention costs as much as everything else in a model of hidden size ``width``.
+def equal_cost_length(hidden_size: int) -> float:
+    """Row length, in tokens, at which attention costs as much as everything else in a model.
 
-    By the number of operations it would be 6 x width; measured it is 2.3 x (CPU, width 256, forward and backward, with
-    a mask), since attention's products are small.
+    By the number of operations it would be 6 x ``hidden_size``. Measured, it is 2.3 x (CPU, hidden size 256, forward
+    and backward pass with a mask), since the matrix products of attention are small.
     """
-    return 2.3 * width
+    return 2.3 * hidden_size
 
 
 def tree_mask(batch: dict[str, torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-    """What each token of a batch of `Layout.collate` may see, to be added to attention scores: (B, 1, T, T).
+    """The attention mask of a batch of `HistoryLayout.collate`, to be added to attention scores.
 
-    0 where it may: what its row shares, its own trunk up to its limit, and its own branch up to itself. The lowest
-    number of ``dtype`` elsewhere. Padding sees itself, since a softmax needs something to see.
+    A token sees the template prefix of its row, its own history up to its limit, and its own branch up to itself.
+
+    Args:
+        batch: Tensors of B rows with T columns.
+        dtype: Number format of the mask.
+
+    Returns:
+        (B, 1, T, T): 0 where the token of a row of the mask sees the token of a column, the lowest number of ``dtype``
+        elsewhere.
     """
     import torch
 
     branches, places, limits, owners = (batch[name] for name in ("branches", "position_ids", "limits", "owners"))
-    other, owner = branches[:, None, :], owners[:, None, :]
-    trunk = (other == _TRUNK) & ((owner == _SHARED) | (owner == owners[:, :, None]))
-    trunk &= places[:, None, :] < limits[:, :, None]
-    branch = (other > _TRUNK) & (other == branches[:, :, None]) & (places[:, None, :] <= places[:, :, None])
+    # Dimension 1 is the token that looks (query), dimension 2 the token that is looked at (key).
+    key_branches, key_owners, key_places = branches[:, None, :], owners[:, None, :], places[:, None, :]
+    history = (key_branches == _HISTORY) & ((key_owners == _SHARED) | (key_owners == owners[:, :, None]))
+    history &= key_places < limits[:, :, None]
+    branch = (key_branches > _HISTORY) & (key_branches == branches[:, :, None]) & (key_places <= places[:, :, None])
+    # Padding sees itself, since a softmax over nothing is not a number.
     itself = torch.eye(branches.shape[1], dtype=torch.bool, device=branches.device)
-    mask = torch.zeros(trunk.shape, dtype=dtype, device=branches.device)
-    return mask.masked_fill_(~(trunk | branch | itself), torch.finfo(dtype).min)[:, None]
+    mask = torch.zeros(history.shape, dtype=dtype, device=branches.device)
+    return mask.masked_fill_(~(history | branch | itself), torch.finfo(dtype).min)[:, None]

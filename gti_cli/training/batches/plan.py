@@ -1,4 +1,4 @@
-"""Which windows and examples are in which batch, for a whole run."""
+"""Which examples are in which batch, planned for a whole run."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+_CHUNK = 50  # batches within which examples are sorted by length
+
 
 def batches_of_an_epoch(
     lengths: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], size: int, rng: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
-    """Shuffle windows into batches of about ``size`` targets and similar lengths; every window is in one batch.
+    """Shuffle examples into batches of similar lengths; every example is in one batch.
 
     Args:
-        lengths: (n,) tokens of each window. targets: (n,) its targets. size: most targets in a batch (a window that
-            alone has more is a batch of its own).
+        lengths: (n,) tokens of each example.
+        targets: (n,) number of targets of each example.
+        size: Most targets in a batch. An example that alone has more is a batch of its own.
+        rng: Draws the order.
+
+    Returns:
+        The numbers of the examples in each batch.
     """
     order = rng.permutation(len(lengths))
-    # Sorting within chunks of many batches leaves little padding and keeps batches random; every other chunk from long
-    # to short, so that no batch joins the longest of one chunk and the shortest of the next.
-    chunk = (np.cumsum(targets[order]) - 1) // (size * 50)
+    # Sorting within chunks of many batches leaves little padding and keeps batches random. Every other chunk is sorted
+    # from long to short, so that no batch joins the longest of one chunk and the shortest of the next.
+    chunk = (np.cumsum(targets[order]) - 1) // (size * _CHUNK)
     order = order[np.lexsort((np.where(chunk % 2, -1, 1) * lengths[order], chunk))]
     batches: list[npt.NDArray[np.int64]] = []
     begin, filled = 0, 0
@@ -35,15 +42,16 @@ def batches_of_an_epoch(
 
 
 class BatchPlan:
-    """The batches of a whole run, in order, known before it starts: a resumed run goes on with exactly the next one.
+    """The batches of a whole run, fixed before it starts, so that a resumed run continues with exactly the next one.
 
-    A ``batch_sampler`` for torch's ``DataLoader``. With several processes each takes every ``world``-th batch; a last
-    incomplete round is filled up with the run's first batches.
+    A plan is a ``batch_sampler`` for torch's ``DataLoader``. With several processes each takes every ``world``-th
+    batch; an incomplete last round is filled up with the run's first batches.
 
     Attributes:
-        steps: this process's batches, as places in the list of windows.
-        targets, tokens: of each step, in all processes together; what windows share in a row counts for each of them.
-        epochs: all targets over the number of different ones.
+        steps: This process's batches, as places in the list of examples.
+        targets: Targets of each step, on all processes together.
+        tokens: Tokens of each step, on all processes together; what packed examples share counts for each of them.
+        epochs: Targets of the run, divided by the number of different ones.
     """
 
     def __init__(
@@ -58,7 +66,18 @@ class BatchPlan:
         world: int = 1,
         rank: int = 0,
     ) -> None:
-        """See `batches_of_an_epoch`; ``max_steps``, if given, overrides ``epochs``."""
+        """Plan a run.
+
+        Args:
+            lengths: Tokens of each example.
+            targets: Number of targets of each example.
+            size: Most targets in a batch, see `batches_of_an_epoch`.
+            epochs: Passes over the examples; may be a fraction.
+            max_steps: Number of steps; overrides ``epochs`` where it is given.
+            seed: Seed of the order.
+            world: Number of processes.
+            rank: Number of this process, from 0.
+        """
         rng = np.random.default_rng(seed)
         all_lengths, all_targets = np.asarray(lengths, np.int64), np.asarray(targets, np.int64)
         batches: list[npt.NDArray[np.int64]] = []
@@ -67,14 +86,15 @@ class BatchPlan:
             epoch = batches_of_an_epoch(all_lengths, all_targets, size, rng)
             batches += epoch[: math.ceil(len(epoch) * min(left, 1))]
             left -= 1
-        wanted = (max_steps if max_steps is not None else math.ceil(len(batches) / world)) * world
-        batches = [batches[n % len(batches)] for n in range(wanted)]
+        # Every process takes the same number of steps, so the number of batches is a multiple of theirs.
+        count = (max_steps if max_steps is not None else math.ceil(len(batches) / world)) * world
+        batches = [batches[n % len(batches)] for n in range(count)]
         self.steps = batches[rank::world]
-        seen = [int(all_targets[batch].sum()) for batch in batches]
-        self.epochs = sum(seen) / int(all_targets.sum())
-        read = [int(all_lengths[batch].sum()) for batch in batches]
-        self.targets = [sum(seen[n : n + world]) for n in range(0, wanted, world)]
-        self.tokens = [sum(read[n : n + world]) for n in range(0, wanted, world)]
+        batch_targets = [int(all_targets[batch].sum()) for batch in batches]
+        self.epochs = sum(batch_targets) / int(all_targets.sum())
+        batch_tokens = [int(all_lengths[batch].sum()) for batch in batches]
+        self.targets = [sum(batch_targets[n : n + world]) for n in range(0, count, world)]
+        self.tokens = [sum(batch_tokens[n : n + world]) for n in range(0, count, world)]
 
     def __iter__(self) -> Iterator[list[int]]:
         return (batch.tolist() for batch in self.steps)

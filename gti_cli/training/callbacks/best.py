@@ -1,4 +1,4 @@
-"""The best state of what trains, kept on disk while training goes on."""
+"""The best state of the parameters that train, written to disk while training goes on."""
 
 from __future__ import annotations
 
@@ -15,29 +15,34 @@ _FILE = "best.safetensors"
 
 
 class BestState:
-    """Keeps the parameters of a module that train, and puts them back; the first process writes for all."""
+    """Keeps the trainable parameters of a module on disk and restores them; the first process writes for all."""
 
     def __init__(self, model: nn.Module, folder: Path) -> None:
-        """Keep them in ``folder``, which all processes share and which outlives an interruption (of the scratch)."""
+        """Keep the state of a module.
+
+        Args:
+            model: The module. Parameters that do not train are left out.
+            folder: Folder that all processes share and that outlives an interruption (of the run's scratch).
+        """
         self._model, self._path = model, folder / _FILE
 
     def keep(self) -> None:
-        """Write the parameters as they are, in the place of those kept before."""
+        """Write the parameters as they are now, in the place of those written before."""
         from safetensors.torch import save_file
 
         if processes.rank():
             return
-        kept = {n: p.detach().clone().contiguous() for n, p in self._model.named_parameters() if p.requires_grad}
+        state = {n: p.detach().clone().contiguous() for n, p in self._model.named_parameters() if p.requires_grad}
         with replacing(self._path) as temporary:
-            save_file(kept, temporary)
+            save_file(state, temporary)
 
     def restore(self) -> None:
-        """Put the kept parameters back into the module."""
+        """Read the parameters that were written last back into the module."""
         import torch
         from safetensors.torch import load_file
 
         if processes.world() > 1:
-            torch.distributed.barrier()
+            torch.distributed.barrier()  # the first process may still be writing
         best = load_file(self._path)
         with torch.no_grad():
             for name, parameter in self._model.named_parameters():

@@ -1,4 +1,4 @@
-"""A training that diverges ends at once, with a line that says what to lower."""
+"""Stops a training that diverges at once, with an error that says which option to lower."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from gti_cli.workspace import processes
 
 
 def end_if_diverged(trainer: Trainer, rates: str, steps: Sequence[int] = ()) -> None:
-    """Let ``trainer`` end where its loss or its weights are no finite numbers any more.
+    """End a training when its loss or its weights become NaN or infinite.
 
     Args:
-        trainer: to watch. rates: the options to lower, for the error line.
-        steps: where weights are looked at, besides the last: those at which a callback that is added later measures.
+        trainer: The Trainer. Call this before adding callbacks that measure the weights, so that they are checked
+            first.
+        rates: Options to lower, for the error message.
+        steps: Steps after which weights are checked, besides the last one: those at which other callbacks measure.
     """
-    trainer.add_callback(Divergence(rates, steps))
+    trainer.add_callback(DivergenceCheck(rates, steps))
 
 
-class Divergence(TrainerCallback):
-    """Looks at each logged loss, which is on the CPU by then, and at the weights that train after given steps.
+class DivergenceCheck(TrainerCallback):
+    """Checks each logged loss, which is on the CPU by then, and the weights that train after given steps.
 
     Raises:
-        InputError: in the training, on all processes alike.
+        InputError: When one of them is not finite. It is raised during training, on all processes alike.
     """
 
     def __init__(self, rates: str, steps: Sequence[int]) -> None:
         self._rates, self._steps = rates, set(steps)
-        self._from_the_start = 0
+        self._initial_count = 0
 
     def on_train_begin(
         self,
@@ -42,8 +44,8 @@ class Divergence(TrainerCallback):
         model: torch.nn.Module | None = None,
         **_: Any,
     ) -> None:
-        """Remember what a checkpoint brings along: a row that no token uses may hold anything."""
-        self._from_the_start = 0 if model is None else _not_finite(model)
+        """Count what was not finite before training: in a checkpoint, a row that no token uses may hold anything."""
+        self._initial_count = 0 if model is None else _count_not_finite(model)
 
     def on_step_end(
         self,
@@ -53,11 +55,11 @@ class Divergence(TrainerCallback):
         model: torch.nn.Module | None = None,
         **_: Any,
     ) -> None:
-        """Look at the weights, if it is time: a loss is that of the weights before its step."""
+        """Check the weights after the given steps; the loss alone would not do, as it is computed before the step."""
         step = state.global_step
         due = step in self._steps or step >= state.max_steps
-        if model is not None and due and _not_finite(model) > self._from_the_start:
-            raise self._error(f"weights are no finite numbers after step {step:,}")
+        if model is not None and due and _count_not_finite(model) > self._initial_count:
+            raise self._error(f"weights are NaN or infinite after step {step:,}")
 
     def on_log(
         self,
@@ -67,18 +69,18 @@ class Divergence(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Look at the loss."""
+        """Check the loss."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
-            raise self._error(f"the loss is no finite number ({loss}) at step {state.global_step:,}")
+            raise self._error(f"the loss is {loss} at step {state.global_step:,}")
 
-    def _error(self, found: str) -> InputError:
-        return InputError(f"the training diverged: {found}", remedy=f"lower {self._rates}")
+    def _error(self, problem: str) -> InputError:
+        return InputError(f"the training diverged: {problem}", remedy=f"lower {self._rates}")
 
 
 @torch.no_grad()
-def _not_finite(model: torch.nn.Module) -> int:
-    """How many weights of ``model`` that train are NaN or infinite; each process looks at the part that it holds."""
+def _count_not_finite(model: torch.nn.Module) -> int:
+    """Number of trainable weights that are NaN or infinite; each process counts in the part that it holds."""
     counts: list[torch.Tensor] = []
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -86,7 +88,7 @@ def _not_finite(model: torch.nn.Module) -> int:
             counts.append((~torch.isfinite(own)).sum())
     if not counts:
         return 0
-    found = torch.stack(counts).sum()
+    total = torch.stack(counts).sum()
     if processes.world() > 1 and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(found)
-    return int(found)
+        torch.distributed.all_reduce(total)
+    return int(total)

@@ -1,4 +1,4 @@
-"""Trainer's progress on our bar: rate and time left on stderr, nothing on stdout."""
+"""The Trainer's progress on our own progress bar: on stderr, with rate and time left."""
 
 from __future__ import annotations
 
@@ -11,31 +11,36 @@ from gti_cli import console
 
 
 def show_progress(trainer: Trainer, description: str) -> None:
-    """Put our bar in the place of the Trainer's own output, which goes to stdout."""
+    """Show our progress bar in the place of the Trainer's own output, which goes to stdout.
+
+    Args:
+        trainer: The Trainer.
+        description: Text before the bar.
+    """
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress(description))
+    trainer.add_callback(ProgressBar(description))
 
 
-class Progress(TrainerCallback):
-    """Shows steps, rate, time left and the last loss; on the first process only."""
+class ProgressBar(TrainerCallback):
+    """Shows steps, rate, time left and the last loss, on the first process only."""
 
     def __init__(self, description: str) -> None:
         self._description = description
         self._open = ExitStack()
         self._advance: console.Advance | None = None
-        self._seen = 0
+        self._shown_step = 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Open the bar, at the step where a resumed run goes on."""
+        """Open the bar, at the step from which a resumed run continues."""
         if not state.is_world_process_zero:
             return
         self._advance = self._open.enter_context(console.progress(self._description, state.max_steps, "steps"))
-        self._seen = 0
-        self._forward(state.global_step)
+        self._shown_step = 0
+        self._advance_to(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Move on."""
-        self._forward(state.global_step)
+        """Advance the bar."""
+        self._advance_to(state.global_step)
 
     def on_log(
         self,
@@ -54,7 +59,7 @@ class Progress(TrainerCallback):
         self._open.close()
         self._advance = None
 
-    def _forward(self, step: int) -> None:
-        if self._advance and step > self._seen:
-            self._advance(step - self._seen)
-            self._seen = step
+    def _advance_to(self, step: int) -> None:
+        if self._advance and step > self._shown_step:
+            self._advance(step - self._shown_step)
+            self._shown_step = step

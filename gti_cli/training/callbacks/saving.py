@@ -1,4 +1,4 @@
-"""Which of a run's planned saves are worth their time: those that cost little beside what would be lost."""
+"""Leaves out planned checkpoints that cost too much time beside the training that they protect."""
 
 from __future__ import annotations
 
@@ -9,47 +9,50 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from gti_cli.workspace import processes
 
-SHARE = 0.1  # of the training since the last save, at most, that the next one may cost
+# A checkpoint may take at most this share of the training time since the last one.
+MAX_TIME_SHARE = 0.1
 
 
-class Sparing(TrainerCallback):
-    """Leaves out a planned save where training since the last one took less than ten times what that one cost.
+class SkipCostlySaves(TrainerCallback):
+    """Leaves out a planned checkpoint where training since the last one took less than ten times its duration.
 
-    Ten saves a run are nothing on a CPU; on a fast GPU a save (three numbers for each weight) takes as long as dozens
-    of steps. The first is always made.
+    Ten checkpoints a run cost nothing on a CPU. On a fast GPU a checkpoint (three numbers for each weight) takes as
+    long as dozens of steps. The duration of a checkpoint is that of the one before it, so the first is always written.
     """
 
     def __init__(self) -> None:
-        self._cost = 0.0
-        self._last = self._begun = time.monotonic()
+        self._duration = 0.0  # of the last checkpoint
+        self._last_end = self._save_start = time.monotonic()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Loading is not training."""
-        self._last = time.monotonic()
+        """Start the clock: loading does not count as training."""
+        self._last_end = time.monotonic()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Drop the save that the Trainer has planned for this step, if it is not worth it."""
-        self._begun = time.monotonic()
-        early = control.should_training_stop and state.global_step < state.max_steps  # a rerun has to know of that
-        if control.should_save and not early:
-            control.should_save = _agreed(SHARE * (self._begun - self._last) >= self._cost, args)
+        """Cancel the checkpoint that the Trainer has planned for this step, if it costs too much."""
+        self._save_start = time.monotonic()
+        # Where training stops early, the checkpoint is what tells a rerun that it has.
+        stops_early = control.should_training_stop and state.global_step < state.max_steps
+        if control.should_save and not stops_early:
+            trained = self._save_start - self._last_end
+            control.should_save = _decided_by_first_process(MAX_TIME_SHARE * trained >= self._duration, args)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The last that happens before a save: a validation may have come between."""
-        self._begun = time.monotonic()
+        """Set the start of the next checkpoint: logging is the last event before it, later than a validation."""
+        self._save_start = time.monotonic()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """What it took."""
-        self._last = time.monotonic()
-        self._cost = self._last - self._begun
+        """Measure the checkpoint that was just written."""
+        self._last_end = time.monotonic()
+        self._duration = self._last_end - self._save_start
 
 
-def _agreed(worth: bool, args: TrainingArguments) -> bool:
-    """What the first process says: all of them save together, and their clocks differ."""
+def _decided_by_first_process(worthwhile: bool, args: TrainingArguments) -> bool:
+    """The first process's decision: all processes must save together, and their clocks differ."""
     if processes.world() == 1:
-        return worth
+        return worthwhile
     import torch
 
-    said = torch.tensor(int(worth), device=args.device)
-    torch.distributed.broadcast(said, 0)
-    return bool(said)
+    decision = torch.tensor(int(worthwhile), device=args.device)
+    torch.distributed.broadcast(decision, 0)
+    return bool(decision)

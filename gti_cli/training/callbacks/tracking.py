@@ -1,4 +1,4 @@
-"""Experiment trackers (TensorBoard, Weights & Biases, …), by the Trainer's own callbacks."""
+"""Experiment trackers (TensorBoard, Weights & Biases, …) through the Trainer's own callbacks."""
 
 from __future__ import annotations
 
@@ -13,38 +13,44 @@ from gti_cli.errors import InputError
 _FOLDER = "TENSORBOARD_LOGGING_DIR"
 
 
-def trackers(given: Sequence[str]) -> list[str]:
-    """The trackers of ``--report-to`` by the names that `transformers.Trainer` has for them; ``none`` is none.
+def trackers(names: Sequence[str]) -> list[str]:
+    """Check the trackers of ``--report-to``.
+
+    Args:
+        names: Names of trackers as `transformers.Trainer` has them; ``none`` stands for none.
+
+    Returns:
+        The trackers, each once and without ``none``.
 
     Raises:
-        InputError: an unknown name, one whose package is not installed, a TensorBoard that does not load.
+        InputError: When a name is unknown, its package is not installed, or TensorBoard does not load.
     """
-    wanted = [name for name in dict.fromkeys(given) if name != "none"]
-    if not wanted:
+    chosen = [name for name in dict.fromkeys(names) if name != "none"]
+    if not chosen:
         return []
     from transformers.integrations import integration_utils
 
     known = sorted(integration_utils.INTEGRATION_TO_CALLBACK)
-    unknown = [name for name in wanted if name not in known]
+    unknown = [name for name in chosen if name not in known]
     if unknown:
-        raise InputError(f"--report-to {unknown[0]!r} is not known", remedy=f"use none, or of {', '.join(known)}")
+        raise InputError(f"--report-to {unknown[0]!r} is not known", remedy=f"use none, or some of {', '.join(known)}")
     installed = integration_utils.get_available_reporting_integrations()  # type: ignore[no-untyped-call]
-    missing = [name for name in wanted if name not in installed]
+    missing = [name for name in chosen if name not in installed]
     if missing:
         raise InputError(
             f"--report-to {missing[0]}: its package is not installed here", remedy=f"pip install {missing[0]}"
         )
-    if "tensorboard" in wanted:
+    if "tensorboard" in chosen:
         _check_tensorboard()
-    return wanted
+    return chosen
 
 
 def _check_tensorboard() -> None:
-    """TensorBoard is found by its name, yet without its own dependencies it fails when the Trainer writes with it."""
+    """Check that TensorBoard loads: without its own dependencies it would fail only when the Trainer writes with it."""
     try:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
-        if find_spec("tensorboardX") is None:  # which transformers takes in its place
+        if find_spec("tensorboardX") is None:  # which transformers uses in its place
             raise InputError(
                 f"--report-to tensorboard: it is installed, but does not load ({error})",
                 remedy="pip install --force-reinstall tensorboard",
@@ -53,9 +59,13 @@ def _check_tensorboard() -> None:
 
 @contextmanager
 def logs_in(folder: Path) -> Iterator[None]:
-    """Trainers made in here write TensorBoard's files to ``folder``, unless the environment already says where.
+    """Let Trainers made within the block write TensorBoard's files to a folder.
 
-    (By itself the callback writes beside the Trainer's checkpoints, which are removed when the run is done.)
+    By default the callback writes beside the Trainer's checkpoints, which are removed when the run is done. A folder
+    that the user's environment sets takes precedence.
+
+    Args:
+        folder: The folder.
     """
     if _FOLDER in os.environ:
         yield

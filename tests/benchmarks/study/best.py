@@ -1,8 +1,8 @@
-"""What the study's script asks of finished runs: the best rate of a method's rows, or steps that fill a time.
+"""Figures of finished runs for the study's script: the best rate of a method's rows, or steps that fill a time.
 
 python best.py FOLDER METHOD                                the rate with the highest NDCG@10 on validation users
 python best.py FOLDER METHOD --steps RUN                    RUN's steps
-python best.py FOLDER METHOD --steps RUN --and CHECKPOINT   and as many more as take CHECKPOINT's time
+python best.py FOLDER METHOD --steps RUN --and CHECKPOINT   RUN's steps, and as many more as fit into CHECKPOINT's time
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 
 def best_rate(folder: Path, method: str) -> str:
-    """The rate, as it was written; of equal ones the smallest.
+    """Return the best rate as it was written; of equally good ones the smallest.
 
     Raises:
-        SystemExit: no run has chosen.
+        SystemExit: When there is no run of the method.
     """
     found = []
     for path in (folder / "tuned").glob(f"tune-{method}-*.json"):
@@ -25,7 +25,7 @@ def best_rate(folder: Path, method: str) -> str:
         try:
             value = float(rate)
         except ValueError:
-            continue  # another method, whose name begins like this one's
+            continue  # a run of another method, whose name begins like this one
         found.append((-read(path)["metrics"]["valid_ndcg@10"], value, rate))
     if not found:
         raise SystemExit(f"{folder / 'tuned'}: no run of {method}")
@@ -33,7 +33,7 @@ def best_rate(folder: Path, method: str) -> str:
 
 
 def more_steps(folder: Path, run: str, checkpoint: str | None = None) -> int:
-    """Steps of ``run``, or of one that takes its time and that of making ``checkpoint`` together."""
+    """Return the steps of ``run``, or of a run that takes its time and the time of making ``checkpoint`` together."""
     path = folder / "runs" / f"{run}.json"
     if not path.is_file():
         raise SystemExit(f"{path}: no such run: name its method before this one in METHODS, in the same folder")
@@ -46,14 +46,14 @@ def more_steps(folder: Path, run: str, checkpoint: str | None = None) -> int:
 
 
 def seconds(manifest: dict[str, Any]) -> float:
-    """How long a stage took: on a CPU its processor time, which other work on the machine hardly changes."""
+    """Return the time of a stage: on a CPU its processor time, which other work on the machine hardly changes."""
     run = manifest["run"]
     on_cpu = str(run.get("device", "cpu")).startswith("cpu")
     return float(run["processor_seconds"] if on_cpu and "processor_seconds" in run else run["seconds"])
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A JSON object."""
+    """Read a JSON object."""
     found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return found
 

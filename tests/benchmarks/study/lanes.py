@@ -1,12 +1,12 @@
-"""The runs of run.sh for a machine with a GPU: several side by side, each lane a process that imports once.
+"""Make the runs of run.sh on a GPU, several side by side; each lane is a process that imports the packages once.
 
 python lanes.py DATA MODEL FOLDER LANES JOB [JOB ...]
 
-A JOB is METHOD:EPOCHS:SEED, as `text-lstsq:1:0`; they begin in the order given. METHOD is one of run.sh; with `_RATE`
-behind it the new rows train at that rate, with `-plain` at the rate of everything else, else at ROWS. What is in FOLDER
-is kept, so that a rerun goes on; report.py reads it. Settings by environment as in run.sh: RATE, ROWS (one, or auto),
-GROUND, K, LANGUAGE; LIMIT (no job begins after so many seconds); IDS, GROUNDING, FINETUNE, EVALUATE (keywords of these
-stages, as JSON objects). What runs side by side shares the GPU: times are not those of a run alone.
+A JOB is METHOD:EPOCHS:SEED, for example `text-lstsq:1:0`. Jobs start in the order given. METHOD is one of run.sh; with
+`_RATE` behind it the new rows train at that rate, with `-plain` at the rate of the other weights, else at ROWS.
+Finished runs in FOLDER are kept, so a second call resumes; report.py reads them. Settings by environment as in run.sh:
+RATE, ROWS (one, or auto), GROUND, K, LANGUAGE; LIMIT (no job starts after so many seconds); IDS, GROUNDING, FINETUNE,
+EVALUATE (keywords of these stages, as JSON objects). Runs share the GPU, so their times are not those of a single run.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ STARTED = time.monotonic()
 
 
 def keywords(name: str) -> dict[str, Any]:
-    """Further keywords of a stage."""
+    """Read further keywords of a stage from the environment."""
     found: dict[str, Any] = json.loads(SETTINGS.get(name, "{}"))
     return found
 
 
 def linked(source: Path, target: Path) -> None:
-    """A copy of a folder without copying what is in its files; nothing where there is one already."""
+    """Copy a folder by hard links, unless the copy exists already."""
     if source.exists() and not target.exists():
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
         shutil.copytree(source, part, copy_function=os.link)
@@ -50,7 +50,7 @@ def linked(source: Path, target: Path) -> None:
 
 
 def lane_of(folder: Path, name: str) -> Path:
-    """A workspace of one lane (a workspace takes one command at a time), with the semantic IDs of ``folder``."""
+    """Make a workspace for a lane (a workspace takes one command at a time), with the semantic IDs of ``folder``."""
     lane = folder / "lanes" / name
     if not lane.exists():
         lane.mkdir(parents=True)
@@ -61,7 +61,7 @@ def lane_of(folder: Path, name: str) -> Path:
 
 
 def start(folder: Path, model: str, method: str) -> str:
-    """The checkpoint that ``method`` starts from, made once and described; its name in ``folder``."""
+    """Make and diagnose the checkpoint from which ``method`` starts, once; return its name in ``folder``."""
     from filelock import FileLock
 
     from gti_cli.grounding.ground import ground
@@ -88,7 +88,7 @@ def start(folder: Path, model: str, method: str) -> str:
 
 
 def describe(lane: Path, name: str) -> None:
-    """Rows and language of a checkpoint."""
+    """Measure rows and language of a checkpoint."""
     from gti_cli.diagnostics.diagnose import diagnose
 
     diagnose([name], lane, name=name)
@@ -96,7 +96,7 @@ def describe(lane: Path, name: str) -> None:
 
 
 def publish(lane: Path, folder: Path, name: str) -> None:
-    """Put what a lane found out about ``name`` where report.py reads it."""
+    """Copy a lane's figures of ``name`` to the folder that report.py reads."""
     for kind in ("diagnostics", "evaluation"):
         (folder / kind).mkdir(exist_ok=True)
         linked(lane / kind / name, folder / kind / name)
@@ -105,7 +105,7 @@ def publish(lane: Path, folder: Path, name: str) -> None:
 
 
 def run(job: tuple[str, str, Path, str]) -> str:
-    """One job in this process's lane; says how it went. One that fails stops no other."""
+    """Run one job in this process's lane and return a line about it; a job that fails does not stop the others."""
     data, model, folder, spec = job
     method, epochs, seed = spec.split(":")
     name = f"{method}-e{epochs}-s{seed}"
@@ -119,7 +119,7 @@ def run(job: tuple[str, str, Path, str]) -> str:
 
 
 def measure(data: str, model: str, folder: Path, method: str, epochs: str, seed: str, name: str) -> str:
-    """Fine-tune, evaluate, describe."""
+    """Fine-tune, evaluate and diagnose."""
     from gti_cli.evaluation.evaluate import evaluate
     from gti_cli.recommendation.finetune import finetune
 
@@ -160,7 +160,7 @@ def measure(data: str, model: str, folder: Path, method: str, epochs: str, seed:
 
 
 def main(data: str, model: str, target: str, lanes: str, *jobs: str) -> None:
-    """Semantic IDs, then all jobs."""
+    """Make the semantic IDs, then run all jobs."""
     from gti_cli.semantic_ids.build import build_ids
 
     folder = Path(target)
@@ -170,7 +170,7 @@ def main(data: str, model: str, target: str, lanes: str, *jobs: str) -> None:
         build_ids(
             Path(data) / "items.parquet", folder, **json.loads(SETTINGS.get("IDS", '{"levels": 3, "codes": 256}'))
         )
-    # A GPU cannot be forked.
+    # A forked process cannot use CUDA.
     with multiprocessing.get_context("spawn").Pool(int(lanes)) as pool:
         todo = [(data, model, folder, job) for job in jobs]
         for done in pool.imap_unordered(run, todo):

@@ -1,8 +1,8 @@
-"""What a checkpoint kept of the language: python language.py WORKSPACE CHECKPOINT [EVERY]
+"""Measure how much of its language a checkpoint has kept: python language.py WORKSPACE CHECKPOINT [EVERY]
 
 Writes WORKSPACE/language/CHECKPOINT.json: nats per token (softmax over the whole vocabulary, new tokens included) of
 ordinary text (the six texts that `gti extend` measures on) and of the texts of one item in EVERY (10) of the catalogue.
-Perplexity is exp of that.
+Perplexity is the exponential of that.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from gti_cli.vocabulary.old_language import ORDINARY_TEXT
+from gti_cli.vocabulary.text_effect import ORDINARY_TEXT
 
-LONGEST = 128  # tokens of a text
+LONGEST = 128  # tokens at which a text is cut
 
 
 def surprise(model: Any, tokenizer: Any, texts: Sequence[str]) -> tuple[float, int]:
-    """Mean nats per token behind the first of each text, and how many tokens that were."""
+    """Return the mean nats per token, without the first token of each text, and the number of these tokens."""
     total, count = 0.0, 0
     for text in texts:
         words = tokenizer(text, return_tensors="pt", truncation=True, max_length=LONGEST)["input_ids"].to(model.device)
@@ -36,14 +36,14 @@ def surprise(model: Any, tokenizer: Any, texts: Sequence[str]) -> tuple[float, i
 
 
 def item_texts(workspace: Path, every: int) -> list[str]:
-    """Title and description of one item in ``every``."""
+    """Read title and description of one item in ``every``."""
     table = pq.read_table(workspace / "items.parquet")
     columns = [table[name].to_pylist() for name in ("title", "description") if name in table.column_names]
     return [". ".join(part for part in parts if part) for parts in list(zip(*columns, strict=True))[::every]]
 
 
 def main(workspace: Path, name: str, every: int = 10) -> None:
-    """Measure and write."""
+    """Measure a checkpoint and write the figures."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 

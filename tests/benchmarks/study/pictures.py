@@ -1,4 +1,4 @@
-"""Pictures of a study: accuracy against training time, every method beside the others, the spectra of the starts."""
+"""Pictures of a study: recall against training time, all methods at one budget, the spectra of the starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runs import Cells, training_seconds
 
 
 def pens() -> list[dict[str, Any]]:
-    """Styles that differ in colour, dashes and marks; thin lines lie on broad ones, so that equal ones both show."""
+    """Make line styles that differ in colour, dashes and marks; thin lines lie on broad ones, so that both are seen."""
     dashes, marks, widths = ("-", "--", ":"), ("o", "s", "^", "D"), (1.3, 3.0)
     return [
         {
@@ -26,9 +26,10 @@ def pens() -> list[dict[str, Any]]:
 
 
 def curves(cells: Cells, folders: Sequence[Path], path: Path) -> None:
-    """Left: Recall@10 against training time, of grounded starts and all of several budgets. Right: all at one budget.
+    """Draw Recall@10 against training time on the left, and all methods at one budget on the right.
 
-    The budget on the right is the one that most methods have. `mean-more` is a longer run of `mean`: one line.
+    On the left are methods with several budgets, and grounded starts. The budget on the right is the one that most
+    methods have. `mean-more` is a longer run of `mean`, so both are one line.
     """
     from matplotlib.figure import Figure
 
@@ -42,7 +43,7 @@ def curves(cells: Cells, folders: Sequence[Path], path: Path) -> None:
 
 
 def over_time(axes: Any, cells: Cells, folders: Sequence[Path]) -> None:
-    """A line for each method of two budgets and more, a point for other grounded ones; tuned item-knn is a level."""
+    """Draw a line for each method with several budgets, a point for other grounded ones, and a level for item-knn."""
     lines: dict[str, list[tuple[float, float, float]]] = {}
     for (_, method), cell in cells.items():
         found = cell.of("recall@10").mean(1)
@@ -62,7 +63,7 @@ def over_time(axes: Any, cells: Cells, folders: Sequence[Path]) -> None:
 
 
 def side_by_side(axes: Any, cells: Cells, budget: str) -> None:
-    """A point for each method, the best on top; its bar is the standard deviation over seeds."""
+    """Draw a point for each method, the best on top, with the standard deviation over seeds as its bar."""
     found = {method: cell.of("recall@10").mean(1) for (b, method), cell in cells.items() if b == budget}
     order = sorted(found, key=lambda method: float(found[method].mean()))
     values = [float(found[method].mean()) for method in order]
@@ -77,7 +78,7 @@ def side_by_side(axes: Any, cells: Cells, budget: str) -> None:
 
 
 def spectra(folders: Sequence[Path], path: Path) -> None:
-    """Singular values of the new rows at each start."""
+    """Draw the singular values of the new rows at each start."""
     from matplotlib.figure import Figure
 
     page = Figure(figsize=(8, 5), layout="constrained")

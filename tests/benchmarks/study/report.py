@@ -1,9 +1,9 @@
-"""The tables and pictures of a finished (or half finished) study: python report.py FOLDER [FOLDER ...]
+"""Print the tables and draw the pictures of a study, finished or not: python report.py FOLDER [FOLDER ...]
 
 Prints Markdown and writes it to the first FOLDER's report.md, with curves.png and spectra.png beside it. Several
-folders of one study (methods or seeds divided over copies) count as one. Each line of a table says how many seeds it
-stands on; a difference is to `mean` with its rows' rate tuned, to `mean-plain` (one rate) at the same budget of
-fine-tuning, and to `mean-more` (grounding's time as more of it), with a bootstrap over users and seeds together.
+folders of one study (methods or seeds divided over copies) count as one. Each line of a table gives its number of
+seeds. Differences are to `mean` with its rows' rate tuned, to `mean-plain` (one rate) at the same budget of
+fine-tuning, and to `mean-more` (grounding's time spent on fine-tuning), with a bootstrap over users and seeds together.
 Training seconds are processor time on a CPU.
 """
 
@@ -23,9 +23,9 @@ DRAWS = 2000
 
 
 def difference(one: Floats, other: Floats, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of ``one - other``, both (seeds, users), and its 95 % interval over users and seeds.
+    """Compute the mean of ``one - other``, both (seeds, users), and its 95 % interval over users and seeds.
 
-    Users are drawn once for both (they are the same people), seeds for each by themselves (they share nothing).
+    Users are drawn once for both sides, since they are the same people. Seeds are drawn for each side separately.
     """
     rng = np.random.default_rng(seed)
     users = one.shape[1]
@@ -40,23 +40,23 @@ def difference(one: Floats, other: Floats, seed: int = 0) -> tuple[float, float,
 
 
 def ordered(cells: Cells, budget: str) -> list[str]:
-    """Methods of a budget, the best first."""
+    """Return the methods of a budget, the best first."""
     return sorted((m for b, m in cells if b == budget), key=lambda m: -cells[(budget, m)].of("recall@10").mean())
 
 
 def epochs(budget: str) -> str:
-    """A budget in words."""
+    """Write a budget in words."""
     return "1 epoch" if budget == "1" else f"{budget} epochs"
 
 
 def markdown(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table below a heading."""
+    """Write a table below a heading."""
     lines = [f"### {title}\n", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 
 def main_table(cells: Cells, folders: Sequence[Path], budget: str) -> str:
-    """All methods at one budget: accuracy, what it took, the differences."""
+    """Write the table of all methods at one budget: accuracy, time, differences."""
     head = ["method", "seeds", "rows' rate", "steps", "training s", "R@10", "R@20", "N@10"]
     controls = {"mean": "mean, rate tuned", "mean-plain": "mean, one rate", "mean-more": "mean, as long as GTI"}
     head += [f"R@10 - {words}" for words in controls.values()]
@@ -74,13 +74,13 @@ def main_table(cells: Cells, folders: Sequence[Path], budget: str) -> str:
 
 
 def rows_rate(manifest: dict[str, Any]) -> float:
-    """Peak learning rate of the new rows: as it was given, or as `gti finetune` worked it out."""
+    """Return the peak learning rate of the new rows, as it was given or as `gti finetune` computed it."""
     given = manifest["options"]["rows_learning_rate"]
     return float(manifest["metrics"]["rows_learning_rate"] if given == "auto" else given)
 
 
 def why_table(cells: Cells, folders: Sequence[Path], budget: str) -> str:
-    """The rows' geometry, the slices and the language of the same runs."""
+    """Write the table of the rows' geometry, the slices and the language of the same runs."""
     head = [
         "method",
         "eff. rank start -> end",
@@ -104,7 +104,7 @@ def why_table(cells: Cells, folders: Sequence[Path], budget: str) -> str:
 
 
 def sliced(metrics: dict[str, Any], wanted: str) -> float | None:
-    """Recall@10 of targets by their training interactions; ``5+`` puts the higher slices together."""
+    """Return Recall@10 of a slice of targets by training interactions; ``5+`` joins the higher slices."""
     slices = metrics["slices"]["target_training_interactions"]
     names = [n for n in slices if n not in ("0", "1-4")] if wanted == "5+" else [n for n in slices if n == wanted]
     users = sum(slices[n]["targets"] for n in names)
@@ -112,7 +112,7 @@ def sliced(metrics: dict[str, Any], wanted: str) -> float | None:
 
 
 def all_cut_offs(cells: Cells, budget: str) -> str:
-    """Recall and NDCG at every cut-off that was evaluated."""
+    """Write the table of Recall and NDCG at every cut-off that was evaluated."""
     metrics = sorted(next(iter(cells.values())).scores, key=lambda m: (m.split("@")[0], int(m.split("@")[1])))
     metrics = [m for m in metrics if all(m in cells[(budget, method)].scores for method in ordered(cells, budget))]
     rows = [
@@ -123,7 +123,7 @@ def all_cut_offs(cells: Cells, budget: str) -> str:
 
 
 def prediction(cells: Cells, folders: Sequence[Path], budget: str) -> str:
-    """Does the start's geometry predict the end? Spearman over the methods that differ in their start alone."""
+    """Correlate figures of the start with recall at the end, over the methods that differ in their start alone."""
     methods = [m for m in ordered(cells, budget) if m not in ("mean-plain", "mean-more", "lc-rec", "gti-lc-rec")]
     lines = []
     for name in ("effective_rank", "stable_rank", "mean_cosine", "rsa_spearman", "rsa_pearson", "items_nats"):
@@ -137,9 +137,10 @@ def prediction(cells: Cells, folders: Sequence[Path], budget: str) -> str:
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """Spearman's rho, and how often (two-sided) one as large comes of pairing the values in another order.
+    """Compute Spearman's rho and its two-sided p-value by permutation.
 
-    Every order is tried up to 7 values, 5,000 drawn ones beyond: the asymptotic p of so few says nothing.
+    Up to 7 values all orders are tried, beyond that 5,000 drawn ones: the asymptotic p-value is wrong for so few
+    values.
     """
     from scipy.stats import permutation_test, spearmanr
 
@@ -151,7 +152,7 @@ def rank_correlation(one: Sequence[float], other: Sequence[float]) -> tuple[floa
 
 
 def against(cells: Cells, budget: str, method: str, other: str) -> str:
-    """A cell of the table: difference in Recall@10 with its interval."""
+    """Write a cell of the table: the difference in Recall@10 with its interval."""
     if method == other or (budget, other) not in cells:
         return "–"
     found, low, high = difference(cells[(budget, method)].of("recall@10"), cells[(budget, other)].of("recall@10"))
@@ -159,12 +160,12 @@ def against(cells: Cells, budget: str, method: str, other: str) -> str:
 
 
 def figure(value: Any) -> str:
-    """A number, or a dash where there is none."""
+    """Write a number, or a dash where there is none."""
     return "–" if value is None or not np.isfinite(value) else f"{value:.4g}"
 
 
 def spread(values: Sequence[Any]) -> str:
-    """Mean over seeds, and their standard deviation where there are several."""
+    """Write the mean over seeds, with the standard deviation where there are several."""
     known = [value for value in values if value is not None]
     if not known:
         return "–"
@@ -172,7 +173,7 @@ def spread(values: Sequence[Any]) -> str:
 
 
 def baselines(cells: Cells) -> str:
-    """What needs no language model."""
+    """Write the figures of the baselines."""
     found: dict[str, dict[str, float]] = {}
     for cell in cells.values():
         for metrics in cell.metrics:
@@ -183,7 +184,7 @@ def baselines(cells: Cells) -> str:
 
 
 def main(folders: Sequence[Path]) -> None:
-    """Print and write everything."""
+    """Write the report and the pictures, and print the report."""
     cells = collect(folders)
     if not cells:
         raise SystemExit(f"{folders[0]}: no finished run yet")

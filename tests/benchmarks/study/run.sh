@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One dataset of the study: every method, every seed, from semantic IDs to metrics. Ctrl-C it at any moment: run it again
-# and it goes on, for what is finished is kept (each command by itself; a measured run's weights are thrown away).
+# One dataset of the study: every method, every seed, from semantic IDs to metrics. It can be interrupted at any moment: a
+# second run keeps finished stages and resumes the others. The weights of a measured run are deleted.
 #
 #   bash run.sh DATA MODEL FOLDER
 #     DATA    folder with items.parquet and interactions.parquet     MODEL  a causal LM: folder, hub name, .gguf
@@ -12,9 +12,10 @@
 #                                                       (one, or auto: no choice)
 #   EPOCHS="1 3"         budgets of fine-tuning         TUNE=60    steps of a run that chooses
 #   SEEDS="0 1 2"        K=5,10,20                      METHODS="mean text ..."   KEEP=  (1: keep the weights)
-#   CONTROLS="plain more"  mean with one rate for everything; mean with the time of grounding MORE (gti) as more fine-tuning
+#   CONTROLS="plain more"  plain: mean with one rate for all weights; more: mean with the time of grounding MORE (gti) spent
+#                        on more fine-tuning
 #   TASKS="next-item:2,lc-rec:1"  of the methods lc-rec and gti-lc-rec, which take as many steps as mean
-#   LANGUAGE=10          one of so many items' texts says what was kept of the language
+#   LANGUAGE=10          the language is measured on the text of one item in so many
 #   FINETUNE= GROUNDING= EVALUATE=  further options of these commands, e.g. --lora, --directions to-tokens, --dtype bfloat16
 set -euo pipefail
 data=${1:?usage: run.sh DATA MODEL FOLDER}; model=${2:?usage: run.sh DATA MODEL FOLDER}
@@ -26,10 +27,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${TASKS:=next-item:2,lc-rec:1}"
 : "${METHODS:=mean hf-mean noisy-mean random codebook text text-permuted text-lstsq gti gti-text lc-rec gti-lc-rec}"
 mkdir -p "$GTI_WORKSPACE"/{tuned,runs,language}
-log=$GTI_WORKSPACE/log.txt # what the commands print; what goes wrong is also on the screen
+log=$GTI_WORKSPACE/log.txt # output of the commands; errors are also on the screen
 shop=(--interactions "$data/interactions.parquet")
 
-# The start of a method; the multi-task ones share it with the plain ones.
+# The start of a method; methods with LC-Rec's tasks share the start of the same method without them.
 start_of() {
   case $1 in lc-rec) echo start-mean ;; gti-lc-rec) echo start-gti ;; *) echo "start-$1" ;; esac
 }
@@ -52,13 +53,13 @@ start() {
   describe "$name"
 }
 
-# describe CHECKPOINT: its rows, and what it kept of the language.
+# describe CHECKPOINT: measure its rows and its language.
 describe() {
   [ -d "$GTI_WORKSPACE/diagnostics/$1" ] || gti diagnose "$1" --name "$1" -q >> "$log"
   [ -f "$GTI_WORKSPACE/language/$1.json" ] || python "$here/language.py" "$GTI_WORKSPACE" "$1" "$LANGUAGE"
 }
 
-# The rate of its new rows is chosen for each method by NDCG@10 on validation users: the same runs for all.
+# The rate of the new rows is chosen for each method by NDCG@10 on validation users, with the same runs for all methods.
 tune() {
   [ "$ROWS" = "${ROWS#* }" ] && return # one rate: no choice
   for rate in $ROWS; do
@@ -71,11 +72,11 @@ tune() {
     rm -r "${GTI_WORKSPACE:?}/$name"
   done
 }
-rate_of() { # METHOD [what else best.py is asked]
+rate_of() { # METHOD [further arguments of best.py]
   if [ $# = 1 ] && [ "$ROWS" = "${ROWS#* }" ]; then echo "$ROWS"; else python "$here/best.py" "$GTI_WORKSPACE" "$@"; fi
 }
 
-# measure NAME START ROWS_RATE SEED OPTION...: fine-tune, evaluate, describe.
+# measure NAME START ROWS_RATE SEED OPTION...: fine-tune, evaluate and describe.
 measure() {
   local name=$1 from=$2 rate=$3 seed=$4; shift 4
   [ -f "$GTI_WORKSPACE/runs/$name.json" ] && return

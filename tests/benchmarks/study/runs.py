@@ -1,4 +1,4 @@
-"""What the folders of a study hold: cells of runs, starts, and what they took."""
+"""Reads the folders of a study: the runs of each method and budget, the starts, and their training times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ class Cell:
     """The runs of one method and budget, a seed each.
 
     Attributes:
-        scores: metric -> (seeds, users). metrics, manifests, geometry, language: what the stages wrote, a seed each.
+        scores: Metric -> (seeds, users).
+        metrics: Content of `metrics.json` for each seed.
+        manifests: Manifest of fine-tuning for each seed.
+        geometry: Figures of `gti diagnose` for each seed.
+        language: Figures of `language.py` for each seed.
     """
 
     scores: dict[str, list[Floats]] = field(default_factory=lambda: defaultdict(list))
@@ -33,7 +37,7 @@ class Cell:
     language: list[dict[str, Any]] = field(default_factory=list)
 
     def of(self, metric: str) -> Floats:
-        """(seeds, users)."""
+        """Return the values of a metric, (seeds, users)."""
         return np.stack(self.scores[metric])
 
 
@@ -41,7 +45,7 @@ Cells = dict[tuple[str, str], Cell]
 
 
 def collect(folders: Sequence[Path]) -> Cells:
-    """(budget, method) -> its runs, each named once where several folders hold it."""
+    """Collect (budget, method) -> its runs; a run that several folders hold counts once."""
     cells: Cells = defaultdict(Cell)
     known: set[str] = set()
     for path in sorted((path for folder in folders for path in (folder / "runs").glob("*.json")), key=lambda p: p.name):
@@ -54,7 +58,7 @@ def collect(folders: Sequence[Path]) -> Cells:
 
 
 def add(cell: Cell, folder: Path, run: str) -> None:
-    """Read one run."""
+    """Read a run into its cell."""
     metrics = read(folder / "evaluation" / run / "metrics.json")
     table = pq.read_table(folder / "evaluation" / run / "per_user.parquet")
     for metric in table.column_names:
@@ -67,19 +71,19 @@ def add(cell: Cell, folder: Path, run: str) -> None:
 
 
 def geometry(folder: Path) -> dict[str, Any]:
-    """What `gti diagnose` says of one checkpoint; empty where it was not asked."""
+    """Read the figures of `gti diagnose` for one checkpoint; empty where it was not run."""
     path = folder / "metrics.json"
     return dict(next(iter(read(path).values()))) if path.is_file() else {}
 
 
 def start_name(method: str) -> str:
-    """The start that a method's fine-tuning began from."""
+    """Return the name of the start from which a method is fine-tuned."""
     plain = method.partition("_")[0].removesuffix("-plain")
     return "start-" + STARTS.get(plain, plain)
 
 
 def begin(folders: Sequence[Path], method: str) -> dict[str, Any]:
-    """Geometry of a method's start, and the language that it kept (``ordinary_nats``, ``items_nats``)."""
+    """Read the geometry and the language figures (``ordinary_nats``, ``items_nats``) of a method's start."""
     name = start_name(method)
     for folder in folders:
         found = geometry(folder / "diagnostics" / name)
@@ -90,7 +94,7 @@ def begin(folders: Sequence[Path], method: str) -> dict[str, Any]:
 
 
 def grounding_seconds(folders: Sequence[Path], method: str) -> float:
-    """What grounding took, for the methods that have it."""
+    """Return the seconds of grounding; 0 for methods without it."""
     name = start_name(method)
     if not name.startswith("start-gti"):
         return 0.0
@@ -98,5 +102,5 @@ def grounding_seconds(folders: Sequence[Path], method: str) -> float:
 
 
 def training_seconds(cell: Cell, folders: Sequence[Path], method: str) -> float:
-    """Fine-tuning (mean over seeds) and grounding together."""
+    """Return the seconds of fine-tuning (mean over seeds) and grounding together."""
     return float(np.mean([seconds(m) for m in cell.manifests])) + grounding_seconds(folders, method)

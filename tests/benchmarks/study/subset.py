@@ -1,8 +1,8 @@
-"""The same shop with fewer customers to learn from: python subset.py DATA SHARE OUT
+"""Make a copy of the data with fewer users to learn from: python subset.py DATA SHARE OUT
 
-Writes OUT/items.parquet and OUT/interactions.parquet for run.sh. A SHARE of the users (0 to 1, drawn with seed 0)
-trains; the others' training interactions become validation items, so that nothing learns from them, but everyone's test
-item stays and is asked for with the whole history before it: the figures are of the same users at every share.
+Writes OUT/items.parquet and OUT/interactions.parquet for run.sh. A SHARE of the users (0 to 1, drawn with seed 0) keeps
+their training interactions. Those of the others become validation items, so that no model learns from them. Every
+user's test item stays, with the whole history before it, so the same users are evaluated at every share.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gti_cli.tables.histories import read_interactions
 
 
 def labels(lengths: dict[str, int], share: float) -> dict[str, list[str]]:
-    """User -> ``train``, ``valid`` or ``test`` for each of so many interactions, in time order."""
+    """Return user -> ``train``, ``valid`` or ``test`` for each interaction in time order, given their numbers."""
     users = list(lengths)
     order = np.random.default_rng(0).permutation(len(users))
     trains = {users[place] for place in order[: round(share * len(users))]}
@@ -31,7 +31,7 @@ def labels(lengths: dict[str, int], share: float) -> dict[str, list[str]]:
 
 
 def main(data: Path, share: float, out: Path) -> None:
-    """Write both tables; rows are by user, in time order."""
+    """Write both tables, with rows by user and in time order."""
     items = pq.read_table(data / "items.parquet", columns=["item_id"])["item_id"].to_pylist()
     read = read_interactions(data / "interactions.parquet", {str(item) for item in items})
     of = labels({user: len(bought) for user, bought in read.items.items()}, share)

@@ -1,46 +1,31 @@
-"""Popularity, and places of targets, against loops over users."""
+"""Ranks of targets, lists and samples against loops over users."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from gti_cli.evaluation.baselines.base import rank_targets
+from gti_cli.evaluation.baselines.base import rank_all_items, spread_sample, top_columns, train_counts
 from gti_cli.evaluation.baselines.item_knn import ItemKNN
 from gti_cli.evaluation.baselines.popularity import Popularity
 from gti_cli.evaluation.metrics.ranking import recall_at
 from gti_cli.tables.histories import History
-
-ITEMS = 15
-ROW_OF = {f"i{n}": n for n in range(ITEMS)}
-
-
-@pytest.fixture(scope="module")
-def train() -> dict[str, list[str]]:
-    rng = np.random.default_rng(3)
-    # The last three items are never seen in training; items repeat within a user.
-    return {f"u{n}": [f"i{row}" for row in rng.integers(0, ITEMS - 3, 1 + n % 9)] for n in range(30)}
-
-
-def test_popularity(train: dict[str, list[str]]) -> None:
-    counts = Counter(item for items in train.values() for item in items)
-    found = Popularity(train, ROW_OF).scores([[0]])[0]
-    for item, row in ROW_OF.items():
-        assert found[row] == (counts[item] or -np.inf)
+from tests.support.baselines import ITEMS, ROW_OF, random_train
 
 
 @pytest.mark.parametrize("filter_seen", [False, True])
 @pytest.mark.parametrize("kind", [Popularity, ItemKNN])
-def test_places_of_the_targets(train: dict[str, list[str]], kind: type, filter_seen: bool) -> None:
+def test_ranks_and_lists_by_a_loop(kind: type, filter_seen: bool) -> None:
     rng = np.random.default_rng(4)
     entries = [
         History(f"u{n}", [f"i{row}" for row in rng.integers(0, ITEMS, 4)], f"i{rng.integers(ITEMS)}")
         for n in range(300)
     ]
-    baseline = kind(train, ROW_OF)
-    ranks, lists = rank_targets(baseline, entries, ROW_OF, filter_seen=filter_seen, k=6)
+    baseline = kind(random_train(), ROW_OF)
+    ranks, lists = rank_all_items(baseline, entries, ROW_OF, filter_seen=filter_seen, k=6)
     for user, entry in enumerate(entries):
         rows = [ROW_OF[item] for item in entry.items]
         scores = {row: score for row, score in enumerate(baseline.scores([rows])[0]) if np.isfinite(score)}
@@ -55,3 +40,29 @@ def test_places_of_the_targets(train: dict[str, list[str]], kind: type, filter_s
         assert ranks.ahead[user] == sum(score > scores[target] for score in scores.values())
         assert ranks.ties[user] == sum(score == scores[target] for score in scores.values())
     assert recall_at(ranks, ITEMS).max() == 1
+
+
+@given(
+    hnp.arrays(
+        np.float64, st.tuples(st.integers(1, 5), st.integers(1, 9)), elements=st.sampled_from([-np.inf, 0, 1, 2])
+    ),
+    st.integers(1, 12),
+)
+def test_top_columns_are_a_stable_sort(scores: np.ndarray, k: int) -> None:
+    for row, columns in zip(scores, top_columns(scores, k), strict=True):
+        order = [column for column in sorted(range(len(row)), key=lambda n: -row[n]) if np.isfinite(row[column])][:k]
+        assert columns.tolist() == order + [-1] * (k - len(order))
+
+
+@given(st.integers(1, 60), st.integers(1, 60))
+def test_a_spread_sample_has_even_gaps(count: int, limit: int) -> None:
+    entries = [History("u", [], str(n)) for n in range(count)]
+    chosen = [int(entry.target) for entry in spread_sample(entries, limit)]
+    assert len(chosen) == min(count, limit) and chosen[0] == 0
+    gaps = set(np.diff(chosen).tolist())
+    assert not gaps or (min(gaps) >= 1 and max(gaps) - min(gaps) <= 1)
+
+
+def test_training_counts() -> None:
+    counts = train_counts({"a": ["i1", "i1"], "b": ["i0", "i1"], "c": []}, {"i0": 0, "i1": 1, "i2": 2})
+    assert counts.tolist() == [1, 3, 0]

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from gti_cli.evaluation.baselines import run as methods
-from gti_cli.evaluation.baselines import sasrec_training
-from gti_cli.evaluation.baselines.item_knn_tuning import Tuned, tune
-from gti_cli.evaluation.baselines.run import Setting, evaluate_baselines
+from gti_cli.evaluation.baselines import sasrec_tuning
+from gti_cli.evaluation.baselines.item_knn_tuning import TuningOutcome, tune
+from gti_cli.evaluation.baselines.run import Setting, evaluate_baselines, hold_out_last
 from gti_cli.evaluation.baselines.sasrec import Size
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.tables.histories import History, read_interactions, split
@@ -36,13 +36,13 @@ def setting(world: World, part: str) -> Setting:
 def test_nothing_is_tuned_on_what_is_reported(world: World, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Mapping[str, list[str]], Sequence[History]]] = []
 
-    def watched(train: Mapping[str, list[str]], held_out: Sequence[History], *more: Any, **named: Any) -> Tuned:
+    def watched(train: Mapping[str, list[str]], held_out: Sequence[History], *more: Any, **named: Any) -> TuningOutcome:
         seen.append((train, held_out))
         return tune(train, held_out, *more, **named)
 
     monkeypatch.setattr(methods, "tune", watched)
-    asked = setting(world, part)
-    evaluate_baselines(["item-knn"], asked)
+    given = setting(world, part)
+    evaluate_baselines(["item-knn"], given)
     ((train, held_out),) = seen
     cut = {"test": 2, "valid": 3}[part]  # test and validation item, and for validation the last training item
     for entry in held_out:
@@ -50,48 +50,54 @@ def test_nothing_is_tuned_on_what_is_reported(world: World, part: str, monkeypat
         place = len(items) - cut if len(items) > 2 else len(items) - 1
         assert (entry.items, entry.target) == (items[:place], items[place])
         assert train[entry.user_id] == items[:place]
-    reported = {(entry.user_id, len(entry.items)) for entry in asked.entries}
+    reported = {(entry.user_id, len(entry.items)) for entry in given.entries}
     assert len(held_out) > 5 and not reported & {(entry.user_id, len(entry.items)) for entry in held_out}
 
 
 def test_nothing_to_tune_on(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = setting(world, "test")
-    asked.splits.valid.clear()
-    found, reports = evaluate_baselines(["popularity", "item-knn", "sasrec"], asked)
+    given = setting(world, "test")
+    given.splits.valid.clear()
+    found, reports = evaluate_baselines(["popularity", "item-knn", "sasrec"], given)
     assert set(found) == {"popularity", "item-knn (untuned)"} and reports == {}
-    assert "nothing to tune baselines on" in capsys.readouterr().err
+    assert "no held-out items to tune baselines on" in capsys.readouterr().err
 
 
 def test_sasrec_on_request_and_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sasrec_training, "GRID", (Size(8, 0.0, length=4), Size(4, 0.1, length=4)))
+    monkeypatch.setattr(sasrec_tuning, "GRID", (Size(8, 0.0, length=4), Size(4, 0.1, length=4)))
     first = evaluate(world.interactions, world.workspace, k=[5], baselines=["sasrec"], name="a")
     assert set(first.metrics["baselines"]) == {"sasrec"}
     assert set(first.metrics["baselines"]["sasrec"]) == set(first.metrics["metrics"])
     assert len(first.metrics["tuning"]["sasrec"]["settings_tried"]) == 2
     assert first.options["baselines"] == ["sasrec"]
-    monkeypatch.setattr(sasrec_training, "fit", None)  # a second evaluation trains nothing
+    monkeypatch.setattr(sasrec_tuning, "train_network", None)  # a second evaluation trains nothing
     again = evaluate(world.interactions, world.workspace, k=[5], baselines=["sasrec"], name="b", filter_seen=False)
     assert again.metrics == first.metrics
 
 
 def test_baselines_are_evaluated_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = setting(world, "test")
-    first = evaluate_baselines(["popularity", "item-knn"], asked)
-    monkeypatch.setattr(methods, "rank_targets", None)
-    again = evaluate_baselines(["item-knn", "popularity"], asked)
+    given = setting(world, "test")
+    first = evaluate_baselines(["popularity", "item-knn"], given)
+    monkeypatch.setattr(methods, "rank_all_items", None)
+    again = evaluate_baselines(["item-knn", "popularity"], given)
     assert again[1] == first[1] and {n: one.metrics for n, one in again[0].items()} == {
         n: one.metrics for n, one in first[0].items()
     }
-    for changed in ({"ks": [3]}, {"filter_seen": True}, {"entries": asked.entries[1:]}, {"part": "valid"}):
+    for changed in ({"ks": [3]}, {"filter_seen": True}, {"entries": given.entries[1:]}, {"part": "valid"}):
         with pytest.raises(TypeError):  # it is made again, by what is None
-            evaluate_baselines(["popularity"], replace(asked, **changed))  # type: ignore[arg-type]
+            evaluate_baselines(["popularity"], replace(given, **changed))  # type: ignore[arg-type]
 
 
 def test_intervals_hold_the_means(world: World) -> None:
     manifest = evaluate(world.interactions, world.workspace, k=[3, 5])
-    told = manifest.metrics["baseline_intervals"]
-    assert set(told) == set(manifest.metrics["baselines"])
-    for name, bounds in told.items():
+    intervals = manifest.metrics["baseline_intervals"]
+    assert set(intervals) == set(manifest.metrics["baselines"])
+    for name, bounds in intervals.items():
         for metric, (low, high) in bounds.items():
             assert low <= manifest.metrics["baselines"][name][metric] <= high
-    assert told["item-knn"]["recall@5"][0] < told["item-knn"]["recall@5"][1]
+    assert intervals["item-knn"]["recall@5"][0] < intervals["item-knn"]["recall@5"][1]
+
+
+def test_the_last_training_item_is_held_out() -> None:
+    remaining, held_out = hold_out_last({"a": ["x", "y", "z"], "b": ["x"]})
+    assert remaining == {"a": ["x", "y"], "b": ["x"]}
+    assert held_out == [History("a", ["x", "y"], "z")]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from gti_cli.evaluation.metrics.graded import Group, groups_of, measure
+from gti_cli.evaluation.metrics.graded import Group, count_grades, query_metrics
 
 KS = (1, 2, 3, 5, 8)
 
@@ -48,7 +48,7 @@ GROUPS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4), min_size=
 def test_every_metric_is_its_mean_over_the_orders(groups: list[list[int]], unlisted: list[int], k: int) -> None:
     judged = [*itertools.chain(*groups), *unlisted, 2]  # one good item that the list does not have
     made = [Group(len(group), group.count(2), group.count(1)) for group in groups]
-    found = measure(made, judged.count(2), judged.count(1), [k])
+    found = query_metrics(made, judged.count(2), judged.count(1), [k])
     assert found == pytest.approx(over_all_orders(groups, judged, k), abs=1e-12)
 
 
@@ -58,12 +58,12 @@ def test_ndcg_is_that_of_scikit_learn(seed: int) -> None:
     grades, scores = rng.integers(0, 3, 30), rng.integers(0, 9, 30)  # scores with many ties, which it averages too
     grades[0] = 2
     groups = [np.flatnonzero(scores == score).tolist() for score in sorted(set(scores.tolist()), reverse=True)]
-    found = measure(
-        groups_of(groups, dict(enumerate(grades.tolist()))), int((grades == 2).sum()), int((grades == 1).sum()), KS
+    found = query_metrics(
+        count_grades(groups, dict(enumerate(grades.tolist()))), int((grades == 2).sum()), int((grades == 1).sum()), KS
     )
     for k in KS:
         assert found[f"ndcg@{k}"] == pytest.approx(ndcg_score([2.0**grades - 1], [scores], k=k))
 
 
 def test_nothing_listed() -> None:
-    assert set(measure([], 2, 1, [5]).values()) == {0.0}
+    assert set(query_metrics([], 2, 1, [5]).values()) == {0.0}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.evaluation.metrics import ranking as metrics
-from gti_cli.evaluation.metrics.ranking import Ranks
+from gti_cli.evaluation.metrics.ranking import TargetRanks
 
 
 def expected(ahead: int, ties: int, k: int, gain) -> float:
@@ -26,7 +26,7 @@ def expected(ahead: int, ties: int, k: int, gain) -> float:
 
 @given(st.lists(st.tuples(st.integers(-1, 12), st.integers(1, 5)), min_size=1, max_size=12), st.integers(1, 12))
 def test_equal_to_the_mean_over_all_orders(users: list[tuple[int, int]], k: int) -> None:
-    ranks = Ranks(np.asarray([ahead for ahead, _ in users]), np.asarray([ties for _, ties in users]))
+    ranks = TargetRanks(np.asarray([ahead for ahead, _ in users]), np.asarray([ties for _, ties in users]))
     for function, gain in (
         (metrics.recall_at, lambda rank: 1.0),
         (metrics.ndcg_at, lambda rank: 1 / math.log2(1 + rank)),
@@ -37,7 +37,7 @@ def test_equal_to_the_mean_over_all_orders(users: list[tuple[int, int]], k: int)
 
 
 def test_by_hand() -> None:
-    ranks = Ranks(np.asarray([0, 4, -1, 2]), np.asarray([1, 1, 1, 4]))
+    ranks = TargetRanks(np.asarray([0, 4, -1, 2]), np.asarray([1, 1, 1, 4]))
     values = metrics.per_user(ranks, [2, 5])
     assert values["recall@2"].tolist() == [1, 0, 0, 0]
     assert values["recall@5"].tolist() == [1, 1, 0, 0.75]  # ranks 3, 4, 5 of 3, 4, 5, 6
@@ -52,7 +52,7 @@ def test_coverage_and_novelty_by_loops() -> None:
     table = np.full((9, 6), -1)
     for user, rows in enumerate(lists):
         table[user, : len(rows)] = rows
-    found = metrics.of_lists(table, [1, 4], counts)
+    found = metrics.list_metrics(table, [1, 4], counts)
     for k in (1, 4):
         seen = {int(row) for rows in lists for row in rows[:k]}
         bits = [

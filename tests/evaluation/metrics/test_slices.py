@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.evaluation.evaluate import evaluate
-from gti_cli.evaluation.metrics.slices import HISTORY_LENGTH, TARGET_SEEN, masks, sliced
+from gti_cli.evaluation.metrics.slices import HISTORY_LENGTH, TARGET_SEEN, slice_means, user_slices
 from gti_cli.tables.histories import History
 from tests.support.evaluation import make_world
 
@@ -26,7 +26,7 @@ def test_bins_by_hand() -> None:
     ]
     found = {
         name: {label: np.flatnonzero(mask).tolist() for label, mask in bins.items()}
-        for name, bins in masks(entries, train).items()
+        for name, bins in user_slices(entries, train).items()
     }
     assert found == {
         "target_training_interactions": {"0": [0], "1-4": [1], "5-19": [3], "100+": [2]},
@@ -40,12 +40,12 @@ def test_every_target_is_in_one_bin_and_bins_average_to_the_whole(seed: int, use
     entries = [History(f"u{n}", ["i"] * int(rng.integers(1, 30)), f"i{rng.integers(40)}") for n in range(users)]
     train = {"t": [f"i{int(n)}" for n in rng.zipf(1.5, 300) if n < 40]}
     values = {"recall@5": rng.random(users), "mrr": rng.random(users)}
-    parts = masks(entries, train)
+    parts = user_slices(entries, train)
     for bins in parts.values():
         assert (sum(mask.astype(int) for mask in bins.values()) == 1).all()
     assert len(parts["target_training_interactions"]) <= len(TARGET_SEEN) + 1
     assert len(parts["history_length"]) <= len(HISTORY_LENGTH) + 1
-    for bins in sliced(values, parts).values():
+    for bins in slice_means(values, parts).values():
         assert sum(part["targets"] for part in bins.values()) == users
         for metric, whole in values.items():
             mean = sum(part["targets"] * part[metric] for part in bins.values()) / users

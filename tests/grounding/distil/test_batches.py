@@ -20,6 +20,7 @@ from gti_cli.grounding.distil.batches import (
 )
 from gti_cli.grounding.distil.contexts import TEMPLATE, Use
 from gti_cli.grounding.distil.old_tokenization import OldTokenization
+from tests.support.distillation import extended_tokenizer
 from tests.support.models import make_tokenizer
 
 OLD, NEW = 60, 4
@@ -65,14 +66,6 @@ def test_shared_end_is_the_longest_common_end(first: list[int], second: list[int
         assert first[-same - 1] != second[-same - 1]
 
 
-def extended(names: list[str]) -> tuple[Any, set[int]]:
-    from transformers import AddedToken
-
-    tokenizer = make_tokenizer()
-    tokenizer.add_tokens([AddedToken(name, normalized=False, special=False) for name in names])
-    return tokenizer, set(tokenizer.convert_tokens_to_ids(names))
-
-
 text = st.text(st.sampled_from("abcdeghilnorst ,.éß日\n"), max_size=20)
 
 
@@ -80,7 +73,7 @@ text = st.text(st.sampled_from("abcdeghilnorst ,.éß日\n"), max_size=20)
 def test_both_readings_have_read_the_same_text_where_positions_correspond(
     before: str, phrase: str, behind: str
 ) -> None:
-    tokenizer, new = extended(["<x>"])
+    tokenizer, new = extended_tokenizer(["<x>"])
     old = OldTokenization(tokenizer, ["<x>"])
     _, (example,) = encode_uses(tokenizer, old, [Use(0, phrase, "<x>", before, behind, TEMPLATE)], new)
     assert not set(example.teacher) & new
@@ -94,7 +87,7 @@ def test_both_readings_have_read_the_same_text_where_positions_correspond(
 
 
 def test_a_token_with_the_name_of_its_phrase_is_taken_apart_for_the_teacher() -> None:
-    tokenizer, new = extended(["dress", "silk"])
+    tokenizer, new = extended_tokenizer(["dress", "silk"])
     old = OldTokenization(tokenizer, ["dress", "silk"])
     assert old.encode(["a silk dress"]) == make_tokenizer()(["a silk dress"], add_special_tokens=False)["input_ids"]
     use = Use(0, "dress", "dress", "The red ", " is made of silk.", TEMPLATE)
@@ -108,7 +101,7 @@ def test_a_token_with_the_name_of_its_phrase_is_taken_apart_for_the_teacher() ->
 
 
 def test_uses_that_read_as_other_tokens_are_left_out_and_tokens_without_any_are_refused() -> None:
-    tokenizer, new = extended(["coat", "coats"])
+    tokenizer, new = extended_tokenizer(["coat", "coats"])
     old = OldTokenization(tokenizer, ["coat", "coats"])
     good = Use(0, "warm jacket", "coat", "A ", " is warm", TEMPLATE)
     swallowed = Use(0, "warm jacket", "coat", "Two ", "s are warm", TEMPLATE)
@@ -119,7 +112,7 @@ def test_uses_that_read_as_other_tokens_are_left_out_and_tokens_without_any_are_
 
 
 def test_several_tokens_for_one_phrase() -> None:
-    tokenizer, new = extended(["<x>", "<y>"])
+    tokenizer, new = extended_tokenizer(["<x>", "<y>"])
     old = OldTokenization(tokenizer, ["<x>", "<y>"])
     _, (example,) = encode_uses(tokenizer, old, [Use(0, "red coat", "<x><y>", "A ", " fits.", TEMPLATE)], new)
     batch = DistilCollator(DistilCorpus([example]), 0)([0])["batch"]

@@ -10,33 +10,14 @@ import torch
 from torch.nn import functional
 
 from gti_cli.errors import InputError
-from gti_cli.grounding.distil.batches import DistilCollator, DistilCorpus, DistilExample, shared_end
+from gti_cli.grounding.distil.batches import DistilCollator, DistilCorpus
+from gti_cli.grounding.distil.measures import distance_report
 from gti_cli.grounding.distil.objective import DistilModel, check_layer, hidden_loss
-from gti_cli.grounding.distil.task import distance_report
 from gti_cli.grounding.rows import NewRows
+from tests.support.distillation import collated, random_corpus, states_of
 from tests.support.grounding import NEW_IDS, OLD, PAD, model_of
 
 MODELS = [("qwen3", True), ("llama", False), ("gpt2", True), ("phi", False), ("gemma2", True), ("opt", True)]
-
-
-def corpus_of(count: int, seed: int = 0, phrases: list[list[int]] | None = None) -> DistilCorpus:
-    """Random contexts with a phrase of old ids, or the one new id that stands for it."""
-    rng = np.random.default_rng(seed)
-    if phrases is None:
-        phrases = [rng.integers(5, OLD, rng.integers(1, 5)).tolist() for _ in NEW_IDS]
-    found = []
-    for n in range(count):
-        before = [1, *rng.integers(5, OLD, rng.integers(0, 6)).tolist()]
-        behind = rng.integers(5, OLD, rng.integers(0 if n % 5 == 0 else 1, 7)).tolist()
-        which = n % len(phrases)
-        teacher, student = before + phrases[which] + behind, [*before, OLD + which, *behind]
-        found.append(DistilExample(teacher, student, shared_end(teacher, student), len(before)))
-    return DistilCorpus(found)
-
-
-def states_of(model: Any, ids: list[int], layer: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-    read = model(input_ids=torch.tensor([ids]), output_hidden_states=True)
-    return read.hidden_states[-1 if layer is None else layer][0], read.logits[0].float()
 
 
 def naive_loss(model: Any, corpus: DistilCorpus, layer: int | None, weight: float) -> tuple[torch.Tensor, int]:
@@ -55,16 +36,12 @@ def naive_loss(model: Any, corpus: DistilCorpus, layer: int | None, weight: floa
     return total, count
 
 
-def collated(corpus: DistilCorpus) -> Any:
-    return DistilCollator(corpus, PAD)(range(len(corpus.examples)))
-
-
 @pytest.mark.parametrize(("layer", "weight"), [(None, 0.0), (1, 0.0), (None, 0.5)])
 @pytest.mark.parametrize(("kind", "tied"), MODELS)
 def test_loss_and_gradient_equal_two_passes_for_each_example(
     kind: str, tied: bool, layer: int | None, weight: float
 ) -> None:
-    corpus = corpus_of(15)
+    corpus = random_corpus(15)
     reference, ours = model_of(kind, tied), model_of(kind, tied)
     expected, positions = naive_loss(reference, corpus, layer, weight)
     (expected / positions).backward()
@@ -89,7 +66,7 @@ def test_loss_and_gradient_equal_two_passes_for_each_example(
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 @pytest.mark.parametrize(("kind", "tied"), [("qwen3", True), ("phi", False)])
 def test_old_weights_keep_their_bits(kind: str, tied: bool, weight: float) -> None:
-    model, corpus = model_of(kind, tied), corpus_of(12)
+    model, corpus = model_of(kind, tied), random_corpus(12)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     rows = NewRows(model, NEW_IDS)
     trained = DistilModel(model, rows, nll_weight=weight)
@@ -111,48 +88,11 @@ def test_old_weights_keep_their_bits(kind: str, tied: bool, weight: float) -> No
             assert torch.equal(value, before[name]), name
 
 
-def test_report_equals_one_example_at_a_time() -> None:
-    model, corpus = model_of("qwen3"), corpus_of(9)
-    sums = dict.fromkeys(("error", "power", "positions", "following", "nll", "phrase", "token"), 0.0)
-    with torch.no_grad():
-        for example in corpus.examples:
-            m = example.shared
-            (wanted, teacher), (found, student) = (
-                states_of(model, ids, None) for ids in (example.teacher, example.student)
-            )
-            sums["error"] += float((found[-m - 1 :] - wanted[-m - 1 :]).square().sum())
-            sums["power"] += float(wanted[-m - 1 :].square().sum())
-            sums["positions"] += m + 1
-            sums["token"] -= float(student[example.first - 1].log_softmax(-1)[example.student[example.first]])
-            for place in range(-m, 0):
-                sums["nll"] -= float(student[place - 1].log_softmax(-1)[example.student[place]])
-                sums["phrase"] -= float(teacher[place - 1].log_softmax(-1)[example.teacher[place]])
-            sums["following"] += m
-    rows = NewRows(model, NEW_IDS)
-    with rows.attached():
-        report = distance_report(
-            DistilModel(model, rows, nll_weight=2.0), DistilCollator(corpus, PAD), range(9), torch.device("cpu"), size=4
-        )
-    width = rows.embedding.shape[1]
-    assert report == pytest.approx(
-        {
-            "held_out_loss": sums["error"] / sums["positions"] / width
-            + 2 * (sums["token"] + sums["nll"]) / sums["positions"],
-            "hidden_mse": sums["error"] / sums["positions"] / width,
-            "hidden_distance": (sums["error"] / sums["power"]) ** 0.5,
-            "loss_token": sums["token"] / 9,
-            "loss_following": sums["nll"] / sums["following"],
-            "loss_following_phrase": sums["phrase"] / sums["following"],
-        },
-        rel=1e-5,
-    )
-
-
 def test_learned_from_random_comes_nearer_than_the_mean_of_the_pieces() -> None:
     """On contexts that were not trained on; the start `subword` is the mean of the phrase's rows."""
     rng = np.random.default_rng(3)
     phrases = [rng.integers(5, OLD, 3).tolist() for _ in NEW_IDS]
-    train, unseen = corpus_of(96, 1, phrases), corpus_of(48, 2, phrases)
+    train, unseen = random_corpus(96, 1, phrases), random_corpus(48, 2, phrases)
     distances = {}
     for start in ("subword", "random"):
         model = model_of("qwen3")

@@ -10,7 +10,7 @@ import torch
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
 from gti_cli.grounding.ground import ground
-from gti_cli.grounding.nll.batches import Collator, cut_examples
+from gti_cli.grounding.nll.batches import Collator, divide_examples
 from gti_cli.grounding.nll.checkpointing import checkpointed
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.rows import NewRows
@@ -19,9 +19,9 @@ from tests.support.grounding import MODELS, NEW_IDS, PAD, examples_of, model_of
 
 def step(model: Any, whole: bool) -> tuple[float, list[torch.Tensor], int]:
     """Loss, gradients, and elements of float tensors that autograd keeps between forward and backward."""
-    corpus = cut_examples(*examples_of(16), set(NEW_IDS.tolist()), whole=whole)
+    corpus = divide_examples(*examples_of(16), set(NEW_IDS.tolist()), whole=whole)
     rows = NewRows(model, NEW_IDS)
-    trained = GroundingModel(model, rows, corpus.heads)
+    trained = GroundingModel(model, rows, corpus.prefixes)
     weights = {weight.data_ptr() for weight in model.parameters()}
     kept = 0
 

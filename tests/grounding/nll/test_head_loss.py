@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from gti_cli.grounding.nll.batches import Collator, cut_examples
-from gti_cli.grounding.nll.head_loss import LogitRule, head_loss, rule_of
+from gti_cli.grounding.nll.batches import Collator, divide_examples
+from gti_cli.grounding.nll.head_loss import LogitRule, find_logit_rule, head_loss
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.rows import NewRows
 from gti_cli.training.lora import Adapters
@@ -63,20 +63,20 @@ def test_every_model_has_a_rule_that_is_tried_out(kind: str, tied: bool) -> None
     model = model_of(kind, tied)
     rows = NewRows(model, NEW_IDS)
     with rows.attached():
-        found = rule_of(model, rows)
+        found = find_logit_rule(model, rows)
     assert found == LogitRule(getattr(model.config, "logit_scale", None) or 1.0, {"gemma2": 5.0}.get(kind))
 
 
 def test_a_model_with_a_rule_of_its_own_keeps_its_own_forward(monkeypatch: pytest.MonkeyPatch) -> None:
-    examples, kinds, groups = examples_of(12)
+    examples, templates, groups = examples_of(12)
     model = model_of("gemma2")
     model.config.final_logit_softcapping = 5.0
     monkeypatch.setattr(LogitRule, "__call__", lambda self, logits: logits)  # as if gti did not know the cap
     rows = NewRows(model, NEW_IDS)
-    corpus = cut_examples(examples, kinds, groups, set(NEW_IDS.tolist()))
-    trained = GroundingModel(model, rows, corpus.heads)
+    corpus = divide_examples(examples, templates, groups, set(NEW_IDS.tolist()))
+    trained = GroundingModel(model, rows, corpus.prefixes)
     with rows.attached():
-        assert rule_of(model, rows) is None
+        assert find_logit_rule(model, rows) is None
         loss, count = trained(**Collator(corpus, 0)(range(12)))
     assert float((loss / count).detach()) == pytest.approx(float(masked_loss(model, examples).detach()), abs=1e-5)
 
@@ -86,8 +86,8 @@ def test_the_trial_is_without_dropout_and_draws_no_random_number() -> None:
     rows = NewRows(model, NEW_IDS)
     adapters = Adapters(model, rank=2, alpha=4, dropout=0.5)
     torch.nn.init.normal_(adapters.parts[0][1].weight)  # else they add nothing, whatever is dropped
-    corpus = cut_examples(*examples_of(4), set(NEW_IDS.tolist()), whole=True)
-    trained = GroundingModel(model, rows, corpus.heads, adapters).train()
+    corpus = divide_examples(*examples_of(4), set(NEW_IDS.tolist()), whole=True)
+    trained = GroundingModel(model, rows, corpus.prefixes, adapters).train()
     batch = Collator(corpus, 0)(range(4))
     with rows.attached():
         losses = []

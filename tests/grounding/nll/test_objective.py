@@ -1,3 +1,5 @@
+"""The objective against Algorithm 1 as the paper writes it, and the models that take no stored prefix."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -5,19 +7,18 @@ from typing import Any
 import pytest
 import torch
 
-from gti_cli.grounding.nll.batches import Collator, cut_examples
+from gti_cli.grounding.nll.batches import Collator, divide_examples
 from gti_cli.grounding.nll.objective import GroundingModel, has_plain_cache
 from gti_cli.grounding.rows import NewRows
-from gti_cli.prompts.examples import Example
-from tests.support.grounding import HEADS, MODELS, NEW_IDS, OLD, PAD, algorithm_1, examples_of, model_of
+from tests.support.grounding import MODELS, NEW_IDS, OLD, PAD, algorithm_1, examples_of, model_of
 
 
-def ground(model: Any, batches: list[list[int]], data: Any, rate: float, *, whole: bool, decay: float = 0.0) -> Any:
+def train_rows(model: Any, batches: list[list[int]], data: Any, rate: float, *, whole: bool, decay: float = 0.0) -> Any:
     """Train the new rows with plain torch; returns the losses."""
-    corpus = cut_examples(*data, set(NEW_IDS.tolist()), whole=whole)
+    corpus = divide_examples(*data, set(NEW_IDS.tolist()), whole=whole)
     collator = Collator(corpus, PAD)
     rows = NewRows(model, NEW_IDS)
-    trained = GroundingModel(model, rows, corpus.heads)
+    trained = GroundingModel(model, rows, corpus.prefixes)
     optimizer = torch.optim.AdamW(trained.parameters(), lr=rate, weight_decay=decay)
     losses = []
     with rows.attached():
@@ -38,7 +39,7 @@ def test_equals_algorithm_1(kind: str, tied: bool, whole: bool) -> None:
     reference, ours = model_of(kind, tied), model_of(kind, tied)
     before = {name: weight.detach().clone() for name, weight in ours.named_parameters()}
     expected = algorithm_1(reference, [[data[0][n] for n in batch] for batch in batches], 0.01)
-    losses = ground(ours, batches, data, 0.01, whole=whole)
+    losses = train_rows(ours, batches, data, 0.01, whole=whole)
     assert losses == pytest.approx(expected, abs=1e-4)
     wanted = dict(reference.named_parameters())
     head = ours.get_output_embeddings()
@@ -57,33 +58,13 @@ def test_weight_decay_moves_no_old_row(kind: str, tied: bool) -> None:
     data = examples_of(16)
     model = model_of(kind, tied)
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    ground(model, [list(range(16))] * 5, data, 0.01, whole=False, decay=0.5)
+    train_rows(model, [list(range(16))] * 5, data, 0.01, whole=False, decay=0.5)
     head = model.get_output_embeddings()
     trained = {id(model.get_input_embeddings().weight), id(head.weight), id(getattr(head, "bias", None))}
     for name, weight in model.named_parameters():
         old = OLD if id(weight) in trained else len(weight)
         assert torch.equal(weight[:old], before[name][:old]), name
         assert old == len(weight) or not torch.equal(weight[old:], before[name][old:]), name
-
-
-def test_heads_are_shared_and_gradients_begin_at_the_first_new_token() -> None:
-    examples, kinds, groups = examples_of(40)
-    corpus = cut_examples(examples, kinds, groups, set(NEW_IDS.tolist()))
-    for example, kind, first in zip(examples, kinds, corpus.firsts, strict=True):
-        sequence = example.prompt + example.answer
-        assert sequence[: len(HEADS[kind])] == HEADS[kind][: len(corpus.heads[kind])]
-        assert sequence[first] >= OLD > max(sequence[:first])
-    batch = Collator(corpus, PAD)(list(range(40)))["groups"]
-    assert len(batch) == 2
-    assert sum(len(group["targets"]) for group in batch) == sum(len(example.answer) for example in examples)
-    # Text comes last in the second direction: nothing but the template stands before the tokens.
-    assert batch[1]["middle"].shape[1] == 0
-
-
-def test_an_example_needs_a_new_token_and_may_not_begin_with_it() -> None:
-    for prompt in ([3, 4], [OLD, 3]):
-        with pytest.raises(ValueError, match="must hold a new token"):
-            cut_examples([Example(prompt, [5, 2])], [0], [0], set(NEW_IDS.tolist()))
 
 
 def test_a_model_with_a_window_or_a_state_is_computed_whole() -> None:
@@ -106,27 +87,17 @@ def test_models_that_keep_a_state_are_computed_whole(kind: str, more: dict[str, 
     assert not has_plain_cache(ours, 64)
     batches = [list(range(8)), list(range(8, 16))] * 2
     expected = algorithm_1(reference, [[data[0][n] for n in batch] for batch in batches], 0.01)
-    assert ground(ours, batches, data, 0.01, whole=True) == pytest.approx(expected, abs=1e-4)
+    assert train_rows(ours, batches, data, 0.01, whole=True) == pytest.approx(expected, abs=1e-4)
     rows, wanted = (model.get_input_embeddings().weight for model in (ours, reference))
     assert (rows - wanted).abs().max() <= 1e-5
 
 
-def test_nothing_stays_attached() -> None:
-    model = model_of("qwen3")
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    rows = NewRows(model, NEW_IDS)
-    with pytest.raises(KeyboardInterrupt), rows.attached():
-        assert model.get_input_embeddings() is not embedding
-        raise KeyboardInterrupt
-    assert model.get_input_embeddings() is embedding and model.get_output_embeddings() is head
-
-
 @pytest.mark.parametrize("whole", [False, True])
 def test_batches_in_step_run_the_model_equally_often_and_count_the_same(whole: bool) -> None:
-    examples, kinds, groups = examples_of(30)
+    examples, templates, groups = examples_of(30)
     model = model_of("qwen3")
     rows = NewRows(model, NEW_IDS)
-    corpus = cut_examples(examples, kinds, groups, set(NEW_IDS.tolist()), whole=whole)
+    corpus = divide_examples(examples, templates, groups, set(NEW_IDS.tolist()), whole=whole)
     usual, in_step = Collator(corpus, PAD), Collator(corpus, PAD, in_step=True)
     both = [next(n for n, group in enumerate(groups) if group == wanted) for wanted in (0, 1)]
     runs: list[int] = []
@@ -134,8 +105,8 @@ def test_batches_in_step_run_the_model_equally_often_and_count_the_same(whole: b
     with rows.attached():
         counted = []
         for places in ([], [both[0]], [both[1]], both, list(range(30))):
-            trained = GroundingModel(model, rows, corpus.heads)
-            trained(**in_step(both))  # the head is computed, and the rule is tried, once
+            trained = GroundingModel(model, rows, corpus.prefixes)
+            trained(**in_step(both))  # prefixes are computed, and the rule is tried, once
             runs.clear()
             loss, count = trained(**in_step(places))
             counted.append(len(runs))

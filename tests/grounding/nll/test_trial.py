@@ -1,34 +1,38 @@
+"""The trial of divided examples: models that pass it, and attention that counts columns, which must not."""
+
 from __future__ import annotations
 
 import pytest
 import torch
 
-from gti_cli.grounding.nll.batches import Corpus, cut_examples
-from gti_cli.grounding.nll.trial import computes_cut
+from gti_cli.grounding.nll.batches import Corpus, divide_examples
+from gti_cli.grounding.nll.trial import computes_divided
 from gti_cli.grounding.rows import NewRows
 from gti_cli.prompts.examples import Example
 from tests.support.grounding import NEW_IDS, OLD, PAD, VOCAB, examples_of, model_of
 from tests.support.models import make_model
 
 
-def corpora(examples: list[Example], kinds: list[int], groups: list[int]) -> tuple[Corpus, Corpus]:
+def corpora(examples: list[Example], templates: list[int], groups: list[int]) -> tuple[Corpus, Corpus]:
     new = set(NEW_IDS.tolist())
-    return cut_examples(examples, kinds, groups, new), cut_examples(examples, kinds, groups, new, whole=True)
+    return divide_examples(examples, templates, groups, new), divide_examples(
+        examples, templates, groups, new, whole=True
+    )
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama", "mistral", "gemma2", "gpt2", "gpt_neox", "opt", "phi", "cohere"])
-def test_models_that_are_told_positions_compute_cut_examples(kind: str) -> None:
+def test_models_with_position_numbers_compute_divided_examples(kind: str) -> None:
     model = model_of(kind)
     rows = NewRows(model, NEW_IDS)
     with rows.attached():
-        assert computes_cut(model, rows, *corpora(*examples_of(30)), PAD)
+        assert computes_divided(model, rows, *corpora(*examples_of(30)), PAD)
 
 
 def test_bfloat16_is_judged_by_its_own_rounding() -> None:
     model = model_of("qwen3").to(torch.bfloat16)
     rows = NewRows(model, NEW_IDS)
     with rows.attached():
-        assert computes_cut(model, rows, *corpora(*examples_of(30)), PAD)
+        assert computes_divided(model, rows, *corpora(*examples_of(30)), PAD)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -42,7 +46,7 @@ def test_bfloat16_is_judged_by_its_own_rounding() -> None:
         ),
     ],
 )
-def test_attention_that_counts_columns_is_found_out(kind: str, more: dict[str, object], half: bool) -> None:
+def test_attention_that_counts_columns_fails(kind: str, more: dict[str, object], half: bool) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
@@ -57,7 +61,7 @@ def test_attention_that_counts_columns_is_found_out(kind: str, more: dict[str, o
     examples = [Example([5, *range(14, 14 + n), 3], [OLD, OLD + 3, OLD + 7, 2]) for n in (2, 30)]
     rows = NewRows(model, NEW_IDS)
     with rows.attached():
-        assert not computes_cut(model, rows, *corpora(examples, [0, 0], [0, 0]), PAD)
+        assert not computes_divided(model, rows, *corpora(examples, [0, 0], [0, 0]), PAD)
 
 
 def test_a_model_that_fails_in_the_trial_does_not_compute_it() -> None:
@@ -69,4 +73,4 @@ def test_a_model_that_fails_in_the_trial_does_not_compute_it() -> None:
 
     model.model.layers[0].register_forward_hook(fail)
     with rows.attached():
-        assert not computes_cut(model, rows, *corpora(*examples_of(8)), PAD)
+        assert not computes_divided(model, rows, *corpora(*examples_of(8)), PAD)

@@ -51,14 +51,14 @@ def _build(items: Path, root: Path, encoder: Path, world: int) -> list[int]:
     ]
     for process in started:
         process.start()
-    found = sorted(results.get(timeout=120) for _ in started)
+    counts = sorted(results.get(timeout=120) for _ in started)
     for process in started:
         process.join()
-    return [count for _, count in found]
+    return [count for _, count in counts]
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_texts_and_make_what_one_makes(tmp_path: Path) -> None:
+def test_two_processes_share_the_texts_and_write_the_files_of_one(tmp_path: Path) -> None:
     items, encoder = make_items(tmp_path), make_encoder(tmp_path)
     (alone,) = _build(items, tmp_path / "one", encoder, 1)
     first, second = _build(items, tmp_path / "two", encoder, 2)
@@ -67,7 +67,7 @@ def test_two_processes_share_the_texts_and_make_what_one_makes(tmp_path: Path) -
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
 
-def test_marks_come_after_vectors_and_other_requests_see_nothing(tmp_path: Path) -> None:
+def test_a_batch_counts_once_saved_and_for_its_request_only(tmp_path: Path) -> None:
     rows = np.arange(12, dtype=np.float32).reshape(6, 2)
     store = OnDisk(tmp_path, "a" * 20)
     store.open(6, 3)

@@ -43,7 +43,7 @@ def test_loss_against_the_formula() -> None:
     assert torch.isfinite(codebook.grad).all()
 
 
-def test_nothing_but_lonely_codes_cost_nothing() -> None:
+def test_codes_without_a_partner_cost_nothing() -> None:
     codebook = torch.randn(1, 3, requires_grad=True)
     loss = diversity_loss(
         codebook, torch.zeros(4, dtype=torch.long), torch.zeros(1, dtype=torch.long), torch.Generator()
@@ -56,8 +56,8 @@ def test_balanced_codes_are_those_of_the_numpy_plan() -> None:
     torch.manual_seed(0)
     rows, codebook = torch.randn(40, 6), torch.randn(8, 6)
     cost = ((rows[:, None] - codebook[None]) ** 2).sum(dim=2).double().numpy()
-    found = balanced_codes(rows, codebook, 0.05)
-    assert (found.numpy() == balanced_assignment(cost, 0.05)).mean() >= 0.95  # float32 against float64 near ties
-    assert len(found.unique()) == 8
+    codes = balanced_codes(rows, codebook, 0.05)
+    assert (codes.numpy() == balanced_assignment(cost, 0.05)).mean() >= 0.95  # float32 against float64 near ties
+    assert len(codes.unique()) == 8
     assert balanced_codes(rows[:1], codebook, 0.003).shape == (1,)
     assert len(balanced_codes(torch.zeros(4, 6), codebook[:1], 0.003)) == 4

@@ -18,17 +18,17 @@ def test_values_and_gradients_are_those_of_a_masked_relu(shape: list[int], dropo
     torch.manual_seed(seed + 1)
     mask = random_mask(rows.shape, dropout)
     torch.manual_seed(seed + 1)
-    found = ReluDropout(dropout).train()(rows)
-    wanted = rows.relu() * -mask / (1 - dropout) if dropout else rows.relu()
+    output = ReluDropout(dropout).train()(rows)
+    expected = rows.relu() * -mask / (1 - dropout) if dropout else rows.relu()
     weights = torch.randn(shape)
-    mine = torch.autograd.grad((found * weights).sum(), rows)[0]
-    theirs = torch.autograd.grad((wanted * weights).sum(), rows)[0]
-    torch.testing.assert_close(found, wanted)
-    torch.testing.assert_close(mine, theirs)
+    gradient = torch.autograd.grad((output * weights).sum(), rows)[0]
+    expected_gradient = torch.autograd.grad((expected * weights).sum(), rows)[0]
+    torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(gradient, expected_gradient)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1, 0.5])
-def test_the_share_that_is_dropped_and_its_independence(dropout: float) -> None:
+def test_the_dropped_share_and_the_independence_of_neighbours(dropout: float) -> None:
     torch.manual_seed(3)
     mask = -random_mask(torch.Size((1000, 1003)), dropout).double()
     error = (dropout * (1 - dropout) / mask.numel()) ** 0.5
@@ -53,15 +53,15 @@ def test_evaluation_drops_nothing_and_a_seed_fixes_the_mask() -> None:
 def test_every_number_format(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     rows = torch.randn(64, 33, dtype=dtype, requires_grad=True)
-    found = ReluDropout(0.25).train()(rows)
-    found.sum().backward()
-    wanted = rows.detach().double().relu() / 0.75
-    kept = found.detach() != 0
-    assert found.dtype == rows.grad.dtype == dtype
-    torch.testing.assert_close(found.detach().double(), wanted * kept, rtol=1e-2, atol=0)
+    output = ReluDropout(0.25).train()(rows)
+    output.sum().backward()
+    expected = rows.detach().double().relu() / 0.75
+    kept = output.detach() != 0
+    assert output.dtype == rows.grad.dtype == dtype
+    torch.testing.assert_close(output.detach().double(), expected * kept, rtol=1e-2, atol=0)
     torch.testing.assert_close(rows.grad.double(), kept.double() / 0.75, rtol=1e-2, atol=0)
 
 
-def test_its_print() -> None:
+def test_its_repr_shows_the_rate() -> None:
     layer = ReluDropout(0.5)
     assert "0.5" in repr(layer)

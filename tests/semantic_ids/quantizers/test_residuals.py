@@ -38,51 +38,6 @@ def test_equal_distances_go_to_the_smaller_code() -> None:
     assert residuals.assign(rows, codebook).tolist() == [0, 0, 1]
 
 
-def test_same_seed_same_bytes_and_other_seed_other_codebooks() -> None:
-    vectors = np.random.default_rng(1).standard_normal((500, 8)).astype(np.float32)
-    first, again, other = (kmeans.train(vectors, [32, 32], seed) for seed in (5, 5, 6))
-    assert all(a.tobytes() == b.tobytes() for a, b in zip(first, again, strict=True))
-    assert first[0].tobytes() != other[0].tobytes()
-
-
-def test_codebooks_do_not_depend_on_the_number_of_threads() -> None:
-    import faiss
-
-    vectors = np.random.default_rng(2).standard_normal((4000, 16)).astype(np.float32)
-    before = faiss.omp_get_max_threads()
-    found = []
-    try:
-        for threads in (1, 2):
-            faiss.omp_set_num_threads(threads)
-            found.append(kmeans.train(vectors, [32, 32], seed=0))
-    finally:
-        faiss.omp_set_num_threads(before)
-    assert all(a.tobytes() == b.tobytes() for a, b in zip(*found, strict=True))
-
-
-def test_error_at_most_that_of_faiss_residual_quantizer() -> None:
-    import faiss
-
-    rng = np.random.default_rng(3)
-    centres = rng.standard_normal((40, 24))
-    vectors = (centres[rng.integers(40, size=2000)] + 0.3 * rng.standard_normal((2000, 24))).astype(np.float32)
-    codebooks = kmeans.train(vectors, [16, 16, 16], seed=0, options=KMeansOptions(restarts=2))
-    ours = ((vectors - residuals.decode(residuals.encode(vectors, codebooks), codebooks)) ** 2).sum(axis=1).mean()
-    peer = faiss.ResidualQuantizer(24, 3, 4)
-    peer.max_beam_size = 1
-    peer.train(vectors)
-    theirs = ((vectors - peer.decode(peer.compute_codes(vectors))) ** 2).sum(axis=1).mean()
-    assert ours <= theirs * 1.02
-
-
-def test_sample_is_what_was_asked_for() -> None:
-    vectors = np.arange(1000, dtype=np.float32).reshape(500, 2)
-    sample = kmeans.draw_sample(vectors, 100, seed=0)
-    assert len(np.unique(sample, axis=0)) == 100
-    assert (np.diff(sample[:, 0]) > 0).all()
-    assert len(kmeans.draw_sample(vectors, 500, seed=0)) == 500
-
-
 def test_mean_codebooks_are_the_mean_residuals() -> None:
     rng = np.random.default_rng(4)
     vectors = rng.standard_normal((60, 5)).astype(np.float32)
@@ -135,14 +90,14 @@ def test_beam_is_never_worse_than_greedy_and_a_full_one_is_exact(beam: int) -> N
     def errors(codes: np.ndarray) -> np.ndarray:
         return ((vectors - residuals.decode(codes, books)) ** 2).sum(axis=1)
 
-    greedy, found = errors(residuals.encode(vectors, books)), errors(residuals.encode(vectors, books, beam))
-    assert (found <= greedy + 1e-5).all()
-    assert found.sum() < greedy.sum()
+    greedy, beamed = errors(residuals.encode(vectors, books)), errors(residuals.encode(vectors, books, beam))
+    assert (beamed <= greedy + 1e-5).all()
+    assert beamed.sum() < greedy.sum()
     if beam == 1000:
-        every = np.stack(np.meshgrid(*[np.arange(len(b)) for b in books], indexing="ij"), axis=-1).reshape(-1, 3)
-        sums = residuals.decode(every.astype(np.int32), books)
+        tuples = np.stack(np.meshgrid(*[np.arange(len(b)) for b in books], indexing="ij"), axis=-1).reshape(-1, 3)
+        sums = residuals.decode(tuples.astype(np.int32), books)
         best = ((vectors[:, None] - sums[None]) ** 2).sum(axis=2).min(axis=1)
-        np.testing.assert_allclose(found, best, atol=1e-4)
+        np.testing.assert_allclose(beamed, best, atol=1e-4)
 
 
 def test_beam_against_faiss() -> None:
@@ -158,27 +113,3 @@ def test_beam_against_faiss() -> None:
     theirs = ((vectors - peer.decode(peer.compute_codes(vectors))) ** 2).sum(axis=1)
     ours = ((vectors - residuals.decode(residuals.encode(vectors, books, 4), books)) ** 2).sum(axis=1)
     assert ours.mean() <= theirs.mean() * 1.001
-
-
-def test_balanced_training_evens_out_the_codes() -> None:
-    from gti_cli.semantic_ids.quality.quality import level_use
-
-    rng = np.random.default_rng(0)
-    centres = rng.standard_normal((6, 8)) * 3
-    weights = np.array([0.7, 0.1, 0.1, 0.05, 0.03, 0.02])
-    vectors = centres[rng.choice(6, size=1500, p=weights)] + 0.3 * rng.standard_normal((1500, 8))
-    vectors = vectors.astype(np.float32)
-    plain, even = (
-        residuals.encode(vectors, kmeans.train(vectors, [32, 32], 0, KMeansOptions(balanced=balanced)))
-        for balanced in (False, True)
-    )
-    for level in range(2):
-        assert level_use(even[:, level], 32)["perplexity"] > 25
-    assert level_use(even[:, 1], 32)["perplexity"] > level_use(plain[:, 1], 32)["perplexity"]
-    again = kmeans.train(vectors, [32, 32], 0, KMeansOptions(balanced=True))
-    np.testing.assert_array_equal(residuals.encode(vectors, again), even)
-
-
-def test_balanced_with_items_that_are_all_alike() -> None:
-    codebooks = kmeans.train(np.ones((9, 3), np.float32), [4, 4], 0, KMeansOptions(balanced=True, iterations=3))
-    assert all(np.isfinite(book).all() for book in codebooks)

@@ -1,4 +1,4 @@
-"""Windows and examples in one step: the loss against one sequence at a time, and the plan of several tasks."""
+"""Both kinds of examples in one step: the loss against one sequence at a time, and the plan of several tasks."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from gti_cli.errors import InputError
 from gti_cli.prompts.examples import Example
 from gti_cli.prompts.next_item import Frame
 from gti_cli.training.answer_loss import answer_loss, mean_loss
-from gti_cli.training.batches.mixture import MixedPlan, Mixture, Unit, divide
-from gti_cli.training.batches.packing import Layout, Window, separate
+from gti_cli.training.batches.mixture import ExampleCollator, MixedPlan, TrainingExample, targets_per_task
+from gti_cli.training.batches.packing import HistoryExample, HistoryLayout, single_target_examples
 from gti_cli.training.batches.plan import BatchPlan
 from tests.support.models import make_model
 
 RNG = np.random.default_rng(0)
 ITEMS = RNG.permutation(60).reshape(20, 3) + 20
-LAYOUT = Layout(Frame([5, 6, 7], [8, 9]), ITEMS, 2, 0, (Frame([10, 11], [8, 9]), Frame([12] * 5, [8, 9])))
-UNITS: list[Unit] = [
-    Window((1, 2, 3, 4), 1, 1),
+LAYOUT = HistoryLayout(Frame([5, 6, 7], [8, 9]), ITEMS, 2, 0, (Frame([10, 11], [8, 9]), Frame([12] * 5, [8, 9])))
+EXAMPLES: list[TrainingExample] = [
+    HistoryExample((1, 2, 3, 4), 1, 1),
     Example([30, 31, 32], [40, 41, 2]),
-    Window((7, 8), 1),
+    HistoryExample((7, 8), 1),
     Example([50], [61, 2]),
-    Window((3, 9, 10), 1, 2),
+    HistoryExample((3, 9, 10), 1, 2),
     Example([33] * 12, [44] * 7 + [2]),
 ]
 
 
-def sequences(units: list[Unit]) -> list[tuple[list[int], list[int]]]:
+def sequences(examples: list[TrainingExample]) -> list[tuple[list[int], list[int]]]:
     """Prompt and answer of every target, by hand."""
     found = []
-    for unit in units:
-        if isinstance(unit, Example):
-            found.append((unit.prompt, unit.answer))
+    for example in examples:
+        if isinstance(example, Example):
+            found.append((example.prompt, example.answer))
             continue
-        before = [[5, 6, 7], [10, 11], [12] * 5][unit.wording]
-        for single in separate(unit):
+        before = [[5, 6, 7], [10, 11], [12] * 5][example.wording]
+        for single in single_target_examples(example):
             *shown, target = single.items
             found.append(([*before, *ITEMS[shown].ravel().tolist(), 8, 9], [*ITEMS[target].tolist(), 2]))
     return found
 
 
-def naive(model: Any, units: list[Unit]) -> tuple[torch.Tensor, int]:
+def naive(model: Any, examples: list[TrainingExample]) -> tuple[torch.Tensor, int]:
     total, count = torch.zeros(()), 0
-    for prompt, answer in sequences(units):
+    for prompt, answer in sequences(examples):
         logits = functional.log_softmax(model(torch.tensor([prompt + answer])).logits[0], dim=-1)
         total = total - sum(logits[len(prompt) + n - 1, token] for n, token in enumerate(answer))
         count += len(answer)
@@ -57,39 +57,39 @@ def naive(model: Any, units: list[Unit]) -> tuple[torch.Tensor, int]:
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama"])
-@pytest.mark.parametrize("chosen", [UNITS, UNITS[1::2], UNITS[::2], UNITS[3:4]])
-def test_loss_and_gradient_equal_one_sequence_at_a_time(kind: str, chosen: list[Unit]) -> None:
-    model, mixture = make_model(kind, 100), Mixture(LAYOUT)
+@pytest.mark.parametrize("chosen", [EXAMPLES, EXAMPLES[1::2], EXAMPLES[::2], EXAMPLES[3:4]])
+def test_loss_and_gradient_equal_one_sequence_at_a_time(kind: str, chosen: list[TrainingExample]) -> None:
+    model, collator = make_model(kind, 100), ExampleCollator(LAYOUT)
     expected, tokens = naive(model, chosen)
-    loss, count = answer_loss(model, mixture.collate(chosen))
+    loss, count = answer_loss(model, collator.collate(chosen))
     assert int(count) == tokens
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-4)
     gradients = [torch.autograd.grad(value / tokens, list(model.parameters())) for value in (loss, expected)]
     for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
-    mean = mean_loss(model, mixture, chosen, 2, torch.device("cpu"))
+    mean = mean_loss(model, collator, chosen, 2, torch.device("cpu"))
     assert mean == pytest.approx(float(expected.detach()) / tokens, rel=1e-5)
 
 
 def test_sizes_are_those_of_the_sequences() -> None:
-    mixture = Mixture(LAYOUT)
-    for unit in UNITS:
-        assert mixture.targets(unit) == len(sequences([unit]))
-        (row,) = mixture.collate([unit])["branches"]
-        assert mixture.tokens(unit) == int((row >= 0).sum()) == len(row)
-    assert LAYOUT.prompt(Window((1, 2), 1, 1)) == sequences([Window((1, 2), 1, 1)])[0][0]
-    with pytest.raises(ValueError, match="differ behind"):
-        Layout(Frame([1], [2]), ITEMS, 2, 0, (Frame([1], [3]),))
+    collator = ExampleCollator(LAYOUT)
+    for example in EXAMPLES:
+        assert collator.target_count(example) == len(sequences([example]))
+        (row,) = collator.collate([example])["branches"]
+        assert collator.token_count(example) == int((row >= 0).sum()) == len(row)
+    assert LAYOUT.prompt(HistoryExample((1, 2), 1, 1)) == sequences([HistoryExample((1, 2), 1, 1)])[0][0]
+    with pytest.raises(ValueError, match="differ after"):
+        HistoryLayout(Frame([1], [2]), ITEMS, 2, 0, (Frame([1], [3]),))
 
 
 @given(st.integers(1, 200), st.lists(st.floats(0.001, 1000), min_size=1, max_size=5))
 def test_shares_of_a_step(size: int, weights: list[float]) -> None:
     named = {f"t{n}": weight for n, weight in enumerate(weights)}
     if size < len(weights):
-        with pytest.raises(InputError, match="no place for"):
-            divide(size, named)
+        with pytest.raises(InputError, match="cannot hold"):
+            targets_per_task(size, named)
         return
-    found = divide(size, named)
+    found = targets_per_task(size, named)
     assert sum(found.values()) == size and min(found.values()) >= 1
     for name, share in found.items():
         wanted = size * named[name] / sum(weights)
@@ -102,7 +102,7 @@ def plan(weights: dict[str, float] | None = None, **how: Any) -> MixedPlan:
     return MixedPlan(tasks, weights, **{"size": 20, "epochs": 2.0, "max_steps": None, "seed": 0, **how})
 
 
-def test_a_step_has_its_share_of_every_task_and_every_unit_has_its_turn() -> None:
+def test_a_step_has_its_share_of_every_task_and_every_example_has_its_turn() -> None:
     found = plan()
     assert found.sizes == {"a": 270, "b": 30} and found.shares == {"a": 18, "b": 2}
     assert len(found) == 30 and found.epochs == pytest.approx(2, abs=0.1)
@@ -120,14 +120,14 @@ def test_a_step_has_its_share_of_every_task_and_every_unit_has_its_turn() -> Non
 def test_weights_decide_over_numbers() -> None:
     found = plan({"a": 0.5, "b": 0.5})
     assert found.shares == {"a": 10, "b": 10}
-    # Windows of three targets: at most nine of them fit into ten.
+    # History examples with three targets: at most nine of them fit into ten.
     assert set(found.by_task["a"]) == {9} and set(found.by_task["b"]) == {10}
     assert found.epochs == pytest.approx(2, abs=0.1) and len(found) == 32
     assert found.passes(len(found))["b"] > 10 > 2 > found.passes(len(found))["a"]
     assert len(plan(max_steps=5)) == 5
 
 
-def test_one_task_is_planned_as_ever() -> None:
+def test_one_task_has_the_plan_of_a_batch_plan() -> None:
     how: dict[str, Any] = {"size": 7, "epochs": 1.3, "max_steps": None, "seed": 3}
     sizes = (list(range(10, 50)), [2] * 40)
     alone, plain = MixedPlan({"a": sizes}, {"a": 5.0}, **how), BatchPlan(*sizes, **how)

@@ -1,4 +1,4 @@
-"""Windows and their layout, against plain loops."""
+"""History examples and their layout, against plain loops."""
 
 from __future__ import annotations
 
@@ -12,34 +12,42 @@ from hypothesis import strategies as st
 
 from gti_cli.prompts.examples import IGNORED
 from gti_cli.prompts.next_item import Frame
-from gti_cli.training.batches.packing import Layout, Window, separate, tree_mask, windows
+from gti_cli.training.batches.packing import (
+    HistoryExample,
+    HistoryLayout,
+    history_examples,
+    single_target_examples,
+    tree_mask,
+)
 
 ITEMS = np.arange(40).reshape(20, 2) + 100
 FRAMES = (Frame([1, 2, 3], [4, 5]), Frame([1, 6], [4, 5]))
-LAYOUT = Layout(FRAMES[0], ITEMS, end=9, pad=0, others=FRAMES[1:])
+LAYOUT = HistoryLayout(FRAMES[0], ITEMS, end_id=9, pad_id=0, other_frames=FRAMES[1:])
 
 
 @given(st.lists(st.integers(0, 19), max_size=40), st.integers(1, 12))
-def test_every_item_but_the_first_is_a_target_once_behind_its_most_recent_items(items: list[int], history: int) -> None:
-    found = [single for window in windows(items, history) for single in separate(window)]
-    assert [window.items[-1] for window in found] == items[1:]
-    for place, window in enumerate(found, start=1):
-        shown = window.items[:-1]
+def test_every_item_but_the_first_is_a_target_once_after_its_most_recent_items(items: list[int], history: int) -> None:
+    found = [single for example in history_examples(items, history) for single in single_target_examples(example)]
+    assert [example.items[-1] for example in found] == items[1:]
+    for place, example in enumerate(found, start=1):
+        shown = example.items[:-1]
         assert list(shown) == items[place - len(shown) : place]
-        assert window.targets == 1
+        assert example.target_count == 1
         assert len(shown) == place if place <= history else (history + 1) // 2 <= len(shown) <= history
 
 
 @given(st.lists(st.integers(0, 19), max_size=40), st.integers(1, 12))
 def test_last_only(items: list[int], history: int) -> None:
-    found = windows(items, history, last_only=True)
-    assert found == ([Window(tuple(items[-history - 1 :]), min(len(items) - 1, history))] if len(items) > 1 else [])
+    found = history_examples(items, history, last_only=True)
+    assert found == (
+        [HistoryExample(tuple(items[-history - 1 :]), min(len(items) - 1, history))] if len(items) > 1 else []
+    )
 
 
-some_windows = st.lists(
+some_examples = st.lists(
     st.integers(2, 6).flatmap(
         lambda n: st.builds(
-            Window,
+            HistoryExample,
             st.lists(st.integers(0, 19), min_size=n, max_size=n).map(tuple),
             st.integers(1, n - 1),
             st.integers(0, 1),
@@ -51,27 +59,29 @@ some_windows = st.lists(
 
 
 @settings(max_examples=100, deadline=None)
-@given(some_windows, st.sampled_from([0.0, 1.0, 25.0, 60.0, 1e4]))
-def test_layout_keeps_what_separate_examples_would_hold(batch: list[Window], even: float) -> None:
+@given(some_examples, st.sampled_from([0.0, 1.0, 25.0, 60.0, 1e4]))
+def test_layout_keeps_what_separate_examples_would_hold(batch: list[HistoryExample], even: float) -> None:
     """Read each target back out of the batch: what its branch may see, in order of position, is its own example."""
-    layout = replace(LAYOUT, even=even)
-    rows = layout.rows(batch)
-    assert Counter(window for row in rows for window in row) == Counter(batch)
+    layout = replace(LAYOUT, equal_cost_length=even)
+    rows = layout.pack(batch)
+    assert Counter(example for row in rows for example in row) == Counter(batch)
     tensors = layout.collate(batch)
-    counts = [sum(window.targets for window in row) for row in rows]
+    counts = [sum(example.target_count for example in row) for row in rows]
     keep = tensors["keep"].view(max(counts), 3)
     targets = tensors["targets"].view(len(rows), max(counts), 3)
-    for row, windows_there in enumerate(rows):
+    for row, row_examples in enumerate(rows):
         ids, places, branches, owners = (
             tensors[name][row] for name in ("input_ids", "position_ids", "branches", "owners")
         )
-        before = FRAMES[windows_there[0].wording].before
-        own = sum(layout.tokens(window) - len(before) for window in windows_there)
+        before = FRAMES[row_examples[0].wording].before
+        own = sum(layout.token_count(example) - len(before) for example in row_examples)
         assert int((branches >= 0).sum()) == len(before) + own
-        assert (ids[branches < 0] == layout.pad).all()
+        assert (ids[branches < 0] == layout.pad_id).all()
         missing = max(counts) - counts[row]
         assert (targets[row, :missing] == IGNORED).all()
-        asked = [(owner, one) for owner, window in enumerate(windows_there, 1) for one in separate(window)]
+        asked = [
+            (owner, one) for owner, example in enumerate(row_examples, 1) for one in single_target_examples(example)
+        ]
         for number, (owner, single) in enumerate(asked, start=1):
             history, target = single.items[:-1], single.items[-1]
             expected = [*before, *ITEMS[list(history)].ravel(), 4, 5, *ITEMS[target]]
@@ -88,22 +98,22 @@ def test_layout_keeps_what_separate_examples_would_hold(batch: list[Window], eve
 
 
 @settings(max_examples=100, deadline=None)
-@given(some_windows, st.sampled_from([1.0, 25.0, 60.0, 1e4]))
-def test_rows_cost_no_more_than_windows_alone(batch: list[Window], even: float) -> None:
-    layout = replace(LAYOUT, even=even)
-    rows, alone = layout.rows(batch), replace(layout, even=0).rows(batch)
-    assert alone == [[window] for window in batch]
-    assert all(len({window.wording for window in row}) == 1 for row in rows)
-    widths = [len(layout.sequence(row)[0]) for row in rows], [layout.tokens(window) for window in batch]
+@given(some_examples, st.sampled_from([1.0, 25.0, 60.0, 1e4]))
+def test_rows_cost_no_more_than_examples_alone(batch: list[HistoryExample], even: float) -> None:
+    layout = replace(LAYOUT, equal_cost_length=even)
+    rows, alone = layout.pack(batch), replace(layout, equal_cost_length=0).pack(batch)
+    assert alone == [[example] for example in batch]
+    assert all(len({example.wording for example in row}) == 1 for row in rows)
+    widths = [len(layout.token_table(row)[0]) for row in rows], [layout.token_count(example) for example in batch]
     costs = [len(found) * max(found) * (1 + max(found) / even) for found in widths]
     assert rows == alone or costs[0] < 0.9 * costs[1]
 
 
-def test_short_windows_stand_together_and_long_ones_alone() -> None:
-    short, long = Window((1, 2), 1), Window(tuple(range(20)), 1)
-    assert len(replace(LAYOUT, even=1e4).rows([short] * 8)) == 1
-    assert len(replace(LAYOUT, even=10.0).rows([long] * 8)) == 8
+def test_short_examples_stand_together_and_long_ones_alone() -> None:
+    short, long = HistoryExample((1, 2), 1), HistoryExample(tuple(range(20)), 1)
+    assert len(replace(LAYOUT, equal_cost_length=1e4).pack([short] * 8)) == 1
+    assert len(replace(LAYOUT, equal_cost_length=10.0).pack([long] * 8)) == 8
 
 
 def test_collate_gives_tensors_of_whole_numbers() -> None:
-    assert {value.dtype for value in LAYOUT.collate([Window((1, 2, 3), 2)]).values()} == {torch.int64}
+    assert {value.dtype for value in LAYOUT.collate([HistoryExample((1, 2, 3), 2)]).values()} == {torch.int64}

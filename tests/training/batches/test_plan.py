@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gti_cli.training.batches.plan import BatchPlan, batches_of_an_epoch
+from gti_cli.training.batches.plan import BatchPlan, SharedPlan, batches_of_an_epoch
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(5, 90), st.integers(1, 9)), min_size=1, max_size=200), st.integers(1, 30))
-def test_an_epoch_has_every_window_once(sizes: list[tuple[int, int]], size: int) -> None:
+def test_an_epoch_has_every_example_once(sizes: list[tuple[int, int]], size: int) -> None:
     lengths, targets = (np.array(column) for column in zip(*sizes, strict=True))
     found = batches_of_an_epoch(lengths, targets, size, np.random.default_rng(0))
     assert sorted(np.concatenate(found).tolist()) == list(range(len(sizes)))
@@ -53,3 +53,13 @@ def test_processes_share_the_plan_and_lose_nothing(max_steps: int | None) -> Non
     together = [batch for batches in zip(*parts, strict=True) for batch in batches]
     assert together[: len(whole)] == whole
     assert all(batch in whole for batch in together)
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5))
+def test_shares_of_a_global_batch_make_up_the_batch(count: int, size: int, world: int) -> None:
+    whole = plan(count, size=size)
+    shares = [SharedPlan(whole, world, rank) for rank in range(world)]
+    assert {len(share) for share in shares} == {len(whole)}
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert sorted(number for part in parts for number in part) == sorted(batch)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1

@@ -55,14 +55,14 @@ def train(folder: Path, model: torch.nn.Module, steps: int, looked_at: list[int]
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_that_is_no_number(tmp_path: Path, loss: float) -> None:
     model = Spoilt(5, loss, 1.0)
-    with pytest.raises(InputError, match=r"diverged: the loss is no finite number \(\S+\) at step 6\. Lower --rate"):
+    with pytest.raises(InputError, match=r"diverged: the loss is \S+ at step 6\. Lower --rate"):
         train(tmp_path, model, 20, [])
     assert next(model._calls) == 7  # no further step
 
 
 @pytest.mark.parametrize(("steps", "looked_at"), [(3, []), (20, [3])])
 def test_weights_that_are_no_numbers_under_a_finite_loss(tmp_path: Path, steps: int, looked_at: list[int]) -> None:
-    with pytest.raises(InputError, match=r"weights are no finite numbers after step 3\. Lower --rate"):
+    with pytest.raises(InputError, match=r"weights are NaN or infinite after step 3\. Lower --rate"):
         train(tmp_path, Spoilt(3, 0.0, float("nan")), steps, looked_at)
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import Trainer, TrainerCallback
 
-from gti_cli.training.arguments import go_on, last_checkpoint, training_arguments
+from gti_cli.training.arguments import last_checkpoint, train_or_resume, training_arguments
 from gti_cli.training.callbacks import saving
 
-SHARE = saving.SHARE  # the tests' own is another, see `conftest.saved_as_planned`
+SHARE = saving.MAX_TIME_SHARE  # the tests' own is another, see `conftest.saved_as_planned`
 
 
 class Line(torch.nn.Module):
@@ -42,7 +42,7 @@ def saves(
 ) -> list[int]:
     """The steps behind which a run of 20 steps saves, one in two planned; ``stop``: a callback ends it there."""
     clock, found = Clock(step), []
-    monkeypatch.setattr(saving, "SHARE", SHARE)
+    monkeypatch.setattr(saving, "MAX_TIME_SHARE", SHARE)
     monkeypatch.setattr(saving, "time", clock)
     device = torch.device("cpu")
     arguments = training_arguments(
@@ -73,7 +73,7 @@ def saves(
         clock.now += cost
 
     monkeypatch.setattr(trainer, "_save_checkpoint", save)
-    go_on(trainer, None, lambda _: False)
+    train_or_resume(trainer, None, lambda _: False)
     return found
 
 
@@ -116,5 +116,5 @@ def test_processes_obey_the_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
     class Arguments:
         device = torch.device("cpu")
 
-    assert saving._agreed(True, Arguments()) is False  # type: ignore[arg-type]
+    assert saving._decided_by_first_process(True, Arguments()) is False  # type: ignore[arg-type]
     assert said == [1]

@@ -20,7 +20,7 @@ def test_names(monkeypatch: Any) -> None:
     monkeypatch.setattr(integration_utils, "get_available_reporting_integrations", lambda: ["tensorboard", "wandb"])
     monkeypatch.setattr(tracking, "_check_tensorboard", lambda: None)
     assert trackers(["wandb", "tensorboard", "wandb"]) == ["wandb", "tensorboard"]
-    with pytest.raises(InputError, match=r"'paper' is not known\. Use none, or of "):
+    with pytest.raises(InputError, match=r"'paper' is not known\. Use none, or some of "):
         trackers(["paper"])
     with pytest.raises(InputError, match=r"--report-to mlflow: its package is not installed here\. Pip install mlflow"):
         trackers(["mlflow"])

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from gti_cli.decoding.trie import build_trie
 from gti_cli.prompts.next_item import Frame
-from gti_cli.training.batches.packing import Layout, Window
-from gti_cli.training.callbacks.validation import METRIC, Ranker, Validation, history, ndcg, validation_steps
+from gti_cli.training.batches.packing import HistoryExample, HistoryLayout
+from gti_cli.training.callbacks.validation import METRIC, Ranker, Validation, ndcg, validation_history, validation_steps
 from tests.support.models import make_model
 
 
@@ -46,21 +46,21 @@ def test_ranker_agrees_with_scoring_every_item() -> None:
     codes = np.stack(np.meshgrid(np.arange(4), np.arange(5)), -1).reshape(-1, 2)[:18].astype(np.int32)
     code_ids = [np.arange(30, 34), np.arange(34, 39)]
     items = np.stack([code_ids[level][codes[:, level]] for level in range(2)], axis=1)
-    layout = Layout(Frame([5, 6, 7], [8, 9]), items, end=2, pad=0)
-    windows = [Window(tuple(rng.integers(18, size=n).tolist()), n - 1) for n in (2, 5, 3, 3)]
+    layout = HistoryLayout(Frame([5, 6, 7], [8, 9]), items, end_id=2, pad_id=0)
+    examples = [HistoryExample(tuple(rng.integers(18, size=n).tolist()), n - 1) for n in (2, 5, 3, 3)]
     model = make_model("qwen3", 60)
     total = 0.0
-    for window in windows:
-        prompt = layout.frame.prompt([items[row] for row in window.items[:-1]])
+    for example in examples:
+        prompt = layout.frame.prompt([items[row] for row in example.items[:-1]])
         scores = []
         for first, second in items.tolist():
             logits = model(torch.tensor([[*prompt, first]])).logits[0].log_softmax(-1)
-            scores.append(float(logits[-2, first] + logits[-1, second]))
-        rank = 1 + sum(score > scores[window.items[-1]] for score in scores)
+            scores.append(float((logits[-2, first] + logits[-1, second]).detach()))
+        rank = 1 + sum(score > scores[example.items[-1]] for score in scores)
         total += 1 / np.log2(1 + rank) if rank <= 10 else 0
     model.train()
-    prompts, targets = [layout.prompt(window) for window in windows], [window.items[-1] for window in windows]
-    ranker = Ranker(codes, code_ids, prompts, targets, layout.pad, torch.device("cpu"), autocast=False)
+    prompts, targets = [layout.prompt(example) for example in examples], [example.items[-1] for example in examples]
+    ranker = Ranker(codes, code_ids, prompts, targets, layout.pad_id, torch.device("cpu"), autocast=False)
     value = ranker(model, batch_size=3)
     assert value == pytest.approx(total / 4, rel=1e-4)
     assert model.training and model.model.layers[0].mlp.down_proj.weight.requires_grad
@@ -93,4 +93,4 @@ def test_steps_of_validation() -> None:
     assert validation_steps(100, 4) == [25, 50, 75, 100]
     assert validation_steps(3, 10) == [1, 2, 3]
     assert validation_steps(7, 1) == [7]
-    assert history(SimpleNamespace(log_history=[{"loss": 1.0}, {"step": 3, METRIC: 0.5}])) == [(3, 0.5)]  # type: ignore[arg-type]
+    assert validation_history(SimpleNamespace(log_history=[{"loss": 1.0}, {"step": 3, METRIC: 0.5}])) == [(3, 0.5)]  # type: ignore[arg-type]

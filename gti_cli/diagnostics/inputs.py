@@ -1,0 +1,189 @@
+"""Everything that a diagnosis reads: checkpoints, codebooks, items.
+
+Checkpoints are looked up, given labels that differ, read, and matched with the codebooks and items of the workspace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli import console
+from gti_cli.checkpoints.codebook_vectors import CodebookVectors, match_codebooks
+from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.checkpoints.hub import list_checkpoints
+from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE
+from gti_cli.diagnostics.checkpoint_rows import CheckpointRows, read_checkpoint
+from gti_cli.diagnostics.coded_items import CodedItems, read_coded_items
+from gti_cli.diagnostics.pictures.hierarchy import hierarchy_order
+from gti_cli.errors import InputError
+from gti_cli.tensors.codebooks import read_codebooks
+from gti_cli.workspace import Workspace
+from gti_cli.workspace.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class DiagnosedCheckpoint:
+    """One checkpoint under diagnosis, with n new tokens.
+
+    Attributes:
+        label: Its name, different from that of every other checkpoint of the diagnosis.
+        rows: The rows of its new tokens and of a sample of its pretrained tokens.
+        codebook_vectors: The codebook vectors of its tokens that are codes. None without codebooks.
+        order: (n,) row numbers of the new tokens, sorted by hierarchy.
+        parents: (n,) code that precedes each token most often, -1 for none. None without items.
+        carriers: For each token, the row numbers of the items that carry it. None without items.
+        manifest: Of the stage that wrote the checkpoint. None where no stage of `gti` wrote it.
+    """
+
+    label: str
+    rows: CheckpointRows
+    codebook_vectors: CodebookVectors | None
+    order: npt.NDArray[np.int64]
+    parents: npt.NDArray[np.int64] | None
+    carriers: list[npt.NDArray[np.int64]] | None
+    manifest: Manifest | None = None
+
+
+@dataclass(frozen=True)
+class DiagnosisInputs:
+    """Everything that a diagnosis reads.
+
+    Attributes:
+        checkpoints: The checkpoints, in the order given.
+        items: The items of the workspace. None without semantic IDs, or where other codebooks are used.
+        upstream: Manifests of the stages whose output was read, by artifact.
+        codebooks_file: The file of codebooks that the user passed. None where the workspace's or none are used.
+    """
+
+    checkpoints: list[DiagnosedCheckpoint]
+    items: CodedItems | None
+    upstream: dict[str, Manifest]
+    codebooks_file: Path | None
+
+
+def read_inputs(
+    space: Workspace,
+    paths: Sequence[str | Path],
+    *,
+    tokens_from: str | None,
+    base_vocab: int | None,
+    codebooks_from: str,
+    seed: int,
+    inherit_tokens: bool = False,
+) -> DiagnosisInputs:
+    """Read all checkpoints, and the codebooks and items to compare them with.
+
+    Every fault of the input is raised here, before anything is written.
+
+    Args:
+        space: The workspace.
+        paths: Checkpoints, as `find_local_checkpoint` takes them.
+        tokens_from: Which tokens are new, see `token_selection.find_new_tokens`.
+        base_vocab: Which tokens are new, see `token_selection.find_new_tokens`.
+        codebooks_from: ``auto``, ``none`` or a codebooks file, see `diagnose.diagnose`.
+        seed: Seed of the sample of pretrained rows.
+        inherit_tokens: A checkpoint without a list of its new tokens takes the list of the checkpoint before it.
+            The ``checkpoint-N`` folders that a Trainer saves have no such list.
+
+    Raises:
+        InputError: See `diagnose.diagnose`.
+    """
+    if not paths:
+        raise InputError("no checkpoint given", remedy="name at least one, e.g. 'gti diagnose extended grounded'")
+    sources = [find_local_checkpoint(space, str(path)) for path in paths]
+    labels = distinct_labels(sources)
+    upstream: dict[str, Manifest] = {}
+    codebooks: list[npt.NDArray[np.float32]] | None = None
+    codebooks_file: Path | None = None
+    items: CodedItems | None = None
+    ids = space.manifest("semantic_ids") if codebooks_from == "auto" else None
+    if ids is not None:
+        ids = upstream["semantic_ids"] = space.require("semantic_ids", "gti build-ids")
+        codebooks = read_codebooks(space.path("codebooks.safetensors"))
+        if space.path("items.parquet").is_file():
+            items = read_coded_items(space)
+    elif codebooks_from not in ("auto", "none"):
+        codebooks_file = Path(codebooks_from)
+        codebooks = read_codebooks(codebooks_file)
+    checkpoints = []
+    last_list: str | None = None  # the list of new tokens that the last checkpoint with one of its own has
+    for label, source in zip(labels, sources, strict=True):
+        rows_before = source.manifest.details.get("base_vocab") if source.manifest else None
+        folder = Path(source.path)
+        own_list = folder / NEW_TOKENS_FILE
+        token_list = tokens_from or (last_list if base_vocab is None and not own_list.is_file() else None)
+        rows = read_checkpoint(
+            folder, tokens_from=token_list, base_vocab=base_vocab, seed=seed, rows_before=rows_before
+        )
+        last_list = str(own_list) if inherit_tokens and own_list.is_file() else last_list
+        if ids is not None and (rows.tokens.levels >= 0).any():
+            check_same_ids(source, ids)
+        upstream.update(source.upstream())
+        checkpoint = _match(label, rows, codebooks, items, tokens_from is not None)
+        checkpoints.append(replace(checkpoint, manifest=source.manifest))
+    if codebooks is None and codebooks_from == "auto":
+        console.note(f"no semantic IDs in {space.root}: no RSA with codebooks (or pass --codebooks FILE)")
+    return DiagnosisInputs(checkpoints, items, upstream, codebooks_file)
+
+
+def _match(
+    label: str,
+    rows: CheckpointRows,
+    codebooks: list[npt.NDArray[np.float32]] | None,
+    items: CodedItems | None,
+    tokens_chosen: bool,
+) -> DiagnosedCheckpoint:
+    """Match the new tokens with codebooks and items; tokens that are no codes have neither."""
+    vectors = parents = carriers = None
+    if (rows.tokens.levels >= 0).any():
+        if codebooks is not None:
+            vectors = match_codebooks(rows.tokens, codebooks, str(rows.folder), part=tokens_chosen)
+        if items is not None:
+            parents, carriers = items.parents(rows.tokens), items.carriers(rows.tokens)
+    order = hierarchy_order(rows.tokens, vectors, parents)
+    return DiagnosedCheckpoint(label, rows, vectors, order, parents, carriers)
+
+
+def find_local_checkpoint(space: Workspace, path: str) -> Checkpoint:
+    """Find a checkpoint on this machine: a folder of the workspace by name, or any folder, also one without manifest.
+
+    Raises:
+        InputError: When there is no such folder, or no checkpoint in it.
+    """
+    inside = space.path(path)
+    if not Path(path).is_dir() and inside.is_dir() and not (inside / "gti.json").is_file():
+        path = str(inside)
+    checkpoint = find_checkpoint(space, path, path, "gti extend", hub=False)
+    if not checkpoint.local:
+        raise InputError(
+            "no such checkpoint or folder",
+            where=path,
+            remedy=f"check the name: {list_checkpoints(space)}; diagnose reads files, so download a hub model first",
+        )
+    return checkpoint
+
+
+def distinct_labels(checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """Give each checkpoint a different label: its folder's name, preceded by parent folders where names are equal.
+
+    Raises:
+        InputError: When the same folder is given twice.
+    """
+    paths = [Path(checkpoint.path).resolve() for checkpoint in checkpoints]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise InputError("the same checkpoint was given twice", where=str(path), remedy="name each once")
+    depth = 1
+    while True:
+        labels = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(labels)) == len(labels):
+            break
+        depth += 1
+    # Only labels that would be equal get longer.
+    names = [path.name for path in paths]
+    return [names[i] if names.count(names[i]) == 1 else labels[i] for i in range(len(paths))]

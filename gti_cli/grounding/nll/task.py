@@ -1,0 +1,101 @@
+"""The objective over pairs as a `GroundingTask`: pairs, some of them held out, and what is measured on these.
+
+Called by `train`. Pairs become examples in `nll.corpus`. The counterpart for phrases is `distil.task`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gti_cli import console
+from gti_cli.errors import InputError
+from gti_cli.grounding.held_out import hold_out
+from gti_cli.grounding.job import GroundingJob, GroundingTask
+from gti_cli.grounding.nll.batches import Collator
+from gti_cli.grounding.nll.corpus import build_corpus
+from gti_cli.grounding.nll.measures import pair_measures
+from gti_cli.grounding.nll.objective import GroundingModel
+from gti_cli.grounding.pairs import PairsTable, make_pairs
+from gti_cli.grounding.rows import NewRows
+from gti_cli.prompts.pairs import Pair
+from gti_cli.workspace import StageRun
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from gti_cli.training.lora import Adapters
+
+
+@dataclass(frozen=True)
+class SplitPairs:
+    """The pairs of a run.
+
+    Attributes:
+        train: Pairs to train on.
+        held_out: Pairs to measure on.
+    """
+
+    train: Sequence[Pair]
+    held_out: Sequence[Pair]
+
+
+def split_pairs(job: GroundingJob, run: StageRun, tokenizer: PreTrainedTokenizerBase) -> SplitPairs:
+    """Make the pairs of a run and hold some of them out.
+
+    Args:
+        job: The run, with the table of pairs.
+        run: Receives the counts.
+        tokenizer: Counts the tokens of texts.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        InputError: When early stopping needs held-out pairs and there are too few pairs.
+    """
+    assert isinstance(job.table, PairsTable)
+    pairs, counts = make_pairs(job.table, tokenizer, job.options.max_text_tokens)
+    train, held_out = hold_out(pairs, job.options.held_out, job.seed)
+    run.counts.update(counts, train_pairs=len(train), held_out_pairs=len(held_out))
+    if job.options.patience is not None and not held_out:
+        raise InputError("--patience needs held-out pairs, and there are too few pairs to hold any out")
+    return SplitPairs(train, held_out)
+
+
+def nll_task(
+    job: GroundingJob,
+    run: StageRun,
+    model: PreTrainedModel,
+    rows: NewRows,
+    adapters: Adapters | None,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: SplitPairs,
+) -> GroundingTask:
+    """Gather what the training over pairs needs.
+
+    Args:
+        job: The run.
+        run: Receives counts.
+        model: The frozen model with ``rows`` attached.
+        rows: The new rows.
+        adapters: Adapters inside ``model``, which train beside the rows (None: there are none).
+        tokenizer: The model's tokenizer.
+        pairs: Pairs to train and to measure on.
+
+    Returns:
+        The module that trains, its batches and its measurements.
+    """
+    corpus = build_corpus(job, model, rows if adapters is None else None, tokenizer, pairs.train)
+    if adapters is None and not any(corpus.span_starts):
+        console.note(
+            f"{type(model).__name__} cannot continue from a stored prefix: "
+            "every example is computed in full, which takes longer"
+        )
+    return GroundingTask(
+        GroundingModel(model, rows, corpus.prefixes, adapters),
+        Collator(corpus, int(tokenizer.pad_token_id), in_step=job.sharding is not None),
+        pair_measures(job, run, model, rows, tokenizer, pairs.held_out, adapters),
+        constant=frozenset({"retrieval_chance@1", "retrieval_chance@10"}),
+    )

@@ -1,0 +1,200 @@
+"""Give items that share a tuple of codes different tuples, by one of four policies.
+
+``next-best``: within each colliding group, items are assigned to free codes of the last level at the least total
+distortion. ``sinkhorn``: all items below a prefix with a collision are assigned anew in the last level by a balanced
+transport plan (Sinkhorn-Knopp, as LC-Rec does, arXiv 2311.09049); remaining collisions are resolved as in
+``next-best``. ``suffix``: one more level numbers the items of a tuple (TIGER, arXiv 2305.05065). ``allow``: nothing is
+changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli.errors import InputError
+from gti_cli.semantic_ids.collisions.tree import CodeTree
+from gti_cli.semantic_ids.groups import members, tuple_labels
+from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers.sinkhorn import balanced_assignment
+from gti_cli.tensors.vector_file import VectorRows
+
+Vectors = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int32]
+RowNumbers = npt.NDArray[np.intp]
+
+POLICIES = ("next-best", "sinkhorn", "suffix", "allow")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Codes after collisions were resolved.
+
+    Attributes:
+        codes: (N, L), or (N, L + 1) with ``suffix``.
+        moved: The number of items whose codes changed.
+        moved_prefix: How many of these had to leave their prefix because it was full.
+    """
+
+    codes: Codes
+    moved: int = 0
+    moved_prefix: int = 0
+
+
+def check_capacity(n: int, sizes: Sequence[int], policy: str) -> None:
+    """Refuse, before anything is trained, more items than there are tuples of codes.
+
+    Args:
+        n: The number of items.
+        sizes: The number of codes of each level.
+        policy: One of `POLICIES`.
+
+    Raises:
+        InputError: When the policy is unknown, or there are more items than tuples.
+    """
+    if policy not in POLICIES:
+        raise InputError(f"unknown --collisions {policy!r}", remedy=f"use one of {', '.join(POLICIES)}")
+    tuples = math.prod(sizes)
+    if policy in ("next-best", "sinkhorn") and n > tuples:
+        product = " x ".join(f"{size:,}" for size in sizes)
+        raise InputError(
+            f"{n:,} items cannot all have their own of {product} = {tuples:,} tuples of codes",
+            remedy="raise --codes or --levels, or use --collisions suffix or allow",
+        )
+
+
+def resolve_collisions(
+    space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, policy: str, taken: Codes | None = None
+) -> Resolved:
+    """Give colliding items other tuples. Under ``next-best``, items without a collision keep theirs.
+
+    Args:
+        space: (N, d) the vectors that the codebooks quantize.
+        codebooks: L arrays (K_l, d).
+        codes: (N, L); not modified.
+        policy: One of `POLICIES`, accepted by `check_capacity`.
+        taken: (M, L), or (M, L + 1) with ``suffix``: IDs of earlier items, which stay as they are. Their tuples are not
+            free, and suffixes count on from theirs.
+    """
+    if policy == "allow":
+        return Resolved(codes)
+    if policy == "suffix":
+        return Resolved(np.hstack([codes, suffixes(codes, taken)[:, None]]))
+    earlier = np.empty((0, codes.shape[1]), dtype=np.int32) if taken is None else taken
+    out = codes.copy()  # The steps below change it in place.
+    if policy == "sinkhorn":
+        _rebalance_crowded_prefixes(space, codebooks, out, earlier)
+    leftover = _assign_free_codes(space, codebooks, out, earlier)
+    if len(leftover):
+        _move_to_other_prefixes(space, codebooks, out, leftover, earlier)
+    moved = int((out != codes).any(axis=1).sum())
+    moved_prefix = int((out[:, :-1] != codes[:, :-1]).any(axis=1).sum())
+    return Resolved(out, moved, moved_prefix)
+
+
+def suffixes(codes: Codes, taken: Codes | None = None) -> npt.NDArray[np.int32]:
+    """Number the items of each tuple in catalogue order, from 0.
+
+    Args:
+        codes: (N, L).
+        taken: (M, L + 1) earlier items with their suffixes, from which the numbers go on.
+
+    Returns:
+        (N,) suffixes.
+    """
+    suffix = np.empty(len(codes), dtype=np.int32)
+    earlier = np.empty((0, codes.shape[1]), dtype=np.int32) if taken is None else taken[:, :-1]
+    # Earlier items are stacked in front, so row r of the stack is new item r - M, and negative for an earlier item.
+    for rows in members(tuple_labels(np.vstack([earlier, codes]))):
+        new = rows[rows >= len(earlier)] - len(earlier)
+        used = rows[rows < len(earlier)]
+        # After the largest suffix in use, not after the number of items: there may be gaps.
+        start = int(taken[used, -1].max()) + 1 if taken is not None and len(used) else 0
+        suffix[new] = np.arange(start, start + len(new), dtype=np.int32)
+    return suffix
+
+
+def colliding(codes: Codes) -> npt.NDArray[np.bool_]:
+    """Whether each item shares its tuple with another: (N,)."""
+    labels = tuple_labels(codes)
+    return np.asarray(np.bincount(labels)[labels] > 1)
+
+
+def _last_distances(space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, rows: RowNumbers) -> Vectors:
+    """(n, K_last) squared distances of the rows' last residual to the last level's codes, up to a constant a row."""
+    residual = np.asarray(space[rows]) - residuals.decode(codes[rows], codebooks, len(codebooks) - 1)
+    return residuals.squared_distances(residual, codebooks[-1])
+
+
+@dataclass(frozen=True)
+class _CrowdedPrefix:
+    """A prefix (all levels but the last) below which items collide.
+
+    Attributes:
+        rows: (n,) the new items with this prefix.
+        collides: (n,) whether each of them collides.
+        taken: Codes of the last level that earlier items have below this prefix.
+    """
+
+    rows: RowNumbers
+    collides: npt.NDArray[np.bool_]
+    taken: npt.NDArray[np.int32]
+
+
+def _crowded_prefixes(codes: Codes, earlier: Codes) -> Iterator[_CrowdedPrefix]:
+    # The labels are computed once, before the caller changes the codes of the first prefix. That is sound: a caller
+    # changes the last level only, so no item enters or leaves a prefix.
+    stacked = np.vstack([earlier, codes])
+    first_new = len(earlier)
+    prefixes, collides = tuple_labels(stacked[:, :-1]), colliding(stacked)
+    collides[:first_new] = False  # Earlier items stay; a new item with the tuple of an earlier one has to move.
+    crowded = np.zeros(int(prefixes.max()) + 1, dtype=bool)
+    crowded[prefixes[collides]] = True
+    for rows in members(prefixes):
+        if crowded[prefixes[rows[0]]]:
+            new = rows[rows >= first_new]
+            yield _CrowdedPrefix(new - first_new, collides[new], stacked[rows[rows < first_new], -1])
+
+
+def _rebalance_crowded_prefixes(space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, earlier: Codes) -> None:
+    """Assign all new items of each crowded prefix to its free codes by a balanced transport plan."""
+    for prefix in _crowded_prefixes(codes, earlier):
+        free = np.setdiff1d(np.arange(len(codebooks[-1])), prefix.taken)
+        if len(free):
+            cost = _last_distances(space, codebooks, codes, prefix.rows)[:, free]
+            codes[prefix.rows, -1] = free[balanced_assignment(cost)]
+
+
+def _assign_free_codes(space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, earlier: Codes) -> RowNumbers:
+    """Assign colliding items to the free codes of their prefix; return the rows for which no code was left."""
+    from scipy.optimize import linear_sum_assignment
+
+    leftover: list[RowNumbers] = []
+    for prefix in _crowded_prefixes(codes, earlier):
+        rows = prefix.rows[prefix.collides]
+        staying = codes[prefix.rows[~prefix.collides], -1]
+        free = np.setdiff1d(np.arange(len(codebooks[-1])), np.concatenate([prefix.taken, staying]))
+        # With fewer free codes than items, the cheapest assignment of as many items as there are codes.
+        chosen, code = linear_sum_assignment(_last_distances(space, codebooks, codes, rows)[:, free])
+        codes[rows[chosen], -1] = free[code]
+        if len(chosen) < len(rows):
+            leftover.append(np.delete(rows, chosen))
+    return np.sort(np.concatenate(leftover)) if leftover else np.empty(0, dtype=np.intp)
+
+
+def _move_to_other_prefixes(
+    space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, leftover: RowNumbers, earlier: Codes
+) -> None:
+    """Move each item of a full prefix to the nearest free tuple below the deepest ancestor that has room."""
+    tree = CodeTree([len(codebook) for codebook in codebooks])
+    placed = np.ones(len(codes), dtype=bool)
+    placed[leftover] = False
+    tree.add_all(np.vstack([earlier, codes[placed]]))
+    # One after another, in catalogue order: each item that is placed takes a tuple from those after it.
+    for row in leftover:
+        codes[row] = tree.nearest_free(np.asarray(space[row]), codes[row], codebooks)
+        tree.add(codes[row])

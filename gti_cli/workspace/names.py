@@ -1,0 +1,30 @@
+"""Names of artifacts in a workspace: which folders group several, and which names a user may choose."""
+
+from __future__ import annotations
+
+import re
+
+from gti_cli.errors import InputError
+
+GROUPS = ("evaluation", "diagnostics")  # folders with one artifact for each evaluation or diagnosis
+_RESERVED = (*GROUPS, "semantic_ids", "extended", "items", "embeddings", "codebooks")
+
+
+def check_output_name(name: str, *, default: str, start: str | None = None) -> None:
+    """Check the value of ``--name`` before anything is written.
+
+    Args:
+        name: The name of the output's folder.
+        default: The default name of this stage's output, which is allowed although it may be reserved.
+        start: The name of the artifact that the stage starts from; the output must not replace it.
+
+    Raises:
+        InputError: When the name is no plain folder name (it could lie outside the workspace).
+        InputError: When another stage writes under this name.
+        InputError: When the name is ``start``.
+    """
+    plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name)
+    if not plain or (name in _RESERVED and name != default):
+        raise InputError(f"--name {name!r} cannot be used", remedy=f"give a plain folder name such as {default}")
+    if name == start:
+        raise InputError(f"--name {name!r} is the checkpoint to start from", remedy="give the output another name")

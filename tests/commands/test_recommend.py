@@ -1,0 +1,99 @@
+"""`gti recommend`: what reaches the stage, and what is printed or written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gti_cli import tables
+from gti_cli.app import run
+from gti_cli.recommendation.recommend import Recommendation
+from tests.support.commands import RecordingStage
+
+
+def answer(user: str, rank: int) -> Recommendation:
+    return Recommendation(user_id=user, rank=rank, item_id=f"i{rank}", title=f"Hat {rank}", score=-0.5 * rank)
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> RecordingStage:
+    stage = RecordingStage([answer("1", 1), answer("1", 2)])
+    monkeypatch.setattr("gti_cli.recommendation.recommend.recommend", stage)
+    return stage
+
+
+def test_every_option_reaches_the_stage(stage: RecordingStage, tmp_path: Path) -> None:
+    flags = "-k 3 --search exact --beams 7 --exclude out.csv --only in.csv --filter-seen --max-history 4 --batch-size 5"
+    common = "--seed 6 --device cpu --dtype float32 -q"
+    history = ["--history", "a, b", "--history", "c"]
+    assert run(["recommend", "tuned", "-w", str(tmp_path), *history, *flags.split(), *common.split()]) == 0
+    ((arguments, keywords),) = stage.calls
+    assert arguments == (tmp_path,)
+    assert keywords == {
+        "checkpoint": "tuned",
+        "histories": {"1": ["a", "b", "c"]},
+        "queries": None,
+        "table": None,
+        "k": 3,
+        "search": "exact",
+        "beams": 7,
+        "exclude": Path("out.csv"),
+        "only": Path("in.csv"),
+        "filter_seen": True,
+        "max_history": 4,
+        "batch_size": 5,
+        "seed": 6,
+        "device": "cpu",
+        "dtype": "float32",
+    }
+
+
+@pytest.mark.parametrize("flag", ["--force", "--no-resume"])
+def test_options_without_a_meaning_here_are_refused(flag: str, stage: RecordingStage) -> None:
+    assert run(["recommend", "--query", "hat", flag]) == 2
+    assert stage.calls == []
+
+
+def test_a_query_and_its_title(stage: RecordingStage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recommend", "--query", "red hat"]) == 0
+    assert stage.calls[0][1]["queries"] == {"1": "red hat"} and stage.calls[0][1]["histories"] is None
+    out = capsys.readouterr().out
+    assert out.startswith("For 'red hat'") and "Hat 2" in out and "-1.0000" in out and "query_id" not in out
+    assert run(["recommend", "--query", "red hat", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recommendations"] == [
+        {"query_id": "1", "rank": rank, "item_id": f"i{rank}", "title": f"Hat {rank}", "score": -0.5 * rank}
+        for rank in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "owner", "kind"), [("query", "query_id", "queries"), ("user_id", "user_id", "users")]
+)
+def test_a_table_of_users_or_queries_goes_to_a_file(
+    column: str, owner: str, kind: str, stage: RecordingStage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.result = [answer("u", 1), answer("v", 1), answer("v", 2)]
+    tables.write(tmp_path / "in.parquet", {column: ["x"]})
+    output = tmp_path / "out.parquet"
+    command = ["recommend", "--input", str(tmp_path / "in.parquet")]
+    assert run([*command, "-o", str(output)]) == 0
+    assert capsys.readouterr().out == f"{output}  (3 lines, 2 {kind})\n"
+    written: dict[str, Any] = tables.read(output).to_pydict()
+    assert list(written) == [owner, "rank", "item_id", "title", "score"]
+    assert written[owner] == ["u", "v", "v"] and written["score"] == [-0.5, -0.5, -1.0]
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"3 items for 2 {kind}") and owner in out
+
+
+@pytest.mark.parametrize("name", ["lists.csv", "absent/lists.parquet", "folder.parquet"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_search(
+    name: str, stage: RecordingStage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder.parquet").mkdir()
+    assert run(["recommend", "--query", "hat", "-o", str(tmp_path / name)]) == 2
+    assert "cannot write the recommendations there" in capsys.readouterr().err
+    assert stage.calls == []

@@ -1,0 +1,68 @@
+"""The pairs of a run and the task made of them: what trains, what is held out, and what is refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from gti_cli.errors import InputError
+from gti_cli.grounding.held_out import hold_out
+from gti_cli.grounding.nll import corpus as nll_corpus
+from gti_cli.grounding.nll.task import nll_task, split_pairs
+from gti_cli.grounding.pairs import PairsTable, make_pairs
+from gti_cli.grounding.rows import NewRows
+from gti_cli.prompts.pairs import TO_TOKENS, encode_pairs
+from tests.support.grounding import job_of, loaded
+
+
+def new_run() -> Any:
+    """The part of a stage's run that receives figures."""
+    return SimpleNamespace(counts={}, metrics={})
+
+
+def test_pairs_are_split_and_counted(make_world: Any) -> None:
+    world = make_world()
+    job, run = job_of(world, held_out=0.2, max_text_tokens=3), new_run()
+    _, tokenizer = loaded(world)
+    pairs = split_pairs(job, run, tokenizer)
+    every, counts = make_pairs(job.table, tokenizer, 3)
+    assert (pairs.train, pairs.held_out) == hold_out(every, 0.2, 0)
+    assert run.counts == {**counts, "train_pairs": len(pairs.train), "held_out_pairs": len(pairs.held_out)}
+    assert run.counts["texts_cut"] > 0
+
+
+def test_early_stopping_needs_held_out_pairs(make_world: Any) -> None:
+    world = make_world()
+    _, tokenizer = loaded(world)
+    single = PairsTable({"text": ["red dress"]}, [world.items[0][2]], {"rows": 1})
+    with pytest.raises(InputError, match="too few pairs to hold any out"):
+        split_pairs(replace(job_of(world, patience=2), table=single), new_run(), tokenizer)
+    assert split_pairs(replace(job_of(world), table=single), new_run(), tokenizer).held_out == []
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_the_task_trains_on_one_part_and_measures_the_other(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], supported: bool
+) -> None:
+    world = make_world()
+    job, run = job_of(world, held_out=0.2, directions="to-tokens", retrieval_sample=4), new_run()
+    model, tokenizer = loaded(world)
+    pairs = split_pairs(job, run, tokenizer)
+    if not supported:
+        monkeypatch.setattr(nll_corpus, "has_plain_cache", lambda *_: False)
+    rows = NewRows(model, torch.tensor(world.tokens.ids))
+    with rows.attached():
+        task = nll_task(job, run, model, rows, None, tokenizer, pairs)
+        point, search = task.measures.point(), task.measures.search()
+    assert task.collator.corpus.examples == encode_pairs(tokenizer, pairs.train, TO_TOKENS)
+    assert task.trained.rows is rows and not task.tables
+    assert task.measures.examples == run.counts["held_out_examples_to_tokens"] == len(pairs.held_out)
+    assert {"held_out_loss", "loss_to_tokens", "accuracy_level_1", "effective_rank", "rsa_pearson"} <= point.keys()
+    assert run.counts["retrieval_pairs"] == 4 and task.constant <= search.keys()
+    assert not Counter(task.measures.searched) - Counter(pairs.held_out)
+    assert ("cannot continue from a stored prefix" in capsys.readouterr().err) == (not supported)

@@ -1,0 +1,89 @@
+"""Options of fine-tuning: which values are refused, and which the manifest records."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from gti_cli.errors import InputError
+from gti_cli.recommendation.options import FinetuneOptions
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_steps": 0}, "--max-steps is 0"),
+        ({"epochs": -1.0}, "--epochs is -1"),
+        ({"epochs": float("inf")}, "--epochs is inf"),
+        ({"batch_size": 0}, "--batch-size is 0"),
+        ({"learning_rate": float("nan")}, "--learning-rate is nan"),
+        ({"rows_learning_rate": 0.0}, "--rows-learning-rate is 0"),
+        ({"lora_dropout": 1.0}, "--lora-dropout is 1"),
+        ({"targets": "some"}, "--targets is 'some'"),
+        ({"history": 0}, "--history is 0"),
+        ({"wordings": 4}, "--wordings is 4"),
+        ({"valid_sample": 0}, "--valid-sample is 0"),
+        ({"validations": -1}, "--validations is -1"),
+        ({"patience": 3}, "--patience has no effect without validations"),
+        ({"patience": 3, "validations": 0}, "--patience has no effect without validations"),
+    ],
+)
+def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        FinetuneOptions(**values).check()
+    assert message in str(raised.value)
+
+
+def test_values_at_the_edge_are_accepted() -> None:
+    FinetuneOptions().check()
+    FinetuneOptions(epochs=0.1, wordings=1, lora_dropout=0.0, validations=0, batch_size=1).check()
+    FinetuneOptions(validations=1, patience=1, max_steps=1, history=1).check()
+
+
+def test_a_step_is_divided_among_processes_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert FinetuneOptions(batch_size=12).targets_per_process == 12
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert FinetuneOptions(batch_size=12).targets_per_process == 4
+    FinetuneOptions(batch_size=12).check()
+    with pytest.raises(InputError, match=r"--batch-size 8 cannot be divided among 3 processes\. Use a multiple of 3"):
+        FinetuneOptions(batch_size=8).check()
+
+
+def test_the_manifest_records_tasks_by_weight_and_trackers_never() -> None:
+    resolved = FinetuneOptions(report_to=("wandb",)).resolved({"next-item": 2.0, "search": 0.5})
+    assert resolved["tasks"] == ["next-item:2", "search:0.5"] and "report_to" not in resolved
+    assert FinetuneOptions().resolved({"next-item": None})["tasks"] == ["next-item"]
+
+
+@pytest.mark.parametrize(
+    ("values", "tasks", "left_out"),
+    [
+        ({}, ["next-item"], {"max_text_tokens", "lora_r", "lora_alpha", "lora_dropout", "rank_sample"}),
+        ({"lora": True}, ["next-item"], {"max_text_tokens", "rank_sample"}),
+        ({"lora": True, "validations": 2}, ["next-item", "lc-rec"], set()),
+        ({"lora": True, "validations": 2}, ["lc-rec"], {"wordings", "targets"}),
+        ({"lora": True, "validations": 2, "max_steps": 9}, ["next-item", "lc-rec"], {"epochs"}),
+    ],
+)
+def test_options_without_effect_are_not_recorded(values: dict[str, Any], tasks: list[str], left_out: set[str]) -> None:
+    everything = {field.name for field in fields(FinetuneOptions)} - {"report_to"}
+    assert everything - set(FinetuneOptions(**values).resolved(dict.fromkeys(tasks))) == left_out
+
+
+@pytest.mark.parametrize(
+    ("values", "recorded"),
+    [
+        ({"epochs": 3.0}, 0),
+        ({"epochs": 3.1}, "auto"),
+        ({"max_steps": 5}, "auto"),  # how many passes that makes depends on the tables
+        ({"epochs": 9.0, "validations": 0}, 0),
+        ({"epochs": 1.0, "validations": 7}, 7),
+    ],
+)
+def test_validations_are_recorded_as_they_will_be(values: dict[str, Any], recorded: Any) -> None:
+    resolved = FinetuneOptions(**values).resolved({"next-item": None})
+    assert resolved["validations"] == recorded and ("rank_sample" in resolved) == bool(recorded)
+    assert resolved["rows_learning_rate"] == "auto"
+    assert FinetuneOptions(rows_learning_rate=0.1).resolved({"next-item": None})["rows_learning_rate"] == 0.1

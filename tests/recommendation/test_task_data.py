@@ -1,0 +1,61 @@
+"""Which names and weights of tasks are accepted, and which do not fit the tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gti_cli.errors import InputError
+from gti_cli.recommendation.task_data import parse_tasks, read_task_data
+from gti_cli.workspace import Workspace
+
+
+@pytest.mark.parametrize(
+    ("given", "interactions", "queries", "expected"),
+    [
+        (None, True, False, {"next-item": None}),
+        (None, True, True, {"next-item": None, "search": None}),
+        (None, False, True, {"search": None}),
+        (("lc-rec",), False, False, {"lc-rec": None}),
+        (("lc-rec", "next-item"), True, False, {"lc-rec": None, "next-item": None}),
+        (("next-item:1", "search:0.5", "lc-rec"), True, True, {"next-item": 1.0, "search": 0.5, "lc-rec": 1.0}),
+        (("search : 2",), False, True, {"search": 2.0}),
+    ],
+)
+def test_tasks_and_weights_are_parsed(given: Any, interactions: bool, queries: bool, expected: Any) -> None:
+    found = parse_tasks(given, interactions=interactions, queries=queries)
+    assert found == expected and list(found) == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "interactions", "queries", "message"),
+    [
+        (None, False, False, "nothing to train on"),
+        ((), True, False, "nothing to train on"),
+        (("chat",), True, False, "'chat' is not known. Use next-item, search, lc-rec"),
+        (("next-item", "next-item:2"), True, False, "names next-item twice"),
+        (("next-item:0",), True, False, "'next-item:0' has no weight above 0"),
+        (("next-item:nan",), True, False, "no weight above 0"),
+        (("next-item:many",), True, False, "no weight above 0"),
+        (("next-item",), False, True, "needs histories"),
+        (("search",), True, False, "needs queries"),
+        (("next-item",), True, True, "no task uses the --queries"),
+        (("search",), True, True, "no task uses the --interactions"),
+    ],
+)
+def test_tasks_refused(given: Any, interactions: bool, queries: bool, message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        parse_tasks(given, interactions=interactions, queries=queries)
+    assert message in str(raised.value)
+
+
+def test_reads_what_the_tasks_need(make_world: Any) -> None:
+    world = make_world()
+    space = Workspace(world.workspace)
+    plain = read_task_data(space, world.interactions, None, None)
+    assert plain.titles == [] and plain.queries is None and plain.counts["users"] == len(world.histories)
+    both = read_task_data(space, world.interactions, world.queries, ("next-item", "search:2", "lc-rec:0.5"))
+    assert both.titles[3] == "dress number 3" and both.descriptions[3] == "silk, size 3"
+    assert both.weights == {"next-item": 1.0, "search": 2.0, "lc-rec": 0.5} and plain.weights is None
+    assert both.counts["queries"] == 12 and both.counts["users"] == len(world.histories)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gti_cli.semantic_ids.collisions.tree import CodeTree
+
+
+def make_tree(sizes: list[int], used: set[tuple[int, ...]]) -> CodeTree:
+    tree = CodeTree(sizes)
+    tree.add_all(np.array(sorted(used), dtype=np.int32).reshape(-1, len(sizes)))
+    return tree
+
+
+def shared_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    return next((depth for depth, (a, b) in enumerate(zip(one, other, strict=True)) if a != b), len(one))
+
+
+@settings(max_examples=60)
+@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4), fill=st.floats(0, 1), seed=st.integers(0, 20))
+def test_room_below_each_prefix_against_all_tuples(sizes: list[int], fill: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    every = list(itertools.product(*map(range, sizes)))
+    used = {code for code in every if rng.random() < fill}
+    tree, one_by_one = make_tree(sizes, used), CodeTree(sizes)
+    for code in used:
+        one_by_one.add(np.array(code))
+    for depth in range(len(sizes) + 1):
+        for prefix in itertools.product(*map(range, sizes[:depth])):
+            expected = any(code[:depth] == prefix for code in set(every) - used)
+            assert tree.has_room(prefix) == one_by_one.has_room(prefix) == expected
+
+
+@settings(max_examples=60)
+@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4), free=st.integers(1, 20), seed=st.integers(0, 20))
+def test_the_free_tuple_shares_the_longest_prefix_possible(sizes: list[int], free: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    every = list(itertools.product(*map(range, sizes)))
+    if len(every) == 1:
+        return  # a tuple that is not free, and a free one, make two
+    rng.shuffle(every)
+    used = {tuple(code) for code in every[min(free, len(every) - 1) :]}
+    wish = sorted(used)[0]
+    books = [rng.standard_normal((size, 2)).astype(np.float32) for size in sizes]
+    vector = rng.standard_normal(2).astype(np.float32)
+    chosen = tuple(make_tree(sizes, used).nearest_free(vector, np.array(wish, dtype=np.int32), books).tolist())
+    candidates = {tuple(code) for code in every} - used
+    assert chosen in candidates
+    assert shared_prefix(chosen, wish) >= max(shared_prefix(code, wish) for code in candidates)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_last_level_takes_the_nearest_free_code(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    books = [rng.standard_normal((size, 3)).astype(np.float32) for size in (2, 6)]
+    used = {(0, code) for code in rng.choice(6, size=3, replace=False).tolist()}
+    vector = rng.standard_normal(3).astype(np.float32)
+    wish = sorted(used)[0]
+    chosen = make_tree([2, 6], used).nearest_free(vector, np.array(wish, dtype=np.int32), books)
+    free = [code for code in range(6) if (0, code) not in used]
+    distances = {code: math.dist(vector, books[0][0] + books[1][code]) for code in free}
+    assert chosen.tolist() == [0, min(distances, key=lambda code: distances[code])]

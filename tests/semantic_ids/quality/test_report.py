@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from gti_cli.semantic_ids.quality import figures, prefixes, report
+from gti_cli.semantic_ids.quantizers.quantizer import residual_quantizer
+
+
+def items_table(**columns: list[str | None]) -> pa.Table:
+    size = len(next(iter(columns.values())))
+    defaults = {"item_id": [f"i{row}" for row in range(size)], "text": [""] * size, "same_as": [None] * size}
+    return pa.table({name: pa.array(values, pa.string()) for name, values in {**defaults, **columns}.items()})
+
+
+def test_counts_of_repeated_texts_and_embeddings(capsys: pytest.CaptureFixture[str]) -> None:
+    items = items_table(text=["a", "a", "a", "", "", "b"], same_as=[None, "i0", "i0", None, None, None])
+    counts = report.count_items(items, np.zeros((6, 5), np.float32))
+    assert counts == {"items": 6, "width": 5, "repeated_texts": 2, "identical_embeddings": 2}
+    message = capsys.readouterr().err
+    assert "2 items have the same embedding as another" in message and "'i1 = i0', 'i2 = i0'" in message
+
+
+def test_nothing_is_warned_of_where_all_embeddings_differ(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.count_items(items_table(text=["a", "b"]), np.zeros((2, 3)))["identical_embeddings"] == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_metrics_of_codes_with_a_suffix_level() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((40, 3)).astype(np.float32)
+    quantizer = residual_quantizer([rng.standard_normal((4, 3)).astype(np.float32)])
+    before = rng.integers(4, size=(40, 1)).astype(np.int32)
+    after = np.hstack([before, np.arange(40, dtype=np.int32)[:, None]])
+    items = items_table(title=[f"t{row}" for row in range(40)], categories=["x", "y"] * 20)
+    metrics = report.measure(items, vectors, quantizer, before, after, [4, 40], 7, "lc-rec")
+    explained = figures.reconstruction(vectors, before, 1, quantizer.decode)[0]["explained_variance"]
+    assert metrics["explained_variance"] == metrics["explained_variance_before"] == explained
+    assert metrics["levels"][0]["explained_variance"] == explained
+    assert "explained_variance" not in metrics["levels"][1] and metrics["levels"][1]["codes"] == 40
+    assert metrics["collisions_before"] == figures.collision_figures(before)
+    assert metrics["collisions_after"]["items"] == 0
+    assert metrics["purity"] == {"categories": prefixes.purity(["x", "y"] * 20, after, 7)}
+    assert "purity" not in report.measure(
+        items.drop_columns("categories"), vectors, quantizer, before, after, [4, 40], 7, "lc-rec"
+    )
+
+
+def test_an_item_is_shown_by_its_title_else_its_text_else_its_id() -> None:
+    assert report._titles(items_table(text=["a", "b", ""], title=["T", None, None])) == ["T", "b", "i2"]
+    assert report._titles(items_table(text=["a", ""])) == ["a", "i1"]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from gti_cli import tables
+from gti_cli.errors import InputError
+from gti_cli.semantic_ids import catalogue as module
+from gti_cli.semantic_ids.catalogue import OWN_COLUMNS, read_catalogue, string_columns
+from tests.support.semantic_ids import make_catalogue
+
+
+def test_texts_join_the_chosen_columns(tmp_path: Path) -> None:
+    made = make_catalogue(
+        tmp_path, title=["a", "b"], brand=[None, " B "], categories=[["x", "y"], None], price=[1.0, 2.0]
+    )
+    assert made.text_columns == ["title", "brand", "categories"]
+    assert made.texts == ["a\nx > y", "b\nB"]
+    assert list(string_columns(made.table)) == ["title", "brand", "categories"]
+    assert make_catalogue(tmp_path, ["brand", "brand"], title=["a", "b"], brand=["c", "d"]).texts == ["c", "d"]
+
+
+def test_dictionary_columns_are_text(tmp_path: Path) -> None:
+    made = make_catalogue(tmp_path, title=["a", "b"], brand=pa.array(["x", "x"]).dictionary_encode())
+    assert made.texts == ["a\nx", "b\nx"]
+    assert "brand" in string_columns(made.table)
+
+
+def test_embeddings_of_parquet_come_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK", 4)
+    rows = np.random.default_rng(0).standard_normal((11, 3)).astype(np.float32)
+    path = tmp_path / "items.parquet"
+    tables.write(path, {"item_id": [f"i{n}" for n in range(11)], "embedding": rows.tolist()})
+    made = read_catalogue(path)
+    assert made.has_embeddings and "embedding" not in made.table.column_names
+    assert made.embedding_width() == 3 and max(len(block) for block in made.embedding_blocks()) == 4
+    np.testing.assert_array_equal(np.concatenate(list(made.embedding_blocks())), rows)
+    for bad, message in (([1.0, 2.0], "row 10: 2 numbers where the first"), ([1.0, float("nan"), 0.0], "row 10: NaN")):
+        column = rows.tolist()
+        column[9] = bad
+        tables.write(path, {"item_id": [f"i{n}" for n in range(11)], "embedding": column})
+        with pytest.raises(InputError, match=message):
+            list(read_catalogue(path).embedding_blocks())
+
+
+def test_embeddings_of_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "items.jsonl").write_text(
+        '{"item_id": "a", "embedding": [1, 2]}\n{"item_id": "b", "embedding": [3, 4]}\n'
+    )
+    made = read_catalogue(tmp_path / "items.jsonl")
+    np.testing.assert_array_equal(np.concatenate(list(made.embedding_blocks())), [[1, 2], [3, 4]])
+
+
+def test_columns_that_the_artifact_has_itself_are_dropped() -> None:
+    table = pa.table({name: ["x"] for name in (*OWN_COLUMNS, "title")} | {"price": [1.0], "sizes": [[1, 2]]})
+    assert list(string_columns(table)) == ["title"]
+
+
+def test_a_catalogue_without_embeddings_or_texts_says_so(tmp_path: Path) -> None:
+    made = make_catalogue(tmp_path, name=["a", "b"])
+    assert len(made) == 2 and not made.has_embeddings and made.text_columns == []
+    with pytest.raises(InputError, match=r"items\.parquet: there is no 'embedding' column"):
+        made.embedding_width()
+    with pytest.raises(InputError, match=r"has none of the text columns title.*\(columns: name, item_id\)"):
+        made.require_texts()
+    with pytest.raises(InputError, match=r"row 2: 1 of 2 items have no text \(item_id 'i1'\)"):
+        make_catalogue(tmp_path, title=["a", " "]).require_texts()
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"title": ["a"]}, "column 'item_id' is missing"),
+        ({"item_id": ["x", "x"]}, "row 2: duplicate id 'x'"),
+        ({"item_id": ["x", None]}, "row 2: the id is missing"),
+    ],
+)
+def test_bad_ids(tmp_path: Path, columns: dict[str, list[str | None]], words: str) -> None:
+    tables.write(tmp_path / "items.parquet", columns)
+    with pytest.raises(InputError, match=words):
+        read_catalogue(tmp_path / "items.parquet")

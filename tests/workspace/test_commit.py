@@ -1,0 +1,112 @@
+"""A commit loses nothing, whenever the process is killed, and removes only outdated outputs of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gti_cli.workspace import Workspace, commit
+from gti_cli.workspace.commit import outdated_outputs
+from gti_cli.workspace.manifest import Manifest
+from tests.support.stages import run_stage
+
+
+def killed(*_: object) -> None:
+    raise SystemExit
+
+
+def _stage(root: Path, *outputs: str) -> Manifest:
+    with Workspace(root).stage("c", "thing", outputs, options={"outputs": outputs}, force=True) as run:
+        for name in outputs:
+            run.path(name).mkdir() if name == "folder" else run.path(name).write_text(name)
+        if "folder" in outputs:
+            (run.path("folder") / "inner").write_text("")
+    return run.result()
+
+
+def test_outputs_that_the_new_run_lacks_are_removed_unless_edited(tmp_path: Path) -> None:
+    _stage(tmp_path, "a", "b", "edited", "folder")
+    (tmp_path / "edited").write_text("by hand")
+    (tmp_path / "other").write_text("the user's")
+    _stage(tmp_path, "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".gti", "a", "edited", "other", "thing.json"]
+
+
+def test_after_a_kill_before_the_move_the_next_command_removes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stage(tmp_path, "a", "b")
+    monkeypatch.setattr(commit, "roll_forward", killed)
+    with pytest.raises(SystemExit):
+        _stage(tmp_path, "a")
+    monkeypatch.undo()
+    assert (tmp_path / "b").exists()
+    with Workspace(tmp_path).lock():
+        pass
+    assert not (tmp_path / "b").exists()
+
+
+def test_nothing_outside_the_workspace_is_outdated_outputs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    old = _stage(tmp_path / "ws", "a", "b")
+    outside = {"../file": old.outputs["a"], str(tmp_path / "file"): old.outputs["a"]}
+    strange = Manifest.from_json({**old.to_json(), "outputs": {**old.outputs, **outside}})
+    assert outdated_outputs(tmp_path / "ws", strange, _stage(tmp_path / "new", "a")) == ["b"]
+    assert outdated_outputs(tmp_path / "ws", None, old) == []
+
+
+def test_kill_between_commit_and_move_is_rolled_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_stage(tmp_path)
+    # As if killed right after COMMIT.json was written.
+    monkeypatch.setattr(commit, "roll_forward", killed)
+    with pytest.raises(SystemExit):
+        run_stage(tmp_path, "two", force=True)
+    monkeypatch.undo()
+    assert (tmp_path / "thing.txt").read_text() == "one"
+    with Workspace(tmp_path).lock():
+        pass
+    assert (tmp_path / "thing.txt").read_text() == "two"
+    assert run_stage(tmp_path, "two")[0] is True
+
+
+def test_kill_in_the_middle_of_the_move_is_rolled_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stage(force: bool) -> None:
+        with Workspace(tmp_path).stage("c", "pair", ["a.txt", "b"], options={"n": force}, force=force) as run:
+            run.path("a.txt").write_text(f"a{force}")
+            run.path("b").mkdir()
+            (run.path("b") / "inner.txt").write_text(f"b{force}")
+
+    stage(False)
+    moves = []
+
+    def replace_once(self: Path, target: Path) -> Path:
+        if self.name == "b":
+            raise SystemExit  # killed after the first of two moves
+        moves.append(self.name)
+        return original(self, target)
+
+    original = Path.replace
+    monkeypatch.setattr(Path, "replace", replace_once)
+    with pytest.raises(SystemExit):
+        stage(True)
+    monkeypatch.undo()
+    assert "a.txt" in moves
+    with Workspace(tmp_path).lock():
+        pass
+    assert (tmp_path / "a.txt").read_text() == "aTrue"
+    assert (tmp_path / "b" / "inner.txt").read_text() == "bTrue"
+    assert Workspace(tmp_path).require("pair", "c").options == {"n": True}
+
+
+def test_outputs_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        with Workspace(tmp_path).stage("c", "thing", ["thing"], options={}) as run:
+            run.path("thing").mkdir()
+            (run.path("thing") / "weights").write_text("")
+            (run.path("thing") / "weights").chmod(0o600)
+    finally:
+        os.umask(old)
+    assert (tmp_path / "thing" / "weights").stat().st_mode & 0o777 == 0o640
