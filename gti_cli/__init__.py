@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gti_cli.errors import InputError
     from gti_cli.evaluation.evaluate import evaluate
     from gti_cli.grounding.ground import ground
+    from gti_cli.importing.import_data import import_data
     from gti_cli.recommendation.finetune import finetune
     from gti_cli.recommendation.recommend import recommend
     from gti_cli.semantic_ids.build import build_ids
@@ -29,6 +30,7 @@ __all__ = [
     "extend",
     "finetune",
     "ground",
+    "import_data",
     "recommend",
 ]
 
@@ -41,6 +43,7 @@ _MODULE_OF = {
     "extend": "gti_cli.vocabulary.extend",
     "finetune": "gti_cli.recommendation.finetune",
     "ground": "gti_cli.grounding.ground",
+    "import_data": "gti_cli.importing.import_data",
     "recommend": "gti_cli.recommendation.recommend",
 }
 

@@ -12,6 +12,7 @@ import pytest
 import gti_cli
 
 STAGES = {
+    "import_data": ("gti_cli.importing.import_data", ["sources", "output"]),
     "build_ids": ("gti_cli.semantic_ids.build", ["items", "workspace"]),
     "extend": ("gti_cli.vocabulary.extend", ["model", "workspace"]),
     "ground": ("gti_cli.grounding.ground", ["workspace"]),

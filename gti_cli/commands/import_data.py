@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands import common
-from gti_cli.commands.options import Common, expanded
+from gti_cli.commands.options import CommonOptions, expand_options
+from gti_cli.commands.outcome import print_outcome
 from gti_cli.importing.options import ImportOptions
 
 if TYPE_CHECKING:
@@ -24,22 +24,22 @@ def _import_data(
         ),
     ],
     options: ImportOptions,
-    base: Common,
+    common: CommonOptions,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables.", show_default=False)],
 ) -> None:
     """Turn a published data set into items.parquet and interactions.parquet."""
     from gti_cli.importing.import_data import import_data as stage
 
-    base.start()
-    manifest = stage(sources, output, **vars(options), seed=base.seed, force=base.force)
-    show(manifest)
-    common.finish(manifest, output)
+    common.configure_console()
+    manifest = stage(sources, output, **vars(options), seed=common.seed, force=common.force)
+    _print_summary(manifest)
+    print_outcome(manifest, output)
 
 
-import_data = expanded(_import_data)
+import_data = expand_options(_import_data, common=("seed", "force", "json_output", "quiet"))
 
 
-def show(manifest: Manifest) -> None:
+def _print_summary(manifest: Manifest) -> None:
     """Print what was read, what was left out and why, and what was written."""
     counts, metrics = manifest.counts, manifest.metrics
     if "read" in metrics:

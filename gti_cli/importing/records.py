@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.importing.sources import SourceFile
 
 # Longest line that is read as a Python literal: its parser needs many times the memory of the text.
@@ -182,7 +182,7 @@ def table_rows(
     missing = [name for name in wanted if name not in header]
     if missing:
         raise InputError(
-            f"column {examples(missing)} is missing (the header has {', '.join(header[:10])})",
+            f"column {list_some(missing)} is missing (the header has {', '.join(header[:10])})",
             where=file.where(1),
             remedy="give the right file, or name its --format or --columns",
         )

@@ -13,6 +13,8 @@ from typing import IO, Any
 from gti_cli.errors import InputError
 
 COMPRESSED = (".gz", ".zst", ".bz2")
+# Longest line in bytes. A compressed file can hold a line that fills the memory.
+LONGEST_LINE = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,16 @@ class SourceFile:
             The number of each line, from 1, and its text.
 
         Raises:
-            InputError: A line is no text in this encoding.
+            InputError: A line is no text in this encoding, or longer than `LONGEST_LINE`.
         """
         with self.open() as stream:
             for number, raw in enumerate(_split(stream), start=1):
+                if len(raw) > LONGEST_LINE:
+                    raise InputError(
+                        f"the line is longer than {LONGEST_LINE:,} bytes",
+                        where=self.where(number),
+                        remedy="give a file with one record on each line",
+                    )
                 try:
                     text = raw.decode("utf-8-sig" if number == 1 and encoding == "utf-8" else encoding)
                 except UnicodeDecodeError as cause:
@@ -113,6 +121,8 @@ def _split(stream: IO[bytes]) -> Iterator[bytes]:
         *whole, rest = (rest + block).split(b"\n")
         for line in whole:
             yield line.removesuffix(b"\r")
+        if len(rest) > LONGEST_LINE:
+            break  # too long already: the reader refuses it
     if rest:
         yield rest.removesuffix(b"\r")
 

@@ -60,3 +60,10 @@ def test_folders_are_searched_and_hidden_files_left_out(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no file"):
         find_files([tmp_path / "empty"])
+
+
+def test_a_line_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gti_cli.importing.sources.LONGEST_LINE", 1 << 20)
+    write(tmp_path, {"bomb.json.gz": b"short\n" + b"0" * (1 << 25)})
+    with pytest.raises(InputError, match=r"bomb\.json\.gz, line 2: the line is longer than"):
+        list(SourceFile(tmp_path / "bomb.json.gz").lines())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from gti_cli.errors import InputError, examples
+from gti_cli.errors import InputError, list_some
 from gti_cli.importing.formats.base import Advance, Files
 from gti_cli.importing.gather import ImportedData, number
 from gti_cli.importing.records import objects, table_rows
 from gti_cli.importing.sources import SourceFile
 from gti_cli.importing.times import POSITIONS, parse_time
+
+# The number of each row's line (or of the row, in Parquet), and its values.
+Rows = Iterator[tuple[int, list[Any]]]
 
 OUR_COLUMNS = ("user_id", "item_id", "timestamp", "rating", "title", "description", "brand", "categories")
 _QUERY_COLUMNS = ("query", "item_id", "relevance")
@@ -40,7 +44,7 @@ def parse_columns(text: str) -> dict[str, str]:
     unknown = [name for name in mapping if name not in {*OUR_COLUMNS, *_QUERY_COLUMNS}]
     if unknown:
         raise InputError(
-            f"--columns names {examples(unknown)}, which no table of gti has",
+            f"--columns names {list_some(unknown)}, which no table of gti has",
             remedy=f"use {', '.join([*OUR_COLUMNS, 'query', 'relevance'])}",
         )
     if "item_id" not in mapping:
@@ -67,7 +71,7 @@ def read_columns(files: Files, data: ImportedData, advance: Advance, mapping: Ma
         ours = [name for name, theirs in mapping.items() if theirs in names]
         if "item_id" not in ours or len(ours) == 1:
             raise InputError(
-                f"the columns {examples(list(mapping.values()))} are not there (it has {', '.join(names[:10])})",
+                f"the columns {list_some(list(mapping.values()))} are not there (it has {', '.join(names[:10])})",
                 where=file.where(),
                 remedy="correct --columns",
             )
@@ -83,7 +87,7 @@ def read_columns(files: Files, data: ImportedData, advance: Advance, mapping: Ma
                 advance(1)
 
 
-def _add_interactions(file: SourceFile, ours: list[str], rows, data: ImportedData, advance: Advance) -> None:  # type: ignore[no-untyped-def]
+def _add_interactions(file: SourceFile, ours: list[str], rows: Rows, data: ImportedData, advance: Advance) -> None:
     if "timestamp" not in ours:
         data.log.unit = POSITIONS
         data.notes.append(f"{file.path.name} has no times: the order of its rows is taken for the order in time")
@@ -102,7 +106,7 @@ def _add_interactions(file: SourceFile, ours: list[str], rows, data: ImportedDat
         advance(1)
 
 
-def _add_queries(file: SourceFile, ours: list[str], rows, data: ImportedData, advance: Advance) -> None:  # type: ignore[no-untyped-def]
+def _add_queries(file: SourceFile, ours: list[str], rows: Rows, data: ImportedData, advance: Advance) -> None:
     for line, values in rows:
         record = dict(zip(ours, values, strict=True))
         relevance = record.get("relevance")
@@ -141,7 +145,7 @@ def _separator(file: SourceFile) -> str | None:
     return next((separator for ending, separator in _TEXT_FILES.items() if file.name.endswith(ending)), None)
 
 
-def _rows(file: SourceFile, theirs: list[str]):  # type: ignore[no-untyped-def]
+def _rows(file: SourceFile, theirs: list[str]) -> Rows:
     """(line, values) of each row."""
     if file.path.suffix.lower() in (".parquet", ".pq"):
         import pyarrow.parquet as pq

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gti_cli.errors import InputError
 from gti_cli.importing.formats.base import Advance, Files, Format, named, need_one
 from gti_cli.importing.gather import ImportedData, number
@@ -66,7 +68,7 @@ def _read_items(file: SourceFile, data: ImportedData, advance: Advance) -> None:
         advance(1)
 
 
-def _body(file: SourceFile, least: int):  # type: ignore[no-untyped-def]
+def _body(file: SourceFile, least: int) -> Iterator[tuple[int, list[str]]]:
     rows = fields(file, "\t", least)
     next(rows, None)
     return rows

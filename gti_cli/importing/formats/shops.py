@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gti_cli.errors import InputError
 from gti_cli.importing.formats.base import Advance, Files, Format, named, need_one
 from gti_cli.importing.gather import ImportedData, number
@@ -119,7 +121,7 @@ def _read_vibrent(files: Files, data: ImportedData, advance: Advance) -> None:
             advance(1)
 
 
-def _has(*names: str):  # type: ignore[no-untyped-def]
+def _has(*names: str) -> Callable[[Files], bool]:
     return lambda files: bool(named(files, *names))
 
 
