@@ -1,4 +1,4 @@
-"""The loss of fine-tuning: negative log-likelihood of the answers' tokens, with logits computed nowhere else."""
+"""The loss of fine-tuning: negative log-likelihood of the answers' tokens. Other positions get no logits."""
 
 from __future__ import annotations
 

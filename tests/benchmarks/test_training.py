@@ -62,7 +62,7 @@ def case(cap: int) -> tuple[Any, Any, list[Any]]:
     from gti_cli.checkpoints.new_tokens import NewTokens
     from gti_cli.checkpoints.token_names import all_names, semantic_id
     from gti_cli.prompts.chat import end_of_turn
-    from gti_cli.prompts.next_item import encode_items, frame
+    from gti_cli.prompts.next_item import encode_items, make_frame
     from gti_cli.training.batches.packing import HistoryLayout, history_examples
     from tests.support.models import make_tokenizer
 
@@ -89,7 +89,7 @@ def case(cap: int) -> tuple[Any, Any, list[Any]]:
     codes = np.random.default_rng(1).integers(0, 256, (1 + max(map(max, found)), 4))
     items = encode_items(tokenizer, [semantic_id(row) for row in codes], new)
     layout = HistoryLayout(
-        frame(tokenizer, semantic_id(codes[0])), items, end_of_turn(tokenizer), int(tokenizer.pad_token_id)
+        make_frame(tokenizer, semantic_id(codes[0])), items, end_of_turn(tokenizer), int(tokenizer.pad_token_id)
     )
     return model.eval(), layout, [example for items in found for example in history_examples(items, cap)]
 

@@ -16,7 +16,7 @@ from gti_cli.errors import InputError
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.prompts.conversations import encode_conversations
 from gti_cli.prompts.examples import Example
-from gti_cli.prompts.next_item import encode_items, frame
+from gti_cli.prompts.next_item import encode_items, make_frame
 from gti_cli.recommendation.conversations import export_conversations
 from gti_cli.recommendation.finetune import finetune
 from gti_cli.recommendation.options import TaskOptions
@@ -39,7 +39,7 @@ def trained_on(world: Any, tokenizer: Any) -> list[list[int]]:
     """Token ids of every example that finetune trains on: prompt, answer, end of the turn; by its own layout."""
     data = read_task_data(Workspace(world.workspace), world.interactions, world.queries, ALL.tasks)
     tokens = data.catalogue.tokens
-    frames = [frame(tokenizer, tokens[0], wording) for wording in range(3)]
+    frames = [make_frame(tokenizer, tokens[0], wording) for wording in range(3)]
     layout = HistoryLayout(frames[0], encode_items(tokenizer, tokens, world.tokens), 2, 0, tuple(frames[1:]))
     found: list[Example] = []
     for task in make_tasks(data, tokenizer, ALL, 0):

@@ -1,4 +1,4 @@
-"""Users' histories as training sequences, and several of them packed into one row of a batch.
+"""Users' histories cut into training examples, laid out as tokens, and several packed into one row of a batch.
 
 A *history example* is a run of a user's items, oldest first, whose last items are targets: each target is to be
 predicted from the items before it. Laid out as tokens, the example is a tree. Its *history part* is the template prefix
@@ -209,6 +209,7 @@ class HistoryLayout:
             template prefix, which all examples see.
         """
         prefix = self.template_prefix(row[0])
+        # Each entry is (token id, position, branch, limit, owner).
         tokens = [(token, place, _HISTORY, place + 1, _SHARED) for place, token in enumerate(prefix)]
         # Every example starts its history right after the template prefix, so positions repeat between examples.
         for owner, example in enumerate(row, start=1):
