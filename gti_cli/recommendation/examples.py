@@ -19,13 +19,9 @@ from gti_cli.prompts.examples import Example
 from gti_cli.prompts.next_item import WORDINGS, encode_items, make_frame
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.recommendation.task_data import NEXT_ITEM
+from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
 from gti_cli.training.batches.mixture import ExampleCollator, MixedPlan, TrainingExample
-from gti_cli.training.batches.packing import (
-    HistoryExample,
-    HistoryLayout,
-    equal_cost_length,
-    single_target_examples,
-)
+from gti_cli.training.batches.packing import HistoryLayout, equal_cost_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

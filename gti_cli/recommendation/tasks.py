@@ -16,7 +16,7 @@ from gti_cli.prompts.pairs import cut_texts
 from gti_cli.recommendation.task_data import LC_REC, NEXT_ITEM, SEARCH, TaskData
 from gti_cli.tables.histories import History, Splits
 from gti_cli.tables.queries import Query
-from gti_cli.training.batches.packing import HistoryExample, history_examples, single_target_examples
+from gti_cli.training.batches.history_examples import HistoryExample, history_examples, single_target_examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -63,7 +63,8 @@ def case(cap: int) -> tuple[Any, Any, list[Any]]:
     from gti_cli.checkpoints.token_names import all_names, semantic_id
     from gti_cli.prompts.chat import end_of_turn
     from gti_cli.prompts.next_item import encode_items, make_frame
-    from gti_cli.training.batches.packing import HistoryLayout, history_examples
+    from gti_cli.training.batches.history_examples import history_examples
+    from gti_cli.training.batches.packing import HistoryLayout
     from tests.support.models import make_tokenizer
 
     torch.set_num_threads(1)
@@ -100,7 +101,7 @@ def plain(model: Any, layout: Any, tree_examples: Any, folder: str) -> tuple[Any
     from transformers import Trainer, TrainingArguments
 
     from gti_cli.prompts.examples import Example, collate
-    from gti_cli.training.batches.packing import single_target_examples
+    from gti_cli.training.batches.history_examples import single_target_examples
 
     examples = []
     for example in (single for several in tree_examples for single in single_target_examples(several)):

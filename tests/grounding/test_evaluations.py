@@ -125,7 +125,7 @@ def test_patience_needs_held_out_pairs(make_world: Any, tmp_path: Path, capsys: 
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=50))
-def test_the_closing_loss_is_the_mean_of_the_last_tenth(losses: list[float]) -> None:
+def test_the_last_tenth_loss_is_the_mean_of_the_last_tenth(losses: list[float]) -> None:
     log: list[dict[str, float]] = [{"step": n, "loss": loss} for n, loss in enumerate(losses)]
     last = losses[len(losses) - max(1, len(losses) // 10) :]
     assert last_tenth_loss([*log, {"step": 99, "train_loss": -1.0}]) == pytest.approx(float(np.mean(last)))

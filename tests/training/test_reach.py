@@ -47,7 +47,7 @@ def test_one_new_row_and_many_old_ones(monkeypatch: Any) -> None:
 
 
 @given(st.floats(1e-3, 1e3), st.integers(0, 99))
-def test_the_natural_rate_follows_the_scale_of_the_old_rows_alone(scale: float, seed: int) -> None:
+def test_the_default_rate_follows_the_scale_of_the_old_rows_alone(scale: float, seed: int) -> None:
     weight = np.random.default_rng(seed).standard_normal((40, 6))
     new = np.array([3, 39])
     pairs = itertools.combinations(np.delete(np.arange(40), new), 2)

@@ -16,7 +16,8 @@ import numpy as np
 
 from gti_cli.errors import InputError
 from gti_cli.prompts.examples import IGNORED, Example
-from gti_cli.training.batches.packing import HistoryExample, HistoryLayout
+from gti_cli.training.batches.history_examples import HistoryExample
+from gti_cli.training.batches.packing import HistoryLayout
 from gti_cli.training.batches.plan import BatchPlan
 
 if TYPE_CHECKING:
