@@ -29,7 +29,7 @@ from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, make_plan, open_stage, output_name
 from gti_cli.evaluation.sample import draw_sample
 from gti_cli.options import RunOptions, pick, refuse_unknown
-from gti_cli.prompts.next_item import cut_history, encode_items, frame
+from gti_cli.prompts.next_item import cut_history, encode_items, make_frame
 from gti_cli.tables.histories import History, Splits, read_interactions, split
 from gti_cli.workspace import StageRun, Workspace, processes, write_json
 from gti_cli.workspace.manifest import Manifest, digest_path
@@ -135,7 +135,7 @@ def _was_trained_on_another_table(plan: EvaluationPlan, interactions: Path | str
 def _search(plan: EvaluationPlan, entries: Sequence[History], trie: Trie, run: StageRun) -> SearchResult:
     """Search for every user, in the order of ``entries``."""
     tokenizer, searcher = plan.load(trie)
-    row_of, template = plan.catalogue.row_of(), frame(tokenizer, plan.catalogue.tokens[0])
+    row_of, template = plan.catalogue.row_of(), make_frame(tokenizer, plan.catalogue.tokens[0])
     item_ids = encode_items(tokenizer, plan.catalogue.tokens, plan.checkpoint.item_tokens()).tolist()
     shown = [cut_history(entry.items, plan.options.history)[0] for entry in entries]
     request = SearchRequest(

@@ -129,7 +129,8 @@ class PlannedTrainer(Trainer):
         loss, count = self._loss(model, inputs)
         world = self.args.world_size
         if world > 1:
-            # Data parallelism averages gradients over the processes, whose numbers of terms differ.
+            # Data parallelism averages gradients over the processes, whose numbers of terms differ. Dividing by
+            # the mean number of terms makes that average the gradient of the mean over all terms.
             count = self.accelerator.reduce(count, reduction="sum") / world
         loss = loss / count
         return (loss, None) if return_outputs else loss

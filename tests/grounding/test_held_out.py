@@ -42,7 +42,7 @@ def figures(places: Sequence[int]) -> torch.Tensor:
 
 
 @given(st.lists(st.integers(0, 19), max_size=20, unique=True), st.integers(1, 7), st.booleans())
-def test_sums_over_batches_are_the_sums_of_all(places: list[int], size: int, in_step: bool) -> None:
+def test_sums_over_batches_are_the_sums_of_all(places: list[int], size: int, lockstep: bool) -> None:
     lengths = [n % 5 for n in range(20)]
     batches: list[Sequence[int]] = []
 
@@ -50,15 +50,15 @@ def test_sums_over_batches_are_the_sums_of_all(places: list[int], size: int, in_
         batches.append(batch)
         return figures(batch)
 
-    found = sum_over_batches(batch_sums, 3, places, lengths, CPU, size=size, in_step=in_step)
+    found = sum_over_batches(batch_sums, 3, places, lengths, CPU, size=size, lockstep=lockstep)
     assert found == figures(places).tolist()
     assert len(batches) == -(-len(places) // size) and all(len(batch) <= size for batch in batches)
     order = [lengths[n] for batch in batches for n in batch]
     assert order == sorted(order)  # examples of similar length share a batch
 
 
-@pytest.mark.parametrize("in_step", [True, False])
-def test_several_processes_share_the_batches(monkeypatch: pytest.MonkeyPatch, in_step: bool) -> None:
+@pytest.mark.parametrize("lockstep", [True, False])
+def test_several_processes_share_the_batches(monkeypatch: pytest.MonkeyPatch, lockstep: bool) -> None:
     """What the processes compute one after the other adds up; a batch without examples does not count."""
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda sums: None)
@@ -71,8 +71,8 @@ def test_several_processes_share_the_batches(monkeypatch: pytest.MonkeyPatch, in
             made.append(len(batch))
             return figures(batch) if batch else torch.full((3,), torch.nan, dtype=torch.float64)
 
-        part = sum_over_batches(batch_sums, 3, range(7), [1] * 7, CPU, size=2, in_step=in_step)
+        part = sum_over_batches(batch_sums, 3, range(7), [1] * 7, CPU, size=2, lockstep=lockstep)
         total += torch.tensor(part, dtype=torch.float64)
         calls.append(len(made))
     assert total.tolist() == figures(range(7)).tolist()
-    assert calls == ([2, 2, 2] if in_step else [2, 1, 1])
+    assert calls == ([2, 2, 2] if lockstep else [2, 1, 1])
