@@ -35,7 +35,7 @@ Ints = npt.NDArray[np.int64]
 # Arrays of one part of P prompts: leaves and scores (P, k), missed and followed (P,).
 PartArrays = dict[str, np.ndarray]
 
-PROMPTS_PER_PART = 64  # About: rounded down to whole batches, and at least one batch.
+PROMPTS_PER_PART = 64  # Rounded down to whole batches; one batch where batches are larger.
 MIN_BEAMS = 20  # Default. A beam as narrow as a short list often drops the best item at the first level.
 EXACT_COUNTS = ("users_whose_beam_missed", "semantic_ids_the_beam_missed", "prefixes_followed")
 PATIENCE = 3600.0  # Seconds to wait for a part that another process searches.

@@ -145,10 +145,10 @@ def find_ids_and_checkpoint(space: Workspace, checkpoint: str | None) -> tuple[M
         InputError: When one of them is missing, or they do not belong together.
     """
     ids = space.require("semantic_ids", "gti build-ids")
-    fitting = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
-    check_same_ids(fitting, ids)
-    code_ids(fitting.item_tokens(), ids.details["sizes"])
-    return ids, fitting
+    resolved = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
+    check_same_ids(resolved, ids)
+    code_ids(resolved.item_tokens(), ids.details["sizes"])
+    return ids, resolved
 
 
 def make_plan(
@@ -168,16 +168,18 @@ def make_plan(
         InputError: When checkpoint and semantic IDs do not belong together, or an option is out of range.
     """
     options.check()
-    ids, fitting = find_ids_and_checkpoint(space, checkpoint)
-    place = choose_device(device)
+    ids, resolved = find_ids_and_checkpoint(space, checkpoint)
+    chosen_device = choose_device(device)
     options = replace(
         options,
-        history=fitting.history_length(options.history, "--history", DEFAULT_HISTORY),
+        history=resolved.history_length(options.history, "--history", DEFAULT_HISTORY),
         beams=beams_for(options.beams, max(options.k)),
         k=tuple(options.ks),
     )
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
-    return EvaluationPlan(space, ids, fitting, catalogue, options, seed, place, choose_dtype(dtype, place))
+    return EvaluationPlan(
+        space, ids, resolved, catalogue, options, seed, chosen_device, choose_dtype(dtype, chosen_device)
+    )
 
 
 @contextmanager

@@ -27,14 +27,14 @@ class Significance(NamedTuple):
     """The result of a permutation test.
 
     Attributes:
-        pearson: One-sided p-value of Pearson's r; NaN where the correlation is undefined.
-        spearman: One-sided p-value of Spearman's rho; NaN where the correlation is undefined.
+        pearson_p: One-sided p-value of Pearson's r; NaN where the correlation is undefined.
+        spearman_p: One-sided p-value of Spearman's rho; NaN where the correlation is undefined.
         permutations: Number of permutations that were drawn.
         things: Number of things that took part.
     """
 
-    pearson: float
-    spearman: float
+    pearson_p: float
+    spearman_p: float
     permutations: int
     things: int
 

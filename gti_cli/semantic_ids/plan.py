@@ -136,7 +136,7 @@ def parse_sizes(codes: str | int | Sequence[int] | None, levels: int | None) -> 
     """The number of codes of each level.
 
     Args:
-        codes: One number for all levels (None: 256), or one number a level, also as a string with commas.
+        codes: One number for all levels (None: 256), or one number for each level, also as a string with commas.
         levels: The number of levels; None: 4, or the length of ``codes``.
 
     Raises:

@@ -201,7 +201,7 @@ def vectors(
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(bad):
         raise InputError(
-            "NaN or infinite number",
+            "the vector holds NaN or infinity",
             where=f"{where}, row {bad[0] + first_row:,}",
             remedy="encode these items again or drop them",
         )

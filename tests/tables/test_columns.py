@@ -81,7 +81,7 @@ def test_a_column_that_is_there_twice(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("item_id,title,title\na,x,y\n")
     pq.write_table(pa.table([["a"], ["x"], ["y"]], ["item_id", "title", "title"]), tmp_path / "t.parquet")
     for name, skip in (("t.csv", []), ("t.parquet", []), ("t.parquet", ["embedding"])):
-        with pytest.raises(InputError, match="column 'title' is there more than once"):
+        with pytest.raises(InputError, match="column 'title' occurs more than once"):
             tables.read(tmp_path / name, ["item_id"], skip=skip)
 
 

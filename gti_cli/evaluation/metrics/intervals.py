@@ -52,7 +52,8 @@ def intervals(
         Lower and upper end for each metric.
     """
     sums, sizes = _by_user(values, users)
-    # A draw says how often each user was drawn, so the mean of a resample is a quotient of two products.
+    # A resample is a row of counts: how often each user was drawn. Its mean is the sum of the drawn users' values over
+    # the number of their targets.
     means = np.concatenate([draw @ sums / (draw @ sizes)[:, None] for draw in _resamples(len(sizes), resamples, seed)])
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)

@@ -113,7 +113,7 @@ def _purity(groups: npt.NDArray[np.int64], labels: npt.NDArray[np.intp]) -> floa
 
 def fullest_prefixes(
     codes: Codes,
-    space: VectorRows,
+    code_space: VectorRows,
     titles: Sequence[str],
     style: str = LC_REC,
     depth: int = 1,
@@ -124,7 +124,7 @@ def fullest_prefixes(
 
     Args:
         codes: (N, L).
-        space: (N, d_code) the vectors that the codebooks quantize.
+        code_space: (N, d_code) the vectors that the codebooks quantize.
         titles: N titles.
         style: Of the token names.
         depth: The number of codes in a prefix.
@@ -133,13 +133,13 @@ def fullest_prefixes(
 
     Returns:
         For each prefix ``prefix`` (names of its codes), ``items``, ``share`` of the catalogue, and ``titles`` of the
-        items nearest to the group's mean in ``space``, which show a person what the prefix stands for.
+        items nearest to the group's mean in ``code_space``, which show a person what the prefix stands for.
     """
     groups = members(tuple_labels(codes[:, :depth]))
     groups.sort(key=len, reverse=True)  # A stable sort: equally large groups stay in order of their codes.
     report = []
     for rows in groups[:most]:
-        inside = np.asarray(space[rows], dtype=np.float64)
+        inside = np.asarray(code_space[rows], dtype=np.float64)
         distance = ((inside - inside.mean(axis=0)) ** 2).sum(axis=1)
         typical = rows[np.argsort(distance, kind="stable")[:shown]]
         report.append(

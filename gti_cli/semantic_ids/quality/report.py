@@ -79,7 +79,7 @@ def measure(
         "explained_variance": reconstructions[-1]["explained_variance"],
         "explained_variance_before": before_resolving["explained_variance"],
         "neighbourhood": prefixes.neighbourhood_kept(vectors, after, seed),
-        "fullest_prefixes": prefixes.fullest_prefixes(after, quantizer.to_space(vectors), _titles(items), style),
+        "fullest_prefixes": prefixes.fullest_prefixes(after, quantizer.to_code_space(vectors), _titles(items), style),
     }
     if CATEGORIES in items.column_names:
         report["purity"] = {CATEGORIES: prefixes.purity(tables.strings(items, CATEGORIES, ITEMS), after, seed)}
