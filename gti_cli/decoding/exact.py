@@ -105,7 +105,7 @@ def _search_batch(
     """Search a batch, and again with a lower bound for the prompts that came out with fewer than ``k`` IDs.
 
     Args:
-        runner: The model.
+        runner: The model, and how it can be run.
         branches: Branches of length zero after B prompts.
         trie: The trie on the model's device.
         bound: (B,) score of the k-th best ID that the beam found; -inf where it found fewer.
@@ -175,7 +175,7 @@ class _BoundedSearch:
 
         Args:
             branches: Branches whose last step led to ``nodes``; A prompts.
-            level: Of ``nodes``.
+            level: Level of ``nodes``; 0 is the root.
             numbers: (A,) int64 numbers of the prompts.
             nodes: (A, W) int64.
             scores: (A, W) float32 log-probabilities; -inf where there is no node.

@@ -164,12 +164,12 @@ def search_parts(
 
     Args:
         searcher: The model and the catalogue.
-        request: The prompts.
+        request: The prompts, and how to search for them.
         batch_size: Prompts in a batch. It changes speed, not results.
         folder: Where finished parts are stored. Parts that are there already are not searched again, and the processes
             of this launch divide the parts among themselves. None: this process searches all, in memory.
-        description: Of the progress bar.
-        unit: Of the progress bar, such as ``users``.
+        description: Text before the progress bar.
+        unit: What the progress bar counts, such as ``users``.
 
     Returns:
         On the first process the complete result. On other ranks the result is incomplete; do not use it.

@@ -33,8 +33,8 @@ def item_groups(ranking: Ranking, trie: Trie, number: int, seen: Collection[int]
     order.
 
     Args:
-        ranking: Of all prompts.
-        trie: Of the catalogue.
+        ranking: The ranked semantic IDs of all prompts.
+        trie: All semantic IDs of the catalogue.
         number: The prompt's row in the ranking.
         seen: Catalogue rows to leave out, such as the items of the user's history.
 

@@ -42,7 +42,7 @@ def search_all(
         beams: Hypotheses kept for each prompt at every level.
         pad_id: Token id that fills shorter prompts on the left; never attended to.
         batch_size: Prompts in a batch. It changes speed and memory, not results.
-        description: Of the progress bar.
+        description: Text before the progress bar.
 
     Returns:
         The best ``beams`` semantic IDs of each prompt, in the order of ``prompts``.

@@ -67,7 +67,7 @@ class MatrixDiagnosis:
     """The diagnosis of one matrix of one checkpoint.
 
     Attributes:
-        checkpoint: The checkpoint.
+        checkpoint: Everything that was read of the checkpoint.
         matrix: ``input`` or ``output``.
         rows: The rows of the matrix that were read.
         series: The figures, and the data of the pictures.
@@ -89,7 +89,7 @@ def diagnose_matrix(
     """Measure one matrix of a checkpoint and judge it.
 
     Args:
-        checkpoint: The checkpoint.
+        checkpoint: Everything that was read of the checkpoint.
         matrix: ``input`` or ``output``.
         texts: The words of the items' texts. None without items.
         seed: Seed of the permutation test, the bootstrap and sampled pairs.

@@ -123,7 +123,7 @@ def compare(
         name: An evaluation of the workspace.
         other: Another evaluation, or a baseline of this one (``item-knn``). An evaluation goes before a baseline of the
             same name.
-        seed: Of the bootstrap and the permutation test.
+        seed: Seed of the bootstrap and the permutation test.
         force: Replace a comparison that was made from other inputs or options.
         resume: Go on with interrupted work.
 

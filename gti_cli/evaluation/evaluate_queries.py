@@ -201,9 +201,9 @@ def _rank_by_baseline(
     """Rank all items for every query by a baseline's scores.
 
     Args:
-        name: Of the baseline, for the progress bar.
+        name: Name of the baseline, for the progress bar.
         score: Gives (Q, N) scores of all items for the texts of queries.
-        evaluated: The queries.
+        evaluated: The Q queries that are evaluated.
         grades: For each query, the grade of each judged catalogue row.
         ks: Cut-offs.
 

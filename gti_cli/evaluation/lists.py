@@ -34,8 +34,8 @@ def recommend_items(
     Items that share a semantic ID stand in the catalogue's order in the list. For the target's rank they are one tie.
 
     Args:
-        ranking: Of U users.
-        trie: Of the catalogue.
+        ranking: The ranked semantic IDs of U users.
+        trie: All semantic IDs of the catalogue.
         entries: History and target of the U users.
         row_of: Catalogue row of each item id.
         limit: Length of the lists.
@@ -75,10 +75,10 @@ def write_lists(
     """Write ``recommendations.parquet``, one row for each recommended item.
 
     Args:
-        folder: Of the evaluation.
+        folder: Folder of the evaluation.
         column: Name of the first column: ``user_id`` or ``query_id``.
         owners: User or query of each list.
-        lists: The lists.
+        lists: The recommended items of each owner, best first.
         item_ids: Item id of each catalogue row.
     """
     lengths = [len(items.rows) for items in lists]

@@ -44,7 +44,7 @@ class EvaluationPlan:
         checkpoint: The checkpoint that is evaluated.
         catalogue: All items with their semantic IDs.
         options: The options, with ``history`` and ``beams`` resolved and the cut-offs sorted.
-        seed: Of everything random.
+        seed: Seed of everything random.
         device: Where the model runs.
         dtype: Number format of the model's weights.
     """
@@ -104,9 +104,9 @@ class EvaluationPlan:
 
         Args:
             searcher: From `load`.
-            request: The prompts.
-            run: Of the stage; gets ``UNIT_per_second`` and the counts.
-            description: Of the progress bar.
+            request: The prompts, and how to search for them.
+            run: The run of the stage; gets ``UNIT_per_second`` and the counts.
+            description: Text before the progress bar.
             unit: ``users`` or ``queries``.
 
         Raises:
@@ -160,7 +160,7 @@ def make_plan(
         space: The workspace.
         checkpoint: Name in the workspace or path (None: ``finetuned``).
         options: As given.
-        seed: Of everything random.
+        seed: Seed of everything random.
         device: ``auto``, or a device.
         dtype: ``auto``, or a number format.
 
@@ -199,7 +199,7 @@ def open_stage(
     ``counts``. The caller searches on all processes, and reports on the first.
 
     Args:
-        plan: Of the evaluation.
+        plan: Checkpoint, catalogue and options.
         artifact: Name from `output_name`.
         run_options: Seed, and whether to replace or resume.
         options: Recorded options of this evaluation, besides those of every evaluation.
@@ -233,7 +233,7 @@ def output_name(plan: EvaluationPlan, name: str | None, suffix: str = "") -> str
     """Name of the artifact, ``evaluation/NAME``.
 
     Args:
-        plan: Of the evaluation.
+        plan: Checkpoint, catalogue and options.
         name: As given (None: the checkpoint's name and ``suffix``).
         suffix: ``-search`` for queries.
 

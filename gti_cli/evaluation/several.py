@@ -50,7 +50,7 @@ def evaluate_several(
         interactions: As for `gti_cli.evaluation.evaluate.evaluate`.
         workspace: Folder of the workspace.
         queries: As for `gti_cli.evaluation.evaluate.evaluate`.
-        name: Of the summary (None: made from the first checkpoint's name).
+        name: Name of the summary (None: made from the first checkpoint's name).
         **keywords: As for `gti_cli.evaluation.evaluate.evaluate`.
 
     Returns:
@@ -100,7 +100,7 @@ def summarise(
     Args:
         runs: At least two manifests from `evaluate`.
         workspace: Folder of the workspace.
-        name: Of the summary.
+        name: Name of the summary.
         **keywords: Those of `gti_cli.options.RunOptions` are used.
 
     Raises:

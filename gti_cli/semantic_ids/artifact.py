@@ -47,7 +47,7 @@ def write_ids(path: Path, item_ids: Sequence[str], codes: Codes, style: str = LC
         path: The file.
         item_ids: N ids.
         codes: (N, L), N > 0.
-        style: Of the token names, see `gti_cli.checkpoints.new_tokens`.
+        style: Style of the token names: ``lc-rec`` or ``onerec``.
     """
     import pyarrow as pa
 
@@ -155,7 +155,7 @@ def identity(codebooks: Sequence[Vectors], codes: Codes, sizes: Sequence[int], s
         codebooks: L arrays (K_l, d_code).
         codes: (N, L).
         sizes: The number of codes of each level.
-        style: Of the token names.
+        style: Style of the token names: ``lc-rec`` or ``onerec``.
     """
     digest = hashlib.sha256()
     update: Callable[[bytes], None] = digest.update

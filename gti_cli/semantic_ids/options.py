@@ -146,7 +146,7 @@ class RQVAEOptions:
         commitment: Weight of the commitment loss (0.25: van den Oord et al., arXiv 1711.00937, and LC-Rec).
         epochs: The most epochs.
         batch_size: The most items in a step (LC-Rec: 1,024); fewer for small catalogues, see `batch`.
-        learning_rate: Of Adam (LC-Rec: 1e-3).
+        learning_rate: Learning rate of Adam (LC-Rec: 1e-3).
         codebook_rate: Factor on the learning rate for the codebooks, which must follow the latents while these move
             (ours; LC-Rec: 1). On Amazon Beauty, after 60 epochs: explained variance .75 instead of .71, 99 % of codes
             used.

@@ -31,7 +31,7 @@ class BuildPlan:
         quantizer: One of `QUANTIZERS`, or ``import``.
         sizes: The number of codes of each level, without a suffix level.
         policy: How collisions are resolved, one of `gti_cli.semantic_ids.collisions.resolve.POLICIES`.
-        style: Of token names.
+        style: Style of the token names: ``lc-rec`` or ``onerec``.
         index: Imported codes, if any.
         kmeans: Options of residual k-means.
         rqvae: Options of the RQ-VAE.

@@ -45,7 +45,7 @@ class Earlier:
     """The artifact ``semantic_ids`` as the workspace holds it before the new items.
 
     Attributes:
-        manifest: Of the artifact.
+        manifest: Its manifest.
         ids: Items and codes so far.
         items: The items table, with ``same_as``.
         vectors: (N, d) embeddings of the items.

@@ -45,7 +45,7 @@ def intervals(
     Args:
         values: (U,) values of each metric, one for each target.
         users: (U,) user of each target.
-        seed: Of the resamples. The same resamples serve all metrics.
+        seed: Seed of the resamples. The same resamples serve all metrics.
         resamples: Number of resamples.
 
     Returns:
@@ -84,7 +84,7 @@ def differences(
         first: (U,) values of each metric.
         second: (U,) values of the same targets in the same order.
         users: (U,) user of each target.
-        seed: Of the resamples and flips.
+        seed: Seed of the resamples and flips.
         resamples: Number of bootstrap resamples.
         permutations: Number of sign flips.
     """

@@ -69,7 +69,7 @@ def per_user(ranks: TargetRanks, ks: Sequence[int]) -> dict[str, Floats]:
     """Compute every metric for every user.
 
     Args:
-        ranks: Of U targets.
+        ranks: The ranks of U targets.
         ks: Cut-offs.
 
     Returns:

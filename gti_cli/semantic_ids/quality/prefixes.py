@@ -32,7 +32,7 @@ def neighbourhood_kept(
     Args:
         vectors: (N, d).
         codes: (N, L).
-        seed: Of the sample of items.
+        seed: Seed of the sample of items.
         neighbours: The number of neighbours of each item, the item itself left out; fewer in a small catalogue.
         queries: The most items whose neighbours are looked up; of a larger catalogue a sample is drawn.
 
@@ -76,7 +76,7 @@ def purity(values: Sequence[str], codes: Codes, seed: int) -> list[dict[str, flo
     Args:
         values: N labels; items with ``""`` are left out.
         codes: (N, L).
-        seed: Of the shuffle.
+        seed: Seed of the shuffle.
 
     Returns:
         For each depth ``items`` (those with a label), ``purity`` (share of items whose label is the most common one
@@ -126,7 +126,7 @@ def fullest_prefixes(
         codes: (N, L).
         code_space: (N, d_code) the vectors that the codebooks quantize.
         titles: N titles.
-        style: Of the token names.
+        style: Style of the token names: ``lc-rec`` or ``onerec``.
         depth: The number of codes in a prefix.
         most: The number of prefixes to list.
         shown: The number of titles to list for each.

@@ -66,8 +66,8 @@ def measure(
         before: (N, L) codes as quantized.
         after: (N, L) codes with collisions resolved, or (N, L + 1) with a suffix level.
         sizes: The number of codes of each level of ``after``.
-        seed: Of samples and shuffles.
-        style: Of token names.
+        seed: Seed of samples and shuffles.
+        style: Style of the token names: ``lc-rec`` or ``onerec``.
     """
     count = len(quantizer.codebooks)
     reconstructions = figures.reconstruction(vectors, after[:, :count], count, quantizer.decode)

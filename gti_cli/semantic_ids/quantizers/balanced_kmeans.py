@@ -29,7 +29,7 @@ def train_level(rows: Vectors, size: int, seed: int, options: KMeansOptions) -> 
     Args:
         rows: (N, d), N >= size.
         size: The number of codes K.
-        seed: Of the starting rows.
+        seed: Seed of the starting rows.
         options: Iterations, and restarts, of which the one with the lowest error is used.
 
     Returns:

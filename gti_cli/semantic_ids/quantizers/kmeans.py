@@ -30,7 +30,7 @@ def train(vectors: VectorRows, sizes: Sequence[int], seed: int, options: KMeansO
     Args:
         vectors: (N, d), N >= max(sizes).
         sizes: The number of codes of each level.
-        seed: Of the sample and of the starting points.
+        seed: Seed of the sample and of the starting points.
         options: See `KMeansOptions`.
 
     Returns:

@@ -58,7 +58,7 @@ def train_quantizer(
     Args:
         plan: The checked request. With imported codes, the codebooks are the mean residuals of each code's items.
         vectors: (N, d) embeddings.
-        seed: Of everything random.
+        seed: Seed of everything random.
         device: Where an RQ-VAE trains.
         dtype: Number format in which an RQ-VAE trains.
         scratch: Folder in which an RQ-VAE's training is saved, and from which it resumes.

@@ -120,7 +120,7 @@ class Autoencoder:
     Embeddings are centred and divided by one number, so that losses and learning rate mean the same for all data.
 
     Args:
-        model: The model.
+        model: Encoder, codebooks and decoder.
         mean: (d,) mean of the training embeddings.
         spread: Root mean square of the centred training embeddings.
     """

@@ -62,7 +62,7 @@ def train(
     Args:
         vectors: (N, d) embeddings, N >= max(sizes).
         sizes: The number of codes of each level.
-        seed: Of everything random.
+        seed: Seed of everything random.
         device: Where to train.
         options: See `RQVAEOptions`.
         dtype: bfloat16 for encoder and decoder while training; else float32.
