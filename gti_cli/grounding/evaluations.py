@@ -125,10 +125,3 @@ def trajectory(history: Sequence[Mapping[str, Any]], before: Mapping[str, Any]) 
         points.setdefault(int(entry["step"]), {}).update({name: entry[name] for name in names})
     steps = sorted(step for step, figures in points.items() if figures)
     return {"step": steps, **{name: [points[step].get(name) for step in steps] for name in ("loss", *before)}}
-
-
-def last_tenth_loss(history: Sequence[Mapping[str, Any]]) -> float:
-    """Mean of the last tenth of the training losses in the Trainer's log."""
-    losses = [float(entry["loss"]) for entry in history if "loss" in entry]
-    last = losses[-max(len(losses) // 10, 1) :]
-    return sum(last) / len(last)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -61,14 +61,6 @@ def hold_out(pairs: Sequence[P], share: float, seed: int) -> tuple[list[P], list
             chosen.add(n)
             remaining[pairs[n].item] -= 1
     return [pair for n, pair in enumerate(pairs) if n not in chosen], [pairs[n] for n in sorted(chosen)]
-
-
-def sample(values: Sequence[T], most: int, seed: int) -> list[T]:
-    """Draw at most ``most`` of the values without replacement; they stay in their order."""
-    if len(values) <= most:
-        return list(values)
-    drawn: Any = np.random.default_rng(seed).choice(len(values), most, replace=False)
-    return [values[n] for n in sorted(drawn.tolist())]
 
 
 def sum_over_batches(

@@ -66,7 +66,7 @@ class RowsOptions:
     max_steps: int | None = option(None, "Steps; overrides --epochs.")
     batch_size: int = option(16, "Examples in a step, over all processes.")
     learning_rate: float | None = option(
-        None, "Peak learning rate.", shown="5 % of the distance between pretrained rows a step"
+        None, "Peak learning rate.", shown="5 % of the distance between pretrained rows in a step"
     )
     eval_every: int | None = option(None, "Steps between evaluations.", shown="about ten in a run")
     patience: int | None = option(

@@ -22,7 +22,7 @@ from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.grounding.distil.task import distil_task
-from gti_cli.grounding.evaluations import Evaluation, evaluation_steps, last_tenth_loss, stopping_status, trajectory
+from gti_cli.grounding.evaluations import Evaluation, evaluation_steps, stopping_status, trajectory
 from gti_cli.grounding.job import GroundingJob, GroundingTask
 from gti_cli.grounding.nll.checkpointing import checkpointed
 from gti_cli.grounding.nll.corpus import Corpus
@@ -34,7 +34,7 @@ from gti_cli.training.batches.plan import BatchPlan, SharedPlan
 from gti_cli.training.callbacks.best import BestState
 from gti_cli.training.reach import default_rows_rate
 from gti_cli.training.sharding import count_weights, load_sharded
-from gti_cli.training.trainer import PlannedTrainer
+from gti_cli.training.trainer import PlannedTrainer, last_tenth_loss
 from gti_cli.workspace import StageRun, processes
 
 if TYPE_CHECKING:

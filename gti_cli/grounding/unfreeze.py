@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from gti_cli import console
-from gti_cli.grounding.evaluations import last_tenth_loss, trajectory
+from gti_cli.grounding.evaluations import trajectory
 from gti_cli.grounding.job import GroundingJob
 from gti_cli.grounding.nll.encode import build_corpus
 from gti_cli.grounding.nll.measures import pair_measures
@@ -25,7 +25,7 @@ from gti_cli.training.callbacks.divergence import end_if_diverged
 from gti_cli.training.callbacks.progress import show_progress
 from gti_cli.training.callbacks.tracking import logs_in
 from gti_cli.training.optimizer import adamw
-from gti_cli.training.trainer import PlannedTrainer
+from gti_cli.training.trainer import PlannedTrainer, last_tenth_loss
 from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:

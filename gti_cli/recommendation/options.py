@@ -71,12 +71,12 @@ class TrainingOptions:
     batch_size: int = option(128, "Targets in a step, on all processes together.")
     learning_rate: float = option(5e-4, "Peak learning rate.")
     rows_learning_rate: float | None = option(
-        None, "Peak learning rate of the new rows.", shown="5 % of the distance between pretrained rows a step"
+        None, "Peak learning rate of the new rows.", shown="5 % of the distance between pretrained rows in a step"
     )
     validations: int | None = option(
         None,
         "Validations by NDCG@10 during training; the best weights are kept. 0: none; the last weights are kept.",
-        shown="once an epoch in a run of more than three, else 0",
+        shown="once in each epoch of a run of more than three, else 0",
     )
     rank_sample: int = option(500, "Most users or queries ranked in a validation, out of --valid-sample.")
     patience: int | None = option(None, "Stop after as many validations without a better one.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from gti_cli.errors import InputError
+from gti_cli.geometry.sampling import draw_at_most
 from gti_cli.prompts import query as search_prompts
 from gti_cli.prompts.conversations import Conversation
 from gti_cli.prompts.next_item import SYSTEM, WORDINGS, cut_history
@@ -108,7 +109,8 @@ def next_item_task(splits: Splits, row_of: Mapping[str, int], options: TaskOptio
             remedy="give histories of at least 4 interactions (two to train on, one to validate, one to test)",
         )
     valid = [
-        _validation_example(entry, row_of, max_history) for entry in sample(splits.valid, options.valid_sample, seed)
+        _validation_example(entry, row_of, max_history)
+        for entry in draw_at_most(splits.valid, options.valid_sample, seed)
     ]
     counts = {
         "train_targets": sum(example.target_count for example in train),
@@ -143,7 +145,7 @@ def search_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: Tas
             where=queries.path,
             remedy="mark some pairs of query and item as good (2) and their query as train",
         )
-    valid = sample(_good_pairs(queries.valid), options.valid_sample, seed)
+    valid = draw_at_most(_good_pairs(queries.valid), options.valid_sample, seed)
     pairs = [*train, *valid]
     texts = list(dict.fromkeys(query.text for query, _ in pairs))
     cut_text, cut = cut_texts(tokenizer, texts, search_prompts.MAX_QUERY_TOKENS)
@@ -196,7 +198,7 @@ def _lc_rec_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: Ta
     if not train:
         raise InputError("no item has a text for --tasks lc-rec", remedy="give the items titles or drop the task")
     catalogue, _ = lc_rec.make_text_catalogue(data, tokenizer, **limits)
-    entries = sample(data.splits.valid, options.valid_sample // 2, seed) if data.splits is not None else []
+    entries = draw_at_most(data.splits.valid, options.valid_sample // 2, seed) if data.splits is not None else []
     return Task(LC_REC, train, lc_rec.validation_conversations(catalogue, entries), [], counts)
 
 
@@ -209,11 +211,3 @@ def _validation_example(entry: History, row_of: Mapping[str, int], max_history: 
     """A validation target after its most recent items."""
     shown, _ = cut_history(entry.items, max_history)
     return HistoryExample((*(row_of[item] for item in shown), row_of[entry.target]), len(shown))
-
-
-def sample(entries: Sequence[_T], most: int, seed: int) -> list[_T]:
-    """At most ``most`` of the entries in their order, drawn with ``seed`` where there are more."""
-    if len(entries) <= most:
-        return list(entries)
-    drawn = np.random.default_rng(seed).choice(len(entries), most, replace=False)
-    return [entries[n] for n in sorted(drawn.tolist())]

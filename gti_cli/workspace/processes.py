@@ -20,7 +20,7 @@ from gti_cli.workspace.files import replacing
 
 T = TypeVar("T")
 
-# Seconds that a process waits for the decision of the first one, which may have to digest large files before.
+# Seconds that a process waits for the decision of the first one, which may have to digest large files first.
 TIMEOUT = 600.0
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
-from gti_cli.grounding.evaluations import HELD_OUT_LOSS, evaluation_steps, last_tenth_loss, stopping_status, trajectory
+from gti_cli.grounding.evaluations import HELD_OUT_LOSS, evaluation_steps, stopping_status, trajectory
 from gti_cli.grounding.ground import ground
 from tests.support.grounding import interrupt
 
@@ -122,10 +122,3 @@ def test_patience_needs_held_out_pairs(make_world: Any, tmp_path: Path, capsys: 
         assert gti(["ground", "-w", str(tmp_path / "copy"), "--patience", value]) == 2
         assert words in capsys.readouterr().err
     assert np.isin(["extended"], [path.name for path in (tmp_path / "copy").iterdir()]).all()
-
-
-@given(st.lists(st.floats(0, 10), min_size=1, max_size=50))
-def test_the_last_tenth_loss_is_the_mean_of_the_last_tenth(losses: list[float]) -> None:
-    log: list[dict[str, float]] = [{"step": n, "loss": loss} for n, loss in enumerate(losses)]
-    last = losses[len(losses) - max(1, len(losses) // 10) :]
-    assert last_tenth_loss([*log, {"step": 99, "train_loss": -1.0}]) == pytest.approx(float(np.mean(last)))

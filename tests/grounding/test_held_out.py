@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gti_cli.grounding.held_out import hold_out, sample, sum_over_batches
+from gti_cli.grounding.held_out import hold_out, sum_over_batches
 from gti_cli.prompts.pairs import Pair
 
 CPU = torch.device("cpu")
@@ -27,13 +27,6 @@ def test_hold_out(items: list[int], share: float, seed: int) -> None:
     if max(per_item.values()) > 1:  # then no item loses all of its pairs
         assert {p.item for p in train} == set(items)
     assert hold_out(pairs, 0.0, seed) == (pairs, [])
-
-
-def test_sample() -> None:
-    pairs = [Pair(n, "title", "t", "x") for n in range(20)]
-    assert sample(pairs, 20, 0) == pairs
-    drawn = sample(pairs, 5, 0)
-    assert drawn == sample(pairs, 5, 0) == sorted(drawn, key=lambda p: p.item) and len(drawn) == 5
 
 
 def figures(places: Sequence[int]) -> torch.Tensor:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import torch
 
+from gti_cli.geometry.sampling import draw_at_most
 from gti_cli.grounding.distil.batches import DistilCollator
 from gti_cli.grounding.distil.objective import DistilModel
 from gti_cli.grounding.evaluations import HELD_OUT_LOSS
-from gti_cli.grounding.held_out import BATCH, sample, sum_over_batches
+from gti_cli.grounding.held_out import BATCH, sum_over_batches
 from gti_cli.grounding.job import GroundingJob
 from gti_cli.grounding.row_figures import matrix_figures
 
@@ -33,7 +34,7 @@ class DistilMeasures:
             collator: Makes batches of the held-out contexts.
         """
         self._job, self._trained, self._collator = job, trained, collator
-        self._numbers = sample(range(len(collator.corpus.examples)), job.options.held_out_sample, job.seed)
+        self._numbers = draw_at_most(range(len(collator.corpus.examples)), job.options.held_out_sample, job.seed)
         self.examples = len(self._numbers)
 
     def curve_figures(self) -> dict[str, float | None]:

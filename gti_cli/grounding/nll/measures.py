@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from gti_cli.geometry.sampling import draw_at_most
 from gti_cli.grounding.evaluations import HELD_OUT_LOSS
-from gti_cli.grounding.held_out import sample, sum_over_batches
+from gti_cli.grounding.held_out import sum_over_batches
 from gti_cli.grounding.job import GroundingJob
 from gti_cli.grounding.nll.batches import Collator, GroupTensors
 from gti_cli.grounding.nll.corpus import Corpus
@@ -56,7 +57,7 @@ class HeldOutLosses:
         self.counts: dict[str, int] = {}
         for direction in job.directions:
             numbers = [n for n, group in enumerate(corpus.groups) if DIRECTIONS[group] == direction]
-            self._numbers[direction] = sample(numbers, job.options.held_out_sample, job.seed)
+            self._numbers[direction] = draw_at_most(numbers, job.options.held_out_sample, job.seed)
             self.counts[_COUNTS[direction]] = len(self._numbers[direction])
 
     def measure(self) -> dict[str, float]:
@@ -135,7 +136,9 @@ class PairMeasures:
         self._job, self._model, self._rows, self._tokenizer = job, model, rows, tokenizer
         self.losses, self._codebooks = losses, codebooks
         items = frozenset() if job.item_index is None else frozenset(job.item_index.tokens)
-        searched = sample([pair for pair in held_out if pair.tokens in items], job.options.retrieval_sample, job.seed)
+        searched = draw_at_most(
+            [pair for pair in held_out if pair.tokens in items], job.options.retrieval_sample, job.seed
+        )
         self.searched = searched if TO_TOKENS in job.directions else []
 
     @property
