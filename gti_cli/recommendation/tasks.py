@@ -108,10 +108,8 @@ def next_item_task(splits: Splits, row_of: Mapping[str, int], options: TaskOptio
             "no user has two interactions to train on: there is no next item to learn",
             remedy="give histories of at least 4 interactions (two to train on, one to validate, one to test)",
         )
-    valid = [
-        _validation_example(entry, row_of, max_history)
-        for entry in draw_at_most(splits.valid, options.valid_sample, seed)
-    ]
+    entries = draw_at_most(splits.valid, options.valid_sample, seed)
+    valid = [_validation_example(entry, row_of, max_history) for entry in entries]
     counts = {
         "train_targets": sum(example.target_count for example in train),
         "train_users": users,

@@ -136,9 +136,8 @@ class PairMeasures:
         self._job, self._model, self._rows, self._tokenizer = job, model, rows, tokenizer
         self.losses, self._codebooks = losses, codebooks
         items = frozenset() if job.item_index is None else frozenset(job.item_index.tokens)
-        searched = draw_at_most(
-            [pair for pair in held_out if pair.tokens in items], job.options.retrieval_sample, job.seed
-        )
+        candidates = [pair for pair in held_out if pair.tokens in items]
+        searched = draw_at_most(candidates, job.options.retrieval_sample, job.seed)
         self.searched = searched if TO_TOKENS in job.directions else []
 
     @property
