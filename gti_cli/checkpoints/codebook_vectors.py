@@ -43,7 +43,7 @@ def match_codebooks(
 ) -> CodebookVectors:
     """Give each new token that is a code its codebook vector.
 
-    Tokens of levels without a codebook are left out, and so are tokens that are no codes.
+    Tokens of levels without a codebook are left out, and so are tokens that are not codes.
 
     Args:
         tokens: The new tokens.

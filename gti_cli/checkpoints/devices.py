@@ -141,7 +141,7 @@ def describe(device: torch.device) -> str:
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch, and have torch use deterministic kernels where it has them.
 
-    transformers' ``set_seed`` is no substitute: it fails for seeds of more than 32 bits, and with ``deterministic`` an
+    transformers' ``set_seed`` is not used: it fails for seeds of more than 32 bits, and with ``deterministic`` an
     operation without a deterministic kernel is an error.
     """
     import random

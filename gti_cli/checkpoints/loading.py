@@ -62,7 +62,7 @@ def load_model(
         **options: Options of transformers' loader, such as ``gguf_file``.
 
     Raises:
-        InputError: When the model cannot be found or read, is no causal LM, or lacks weights that its configuration
+        InputError: When the model cannot be found or read, is not a causal LM, or lacks weights that its configuration
             asks for.
     """
     from transformers import AutoModelForCausalLM
@@ -90,7 +90,7 @@ def _check_complete(model: PreTrainedModel, info: dict[str, Any], where: str) ->
         shapes = f"it is {tuple(stored_shape)}, the configuration asks for {tuple(expected_shape)}"
         raise InputError(f"the tensor {name} has the wrong shape: {shapes}", where=where, remedy=remedy)
     missing = sorted(info["missing_keys"])
-    # Buffers are no weights: the architecture sets them itself, and files of older versions may lack one.
+    # Buffers are not weights: the architecture sets them itself, and files of older versions may lack one.
     buffers = {name for name, _ in model.named_buffers()}
     if weights := [name for name in missing if name not in buffers]:
         more = f" and {len(weights) - 1:,} more" if len(weights) > 1 else ""

@@ -31,8 +31,8 @@ class NewTokens:
     Attributes:
         names: The tokens as the tokenizer writes them.
         ids: (n,) int64 token ids, all different.
-        levels: (n,) int32 level of each code in its semantic ID, -1 for tokens that are no codes.
-        codes: (n,) int32 number of each code within its level, -1 for tokens that are no codes.
+        levels: (n,) int32 level of each code in its semantic ID, -1 for tokens that are not codes.
+        codes: (n,) int32 number of each code within its level, -1 for tokens that are not codes.
     """
 
     names: list[str]
@@ -99,10 +99,10 @@ def find_code_tokens(vocabulary: Mapping[str, int]) -> NewTokens | None:
     """
     import numpy as np
 
-    named = sorted((place, name) for name in vocabulary if (place := parse_name(name)) is not None)
+    named = sorted((level_and_code, name) for name in vocabulary if (level_and_code := parse_name(name)) is not None)
     if not named:
         return None
-    levels, codes = np.array([place for place, _ in named], dtype=np.int32).T
+    levels, codes = np.array([level_and_code for level_and_code, _ in named], dtype=np.int32).T
     names = [name for _, name in named]
     for name in (BEGIN, END):
         if name in vocabulary:
@@ -139,16 +139,16 @@ def code_ids(tokens: NewTokens, sizes: Sequence[int]) -> list[npt.NDArray[np.int
     """
     import numpy as np
 
-    places = zip(tokens.levels.tolist(), tokens.codes.tolist(), strict=True)
-    id_of = dict(zip(places, tokens.ids.tolist(), strict=True))
-    all_places = [(level, code) for level, size in enumerate(sizes) for code in range(size)]
-    missing = [token_name(*place, tokens.style) for place in all_places if place not in id_of]
+    levels_and_codes = zip(tokens.levels.tolist(), tokens.codes.tolist(), strict=True)
+    id_of = dict(zip(levels_and_codes, tokens.ids.tolist(), strict=True))
+    wanted = [(level, code) for level, size in enumerate(sizes) for code in range(size)]
+    missing = [token_name(*pair, tokens.style) for pair in wanted if pair not in id_of]
     if missing:
         raise InputError(
             f"the checkpoint lacks the tokens {list_some(missing)}",
             remedy="these semantic IDs and this checkpoint do not belong together: run 'gti extend' on them",
         )
-    flat = np.asarray([id_of[place] for place in all_places], dtype=np.int64)
+    flat = np.asarray([id_of[pair] for pair in wanted], dtype=np.int64)
     return np.split(flat, np.cumsum(sizes)[:-1])
 
 

@@ -34,11 +34,11 @@ def _diagnose(
         str | None,
         typer.Option(
             "--tokens-from",
-            help="Which tokens are new: a file (one a line, or a table with a column 'token') or a regular expression.",
+            help="Which tokens are new: a file (one per line, or a table with a column 'token') or a pattern (regex).",
         ),
     ] = None,
     base_vocab: Annotated[
-        int | None, typer.Option("--base-vocab", help="Which tokens are new: all ids from this on.")
+        int | None, typer.Option("--base-vocab", help="Which tokens are new: all ids from this one on.")
     ] = None,
     codebooks: Annotated[
         str,

@@ -22,7 +22,7 @@ def _evaluate(
     options: EvaluateOptions,
     common: CommonOptions,
     interactions: Annotated[
-        Path | None, typer.Option("--interactions", help="The table of interactions that finetune has read.")
+        Path | None, typer.Option("--interactions", help="The table of interactions that finetune read.")
     ] = None,
     queries: Annotated[
         Path | None,

@@ -53,9 +53,9 @@ class TrieTensors:
         """Copy a trie to the device.
 
         Args:
-            trie: Of the catalogue.
+            trie: All semantic IDs of the catalogue.
             token_ids: L arrays. The token id of each code of a level.
-            device: Of the model.
+            device: Device of the model.
         """
         self.levels = trie.levels
         self.starts = [torch.from_numpy(np.ascontiguousarray(starts)).to(device) for starts in trie.starts]
@@ -79,7 +79,7 @@ class TrieTensors:
         Columns after a node's last child hold tokens of other nodes; `mask` removes their scores.
 
         Args:
-            level: Of the nodes.
+            level: Level of the nodes; 0 is the root.
             nodes: (n,) int64.
 
         Returns:
@@ -92,7 +92,7 @@ class TrieTensors:
         """Set the scores of columns without a child to -inf.
 
         Args:
-            level: Of the nodes.
+            level: Level of the nodes; 0 is the root.
             nodes: (n,) int64, as for `children`.
             scores: (n, ``max_children[level]``) scores of the columns of `children`.
         """
@@ -149,9 +149,9 @@ def _expand(
     """Replace the hypotheses by the best of their children.
 
     Args:
-        runner: The model.
+        runner: The model, and how it can be run.
         trie: The trie on the model's device.
-        level: Of ``nodes``.
+        level: Level of ``nodes``; 0 is the root.
         nodes: (B, W) int64 nodes that the hypotheses have reached.
         scores: (B, W) their log-probabilities.
         features: (B, W, …) the runner's features after each hypothesis.

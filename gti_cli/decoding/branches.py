@@ -27,7 +27,7 @@ class SharedPrefix:
     """The tokens with which all prompts begin, computed once for all of them.
 
     Attributes:
-        runner: The model.
+        runner: The model, and how it can be run.
         length: Number of shared tokens that were computed; 0 where each prompt is read in full.
         uses_trees: Branches are kept as a `BranchTree`.
     """
@@ -36,7 +36,7 @@ class SharedPrefix:
         """Run the model over the shared tokens.
 
         Args:
-            runner: The model.
+            runner: The model, and how it can be run.
             prompts: All token-id lists of the search, none empty.
             levels: Number of codes in a semantic ID.
         """
@@ -106,7 +106,7 @@ class BranchTree:
         """Start after prompts.
 
         Args:
-            runner: The model.
+            runner: The model, and how it can be run.
             cache: Key-value cache of the prompts; it grows with the branches.
             mask: (B, T) int64, 1 for the tokens of a prompt and 0 for padding.
             features: (B, 1, …) features after each prompt.

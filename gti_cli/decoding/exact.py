@@ -80,15 +80,15 @@ def exact_search(
     if beam.leaves.shape[1] < k:
         raise ValueError(f"the beam has {beam.leaves.shape[1]} IDs, fewer than k = {k}")
     # Prompts of similar length share a batch, so that little is padded.
-    order = sorted(range(len(prompts)), key=lambda user: len(prompts[user]))
+    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
     leaves = np.full((len(prompts), k), -1, dtype=np.int64)
     scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
     followed = np.zeros(len(prompts), dtype=np.int64)
     prefix = SharedPrefix(make_runner(model), prompts, trie.levels)
-    with console.progress("Exact search", len(prompts), "users") as advance:
+    with console.progress("Exact search", len(prompts), "prompts") as advance:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            branches = prefix.prefill([prompts[user] for user in batch], pad_id)
+            branches = prefix.prefill([prompts[number] for number in batch], pad_id)
             bound = beam.scores[batch, k - 1]
             leaves[batch], scores[batch], followed[batch] = _search_batch(prefix.runner, branches, trie, bound, k)
             advance(len(batch))
@@ -105,7 +105,7 @@ def _search_batch(
     """Search a batch, and again with a lower bound for the prompts that came out with fewer than ``k`` IDs.
 
     Args:
-        runner: The model.
+        runner: The model, and how it can be run.
         branches: Branches of length zero after B prompts.
         trie: The trie on the model's device.
         bound: (B,) score of the k-th best ID that the beam found; -inf where it found fewer.
@@ -117,19 +117,20 @@ def _search_batch(
     leaves = np.full((len(bound), k), -1, dtype=np.int64)
     scores = np.full((len(bound), k), -np.inf, dtype=np.float32)
     followed = np.zeros(len(bound), dtype=np.int64)
-    users, slack = np.arange(len(bound)), _SLACK
-    while len(users):
+    # ``numbers`` are the numbers of the prompts that are still to be searched. The slack grows with each repetition.
+    numbers, slack = np.arange(len(bound)), _SLACK
+    while len(numbers):
         device = branches.features.device
-        search = _BoundedSearch(runner, trie, torch.from_numpy(bound[users] - np.float32(slack)).to(device))
+        search = _BoundedSearch(runner, trie, torch.from_numpy(bound[numbers] - np.float32(slack)).to(device))
         search.run(branches)
-        followed[users] += search.followed.cpu().numpy()
+        followed[numbers] += search.followed.cpu().numpy()
         incomplete = []
         for place, (best_leaves, values) in enumerate(search.best(k)):
-            leaves[users[place], : len(best_leaves)], scores[users[place], : len(best_leaves)] = best_leaves, values
-            # With an infinite bound nothing was pruned: the trie has no more IDs.
-            if len(best_leaves) < k and np.isfinite(bound[users[place]]):
+            leaves[numbers[place], : len(best_leaves)], scores[numbers[place], : len(best_leaves)] = best_leaves, values
+            # Where the bound is -inf nothing was pruned: the trie has no more IDs.
+            if len(best_leaves) < k and np.isfinite(bound[numbers[place]]):
                 incomplete.append(place)
-        users, slack = users[incomplete], slack * 4
+        numbers, slack = numbers[incomplete], slack * 4
         if incomplete:
             branches = branches.select(torch.tensor(incomplete, dtype=torch.long, device=device))
     return leaves, scores, followed
@@ -151,14 +152,14 @@ class _BoundedSearch:
 
     def run(self, branches: BranchTree | BranchRows) -> None:
         """Search from the root of the trie, with branches of length zero; `best` then returns the result."""
-        users = torch.arange(len(self._bound), device=self._bound.device)
-        self._follow(branches, 0, users, torch.zeros_like(users)[:, None], torch.zeros_like(self._bound)[:, None])
+        numbers = torch.arange(len(self._bound), device=self._bound.device)
+        self._follow(branches, 0, numbers, torch.zeros_like(numbers)[:, None], torch.zeros_like(self._bound)[:, None])
 
     def best(self, k: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
         """Return at most ``k`` leaves and scores of each prompt, best first; of equal scores the lower leaf first."""
-        users, leaves, scores = (torch.cat(column).cpu().numpy() for column in zip(*self._pieces, strict=True))
-        order = np.lexsort((leaves, -scores, users))
-        ends = np.searchsorted(users[order], np.arange(len(self._bound) + 1))
+        numbers, leaves, scores = (torch.cat(column).cpu().numpy() for column in zip(*self._pieces, strict=True))
+        order = np.lexsort((leaves, -scores, numbers))
+        ends = np.searchsorted(numbers[order], np.arange(len(self._bound) + 1))
         parts = [order[start:end][:k] for start, end in pairwise(ends)]
         return [(leaves[part], scores[part]) for part in parts]
 
@@ -166,7 +167,7 @@ class _BoundedSearch:
         self,
         branches: BranchTree | BranchRows,
         level: int,
-        users: torch.Tensor,
+        numbers: torch.Tensor,
         nodes: torch.Tensor,
         scores: torch.Tensor,
     ) -> None:
@@ -174,28 +175,29 @@ class _BoundedSearch:
 
         Args:
             branches: Branches whose last step led to ``nodes``; A prompts.
-            level: Of ``nodes``.
-            users: (A,) int64 numbers of the prompts.
+            level: Level of ``nodes``; 0 is the root.
+            numbers: (A,) int64 numbers of the prompts.
             nodes: (A, W) int64.
             scores: (A, W) float32 log-probabilities; -inf where there is no node.
         """
         # From here on nodes are one flat list; ``row`` and ``slot`` say where each stood in (A, W).
         row, slot = torch.isfinite(scores).nonzero(as_tuple=True)
-        self.followed.index_add_(0, users[row], torch.ones_like(row))
+        self.followed.index_add_(0, numbers[row], torch.ones_like(row))
         tokens, first = self._trie.children(level, nodes[row, slot])
         gained = self._runner.log_probs(branches.features[row, slot], tokens)
         total = self._trie.mask(level, nodes[row, slot], scores[row, slot][:, None] + gained)
-        # Columns without a child are -inf, and so is the bound where there are fewer IDs than k: the second test.
-        above = (total >= self._bound[users[row]][:, None]) & (total > -torch.inf)
+        # A column without a child scores -inf. So does the bound where the beam found fewer than k IDs: without the
+        # second test such columns would pass the first.
+        above = (total >= self._bound[numbers[row]][:, None]) & (total > -torch.inf)
         parent, column = above.nonzero(as_tuple=True)
         row, slot, children, values = row[parent], slot[parent], first[parent] + column, total[parent, column]
         if level == self._trie.levels - 1:
-            self._pieces.append((users[row], children, values))
+            self._pieces.append((numbers[row], children, values))
         else:
-            self._follow_in_rounds(branches, level, users, _Frontier(row, slot, children, values, len(users)))
+            self._follow_in_rounds(branches, level, numbers, _Frontier(row, slot, children, values, len(numbers)))
 
     def _follow_in_rounds(
-        self, branches: BranchTree | BranchRows, level: int, users: torch.Tensor, frontier: _Frontier
+        self, branches: BranchTree | BranchRows, level: int, numbers: torch.Tensor, frontier: _Frontier
     ) -> None:
         """Run the model over the frontier, the best of each prompt first, as many at a time as fit in a pass."""
         at_once = TREE_PREFIXES if isinstance(branches, BranchTree) else ROW_PREFIXES
@@ -203,13 +205,13 @@ class _BoundedSearch:
         while done < most:
             active = (frontier.counts > done).nonzero()[:, 0]
             # Once half of the prompts have no node left, they are dropped, so that they are not padded any longer.
-            if 2 * len(active) <= len(users):
-                branches, users, frontier = branches.select(active), users[active], frontier.select(active)
-            width = min(max(at_once // len(users), 1), most - done)
+            if 2 * len(active) <= len(numbers):
+                branches, numbers, frontier = branches.select(active), numbers[active], frontier.select(active)
+            width = min(max(at_once // len(numbers), 1), most - done)
             parents, nodes, scores = frontier.grid(done, width)
             longer = branches.fork()
             longer.step(parents, self._trie.tokens[level][nodes])
-            self._follow(longer, level + 1, users, nodes, scores)
+            self._follow(longer, level + 1, numbers, nodes, scores)
             done += width
 
 

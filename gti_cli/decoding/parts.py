@@ -35,7 +35,7 @@ Ints = npt.NDArray[np.int64]
 # Arrays of one part of P prompts: leaves and scores (P, k), missed and followed (P,).
 PartArrays = dict[str, np.ndarray]
 
-PROMPTS_PER_PART = 64  # About: rounded down to whole batches, and at least one batch.
+PROMPTS_PER_PART = 64  # Rounded down to whole batches; one batch where batches are larger.
 MIN_BEAMS = 20  # Default. A beam as narrow as a short list often drops the best item at the first level.
 EXACT_COUNTS = ("users_whose_beam_missed", "semantic_ids_the_beam_missed", "prefixes_followed")
 PATIENCE = 3600.0  # Seconds to wait for a part that another process searches.
@@ -164,12 +164,12 @@ def search_parts(
 
     Args:
         searcher: The model and the catalogue.
-        request: The prompts.
+        request: The prompts, and how to search for them.
         batch_size: Prompts in a batch. It changes speed, not results.
         folder: Where finished parts are stored. Parts that are there already are not searched again, and the processes
             of this launch divide the parts among themselves. None: this process searches all, in memory.
-        description: Of the progress bar.
-        unit: Of the progress bar, such as ``users``.
+        description: Text before the progress bar.
+        unit: What the progress bar counts, such as ``users``.
 
     Returns:
         On the first process the complete result. On other ranks the result is incomplete; do not use it.

@@ -71,13 +71,13 @@ def build_trie(codes: npt.NDArray[np.int32]) -> Trie:
     is_new = np.ones((count, levels), dtype=bool)
     is_new[1:] = np.logical_or.accumulate(ordered[1:] != ordered[:-1], axis=1)
     starts: list[Ints] = []
-    labels: list[Ints] = []
+    child_codes: list[Ints] = []
     parents = np.zeros(1, dtype=np.int64)  # First sorted row of each node of the level above.
     for level in range(levels):
         first = np.flatnonzero(is_new[:, level])
         # A parent starts a new prefix at this level too, so its first row is among ``first``: at its first child.
         starts.append(np.append(np.searchsorted(first, parents), len(first)))
-        labels.append(ordered[first, level].astype(np.int64))
+        child_codes.append(ordered[first, level].astype(np.int64))
         parents = first
     # The nodes of the last level are the leaves.
-    return Trie(starts, labels, np.append(parents, count), order.astype(np.int64), ordered[parents])
+    return Trie(starts, child_codes, np.append(parents, count), order.astype(np.int64), ordered[parents])

@@ -124,7 +124,7 @@ def _options(
     base_vocab: int | None,
     codebooks_from: str,
 ) -> dict[str, Any]:
-    """All that decides the figures, for the manifest."""
+    """The options for the manifest: everything that affects the figures."""
     options: dict[str, Any] = {
         "checkpoints": [checkpoint.label for checkpoint in inputs.checkpoints],
         "rows": {checkpoint.label: checkpoint.rows.digest for checkpoint in inputs.checkpoints},

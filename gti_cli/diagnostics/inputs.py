@@ -37,7 +37,7 @@ class DiagnosedCheckpoint:
         order: (n,) row numbers of the new tokens, sorted by hierarchy.
         parents: (n,) code that precedes each token most often, -1 for none. None without items.
         carriers: For each token, the row numbers of the items that carry it. None without items.
-        manifest: Of the stage that wrote the checkpoint. None where no stage of `gti` wrote it.
+        manifest: Manifest of the stage that wrote the checkpoint. None where no stage of `gti` wrote it.
     """
 
     label: str

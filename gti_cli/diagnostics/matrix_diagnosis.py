@@ -31,8 +31,8 @@ class PlotSeries:
     Attributes:
         name: For example ``"grounded"`` or ``"grounded (output)"``.
         figures: The figures of `measure.measure`, of the nearest words and of the verdict, by name.
-        values: (k,) singular values of the new rows.
-        pretrained_values: (k,) singular values of as many pretrained rows.
+        singular_values: (k,) singular values of the new rows.
+        pretrained_singular_values: (k,) singular values of the same number of pretrained rows.
         cosines: (2 c, 2 c) cosines among c pretrained tokens followed by c new tokens.
         shown: Names of these 2 c tokens.
         levels: (c,) levels of these c new tokens.
@@ -42,8 +42,8 @@ class PlotSeries:
 
     name: str
     figures: dict[str, Any]
-    values: npt.NDArray[np.float64]
-    pretrained_values: npt.NDArray[np.float64]
+    singular_values: npt.NDArray[np.float64]
+    pretrained_singular_values: npt.NDArray[np.float64]
     cosines: npt.NDArray[np.float64]
     shown: list[str]
     levels: npt.NDArray[np.int32]
@@ -67,7 +67,7 @@ class MatrixDiagnosis:
     """The diagnosis of one matrix of one checkpoint.
 
     Attributes:
-        checkpoint: The checkpoint.
+        checkpoint: Everything that was read of the checkpoint.
         matrix: ``input`` or ``output``.
         rows: The rows of the matrix that were read.
         series: The figures, and the data of the pictures.
@@ -89,7 +89,7 @@ def diagnose_matrix(
     """Measure one matrix of a checkpoint and judge it.
 
     Args:
-        checkpoint: The checkpoint.
+        checkpoint: Everything that was read of the checkpoint.
         matrix: ``input`` or ``output``.
         texts: The words of the items' texts. None without items.
         seed: Seed of the permutation test, the bootstrap and sampled pairs.
@@ -122,8 +122,8 @@ def diagnose_matrix(
     series = PlotSeries(
         name=checkpoint.label if len(checkpoint.rows.matrices) == 1 else f"{checkpoint.label} ({matrix})",
         figures=figures,
-        values=measured.values,
-        pretrained_values=measured.pretrained_values,
+        singular_values=measured.singular_values,
+        pretrained_singular_values=measured.pretrained_singular_values,
         cosines=cosine_matrix(np.vstack([rows.pretrained[old_shown], rows.new[new_shown]])),
         shown=old_names + [tokens.names[row] for row in new_shown],
         levels=tokens.levels[new_shown],
@@ -149,7 +149,7 @@ def _key(diagnosis: MatrixDiagnosis, count: int) -> dict[str, Any]:
 
 def _spectrum(diagnosis: MatrixDiagnosis) -> dict[str, Any]:
     """One row for each singular value, of the new rows and of as many pretrained rows."""
-    spectra = diagnosis.series.values, diagnosis.series.pretrained_values
+    spectra = diagnosis.series.singular_values, diagnosis.series.pretrained_singular_values
     return {
         **_key(diagnosis, sum(map(len, spectra))),
         "rows": ["new"] * len(spectra[0]) + ["pretrained"] * len(spectra[1]),

@@ -31,13 +31,13 @@ class RowFigures:
 
     Attributes:
         figures: JSON values by name. None: the figure is undefined.
-        values: (k,) singular values of the new rows.
-        pretrained_values: (k,) singular values of as many pretrained rows.
+        singular_values: (k,) singular values of the new rows.
+        pretrained_singular_values: (k,) singular values of the same number of pretrained rows.
     """
 
     figures: dict[str, Any]
-    values: npt.NDArray[np.float64]
-    pretrained_values: npt.NDArray[np.float64]
+    singular_values: npt.NDArray[np.float64]
+    pretrained_singular_values: npt.NDArray[np.float64]
 
 
 def measure(
@@ -222,7 +222,7 @@ def _centred_rsa(a: FloatMatrix, b: FloatMatrix, seed: int) -> dict[str, Any]:
     """
     left, right = centred_rows(a), centred_rows(b)
     test = permutation_test(left, right, seed=seed)
-    return {"centred_pearson": _plain(pearson(left, right)), "centred_p": _plain(test.pearson)}
+    return {"centred_pearson": _plain(pearson(left, right)), "centred_p": _plain(test.pearson_p)}
 
 
 def _plain(value: Any) -> Any:

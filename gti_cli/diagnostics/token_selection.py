@@ -118,7 +118,7 @@ def find_new_tokens(
             where=str(folder),
             remedy="give at least 3",
         )
-    return _sorted(tokens)
+    return _sorted_by_level(tokens)
 
 
 def _selected_names(tokens_from: str, vocabulary: Vocabulary | None, folder: Path) -> list[str]:
@@ -145,7 +145,7 @@ def _selected_names(tokens_from: str, vocabulary: Vocabulary | None, folder: Pat
             f"--tokens-from {tokens_from!r} is neither a file nor a regular expression ({cause})",
             remedy="give a file or a pattern such as '<[a-d]_[0-9]+>'",
         ) from cause
-    names = [name for name in _require(vocabulary, folder).ids if pattern.fullmatch(name)]
+    names = [name for name in _require_vocabulary(vocabulary, folder).ids if pattern.fullmatch(name)]
     if not names:
         raise InputError(
             f"--tokens-from {tokens_from!r} is no file, and as a pattern it matches no whole token",
@@ -156,7 +156,7 @@ def _selected_names(tokens_from: str, vocabulary: Vocabulary | None, folder: Pat
 
 
 def _by_name(names: list[str], vocabulary: Vocabulary | None, folder: Path) -> NewTokens:
-    ids = _require(vocabulary, folder).ids
+    ids = _require_vocabulary(vocabulary, folder).ids
     missing = [name for name in names if name not in ids]
     if missing:
         raise InputError(
@@ -164,7 +164,7 @@ def _by_name(names: list[str], vocabulary: Vocabulary | None, folder: Path) -> N
             where=str(folder),
             remedy="give the tokens that were added to this checkpoint",
         )
-    return _tokens(names, [ids[name] for name in names])
+    return _with_levels_and_codes(names, [ids[name] for name in names])
 
 
 def _from_id(base_vocab: int, vocabulary: Vocabulary | None, height: int, folder: Path) -> NewTokens:
@@ -176,7 +176,7 @@ def _from_id(base_vocab: int, vocabulary: Vocabulary | None, height: int, folder
         )
     if vocabulary is None:
         ids = list(range(base_vocab, height))
-        return _tokens([f"id {number}" for number in ids], ids)
+        return _with_levels_and_codes([f"id {number}" for number in ids], ids)
     # Rows beyond the tokenizer's last token are padding, not tokens.
     ids = sorted(number for number in vocabulary.names if number >= base_vocab)
     if not ids:
@@ -185,17 +185,17 @@ def _from_id(base_vocab: int, vocabulary: Vocabulary | None, height: int, folder
             where=str(folder),
             remedy="give the size of the vocabulary before tokens were added",
         )
-    return _tokens([vocabulary.names[number] for number in ids], ids)
+    return _with_levels_and_codes([vocabulary.names[number] for number in ids], ids)
 
 
-def _tokens(names: list[str], ids: list[int]) -> NewTokens:
-    """The tokens with level and code where their names are those of codes, as ``<a_12>``, else -1 for both."""
+def _with_levels_and_codes(names: list[str], ids: list[int]) -> NewTokens:
+    """The tokens with the level and code that a name such as ``<a_12>`` says; -1 for both where it is no such name."""
     places = [parse_name(name) or (-1, -1) for name in names]
     levels, codes = (np.asarray(column, dtype=np.int32) for column in zip(*places, strict=True))
     return NewTokens(names, np.asarray(ids, dtype=np.int64), levels, codes)
 
 
-def _sorted(tokens: NewTokens) -> NewTokens:
+def _sorted_by_level(tokens: NewTokens) -> NewTokens:
     """Sort by level and code.
 
     The tokens that mark begin and end of an item have no meaning of their own. Where they are listed beside codes, only
@@ -209,7 +209,7 @@ def _sorted(tokens: NewTokens) -> NewTokens:
     return NewTokens(names, tokens.ids[order], tokens.levels[order], tokens.codes[order])
 
 
-def _require(vocabulary: Vocabulary | None, folder: Path) -> Vocabulary:
+def _require_vocabulary(vocabulary: Vocabulary | None, folder: Path) -> Vocabulary:
     if vocabulary is None:
         raise InputError(
             f"no {TOKENIZER_FILE}, so token names cannot be looked up",

@@ -9,7 +9,8 @@ from typing import Any
 COLLAPSED, CROWDED, SCATTERED, DISTINCT = "collapsed", "crowded", "scattered", "distinct"
 STRUCTURED, PARTLY, GROUNDED = "structured", "partly grounded", "grounded"
 
-# Thresholds of (effective rank - 1), as shares of the same of as many pretrained rows; 1 is the rank of a single point.
+# Thresholds of (r - 1) / (p - 1), where r is the effective rank of the new rows and p that of the same number of
+# pretrained rows. The rank of a single point is 1, so a share of 0 means that all rows are one point.
 # They were calibrated on synthetic rows: rows that spread about their mean like pretrained rows, but only t times as
 # far, reach 5 % at t = 0.04 and 20 % at t = 0.1, with a mean 1.3 times the spread, as in small language models.
 COLLAPSED_UP_TO = 0.05
@@ -49,7 +50,7 @@ _ADVICE = {
     GROUNDED: "nothing",
 }
 # By whether RSA with codebooks could be computed.
-_DISTINCT = {
+_DISTINCT_ADVICE = {
     True: "ground them on the items' texts ('gti ground'), or for longer",
     False: "diagnose in the workspace that holds the codebooks, or pass --codebooks FILE",
 }
@@ -60,9 +61,9 @@ def judge(figures: Mapping[str, Any]) -> Verdict:
 
     The first grade that applies is given. Three questions decide it.
 
-    - How many directions do the rows use? With s = (effective rank - 1), as a share of the same of as many pretrained
-      rows: **collapsed** up to `COLLAPSED_UP_TO`, the model cannot tell the tokens apart; **crowded** up to
-      `CROWDED_UP_TO`.
+    - How many directions do the rows use? With the share (r - 1) / (p - 1), where r is the effective rank of the new
+      rows and p that of the same number of pretrained rows: **collapsed** up to `COLLAPSED_UP_TO`, where the model
+      cannot tell the tokens apart; **crowded** up to `CROWDED_UP_TO`.
     - Do they lie on the pretrained manifold? Yes, where the median cosine to the nearest pretrained row is at least the
       cosine that 95 % of pretrained rows have to their nearest pretrained row.
     - Do they follow the codebooks? Yes, where RSA r of some level, mean rows subtracted, is at least `LEAST_RSA` with p
@@ -70,8 +71,8 @@ def judge(figures: Mapping[str, Any]) -> Verdict:
 
     Of rows that are neither collapsed nor crowded: **grounded** rows lie on the manifold and follow the codebooks;
     **partly grounded** rows lie on it and follow them weakly; **structured** rows follow them off the manifold;
-    **distinct** rows lie on the manifold and do not follow the codebooks, or there are none; **scattered** rows are
-    those that are left.
+    **distinct** rows lie on the manifold and do not follow the codebooks, or there are no codebooks; **scattered** are
+    all others.
 
     The RSA over all codes (the paper's) does not decide. Pairs of codes of different levels outweigh the pairs of one
     level there, and the rows of different levels come to differ in any training.
@@ -94,7 +95,7 @@ def judge(figures: Mapping[str, Any]) -> Verdict:
         f"{'on' if on_manifold else 'off'} the pretrained manifold: the median cosine to the nearest pretrained row is "
         f"{near:.2f}, {'at least' if on_manifold else 'less than'} the {usual:.2f} that 95 % of pretrained rows reach"
     )
-    strength, sentence = _following(figures)
+    strength, sentence = _judge_following(figures)
     reasons.append(sentence)
     if figures.get("word_agreement") is not None:
         reasons.append(
@@ -109,7 +110,7 @@ def judge(figures: Mapping[str, Any]) -> Verdict:
         grade = SCATTERED
     else:
         grade = PARTLY if strength == _WEAK else DISTINCT
-    advice = _DISTINCT[strength != _UNKNOWN] if grade == DISTINCT else _ADVICE[grade]
+    advice = _DISTINCT_ADVICE[strength != _UNKNOWN] if grade == DISTINCT else _ADVICE[grade]
     return Verdict(grade, "; ".join(reasons), advice)
 
 
@@ -117,14 +118,14 @@ def judge(figures: Mapping[str, Any]) -> Verdict:
 _STRONG, _WEAK, _NONE, _UNKNOWN = range(4)
 
 
-def _following(figures: Mapping[str, Any]) -> tuple[int, str]:
+def _judge_following(figures: Mapping[str, Any]) -> tuple[int, str]:
     """How strongly the rows follow the codebooks, and the figures that show it."""
     tested = _correlations(figures)
     if not tested:
         return _UNKNOWN, "no codebooks to compare them with" if not figures.get("rsa_tokens") else "RSA undefined"
-    most = MOST_P / len(tested)
-    significant = [entry for entry in tested if entry[2] <= most and entry[1] > 0]
-    needed = f"needs r of at least {LEAST_RSA} with p of at most {most:.2g}"
+    most_p = MOST_P / len(tested)
+    significant = [entry for entry in tested if entry[2] <= most_p and entry[1] > 0]
+    needed = f"needs r of at least {LEAST_RSA} with p of at most {most_p:.2g}"
     scope, r, p = max(significant or tested, key=lambda entry: entry[1])
     among = f"the best of {len(tested)} levels, " if len(tested) > 1 else ""
     best = f"RSA r = {r:.2f} {scope} (p = {p:.3f}, {among}{needed})"

@@ -64,7 +64,7 @@ def check_other(
         raise InputError(f"--compare {name}: that baseline is not evaluated", remedy=f"add {name} to --baselines")
     other = find_evaluation(space, name)
     if ("queries" in other.counts) != (baselines is None):
-        raise _users_and_queries(names)
+        raise _mixed_evaluations_error(names)
     _check_options_match(names, [options, other.options])
 
 
@@ -101,7 +101,8 @@ def _join(cuts: Sequence[int]) -> str:
     return ",".join(map(str, cuts))
 
 
-def _users_and_queries(names: Sequence[str]) -> InputError:
+def _mixed_evaluations_error(names: Sequence[str]) -> InputError:
+    """The error for a comparison of users with queries."""
     return InputError(
         f"one of {names[0]!r} and {names[1]!r} was evaluated on users, the other on queries",
         remedy="evaluate both in the same way",
@@ -122,7 +123,7 @@ def compare(
         name: An evaluation of the workspace.
         other: Another evaluation, or a baseline of this one (``item-knn``). An evaluation goes before a baseline of the
             same name.
-        seed: Of the bootstrap and the permutation test.
+        seed: Seed of the bootstrap and the permutation test.
         force: Replace a comparison that was made from other inputs or options.
         resume: Go on with interrupted work.
 
@@ -188,7 +189,7 @@ def _pair(
     first, second = both
     keys = key_columns(first)
     if key_columns(second) != keys:
-        raise _users_and_queries(names)
+        raise _mixed_evaluations_error(names)
     skipped = ["precision@"]  # A user has one target, so this is Recall@K divided by K.
     if len(set(largest_cuts)) > 1:
         skipped.append("mrr")  # Reciprocal ranks end at the largest cut-off.

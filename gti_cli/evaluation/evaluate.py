@@ -1,8 +1,14 @@
 """The stage `gti evaluate`: every user's held-out item, ranked among all items of the catalogue.
 
-From a user's history to the metrics: `gti_cli.decoding.parts` searches for the best semantic IDs,
-`gti_cli.evaluation.lists` turns them into items and finds the target's rank, and `gti_cli.evaluation.metrics` turns
-ranks into numbers. Queries take the same road in `gti_cli.evaluation.evaluate_queries`.
+From a user's history to ``metrics.json``:
+
+1. `gti_cli.tables.histories` reads the table and divides it (`read_interactions`, `split`).
+2. `gti_cli.prompts.next_item` makes the prompts, and `gti_cli.decoding.parts` searches for the best semantic IDs; both
+   are called in `_search`.
+3. `gti_cli.evaluation.lists` turns semantic IDs into items and finds the target's rank, `gti_cli.evaluation.metrics`
+   turns ranks into numbers, and ``metrics.json`` is written; all in `_write_results`.
+
+`gti_cli.evaluation.evaluate_queries` does the same for queries.
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, make_plan, open_stage, output_name
 from gti_cli.evaluation.sample import draw_sample
 from gti_cli.options import RunOptions, pick, refuse_unknown
-from gti_cli.prompts.next_item import cut_history, encode_items, frame
+from gti_cli.prompts.next_item import cut_history, encode_items, make_frame
 from gti_cli.tables.histories import History, Splits, read_interactions, split
 from gti_cli.workspace import StageRun, Workspace, processes, write_json
 from gti_cli.workspace.manifest import Manifest, digest_path
@@ -50,7 +56,7 @@ def evaluate(
     """Rank all items for every user with a held-out item, or for every query, by a search over the semantic IDs.
 
     Under torchrun the processes divide the work; the first one collects and writes. If a run is killed, the next run
-    with the same inputs and options goes on from the parts that were searched.
+    with the same inputs and options goes on from the parts that are finished.
 
     Args:
         interactions: Table of interactions, the one that `finetune` read.
@@ -122,7 +128,7 @@ def _evaluate_users(
             trie = build_trie(plan.catalogue.codes)
             result = _search(plan, entries, trie, run)
             if processes.rank() == 0:
-                _report(plan, splits, entries, trie, result, run, run.path(artifact))
+                _write_results(plan, splits, entries, trie, result, run, run.path(artifact))
     return run.result()
 
 
@@ -133,13 +139,13 @@ def _was_trained_on_another_table(plan: EvaluationPlan, interactions: Path | str
 
 
 def _search(plan: EvaluationPlan, entries: Sequence[History], trie: Trie, run: StageRun) -> SearchResult:
-    """Search for every user, in the order of ``entries``."""
+    """Make every user's prompt, and search for the best semantic IDs after it, in the order of ``entries``."""
     tokenizer, searcher = plan.load(trie)
-    row_of, template = plan.catalogue.row_of(), frame(tokenizer, plan.catalogue.tokens[0])
+    row_of, prompt_frame = plan.catalogue.row_of(), make_frame(tokenizer, plan.catalogue.tokens[0])
     item_ids = encode_items(tokenizer, plan.catalogue.tokens, plan.checkpoint.item_tokens()).tolist()
     shown = [cut_history(entry.items, plan.options.history)[0] for entry in entries]
     request = SearchRequest(
-        [template.search_prompt([item_ids[row_of[item]] for item in items]) for items in shown],
+        [prompt_frame.search_prompt([item_ids[row_of[item]] for item in items]) for items in shown],
         [extra_beams(len(set(entry.items)) if plan.options.filter_seen else 0) for entry in entries],
         list_length=plan.options.ks[-1],
         beams=int(plan.options.beams or 0),
@@ -149,7 +155,7 @@ def _search(plan: EvaluationPlan, entries: Sequence[History], trie: Trie, run: S
     return plan.search(searcher, request, run, "Evaluating", "users")
 
 
-def _report(
+def _write_results(
     plan: EvaluationPlan,
     splits: Splits,
     entries: Sequence[History],
@@ -158,7 +164,7 @@ def _report(
     run: StageRun,
     folder: Path,
 ) -> None:
-    """Compute all metrics, and write the files of the evaluation into ``folder``."""
+    """Compute all metrics from the search's result, and write ``metrics.json`` and the tables into ``folder``."""
     options, row_of = plan.options, plan.catalogue.row_of()
     lists, ranks = recommend_items(
         result.ranking, trie, entries, row_of, limit=options.ks[-1], filter_seen=options.filter_seen

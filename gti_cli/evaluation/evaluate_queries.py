@@ -1,7 +1,8 @@
 """`gti evaluate --queries`: items ranked for each query, judged by all graded items of the query.
 
-From a query to the metrics: `gti_cli.decoding.parts` searches for the best semantic IDs, `gti_cli.decoding.search`
-turns them into groups of items, and `gti_cli.evaluation.metrics.graded` turns groups and grades into numbers.
+From a query to the metrics: `gti_cli.decoding.parts` searches for the best semantic IDs,
+`gti_cli.decoding.ranked_items` turns them into groups of items, and `gti_cli.evaluation.metrics.graded` turns groups
+and grades into numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from gti_cli import console, tables
 from gti_cli.decoding.parts import SearchRequest, SearchResult
-from gti_cli.decoding.search import first_items, item_groups
+from gti_cli.decoding.ranked_items import first_items, item_groups
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines.base import top_columns
@@ -80,12 +81,12 @@ def evaluate_queries(plan: EvaluationPlan, path: Path | str, name: str | None, r
             trie = build_trie(plan.catalogue.codes)
             result = _search(plan, evaluated, trie, run)
             if processes.rank() == 0:
-                _report(plan, queries, evaluated, trie, result, run, run.path(artifact))
+                _write_results(plan, queries, evaluated, trie, result, run, run.path(artifact))
     return run.result()
 
 
 def _search(plan: EvaluationPlan, queries: Sequence[Query], trie: Trie, run: StageRun) -> SearchResult:
-    """Search for every query, in the order of ``queries``."""
+    """Make every query's prompt, and search for the best semantic IDs after it, in the order of ``queries``."""
     tokenizer, searcher = plan.load(trie)
     prompts, run.counts["queries_cut"] = encode_queries(tokenizer, [query.text for query in queries])
     opening = opening_ids(tokenizer, plan.catalogue.tokens[0])
@@ -99,7 +100,7 @@ def _search(plan: EvaluationPlan, queries: Sequence[Query], trie: Trie, run: Sta
     return plan.search(searcher, request, run, "Searching", "queries")
 
 
-def _report(
+def _write_results(
     plan: EvaluationPlan,
     queries: Queries,
     evaluated: Sequence[Query],
@@ -108,7 +109,7 @@ def _report(
     run: StageRun,
     folder: Path,
 ) -> None:
-    """Compute all metrics, and write the files of the evaluation into ``folder``."""
+    """Compute all metrics from the search's result, and write ``metrics.json`` and the tables into ``folder``."""
     ks, row_of = plan.options.ks, plan.catalogue.row_of()
     grades = [{row_of[item]: grade for item, grade in query.relevance.items()} for query in evaluated]
     groups = [item_groups(result.ranking, trie, number) for number in range(len(evaluated))]
@@ -200,9 +201,9 @@ def _rank_by_baseline(
     """Rank all items for every query by a baseline's scores.
 
     Args:
-        name: Of the baseline, for the progress bar.
+        name: Name of the baseline, for the progress bar.
         score: Gives (Q, N) scores of all items for the texts of queries.
-        evaluated: The queries.
+        evaluated: The Q queries that are evaluated.
         grades: For each query, the grade of each judged catalogue row.
         ks: Cut-offs.
 

@@ -1,6 +1,7 @@
 """Lists of recommended items: made from ranked semantic IDs, as an array for the metrics, and as a file.
 
-`gti_cli.decoding.parts` comes before: it returns the ranked semantic IDs. `gti_cli.evaluation.metrics` comes after.
+`gti_cli.decoding.parts` comes before: it returns the ranked semantic IDs. `gti_cli.decoding.ranked_items` looks up the
+items of one semantic ID. `gti_cli.evaluation.metrics` comes after.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from gti_cli import tables
 from gti_cli.decoding.beam import Ranking
-from gti_cli.decoding.search import RankedItems, first_items, item_groups
+from gti_cli.decoding.ranked_items import RankedItems, first_items, item_groups
 from gti_cli.decoding.trie import Trie
 from gti_cli.evaluation.metrics.ranking import TargetRanks
 from gti_cli.tables.histories import History
@@ -33,8 +34,8 @@ def recommend_items(
     Items that share a semantic ID stand in the catalogue's order in the list. For the target's rank they are one tie.
 
     Args:
-        ranking: Of U users.
-        trie: Of the catalogue.
+        ranking: The ranked semantic IDs of U users.
+        trie: All semantic IDs of the catalogue.
         entries: History and target of the U users.
         row_of: Catalogue row of each item id.
         limit: Length of the lists.
@@ -74,10 +75,10 @@ def write_lists(
     """Write ``recommendations.parquet``, one row for each recommended item.
 
     Args:
-        folder: Of the evaluation.
+        folder: Folder of the evaluation.
         column: Name of the first column: ``user_id`` or ``query_id``.
         owners: User or query of each list.
-        lists: The lists.
+        lists: The recommended items of each owner, best first.
         item_ids: Item id of each catalogue row.
     """
     lengths = [len(items.rows) for items in lists]

@@ -44,7 +44,7 @@ class EvaluationPlan:
         checkpoint: The checkpoint that is evaluated.
         catalogue: All items with their semantic IDs.
         options: The options, with ``history`` and ``beams`` resolved and the cut-offs sorted.
-        seed: Of everything random.
+        seed: Seed of everything random.
         device: Where the model runs.
         dtype: Number format of the model's weights.
     """
@@ -104,9 +104,9 @@ class EvaluationPlan:
 
         Args:
             searcher: From `load`.
-            request: The prompts.
-            run: Of the stage; gets ``UNIT_per_second`` and the counts.
-            description: Of the progress bar.
+            request: The prompts, and how to search for them.
+            run: The run of the stage; gets ``UNIT_per_second`` and the counts.
+            description: Text before the progress bar.
             unit: ``users`` or ``queries``.
 
         Raises:
@@ -145,10 +145,10 @@ def find_ids_and_checkpoint(space: Workspace, checkpoint: str | None) -> tuple[M
         InputError: When one of them is missing, or they do not belong together.
     """
     ids = space.require("semantic_ids", "gti build-ids")
-    fitting = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
-    check_same_ids(fitting, ids)
-    code_ids(fitting.item_tokens(), ids.details["sizes"])
-    return ids, fitting
+    resolved = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
+    check_same_ids(resolved, ids)
+    code_ids(resolved.item_tokens(), ids.details["sizes"])
+    return ids, resolved
 
 
 def make_plan(
@@ -160,7 +160,7 @@ def make_plan(
         space: The workspace.
         checkpoint: Name in the workspace or path (None: ``finetuned``).
         options: As given.
-        seed: Of everything random.
+        seed: Seed of everything random.
         device: ``auto``, or a device.
         dtype: ``auto``, or a number format.
 
@@ -168,16 +168,18 @@ def make_plan(
         InputError: When checkpoint and semantic IDs do not belong together, or an option is out of range.
     """
     options.check()
-    ids, fitting = find_ids_and_checkpoint(space, checkpoint)
-    place = choose_device(device)
+    ids, resolved = find_ids_and_checkpoint(space, checkpoint)
+    chosen_device = choose_device(device)
     options = replace(
         options,
-        history=fitting.history_length(options.history, "--history", DEFAULT_HISTORY),
+        history=resolved.history_length(options.history, "--history", DEFAULT_HISTORY),
         beams=beams_for(options.beams, max(options.k)),
         k=tuple(options.ks),
     )
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
-    return EvaluationPlan(space, ids, fitting, catalogue, options, seed, place, choose_dtype(dtype, place))
+    return EvaluationPlan(
+        space, ids, resolved, catalogue, options, seed, chosen_device, choose_dtype(dtype, chosen_device)
+    )
 
 
 @contextmanager
@@ -197,7 +199,7 @@ def open_stage(
     ``counts``. The caller searches on all processes, and reports on the first.
 
     Args:
-        plan: Of the evaluation.
+        plan: Checkpoint, catalogue and options.
         artifact: Name from `output_name`.
         run_options: Seed, and whether to replace or resume.
         options: Recorded options of this evaluation, besides those of every evaluation.
@@ -231,7 +233,7 @@ def output_name(plan: EvaluationPlan, name: str | None, suffix: str = "") -> str
     """Name of the artifact, ``evaluation/NAME``.
 
     Args:
-        plan: Of the evaluation.
+        plan: Checkpoint, catalogue and options.
         name: As given (None: the checkpoint's name and ``suffix``).
         suffix: ``-search`` for queries.
 

@@ -19,7 +19,7 @@ def draw_sample(entries: Sequence[T], owner_of: Callable[[T], str], sample: int 
         entries: One for each target.
         owner_of: Gives the user or query of an entry.
         sample: Number of users or queries to draw. With None, or if there are no more than that, all are returned.
-        seed: Of the draw.
+        seed: Seed of the draw.
     """
     owners = list(dict.fromkeys(map(owner_of, entries)))
     if sample is None or sample >= len(owners):

@@ -50,7 +50,7 @@ def evaluate_several(
         interactions: As for `gti_cli.evaluation.evaluate.evaluate`.
         workspace: Folder of the workspace.
         queries: As for `gti_cli.evaluation.evaluate.evaluate`.
-        name: Of the summary (None: made from the first checkpoint's name).
+        name: Name of the summary (None: made from the first checkpoint's name).
         **keywords: As for `gti_cli.evaluation.evaluate.evaluate`.
 
     Returns:
@@ -70,7 +70,9 @@ def evaluate_several(
     name = name or group_name(checkpoints, queries)
     check_output_name(name, default=name)
     if name in [own_name + suffix for own_name in names]:
-        raise InputError(f"--name {name!r} is the evaluation of one of them", remedy="give the summary another name")
+        raise InputError(
+            f"--name {name!r} is the evaluation of a single checkpoint", remedy="give the summary another name"
+        )
     for checkpoint in checkpoints:  # A misspelt name is refused before the first checkpoint is searched.
         find_ids_and_checkpoint(Workspace(workspace), checkpoint)
     runs = [
@@ -98,7 +100,7 @@ def summarise(
     Args:
         runs: At least two manifests from `evaluate`.
         workspace: Folder of the workspace.
-        name: Of the summary.
+        name: Name of the summary.
         **keywords: Those of `gti_cli.options.RunOptions` are used.
 
     Raises:
@@ -127,7 +129,7 @@ def summarise(
             table, values = _means(space, runs, names)
             owners = table.column(key_columns(table)[0]).to_pylist()
             stage.metrics.update(
-                _over_runs({run_name: run.metrics["metrics"] for run_name, run in zip(names, runs, strict=True)}),
+                _mean_and_spread({run_name: run.metrics["metrics"] for run_name, run in zip(names, runs, strict=True)}),
                 intervals={key: list(ends) for key, ends in intervals(values, owners, seed=run_options.seed).items()},
                 **{key: runs[0].metrics.get(key, {}) for key in ("baselines", "tuning", "baseline_intervals")},
             )
@@ -155,7 +157,7 @@ def _sum_exact_counts(runs: Sequence[Manifest]) -> dict[str, int]:
     return {key: sum(run.counts[key] for run in runs) for key in EXACT_COUNTS if all(key in run.counts for run in runs)}
 
 
-def _over_runs(metrics_of: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def _mean_and_spread(metrics_of: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     """Compute ``metrics`` (mean), ``spread`` (standard deviation) and ``runs`` from the metrics of each run."""
     first = next(iter(metrics_of.values()))
     columns = {name: np.asarray([metrics[name] for metrics in metrics_of.values()]) for name in first}

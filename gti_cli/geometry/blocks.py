@@ -17,8 +17,8 @@ class BlockCosines(NamedTuple):
     """Mean cosines of pairs of rows.
 
     Attributes:
-        within: Of pairs of the same group; NaN where there are none.
-        between: Of pairs of different groups; NaN where there are none.
+        within: Mean cosine of pairs of the same group; NaN where there are none.
+        between: Mean cosine of pairs of different groups; NaN where there are none.
     """
 
     within: float

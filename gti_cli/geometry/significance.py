@@ -27,14 +27,14 @@ class Significance(NamedTuple):
     """The result of a permutation test.
 
     Attributes:
-        pearson: One-sided p-value of Pearson's r; NaN where the correlation is undefined.
-        spearman: One-sided p-value of Spearman's rho; NaN where the correlation is undefined.
+        pearson_p: One-sided p-value of Pearson's r; NaN where the correlation is undefined.
+        spearman_p: One-sided p-value of Spearman's rho; NaN where the correlation is undefined.
         permutations: Number of permutations that were drawn.
         things: Number of things that took part.
     """
 
-    pearson: float
-    spearman: float
+    pearson_p: float
+    spearman_p: float
     permutations: int
     things: int
 
@@ -67,7 +67,8 @@ def permutation_test(
             difference between groups alone is no evidence. None: one group.
         permutations: Number of permutations.
         seed: Seed of the permutations.
-        most: Of more things, an evenly spread part is tested. That has less power, so p is rather too large.
+        most: Largest number of things to test. Of more, an evenly spread part is tested, which has less power, so p is
+            rather too large.
     """
     tested = evenly(len(a), most)
     n = len(tested)
@@ -125,8 +126,8 @@ def bootstrap_intervals(
         b: (n, d'). Row i stands for the same thing as row i of ``a``.
         resamples: Number of resamples.
         seed: Seed of the resamples.
-        most: Of more things, an evenly spread part is resampled. The interval of n things is narrower, so the spread
-            is then scaled by sqrt(most / n).
+        most: Largest number of things to resample. Of more, an evenly spread part is resampled. The interval of all n
+            things is narrower, so the spread is then scaled by sqrt(most / n).
 
     Returns:
         The intervals of r and of rho.

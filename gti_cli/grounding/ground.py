@@ -148,7 +148,7 @@ def _prepare(
         codebooks = space.path(CODEBOOKS) if CODEBOOKS in ids.outputs else None
     if pairs is None and tokens_of_item is None:
         raise InputError(
-            "there are no items whose texts could be used: the new tokens are no semantic IDs",
+            "the new tokens are not semantic IDs, so there are no item texts to train on",
             remedy="give --pairs, a table of text and tokens",
         )
     table = read_pairs(space.path("items.parquet") if pairs is None else pairs, tokens_of_item, new_tokens.names)
@@ -171,7 +171,8 @@ def _phrases(pairs: Path | str | None, prompts: Path | str | None, new_tokens: N
     """Read the phrases to distil; refuses codes of semantic IDs, prompts, and a missing table."""
     if (new_tokens.levels >= 0).any():
         raise InputError(
-            "--objective distil is for tokens that stand for a phrase, and this checkpoint's are codes of semantic IDs",
+            "--objective distil trains tokens that stand for a phrase; this checkpoint's tokens are codes of semantic "
+            "IDs",
             remedy="use --objective nll",
         )
     if pairs is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ BATCH = 32  # examples that are measured together
 
 
 class _OfItem(Protocol):
-    """What can be held out."""
+    """Anything that belongs to an item, and so can be held out."""
 
     @property
     def item(self) -> int:
@@ -40,7 +40,7 @@ def hold_out(pairs: Sequence[P], share: float, seed: int) -> tuple[list[P], list
     Args:
         pairs: Pairs, or other examples that belong to items.
         share: Share of all pairs to hold out. If it is above 0 and there are two pairs or more, at least one is.
-        seed: Of the random choice.
+        seed: Seed of the random choice.
 
     Returns:
         The pairs to train on and the held-out pairs, each in their order.
@@ -63,43 +63,35 @@ def hold_out(pairs: Sequence[P], share: float, seed: int) -> tuple[list[P], list
     return [pair for n, pair in enumerate(pairs) if n not in chosen], [pairs[n] for n in sorted(chosen)]
 
 
-def sample(values: Sequence[T], most: int, seed: int) -> list[T]:
-    """Draw at most ``most`` of the values without replacement; they stay in their order."""
-    if len(values) <= most:
-        return list(values)
-    drawn: Any = np.random.default_rng(seed).choice(len(values), most, replace=False)
-    return [values[n] for n in sorted(drawn.tolist())]
-
-
 def sum_over_batches(
     batch_sums: Callable[[Sequence[int]], torch.Tensor],
     count: int,
-    places: Sequence[int],
+    numbers: Sequence[int],
     lengths: Sequence[int],
     device: torch.device,
     *,
     size: int = BATCH,
-    in_step: bool = False,
+    lockstep: bool = False,
 ) -> list[float]:
     """Add sums up over batches of examples; all processes of the launch share the batches.
 
     Args:
         batch_sums: Computes a batch's sums, (count,) float64 on the CPU, from the numbers of its examples.
         count: How many sums there are.
-        places: Numbers of the examples.
-        lengths: Tokens of every example, by number. Examples of similar lengths share a batch.
-        device: Where this process exchanges its sums with the others.
+        numbers: Which examples to add up, as indices of ``lengths``.
+        lengths: Number of tokens of every example. Examples of similar lengths share a batch.
+        device: Device through which the processes exchange their sums (a GPU's process group needs the GPU).
         size: Examples in a batch.
-        in_step: Call ``batch_sums`` equally often in every process, as processes that hold parts of the model must.
+        lockstep: Call ``batch_sums`` equally often in every process, which processes that hold parts of the model need.
             A process that has no batch left calls it without examples, and ignores the result.
 
     Returns:
         The sums over all examples, the same in every process.
     """
-    order = sorted(places, key=lambda n: lengths[n])
+    order = sorted(numbers, key=lambda n: lengths[n])
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     sums = torch.zeros(count, dtype=torch.float64)
-    for batch in processes.share(batches, in_step=in_step):
+    for batch in processes.share(batches, lockstep=lockstep):
         computed = batch_sums(batch)
         if batch:
             sums += computed

@@ -1,4 +1,4 @@
-"""What a grounding run is made of: its inputs, and the parts that its objective contributes.
+"""The two structures of a grounding run: its checked inputs (job), and what its objective contributes (task).
 
 `ground.ground` builds the `GroundingJob`. `nll.task` or `distil.task` builds the `GroundingTask` from it, and `train`
 runs that.
@@ -43,10 +43,10 @@ class GroundingJob:
         checkpoint: The checkpoint to start from.
         new_tokens: Its new tokens.
         table: The pairs to ground with; for distillation, the phrases.
-        item_index: The items to find in held-out measurements (None: the new tokens are no semantic IDs).
+        item_index: The items to find in held-out measurements (None: the new tokens are not semantic IDs).
         options: The options, with the directions chosen.
-        seed: Of all random draws.
-        device: Where the frozen model is.
+        seed: Seed of all random draws.
+        device: Device that holds the frozen model.
         dtype: Number format in which the frozen model computes.
         templates: The wordings of the prompts.
         codebooks: File of the codebook vectors that the codes stand for (None: there is none).
@@ -78,19 +78,19 @@ class GroundingJob:
 
 
 class HeldOutMeasures(Protocol):
-    """What `train` measures: `point` at any step of the training, `search` only before and after it."""
+    """What `train` measures, apart from the training loss."""
 
-    def point(self) -> dict[str, float | None]:
-        """Measure the rows as they are; figures by name."""
+    def curve_figures(self) -> dict[str, float | None]:
+        """Measure the rows as they are, for one point of the training curve; figures by name."""
         ...
 
-    def search(self) -> dict[str, float]:
-        """Measure what takes long; figures by name."""
+    def retrieval_figures(self) -> dict[str, float]:
+        """Search for the items of held-out texts: slow, so only before and after training; figures by name."""
         ...
 
     @property
     def examples(self) -> int:
-        """Number of held-out examples that `point` computes."""
+        """Number of held-out examples that `curve_figures` computes."""
         ...
 
 
@@ -99,11 +99,11 @@ class GroundingTask:
     """An objective with its training examples.
 
     Attributes:
-        trained: The module that trains. Its forward pass returns a summed loss and the number of its terms.
+        trained: The module whose parameters train. Its forward pass returns a summed loss and the number of its terms.
         collator: Makes the batches of ``trained``.
         measures: What is measured on held-out examples.
         tables: Further files of the checkpoint's folder, file name -> columns.
-        constant: Names of measured figures that training cannot change; they are reported once.
+        constant: Names of figures that training cannot change. They are reported without a value from before training.
     """
 
     trained: GroundingModel | DistilModel

@@ -11,9 +11,10 @@ from gti_cli.errors import InputError
 from gti_cli.options import RunKeywords, option
 
 NLL, DISTIL = "nll", "distil"  # objectives
-# Options that have an effect with one objective only.
+# Options that have an effect with one objective only; the manifest omits them with the other.
 _OF_DISTIL = ("distil_layer", "distil_nll_weight", "distil_snippets")
 _OF_NLL = ("directions", "retrieval_sample")
+# Options that must be above 0 where they are given.
 _POSITIVE = (
     "epochs", "max_steps", "batch_size", "learning_rate", "max_text_tokens", "held_out_sample", "eval_every",
     "patience", "lora_r", "lora_alpha", "lora_learning_rate", "unfreeze_learning_rate",
@@ -53,8 +54,8 @@ class RowsOptions:
         max_steps: Number of steps; overrides ``epochs`` (None: by ``epochs``).
         batch_size: Examples in a step, over all processes together.
         learning_rate: Peak, after a linear warm-up over 3 % of the steps; then linear decay to 0. None:
-            `gti_cli.training.reach.natural_rate`.
-        eval_every: Steps between evaluations (None: see `stopping.evaluation_steps`).
+            `gti_cli.training.reach.default_rows_rate`.
+        eval_every: Steps between evaluations (None: see `evaluations.evaluation_steps`).
         patience: Stop after this number of evaluations without a lower held-out loss, and keep the best rows (None:
             train to the end and keep the last rows).
         gradient_checkpointing: Store few activations and compute the others twice: less memory, a third slower.
@@ -65,7 +66,7 @@ class RowsOptions:
     max_steps: int | None = option(None, "Steps; overrides --epochs.")
     batch_size: int = option(16, "Examples in a step, over all processes.")
     learning_rate: float | None = option(
-        None, "Peak learning rate.", shown="5 % of the distance between pretrained rows a step"
+        None, "Peak learning rate.", shown="5 % of the distance between pretrained rows in a step"
     )
     eval_every: int | None = option(None, "Steps between evaluations.", shown="about ten in a run")
     patience: int | None = option(
@@ -107,9 +108,9 @@ class ObjectiveOptions:
     Attributes:
         objective: ``nll`` (the paper's negative log-likelihood over pairs), or ``distil`` (Token Distillation, see
             `grounding.distil`).
-        distil_layer: Of ``distil``: number of the layer whose hidden states are compared, from 1 (None: the last).
-        distil_nll_weight: Of ``distil``: weight of the negative log-likelihood beside the hidden states.
-        distil_snippets: Of ``distil``: number of contexts for each phrase that the model writes itself.
+        distil_layer: For ``distil``: number of the layer whose hidden states are compared, from 1 (None: the last).
+        distil_nll_weight: For ``distil``: weight of the negative log-likelihood beside the hidden states.
+        distil_snippets: For ``distil``: number of contexts for each phrase that the model writes itself.
     """
 
     objective: str = option(

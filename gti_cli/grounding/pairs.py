@@ -1,6 +1,8 @@
-"""The pairs to ground with: a table is read, checked against semantic IDs and vocabulary, and put into forms.
+"""The pairs to ground with: their table is read and checked, and each row becomes a pair for each form of its text.
 
-Comes after `ground`, which finds the table. `nll.corpus` tokenises the pairs made here.
+A form is what the text consists of: the title, the description, or both.
+
+Comes after `ground`, which finds the table. `nll.encode` tokenises the pairs made here.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ def read_pairs(path: Path | str, tokens_of_item: Mapping[str, str] | None, names
         return _read_text_and_tokens(table, path, names)
     if "item_id" not in columns or not columns & {"title", "description", "text"}:
         raise InputError(
-            f"these columns make no pairs: {', '.join(table.column_names)}",
+            f"no pairs can be made from the columns {', '.join(table.column_names)}",
             where=str(path),
             remedy="give item_id with title and / or description, or text with tokens",
         )
@@ -90,7 +92,7 @@ def _read_text_and_tokens(table: pa.Table, path: Path | str, names: Sequence[str
         split = _split_into_tokens(text, known_tokens, longest)
         if not split:
             raise InputError(
-                f"{text!r} is no sequence of the checkpoint's new tokens" if text else "the tokens are missing",
+                f"{text!r} is not a sequence of the checkpoint's new tokens" if text else "the tokens are missing",
                 where=f"{path}, column 'tokens', row {row:,}",
                 remedy=f"write new tokens one after the other, such as {list_some(list(names), 2)}",
             )
@@ -125,12 +127,12 @@ def _with_counts(
 def make_pairs(
     table: PairsTable, tokenizer: PreTrainedTokenizerBase, max_text_tokens: int
 ) -> tuple[list[Pair], dict[str, int]]:
-    """Put the rows of a table into forms.
+    """Make the pairs of each row of a table, one for each form of its text, and cut long texts.
 
     Args:
         table: The rows.
         tokenizer: Counts the tokens of texts.
-        max_text_tokens: Longer texts are cut.
+        max_text_tokens: Number of tokens to which longer texts are cut.
 
     Returns:
         The pairs, in the order of rows; and counts: those of the table, of pairs by form, and of texts that were cut.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRAJECTORY = "trajectory.parquet"  # in the checkpoint's folder; columns as `stopping.trajectory` makes them
+TRAJECTORY = "trajectory.parquet"  # in the checkpoint's folder; columns as `evaluations.trajectory` makes them
 # Colours of Okabe and Ito, which are distinct to colour-blind readers. Line styles and markers serve prints in grey.
 _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0072B2", "linestyle": "-", "marker": "o"},
@@ -52,7 +52,7 @@ def draw(curve: dict[str, list[Any]], title: str) -> Figure:
     """Draw a trajectory, with one panel for each kind of figure that it holds; the loss always has a panel.
 
     Args:
-        curve: Columns of `stopping.trajectory`.
+        curve: Columns of `evaluations.trajectory`.
         title: Title of the figure.
 
     Returns:
@@ -66,7 +66,7 @@ def draw(curve: dict[str, list[Any]], title: str) -> Figure:
     agreement = {"rsa_pearson": "Pearson", "rsa_spearman": "Spearman"}
     agreement |= {f"output_{key}": f"{label}, head" for key, label in agreement.items()}
     behind = {"loss_following": "behind the token", "loss_following_phrase": "behind the phrase"}
-    if "hidden_distance" in curve:  # A distillation: its loss is no log-likelihood, and has no directions.
+    if "hidden_distance" in curve:  # A distillation: its loss is not a log-likelihood and has no directions.
         losses = {"held_out_loss": "held-out contexts"}
     loss_unit = "nats per answer token" if "loss_to_tokens" in curve or "loss_to_text" in curve else "objective"
     panels = [

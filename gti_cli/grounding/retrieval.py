@@ -73,9 +73,9 @@ def retrieval(
     ranked = np.full((len(pairs), _BEAMS), -1)  # leaves, best first; -1 where there are fewer items than beams
     order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
     for start in range(0, len(order), _BATCH):
-        places = order[start : start + _BATCH]
-        ranking = beam_search(model, [prompts[n] for n in places], tensors, _BEAMS, int(tokenizer.pad_token_id or 0))
-        ranked[places] = ranking.leaves
+        batch = order[start : start + _BATCH]
+        ranking = beam_search(model, [prompts[n] for n in batch], tensors, _BEAMS, int(tokenizer.pad_token_id or 0))
+        ranked[batch] = ranking.leaves
     hits = ranked == right[:, None]
     same_code = trie.leaf_codes[ranked[:, 0]] == trie.leaf_codes[right]
     right_prefix = np.logical_and.accumulate(same_code, axis=1).mean(axis=0).tolist()

@@ -18,7 +18,7 @@ from gti_cli.tensors.codebooks import read_codebooks
 if TYPE_CHECKING:
     from gti_cli.checkpoints.new_tokens import NewTokens
 
-
+# Numbers (m,) of the new tokens that have a codebook vector, and these vectors (m, d_code).
 ComparableVectors = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 
@@ -54,7 +54,7 @@ def row_figures(
     Args:
         rows: (n, d) float32. The new rows.
         codebooks: Codebook vectors of some of the rows (None: there are none).
-        seed: Of the sample of pairs, where there are too many.
+        seed: Seed of the sample of row pairs that is drawn where there are too many of them.
         among: (k,) int64. Numbers of the rows whose effective rank is computed (None: all).
 
     Returns:
@@ -85,7 +85,7 @@ def matrix_figures(
         matrices: Prefix of the figures' names -> rows (n, d), as `NewRows.matrices` returns them.
         codebooks: See `row_figures`.
         seed: See `row_figures`.
-        among: See `row_figures`; usually `NewTokens.described`.
+        among: See `row_figures`; usually `NewTokens.codes_or_all`.
 
     Returns:
         The figures by name, such as ``effective_rank`` and ``output_effective_rank``.

@@ -64,7 +64,7 @@ class NewRows(nn.Module):
         bias = getattr(head, "bias", None)
         self.bias = None if bias is None else nn.Parameter(bias.detach()[self.ids].float().clone())
         self._embedding, self._head = (embedding,), (head,)
-        self.head = GatheredHead(head, self)
+        self.head = SelectiveHead(head, self)
         self._replacement = (EmbeddingWithRows(embedding, self),)
         self._check(model)
 
@@ -77,7 +77,7 @@ class NewRows(nn.Module):
         self._write(model.get_input_embeddings(), model.get_output_embeddings())  # type: ignore[no-untyped-call]
 
     def matrices(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Copies of the rows as arrays (n, d): ``""`` those of the embedding, ``"output_"`` those of an untied head."""
+        """Copies of the rows (n, d), by prefix of their figures' names: ``""`` embedding, ``"output_"`` untied head."""
         parameters = {"": self.embedding, "output_": self.output}
         return {name: p.detach().cpu().numpy().copy() for name, p in parameters.items() if p is not None}
 
@@ -127,10 +127,10 @@ class EmbeddingWithRows(nn.Module):
         super().__init__()
         self._embedding: tuple[Any] = (embedding,)
         self._rows = (rows,)
-        # (V,) number of each token id among the new rows, -1 for pretrained tokens.
-        place = torch.full((embedding.weight.shape[0],), -1, device=rows.ids.device)
-        place[rows.ids] = torch.arange(len(rows.ids), device=rows.ids.device)
-        self.register_buffer("place", place, persistent=False)
+        # (V,) index of each token id among the new rows, -1 for pretrained tokens.
+        index = torch.full((embedding.weight.shape[0],), -1, device=rows.ids.device)
+        index[rows.ids] = torch.arange(len(rows.ids), device=rows.ids.device)
+        self.register_buffer("index", index, persistent=False)
 
     @property
     def weight(self) -> torch.Tensor:
@@ -144,23 +144,23 @@ class EmbeddingWithRows(nn.Module):
         old: torch.Tensor = embedding(ids)
         if not torch.is_grad_enabled():
             return old  # the matrix holds the current rows (`NewRows.sync`)
-        place = self.place[ids]  # type: ignore[index]
+        index = self.index[ids]  # type: ignore[index]
         # Pretrained tokens look row 0 up and are replaced below, so that they add nothing to its gradient.
-        new = functional.embedding(place.clamp(min=0), rows.embedding).to(old.dtype)
+        new = functional.embedding(index.clamp(min=0), rows.embedding).to(old.dtype)
         scale = getattr(embedding, "embed_scale", None)  # Gemma and others scale inside the embedding
         if scale is not None:
             new = new * (scale.to(old.dtype) if isinstance(scale, torch.Tensor) else scale)
-        return torch.where((place >= 0).unsqueeze(-1), new, old)
+        return torch.where((index >= 0).unsqueeze(-1), new, old)
 
 
-class GatheredHead(nn.Module):
-    """An output head that computes logits at chosen positions only.
+class SelectiveHead(nn.Module):
+    """An output head that computes logits at chosen positions only, or only records the hidden states there.
 
     The model's own forward pass continues with these logits, so its soft caps and scales apply to them as usual.
 
     Attributes:
-        positions: (m,) int64. Where to compute logits, as places in the flattened (B * T) hidden states. None: at all
-            of them, with their shape.
+        positions: (m,) int64. Where to compute logits, as indices into the flattened (B * T) hidden states. None: at
+            all of them, with their shape.
         record: Store the hidden states at ``positions`` in ``recorded``, and compute no logits.
         recorded: (m, d) hidden states, stored by the last forward pass with ``record``.
         prepended: (c, d) hidden states that get logits too, in front of those at ``positions``.

@@ -1,6 +1,6 @@
 """The training of ``ground``, from the checked job to the saved checkpoint.
 
-`train_and_save` is the order of events. Comes after `ground`, which checks the inputs. `nll.task` or `distil.task`
+`train_and_save` shows the order of events. Comes after `ground`, which checks the inputs. `nll.task` or `distil.task`
 gathers what the objective needs, `unfreeze` is the optional second phase.
 """
 
@@ -22,19 +22,19 @@ from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.grounding.distil.task import distil_task
+from gti_cli.grounding.evaluations import Evaluation, evaluation_steps, stopping_status, trajectory
 from gti_cli.grounding.job import GroundingJob, GroundingTask
-from gti_cli.grounding.nll.batches import Corpus
 from gti_cli.grounding.nll.checkpointing import checkpointed
+from gti_cli.grounding.nll.corpus import Corpus
 from gti_cli.grounding.nll.task import nll_task, split_pairs
 from gti_cli.grounding.options import DISTIL
 from gti_cli.grounding.plot import TRAJECTORY
 from gti_cli.grounding.rows import NewRows
-from gti_cli.grounding.stopping import Evaluation, closing_loss, evaluation_steps, stopping, trajectory
 from gti_cli.training.batches.plan import BatchPlan, SharedPlan
 from gti_cli.training.callbacks.best import BestState
-from gti_cli.training.reach import natural_rate
+from gti_cli.training.reach import default_rows_rate
 from gti_cli.training.sharding import count_weights, load_sharded
-from gti_cli.training.trainer import PlannedTrainer
+from gti_cli.training.trainer import PlannedTrainer, last_tenth_loss
 from gti_cli.workspace import StageRun, processes
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _with_learning_rate(job: GroundingJob, run: StageRun, model: PreTrainedModel
     if job.options.learning_rate is not None:
         return job
     embedding: Any = model.get_input_embeddings()
-    rate = natural_rate(embedding.weight, job.new_tokens.ids, height, "--learning-rate")
+    rate = default_rows_rate(embedding.weight, job.new_tokens.ids, height, "--learning-rate")
     run.metrics["learning_rate"] = rate
     return replace(job, options=replace(job.options, learning_rate=rate))
 
@@ -154,16 +154,16 @@ def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[s
     lengths = corpus.computed_lengths()
     plan = BatchPlan(
         lengths,
-        [1] * len(lengths),  # one target each, so that batches have ``batch_size`` examples
+        [1] * len(lengths),  # each example counts as one target, so ``size`` is a number of examples
         size=options.batch_size,
         epochs=options.epochs,
         max_steps=options.max_steps,
         seed=job.seed,
     )
     arguments = _training_arguments(job, run, len(plan))
-    before = measures.point()
-    first = {**before, **measures.search()}
-    run.metrics.update({f"{name}_before": value for name, value in first.items() if name not in task.constant})
+    before = measures.curve_figures()
+    all_before = {**before, **measures.retrieval_figures()}
+    run.metrics.update({f"{name}_before": value for name, value in all_before.items() if name not in task.constant})
     rate = options.lora_learning_rate if options.lora else _learning_rate(job)
     optimizer = adamw(trained, rate, rows=list(trained.rows.parameters()), rows_rate=_learning_rate(job))
     with logs_in(job.logs):
@@ -171,19 +171,21 @@ def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[s
         trainer = PlannedTrainer(trained, arguments, task.collator, shared, len(lengths), optimizer)
     show_progress(trainer, "Grounding")
     # Diverged rows must end the run before they are measured, so this callback is added first.
-    times = evaluation_steps(len(plan), options.eval_every, measures.examples, options.batch_size)
-    end_if_diverged(trainer, "--learning-rate" + (" or --lora-learning-rate" if options.lora else ""), times)
+    evaluated_steps = evaluation_steps(len(plan), options.eval_every, measures.examples, options.batch_size)
+    end_if_diverged(trainer, "--learning-rate" + (" or --lora-learning-rate" if options.lora else ""), evaluated_steps)
     best = BestState(trained, run.scratch) if options.patience is not None else None
-    trainer.add_callback(Evaluation(measures.point, times, best, options.patience))
+    trainer.add_callback(Evaluation(measures.curve_figures, evaluated_steps, best, options.patience))
     resumed_from = last_checkpoint(run.scratch) if run.resuming else None
     train_or_resume(
-        trainer, resumed_from, lambda log: options.patience is not None and stopping(log, options.patience)["stopped"]
+        trainer,
+        resumed_from,
+        lambda log: options.patience is not None and stopping_status(log, options.patience)["stopped"],
     )
     if best is not None and options.patience is not None:
         best.restore()
-        run.metrics["stopping"] = stopping(trainer.state.log_history, options.patience)
+        run.metrics["stopping"] = stopping_status(trainer.state.log_history, options.patience)
     _report(run, trainer, plan, corpus, int(resumed_from.rpartition("-")[2]) if resumed_from else 0)
-    run.metrics.update({**measures.point(), **measures.search()})
+    run.metrics.update({**measures.curve_figures(), **measures.retrieval_figures()})
     return trajectory(trainer.state.log_history, before)
 
 
@@ -208,7 +210,7 @@ def _report(
 ) -> None:
     """Report losses and counts of the whole run, and the speed of this attempt, which began at ``first_step``."""
     history = trainer.state.log_history
-    run.metrics["train_loss"] = closing_loss(history)
+    run.metrics["train_loss"] = last_tenth_loss(history)
     steps = trainer.state.global_step  # fewer than planned after an early stop
     examples_seen = sum(len(batch) for batch in plan.steps[:steps])
     run.metrics["epochs"] = examples_seen / len(corpus.examples)

@@ -13,11 +13,11 @@ from torch import nn
 from torch.nn import functional
 
 from gti_cli import console
+from gti_cli.grounding.evaluations import trajectory
 from gti_cli.grounding.job import GroundingJob
-from gti_cli.grounding.nll.corpus import build_corpus
+from gti_cli.grounding.nll.encode import build_corpus
 from gti_cli.grounding.nll.measures import pair_measures
 from gti_cli.grounding.rows import NewRows
-from gti_cli.grounding.stopping import closing_loss, trajectory
 from gti_cli.prompts.examples import IGNORED, Example, collate
 from gti_cli.training.arguments import last_checkpoint, planned_arguments, train_or_resume
 from gti_cli.training.batches.plan import BatchPlan, SharedPlan
@@ -25,7 +25,7 @@ from gti_cli.training.callbacks.divergence import end_if_diverged
 from gti_cli.training.callbacks.progress import show_progress
 from gti_cli.training.callbacks.tracking import logs_in
 from gti_cli.training.optimizer import adamw
-from gti_cli.training.trainer import PlannedTrainer
+from gti_cli.training.trainer import PlannedTrainer, last_tenth_loss
 from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ def train_unfrozen(
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
     with rows.attached():
         measures = pair_measures(job, run, model, rows, tokenizer, pairs.held_out)
-        point = measures.point()
-        figures = {**point, **measures.search()}
+        last_point = measures.curve_figures()
+        figures = {**last_point, **measures.retrieval_figures()}
     run.metrics.update({f"{name}_frozen": run.metrics[name] for name in figures if "chance" not in name})
     run.metrics.update(figures)
     # Steps of the second curve go on counting. Its step 0 is the first curve's last point, so it is left out.
     first_steps = curve["step"][-1]
-    second = trajectory([*log, {"step": job.options.unfreeze_steps, **point}], dict.fromkeys(point))
+    second = trajectory([*log, {"step": job.options.unfreeze_steps, **last_point}], dict.fromkeys(last_point))
     second["step"] = [first_steps + step for step in second["step"]]
     return {name: [*values, *second[name][1:]] for name, values in curve.items()}
 
@@ -124,7 +124,7 @@ def train_everything(
     train_or_resume(trainer, last_checkpoint(run.scratch / "unfrozen") if run.resuming else None, lambda _: False)
     model.eval()  # type: ignore[no-untyped-call]
     run.counts["unfrozen_steps"] = steps
-    run.metrics["unfrozen_train_loss"] = closing_loss(trainer.state.log_history)
+    run.metrics["unfrozen_train_loss"] = last_tenth_loss(trainer.state.log_history)
     return list(trainer.state.log_history)
 
 
@@ -134,10 +134,10 @@ class _Collator:
     def __init__(self, examples: Sequence[Example], pad: int) -> None:
         self._examples, self._pad = examples, pad
 
-    def __call__(self, places: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Collate the examples ``places``; a process without a share gets an example of weight 0."""
-        batch = collate([self._examples[n] for n in places or [0]], self._pad)
-        return {**batch, "weight": torch.tensor(float(bool(places)))}
+    def __call__(self, numbers: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Collate the examples ``numbers``; a process without a share gets the first example, with weight 0."""
+        batch = collate([self._examples[n] for n in numbers or [0]], self._pad)
+        return {**batch, "weight": torch.tensor(float(bool(numbers)))}
 
 
 def _weighted_loss(

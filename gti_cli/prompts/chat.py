@@ -139,7 +139,7 @@ def _system_taken(tokenizer: PreTrainedTokenizerBase) -> bool:
             _render(tokenizer, [user])  # raises where the template fails for another reason than the system message
             console.note(
                 f"the chat template takes no system message ({str(refusal.__cause__).rstrip('.')}): "
-                "its text stands in front of the user's message"
+                "the system text is put before the user's text"
             )
             _takes_system[template] = False
     return _takes_system[template]

@@ -67,7 +67,7 @@ def encode_history(tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[str
     return encode_prompt(tokenizer, SYSTEM, WORDINGS[wording] + "".join(item_tokens))
 
 
-def frame(tokenizer: PreTrainedTokenizerBase, item_tokens: str, wording: int = 0) -> Frame:
+def make_frame(tokenizer: PreTrainedTokenizerBase, item_tokens: str, wording: int = 0) -> Frame:
     """Find the tokens that `encode_history` puts before and behind any history.
 
     With the frame, template and tokenizer run once instead of once for each user.

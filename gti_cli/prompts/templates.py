@@ -27,7 +27,7 @@ def read_templates(path: Path | str) -> Templates:
     unknown = sorted(set(given) - {"system", *DIRECTIONS})
     if unknown:
         raise InputError(
-            f"{unknown[0]!r} is not known", where=str(path), remedy=f"use system, {' and '.join(DIRECTIONS)}"
+            f"the entry {unknown[0]!r} is not known", where=str(path), remedy=f"use system, {' and '.join(DIRECTIONS)}"
         )
     system = given.get("system", DEFAULT_TEMPLATES.system)
     if not isinstance(system, str):

@@ -1,4 +1,8 @@
-"""The tasks as training examples: encoded, checked against the model's positions, and packed if the model allows it."""
+"""The tasks as training examples: encoded, checked against the model's positions, and packed if the model allows it.
+
+Conversations are tokenised here. History examples stay catalogue rows: `history_layout` tokenises the items once, and
+`gti_cli.training.batches.packing` puts their token ids together batch by batch.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +16,12 @@ from gti_cli.errors import InputError
 from gti_cli.prompts.chat import end_of_turn
 from gti_cli.prompts.conversations import Conversation, encode_conversations
 from gti_cli.prompts.examples import Example
-from gti_cli.prompts.next_item import WORDINGS, encode_items, frame
+from gti_cli.prompts.next_item import WORDINGS, encode_items, make_frame
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.recommendation.task_data import NEXT_ITEM
+from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
 from gti_cli.training.batches.mixture import ExampleCollator, MixedPlan, TrainingExample
-from gti_cli.training.batches.packing import (
-    HistoryExample,
-    HistoryLayout,
-    equal_cost_length,
-    single_target_examples,
-)
+from gti_cli.training.batches.packing import HistoryLayout, equal_cost_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -89,7 +89,7 @@ def history_layout(job: FinetuneJob) -> HistoryLayout:
     tokens = job.data.catalogue.tokens
     item_token_ids = encode_items(job.tokenizer, tokens, job.new_tokens)
     wordings = range(len(WORDINGS))[: job.options.wordings]
-    first, *others = (frame(job.tokenizer, tokens[0], wording) for wording in wordings)
+    first, *others = (make_frame(job.tokenizer, tokens[0], wording) for wording in wordings)
     pad_id = int(job.tokenizer.pad_token_id)
     return HistoryLayout(first, item_token_ids, end_of_turn(job.tokenizer), pad_id, tuple(others))
 

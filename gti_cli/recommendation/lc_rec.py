@@ -32,14 +32,14 @@ class TextCatalogue:
         tokens: Semantic-ID tokens of each row.
         titles: Title of each row, cut; "" where there is none.
         descriptions: Description of each row, cut; "" where there is none.
-        history: Most items before a target.
+        max_history: Most items before a target.
     """
 
     row_of: Mapping[str, int]
     tokens: Sequence[str]
     titles: Sequence[str]
     descriptions: Sequence[str]
-    history: int
+    max_history: int
 
     def name(self, row: int) -> str:
         """An item in words: its title, or else its description."""
@@ -54,7 +54,7 @@ class TextCatalogue:
             items: Ids of the items before the target, oldest first.
             target: Id of the target.
         """
-        rows = [self.row_of[item] for item in cut_history(items, self.history)[0]]
+        rows = [self.row_of[item] for item in cut_history(items, self.max_history)[0]]
         target_row = self.row_of[target]
         titles = [self.name(row) for row in rows if self.name(row)]
         conversations = [lc_rec.titles_to_item(titles, self.tokens[target_row])] if titles else []
@@ -64,7 +64,7 @@ class TextCatalogue:
 
 
 def training_conversations(
-    data: TaskData, tokenizer: PreTrainedTokenizerBase, *, history: int, max_text_tokens: int, seed: int
+    data: TaskData, tokenizer: PreTrainedTokenizerBase, *, max_history: int, max_text_tokens: int, seed: int
 ) -> tuple[list[Conversation], dict[str, int]]:
     """All training examples of LC-Rec's tasks.
 
@@ -74,14 +74,14 @@ def training_conversations(
     Args:
         data: The tables.
         tokenizer: Tokenizer that measures where texts are cut.
-        history: Most items before a target.
+        max_history: Most items before a target.
         max_text_tokens: Length at which texts are cut.
         seed: Seed of the targets.
 
     Returns:
         The conversations in the order of `lc_rec.KINDS`, and their counts.
     """
-    catalogue, counts = make_text_catalogue(data, tokenizer, history, max_text_tokens)
+    catalogue, counts = make_text_catalogue(data, tokenizer, max_history, max_text_tokens)
     conversations = _item_conversations(catalogue)
     if data.splits is not None and data.interactions is not None:
         conversations += _drawn_histories(catalogue, data.splits.train, seed, counts)
@@ -103,14 +103,14 @@ def validation_conversations(catalogue: TextCatalogue, entries: Sequence[History
 
 
 def make_text_catalogue(
-    data: TaskData, tokenizer: PreTrainedTokenizerBase, history: int, max_text_tokens: int
+    data: TaskData, tokenizer: PreTrainedTokenizerBase, max_history: int, max_text_tokens: int
 ) -> tuple[TextCatalogue, dict[str, int]]:
     """The catalogue with its texts cut.
 
     Args:
         data: The tables.
         tokenizer: Tokenizer that measures where texts are cut.
-        history: Most items before a target.
+        max_history: Most items before a target.
         max_text_tokens: Length at which texts are cut.
 
     Returns:
@@ -118,7 +118,7 @@ def make_text_catalogue(
     """
     titles, cut_titles = cut_texts(tokenizer, data.titles, max_text_tokens)
     descriptions, cut_descriptions = cut_texts(tokenizer, data.descriptions, max_text_tokens)
-    catalogue = TextCatalogue(data.catalogue.row_of(), data.catalogue.tokens, titles, descriptions, history)
+    catalogue = TextCatalogue(data.catalogue.row_of(), data.catalogue.tokens, titles, descriptions, max_history)
     without_text = sum(not catalogue.name(row) for row in range(len(titles)))
     return catalogue, {
         "lc_rec_texts_cut": cut_titles + cut_descriptions,
@@ -183,7 +183,9 @@ def _preferences(catalogue: TextCatalogue, by_user: UserTexts) -> list[Conversat
     last = [entries[-1] for entries in by_user.values() if entries]
     tokens, row_of = catalogue.tokens, catalogue.row_of
     return [
-        lc_rec.items_to_preference([tokens[row_of[item]] for item in cut_history(items, catalogue.history)[0]], text)
+        lc_rec.items_to_preference(
+            [tokens[row_of[item]] for item in cut_history(items, catalogue.max_history)[0]], text
+        )
         for items, text in last
     ]
 

@@ -29,7 +29,7 @@ def with_rows_rate(job: FinetuneJob, model: PreTrainedModel) -> FinetuneJob:
         job: The run.
         model: The model, before training.
     """
-    from gti_cli.training.reach import natural_rate
+    from gti_cli.training.reach import default_rows_rate
     from gti_cli.training.sharding import requested_sharding
 
     rate = job.options.rows_learning_rate
@@ -38,7 +38,7 @@ def with_rows_rate(job: FinetuneJob, model: PreTrainedModel) -> FinetuneJob:
         console.note(f"new rows train at the learning rate of all else, {rate:g}: a sharded optimizer has only one")
     elif rate is None:
         height = count_used_rows(job.tokenizer)
-        rate = natural_rate(row_matrices(model)[0], job.new_tokens.ids, height, "--rows-learning-rate")
+        rate = default_rows_rate(row_matrices(model)[0], job.new_tokens.ids, height, "--rows-learning-rate")
         rate = max(rate, job.options.learning_rate)
     return replace(job, options=replace(job.options, rows_learning_rate=rate))
 

@@ -54,7 +54,7 @@ class TrainingOptions:
         batch_size: Targets in a step, on all processes together.
         learning_rate: Peak, after a linear warm-up of 3 % of the steps and before a linear decay to 0.
         rows_learning_rate: The same for the new rows. None: a rate that fits the scale of the model's rows, see
-            `gti_cli.training.reach.natural_rate`, and at least ``learning_rate``; with a sharded optimizer exactly
+            `gti_cli.training.reach.default_rows_rate`, and at least ``learning_rate``; with a sharded optimizer exactly
             ``learning_rate``.
         validations: Number of validations by NDCG@10 during training, of which the best weights are kept. 0: none,
             and the last weights are kept. None: see `gti_cli.recommendation.validation.default_validations`.
@@ -71,12 +71,12 @@ class TrainingOptions:
     batch_size: int = option(128, "Targets in a step, on all processes together.")
     learning_rate: float = option(5e-4, "Peak learning rate.")
     rows_learning_rate: float | None = option(
-        None, "Peak learning rate of the new rows.", shown="5 % of the distance between pretrained rows a step"
+        None, "Peak learning rate of the new rows.", shown="5 % of the distance between pretrained rows in a step"
     )
     validations: int | None = option(
         None,
         "Validations by NDCG@10 during training; the best weights are kept. 0: none; the last weights are kept.",
-        shown="once an epoch in a run of more than three, else 0",
+        shown="once in each epoch of a run of more than three, else 0",
     )
     rank_sample: int = option(500, "Most users or queries ranked in a validation, out of --valid-sample.")
     patience: int | None = option(None, "Stop after as many validations without a better one.")

@@ -17,11 +17,11 @@ from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.parts import Searcher, SearchRequest, beams_for, extra_beams, search_parts
-from gti_cli.decoding.search import RankedItems, first_items, item_groups
+from gti_cli.decoding.ranked_items import RankedItems, first_items, item_groups
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError, list_some
 from gti_cli.options import check_seed, pick, refuse_unknown
-from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, frame, opening_ids
+from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, make_frame, opening_ids
 from gti_cli.prompts.query import encode_queries
 from gti_cli.recommendation.requests import (
     RecommendationRequests,
@@ -211,7 +211,7 @@ def _prompts(
         opening = opening_ids(tokenizer, catalogue.tokens[0])
         return [[*prompt, *opening] for prompt in query_prompts], [set() for _ in query_prompts]
     assert requests.histories is not None
-    row_of, prompt_frame = catalogue.row_of(), frame(tokenizer, catalogue.tokens[0])
+    row_of, prompt_frame = catalogue.row_of(), make_frame(tokenizer, catalogue.tokens[0])
     item_token_ids = encode_items(tokenizer, catalogue.tokens, recommender.checkpoint.item_tokens()).tolist()
     shown = _shown_items(recommender.checkpoint, requests.histories, options.max_history)
     prompts = [prompt_frame.search_prompt([item_token_ids[row_of[item]] for item in items]) for items in shown]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from gti_cli.errors import InputError
+from gti_cli.geometry.sampling import draw_at_most
 from gti_cli.prompts import query as search_prompts
 from gti_cli.prompts.conversations import Conversation
 from gti_cli.prompts.next_item import SYSTEM, WORDINGS, cut_history
@@ -16,7 +17,7 @@ from gti_cli.prompts.pairs import cut_texts
 from gti_cli.recommendation.task_data import LC_REC, NEXT_ITEM, SEARCH, TaskData
 from gti_cli.tables.histories import History, Splits
 from gti_cli.tables.queries import Query
-from gti_cli.training.batches.packing import HistoryExample, history_examples, single_target_examples
+from gti_cli.training.batches.history_examples import HistoryExample, history_examples, single_target_examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -83,32 +84,32 @@ def next_item_task(splits: Splits, row_of: Mapping[str, int], options: TaskOptio
         seed: Seed of the wordings and of the validation sample.
 
     Returns:
-        The task. Its counts are train_targets, train_users, cut_targets (training targets whose history is longer than
-        the items that they are shown) and valid_targets_used.
+        The task. Its counts are train_targets, train_users, cut_targets (training targets of which the prompt shows
+        only the last items of the history) and valid_targets_used.
 
     Raises:
         InputError: When no user has two training interactions.
     """
     train: list[HistoryExample] = []
     cut = users = 0
-    history, last_only = options.history, options.targets == "last"
+    max_history, last_only = options.history, options.targets == "last"
     wordings = np.random.default_rng([seed, 1]).integers(options.wordings, size=len(splits.train)).tolist()
     for items, wording in zip(splits.train.values(), wordings, strict=True):
-        examples = history_examples([row_of[item] for item in items], history, last_only=last_only, wording=wording)
+        examples = history_examples([row_of[item] for item in items], max_history, last_only=last_only, wording=wording)
         train += examples
         users += bool(examples)
         # Only the targets of a user's first example are shown their whole history: every later example begins later,
         # and so does the one example of ``last_only`` where the history is too long for it.
-        whole = (
-            sum(example.target_count for example in examples[:1]) if len(items) <= history + 1 or not last_only else 0
-        )
+        first_is_whole = not last_only or len(items) <= max_history + 1
+        whole = sum(example.target_count for example in examples[:1]) if first_is_whole else 0
         cut += sum(example.target_count for example in examples) - whole
     if not train:
         raise InputError(
             "no user has two interactions to train on: there is no next item to learn",
             remedy="give histories of at least 4 interactions (two to train on, one to validate, one to test)",
         )
-    valid = [_validation_example(entry, row_of, history) for entry in sample(splits.valid, options.valid_sample, seed)]
+    entries = draw_at_most(splits.valid, options.valid_sample, seed)
+    valid = [_validation_example(entry, row_of, max_history) for entry in entries]
     counts = {
         "train_targets": sum(example.target_count for example in train),
         "train_users": users,
@@ -142,7 +143,7 @@ def search_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: Tas
             where=queries.path,
             remedy="mark some pairs of query and item as good (2) and their query as train",
         )
-    valid = sample(_good_pairs(queries.valid), options.valid_sample, seed)
+    valid = draw_at_most(_good_pairs(queries.valid), options.valid_sample, seed)
     pairs = [*train, *valid]
     texts = list(dict.fromkeys(query.text for query, _ in pairs))
     cut_text, cut = cut_texts(tokenizer, texts, search_prompts.MAX_QUERY_TOKENS)
@@ -167,7 +168,7 @@ def search_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: Tas
 
 
 def task_conversations(task: Task, tokens: Sequence[str]) -> Iterable[Conversation]:
-    """A task's training examples as conversations, one for each target.
+    """A task's training examples as conversations, one for each target (for `gti export conversations`).
 
     Args:
         task: The task.
@@ -190,12 +191,12 @@ def _lc_rec_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: Ta
     """LC-Rec's auxiliary tasks as one task; half of the validation sample, since a history makes two conversations."""
     from gti_cli.recommendation import lc_rec
 
-    limits = {"history": options.history, "max_text_tokens": options.max_text_tokens}
+    limits = {"max_history": options.history, "max_text_tokens": options.max_text_tokens}
     train, counts = lc_rec.training_conversations(data, tokenizer, seed=seed, **limits)
     if not train:
         raise InputError("no item has a text for --tasks lc-rec", remedy="give the items titles or drop the task")
     catalogue, _ = lc_rec.make_text_catalogue(data, tokenizer, **limits)
-    entries = sample(data.splits.valid, options.valid_sample // 2, seed) if data.splits is not None else []
+    entries = draw_at_most(data.splits.valid, options.valid_sample // 2, seed) if data.splits is not None else []
     return Task(LC_REC, train, lc_rec.validation_conversations(catalogue, entries), [], counts)
 
 
@@ -204,15 +205,7 @@ def _good_pairs(queries: Iterable[Query]) -> list[tuple[Query, str]]:
     return [(query, item) for query in queries for item in query.items()]
 
 
-def _validation_example(entry: History, row_of: Mapping[str, int], history: int) -> HistoryExample:
+def _validation_example(entry: History, row_of: Mapping[str, int], max_history: int) -> HistoryExample:
     """A validation target after its most recent items."""
-    shown, _ = cut_history(entry.items, history)
+    shown, _ = cut_history(entry.items, max_history)
     return HistoryExample((*(row_of[item] for item in shown), row_of[entry.target]), len(shown))
-
-
-def sample(entries: Sequence[_T], most: int, seed: int) -> list[_T]:
-    """At most ``most`` of the entries in their order, drawn with ``seed`` where there are more."""
-    if len(entries) <= most:
-        return list(entries)
-    drawn = np.random.default_rng(seed).choice(len(entries), most, replace=False)
-    return [entries[n] for n in sorted(drawn.tolist())]

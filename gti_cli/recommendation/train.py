@@ -177,11 +177,10 @@ def _record_training(trainer: PlannedTrainer, plan: MixedPlan, run: StageRun, fi
         first_step: Steps that were done before the run was resumed.
     """
     from gti_cli.training.callbacks.validation import validation_history
+    from gti_cli.training.trainer import last_tenth_loss
 
     log = trainer.state.log_history
-    losses = [entry["loss"] for entry in log if "loss" in entry]
-    last_tenth = losses[-max(len(losses) // 10, 1) :]
-    run.metrics["train_loss"] = sum(last_tenth) / len(last_tenth)
+    run.metrics["train_loss"] = last_tenth_loss(log)
     steps = trainer.state.global_step  # fewer than planned after an early stop
     run.counts.update(
         {

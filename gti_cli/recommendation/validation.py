@@ -52,12 +52,14 @@ def with_validations(job: FinetuneJob, plan: MixedPlan) -> FinetuneJob:
     count = default_validations(plan.passes(len(plan))[ranked_task]) if ranked_task is not None else 0
     if count and requested_sharding() is not None:
         console.warn(
-            "a sharded model cannot be validated during training: the last weights are kept, which in a run of many "
-            "epochs may not be the best"
+            "a sharded model cannot be validated during training, so the last weights are kept; after many epochs "
+            "they may not be the best"
         )
         count = 0
     if count:
-        console.note(f"validating {count} times during training, to keep the best weights (--validations 0: the last)")
+        console.note(
+            f"validating {count} times during training, to keep the best weights (--validations 0 keeps the last)"
+        )
     return replace(job, options=replace(job.options, validations=count))
 
 

@@ -47,7 +47,7 @@ def write_ids(path: Path, item_ids: Sequence[str], codes: Codes, style: str = LC
         path: The file.
         item_ids: N ids.
         codes: (N, L), N > 0.
-        style: Of the token names, see `gti_cli.checkpoints.new_tokens`.
+        style: Style of the token names: ``lc-rec`` or ``onerec``.
     """
     import pyarrow as pa
 
@@ -67,8 +67,8 @@ def _tokens(codes: Codes, style: str) -> pa.Array:
 
     before, behind = boundary_tokens(style)
     parts: list[Any] = [pa.scalar(before)]
-    # Column by column: each name is made once a level and then taken by code, so that a large catalogue needs no Python
-    # string for each of its N * L codes.
+    # Column by column: each name of a level is made once and then looked up by code. So a large catalogue needs no
+    # Python string for each of its N * L codes.
     for level in range(codes.shape[1]):
         used = range(int(codes[:, level].max()) + 1)
         names = pa.array([token_name(level, code, style) for code in used], pa.string())
@@ -152,10 +152,10 @@ def identity(codebooks: Sequence[Vectors], codes: Codes, sizes: Sequence[int], s
     """SHA-256 over codebooks, codes and token names, on which all later stages depend.
 
     Args:
-        codebooks: One array (K_l, d_code) a level.
+        codebooks: L arrays (K_l, d_code).
         codes: (N, L).
         sizes: The number of codes of each level.
-        style: Of the token names.
+        style: Style of the token names: ``lc-rec`` or ``onerec``.
     """
     digest = hashlib.sha256()
     update: Callable[[bytes], None] = digest.update

@@ -125,15 +125,15 @@ def _build(run: StageRun, plan: BuildPlan, seed: int, machine: Machine) -> None:
         distinct = int((first_equal == np.arange(len(first_equal))).sum())
         check_enough(distinct, plan.sizes, "different embeddings")
     quantizer = train_quantizer(plan, vectors, seed, machine.device, machine.training_dtype, run.scratch)
-    space = quantizer.to_space(vectors)
-    codes = plan.index.codes if plan.index is not None else residuals.encode(space, quantizer.codebooks, plan.beam)
-    resolved = resolve_collisions(space, quantizer.codebooks, codes, plan.policy)
+    code_space = quantizer.to_code_space(vectors)
+    codes = plan.index.codes if plan.index is not None else residuals.encode(code_space, quantizer.codebooks, plan.beam)
+    resolved = resolve_collisions(code_space, quantizer.codebooks, codes, plan.policy)
     codebooks, sizes = list(quantizer.codebooks), list(plan.sizes)
     if plan.policy == "suffix":
         # A suffix code is a mere counter. Its vector is the mean residual of the items that have it, so that the last
         # level has a codebook like the others.
         sizes.append(int(resolved.codes[:, -1].max()) + 1)
-        codebooks = residuals.mean_codebooks(space, resolved.codes, sizes, fixed=codebooks)
+        codebooks = residuals.mean_codebooks(code_space, resolved.codes, sizes, fixed=codebooks)
     if plan.quantizer == "rq-vae":
         run.measured["dtype"] = f"{machine.training_dtype}".removeprefix("torch.") + f" ({machine.reason})"
     run.counts.update(moved=resolved.moved, moved_prefix=resolved.moved_prefix)

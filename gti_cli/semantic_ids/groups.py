@@ -39,7 +39,7 @@ def tuple_labels(codes: npt.NDArray[np.integer[Any]]) -> Labels:
 def first_equal_rows(vectors: VectorRows) -> Labels:
     """For each row of ``vectors``, the index of the first row with the same numbers.
 
-    VectorRows are grouped by a 64-bit hash and compared within a group, so the answer is exact. -0.0 equals 0.0.
+    Rows are grouped by a 64-bit hash and compared within a group, so the answer is exact. -0.0 equals 0.0.
 
     Args:
         vectors: (N, d), read block by block.
@@ -48,8 +48,8 @@ def first_equal_rows(vectors: VectorRows) -> Labels:
         (N,) row numbers; a row without an earlier equal one has its own.
     """
     n, width = vectors.shape
-    # One random odd multiplier a column makes the hash depend on the order of the numbers. The seed is fixed: the
-    # result does not depend on the hash, only its speed does.
+    # One random odd multiplier per column makes the hash depend on the order of the numbers. The seed is fixed, because
+    # only the speed depends on the hash, not the result.
     multipliers = np.random.default_rng(0x5EED).integers(0, 2**63, size=width, dtype=np.uint64) * 2 + 1
     hashes = np.empty(n, dtype=np.uint64)
     for start in range(0, n, _BLOCK):

@@ -25,7 +25,7 @@ class IdsOptions:
             the table has.
         quantizer: ``rq-kmeans`` (None) or ``rq-vae``.
         levels: The number of levels L; None: 4, or the length of ``codes``.
-        codes: Codes of every level, or a list with one number a level (``"1024,512,256"``); None: 256.
+        codes: Codes of every level, or a list with one number for each level (``"1024,512,256"``); None: 256.
         collisions: See `gti_cli.semantic_ids.collisions.resolve`; None: ``next-best``, or ``allow`` for an imported
             index.
         import_index: File with codes in LC-Rec's JSON, used instead of quantizing. Each code's vector is then the mean
@@ -117,7 +117,7 @@ class KMeansOptions:
         iterations: Iterations of Lloyd's algorithm in each level, after its warm start.
         restarts: Runs of each level, of which the one with the lowest error is used.
         sample: The most vectors to train on; all vectors are encoded.
-        balanced: Train each level for evenly used codes (`gti_cli.semantic_ids.quantizers.balanced`); slower.
+        balanced: Train each level for evenly used codes (`gti_cli.semantic_ids.quantizers.balanced_kmeans`); slower.
         beam: Width of the beam search when encoding: 1 is greedy, more gives a lower error (Babenko & Lempitsky, CVPR
             2014). Training is greedy in any case.
     """
@@ -145,8 +145,8 @@ class RQVAEOptions:
         dropout: Dropout rate after each hidden ReLU.
         commitment: Weight of the commitment loss (0.25: van den Oord et al., arXiv 1711.00937, and LC-Rec).
         epochs: The most epochs.
-        batch_size: The most items a step (LC-Rec: 1,024); fewer for small catalogues, see `batch`.
-        learning_rate: Of Adam (LC-Rec: 1e-3).
+        batch_size: The most items in a step (LC-Rec: 1,024); fewer for small catalogues, see `batch`.
+        learning_rate: Learning rate of Adam (LC-Rec: 1e-3).
         codebook_rate: Factor on the learning rate for the codebooks, which must follow the latents while these move
             (ours; LC-Rec: 1). On Amazon Beauty, after 60 epochs: explained variance .75 instead of .71, 99 % of codes
             used.
@@ -159,7 +159,7 @@ class RQVAEOptions:
         sinkhorn: Epsilon of the balanced assignment of each batch in the last level while training (LC-Rec, arXiv
             2311.09049: 0.003); 0: the nearest code, as in the other levels. Final IDs always use the nearest code.
         patience: Training stops when neither the reconstruction error nor the number of collisions improves by 0.5 %
-            in so many checks in a row.
+            in this number of checks in a row.
         check_every: Epochs between checks.
     """
 
@@ -168,7 +168,7 @@ class RQVAEOptions:
     dropout: float = option(0.1, "Dropout rate after each hidden layer.")
     commitment: float = option(0.25, "Weight of the commitment loss.")
     epochs: int = option(1000, "The most epochs; training stops when nothing improves.")
-    batch_size: int = option(1024, "The most items a step (fewer for small catalogues).")
+    batch_size: int = option(1024, "The most items in a step (fewer for small catalogues).")
     learning_rate: float = option(1e-3, "Learning rate of Adam.")
     codebook_rate: float = option(10.0, "Factor on the learning rate for the codebooks.")
     warm_up: int = option(20, "Epochs as a plain autoencoder before the codebooks are initialised.")
@@ -187,15 +187,15 @@ class RQVAEOptions:
         return [min(size, 4 * width) for size in self.hidden], min(self.latent, width)
 
     def batch(self, items: int, last: int) -> int:
-        """The number of items a step: at least 16 steps an epoch where the limits allow it.
+        """The number of items in a step: at least 16 steps in an epoch where the limits allow it.
 
         Args:
             items: The number of items in the catalogue.
             last: The number of codes of the last level.
 
         Returns:
-            At most ``batch_size``, and up to there no fewer than 32, or with ``sinkhorn`` than four for each code of
-            the last level: a balanced assignment of fewer would separate similar items without need.
+            At most ``batch_size``. Below that, at least 32; with ``sinkhorn``, at least four for each code of the last
+            level, because a balanced assignment of fewer would separate similar items without need.
         """
         least = 4 * last if self.sinkhorn > 0 else 32
         return min(self.batch_size, max(items // 16, least))

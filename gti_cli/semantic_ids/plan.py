@@ -31,7 +31,7 @@ class BuildPlan:
         quantizer: One of `QUANTIZERS`, or ``import``.
         sizes: The number of codes of each level, without a suffix level.
         policy: How collisions are resolved, one of `gti_cli.semantic_ids.collisions.resolve.POLICIES`.
-        style: Of token names.
+        style: Style of the token names: ``lc-rec`` or ``onerec``.
         index: Imported codes, if any.
         kmeans: Options of residual k-means.
         rqvae: Options of the RQ-VAE.
@@ -136,7 +136,7 @@ def parse_sizes(codes: str | int | Sequence[int] | None, levels: int | None) -> 
     """The number of codes of each level.
 
     Args:
-        codes: One number for all levels (None: 256), or one number a level, also as a string with commas.
+        codes: One number for all levels (None: 256), or one number for each level, also as a string with commas.
         levels: The number of levels; None: 4, or the length of ``codes``.
 
     Raises:

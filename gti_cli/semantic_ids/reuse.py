@@ -45,11 +45,11 @@ class Earlier:
     """The artifact ``semantic_ids`` as the workspace holds it before the new items.
 
     Attributes:
-        manifest: Of the artifact.
+        manifest: Its manifest.
         ids: Items and codes so far.
         items: The items table, with ``same_as``.
         vectors: (N, d) embeddings of the items.
-        codebooks: One array (K_l, d_code) a level, a suffix level included.
+        codebooks: L arrays (K_l, d_code), one for each level, a suffix level included.
         state: Arrays of a fitted LSA and of an RQ-VAE, see `artifact.REUSE`.
         history: Training history of an RQ-VAE, if there is one.
     """
@@ -109,9 +109,9 @@ def add_items(
     manifest = space.require(artifact.NAME, "gti build-ids")
     if not Path(items).is_file():
         raise InputError("no such file", where=str(items), remedy="check the path")
-    sha = digest_path(Path(items))
+    items_digest = digest_path(Path(items))
     batches = list(manifest.details.get("batches", []))
-    if any(batch["sha256"] == sha for batch in batches):
+    if any(batch["sha256"] == items_digest for batch in batches):
         console.note(f"build-ids: the items of {items} have their IDs already; nothing to do")
         return manifest
     _check_options(manifest, _named_options(options, kmeans, rqvae, text_model))
@@ -133,8 +133,8 @@ def add_items(
     ) as run:
         if processes.rank() == 0:  # New items are few, so the first process does all the work.
             _add(run, catalogue, earlier, run_options)
-        batch = {"sha256": sha, "items": len(catalogue)}
-        # The workspace recognises the command of the first run by this request when it is given again.
+        batch = {"sha256": items_digest, "items": len(catalogue)}
+        # If the first run's command is given again, the workspace recognises it by this digest of its request.
         first = manifest.details.get("first_request", manifest.request)
         run.details.update({**manifest.details, "batches": [*batches, batch], "first_request": first})
     if processes.rank() == 0:
@@ -228,10 +228,10 @@ def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, run_options: Run
     style = str(details["token_style"])
     books = earlier.codebooks[:levels]
     quantizer = load_quantizer(details["quantizer"], books, earlier.state, earlier.manifest.options)
-    space = quantizer.to_space(encoded.vectors)
+    code_space = quantizer.to_code_space(encoded.vectors)
     beam = int(earlier.manifest.options.get("kmeans", {}).get("beam", 1))
-    new = residuals.encode(space, books, beam)
-    resolved = resolve_collisions(space, books, new, earlier.policy, earlier.ids.codes)
+    new = residuals.encode(code_space, books, beam)
+    resolved = resolve_collisions(code_space, books, new, earlier.policy, earlier.ids.codes)
     _check_suffixes(resolved.codes, list(details["sizes"]), earlier.policy)
     vectors = artifact.write_embeddings(run.path(artifact.EMBEDDINGS), earlier.vectors, encoded.vectors)
     codes = np.vstack([earlier.ids.codes, resolved.codes])

@@ -22,7 +22,7 @@ def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int
         codes: (N, L).
 
     Raises:
-        InputError: When items share a tuple: such a file has one item for each.
+        InputError: When items share a tuple, because the file holds one item for each tuple.
     """
     catalog: dict[str, str] = {}
     for item, row in zip(item_ids, codes.tolist(), strict=True):

@@ -22,7 +22,7 @@ def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False)
     """Return a column of ids as strings; they may be strings or integers.
 
     Args:
-        table: The table.
+        table: What `gti_cli.tables.read` returned.
         column: The name of the column.
         path: The file that the table was read from.
         unique: Refuse an id that occurs twice.
@@ -201,7 +201,7 @@ def vectors(
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(bad):
         raise InputError(
-            "NaN or infinite number",
+            "the vector holds NaN or infinity",
             where=f"{where}, row {bad[0] + first_row:,}",
             remedy="encode these items again or drop them",
         )

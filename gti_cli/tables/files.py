@@ -48,7 +48,7 @@ def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] =
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise InputError(
-            f"column {list_some(missing)} is missing (it has {', '.join(table.column_names)})",
+            f"column {list_some(missing)} is missing (the table has {', '.join(table.column_names)})",
             where=str(path),
             remedy="add the column or rename yours",
         )
@@ -75,7 +75,7 @@ def _refuse_repeated(names: Sequence[str], path: Path) -> None:
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
         raise InputError(
-            f"column {list_some(repeated)} is there more than once",
+            f"column {list_some(repeated)} occurs more than once",
             where=str(path),
             remedy="rename or drop all but one of them",
         )
@@ -134,8 +134,8 @@ def _header(path: Path) -> list[str]:
 def _refuse_unclosed_quotes(table: pa.Table, path: Path) -> None:
     """Refuse a CSV in which an unclosed quote has made the following rows part of one cell's text.
 
-    The sign of it is a cell with line breaks, of which a later line has as many commas as a row. A description of
-    several lines may look alike; it is accepted if its commas are followed by spaces and all quotes of the file match.
+    Such a cell has line breaks, and one of its later lines has as many commas as a row. A description of several lines
+    may look the same; it is accepted if spaces follow its commas and all quotes of the file match.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -155,7 +155,7 @@ def _refuse_unclosed_quotes(table: pa.Table, path: Path) -> None:
                 mismatched = _has_mismatched_quotes(path)
             if is_row or mismatched:
                 raise InputError(
-                    "a quote that is not closed swallows the rows behind it",
+                    "a quote is never closed, so the rows after it became part of this cell",
                     where=f"{path}, column {name!r}, row {row + 1:,}",
                     remedy='close the quote, or write a quote inside a text twice (""); if the text really holds such '
                     "lines, save the table as .parquet or .jsonl",

@@ -31,11 +31,11 @@ def read_codebooks(path: Path) -> list[npt.NDArray[np.float32]]:
         raise InputError("no such file", where=str(path), remedy="give the codebooks.safetensors of 'gti build-ids'")
     tensors = {int(match[1]): tensor for name, tensor in read_header(path).items() if (match := _LEVEL.fullmatch(name))}
     if sorted(tensors) != list(range(len(tensors))) or not tensors:
-        raise InputError("holds no codebooks level_0, level_1, … without a gap", where=str(path), remedy=_REBUILD)
+        raise InputError("does not hold codebooks level_0, level_1, … without a gap", where=str(path), remedy=_REBUILD)
     codebooks = []
     for level in range(len(tensors)):
         if len(tensors[level].shape) != 2:
-            raise InputError(f"level_{level} is no matrix", where=str(path), remedy=_REBUILD)
+            raise InputError(f"level_{level} is not a matrix", where=str(path), remedy=_REBUILD)
         vectors = tensors[level].rows(np.arange(tensors[level].shape[0]))
         if not np.isfinite(vectors).all():
             raise InputError(f"level_{level} holds NaN or infinity", where=str(path), remedy=_REBUILD)

@@ -140,7 +140,7 @@ def read_header(file: Path) -> dict[str, TensorPlace]:
     """Read where the tensors of one safetensors file lie, by name.
 
     Raises:
-        InputError: When the file is missing, is no safetensors file, or is shorter than its header says.
+        InputError: When the file is missing, is not a safetensors file, or is shorter than its header says.
     """
     return _read_header(file)[0]
 
@@ -174,7 +174,7 @@ def _read_header(file: Path) -> tuple[dict[str, TensorPlace], dict[str, str]]:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if size < 8 or length > min(_LARGEST_HEADER, size - 8):
-                raise InputError("is no safetensors file, or a truncated one", where=where, remedy=_REPAIR)
+                raise InputError("is not a safetensors file, or is truncated", where=where, remedy=_REPAIR)
             header = json.loads(stream.read(length))
         metadata = {str(key): str(value) for key, value in header.pop(METADATA, {}).items()}
         places = {name: _place(name, entry, file, 8 + length, size) for name, entry in header.items()}

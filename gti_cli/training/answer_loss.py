@@ -1,4 +1,4 @@
-"""The loss of fine-tuning: negative log-likelihood of the answers' tokens, with logits computed nowhere else."""
+"""The loss of fine-tuning: negative log-likelihood of the answers' tokens. Other positions get no logits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from gti_cli.prompts.examples import IGNORED
-from gti_cli.training.batches.packing import HistoryExample, HistoryLayout, single_target_examples, tree_mask
+from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
+from gti_cli.training.batches.packing import HistoryLayout, tree_mask
 
 if TYPE_CHECKING:
     from gti_cli.training.batches.mixture import ExampleCollator

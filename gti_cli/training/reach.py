@@ -4,6 +4,8 @@ A step of Adam moves each coordinate of a row by about the learning rate at most
 all steps bounds how far a row can travel. New rows that start in one point (as copies of the mean row do) must travel
 about the distance between two pretrained rows before the model can tell them apart. If the bound is shorter than that
 distance, the run cannot separate them, and a warning says so before it starts.
+
+The default learning rate of new rows follows from the same distance (`default_rows_rate`).
 """
 
 from __future__ import annotations
@@ -96,8 +98,8 @@ def rms_difference(rows: npt.NDArray[Any]) -> float:
     return float(np.sqrt(2 * np.mean(np.var(rows.astype(np.float64), axis=0, ddof=1)))) if len(rows) > 1 else 0.0
 
 
-def natural_rate(weight: torch.Tensor, new_ids: npt.NDArray[np.int64], height: int, option: str) -> float:
-    """A learning rate for new rows that fits the scale of an embedding matrix.
+def default_rows_rate(weight: torch.Tensor, new_ids: npt.NDArray[np.int64], height: int, option: str) -> float:
+    """The default learning rate of new rows, which fits the scale of an embedding matrix.
 
     It is `STEP_SHARE` of the distance between two pretrained rows, since a step of Adam moves a coordinate by about
     the learning rate.
@@ -142,5 +144,5 @@ def _pretrained_ids(weight: Any, new_ids: npt.NDArray[np.int64], height: int) ->
 
 
 def _thinned(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Every k-th of the numbers, so that at most `_SAMPLE` are left."""
+    """Every k-th of the ids, so that at most `_SAMPLE` are left."""
     return ids[:: -(-len(ids) // _SAMPLE)] if len(ids) else ids

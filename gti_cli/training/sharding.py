@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+# Environment variables by which a launcher asks for sharding.
 _FSDP, _DEEPSPEED = "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"
+# What `plain_launch` hides from accelerate and transformers.
 _HIDDEN = (_FSDP, _DEEPSPEED, "FSDP_CPU_RAM_EFFICIENT_LOADING")
 _STRATEGIES = ("FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD", "HYBRID_SHARD_ZERO2")  # accelerate: from 1
 
@@ -251,7 +253,7 @@ def check_training(device: torch.device, unsupported: Mapping[str, bool]) -> Non
         console.note("accelerate shards nothing on CPUs: every process keeps the whole model (data parallelism)")
         return
     if fsdp and os.environ.get("FSDP_VERSION", "1") != "2":
-        raise InputError("weights that train are sharded by FSDP 2 only", remedy="set fsdp_version: 2")
+        raise InputError("FSDP 1 is not supported where all weights train", remedy="set fsdp_version: 2")
     given = [option for option, used in unsupported.items() if used]
     if given:
         name = "FSDP" if fsdp else "DeepSpeed"

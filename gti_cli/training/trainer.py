@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
@@ -129,7 +129,15 @@ class PlannedTrainer(Trainer):
         loss, count = self._loss(model, inputs)
         world = self.args.world_size
         if world > 1:
-            # Data parallelism averages gradients over the processes, whose numbers of terms differ.
+            # Data parallelism averages gradients over the processes, whose numbers of terms differ. Dividing by
+            # the mean number of terms makes that average the gradient of the mean over all terms.
             count = self.accelerator.reduce(count, reduction="sum") / world
         loss = loss / count
         return (loss, None) if return_outputs else loss
+
+
+def last_tenth_loss(history: Sequence[Mapping[str, Any]]) -> float:
+    """Mean of the last tenth of the training losses in the Trainer's log."""
+    losses = [float(entry["loss"]) for entry in history if "loss" in entry]
+    last = losses[-max(len(losses) // 10, 1) :]
+    return sum(last) / len(last)

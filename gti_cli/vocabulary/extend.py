@@ -163,7 +163,7 @@ def _write(
         lm = gguf.read_model(Path(base.path), dtype or torch.float32)
     else:
         lm = load_model(base.path, torch.device("cpu"), dtype or "auto")
-        console.note("its files do not name the matrices as the model does, so the whole model was loaded to extend it")
+        console.note("the files do not name the matrices as the model does, so the whole model was loaded to extend it")
     extension = add_tokens(lm, tokenizer, to_add, init, generator, placement)
     save_checkpoint(target, lm, tokenizer, extension.tokens)
     return extension

@@ -33,7 +33,7 @@ def check_file(path: Path) -> None:
         raise InputError("no such file", where=str(path), remedy="check the path")
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
-            raise InputError("this is no GGUF file", where=str(path), remedy="download it again")
+            raise InputError("this is not a GGUF file", where=str(path), remedy="download it again")
     if not is_gguf_available():
         raise InputError(
             "reading GGUF needs the package gguf, which is not installed",

@@ -1,4 +1,4 @@
-"""Extend a loaded model, for checkpoints whose files are no safetensors or name the tensors in another way."""
+"""Extend a loaded model, for checkpoints whose files are not safetensors or name the tensors in another way."""
 
 from __future__ import annotations
 

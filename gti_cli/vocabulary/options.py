@@ -48,7 +48,7 @@ class StartOptions:
         """
         if not 0 < self.distance < float("inf"):
             raise InputError(
-                f"--distance {self.distance} is no positive number", remedy=f"leave it out ({QUIET}), or write 1"
+                f"--distance {self.distance} is not a positive number", remedy=f"leave it out ({QUIET}), or write 1"
             )
 
 

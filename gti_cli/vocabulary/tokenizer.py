@@ -16,6 +16,10 @@ from gti_cli.errors import InputError, list_some
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# Remedies in error lines.
+_GAPS = "the ids of this tokenizer have gaps, so tokens cannot be added to it: renumber it, or choose another model"
+_WHOLE = "choose other names: one of them may be part of another"
+
 
 def grow_tokenizer(tokenizer: PreTrainedTokenizerBase, names: list[str]) -> NewTokens:
     """Add tokens, each of which becomes one id inside any text and is kept when special tokens are skipped.
@@ -84,7 +88,3 @@ def check_saved(folder: Path, before: dict[str, int], tokens: NewTokens) -> None
 def _survives_decoding(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
     """Return whether encoding and decoding give the same text."""
     return str(tokenizer.decode(tokenizer.encode(text, add_special_tokens=False))).strip() == text
-
-
-_GAPS = "the ids of this tokenizer have gaps, so tokens cannot be added to it: renumber it, or choose another model"
-_WHOLE = "choose other names: one of them may be part of another"

@@ -24,7 +24,7 @@ class TokensToAdd:
         descriptions: For each token a text about it ("" for none); an empty list if no token has one.
         item_texts: Texts of the N items of a catalogue, whose codes are the tokens.
         item_tokens: (N, L) int64, for each item the indices of its codes in `names`, level by level; None if the tokens
-            are no codes.
+            are not codes.
         codebooks: For each level the codebook vectors (K_l, d_code), in the order of `names`.
         structural: Names of further tokens without a meaning of their own, the begin and end of an item. Their ids
             follow those of `names`.

@@ -20,7 +20,7 @@ from gti_cli.workspace.files import replacing
 
 T = TypeVar("T")
 
-# Seconds that a process waits for the decision of the first one, which may have to digest large files before.
+# Seconds that a process waits for the decision of the first one, which may have to digest large files first.
 TIMEOUT = 600.0
 
 
@@ -34,17 +34,17 @@ def world() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def share(batches: Sequence[Sequence[T]], *, in_step: bool = False) -> list[Sequence[T]]:
+def share(batches: Sequence[Sequence[T]], *, lockstep: bool = False) -> list[Sequence[T]]:
     """Return the batches that this process works on; over all processes, each batch occurs once.
 
     Args:
         batches: The same list on every process.
-        in_step: Give every process the same number of batches, by adding an empty one where needed. Sharded models
+        lockstep: Give every process the same number of batches, by adding an empty one where needed. Sharded models
             need this, because their processes must call the model equally often.
     """
     own = list(batches[rank() :: world()])
     most = -(-len(batches) // world())  # rounded up
-    return [*own, *([()] * (most - len(own)))] if in_step else own
+    return [*own, *([()] * (most - len(own)))] if lockstep else own
 
 
 def _launch_name() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gti_cli.errors import InputError
 from gti_cli.workspace.manifest import Manifest
-from gti_cli.workspace.staging import StageRequest
+from gti_cli.workspace.stage_run import StageRequest
 
 
 def refuse_to_overwrite_inputs(root: Path, request: StageRequest) -> None:

@@ -3,6 +3,9 @@
 A stage runs inside the block of `Workspace.stage`. It writes to a staging folder; when it has finished, its outputs are
 moved into place and the manifest is written last. A kill at any moment leaves either the old outputs or the new ones
 (see `gti_cli.workspace.commit`).
+
+A stage that is finished, with the same request and unchanged outputs, does nothing when it is run again:
+`Workspace._begin` decides that, and whether an interrupted run is resumed (`_open_staging`).
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from gti_cli.workspace.files import write_json
 from gti_cli.workspace.manifest import CHECKPOINT_MANIFEST, Manifest, describe_inputs, digest_path, read_manifest
 from gti_cli.workspace.names import GROUPS
 from gti_cli.workspace.refusals import refuse_to_overwrite_inputs, refuse_to_replace
-from gti_cli.workspace.staging import StageRequest, StageRun, check_finite
+from gti_cli.workspace.stage_run import StageRequest, StageRun, check_finite
 
 
 class Workspace:
@@ -69,7 +72,9 @@ class Workspace:
         """
         manifest = self.manifest(name)
         if manifest is None:
-            raise InputError(f"{self.path(name)} is not there", remedy=f"run {made_by!r} first (workspace {self.root})")
+            raise InputError(
+                f"{self.path(name)} does not exist", remedy=f"run {made_by!r} first (workspace {self.root})"
+            )
         for output, digest in manifest.outputs.items():
             path = self.root / output
             if not path.exists():
@@ -175,7 +180,11 @@ class Workspace:
                 yield run
 
     def _begin(self, request: StageRequest, staging: Path, force: bool, resume: bool) -> StageRun:
-        """Decide on the first process whether there is work to do, and announce it to the other processes."""
+        """Decide on the first process whether the outputs are finished, and announce it to the other processes.
+
+        They are where the manifest has the digest of this request and the files are those that it lists. Else existing
+        outputs are refused without ``force``, and interrupted work of the same request is resumed with ``resume``.
+        """
         # The error about a damaged manifest advises --force, so --force must not fail on it.
         existing = self._manifest_if_readable(request.name) if force else self.manifest(request.name)
         state = self.root / ".gti"

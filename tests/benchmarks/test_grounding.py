@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from gti_cli.grounding.nll.batches import Collator, divide_examples
+from gti_cli.grounding.nll.batches import Collator
+from gti_cli.grounding.nll.corpus import divide_examples
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.rows import NewRows
 from gti_cli.prompts.examples import Example, collate

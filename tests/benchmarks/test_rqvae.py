@@ -47,7 +47,7 @@ def ours(vectors: Vectors, epochs: int) -> Trained:
         from gti_cli.semantic_ids.quantizers import residuals
 
         made: Autoencoder = trainer.autoencoder
-        codes = residuals.encode(made.to_space(rows), made.codebooks)
+        codes = residuals.encode(made.to_code_space(rows), made.codebooks)
         return made.decode(codes, len(SIZES)), codes
 
     return seconds, reconstruct

@@ -77,7 +77,7 @@ def test_beauty(encoder: str, published: Manifest, quantizer: str, tmp_path: Pat
     state = artifact.read_arrays(tmp_path / artifact.REUSE) if artifact.REUSE in made.outputs else {}
     options = json.loads((tmp_path / "semantic_ids.json").read_text("utf-8"))["options"]
     loaded = load_quantizer(quantizer, books, state, options)
-    space = np.asarray(loaded.to_space(VectorFile(tmp_path / artifact.EMBEDDINGS))[:])
+    space = np.asarray(loaded.to_code_space(VectorFile(tmp_path / artifact.EMBEDDINGS))[:])
     codes = residuals.encode(space, books)
     resolved = resolve_collisions(space, books, codes, "sinkhorn")
     print(f"  sinkhorn: {resolved.moved:,} items moved, {resolved.moved_prefix:,} to another prefix")

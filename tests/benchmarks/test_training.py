@@ -62,8 +62,9 @@ def case(cap: int) -> tuple[Any, Any, list[Any]]:
     from gti_cli.checkpoints.new_tokens import NewTokens
     from gti_cli.checkpoints.token_names import all_names, semantic_id
     from gti_cli.prompts.chat import end_of_turn
-    from gti_cli.prompts.next_item import encode_items, frame
-    from gti_cli.training.batches.packing import HistoryLayout, history_examples
+    from gti_cli.prompts.next_item import encode_items, make_frame
+    from gti_cli.training.batches.history_examples import history_examples
+    from gti_cli.training.batches.packing import HistoryLayout
     from tests.support.models import make_tokenizer
 
     torch.set_num_threads(1)
@@ -89,7 +90,7 @@ def case(cap: int) -> tuple[Any, Any, list[Any]]:
     codes = np.random.default_rng(1).integers(0, 256, (1 + max(map(max, found)), 4))
     items = encode_items(tokenizer, [semantic_id(row) for row in codes], new)
     layout = HistoryLayout(
-        frame(tokenizer, semantic_id(codes[0])), items, end_of_turn(tokenizer), int(tokenizer.pad_token_id)
+        make_frame(tokenizer, semantic_id(codes[0])), items, end_of_turn(tokenizer), int(tokenizer.pad_token_id)
     )
     return model.eval(), layout, [example for items in found for example in history_examples(items, cap)]
 
@@ -100,7 +101,7 @@ def plain(model: Any, layout: Any, tree_examples: Any, folder: str) -> tuple[Any
     from transformers import Trainer, TrainingArguments
 
     from gti_cli.prompts.examples import Example, collate
-    from gti_cli.training.batches.packing import single_target_examples
+    from gti_cli.training.batches.history_examples import single_target_examples
 
     examples = []
     for example in (single for several in tree_examples for single in single_target_examples(several)):

@@ -95,7 +95,7 @@ NAN = float("nan")
         ({**GOOD, "item_id": ["a", None, "c"]}, [], "row 2: the id is missing"),
         ({"title": ["red"]}, [], "column 'item_id' is missing"),
         ({**GOOD, "title": ["red", "", "grey"]}, [], "row 2: 1 of 3 items have no text (item_id 'b')"),
-        ({**GOOD, "embedding": [[1.0, 2.0], [NAN, 1.0], [0.0, 1.0]]}, [], "row 2: NaN or infinite"),
+        ({**GOOD, "embedding": [[1.0, 2.0], [NAN, 1.0], [0.0, 1.0]]}, [], "row 2: the vector holds NaN or infinity"),
         ({**GOOD, "embedding": [[1.0, 2.0], [1.0], [0.0, 1.0]]}, [], "row 2: 1 numbers where the first row has 2"),
         (GOOD, ["--codes", "256"], "3 items are fewer than the 256 codes of level 0"),
         (GOOD, ["--dropout", "2"], "--dropout must be at least 0"),

@@ -41,7 +41,7 @@ def test_prints_before_and_after_then_up_to_date(tmp_path: Path, capsys: pytest.
     [
         ("item_id,title\nnobody,A\n", "1 items have no semantic ID: 'nobody'"),
         ("item_id,title\n", "the table has no rows"),
-        ("title\nA\n", "these columns make no pairs"),
+        ("title\nA\n", "no pairs can be made from the columns"),
         ("", "cannot be read as csv"),
     ],
 )

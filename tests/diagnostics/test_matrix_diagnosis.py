@@ -51,7 +51,7 @@ def test_figures_are_those_of_measure_with_words_and_verdict(made):
     assert figures["verdict"] == "grounded"
     assert figures["word_agreement"] == diagnosis.agreement.mean
     assert figures["words_searched"] == len(checkpoint.rows.pretrained)
-    assert np.array_equal(diagnosis.series.values, expected.values)
+    assert np.array_equal(diagnosis.series.singular_values, expected.singular_values)
 
 
 def test_without_items_there_is_no_agreement(made):

@@ -177,7 +177,7 @@ def test_checkpoints_that_do_not_fit(
     add_checkpoint(other, add_semantic_ids(other, codes, "others"))
     folder = str(tmp_path / "other" / "finetuned")
     assert "other semantic IDs" in refused([folder, *given], world, capsys)
-    assert "not there" in refused_line(["evaluate", "-w", str(tmp_path / "empty"), *given], capsys)
+    assert "does not exist" in refused_line(["evaluate", "-w", str(tmp_path / "empty"), *given], capsys)
 
 
 def test_another_history_than_in_training_is_said(world: World, capsys: pytest.CaptureFixture[str]) -> None:

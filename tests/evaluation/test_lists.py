@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.decoding.beam import Ranking
-from gti_cli.decoding.search import RankedItems
+from gti_cli.decoding.ranked_items import RankedItems
 from gti_cli.decoding.trie import build_trie
 from gti_cli.evaluation.lists import as_array, recommend_items, write_lists
 from gti_cli.tables.histories import History

@@ -89,7 +89,7 @@ def test_several_targets_of_a_user_are_paired_by_their_history(world: World, tmp
 def test_what_is_no_group(world: World) -> None:
     with pytest.raises(InputError, match="several checkpoints are called 's0'"):
         evaluate_several(["s0", "s0"], world.interactions, world.workspace)
-    with pytest.raises(InputError, match="evaluation of one of them"):
+    with pytest.raises(InputError, match="evaluation of a single checkpoint"):
         evaluate_several(["s0", "s1"], world.interactions, world.workspace, name="s1")
     with pytest.raises(InputError, match="nothing"):
         evaluate_several(["s0", "nothing"], world.interactions, world.workspace)

@@ -24,14 +24,14 @@ def test_p_value_against_a_naive_mantel_test():
         higher += stats.pearsonr(left[upper], right[np.ix_(order, order)][upper]).statistic >= observed
     found = permutation_test(a, b)
     assert found.permutations == 999
-    assert found.pearson == pytest.approx((1 + higher) / 1000, abs=0.03)
+    assert found.pearson_p == pytest.approx((1 + higher) / 1000, abs=0.03)
 
 
 def test_related_sets_are_significant_and_unrelated_are_not():
     a, b = related()
-    assert permutation_test(a, b, permutations=199).pearson == pytest.approx(1 / 200)
+    assert permutation_test(a, b, permutations=199).pearson_p == pytest.approx(1 / 200)
     values = [
-        permutation_test(a, np.random.default_rng(seed).standard_normal((60, 9)), permutations=99).pearson
+        permutation_test(a, np.random.default_rng(seed).standard_normal((60, 9)), permutations=99).pearson_p
         for seed in range(40)
     ]
     assert np.mean(np.asarray(values) <= 0.05) <= 0.15  # about one in twenty
@@ -44,14 +44,14 @@ def test_a_difference_between_groups_alone_is_no_evidence():
     centres = 3 * np.eye(3)[groups]
     a, b = (np.hstack([centres, rng.standard_normal((60, 5))]) for _ in range(2))
     assert pearson(a, b) > 0.5
-    assert permutation_test(a, b, permutations=199).pearson < 0.01
-    assert permutation_test(a, b, groups, permutations=199).pearson > 0.05
+    assert permutation_test(a, b, permutations=199).pearson_p < 0.01
+    assert permutation_test(a, b, groups, permutations=199).pearson_p > 0.05
 
 
 def test_undefined_where_all_rows_are_equal():
     a, b = related(10)
     found = permutation_test(np.ones((10, 4)), b)
-    assert np.isnan(found.pearson)
+    assert np.isnan(found.pearson_p)
     assert found.permutations == 0
     assert np.isnan(bootstrap_intervals(np.ones((10, 4)), b)).all()
     assert not np.isnan(bootstrap_intervals(a, b)).any()
@@ -63,7 +63,7 @@ def test_of_great_sets_a_part_is_tested():
     a, b = related(600)
     found = permutation_test(a, b, permutations=99, most=50)
     assert (found.permutations, found.things) == (99, 50)
-    assert (found.pearson, found.spearman) == (0.01, 0.01)
+    assert (found.pearson_p, found.spearman_p) == (0.01, 0.01)
     kept = np.round(np.linspace(0, 599, 50)).astype(int)
     assert found == permutation_test(a[kept], b[kept], permutations=99)
 
@@ -79,7 +79,7 @@ def test_spearmans_p_value_against_scipy(n):
     for _ in range(300):
         order = rng.permutation(n)
         higher += stats.spearmanr(left, right[np.ix_(order, order)][upper]).statistic >= observed
-    assert permutation_test(a, b).spearman == pytest.approx((1 + higher) / 301, abs=0.06)
+    assert permutation_test(a, b).spearman_p == pytest.approx((1 + higher) / 301, abs=0.06)
 
 
 def test_interval_against_a_naive_bootstrap():

@@ -53,7 +53,7 @@ def test_tokens_that_are_no_codes(make_world: Any, tmp_path: Path) -> None:
     assert manifest.options["directions"] == "both"  # of words that are no codes
     assert manifest.counts["pairs_text"] == 12 and not manifest.upstream
     assert manifest.inputs.keys() == {"pairs", "checkpoint"}
-    with pytest.raises(InputError, match="there are no items whose texts could be used"):
+    with pytest.raises(InputError, match="the new tokens are not semantic IDs"):
         ground(tmp_path / "third", from_=str(folder), **STEPS)
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gti_cli.grounding.held_out import hold_out, sample, sum_over_batches
+from gti_cli.grounding.held_out import hold_out, sum_over_batches
 from gti_cli.prompts.pairs import Pair
 
 CPU = torch.device("cpu")
@@ -29,20 +29,13 @@ def test_hold_out(items: list[int], share: float, seed: int) -> None:
     assert hold_out(pairs, 0.0, seed) == (pairs, [])
 
 
-def test_sample() -> None:
-    pairs = [Pair(n, "title", "t", "x") for n in range(20)]
-    assert sample(pairs, 20, 0) == pairs
-    drawn = sample(pairs, 5, 0)
-    assert drawn == sample(pairs, 5, 0) == sorted(drawn, key=lambda p: p.item) and len(drawn) == 5
-
-
 def figures(places: Sequence[int]) -> torch.Tensor:
     """Number, sum and sum of squares of some numbers."""
     return torch.tensor([len(places), sum(places), sum(n * n for n in places)], dtype=torch.float64)
 
 
 @given(st.lists(st.integers(0, 19), max_size=20, unique=True), st.integers(1, 7), st.booleans())
-def test_sums_over_batches_are_the_sums_of_all(places: list[int], size: int, in_step: bool) -> None:
+def test_sums_over_batches_are_the_sums_of_all(places: list[int], size: int, lockstep: bool) -> None:
     lengths = [n % 5 for n in range(20)]
     batches: list[Sequence[int]] = []
 
@@ -50,15 +43,15 @@ def test_sums_over_batches_are_the_sums_of_all(places: list[int], size: int, in_
         batches.append(batch)
         return figures(batch)
 
-    found = sum_over_batches(batch_sums, 3, places, lengths, CPU, size=size, in_step=in_step)
+    found = sum_over_batches(batch_sums, 3, places, lengths, CPU, size=size, lockstep=lockstep)
     assert found == figures(places).tolist()
     assert len(batches) == -(-len(places) // size) and all(len(batch) <= size for batch in batches)
     order = [lengths[n] for batch in batches for n in batch]
     assert order == sorted(order)  # examples of similar length share a batch
 
 
-@pytest.mark.parametrize("in_step", [True, False])
-def test_several_processes_share_the_batches(monkeypatch: pytest.MonkeyPatch, in_step: bool) -> None:
+@pytest.mark.parametrize("lockstep", [True, False])
+def test_several_processes_share_the_batches(monkeypatch: pytest.MonkeyPatch, lockstep: bool) -> None:
     """What the processes compute one after the other adds up; a batch without examples does not count."""
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda sums: None)
@@ -71,8 +64,8 @@ def test_several_processes_share_the_batches(monkeypatch: pytest.MonkeyPatch, in
             made.append(len(batch))
             return figures(batch) if batch else torch.full((3,), torch.nan, dtype=torch.float64)
 
-        part = sum_over_batches(batch_sums, 3, range(7), [1] * 7, CPU, size=2, in_step=in_step)
+        part = sum_over_batches(batch_sums, 3, range(7), [1] * 7, CPU, size=2, lockstep=lockstep)
         total += torch.tensor(part, dtype=torch.float64)
         calls.append(len(made))
     assert total.tolist() == figures(range(7)).tolist()
-    assert calls == ([2, 2, 2] if in_step else [2, 1, 1])
+    assert calls == ([2, 2, 2] if lockstep else [2, 1, 1])

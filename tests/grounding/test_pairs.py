@@ -60,9 +60,9 @@ def test_text_and_tokens_of_any_vocabulary(tmp_path: Path, tokenizer: object) ->
     [
         ("item_id,title\n1,A\n9,B\n8,C\n", "2 items have no semantic ID: '8', '9'"),
         ("item_id,title\n1,\n2,\n", "no row has a text in title"),
-        ("item_id,brand\n1,A\n", "these columns make no pairs"),
+        ("item_id,brand\n1,A\n", "no pairs can be made from the columns"),
         ("item_id,title\n", "no rows"),
-        ("text,tokens\nA,<c_0>\n", "row 1: '<c_0>' is no sequence of the checkpoint's new tokens"),
+        ("text,tokens\nA,<c_0>\n", "row 1: '<c_0>' is not a sequence of the checkpoint's new tokens"),
         ("text,tokens\nA,new\nB,\n", "row 2: the tokens are missing"),
     ],
 )

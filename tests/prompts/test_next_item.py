@@ -31,7 +31,7 @@ def test_frame_gives_what_template_and_tokenizer_give(extended, history, wording
     tokens = [f"<a_{a}><b_{b}>" for a, b in history]
     whole = next_item.encode_history(extended, tokens, wording)
     items = [extended(item, add_special_tokens=False)["input_ids"] for item in tokens]
-    frame = next_item.frame(extended, "<a_0><b_0>", wording)
+    frame = next_item.make_frame(extended, "<a_0><b_0>", wording)
     assert frame.prompt(items) == whole
     assert whole[: len(frame.before)] == frame.before
     # The history is the last thing the user says, and decoding gives the tokens back exactly.
@@ -46,7 +46,7 @@ def test_frame_gives_what_template_and_tokenizer_give(extended, history, wording
 def test_unknown_tokens_are_refused(extended):
     # "e" is no new token: it occurs in several places of the prompt.
     with pytest.raises(InputError, match="does not keep"):
-        next_item.frame(extended, "e")
+        next_item.make_frame(extended, "e")
 
 
 def test_wordings_differ_and_end_before_the_history():

@@ -16,13 +16,14 @@ from gti_cli.errors import InputError
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.prompts.conversations import encode_conversations
 from gti_cli.prompts.examples import Example
-from gti_cli.prompts.next_item import encode_items, frame
+from gti_cli.prompts.next_item import encode_items, make_frame
 from gti_cli.recommendation.conversations import export_conversations
 from gti_cli.recommendation.finetune import finetune
 from gti_cli.recommendation.options import TaskOptions
 from gti_cli.recommendation.task_data import read_task_data
 from gti_cli.recommendation.tasks import make_tasks
-from gti_cli.training.batches.packing import HistoryExample, HistoryLayout, single_target_examples
+from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
+from gti_cli.training.batches.packing import HistoryLayout
 from gti_cli.workspace import Workspace
 from tests.support.models import make_tokenizer
 
@@ -39,7 +40,7 @@ def trained_on(world: Any, tokenizer: Any) -> list[list[int]]:
     """Token ids of every example that finetune trains on: prompt, answer, end of the turn; by its own layout."""
     data = read_task_data(Workspace(world.workspace), world.interactions, world.queries, ALL.tasks)
     tokens = data.catalogue.tokens
-    frames = [frame(tokenizer, tokens[0], wording) for wording in range(3)]
+    frames = [make_frame(tokenizer, tokens[0], wording) for wording in range(3)]
     layout = HistoryLayout(frames[0], encode_items(tokenizer, tokens, world.tokens), 2, 0, tuple(frames[1:]))
     found: list[Example] = []
     for task in make_tasks(data, tokenizer, ALL, 0):

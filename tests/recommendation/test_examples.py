@@ -17,7 +17,7 @@ from gti_cli.recommendation.examples import TaskExamples, encode_tasks, pack_his
 from gti_cli.recommendation.finetune import finetune
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.recommendation.tasks import task_conversations
-from gti_cli.training.batches.packing import single_target_examples
+from gti_cli.training.batches.history_examples import single_target_examples
 from tests.support.models import make_model
 
 FEW: dict[str, Any] = {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}

@@ -31,7 +31,7 @@ def test_every_kind_is_there_as_often_as_the_tables_allow(make_world: Any) -> No
     world = make_world()
     path = with_texts(world)
     data = read_task_data(Workspace(world.workspace), path, None, ("lc-rec",))
-    found, counts = training_conversations(data, make_tokenizer(), history=4, max_text_tokens=128, seed=0)
+    found, counts = training_conversations(data, make_tokenizer(), max_history=4, max_text_tokens=128, seed=0)
     of = Counter(c.kind for c in found)
     table = tables.read(path).to_pydict()
     by_user: dict[str, list[int]] = {}
@@ -76,14 +76,14 @@ def test_missing_columns_are_reported(make_world: Any, capsys: Any) -> None:
     world = make_world()
     data = read_task_data(Workspace(world.workspace), world.interactions, None, ("lc-rec",))
     capsys.readouterr()
-    _, counts = training_conversations(data, make_tokenizer(), history=4, max_text_tokens=128, seed=0)
+    _, counts = training_conversations(data, make_tokenizer(), max_history=4, max_text_tokens=128, seed=0)
     said = " ".join(capsys.readouterr().err.split())
     assert "no column 'intent' and no column 'preference'" in said and "one target of each user" in said
     assert counts["lc_rec_intent->item"] == counts["lc_rec_items->preference"] == 0
     alone, counts = training_conversations(
         read_task_data(Workspace(world.workspace), None, None, ("lc-rec",)),
         make_tokenizer(),
-        history=4,
+        max_history=4,
         max_text_tokens=1,
         seed=0,
     )

@@ -45,7 +45,7 @@ def test_a_long_run_keeps_its_best_weights(
         }.items()
     }
     assert (
-        "validating 5 times during training, to keep the best weights (--validations 0: the last)"
+        "validating 5 times during training, to keep the best weights (--validations 0 keeps the last)"
         in capsys.readouterr().err
     )
     assert [made[name].counts.get("validations") for name in made] == [None, 5, None, 5]

@@ -38,7 +38,10 @@ def test_embeddings_of_parquet_come_block_by_block(tmp_path: Path, monkeypatch: 
     assert made.has_embeddings and "embedding" not in made.table.column_names
     assert made.embedding_width() == 3 and max(len(block) for block in made.embedding_blocks()) == 4
     np.testing.assert_array_equal(np.concatenate(list(made.embedding_blocks())), rows)
-    for bad, message in (([1.0, 2.0], "row 10: 2 numbers where the first"), ([1.0, float("nan"), 0.0], "row 10: NaN")):
+    for bad, message in (
+        ([1.0, 2.0], "row 10: 2 numbers where the first"),
+        ([1.0, float("nan"), 0.0], "row 10: the vector holds NaN"),
+    ):
         column = rows.tolist()
         column[9] = bad
         tables.write(path, {"item_id": [f"i{n}" for n in range(11)], "embedding": column})

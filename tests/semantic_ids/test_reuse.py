@@ -122,7 +122,7 @@ def test_other_options_than_the_first_run(tmp_path: Path, options: dict[str, Any
 
 
 def test_other_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="does not exist"):
         build_ids(new_items(tmp_path), tmp_path / "nowhere", reuse=True)
     space = tmp_path / "ws"
     vectors = np.random.default_rng(0).standard_normal((80, 4)).tolist()

@@ -56,7 +56,7 @@ def test_csv_texts_that_look_like_numbers_or_dates_stay_as_written(tmp_path: Pat
         ("t.jsonl", b'{"item_id": "a"', "cannot be read as jsonl"),
         ("t.csv", b"item_id,title\na\n", "cannot be read as csv"),
         ("t.xlsx", b"x", "ending '.xlsx' is not known"),
-        ("t.csv", b"other\n1\n", "column 'item_id' is missing \\(it has other\\)"),
+        ("t.csv", b"other\n1\n", "column 'item_id' is missing \\(the table has other\\)"),
         ("t.csv", b"item_id\n", "no rows"),
     ],
 )
@@ -81,7 +81,7 @@ def test_a_column_that_is_there_twice(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("item_id,title,title\na,x,y\n")
     pq.write_table(pa.table([["a"], ["x"], ["y"]], ["item_id", "title", "title"]), tmp_path / "t.parquet")
     for name, skip in (("t.csv", []), ("t.parquet", []), ("t.parquet", ["embedding"])):
-        with pytest.raises(InputError, match="column 'title' is there more than once"):
+        with pytest.raises(InputError, match="column 'title' occurs more than once"):
             tables.read(tmp_path / name, ["item_id"], skip=skip)
 
 
@@ -174,8 +174,8 @@ def test_vectors_come_back(matrix: np.ndarray) -> None:
         ([[1.0], [1.0, 2.0]], "row 2: 2 numbers where the first row has 1"),
         ([[1.0], None], "row 2: the vector is missing"),
         ([[1.0, 2.0], [1.0, None]], "row 2: a number is missing"),
-        ([[1.0], [float("nan")]], "row 2: NaN or infinite"),
-        ([[1.0], [float("inf")]], "row 2: NaN or infinite"),
+        ([[1.0], [float("nan")]], "row 2: the vector holds NaN or infinity"),
+        ([[1.0], [float("inf")]], "row 2: the vector holds NaN or infinity"),
         ([[]], "row 1: the vector is empty|must be lists of numbers"),
         ([1.0], "must be lists of numbers"),
         ([["a"]], "must be lists of numbers"),

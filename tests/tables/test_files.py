@@ -22,7 +22,7 @@ from gti_cli.errors import InputError
 )
 def test_an_unclosed_quote_does_not_swallow_rows(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.csv").write_text(content)
-    with pytest.raises(InputError, match=r"row \d: a quote that is not closed|cannot be read as csv"):
+    with pytest.raises(InputError, match=r"row \d: a quote is never closed|cannot be read as csv"):
         tables.read(tmp_path / "t.csv")
 
 

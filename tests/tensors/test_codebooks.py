@@ -34,9 +34,9 @@ def test_levels_come_in_numeric_order(
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"other": np.zeros((2, 2))}, "no codebooks"),
+        ({"other": np.zeros((2, 2))}, "does not hold codebooks"),
         ({"level_0": np.zeros((2, 2)), "level_2": np.zeros((2, 2))}, "gap"),
-        ({"level_0": np.zeros(4)}, "no matrix"),
+        ({"level_0": np.zeros(4)}, "not a matrix"),
         ({"level_0": np.full((2, 2), np.nan)}, "NaN"),
     ],
 )

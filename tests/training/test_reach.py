@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
 from gti_cli.training import reach as module
-from gti_cli.training.reach import STEP_SHARE, measure_reach, natural_rate, rms_difference
+from gti_cli.training.reach import STEP_SHARE, default_rows_rate, measure_reach, rms_difference
 
 
 @given(st.integers(2, 12), st.integers(1, 5), st.integers(0, 99))
@@ -47,17 +47,17 @@ def test_one_new_row_and_many_old_ones(monkeypatch: Any) -> None:
 
 
 @given(st.floats(1e-3, 1e3), st.integers(0, 99))
-def test_the_natural_rate_follows_the_scale_of_the_old_rows_alone(scale: float, seed: int) -> None:
+def test_the_default_rate_follows_the_scale_of_the_old_rows_alone(scale: float, seed: int) -> None:
     weight = np.random.default_rng(seed).standard_normal((40, 6))
     new = np.array([3, 39])
     pairs = itertools.combinations(np.delete(np.arange(40), new), 2)
     wanted = STEP_SHARE * np.sqrt(np.mean([(weight[a] - weight[b]) ** 2 for a, b in pairs]))
     weight[new] += 100
-    found = natural_rate(torch.from_numpy(scale * weight), new, 40, "--rate")
+    found = default_rows_rate(torch.from_numpy(scale * weight), new, 40, "--rate")
     assert found == pytest.approx(scale * wanted)
     # Rows in reserve, behind the tokenizer's last token, are no pretrained ones.
     padded = np.concatenate([scale * weight, np.full((9, 6), np.nan)])
-    assert natural_rate(torch.from_numpy(padded), new, 40, "--rate") == found
+    assert default_rows_rate(torch.from_numpy(padded), new, 40, "--rate") == found
     assert measure_reach(padded, new, 1.0, 40) == measure_reach(scale * weight, new, 1.0, 99)
 
 
@@ -65,4 +65,4 @@ def test_the_natural_rate_follows_the_scale_of_the_old_rows_alone(scale: float, 
 def test_unusable_rows_give_no_rate(value: float, why: str) -> None:
     weight = torch.full((40, 6), value)
     with pytest.raises(InputError, match=f"{why}.*Give --rate"), np.errstate(invalid="ignore"):
-        natural_rate(weight, np.array([39]), 40, "--rate")
+        default_rows_rate(weight, np.array([39]), 40, "--rate")

@@ -89,7 +89,7 @@ def test_options_that_do_not_work_with_sharding(
     cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
     check_training(gpu, {"--lora": True})
     for variables, message in (
-        (FSDP, "FSDP 2 only"),
+        (FSDP, "FSDP 1 is not supported"),
         (FSDP | {"FSDP_VERSION": "2"}, "--lora does not go with FSDP"),
         (DEEPSPEED | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, "--lora does not go with DeepSpeed"),
     ):

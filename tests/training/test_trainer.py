@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import TrainerCallback
 
 from gti_cli.training.arguments import last_checkpoint, training_arguments
-from gti_cli.training.trainer import ExampleNumbers, PlannedTrainer, module_loss
+from gti_cli.training.trainer import ExampleNumbers, PlannedTrainer, last_tenth_loss, module_loss
 
 RATE = 0.05
 X = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
@@ -115,3 +118,10 @@ def test_several_processes_weigh_terms_alike(tmp_path: Path, monkeypatch: pytest
 def test_the_dataset_holds_numbers_only() -> None:
     numbers = ExampleNumbers(4)
     assert [numbers[n] for n in range(len(numbers))] == [0, 1, 2, 3]
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=50))
+def test_the_last_tenth_loss_is_the_mean_of_the_last_tenth(losses: list[float]) -> None:
+    log: list[dict[str, float]] = [{"step": n, "loss": loss} for n, loss in enumerate(losses)]
+    last = losses[len(losses) - max(1, len(losses) // 10) :]
+    assert last_tenth_loss([*log, {"step": 99, "train_loss": -1.0}]) == pytest.approx(float(np.mean(last)))

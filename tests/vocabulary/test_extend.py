@@ -195,8 +195,8 @@ def test_a_checkpoint_does_not_replace_itself(
     ("options", "message"),
     [
         (["--init", "magic"], "--init 'magic' is not known"),
-        (["--distance", "0"], "--distance 0.0 is no positive number"),
-        (["--distance", "nan"], "--distance nan is no positive number"),
+        (["--distance", "0"], "--distance 0.0 is not a positive number"),
+        (["--distance", "nan"], "--distance nan is not a positive number"),
         (["--model", "/no/such/folder"], "no such folder"),
         (["--tokens", "nowhere.csv"], "no such file"),
     ],

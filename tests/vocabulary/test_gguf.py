@@ -89,7 +89,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path, words: Path, monk
         extend(str(tmp_path / "absent.gguf"), tmp_path / "w", tokens=words)
     other = tmp_path / "other.gguf"
     other.write_bytes(b"PK\x03\x04")
-    with pytest.raises(InputError, match="no GGUF file"):
+    with pytest.raises(InputError, match="not a GGUF file"):
         extend(str(other), tmp_path / "w", tokens=words)
     other.write_bytes(b"GGUF\x03\x00\x00\x00")
     monkeypatch.setattr("transformers.utils.import_utils.is_gguf_available", lambda: False)

@@ -14,7 +14,7 @@ from gti_cli.vocabulary.options import ExtendKeywords, StartOptions
 
 @pytest.mark.parametrize("distance", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_distance_that_is_not_positive_is_refused(distance: float) -> None:
-    with pytest.raises(InputError, match=r"--distance \S+ is no positive number. Leave it out \(0\.7\)"):
+    with pytest.raises(InputError, match=r"--distance \S+ is not a positive number. Leave it out \(0\.7\)"):
         StartOptions(distance=distance).check()
 
 

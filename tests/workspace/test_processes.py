@@ -101,14 +101,14 @@ def test_followers_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out + captured.err == ""
 
 
-def test_batches_are_shared_without_loss_and_in_step_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_shared_without_loss_and_in_lockstep_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     batches = [[0, 1], [2, 3], [4], [5], [6]]
     monkeypatch.setenv("WORLD_SIZE", "3")
-    parts, in_step = [], []
+    parts, lockstep = [], []
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
         parts.append(processes.share(batches))
-        in_step.append(processes.share(batches, in_step=True))
+        lockstep.append(processes.share(batches, lockstep=True))
     assert sorted(batch for part in parts for batch in part) == batches
-    assert [len(part) for part in in_step] == [2, 2, 2]
-    assert [[list(batch) for batch in part if batch] for part in in_step] == parts
+    assert [len(part) for part in lockstep] == [2, 2, 2]
+    assert [[list(batch) for batch in part if batch] for part in lockstep] == parts

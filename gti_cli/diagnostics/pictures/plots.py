@@ -57,9 +57,9 @@ def plot_spectrum(series: Sequence[PlotSeries]) -> Figure:
         label = f"{first.figures['pretrained_tokens']:,} pretrained rows of {first.short} (effective rank {rank:,.1f})"
         # The yardstick is wide and light, and lies behind the other curves.
         wide: dict[str, Any] = {"color": PRETRAINED, "linewidth": 5, "zorder": 1.5}
-        lines.append(left.plot(*_steps(first.pretrained_values), label=label, **wide)[0])
-        right.plot(*_cumulative(first.pretrained_values), **wide)
-        drawn = np.concatenate([*(entry.values for entry in series), first.pretrained_values])
+        lines.append(left.plot(*_steps(first.pretrained_singular_values), label=label, **wide)[0])
+        right.plot(*_cumulative(first.pretrained_singular_values), **wide)
+        drawn = np.concatenate([*(entry.singular_values for entry in series), first.pretrained_singular_values])
         top = float(drawn.max()) or 1.0
         cut = top * LOWEST
         low = float(drawn[drawn > cut].min(initial=top)) / 2
@@ -73,7 +73,7 @@ def plot_spectrum(series: Sequence[PlotSeries]) -> Figure:
             axes.set_axisbelow(True)
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
-            most = max(len(entry.values) for entry in series)
+            most = max(len(entry.singular_values) for entry in series)
             if most <= FEW:  # The powers of ten alone would leave an axis of less than a decade without numbers.
                 axes.set_xticks(range(1, most + 1))
         legend(figure, lines)
@@ -98,14 +98,14 @@ def _spectrum_lines(left: Axes, right: Axes, entry: PlotSeries, i: int) -> Any:
     }
     rank = entry.figures["effective_rank"]
     (line,) = left.plot(
-        *_steps(entry.values),
+        *_steps(entry.singular_values),
         label=f"{entry.short} (effective rank {rank:,.1f})",
         marker=MARKERS[style_number],
         markevery=(0.05 + 0.01 * (i % 5), 0.22),
         markersize=6,
         **drawn,
     )
-    indices, share = _cumulative(entry.values)
+    indices, share = _cumulative(entry.singular_values)
     right.plot(indices, share, **drawn)
     if rank >= 1:
         height = float(np.interp(np.log(rank), np.log(indices), share))

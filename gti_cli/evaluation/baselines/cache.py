@@ -21,8 +21,8 @@ def cache_path(folder: Path, name: str, key: Any) -> Path:
     """The cache file of a baseline.
 
     Args:
-        folder: Of the cache.
-        name: Of the baseline.
+        folder: Folder of the cache.
+        name: Name of the baseline.
         key: JSON value of all inputs and options that affect the results.
     """
     digest = hashlib.sha256(json.dumps([FORMAT, name, key]).encode()).hexdigest()

@@ -61,7 +61,7 @@ class ItemKNN:
         Args:
             train: Items of each user, in time order.
             row_of: Catalogue row of each item id.
-            settings: Of the count; None: the untuned defaults.
+            settings: Settings of the count; None: the untuned defaults.
             name: Name of the baseline in tables.
         """
         self.name = name
@@ -95,7 +95,7 @@ def _similarity(
         rows: (T,) catalogue rows of all training sequences, one sequence after the other.
         users: (T,) number of the user whose sequence it is.
         counts: (N,) training interactions of each item.
-        settings: Of the count.
+        settings: Settings of the count.
 
     Returns:
         (N, N) matrix; the row is the item of the history, the column the item that is scored.

@@ -43,7 +43,7 @@ def write_baseline_tables(folder: Path, keys: Mapping[str, Any], results: Mappin
     """Write a table of each baseline, in the form of ``per_user.parquet`` or ``per_query.parquet``.
 
     Args:
-        folder: Of the evaluation.
+        folder: Folder of the evaluation.
         keys: The columns that identify a row.
         results: By the baseline's name.
     """

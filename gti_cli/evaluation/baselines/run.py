@@ -32,13 +32,13 @@ class Setting:
     """The data and options that baselines are evaluated with.
 
     Attributes:
-        splits: The interactions.
+        splits: The interactions, divided into training, validation and test.
         part: Part that is evaluated, ``test`` or ``valid``.
         entries: Histories and targets of that part that are evaluated.
         row_of: Catalogue row of each item id.
         ks: Cut-offs.
         filter_seen: Do not recommend seen items.
-        seed: Of the training.
+        seed: Seed of the training.
         device: Where a network trains.
         cache: Folder in which results are cached.
     """
@@ -71,7 +71,7 @@ def evaluate_baselines(names: Sequence[str], setting: Setting) -> tuple[dict[str
     """Evaluate baselines, or read their results from the cache.
 
     Args:
-        names: Of the baselines. ``item-knn`` gives two results, ``item-knn (untuned)`` and ``item-knn``.
+        names: Names of the baselines. ``item-knn`` gives two results, ``item-knn (untuned)`` and ``item-knn``.
         setting: Data and options.
 
     Returns:

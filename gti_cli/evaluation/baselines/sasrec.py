@@ -75,7 +75,7 @@ class Network(nn.Module):
 
         Args:
             items: Number of items in the catalogue, N.
-            size: Of the network.
+            size: Width, depth and dropout of the network.
         """
         super().__init__()
         self.size = size

@@ -33,7 +33,7 @@ class Budget:
         epochs: Most epochs.
         patience: Epochs without a better NDCG@10 after which the training stops.
         batch_size: Sequences in a step.
-        learning_rate: Of Adam.
+        learning_rate: Learning rate of Adam.
     """
 
     epochs: int = 100
@@ -102,10 +102,10 @@ def train_network(
     Args:
         sequences: From `training_sequences`.
         items: Number of items in the catalogue.
-        size: Of the network.
+        size: Width, depth and dropout of the network.
         budget: Length of the training.
         held_out: Targets for early stopping. None: the training runs for all epochs.
-        seed: Of the weights, the dropout and the order of the sequences.
+        seed: Seed of the weights, the dropout and the order of the sequences.
         device: Where it trains.
 
     Returns:
@@ -157,9 +157,9 @@ def states_and_targets(
     filled up to its length.
 
     Args:
-        network: The network.
+        network: The network to run; gradients are recorded.
         sequences: Catalogue rows, at least two each.
-        device: Of the network.
+        device: Device of the network.
 
     Returns:
         (m, hidden) states after every item but the last of each sequence, and (m,) int64 next items.

@@ -42,7 +42,7 @@ class SASRecInputs:
         held_out: Targets that are not in ``tuning_train``.
         row_of: Catalogue row of each item id.
         filter_seen: Do not recommend seen items, as in the evaluation.
-        seed: Of everything random.
+        seed: Seed of everything random.
     """
 
     train: Mapping[str, list[str]]
@@ -85,8 +85,8 @@ def tune_sasrec(
     for the number of epochs that was best.
 
     Args:
-        inputs: The data.
-        folder: Of the cache.
+        inputs: Training items, held-out targets and seed.
+        folder: Folder of the cache.
         device: Where it trains.
         grid: Settings to try (None: `GRID`).
         budget: Length of each training (None: the default).

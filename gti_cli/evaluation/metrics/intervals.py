@@ -45,14 +45,15 @@ def intervals(
     Args:
         values: (U,) values of each metric, one for each target.
         users: (U,) user of each target.
-        seed: Of the resamples. The same resamples serve all metrics.
+        seed: Seed of the resamples. The same resamples serve all metrics.
         resamples: Number of resamples.
 
     Returns:
         Lower and upper end for each metric.
     """
     sums, sizes = _by_user(values, users)
-    # A draw says how often each user was drawn, so the mean of a resample is a quotient of two products.
+    # A resample is a row of counts: how often each user was drawn. Its mean is the sum of the drawn users' values over
+    # the number of their targets.
     means = np.concatenate([draw @ sums / (draw @ sizes)[:, None] for draw in _resamples(len(sizes), resamples, seed)])
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
@@ -83,7 +84,7 @@ def differences(
         first: (U,) values of each metric.
         second: (U,) values of the same targets in the same order.
         users: (U,) user of each target.
-        seed: Of the resamples and flips.
+        seed: Seed of the resamples and flips.
         resamples: Number of bootstrap resamples.
         permutations: Number of sign flips.
     """

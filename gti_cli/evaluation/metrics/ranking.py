@@ -40,7 +40,7 @@ def join_ranks(parts: Sequence[TargetRanks]) -> TargetRanks:
 
 def recall_at(ranks: TargetRanks, k: int) -> Floats:
     """(U,) probability that the target is among the first ``k`` items."""
-    # Of the tie's ranks, so many are at most k.
+    # The share of the tie's ranks, ahead + 1 … ahead + ties, that are at most k.
     inside = np.clip(k - ranks.ahead, 0, ranks.ties) / ranks.ties
     return np.where(ranks.ahead >= 0, inside, 0.0)
 
@@ -69,7 +69,7 @@ def per_user(ranks: TargetRanks, ks: Sequence[int]) -> dict[str, Floats]:
     """Compute every metric for every user.
 
     Args:
-        ranks: Of U targets.
+        ranks: The ranks of U targets.
         ks: Cut-offs.
 
     Returns:

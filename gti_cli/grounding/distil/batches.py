@@ -1,4 +1,4 @@
-"""Uses of phrases as pairs of token sequences with a common end, and as batches.
+"""Each use of a phrase as two token sequences with a common end (teacher and student), and batches of them.
 
 The frozen model reads a context with the phrase in the old tokenization (the teacher's sequence), and with the new
 tokens in the phrase's place (the student's sequence). Let m be the number of tokens in which both sequences end alike.
@@ -129,8 +129,8 @@ def encode_uses(
     lost = {use.tokens for use in uses} - {use.tokens for use in usable}
     if lost:
         raise InputError(
-            f"no context in which the tokenizer reads {list_some(sorted(lost))} as these tokens",
-            remedy="give a context in which another character follows them",
+            f"in every context the tokenizer merges {list_some(sorted(lost))} with the text after them",
+            remedy="give a context with another character after them",
         )
     return usable, encoded
 
@@ -150,11 +150,11 @@ class DistilCollator:
     def __init__(self, corpus: DistilCorpus, pad: int) -> None:
         self.corpus, self.pad = corpus, pad
 
-    def __call__(self, places: Sequence[int]) -> dict[str, DistilBatch]:
+    def __call__(self, numbers: Sequence[int]) -> dict[str, DistilBatch]:
         """Collate examples.
 
         Args:
-            places: Numbers of the batch's examples. A process without a share of the batch has none of them; it gets
+            numbers: Indices of the batch's examples. A process without a share of the batch has none of them; it gets
                 an example that does not count, because all processes must run the model together.
 
         Returns:
@@ -168,7 +168,7 @@ class DistilCollator:
             - ``follows`` (k,) bool: whether a target is one of the m common tokens.
             - ``teacher_predict_at`` (f,) int64: positions in (B * T) that predict the common tokens, in the same order.
         """
-        chosen = [self.corpus.examples[n] for n in places or [0]]
+        chosen = [self.corpus.examples[n] for n in numbers or [0]]
         teacher, teacher_mask = self._pad_rows([example.teacher for example in chosen])
         student, student_mask = self._pad_rows([example.student for example in chosen])
         student_at: list[int] = []
@@ -178,7 +178,7 @@ class DistilCollator:
         follows: list[bool] = []
         teacher_predict: list[int] = []
         for row, example in enumerate(chosen):
-            # Ends of both sequences as places in the flattened tensors; everything is counted back from them.
+            # Ends of both sequences as positions in the flattened tensors; everything is counted back from them.
             end = row * student.shape[1] + len(example.student)
             teacher_end = row * teacher.shape[1] + len(example.teacher)
             student_at += range(end - example.shared - 1, end)
@@ -188,9 +188,9 @@ class DistilCollator:
             targets += example.student[example.first :]
             follows += [place >= predicted - example.shared for place in range(predicted)]
             teacher_predict += range(teacher_end - example.shared - 1, teacher_end - 1)
-        numbers = {"student_at": student_at, "teacher_at": teacher_at, "predict_at": predict, "targets": targets}
-        batch = {name: torch.tensor(values, dtype=torch.int64) for name, values in numbers.items()}
-        batch["weight"] = torch.tensor(int(bool(places)))
+        indices = {"student_at": student_at, "teacher_at": teacher_at, "predict_at": predict, "targets": targets}
+        batch = {name: torch.tensor(values, dtype=torch.int64) for name, values in indices.items()}
+        batch["weight"] = torch.tensor(int(bool(numbers)))
         batch["teacher_predict_at"] = torch.tensor(teacher_predict, dtype=torch.int64)
         batch["follows"] = torch.tensor(follows, dtype=torch.bool)
         batch |= {"teacher": teacher, "teacher_mask": teacher_mask, "student": student, "student_mask": student_mask}

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import torch
 
+from gti_cli.geometry.sampling import draw_at_most
 from gti_cli.grounding.distil.batches import DistilCollator
 from gti_cli.grounding.distil.objective import DistilModel
-from gti_cli.grounding.held_out import BATCH, sample, sum_over_batches
+from gti_cli.grounding.evaluations import HELD_OUT_LOSS
+from gti_cli.grounding.held_out import BATCH, sum_over_batches
 from gti_cli.grounding.job import GroundingJob
 from gti_cli.grounding.row_figures import matrix_figures
-from gti_cli.grounding.stopping import HELD_OUT_LOSS
 
 PHRASE_LOSS = "loss_following_phrase"  # of the frozen model alone: training cannot change it
 
@@ -33,20 +34,20 @@ class DistilMeasures:
             collator: Makes batches of the held-out contexts.
         """
         self._job, self._trained, self._collator = job, trained, collator
-        self._places = sample(range(len(collator.corpus.examples)), job.options.held_out_sample, job.seed)
-        self.examples = len(self._places)
+        self._numbers = draw_at_most(range(len(collator.corpus.examples)), job.options.held_out_sample, job.seed)
+        self.examples = len(self._numbers)
 
-    def point(self) -> dict[str, float | None]:
+    def curve_figures(self) -> dict[str, float | None]:
         """Measure `distance_report` on the held-out contexts, and the effective rank of the rows."""
         job = self._job
         figures: dict[str, float | None] = {}
-        if self._places:
-            in_step = job.sharding is not None
-            figures.update(distance_report(self._trained, self._collator, self._places, job.device, in_step=in_step))
+        if self._numbers:
+            lockstep = job.sharding is not None
+            figures.update(distance_report(self._trained, self._collator, self._numbers, job.device, lockstep=lockstep))
         figures.update(matrix_figures(self._trained.rows.matrices(), None, job.seed, job.new_tokens.codes_or_all()))
         return figures
 
-    def search(self) -> dict[str, float]:
+    def retrieval_figures(self) -> dict[str, float]:
         """Return {}: there are no items to search among."""
         return {}
 
@@ -54,21 +55,21 @@ class DistilMeasures:
 def distance_report(
     model: DistilModel,
     collator: DistilCollator,
-    places: Sequence[int],
+    numbers: Sequence[int],
     device: torch.device,
     size: int = BATCH,
     *,
-    in_step: bool = False,
+    lockstep: bool = False,
 ) -> dict[str, float]:
     """Compute figures over examples; several processes share the work.
 
     Args:
         model: The module that trains.
         collator: Makes batches of the examples.
-        places: Numbers of the examples.
+        numbers: Indices of the examples.
         device: Where the model is.
         size: Examples in a batch.
-        in_step: Run the model equally often in every process, see `held_out.sum_over_batches`.
+        lockstep: Run the model equally often in every process, see `held_out.sum_over_batches`.
 
     Returns:
         ``held_out_loss``: the objective. ``hidden_mse``: mean squared error of hidden states. ``hidden_distance``: its
@@ -81,7 +82,7 @@ def distance_report(
         return model.measure({name: value.to(device) for name, value in collator(batch)["batch"].items()}).cpu()
 
     lengths = collator.corpus.computed_lengths()
-    totals = sum_over_batches(batch_sums, len(model.SUMS), places, lengths, device, size=size, in_step=in_step)
+    totals = sum_over_batches(batch_sums, len(model.SUMS), numbers, lengths, device, size=size, lockstep=lockstep)
     total = dict(zip(model.SUMS, totals, strict=True))
     report = {
         HELD_OUT_LOSS: total["loss"] / total["positions"],

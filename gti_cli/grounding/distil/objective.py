@@ -98,14 +98,14 @@ class DistilModel(nn.Module):
         self.rows.sync()
         nowhere = batch["predict_at"][:0]
         with torch.no_grad():
-            goal, _ = self._read(batch["teacher"], batch["teacher_mask"], batch["teacher_at"], nowhere)
+            teacher_states, _ = self._read(batch["teacher"], batch["teacher_mask"], batch["teacher_at"], nowhere)
         predict_at = batch["predict_at"] if self._nll_weight else nowhere
-        states, logits = self._read(batch["student"], batch["student_mask"], batch["student_at"], predict_at)
-        loss = hidden_loss(states, goal)
+        student_states, logits = self._read(batch["student"], batch["student_mask"], batch["student_at"], predict_at)
+        loss = hidden_loss(student_states, teacher_states)
         if self._nll_weight:
             nll = functional.cross_entropy(logits, batch["targets"], reduction="sum")
             loss = loss + self._nll_weight * nll
-        return loss * batch["weight"], len(goal) * batch["weight"]
+        return loss * batch["weight"], len(teacher_states) * batch["weight"]
 
     @torch.no_grad()
     def measure(self, batch: DistilBatch) -> torch.Tensor:
@@ -121,19 +121,21 @@ class DistilModel(nn.Module):
             that of the new tokens (``nll_tokens``) and their number ``tokens``.
         """
         self.rows.sync()
-        goal, teacher_logits = self._read(
+        teacher_states, teacher_logits = self._read(
             batch["teacher"], batch["teacher_mask"], batch["teacher_at"], batch["teacher_predict_at"]
         )
-        states, logits = self._read(batch["student"], batch["student_mask"], batch["student_at"], batch["predict_at"])
+        student_states, logits = self._read(
+            batch["student"], batch["student_mask"], batch["student_at"], batch["predict_at"]
+        )
         follows, targets = batch["follows"], batch["targets"]
-        error = hidden_loss(states, goal)
+        error = hidden_loss(student_states, teacher_states)
         nll = functional.cross_entropy(logits, targets, reduction="none")
         new = torch.isin(targets, self.rows.ids)
         sums = {
             "loss": error + self._nll_weight * nll.sum(),
             "error": error,
-            "power": hidden_loss(goal, torch.zeros_like(goal)),
-            "positions": torch.tensor(len(goal)),
+            "power": hidden_loss(teacher_states, torch.zeros_like(teacher_states)),
+            "positions": torch.tensor(len(teacher_states)),
             "nll_following": nll[follows].sum(),
             "nll_phrase": functional.cross_entropy(teacher_logits, targets[follows], reduction="sum"),
             "following": follows.sum(),
@@ -149,7 +151,7 @@ class DistilModel(nn.Module):
         model: Any = self._model[0]
         head = self.rows.head
         try:
-            # With nowhere to predict, recording keeps the head from computing anything.
+            # Without positions to predict at, ``record`` keeps the head from computing any logits.
             head.positions, head.record = predict_at, len(predict_at) == 0
             outputs = model(input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False)
         finally:

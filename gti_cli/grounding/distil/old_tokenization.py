@@ -23,7 +23,7 @@ class OldTokenization:
             names: Its new tokens.
 
         Raises:
-            InputError: When it is no tokenizer of the ``tokenizers`` library, from which added tokens can be removed.
+            InputError: When it is not a tokenizer of the ``tokenizers`` library: only from those can tokens be removed.
         """
         from tokenizers import Tokenizer
 

@@ -44,7 +44,7 @@ def sample_snippets(
         old: The same without the new tokens.
         phrases: The phrases.
         count: Snippets for each phrase.
-        seed: Of the sampling.
+        seed: Seed of the sampling.
 
     Returns:
         Texts before and after each phrase. The text after it is ``""`` where the model ended at once.
@@ -60,9 +60,10 @@ def sample_snippets(
     written: dict[int, list[int]] = {}
     while order:
         length = len(prompts[order[0]][2])
-        places = [n for n in order[:_BATCH] if len(prompts[n][2]) == length]
-        order = order[len(places) :]
-        written |= zip(places, _continue(model, [prompts[n][2] for n in places], allowed, ends, generator), strict=True)
+        same_length = [n for n in order[:_BATCH] if len(prompts[n][2]) == length]
+        order = order[len(same_length) :]
+        texts = _continue(model, [prompts[n][2] for n in same_length], allowed, ends, generator)
+        written |= zip(same_length, texts, strict=True)
     snippets: Snippets = {}
     for n, (phrase, before, _) in enumerate(prompts):
         # The last token may end inside a character. Its bytes decode to the replacement character, which is removed.

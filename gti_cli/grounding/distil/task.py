@@ -1,4 +1,4 @@
-"""Distillation as a `GroundingTask`: contexts of the phrases, some of them held out, and what is measured on these.
+"""Distillation as a `GroundingTask`: what trains, its batches, and what is measured on held-out contexts.
 
 Called by `train`. The counterpart for pairs is `nll.task`.
 """

@@ -1,64 +1,109 @@
-"""Pairs as tokenised examples, in the directions that train.
+"""The tokenised examples of a run, and where each is divided: at the point where the gradient begins.
 
-Comes after `nll.task`, which has the pairs. `nll.batches` divides the examples made here and puts them into batches.
+An input position before the first new token holds pretrained rows only, which are frozen. Its hidden states therefore
+need no gradient. Each example is divided into three parts:
+
+- the template prefix: the tokens with which all examples of one template begin. Its keys and values are computed once
+  for the whole run.
+- the context: the remaining tokens before the first new token. It is computed without autograd.
+- the target span: all tokens from the first new token on. It alone is computed with autograd.
+
+`nll.encode` tokenises the pairs and divides them with `divide_examples`. `nll.batches` puts the divided examples into
+batches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from gti_cli.checkpoints.limits import check_positions
-from gti_cli.grounding.job import GroundingJob
-from gti_cli.grounding.nll.batches import Corpus, divide_examples
-from gti_cli.grounding.nll.objective import has_plain_cache
-from gti_cli.grounding.nll.trial import computes_divided
-from gti_cli.grounding.rows import NewRows
-from gti_cli.prompts.pairs import DIRECTIONS, FORMS, TEXT_FORM, Pair, encode_pairs
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-_FORMS = (*FORMS, TEXT_FORM)
+from gti_cli.prompts.examples import Example
 
 
-def build_corpus(
-    job: GroundingJob,
-    model: PreTrainedModel,
-    rows: NewRows | None,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: Sequence[Pair],
+@dataclass(frozen=True)
+class Corpus:
+    """N tokenised examples, and where each is divided.
+
+    Attributes:
+        examples: (N) prompts and answers.
+        templates: (N) number of each example's template, from 0.
+        groups: (N) number of each example's group. The examples of a batch that share a group are computed together;
+            a group is a direction, within which target spans have similar lengths.
+        prefixes: Token ids of each template's prefix, by template number.
+        span_starts: (N) index of the first new token in each example's sequence (0 if nothing is divided).
+    """
+
+    examples: list[Example]
+    templates: list[int]
+    groups: list[int]
+    prefixes: list[list[int]]
+    span_starts: list[int]
+
+    def computed_lengths(self) -> list[int]:
+        """(N) tokens of each example outside the template prefix: those that every step computes."""
+        return [
+            len(example) - len(self.prefixes[template])
+            for example, template in zip(self.examples, self.templates, strict=True)
+        ]
+
+    def columns(self) -> int:
+        """Upper bound on a batch's columns: the three parts are padded separately, so their maxima add up."""
+        lengths = [
+            (len(self.prefixes[template]), start, len(example))
+            for example, template, start in zip(self.examples, self.templates, self.span_starts, strict=True)
+        ]
+        prefix = max(prefix for prefix, _, _ in lengths)
+        context = max(start - prefix for prefix, start, _ in lengths)
+        span = max(length - start for _, start, length in lengths)
+        return prefix + context + span
+
+
+def divide_examples(
+    examples: Sequence[Example],
+    templates: Sequence[int],
+    groups: Sequence[int],
+    new_ids: set[int],
+    *,
+    whole: bool = False,
 ) -> Corpus:
-    """Tokenise all pairs in the job's directions, and divide them where ``model`` computes divided examples correctly.
-
-    An example's template is its direction and form; its group is its direction.
+    """Find each template's prefix and each example's first new token.
 
     Args:
-        job: The run, with directions and prompt templates.
-        model: The model that will read the examples.
-        rows: The new rows, attached to ``model``. None: more than the new rows trains, so every position needs a
-            gradient and nothing is divided.
-        tokenizer: The checkpoint's tokenizer.
-        pairs: Pairs of text and tokens.
+        examples: N prompts and answers.
+        templates: (N) template number of each example, from 0.
+        groups: (N) group number of each example, see `Corpus`.
+        new_ids: Token ids of the new tokens.
+        whole: Divide nothing. All prefixes and contexts are empty, so that every position is computed with autograd.
 
     Returns:
-        The examples: all pairs in the first direction, then all pairs in the second.
+        The examples in their order, with their divisions.
 
     Raises:
-        InputError: When an example is longer than the model's position range.
+        ValueError: When an example has no new token, or begins with one (unless ``whole``).
     """
-    examples, templates, groups = [], [], []
-    for direction in job.directions:
-        number = DIRECTIONS.index(direction)
-        examples += encode_pairs(tokenizer, pairs, direction, job.templates)
-        templates += [number * len(_FORMS) + _FORMS.index(pair.form) for pair in pairs]
-        groups += [number] * len(pairs)
-    longest = max(map(len, examples))
-    check_positions(model.config, longest, job.checkpoint.path, remedy="use a smaller --max-text-tokens")
-    new_ids, pad = set(job.new_tokens.ids.tolist()), int(tokenizer.pad_token_id)
-    whole = divide_examples(examples, templates, groups, new_ids, whole=True)
-    if rows is None:
-        return whole
-    divided = divide_examples(examples, templates, groups, new_ids)
-    supported = has_plain_cache(model, divided.columns()) and computes_divided(model, rows, divided, whole, pad)
-    return divided if supported else whole
+    count = max(templates) + 1
+    if whole:
+        return Corpus(list(examples), list(templates), list(groups), [[] for _ in range(count)], [0] * len(examples))
+    span_starts = [_first_new_token(example, new_ids) for example in examples]
+    prefixes: list[list[int] | None] = [None] * count
+    for example, template, start in zip(examples, templates, span_starts, strict=True):
+        # The last prompt position predicts the answer's first token, so its hidden state is needed in every step. Of a
+        # prefix only keys and values are stored, so that position must stay outside it.
+        candidate = example.prompt[: min(start, len(example.prompt) - 1)]
+        shortest = prefixes[template]
+        prefixes[template] = candidate if shortest is None else shortest[: _common_length(shortest, candidate)]
+    return Corpus(list(examples), list(templates), list(groups), [prefix or [] for prefix in prefixes], span_starts)
+
+
+def _first_new_token(example: Example, new_ids: set[int]) -> int:
+    """Index of the first new token among the inputs; the last token is never an input."""
+    sequence = example.prompt + example.answer
+    start = next((place for place, token in enumerate(sequence[:-1]) if token in new_ids), 0)
+    if start == 0:
+        raise ValueError("an example must hold a new token, and must not begin with it")
+    return start
+
+
+def _common_length(a: list[int], b: list[int]) -> int:
+    """Length of the longest common beginning."""
+    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

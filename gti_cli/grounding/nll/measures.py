@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from gti_cli.grounding.held_out import sample, sum_over_batches
+from gti_cli.geometry.sampling import draw_at_most
+from gti_cli.grounding.evaluations import HELD_OUT_LOSS
+from gti_cli.grounding.held_out import sum_over_batches
 from gti_cli.grounding.job import GroundingJob
-from gti_cli.grounding.nll.batches import Collator, Corpus, GroupTensors
-from gti_cli.grounding.nll.corpus import build_corpus
+from gti_cli.grounding.nll.batches import Collator, GroupTensors
+from gti_cli.grounding.nll.corpus import Corpus
+from gti_cli.grounding.nll.encode import build_corpus
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.retrieval import retrieval
 from gti_cli.grounding.row_figures import ComparableVectors, comparable_vectors, matrix_figures
 from gti_cli.grounding.rows import NewRows
-from gti_cli.grounding.stopping import HELD_OUT_LOSS
 from gti_cli.prompts.pairs import DIRECTIONS, TO_TEXT, TO_TOKENS, Pair
 from gti_cli.workspace import StageRun
 
@@ -45,18 +47,18 @@ class HeldOutLosses:
             corpus: The held-out examples, whose groups are directions.
             pad: Token id that fills rows up.
         """
-        self._in_step = job.sharding is not None
-        self._model, self._collator, self._device = trained, Collator(corpus, pad, in_step=self._in_step), job.device
-        # Level of each token id up to the last new token; -1 for all tokens that are no codes.
+        self._lockstep = job.sharding is not None
+        self._model, self._collator, self._device = trained, Collator(corpus, pad, lockstep=self._lockstep), job.device
+        # Level of each token id up to the last new token; -1 for all tokens that are not codes.
         self._level_of = torch.full((int(job.new_tokens.ids.max()) + 1,), -1)
         self._level_of[torch.tensor(job.new_tokens.ids)] = torch.tensor(job.new_tokens.levels.astype(np.int64))
         self._levels = int(job.new_tokens.levels.max()) + 1
-        self._places: dict[str, list[int]] = {}
+        self._numbers: dict[str, list[int]] = {}
         self.counts: dict[str, int] = {}
         for direction in job.directions:
-            places = [n for n, group in enumerate(corpus.groups) if DIRECTIONS[group] == direction]
-            self._places[direction] = sample(places, job.options.held_out_sample, job.seed)
-            self.counts[_COUNTS[direction]] = len(self._places[direction])
+            numbers = [n for n, group in enumerate(corpus.groups) if DIRECTIONS[group] == direction]
+            self._numbers[direction] = draw_at_most(numbers, job.options.held_out_sample, job.seed)
+            self.counts[_COUNTS[direction]] = len(self._numbers[direction])
 
     def measure(self) -> dict[str, float]:
         """Measure the rows as they are.
@@ -70,9 +72,9 @@ class HeldOutLosses:
         figures: dict[str, float] = {}
         loss, count = 0.0, 0.0
         lengths = self._collator.corpus.computed_lengths()
-        for direction, places in self._places.items():
+        for direction, numbers in self._numbers.items():
             sums = sum_over_batches(
-                self._batch_sums, 2 + 2 * self._levels, places, lengths, self._device, in_step=self._in_step
+                self._batch_sums, 2 + 2 * self._levels, numbers, lengths, self._device, lockstep=self._lockstep
             )
             figures[_LOSSES[direction]] = sums[0] / sums[1]
             loss, count = loss + sums[0], count + sums[1]
@@ -82,9 +84,9 @@ class HeldOutLosses:
         return {HELD_OUT_LOSS: loss / count, **figures}
 
     @torch.no_grad()
-    def _batch_sums(self, places: Sequence[int]) -> torch.Tensor:
+    def _batch_sums(self, numbers: Sequence[int]) -> torch.Tensor:
         """Sum of the loss, number of answer tokens, then for each level the codes predicted right and all codes."""
-        groups = self._collator(places)["groups"]
+        groups = self._collator(numbers)["groups"]
         loss, targets, predicted = self._model.predict([_to_device(group, self._device) for group in groups])
         sums = torch.zeros(2 + 2 * self._levels, dtype=torch.float64)
         sums[0] = loss.double().cpu()
@@ -107,7 +109,7 @@ class PairMeasures:
 
     Attributes:
         losses: Measures losses and accuracies (None: nothing is held out).
-        searched: Held-out pairs whose items `search` looks for.
+        searched: Held-out pairs whose items `retrieval_figures` looks for.
     """
 
     def __init__(
@@ -134,15 +136,16 @@ class PairMeasures:
         self._job, self._model, self._rows, self._tokenizer = job, model, rows, tokenizer
         self.losses, self._codebooks = losses, codebooks
         items = frozenset() if job.item_index is None else frozenset(job.item_index.tokens)
-        searched = sample([pair for pair in held_out if pair.tokens in items], job.options.retrieval_sample, job.seed)
+        candidates = [pair for pair in held_out if pair.tokens in items]
+        searched = draw_at_most(candidates, job.options.retrieval_sample, job.seed)
         self.searched = searched if TO_TOKENS in job.directions else []
 
     @property
     def examples(self) -> int:
-        """Number of held-out examples that `point` computes."""
+        """Number of held-out examples that `curve_figures` computes."""
         return sum(self.losses.counts.values()) if self.losses else 0
 
-    def point(self) -> dict[str, float | None]:
+    def curve_figures(self) -> dict[str, float | None]:
         """Measure held-out losses and accuracies, effective rank and RSA of the rows as they are."""
         figures: dict[str, float | None] = {}
         if self.losses is not None:
@@ -151,7 +154,7 @@ class PairMeasures:
         figures.update(matrix_figures(self._rows.matrices(), self._codebooks, self._job.seed, among))
         return figures
 
-    def search(self) -> dict[str, float]:
+    def retrieval_figures(self) -> dict[str, float]:
         """Find the items of held-out texts, see `retrieval`; {} without items or without that direction."""
         if self._job.item_index is None or not self.searched:
             return {}

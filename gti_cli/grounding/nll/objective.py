@@ -122,7 +122,7 @@ class GroundingModel(nn.Module):
             head.positions, head.record = group["templates"][:0], True
             mask, next_position, prefix_cache = self._prefixes.gather(model, group["templates"])
             has_context = bool(group["context"].shape[1])
-            # Without anything before the span, no cache is passed: some models have only caches of another kind.
+            # Without anything before the span, no cache is passed: some models take only caches of another kind.
             cache = prefix_cache if mask.shape[1] or has_context else None
             if has_context:
                 mask = torch.cat([mask, group["context_mask"]], dim=1)
@@ -195,7 +195,16 @@ class _PrefixCache:
     def gather(
         self, model: PreTrainedModel, templates: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
-        """(mask (B, H), lengths (B,), cache of B rows) for examples of ``templates`` (B,); H is the longest prefix."""
+        """Look up the prefixes of B examples.
+
+        Args:
+            model: A causal LM, which computes the prefixes at first use.
+            templates: (B,) int64. Template number of each example.
+
+        Returns:
+            The mask (B, H) of the prefixes, H being the length of the longest of all; their lengths (B,), which are the
+            first position numbers after them; and a cache with B rows of keys and values.
+        """
         from transformers import DynamicCache
 
         cache = DynamicCache()

@@ -1,6 +1,6 @@
-"""The objective over pairs as a `GroundingTask`: pairs, some of them held out, and what is measured on these.
+"""The objective over pairs as a `GroundingTask`: what trains, its batches, and what is measured on held-out pairs.
 
-Called by `train`. Pairs become examples in `nll.corpus`. The counterpart for phrases is `distil.task`.
+Called by `train`. Pairs become examples in `nll.encode`. The counterpart for phrases is `distil.task`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gti_cli.errors import InputError
 from gti_cli.grounding.held_out import hold_out
 from gti_cli.grounding.job import GroundingJob, GroundingTask
 from gti_cli.grounding.nll.batches import Collator
-from gti_cli.grounding.nll.corpus import build_corpus
+from gti_cli.grounding.nll.encode import build_corpus
 from gti_cli.grounding.nll.measures import pair_measures
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.pairs import PairsTable, make_pairs
@@ -60,7 +60,7 @@ def split_pairs(job: GroundingJob, run: StageRun, tokenizer: PreTrainedTokenizer
     train, held_out = hold_out(pairs, job.options.held_out, job.seed)
     run.counts.update(counts, train_pairs=len(train), held_out_pairs=len(held_out))
     if job.options.patience is not None and not held_out:
-        raise InputError("--patience needs held-out pairs, and there are too few pairs to hold any out")
+        raise InputError("--patience needs held-out pairs, but there are too few pairs to hold any out")
     return SplitPairs(train, held_out)
 
 
@@ -95,7 +95,7 @@ def nll_task(
         )
     return GroundingTask(
         GroundingModel(model, rows, corpus.prefixes, adapters),
-        Collator(corpus, int(tokenizer.pad_token_id), in_step=job.sharding is not None),
+        Collator(corpus, int(tokenizer.pad_token_id), lockstep=job.sharding is not None),
         pair_measures(job, run, model, rows, tokenizer, pairs.held_out, adapters),
         constant=frozenset({"retrieval_chance@1", "retrieval_chance@10"}),
     )

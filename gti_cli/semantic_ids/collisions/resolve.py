@@ -68,13 +68,13 @@ def check_capacity(n: int, sizes: Sequence[int], policy: str) -> None:
 
 
 def resolve_collisions(
-    space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, policy: str, taken: Codes | None = None
+    code_space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, policy: str, taken: Codes | None = None
 ) -> Resolved:
     """Give colliding items other tuples. Under ``next-best``, items without a collision keep theirs.
 
     Args:
-        space: (N, d) the vectors that the codebooks quantize.
-        codebooks: L arrays (K_l, d).
+        code_space: (N, d_code) the vectors that the codebooks quantize: embeddings, or latents of an RQ-VAE.
+        codebooks: L arrays (K_l, d_code).
         codes: (N, L); not modified.
         policy: One of `POLICIES`, accepted by `check_capacity`.
         taken: (M, L), or (M, L + 1) with ``suffix``: IDs of earlier items, which stay as they are. Their tuples are not
@@ -87,10 +87,10 @@ def resolve_collisions(
     earlier = np.empty((0, codes.shape[1]), dtype=np.int32) if taken is None else taken
     out = codes.copy()  # The steps below change it in place.
     if policy == "sinkhorn":
-        _rebalance_crowded_prefixes(space, codebooks, out, earlier)
-    leftover = _assign_free_codes(space, codebooks, out, earlier)
+        _rebalance_crowded_prefixes(code_space, codebooks, out, earlier)
+    leftover = _assign_free_codes(code_space, codebooks, out, earlier)
     if len(leftover):
-        _move_to_other_prefixes(space, codebooks, out, leftover, earlier)
+        _move_to_other_prefixes(code_space, codebooks, out, leftover, earlier)
     moved = int((out != codes).any(axis=1).sum())
     moved_prefix = int((out[:, :-1] != codes[:, :-1]).any(axis=1).sum())
     return Resolved(out, moved, moved_prefix)
@@ -124,9 +124,9 @@ def colliding(codes: Codes) -> npt.NDArray[np.bool_]:
     return np.asarray(np.bincount(labels)[labels] > 1)
 
 
-def _last_distances(space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, rows: RowNumbers) -> Vectors:
-    """(n, K_last) squared distances of the rows' last residual to the last level's codes, up to a constant a row."""
-    residual = np.asarray(space[rows]) - residuals.decode(codes[rows], codebooks, len(codebooks) - 1)
+def _last_distances(code_space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, rows: RowNumbers) -> Vectors:
+    """(n, K_last) squared distances of the rows' last residual to the last level's codes, less one constant per row."""
+    residual = np.asarray(code_space[rows]) - residuals.decode(codes[rows], codebooks, len(codebooks) - 1)
     return residuals.squared_distances(residual, codebooks[-1])
 
 
@@ -146,8 +146,8 @@ class _CrowdedPrefix:
 
 
 def _crowded_prefixes(codes: Codes, earlier: Codes) -> Iterator[_CrowdedPrefix]:
-    # The labels are computed once, before the caller changes the codes of the first prefix. That is sound: a caller
-    # changes the last level only, so no item enters or leaves a prefix.
+    # This generator computes the labels once, before the caller changes any codes. They stay right while it runs: a
+    # caller changes the last level only, so no item enters or leaves a prefix.
     stacked = np.vstack([earlier, codes])
     first_new = len(earlier)
     prefixes, collides = tuple_labels(stacked[:, :-1]), colliding(stacked)
@@ -160,16 +160,20 @@ def _crowded_prefixes(codes: Codes, earlier: Codes) -> Iterator[_CrowdedPrefix]:
             yield _CrowdedPrefix(new - first_new, collides[new], stacked[rows[rows < first_new], -1])
 
 
-def _rebalance_crowded_prefixes(space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, earlier: Codes) -> None:
+def _rebalance_crowded_prefixes(
+    code_space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, earlier: Codes
+) -> None:
     """Assign all new items of each crowded prefix to its free codes by a balanced transport plan."""
     for prefix in _crowded_prefixes(codes, earlier):
         free = np.setdiff1d(np.arange(len(codebooks[-1])), prefix.taken)
         if len(free):
-            cost = _last_distances(space, codebooks, codes, prefix.rows)[:, free]
+            cost = _last_distances(code_space, codebooks, codes, prefix.rows)[:, free]
             codes[prefix.rows, -1] = free[balanced_assignment(cost)]
 
 
-def _assign_free_codes(space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, earlier: Codes) -> RowNumbers:
+def _assign_free_codes(
+    code_space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, earlier: Codes
+) -> RowNumbers:
     """Assign colliding items to the free codes of their prefix; return the rows for which no code was left."""
     from scipy.optimize import linear_sum_assignment
 
@@ -178,8 +182,8 @@ def _assign_free_codes(space: VectorRows, codebooks: Sequence[Vectors], codes: C
         rows = prefix.rows[prefix.collides]
         staying = codes[prefix.rows[~prefix.collides], -1]
         free = np.setdiff1d(np.arange(len(codebooks[-1])), np.concatenate([prefix.taken, staying]))
-        # With fewer free codes than items, the cheapest assignment of as many items as there are codes.
-        chosen, code = linear_sum_assignment(_last_distances(space, codebooks, codes, rows)[:, free])
+        # With fewer free codes than items, only as many items as there are codes are assigned, at the least total cost.
+        chosen, code = linear_sum_assignment(_last_distances(code_space, codebooks, codes, rows)[:, free])
         codes[rows[chosen], -1] = free[code]
         if len(chosen) < len(rows):
             leftover.append(np.delete(rows, chosen))
@@ -187,7 +191,7 @@ def _assign_free_codes(space: VectorRows, codebooks: Sequence[Vectors], codes: C
 
 
 def _move_to_other_prefixes(
-    space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, leftover: RowNumbers, earlier: Codes
+    code_space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, leftover: RowNumbers, earlier: Codes
 ) -> None:
     """Move each item of a full prefix to the nearest free tuple below the deepest ancestor that has room."""
     tree = CodeTree([len(codebook) for codebook in codebooks])
@@ -196,5 +200,5 @@ def _move_to_other_prefixes(
     tree.add_all(np.vstack([earlier, codes[placed]]))
     # One after another, in catalogue order: each item that is placed takes a tuple from those after it.
     for row in leftover:
-        codes[row] = tree.nearest_free(np.asarray(space[row]), codes[row], codebooks)
+        codes[row] = tree.nearest_free(np.asarray(code_space[row]), codes[row], codebooks)
         tree.add(codes[row])

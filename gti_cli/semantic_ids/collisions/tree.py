@@ -25,7 +25,7 @@ class CodeTree:
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self._sizes = list(sizes)
-        # By depth d: how many tuples lie below a prefix of d codes, and how many items do, by prefix.
+        # For each depth d: how many tuples lie below any prefix of d codes, and how many items below each prefix.
         self._capacity = [math.prod(sizes[depth:]) for depth in range(len(sizes) + 1)]
         self._below: list[Counter[tuple[int, ...]]] = [Counter() for _ in range(len(sizes) + 1)]
 

@@ -100,10 +100,10 @@ def encode(
     Args:
         catalogue: The items.
         encoder: ``lsa``, ``column``, or a sentence-transformers model by name or folder, from `resolve_encoder`.
-        seed: Of LSA's randomised SVD.
+        seed: Seed of LSA's randomised SVD.
         device: Where a model runs.
         dtype: Number format of a model.
-        options: Of a model.
+        options: Options of a model.
         scratch: Folder for a model's vectors while it encodes, from which an interrupted run resumes. The processes of
             a launch (torchrun) share the folder and the work.
         store: Safetensors file to which ``column`` and a model write the vectors; None: return them in memory.
@@ -138,7 +138,7 @@ def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encod
 
     Args:
         catalogue: The items.
-        seed: Of the randomised SVD.
+        seed: Seed of the randomised SVD.
         width: The number of dimensions, capped by the number of items and of terms.
 
     Raises:

@@ -100,10 +100,10 @@ def encode_texts(model: TextModel, texts: Sequence[str], scratch: Path | None) -
     store: Store = InMemory() if scratch is None else OnDisk(scratch, canonical_digest([list(texts), batches]))
     store.open(len(texts), len(batches))
     # Batches are sorted by length, so every n-th batch gives each of n processes about the same work.
-    mine = range(len(batches)) if scratch is None else range(processes.rank(), len(batches), processes.world())
+    own_batches = range(len(batches)) if scratch is None else range(processes.rank(), len(batches), processes.world())
     with console.progress(f"Encoding with {model.name}", len(texts), "texts") as advance:
         advance(sum(len(rows) for index, rows in enumerate(batches) if store.has(index)))
-        for index in mine:
+        for index in own_batches:
             rows = batches[index]
             if store.has(index):
                 continue

@@ -97,7 +97,7 @@ def _sum_of_squares(block: npt.NDArray[np.floating[Any]]) -> float:
 def level_report(
     codes: Codes, sizes: Sequence[int], reconstructions: Sequence[dict[str, float]]
 ) -> list[dict[str, Any]]:
-    """One entry a level: the figures of `level_use` and of `reconstruction`.
+    """One entry for each level: the figures of `level_use` and of `reconstruction`.
 
     Args:
         codes: (N, L).

@@ -57,7 +57,7 @@ def _save(stem: Path, draw: Callable[[Any], None], size: tuple[float, float]) ->
 
 
 def _draw_quality(figure: Any, manifest: Manifest) -> None:
-    # One subfigure a row: long labels in the lower row must not squeeze the upper one.
+    # One subfigure for each row: long labels in the lower row must not squeeze the upper one.
     top, bottom = figure.subfigures(2, 1)
     (use, variance), (meaning, fullest) = top.subplots(1, 2), bottom.subplots(1, 2)
     metrics, counts = manifest.metrics, manifest.counts

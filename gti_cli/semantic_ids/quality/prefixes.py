@@ -32,7 +32,7 @@ def neighbourhood_kept(
     Args:
         vectors: (N, d).
         codes: (N, L).
-        seed: Of the sample of items.
+        seed: Seed of the sample of items.
         neighbours: The number of neighbours of each item, the item itself left out; fewer in a small catalogue.
         queries: The most items whose neighbours are looked up; of a larger catalogue a sample is drawn.
 
@@ -76,7 +76,7 @@ def purity(values: Sequence[str], codes: Codes, seed: int) -> list[dict[str, flo
     Args:
         values: N labels; items with ``""`` are left out.
         codes: (N, L).
-        seed: Of the shuffle.
+        seed: Seed of the shuffle.
 
     Returns:
         For each depth ``items`` (those with a label), ``purity`` (share of items whose label is the most common one
@@ -113,7 +113,7 @@ def _purity(groups: npt.NDArray[np.int64], labels: npt.NDArray[np.intp]) -> floa
 
 def fullest_prefixes(
     codes: Codes,
-    space: VectorRows,
+    code_space: VectorRows,
     titles: Sequence[str],
     style: str = LC_REC,
     depth: int = 1,
@@ -124,22 +124,22 @@ def fullest_prefixes(
 
     Args:
         codes: (N, L).
-        space: (N, d_code) the vectors that the codebooks quantize.
+        code_space: (N, d_code) the vectors that the codebooks quantize.
         titles: N titles.
-        style: Of the token names.
+        style: Style of the token names: ``lc-rec`` or ``onerec``.
         depth: The number of codes in a prefix.
         most: The number of prefixes to list.
         shown: The number of titles to list for each.
 
     Returns:
         For each prefix ``prefix`` (names of its codes), ``items``, ``share`` of the catalogue, and ``titles`` of the
-        items nearest to the group's mean in ``space``, which show a person what the prefix stands for.
+        items nearest to the group's mean in ``code_space``, which show a person what the prefix stands for.
     """
     groups = members(tuple_labels(codes[:, :depth]))
     groups.sort(key=len, reverse=True)  # A stable sort: equally large groups stay in order of their codes.
     report = []
     for rows in groups[:most]:
-        inside = np.asarray(space[rows], dtype=np.float64)
+        inside = np.asarray(code_space[rows], dtype=np.float64)
         distance = ((inside - inside.mean(axis=0)) ** 2).sum(axis=1)
         typical = rows[np.argsort(distance, kind="stable")[:shown]]
         report.append(

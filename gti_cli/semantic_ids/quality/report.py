@@ -66,8 +66,8 @@ def measure(
         before: (N, L) codes as quantized.
         after: (N, L) codes with collisions resolved, or (N, L + 1) with a suffix level.
         sizes: The number of codes of each level of ``after``.
-        seed: Of samples and shuffles.
-        style: Of token names.
+        seed: Seed of samples and shuffles.
+        style: Style of the token names: ``lc-rec`` or ``onerec``.
     """
     count = len(quantizer.codebooks)
     reconstructions = figures.reconstruction(vectors, after[:, :count], count, quantizer.decode)
@@ -79,7 +79,7 @@ def measure(
         "explained_variance": reconstructions[-1]["explained_variance"],
         "explained_variance_before": before_resolving["explained_variance"],
         "neighbourhood": prefixes.neighbourhood_kept(vectors, after, seed),
-        "fullest_prefixes": prefixes.fullest_prefixes(after, quantizer.to_space(vectors), _titles(items), style),
+        "fullest_prefixes": prefixes.fullest_prefixes(after, quantizer.to_code_space(vectors), _titles(items), style),
     }
     if CATEGORIES in items.column_names:
         report["purity"] = {CATEGORIES: prefixes.purity(tables.strings(items, CATEGORIES, ITEMS), after, seed)}

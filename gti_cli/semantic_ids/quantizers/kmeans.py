@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gti_cli import console
 from gti_cli.geometry.threads import one_thread
 from gti_cli.semantic_ids.options import KMeansOptions
-from gti_cli.semantic_ids.quantizers import balanced, residuals
+from gti_cli.semantic_ids.quantizers import balanced_kmeans, residuals
 from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
@@ -30,7 +30,7 @@ def train(vectors: VectorRows, sizes: Sequence[int], seed: int, options: KMeansO
     Args:
         vectors: (N, d), N >= max(sizes).
         sizes: The number of codes of each level.
-        seed: Of the sample and of the starting points.
+        seed: Seed of the sample and of the starting points.
         options: See `KMeansOptions`.
 
     Returns:
@@ -43,7 +43,7 @@ def train(vectors: VectorRows, sizes: Sequence[int], seed: int, options: KMeansO
         for level, size in enumerate(sizes):
             level_seed = (seed * 1009 + level) % 2**31
             if options.balanced:
-                codebook = balanced.train_level(residual, size, level_seed, options)
+                codebook = balanced_kmeans.train_level(residual, size, level_seed, options)
             else:
                 codebook = _train_level(residual, size, level_seed, options)
             for part in residuals.blocks(len(residual)):
@@ -85,7 +85,7 @@ def _lloyd(rows: Any, size: int, seed: int, iterations: int, start: Any) -> tupl
         niter=iterations,
         seed=seed,
         min_points_per_centroid=1,  # No warning for a small catalogue.
-        max_points_per_centroid=len(rows),  # By default faiss samples 256 rows a code; here all rows are used.
+        max_points_per_centroid=len(rows),  # By default faiss samples 256 rows per code; here all rows are used.
     )
     kmeans.train(rows, init_centroids=start)
     return float(np.asarray(kmeans.obj)[-1]), np.array(kmeans.centroids, dtype=np.float32).reshape(size, -1)

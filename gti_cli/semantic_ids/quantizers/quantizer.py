@@ -29,8 +29,8 @@ class Quantizer:
 
     Attributes:
         codebooks: L arrays (K_l, d_code).
-        to_space: Function from embeddings (N, d) to the vectors that the codebooks quantize (N, d_code): the embeddings
-            themselves, or the latents of an RQ-VAE.
+        to_code_space: Function from embeddings (N, d) to the vectors that the codebooks quantize (N, d_code): the
+            embeddings themselves, or the latents of an RQ-VAE.
         decode: Function of codes (n, L) and a number of levels that returns embeddings (n, d).
         state: Arrays that `load_quantizer` needs beside the codebooks.
         metrics: Figures of the training, for the manifest.
@@ -38,7 +38,7 @@ class Quantizer:
     """
 
     codebooks: list[Vectors]
-    to_space: Callable[[VectorRows], VectorRows]
+    to_code_space: Callable[[VectorRows], VectorRows]
     decode: Callable[[Codes, int], Vectors]
     state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -58,7 +58,7 @@ def train_quantizer(
     Args:
         plan: The checked request. With imported codes, the codebooks are the mean residuals of each code's items.
         vectors: (N, d) embeddings.
-        seed: Of everything random.
+        seed: Seed of everything random.
         device: Where an RQ-VAE trains.
         dtype: Number format in which an RQ-VAE trains.
         scratch: Folder in which an RQ-VAE's training is saved, and from which it resumes.
@@ -75,7 +75,7 @@ def train_quantizer(
         metrics = {"epochs": trained.epochs, "stopped": trained.stopped, "revived_codes": trained.revived}
         model = trained.autoencoder
         return Quantizer(
-            model.codebooks, model.to_space, model.decode, model.state(), {"rqvae": metrics}, trained.history
+            model.codebooks, model.to_code_space, model.decode, model.state(), {"rqvae": metrics}, trained.history
         )
     if len(vectors) > plan.kmeans.sample:
         console.note(f"codebooks trained on a sample of {plan.kmeans.sample:,} of {len(vectors):,} items")
@@ -104,7 +104,7 @@ def load_quantizer(
     values = dict(options["rqvae"])
     rqvae_options = RQVAEOptions(**{**values, "hidden": tuple(values["hidden"])})  # A list in the manifest's JSON.
     model = Autoencoder.from_state(state, rqvae_options, [len(book) for book in codebooks])
-    return Quantizer(list(codebooks), model.to_space, model.decode, state)
+    return Quantizer(list(codebooks), model.to_code_space, model.decode, state)
 
 
 def residual_quantizer(codebooks: list[Vectors], metrics: dict[str, Any] | None = None) -> Quantizer:

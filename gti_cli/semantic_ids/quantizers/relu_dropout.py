@@ -19,9 +19,9 @@ class ReluDropout(nn.Module):
     """``nn.ReLU`` followed by ``nn.Dropout``, several times faster on a CPU.
 
     In training, a share ``dropout`` of max(x, 0) is set to 0 and the rest is scaled by 1 / (1 - dropout). On a CPU the
-    mask takes 15 random bits a number, so the share is rounded to a multiple of 1 / 32,768, and is applied by a bitwise
-    and. The bits come from torch's global generator, so a seed fixes the mask. On other devices, and for other number
-    formats than those of `_BITS`, torch's own functions run.
+    mask takes 15 random bits per number, so the share is rounded to a multiple of 1 / 32,768, and is applied by a
+    bitwise and. The bits come from torch's global generator, so a seed fixes the mask. On other devices, and for other
+    number formats than those of `_BITS`, torch's own functions run.
 
     Args:
         dropout: The share to drop, at least 0 and below 1.

@@ -53,7 +53,7 @@ def encode(vectors: VectorRows, codebooks: Sequence[Vectors], beam: int = 1) -> 
     """
     codes = np.empty((len(vectors), len(codebooks)), dtype=np.int32)
     if beam > 1:
-        # A beam search needs about ``beam`` times the memory a row, so its blocks are smaller.
+        # A beam search needs about ``beam`` times the memory per row, so its blocks are smaller.
         for part in blocks(len(vectors), max(1, BLOCK // (4 * beam))):
             codes[part] = _beam_search(np.array(vectors[part], dtype=np.float32), codebooks, beam)
         return codes
@@ -80,9 +80,10 @@ def _beam_search(rows: Vectors, codebooks: Sequence[Vectors], beam: int) -> Code
         # Paths are compared with one another, so here the squared norm of each residual counts.
         scores += np.einsum("nwd,nwd->nw", residual, residual)[:, :, None]
         greedy = scores[:, 0].argmin(axis=1)
-        # Where the greedy path is in the beam as well, its children must not enter the beam twice.
-        twice = (paths[:, 1:] == paths[:, :1]).all(axis=2).any(axis=1)
-        scores[twice, 0] = np.inf
+        # Where the beam holds the greedy path too, its children must not enter the beam twice: only those of the
+        # copy in the beam compete.
+        is_in_beam = (paths[:, 1:] == paths[:, :1]).all(axis=2).any(axis=1)
+        scores[is_in_beam, 0] = np.inf
         # The best ``keep`` children by ascending score. They are sorted by index first, so that the stable sort by
         # score puts the lower index first among equal scores.
         flat = scores.reshape(n, width * size)
@@ -91,6 +92,7 @@ def _beam_search(rows: Vectors, codebooks: Sequence[Vectors], beam: int) -> Code
         best = np.tile(np.arange(width * size), (n, 1)) if best is None else best
         order = np.argsort(np.take_along_axis(flat, best, axis=1), axis=1, kind="stable")
         chosen = np.hstack([greedy[:, None], np.take_along_axis(best, order, axis=1)])
+        # Column c of ``flat`` is code c % size after path c // size.
         parent, code = np.divmod(chosen, size)
         paths = np.concatenate([paths[item, parent], code[:, :, None].astype(np.int32)], axis=2)
         residual = residual[item, parent] - codebook[code]

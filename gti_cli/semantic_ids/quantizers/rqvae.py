@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.quantizers import residuals
-from gti_cli.semantic_ids.quantizers.diversity import balanced_codes
 from gti_cli.semantic_ids.quantizers.relu_dropout import ReluDropout
+from gti_cli.semantic_ids.quantizers.rqvae_code_use import balanced_codes
 from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
@@ -64,7 +64,7 @@ class RQVAE(nn.Module):
 
         Args:
             latents: (B, d_code).
-            sinkhorn: Above 0, the last level uses `diversity.balanced_codes` with this epsilon.
+            sinkhorn: Above 0, the last level uses `rqvae_code_use.balanced_codes` with this epsilon.
 
         Returns:
             The sum of the chosen codes' vectors (B, d_code), with gradient to the codebooks; the residual that each
@@ -120,7 +120,7 @@ class Autoencoder:
     Embeddings are centred and divided by one number, so that losses and learning rate mean the same for all data.
 
     Args:
-        model: The model.
+        model: Encoder, codebooks and decoder.
         mean: (d,) mean of the training embeddings.
         spread: Root mean square of the centred training embeddings.
     """
@@ -138,7 +138,7 @@ class Autoencoder:
         return (rows - self.mean) / self.spread
 
     @torch.no_grad()
-    def to_space(self, vectors: VectorRows) -> Vectors:
+    def to_code_space(self, vectors: VectorRows) -> Vectors:
         """Encode embeddings (N, d) as latents (N, d_code), block by block, without dropout."""
         self.model.eval()
         parts = []

@@ -16,8 +16,8 @@ from gti_cli import console
 from gti_cli.semantic_ids.groups import tuple_labels
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.quantizers import kmeans, residuals
-from gti_cli.semantic_ids.quantizers.diversity import code_groups, diversity_loss
 from gti_cli.semantic_ids.quantizers.rqvae import RQVAE, Autoencoder
+from gti_cli.semantic_ids.quantizers.rqvae_code_use import code_groups, diversity_loss
 from gti_cli.semantic_ids.quantizers.rqvae_resume import Progress, load, save
 
 Vectors = npt.NDArray[np.float32]
@@ -62,7 +62,7 @@ def train(
     Args:
         vectors: (N, d) embeddings, N >= max(sizes).
         sizes: The number of codes of each level.
-        seed: Of everything random.
+        seed: Seed of everything random.
         device: Where to train.
         options: See `RQVAEOptions`.
         dtype: bfloat16 for encoder and decoder while training; else float32.
@@ -165,7 +165,7 @@ class _Trainer:
             losses = step(self.rows[batch])
             losses.sum().backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-            sums += losses.detach() * len(batch)  # On the device: reading a loss a step would make it wait.
+            sums += losses.detach() * len(batch)  # On the device: reading a loss at every step would make it wait.
         return [float(value) for value in sums / len(self.rows)]
 
     def _warm_step(self, rows: Tensor) -> Tensor:

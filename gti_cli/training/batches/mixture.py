@@ -16,7 +16,8 @@ import numpy as np
 
 from gti_cli.errors import InputError
 from gti_cli.prompts.examples import IGNORED, Example
-from gti_cli.training.batches.packing import HistoryExample, HistoryLayout
+from gti_cli.training.batches.history_examples import HistoryExample
+from gti_cli.training.batches.packing import HistoryLayout
 from gti_cli.training.batches.plan import BatchPlan
 
 if TYPE_CHECKING:
@@ -175,16 +176,16 @@ class MixedPlan(BatchPlan):
         """
         self.sizes = {name: sum(targets) for name, (_, targets) in tasks.items()}
         self.shares = targets_per_task(size, weights or self.sizes)
-        process: dict[str, Any] = {"world": world, "rank": rank}
+        launch: dict[str, Any] = {"world": world, "rank": rank}
         if len(tasks) == 1:
             ((name, (lengths, targets)),) = tasks.items()
-            super().__init__(lengths, targets, size=size, epochs=epochs, max_steps=max_steps, seed=seed, **process)
+            super().__init__(lengths, targets, size=size, epochs=epochs, max_steps=max_steps, seed=seed, **launch)
             self.by_task = {name: self.targets}
             return
         steps = max_steps if max_steps is not None else self._step_count(tasks, epochs, world)
         # Each task shuffles with a seed of its own, and goes through its examples as often as the steps need.
         plans = {
-            name: BatchPlan(*sizes, size=self.shares[name], epochs=0, max_steps=steps, seed=(seed, number), **process)
+            name: BatchPlan(*sizes, size=self.shares[name], epochs=0, max_steps=steps, seed=(seed, number), **launch)
             for number, (name, sizes) in enumerate(tasks.items())
         }
         offsets = np.cumsum([0, *(len(lengths) for lengths, _ in tasks.values())])[:-1]

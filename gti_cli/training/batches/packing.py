@@ -1,11 +1,11 @@
-"""Users' histories as training sequences, and several of them packed into one row of a batch.
+"""History examples laid out as tokens, and several of them packed into one row of a batch.
 
-A *history example* is a run of a user's items, oldest first, whose last items are targets: each target is to be
-predicted from the items before it. Laid out as tokens, the example is a tree. Its *history part* is the template prefix
-followed by the items. Each target adds a *branch*: the rest of the prompt after the history, then the target's tokens.
-A branch attends to the history part up to its own target and to itself, at the positions that it would have in a
-sequence of its own. One sequence therefore gives the losses of one separate example for each target, while the history
-is computed once. With a single target the sequence is an ordinary example.
+A history example (`gti_cli.training.batches.history_examples`) is a run of a user's items whose last items are targets.
+Laid out as tokens, it is a tree. Its *history part* is the template prefix followed by the items. Each target adds a
+*branch*: the rest of the prompt after the history, then the target's tokens. A branch attends to the history part up to
+its own target and to itself, at the positions that it would have in a sequence of its own. One sequence therefore gives
+the losses of one separate example for each target, while the history is computed once. With a single target the
+sequence is an ordinary example.
 
 Several history examples with the same template prefix can share one *row* of a batch: the template prefix once, then
 all histories, then all branches. The attention mask (`tree_mask`) hides the examples of a row from each other.
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.prompts.examples import IGNORED
+from gti_cli.training.batches.history_examples import HistoryExample
 
 if TYPE_CHECKING:
     import torch
@@ -33,68 +34,6 @@ _PADDING, _HISTORY = -1, 0
 _SHARED = 0  # owner number of the template prefix, which all examples of a row see; examples count from 1
 # Row lengths that `HistoryLayout.pack` tries, in multiples of the longest example.
 _ROW_LENGTHS = (1, 1.5, 2, 3, 4, 6, 8, 12)
-
-
-@dataclass(frozen=True)
-class HistoryExample:
-    """A run of a user's items in time order, the last of which are targets.
-
-    Attributes:
-        items: Rows of the catalogue.
-        first_target: Place of the first target, at least 1. All items from there on are targets.
-        wording: Number of the prompt's wording among those of the `HistoryLayout`.
-    """
-
-    items: tuple[int, ...]
-    first_target: int
-    wording: int = 0
-
-    @property
-    def target_count(self) -> int:
-        """Number of targets."""
-        return len(self.items) - self.first_target
-
-
-def history_examples(
-    items: Sequence[int], max_history: int, *, last_only: bool = False, wording: int = 0
-) -> list[HistoryExample]:
-    """Cut a user's items into history examples with at most ``max_history`` items before any target.
-
-    Every item but the first is a target exactly once. A target with more than ``max_history`` items before it is shown
-    the most recent ones. How many depends on its place in the example, since the targets of an example share their
-    history: between half of ``max_history`` and all of it.
-
-    Args:
-        items: Rows of the catalogue, oldest first.
-        max_history: Most items shown before a target.
-        last_only: Make the last item the only target, with exactly ``max_history`` items before it where there are
-            as many.
-        wording: Number of the prompt's wording.
-
-    Returns:
-        The examples. None for fewer than two items.
-    """
-    length = len(items)
-    if length < 2:
-        return []
-    if last_only:
-        start = max(length - 1 - max_history, 0)
-        return [HistoryExample(tuple(items[start:]), length - 1 - start, wording)]
-    examples = [HistoryExample(tuple(items[: max_history + 1]), 1, wording)]
-    place = max_history + 1
-    while place < length:
-        # Starting half a history before its first target leaves the other half for further targets.
-        start = place - (max_history + 1) // 2
-        stop = min(start + max_history + 1, length)
-        examples.append(HistoryExample(tuple(items[start:stop]), place - start, wording))
-        place = stop
-    return examples
-
-
-def single_target_examples(example: HistoryExample) -> list[HistoryExample]:
-    """The targets of an example as one example each, with the same history before them."""
-    places = range(example.first_target, len(example.items))
-    return [HistoryExample(example.items[: place + 1], place, example.wording) for place in places]
 
 
 @dataclass(frozen=True)
@@ -209,6 +148,7 @@ class HistoryLayout:
             template prefix, which all examples see.
         """
         prefix = self.template_prefix(row[0])
+        # Each entry is (token id, position, branch, limit, owner).
         tokens = [(token, place, _HISTORY, place + 1, _SHARED) for place, token in enumerate(prefix)]
         # Every example starts its history right after the template prefix, so positions repeat between examples.
         for owner, example in enumerate(row, start=1):

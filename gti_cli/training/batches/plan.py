@@ -50,8 +50,9 @@ class BatchPlan:
     Attributes:
         steps: This process's batches, as places in the list of examples.
         targets: Targets of each step, on all processes together.
-        tokens: Tokens of each step, on all processes together; what packed examples share counts for each of them.
-        epochs: Targets of the run, divided by the number of different ones.
+        tokens: Tokens of each step, on all processes together. A template prefix that packed examples share is counted
+            once for each of them.
+        epochs: Passes over the targets: all targets of the run, divided by the targets of the examples.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class BatchPlan:
         """Plan a run.
 
         Args:
-            lengths: Tokens of each example.
+            lengths: Number of tokens of each example.
             targets: Number of targets of each example.
             size: Most targets in a batch, see `batches_of_an_epoch`.
             epochs: Passes over the examples; may be a fraction.

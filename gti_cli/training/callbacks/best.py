@@ -22,7 +22,7 @@ class BestState:
 
         Args:
             model: The module. Parameters that do not train are left out.
-            folder: Folder that all processes share and that outlives an interruption (of the run's scratch).
+            folder: Folder that all processes share and that outlives an interruption (the run's scratch folder).
         """
         self._model, self._path = model, folder / _FILE
 

@@ -26,12 +26,12 @@ def mean_row(rows: MatrixRows) -> torch.Tensor:
 def moments(rows: MatrixRows) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the mean (d,) and covariance (d, d) of ``rows`` (V, d) in float64."""
     width = rows.shape[1]
-    mean = mean_row(rows)
+    centre = mean_row(rows)
     covariance = torch.zeros(width, width, dtype=torch.float64)
     for block in blocks(rows):
-        centred = block.double().sub_(mean)  # in place, so that there is one float64 copy of the block and not two
+        centred = block.double().sub_(centre)  # in place, so that there is one float64 copy of the block and not two
         covariance += centred.T @ centred
-    return mean, covariance / len(rows)
+    return centre, covariance / len(rows)
 
 
 def mean(rows: MatrixRows, count: int, generator: torch.Generator) -> torch.Tensor:

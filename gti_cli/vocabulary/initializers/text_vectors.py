@@ -74,7 +74,7 @@ def text_vectors(rows: MatrixRows, tokens: TokensToAdd, tokenizer: PreTrainedTok
 
 
 def levels_of(tokens: TokensToAdd) -> torch.Tensor:
-    """Return the level (n,) of each token; 0 for tokens that are no codes, and for codes that no item has."""
+    """Return the level (n,) of each token; 0 for tokens that are not codes, and for codes that no item has."""
     levels = torch.zeros(len(tokens.names), dtype=torch.int64)
     if tokens.item_tokens is not None:
         for level, tokens_of_level in enumerate(tokens.item_tokens.T):
@@ -109,7 +109,7 @@ def _word_weights(
 
     texts, text_tokens = tokens.item_texts, tokens.item_tokens
     if text_tokens is None:
-        # Tokens that are no codes: the description of each is its one text.
+        # Tokens that are not codes: the description of each is its one text.
         texts, text_tokens = tokens.descriptions, np.arange(len(tokens.descriptions))[:, None]
     if not any(texts):
         raise InputError(

@@ -64,7 +64,7 @@ def text(
     The vector of a text is the mean of its words' pretrained rows, weighted by their rarity: log(N / number of items
     with the word). A code's direction is the mean vector of its items' texts less the mean over all items. The row lies
     in this direction from the mean of the pretrained rows, at ``placement.distance`` times their root mean square
-    distance. Codes without items get the mean. For tokens that are no codes the descriptions are the texts.
+    distance. Codes without items get the mean. For tokens that are not codes the descriptions are the texts.
 
     Args:
         rows: (V, d) pretrained rows.

@@ -19,8 +19,8 @@ def series(kind, name=None, codebook_vectors=CODEBOOK_VECTORS, levels=LEVELS):
     return PlotSeries(
         name=name or kind,
         figures=measured.figures,
-        values=measured.values,
-        pretrained_values=measured.pretrained_values,
+        singular_values=measured.singular_values,
+        pretrained_singular_values=measured.pretrained_singular_values,
         cosines=cosine_matrix(np.vstack([old[:10], new[:10]])),
         shown=[""] * 20,
         levels=levels[:10],
@@ -65,10 +65,10 @@ def test_the_colour_map_can_be_read_in_grey():
 def test_values_drawn_are_the_values_measured():
     entry = series("grounded")
     left, right, *_ = plots.plot_spectrum([entry]).axes
-    assert np.array_equal(left.lines[0].get_ydata(), entry.values)
+    assert np.array_equal(left.lines[0].get_ydata(), entry.singular_values)
     share = right.lines[0].get_ydata()
     assert share[-1] == pytest.approx(1)
-    assert share[0] == pytest.approx(entry.values[0] / entry.values.sum())
+    assert share[0] == pytest.approx(entry.singular_values[0] / entry.singular_values.sum())
 
 
 @pytest.mark.parametrize("sizes", [(4,), (2, 2), (1000, 3, 21), (300, 300, 300, 124)])

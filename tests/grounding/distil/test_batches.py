@@ -107,7 +107,7 @@ def test_uses_that_read_as_other_tokens_are_left_out_and_tokens_without_any_are_
     swallowed = Use(0, "warm jacket", "coat", "Two ", "s are warm", TEMPLATE)
     kept, found = encode_uses(tokenizer, old, [swallowed, good], new)
     assert kept == [good] and len(found) == 1
-    with pytest.raises(InputError, match="no context in which the tokenizer reads 'coat'"):
+    with pytest.raises(InputError, match="in every context the tokenizer merges 'coat'"):
         encode_uses(tokenizer, old, [swallowed], new)
 
 

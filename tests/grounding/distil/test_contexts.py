@@ -49,7 +49,7 @@ def test_the_same_use_counts_once() -> None:
         ({"text": ["a"], "tokens": ["<x>"], "context": ["none"]}, r"must hold \{\} once: 'none'"),
         ({"text": ["a"], "tokens": ["<x>"], "context": ["{} {}"]}, r"must hold \{\} once"),
         ({"item_id": ["1"], "title": ["a"]}, "needs the columns text"),
-        ({"text": ["a"], "tokens": ["<z>"]}, "is no sequence of the checkpoint's new tokens"),
+        ({"text": ["a"], "tokens": ["<z>"]}, "is not a sequence of the checkpoint's new tokens"),
         ({"text": [""], "tokens": ["<x>"]}, "no row has a text"),
     ],
 )

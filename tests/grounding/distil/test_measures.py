@@ -68,14 +68,14 @@ def test_measures_are_the_report_on_a_sample_and_the_rank_of_the_described_rows(
     trained, collator = DistilModel(model, rows), DistilCollator(corpus, PAD)
     with rows.attached():
         every = DistilMeasures(job_of(9), trained, collator)
-        figures = every.point()
+        figures = every.curve_figures()
         expected = distance_report(trained, collator, range(9), torch.device("cpu"))
         some = DistilMeasures(job_of(4), trained, collator)
-        assert some.point().keys() == figures.keys() and some.point() != figures
+        assert some.curve_figures().keys() == figures.keys() and some.curve_figures() != figures
     assert every.examples == 9 and some.examples == 4
     assert {name: figures[name] for name in expected} == expected
     assert figures["effective_rank"] == effective_rank(rows.embedding.detach().numpy()[:4])
-    assert every.search() == {}
+    assert every.retrieval_figures() == {}
 
 
 def test_without_held_out_contexts_only_the_rows_are_measured() -> None:
@@ -83,4 +83,4 @@ def test_without_held_out_contexts_only_the_rows_are_measured() -> None:
     rows = NewRows(model, NEW_IDS)
     measures = DistilMeasures(job_of(9), DistilModel(model, rows), DistilCollator(DistilCorpus([]), PAD))
     assert measures.examples == 0
-    assert measures.point().keys() == {"effective_rank", "output_effective_rank"}
+    assert measures.curve_figures().keys() == {"effective_rank", "output_effective_rank"}

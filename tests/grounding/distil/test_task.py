@@ -181,6 +181,6 @@ def test_codes_of_semantic_ids_are_refused(make_world: Any, tmp_path: Path) -> N
     world = make_world()
     pairs = tmp_path / "pairs.parquet"
     tables.write(pairs, {"text": ["red dress"], "tokens": [world.items[0][2]]})
-    with pytest.raises(InputError, match="for tokens that stand for a phrase, and this checkpoint's are codes"):
+    with pytest.raises(InputError, match="trains tokens that stand for a phrase; this checkpoint's tokens are codes"):
         ground(world.workspace, pairs=pairs, **STEPS)
     assert not (world.workspace / "grounded").exists()

@@ -10,8 +10,9 @@ import torch
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
 from gti_cli.grounding.ground import ground
-from gti_cli.grounding.nll.batches import Collator, divide_examples
+from gti_cli.grounding.nll.batches import Collator
 from gti_cli.grounding.nll.checkpointing import checkpointed
+from gti_cli.grounding.nll.corpus import divide_examples
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.rows import NewRows
 from tests.support.grounding import MODELS, NEW_IDS, PAD, examples_of, model_of

@@ -1,61 +1,51 @@
-"""Pairs as examples: their order and templates, and when they are divided."""
+"""Division of examples: shared prefixes, the first new token, and the lengths that a step computes."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-import torch
 
-from gti_cli.errors import InputError
-from gti_cli.grounding.nll import corpus as nll_corpus
-from gti_cli.grounding.nll.corpus import build_corpus
-from gti_cli.grounding.pairs import make_pairs
-from gti_cli.grounding.rows import NewRows
-from gti_cli.prompts.pairs import TO_TEXT, TO_TOKENS, encode_pairs
-from tests.support.grounding import job_of, loaded
+from gti_cli.grounding.nll.batches import Collator
+from gti_cli.grounding.nll.corpus import divide_examples
+from gti_cli.prompts.examples import Example
+from tests.support.grounding import NEW_IDS, OLD, PAD, PREFIXES, examples_of
+
+NEW = set(NEW_IDS.tolist())
 
 
-def test_all_pairs_in_each_direction_and_a_template_for_each_form(make_world: Any) -> None:
-    world = make_world()
-    job = job_of(world)
-    model, tokenizer = loaded(world)
-    pairs, _ = make_pairs(job.table, tokenizer, 50)
-    corpus = build_corpus(job, model, None, tokenizer, pairs)
-    expected = [example for direction in (TO_TOKENS, TO_TEXT) for example in encode_pairs(tokenizer, pairs, direction)]
-    assert corpus.examples == expected
-    assert corpus.groups == [0] * len(pairs) + [1] * len(pairs)
-    keys = [(group, pair.form) for group in (0, 1) for pair in pairs]
-    assert len(set(zip(keys, corpus.templates, strict=True))) == len(set(keys)) == len(set(corpus.templates)) == 6
-    assert not any(corpus.span_starts) and not any(corpus.prefixes)  # nothing is divided without rows
-    one = build_corpus(job_of(world, directions="to-text"), model, None, tokenizer, pairs)
-    assert one.examples == expected[len(pairs) :] and set(one.groups) == {1}
-
-
-def test_examples_are_divided_where_the_model_computes_that(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = make_world()
-    job = job_of(world)
-    model, tokenizer = loaded(world)
-    pairs, _ = make_pairs(job.table, tokenizer, 50)
-    rows = NewRows(model, torch.tensor(world.tokens.ids))
-    with rows.attached():
-        divided = build_corpus(job, model, rows, tokenizer, pairs)
-        monkeypatch.setattr(nll_corpus, "computes_divided", lambda *_: False)
-        refused = build_corpus(job, model, rows, tokenizer, pairs)
-    new = set(world.tokens.ids.tolist())
-    for example, template, start in zip(divided.examples, divided.templates, divided.span_starts, strict=True):
+def test_prefixes_are_shared_and_spans_begin_at_the_first_new_token() -> None:
+    examples, templates, groups = examples_of(40)
+    corpus = divide_examples(examples, templates, groups, NEW)
+    for example, template, start in zip(examples, templates, corpus.span_starts, strict=True):
         sequence = example.prompt + example.answer
-        prefix = divided.prefixes[template]
-        assert prefix and sequence[: len(prefix)] == prefix
-        assert sequence[start] in new and not new & set(sequence[:start])
-    assert refused.examples == divided.examples and not any(refused.span_starts)
+        assert sequence[: len(PREFIXES[template])] == PREFIXES[template][: len(corpus.prefixes[template])]
+        assert sequence[start] >= OLD > max(sequence[:start])
+    batch = Collator(corpus, PAD)(list(range(40)))["groups"]
+    assert len(batch) == 2
+    assert sum(len(group["targets"]) for group in batch) == sum(len(example.answer) for example in examples)
+    # Text comes last in the second direction: only the template prefix is before the tokens.
+    assert batch[1]["context"].shape[1] == 0
 
 
-def test_an_example_longer_than_the_model_reads(make_world: Any) -> None:
-    world = make_world()
-    job = job_of(world)
-    model, tokenizer = loaded(world)
-    model.config.max_position_embeddings = 8
-    pairs, _ = make_pairs(job.table, tokenizer, 50)
-    with pytest.raises(InputError, match="smaller --max-text-tokens"):
-        build_corpus(job, model, None, tokenizer, pairs)
+def test_an_example_needs_a_new_token_and_may_not_begin_with_it() -> None:
+    for prompt in ([3, 4], [OLD, 3]):
+        with pytest.raises(ValueError, match="must hold a new token"):
+            divide_examples([Example(prompt, [5, 2])], [0], [0], NEW)
+
+
+def test_the_last_prompt_position_stays_outside_the_prefix() -> None:
+    """It predicts the answer's first token, so it must be computed in every batch."""
+    examples = [Example([5, 6, 7], [OLD, 2]), Example([5, 6, 7], [OLD + 1, 2])]
+    corpus = divide_examples(examples, [0, 0], [0, 0], NEW)
+    assert corpus.prefixes == [[5, 6]] and corpus.span_starts == [3, 3]
+    (group,) = Collator(corpus, PAD)([0, 1])["groups"]
+    assert group["context"].tolist() == [[7], [7]]
+    assert group["predict_in_context"].tolist() == [0, 1] and group["targets"][:2].tolist() == [OLD, OLD + 1]
+
+
+def test_lengths_count_what_a_step_computes() -> None:
+    examples, templates, groups = examples_of(20)
+    corpus = divide_examples(examples, templates, groups, NEW)
+    expected = [len(e.prompt + e.answer) - len(corpus.prefixes[t]) for e, t in zip(examples, templates, strict=True)]
+    assert corpus.computed_lengths() == expected
+    whole = divide_examples(examples, templates, groups, NEW, whole=True)
+    assert whole.computed_lengths() == [len(example) for example in examples]

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from gti_cli.grounding.nll.batches import Collator, divide_examples
+from gti_cli.grounding.nll.batches import Collator
+from gti_cli.grounding.nll.corpus import divide_examples
 from gti_cli.grounding.nll.head_loss import LogitRule, find_logit_rule, head_loss
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.rows import NewRows

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from gti_cli.grounding.nll.batches import Collator, divide_examples
+from gti_cli.grounding.nll.batches import Collator
+from gti_cli.grounding.nll.corpus import divide_examples
 from gti_cli.grounding.nll.objective import GroundingModel, has_plain_cache
 from gti_cli.grounding.rows import NewRows
 from tests.support.grounding import MODELS, NEW_IDS, OLD, PAD, algorithm_1, examples_of, model_of
@@ -93,12 +94,12 @@ def test_models_that_keep_a_state_are_computed_whole(kind: str, more: dict[str, 
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_batches_in_step_run_the_model_equally_often_and_count_the_same(whole: bool) -> None:
+def test_batches_in_lockstep_run_the_model_equally_often_and_count_the_same(whole: bool) -> None:
     examples, templates, groups = examples_of(30)
     model = model_of("qwen3")
     rows = NewRows(model, NEW_IDS)
     corpus = divide_examples(examples, templates, groups, set(NEW_IDS.tolist()), whole=whole)
-    usual, in_step = Collator(corpus, PAD), Collator(corpus, PAD, in_step=True)
+    usual, lockstep = Collator(corpus, PAD), Collator(corpus, PAD, lockstep=True)
     both = [next(n for n, group in enumerate(groups) if group == wanted) for wanted in (0, 1)]
     runs: list[int] = []
     model.model.layers[0].register_forward_hook(lambda *_: runs.append(1))
@@ -106,9 +107,9 @@ def test_batches_in_step_run_the_model_equally_often_and_count_the_same(whole: b
         counted = []
         for places in ([], [both[0]], [both[1]], both, list(range(30))):
             trained = GroundingModel(model, rows, corpus.prefixes)
-            trained(**in_step(both))  # prefixes are computed, and the rule is tried, once
+            trained(**lockstep(both))  # prefixes are computed, and the rule is tried, once
             runs.clear()
-            loss, count = trained(**in_step(places))
+            loss, count = trained(**lockstep(places))
             counted.append(len(runs))
             expected, number = trained(**usual(places))
             assert count == number and loss.item() == pytest.approx(expected.item(), abs=1e-4)

@@ -12,7 +12,7 @@ import torch
 
 from gti_cli.errors import InputError
 from gti_cli.grounding.held_out import hold_out
-from gti_cli.grounding.nll import corpus as nll_corpus
+from gti_cli.grounding.nll import encode as nll_encode
 from gti_cli.grounding.nll.task import nll_task, split_pairs
 from gti_cli.grounding.pairs import PairsTable, make_pairs
 from gti_cli.grounding.rows import NewRows
@@ -54,11 +54,11 @@ def test_the_task_trains_on_one_part_and_measures_the_other(
     model, tokenizer = loaded(world)
     pairs = split_pairs(job, run, tokenizer)
     if not supported:
-        monkeypatch.setattr(nll_corpus, "has_plain_cache", lambda *_: False)
+        monkeypatch.setattr(nll_encode, "has_plain_cache", lambda *_: False)
     rows = NewRows(model, torch.tensor(world.tokens.ids))
     with rows.attached():
         task = nll_task(job, run, model, rows, None, tokenizer, pairs)
-        point, search = task.measures.point(), task.measures.search()
+        point, search = task.measures.curve_figures(), task.measures.retrieval_figures()
     assert task.collator.corpus.examples == encode_pairs(tokenizer, pairs.train, TO_TOKENS)
     assert task.trained.rows is rows and not task.tables
     assert task.measures.examples == run.counts["held_out_examples_to_tokens"] == len(pairs.held_out)

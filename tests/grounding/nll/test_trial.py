@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gti_cli.grounding.nll.batches import Corpus, divide_examples
+from gti_cli.grounding.nll.corpus import Corpus, divide_examples
 from gti_cli.grounding.nll.trial import computes_divided
 from gti_cli.grounding.rows import NewRows
 from gti_cli.prompts.examples import Example

@@ -23,7 +23,7 @@ def plan_for(folder: Path, **options: object) -> BuildPlan:
 
 
 def encoded(quantizer: Quantizer) -> np.ndarray:
-    return residuals.encode(quantizer.to_space(VECTORS), quantizer.codebooks)
+    return residuals.encode(quantizer.to_code_space(VECTORS), quantizer.codebooks)
 
 
 def test_residual_kmeans_says_that_it_saw_a_sample(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,7 +32,7 @@ def test_residual_kmeans_says_that_it_saw_a_sample(tmp_path: Path, capsys: pytes
     assert all((a == b).all() for a, b in zip(quantizer.codebooks, expected, strict=True))
     assert quantizer.metrics == {"trained_on": 50} and quantizer.state == {} and quantizer.history == []
     assert "a sample of 50 of 80 items" in capsys.readouterr().err
-    assert quantizer.to_space(VECTORS) is VECTORS
+    assert quantizer.to_code_space(VECTORS) is VECTORS
     codes = encoded(quantizer)
     np.testing.assert_array_equal(quantizer.decode(codes, 1), expected[0][codes[:, 0]])
 

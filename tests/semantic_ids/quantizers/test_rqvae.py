@@ -49,8 +49,8 @@ def test_saved_and_loaded_it_is_the_same() -> None:
     vectors = clouds(60, 5)
     made = rqvae_training.train(vectors, [4, 6], 0, torch.device("cpu"), TINY_RQVAE).autoencoder
     again = Autoencoder.from_state(made.state(), TINY_RQVAE, [4, 6])
-    assert made.to_space(vectors).tobytes() == again.to_space(vectors).tobytes()
-    codes = residuals.encode(made.to_space(vectors), made.codebooks)
+    assert made.to_code_space(vectors).tobytes() == again.to_code_space(vectors).tobytes()
+    codes = residuals.encode(made.to_code_space(vectors), made.codebooks)
     assert made.decode(codes, 1).tobytes() == again.decode(codes, 1).tobytes()
 
 
@@ -63,7 +63,7 @@ def test_reconstructing_goes_through_scale_and_back() -> None:
             layer.bias.zero_()
     autoencoder = Autoencoder(model, torch.tensor([1.0, -1.0]), 2.0)
     vectors = np.array([[3, 1], [1, -1]], dtype=np.float32)
-    np.testing.assert_allclose(autoencoder.to_space(vectors), [[1, 1], [0, 0]], atol=1e-6)
+    np.testing.assert_allclose(autoencoder.to_code_space(vectors), [[1, 1], [0, 0]], atol=1e-6)
     codes = np.array([[2]], dtype=np.int32)
     np.testing.assert_allclose(autoencoder.decode(codes, 1)[0], autoencoder.codebooks[0][2] * 2 + [1, -1], atol=1e-6)
 

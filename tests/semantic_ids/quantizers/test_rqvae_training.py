@@ -18,12 +18,12 @@ def test_training_explains_the_data_and_repeats_itself() -> None:
     vectors = clouds()
     first = rqvae_training.train(vectors, [8, 8, 8], 3, torch.device("cpu"), SMALL)
     again = rqvae_training.train(vectors, [8, 8, 8], 3, torch.device("cpu"), SMALL)
-    assert first.autoencoder.to_space(vectors).tobytes() == again.autoencoder.to_space(vectors).tobytes()
+    assert first.autoencoder.to_code_space(vectors).tobytes() == again.autoencoder.to_code_space(vectors).tobytes()
     assert all(
         a.tobytes() == b.tobytes()
         for a, b in zip(first.autoencoder.codebooks, again.autoencoder.codebooks, strict=True)
     )
-    codes = residuals.encode(first.autoencoder.to_space(vectors), first.autoencoder.codebooks)
+    codes = residuals.encode(first.autoencoder.to_code_space(vectors), first.autoencoder.codebooks)
     kept = reconstruction(vectors, codes, 3, first.autoencoder.decode)
     assert kept[-1]["explained_variance"] > 0.6
     assert kept[0]["error"] > kept[2]["error"]
@@ -58,7 +58,7 @@ def test_one_item_and_items_that_are_all_alike() -> None:
     options = RQVAEOptions(epochs=2, warm_up=1, check_every=1)
     for vectors, size in ((np.ones((1, 5), np.float32), 1), (np.ones((6, 5), np.float32), 2)):
         done = rqvae_training.train(vectors, [size, size], 0, torch.device("cpu"), options)
-        assert np.isfinite(done.autoencoder.to_space(vectors)).all()
+        assert np.isfinite(done.autoencoder.to_code_space(vectors)).all()
         assert done.autoencoder.decode(np.zeros((1, 2), np.int32), 2).shape == (1, 5)
 
 
@@ -70,7 +70,7 @@ def test_starts(start: str) -> None:
     before = [book.copy() for book in trainer.autoencoder.codebooks]
     trainer._start_codebooks()
     after = trainer.autoencoder.codebooks
-    latents = trainer.autoencoder.to_space(vectors)
+    latents = trainer.autoencoder.to_code_space(vectors)
     if start == "random":
         assert all((a == b).all() for a, b in zip(before, after, strict=True))
     elif start == "kmeans":
@@ -107,5 +107,5 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(
 def test_bfloat16_trains_as_well() -> None:
     vectors = clouds()
     made = rqvae_training.train(vectors, [8, 8, 8], 0, torch.device("cpu"), SMALL, dtype=torch.bfloat16).autoencoder
-    codes = residuals.encode(made.to_space(vectors), made.codebooks)
+    codes = residuals.encode(made.to_code_space(vectors), made.codebooks)
     assert reconstruction(vectors, codes, 3, made.decode)[-1]["explained_variance"] > 0.5

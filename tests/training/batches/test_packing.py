@@ -12,36 +12,12 @@ from hypothesis import strategies as st
 
 from gti_cli.prompts.examples import IGNORED
 from gti_cli.prompts.next_item import Frame
-from gti_cli.training.batches.packing import (
-    HistoryExample,
-    HistoryLayout,
-    history_examples,
-    single_target_examples,
-    tree_mask,
-)
+from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
+from gti_cli.training.batches.packing import HistoryLayout, tree_mask
 
 ITEMS = np.arange(40).reshape(20, 2) + 100
 FRAMES = (Frame([1, 2, 3], [4, 5]), Frame([1, 6], [4, 5]))
 LAYOUT = HistoryLayout(FRAMES[0], ITEMS, end_id=9, pad_id=0, other_frames=FRAMES[1:])
-
-
-@given(st.lists(st.integers(0, 19), max_size=40), st.integers(1, 12))
-def test_every_item_but_the_first_is_a_target_once_after_its_most_recent_items(items: list[int], history: int) -> None:
-    found = [single for example in history_examples(items, history) for single in single_target_examples(example)]
-    assert [example.items[-1] for example in found] == items[1:]
-    for place, example in enumerate(found, start=1):
-        shown = example.items[:-1]
-        assert list(shown) == items[place - len(shown) : place]
-        assert example.target_count == 1
-        assert len(shown) == place if place <= history else (history + 1) // 2 <= len(shown) <= history
-
-
-@given(st.lists(st.integers(0, 19), max_size=40), st.integers(1, 12))
-def test_last_only(items: list[int], history: int) -> None:
-    found = history_examples(items, history, last_only=True)
-    assert found == (
-        [HistoryExample(tuple(items[-history - 1 :]), min(len(items) - 1, history))] if len(items) > 1 else []
-    )
 
 
 some_examples = st.lists(

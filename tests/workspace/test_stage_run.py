@@ -11,7 +11,7 @@ import pytest
 from gti_cli.errors import InputError
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.clock import RunClock
-from gti_cli.workspace.staging import StageRequest, StageRun
+from gti_cli.workspace.stage_run import StageRequest, StageRun
 
 REQUEST = StageRequest(
     command="train",
@@ -29,9 +29,7 @@ REQUEST = StageRequest(
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_figure_that_is_not_finite_is_named_and_the_work_is_kept(tmp_path: Path, kind: str, value: float) -> None:
     with (
-        pytest.raises(
-            InputError, match=r"thing: c ended with a figure that is no finite number: \w+, tasks\.1\.loss\."
-        ),
+        pytest.raises(InputError, match=r"thing: c has a result that is NaN or infinite: \w+, tasks\.1\.loss\."),
         Workspace(tmp_path).stage("c", "thing", ["thing.txt"], options={}) as run,
     ):
         (run.scratch / "step").write_text("1")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
+from gti_cli.grounding.evaluations import HELD_OUT_LOSS, evaluation_steps, stopping_status, trajectory
 from gti_cli.grounding.ground import ground
-from gti_cli.grounding.stopping import HELD_OUT_LOSS, closing_loss, evaluation_steps, stopping, trajectory
 from tests.support.grounding import interrupt
 
 # So high a rate memorises the training pairs: the held-out loss falls, then rises.
@@ -51,7 +51,7 @@ def test_stopping_is_what_a_loop_finds(losses: list[float], patience: int) -> No
     for step, loss in enumerate(losses, start=1):
         best, best_step, since = (loss, step, 0) if loss < best else (best, best_step, since + 1)
     log = [{"step": n, HELD_OUT_LOSS: loss} for n, loss in enumerate(losses, start=1)]
-    found = stopping([*log, {"step": 1, "loss": 0.0}], patience)
+    found = stopping_status([*log, {"step": 1, "loss": 0.0}], patience)
     assert (found["best_step"], found["best_loss"], found["stopped"]) == (best_step, best, since >= patience)
     assert ("not improved" in found["reason"]) == found["stopped"]
 
@@ -122,10 +122,3 @@ def test_patience_needs_held_out_pairs(make_world: Any, tmp_path: Path, capsys: 
         assert gti(["ground", "-w", str(tmp_path / "copy"), "--patience", value]) == 2
         assert words in capsys.readouterr().err
     assert np.isin(["extended"], [path.name for path in (tmp_path / "copy").iterdir()]).all()
-
-
-@given(st.lists(st.floats(0, 10), min_size=1, max_size=50))
-def test_the_closing_loss_is_the_mean_of_the_last_tenth(losses: list[float]) -> None:
-    log: list[dict[str, float]] = [{"step": n, "loss": loss} for n, loss in enumerate(losses)]
-    last = losses[len(losses) - max(1, len(losses) // 10) :]
-    assert closing_loss([*log, {"step": 99, "train_loss": -1.0}]) == pytest.approx(float(np.mean(last)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gti_cli.semantic_ids.quantizers.diversity import _partners, balanced_codes, code_groups, diversity_loss
+from gti_cli.semantic_ids.quantizers.rqvae_code_use import _partners, balanced_codes, code_groups, diversity_loss
 from gti_cli.semantic_ids.quantizers.sinkhorn import balanced_assignment
 
 

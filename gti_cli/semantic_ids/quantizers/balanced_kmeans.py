@@ -15,7 +15,7 @@ Vectors = npt.NDArray[np.float32]
 SOFTNESS = 0.1  # Temperature of the soft assignment, as a share of the mean squared distance to the nearest centroid.
 _PRICE_UPDATES = 4  # in each iteration
 _MOST_CACHED = 1 << 27  # distances held in memory: half a gigabyte
-_BLOCK = 1 << 11  # VectorRows. Several steps work on a block in turn, so it should stay in the processor's cache.
+_BLOCK = 1 << 11  # Rows. Several steps work on a block in turn, so it should stay in the processor's cache.
 
 
 def train_level(rows: Vectors, size: int, seed: int, options: KMeansOptions) -> Vectors:
@@ -29,7 +29,7 @@ def train_level(rows: Vectors, size: int, seed: int, options: KMeansOptions) -> 
     Args:
         rows: (N, d), N >= size.
         size: The number of codes K.
-        seed: Of the starting rows.
+        seed: Seed of the starting rows.
         options: Iterations, and restarts, of which the one with the lowest error is used.
 
     Returns:

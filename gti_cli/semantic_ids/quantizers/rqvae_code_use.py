@@ -24,7 +24,7 @@ def code_groups(codebook: Vectors, seed: int, groups: int = GROUPS) -> npt.NDArr
 
     Args:
         codebook: (K, d).
-        seed: Of the starting centroids.
+        seed: Seed of the starting centroids.
         groups: The number of groups; with fewer than two codes for each, all codes form one group.
 
     Returns:

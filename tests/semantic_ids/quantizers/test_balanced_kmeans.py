@@ -6,7 +6,7 @@ from scipy.special import softmax
 
 from gti_cli.semantic_ids.options import KMeansOptions
 from gti_cli.semantic_ids.quality.figures import level_use
-from gti_cli.semantic_ids.quantizers import balanced, kmeans, residuals
+from gti_cli.semantic_ids.quantizers import balanced_kmeans, kmeans, residuals
 
 
 def test_balanced_training_evens_out_the_codes() -> None:
@@ -41,16 +41,16 @@ def test_soft_counts_are_column_sums_of_a_softmax() -> None:
     prices = np.linspace(-1, 1, 7).astype(np.float32)
     squared = ((rows[:, None] - codebook[None]) ** 2).sum(axis=2)
     expected = softmax(-(squared + prices) / 0.5, axis=1).sum(axis=0)
-    mass = balanced._soft_counts(balanced._Distances(rows, codebook), prices, 0.5)
+    mass = balanced_kmeans._soft_counts(balanced_kmeans._Distances(rows, codebook), prices, 0.5)
     np.testing.assert_allclose(mass, expected, rtol=1e-4)
     assert mass.sum() == pytest.approx(len(rows), rel=1e-5)
 
 
 def test_distances_that_are_not_cached_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, codebook = rows_and_codebook()
-    cached = balanced._Distances(rows, codebook)
-    monkeypatch.setattr(balanced, "_MOST_CACHED", 10)
-    computed = balanced._Distances(rows, codebook)
+    cached = balanced_kmeans._Distances(rows, codebook)
+    monkeypatch.setattr(balanced_kmeans, "_MOST_CACHED", 10)
+    computed = balanced_kmeans._Distances(rows, codebook)
     assert cached._cache is not None and computed._cache is None
     assert cached.sum_of_nearest() == computed.sum_of_nearest()
     for (part, one), (same_part, other) in zip(cached.blocks(), computed.blocks(), strict=True):
@@ -63,15 +63,15 @@ def test_sums_by_code_and_the_error_against_numpy() -> None:
     codes = np.random.default_rng(1).integers(6, size=500)  # code 6 has no row
     expected = np.zeros((7, 3))
     np.add.at(expected, codes, rows)
-    np.testing.assert_allclose(balanced._sum_by(codes, rows, 7), expected, atol=1e-9)
+    np.testing.assert_allclose(balanced_kmeans._sum_by(codes, rows, 7), expected, atol=1e-9)
     squared = ((rows[:, None].astype(np.float64) - codebook[None]) ** 2).sum(axis=2)
-    assert balanced._error(rows, codebook) == pytest.approx(squared.min(axis=1).mean(), rel=1e-5)
+    assert balanced_kmeans._error(rows, codebook) == pytest.approx(squared.min(axis=1).mean(), rel=1e-5)
 
 
 def test_restarts_return_the_run_with_the_lowest_error() -> None:
     rows = np.random.default_rng(2).standard_normal((200, 3)).astype(np.float32)
-    runs = [balanced.train_level(rows, 8, seed, KMeansOptions(iterations=3)) for seed in (5, 6, 7)]
-    best = balanced.train_level(rows, 8, 5, KMeansOptions(iterations=3, restarts=3))
+    runs = [balanced_kmeans.train_level(rows, 8, seed, KMeansOptions(iterations=3)) for seed in (5, 6, 7)]
+    best = balanced_kmeans.train_level(rows, 8, 5, KMeansOptions(iterations=3, restarts=3))
     np.testing.assert_array_equal(best, min(runs, key=lambda codebook: residual_error(rows, codebook)))
 
 

@@ -1,4 +1,7 @@
-"""What a stage is asked to make (`StageRequest`), and what it works with while it runs (`StageRun`)."""
+"""What a stage is asked to make (`StageRequest`), and what it works with while it runs (`StageRun`).
+
+`gti_cli.workspace.workspace` decides whether a request is finished already, is resumed, or starts.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +142,7 @@ def check_finite(request: StageRequest, run: StageRun) -> None:
     ):
         if (path := _path_of_non_finite(values)) is not None:
             raise InputError(
-                f"{request.command} ended with a figure that is no finite number: {kind}, {path}",
+                f"{request.command} has a result that is NaN or infinite: {kind}, {path}",
                 where=request.name,
                 remedy="look for extreme values in its input; where it trains, lower the learning rates",
             )

@@ -54,7 +54,7 @@ class Evaluation(TrainerCallback):
         state.log_history.append({"step": state.global_step, **figures})
         console.note(f"step {state.global_step:,}: {_in_words(figures)}")
         if self._best is not None and self._patience is not None:
-            status = stopping(state.log_history, self._patience)
+            status = stopping_status(state.log_history, self._patience)
             if status["best_step"] == state.global_step:
                 self._best.keep()
             if status["stopped"]:
@@ -62,7 +62,7 @@ class Evaluation(TrainerCallback):
                 control.should_training_stop = True
 
 
-def stopping(history: Sequence[Mapping[str, Any]], patience: int) -> dict[str, Any]:
+def stopping_status(history: Sequence[Mapping[str, Any]], patience: int) -> dict[str, Any]:
     """Find the best evaluation so far, and whether it is time to stop.
 
     Args:
@@ -95,7 +95,7 @@ def evaluation_steps(steps: int, every: int | None, examples: int, batch_size: i
     """Choose the steps after which to evaluate; the last step is always one of them.
 
     Args:
-        steps: Steps of the whole run.
+        steps: Number of steps of the run.
         every: Steps between evaluations. None: about `EVALUATIONS` in a run, but fewer if more examples would be
             evaluated than trained on. Evaluations then take at most about a third of the time.
         examples: Number of examples that an evaluation computes.
@@ -125,10 +125,3 @@ def trajectory(history: Sequence[Mapping[str, Any]], before: Mapping[str, Any]) 
         points.setdefault(int(entry["step"]), {}).update({name: entry[name] for name in names})
     steps = sorted(step for step, figures in points.items() if figures)
     return {"step": steps, **{name: [points[step].get(name) for step in steps] for name in ("loss", *before)}}
-
-
-def closing_loss(history: Sequence[Mapping[str, Any]]) -> float:
-    """Mean of the last tenth of the training losses in the Trainer's log."""
-    losses = [float(entry["loss"]) for entry in history if "loss" in entry]
-    last = losses[-max(len(losses) // 10, 1) :]
-    return sum(last) / len(last)
