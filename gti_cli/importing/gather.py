@@ -55,7 +55,9 @@ class InteractionLog:
         self._rating.append(rating)
 
     def columns(self) -> Interactions:
-        """All interactions as arrays; seconds with fractions become milliseconds, so that nothing is lost.
+        """All interactions as arrays; the log is empty afterwards, so that nothing is in memory twice.
+
+        Seconds with fractions become milliseconds, so that nothing is lost.
 
         Returns:
             The interactions.
@@ -64,15 +66,22 @@ class InteractionLog:
         unit = self.unit
         if unit == SECONDS and bool((times != np.floor(times)).any()):
             times, unit = np.round(times * 1000), MILLISECONDS
-        return Interactions(
+        interactions = Interactions(
             list(self.users),
             list(self.items),
-            np.array(self._user, np.int32),
-            np.array(self._item, np.int32),
+            _as_array(self._user, np.int32),
+            _as_array(self._item, np.int32),
             times.astype(np.int64),
-            np.array(self._rating, np.float64),
+            _as_array(self._rating, np.float64),
             unit,
         )
+        self._user, self._item, self._time, self._rating = array("i"), array("i"), array("d"), array("d")
+        return interactions
+
+
+def _as_array(numbers: array[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """A numpy view of an array; nothing is copied."""
+    return np.frombuffer(numbers, dtype) if len(numbers) else np.empty(0, dtype)
 
 
 @dataclass(frozen=True)

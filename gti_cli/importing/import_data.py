@@ -19,11 +19,13 @@ from gti_cli.importing.report import describe_interactions
 from gti_cli.importing.sources import SourceFile, find_files
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.workspace import StageRun, Workspace
+from gti_cli.workspace.files import replacing
 from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+PIECE = 1 << 20  # interactions that are written at a time
 ITEMS, INTERACTIONS, QUERIES = "items.parquet", "interactions.parquet", "queries.parquet"
 
 
@@ -119,23 +121,24 @@ def _write(
 
 
 def _write_interactions(path: Path, interactions: Interactions) -> None:
+    """Write ``user_id``, ``item_id``, ``timestamp`` and, if any is known, ``rating``, piece by piece."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    columns = {
-        "user_id": _strings(interactions.user, interactions.user_ids),
-        "item_id": _strings(interactions.item, interactions.item_ids),
-        "timestamp": interactions.time,
-    }
+    users, items = pa.array(interactions.user_ids, pa.string()), pa.array(interactions.item_ids, pa.string())
+    fields = [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64())]
     if not np.isnan(interactions.rating).all():
-        columns["rating"] = pa.array(interactions.rating, from_pandas=True)
-    tables.write(path, pa.table(columns))
-
-
-def _strings(numbers: Any, names: list[str]) -> Any:
-    """Ids by their numbers, without a Python object for each row."""
-    import pyarrow as pa
-
-    return pa.array(names, pa.large_string()).take(pa.array(numbers)).cast(pa.large_string())
+        fields.append(("rating", pa.float64()))
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, pa.schema(fields), compression="zstd") as writer:
+        for start in range(0, len(interactions), PIECE):
+            part = slice(start, start + PIECE)
+            columns = {
+                "user_id": users.take(pa.array(interactions.user[part])),
+                "item_id": items.take(pa.array(interactions.item[part])),
+                "timestamp": interactions.time[part],
+                "rating": pa.array(interactions.rating[part], from_pandas=True),
+            }
+            writer.write_table(pa.table({name: columns[name] for name, _ in fields}, schema=writer.schema))
 
 
 def _write_items(run: StageRun, items: ItemTexts, interactions: Interactions, restrict: bool) -> None:

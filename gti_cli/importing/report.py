@@ -27,46 +27,41 @@ def describe_interactions(interactions: Interactions) -> dict[str, Any]:
     lengths = np.bincount(interactions.user)
     lengths = lengths[lengths > 0]
     users, items = len(lengths), len(np.unique(interactions.item))
-    pairs = np.unique(_paired(interactions.user, interactions.item))
+    pairs = _distinct(interactions.user, interactions.item)
     return {
         "users": users,
         "items": items,
         "interactions": count,
-        "density": len(pairs) / (users * items),
+        "density": pairs / (users * items),
         "history_min": int(lengths.min()),
         "history_median": float(np.median(lengths)),
         "history_mean": float(lengths.mean()),
         "history_max": int(lengths.max()),
-        "repeated_pairs": count - len(pairs),
+        "repeated_pairs": count - pairs,
         "repeated_rows": count - _distinct(interactions.user, interactions.item, interactions.time),
         "equal_times": _sharing(interactions.user, interactions.time),
     }
 
 
-def _paired(first: Any, second: Any) -> Any:
-    """Both numbers of each row in one, so that rows can be compared quickly."""
-    return first.astype(np.int64) << 32 | second.astype(np.int64)
-
-
 def _distinct(*columns: Any) -> int:
     """Number of different rows."""
-    order = np.lexsort(columns)
-    changed = np.zeros(len(order), bool)
-    changed[:1] = True
-    for column in columns:
-        values = column[order]
-        changed[1:] |= values[1:] != values[:-1]
-    return int(changed.sum())
+    return len(columns[0]) - int(_equal_to_the_next(*columns).sum())
 
 
 def _sharing(*columns: Any) -> int:
     """Number of rows that are equal to another row."""
-    order = np.lexsort(columns)
+    same = _equal_to_the_next(*columns)
+    shares = np.zeros(len(columns[0]), bool)
+    shares[1:] |= same
+    shares[:-1] |= same
+    return int(shares.sum())
+
+
+def _equal_to_the_next(*columns: Any) -> Any:
+    """(N - 1,) bool: with the rows sorted, is each equal to the one behind it?"""
+    order = np.lexsort(columns).astype(np.uint32)
     same = np.ones(max(len(order) - 1, 0), bool)
     for column in columns:
         values = column[order]
         same &= values[1:] == values[:-1]
-    shares = np.zeros(len(order), bool)
-    shares[1:] |= same
-    shares[:-1] |= same
-    return int(shares.sum())
+    return same

@@ -18,8 +18,9 @@ def test_rows_come_back_as_they_went_in(rows: list[tuple[str, int, int]]) -> Non
     log = InteractionLog()
     for user, item, time in rows:
         log.add(user, item, time, 2.5)
+    assert len(log) == len(rows)
     data = log.columns()
-    assert len(log) == len(data) == len(rows)
+    assert len(data) == len(rows) and len(log) == 0
     back = zip(data.user.tolist(), data.item.tolist(), data.time.tolist(), strict=True)
     assert [(data.user_ids[u], data.item_ids[i], t) for u, i, t in back] == [(u, str(i), t) for u, i, t in rows]
     assert data.unit == SECONDS and (data.rating == 2.5).all()
