@@ -19,6 +19,7 @@ from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.rows import NewRows
 from gti_cli.training.lora import Adapters
 from tests.support.grounding import MODELS, NEW_IDS, examples_of, masked_loss, model_of
+from tests.support.head_memory import measure_peak
 
 
 def plain(hidden: Any, rows: NewRows, targets: Any, rule: LogitRule) -> Any:
@@ -99,38 +100,13 @@ def test_the_trial_is_without_dropout_and_draws_no_random_number() -> None:
     assert losses[0] == losses[1]
 
 
-def high_water() -> int:
-    """Most bytes that this process has held; not `ru_maxrss`, which a child begins with its parent's."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
-
-
-def peak(way: str, results: Any) -> None:
-    """Bytes above what was held before, for 512 positions and 131,072 words (256 MiB of float32 logits)."""
-    torch.set_num_threads(1)
-    vocabulary, positions = 131_072, 512
-    weight = torch.zeros(vocabulary, 8)
-    hidden = torch.randn(positions, 8).requires_grad_(True)
-    targets = torch.randint(vocabulary, (positions,))
-    before = high_water()
-    if way == "plain":
-        functional.cross_entropy(hidden @ weight.T, targets, reduction="sum").backward()
-    else:
-        head = torch.nn.Linear(8, vocabulary, bias=False)
-        head.weight = torch.nn.Parameter(weight, requires_grad=False)
-        rows: Any = type("Rows", (), {"head": head, "output": None, "bias": None, "ids": torch.arange(10)})()
-        rows.embedding = torch.zeros(10, 8, requires_grad=True)
-        head_loss(hidden, rows, targets, LogitRule())[0].backward()
-    results.put(high_water() - before)
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's own account of memory")
 def test_memory_does_not_grow_with_positions_times_vocabulary() -> None:
     context = get_context("spawn")
     results = context.Queue()
     found = {}
     for way in ("plain", "chunks"):
-        process = context.Process(target=peak, args=(way, results))
+        process = context.Process(target=measure_peak, args=(way, results))
         process.start()
         found[way] = results.get(timeout=60)
         process.join()
