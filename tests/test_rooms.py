@@ -157,3 +157,23 @@ def test_the_checks_can_fail() -> None:
     ]
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
     assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def imports_of_tests(source: str) -> set[str]:
+    """Modules below ``tests`` that a test file imports, and ``conftest``."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module]
+    named = {
+        f"tests.{name.name}" if node.module == "tests" else str(node.module) for node in nodes for name in node.names
+    }
+    return {name for name in named if name.split(".")[0] in ("tests", "conftest")}
+
+
+def test_tests_import_from_support_alone() -> None:
+    files = Path(__file__).parent.rglob("*.py")
+    strangers = {
+        str(path): wrong
+        for path in files
+        if (wrong := {m for m in imports_of_tests(path.read_text("utf-8")) if not m.startswith("tests.support")})
+    }
+    assert {path: wrong for path, wrong in strangers.items() if "benchmarks" not in path} == {}
+    assert imports_of_tests("from tests.a.test_b import c\nfrom conftest import d") == {"tests.a.test_b", "conftest"}

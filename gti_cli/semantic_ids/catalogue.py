@@ -129,6 +129,7 @@ def string_columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
     import pyarrow as pa
 
     def is_text(kind: pa.DataType) -> bool:
+        """Whether a column of this type holds texts, or lists of texts."""
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             return is_text(kind.value_type)
         if pa.types.is_dictionary(kind):

@@ -79,6 +79,7 @@ def distance_report(
     """
 
     def batch_sums(batch: Sequence[int]) -> torch.Tensor:
+        """Compute the sums over some examples, on the CPU."""
         return model.measure({name: value.to(device) for name, value in collator(batch)["batch"].items()}).cpu()
 
     lengths = collator.corpus.computed_lengths()

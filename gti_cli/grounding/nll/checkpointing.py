@@ -78,6 +78,7 @@ def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
     """``forward``, computed again in the backward pass if there will be one."""
 
     def run(*inputs: Any, **more: Any) -> Any:
+        """Run the layer; keep no activations where a gradient will be computed."""
         if not torch.is_grad_enabled():
             return forward(*inputs, **more)
         return checkpoint(forward, *inputs, use_reentrant=False, **more)
