@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.importing.gather import Interactions
+from gti_cli.importing.gather import ImportedInteractions
 from gti_cli.importing.options import ImportOptions
 from gti_cli.importing.times import parse_bound
 
@@ -26,11 +26,11 @@ class Filtered:
     """
 
     reason: str
-    interactions: Interactions
+    interactions: ImportedInteractions
     dropped: int
 
 
-def apply_filters(interactions: Interactions, options: ImportOptions, seed: int) -> Iterator[Filtered]:
+def apply_filters(interactions: ImportedInteractions, options: ImportOptions, seed: int) -> Iterator[Filtered]:
     """Apply the filters that were asked for, one behind the other.
 
     Their order: rating, time, repeated pairs, sample of users, k-core. The k-core comes last, so that it holds for what
@@ -64,24 +64,24 @@ def apply_filters(interactions: Interactions, options: ImportOptions, seed: int)
         yield Filtered(reason, interactions, int((~mask).sum()))
 
 
-def _by_rating(now: Interactions, options: ImportOptions) -> tuple[str, Mask] | None:
+def _by_rating(now: ImportedInteractions, options: ImportOptions) -> tuple[str, Mask] | None:
     if options.min_rating is None:
         return None
     # A missing rating (NaN) is not above any bound.
     return f"rating below {options.min_rating:g}, or none", now.rating >= options.min_rating
 
 
-def _since(now: Interactions, options: ImportOptions) -> tuple[str, Mask] | None:
+def _since(now: ImportedInteractions, options: ImportOptions) -> tuple[str, Mask] | None:
     bound = parse_bound(options.since, now.unit, "--since")
     return None if bound is None else (f"before {options.since}", now.time >= bound)
 
 
-def _until(now: Interactions, options: ImportOptions) -> tuple[str, Mask] | None:
+def _until(now: ImportedInteractions, options: ImportOptions) -> tuple[str, Mask] | None:
     bound = parse_bound(options.until, now.unit, "--until", end=True)
     return None if bound is None else (f"after {options.until}", now.time <= bound)
 
 
-def _by_repetition(now: Interactions, options: ImportOptions) -> tuple[str, Mask] | None:
+def _by_repetition(now: ImportedInteractions, options: ImportOptions) -> tuple[str, Mask] | None:
     if options.duplicates == "keep":
         return None
     return f"the same user and item again (--duplicates {options.duplicates})", one_per_pair(
@@ -89,7 +89,7 @@ def _by_repetition(now: Interactions, options: ImportOptions) -> tuple[str, Mask
     )
 
 
-def one_per_pair(now: Interactions, *, last: bool) -> Mask:
+def one_per_pair(now: ImportedInteractions, *, last: bool) -> Mask:
     """Mark one interaction of every pair of user and item.
 
     Args:
@@ -113,7 +113,7 @@ def one_per_pair(now: Interactions, *, last: bool) -> Mask:
     return mask
 
 
-def _by_sample(now: Interactions, options: ImportOptions, seed: int) -> tuple[str, Mask] | None:
+def _by_sample(now: ImportedInteractions, options: ImportOptions, seed: int) -> tuple[str, Mask] | None:
     if options.max_users is None:
         return None
     present = np.unique(now.user)
@@ -122,7 +122,7 @@ def _by_sample(now: Interactions, options: ImportOptions, seed: int) -> tuple[st
     return f"users not drawn (--max-users {options.max_users:,})", np.isin(now.user, drawn)
 
 
-def _by_core(now: Interactions, options: ImportOptions) -> tuple[str, Mask] | None:
+def _by_core(now: ImportedInteractions, options: ImportOptions) -> tuple[str, Mask] | None:
     if options.k_core is None:
         return None
     return f"outside of the {options.k_core}-core", k_core(now.user, now.item, options.k_core)

@@ -54,7 +54,7 @@ class InteractionLog:
         self._time.append(time)
         self._rating.append(rating)
 
-    def columns(self) -> Interactions:
+    def columns(self) -> ImportedInteractions:
         """All interactions as arrays; the log is empty afterwards, so that nothing is in memory twice.
 
         Seconds with fractions become milliseconds, so that nothing is lost.
@@ -66,7 +66,7 @@ class InteractionLog:
         unit = self.unit
         if unit == SECONDS and bool((times != np.floor(times)).any()):
             times, unit = np.round(times * 1000), MILLISECONDS
-        interactions = Interactions(
+        interactions = ImportedInteractions(
             list(self.users),
             list(self.items),
             _as_array(self._user, np.int32),
@@ -85,7 +85,7 @@ def _as_array(numbers: array[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 
 
 @dataclass(frozen=True)
-class Interactions:
+class ImportedInteractions:
     """Interactions as arrays.
 
     Attributes:
@@ -109,7 +109,7 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.user)
 
-    def rows(self, chosen: npt.NDArray[Any]) -> Interactions:
+    def rows(self, chosen: npt.NDArray[Any]) -> ImportedInteractions:
         """Some of the interactions, in their order.
 
         Args:
@@ -118,7 +118,7 @@ class Interactions:
         Returns:
             These interactions, with all ids as they were.
         """
-        return Interactions(
+        return ImportedInteractions(
             self.user_ids,
             self.item_ids,
             self.user[chosen],

@@ -13,7 +13,7 @@ from gti_cli.errors import InputError
 from gti_cli.importing.detect import find_format
 from gti_cli.importing.filters import apply_filters
 from gti_cli.importing.formats.columns import parse_columns, read_columns
-from gti_cli.importing.gather import ImportedData, Interactions, ItemTexts
+from gti_cli.importing.gather import ImportedData, ImportedInteractions, ItemTexts
 from gti_cli.importing.options import ImportKeywords, ImportOptions
 from gti_cli.importing.report import describe_interactions
 from gti_cli.importing.sources import SourceFile, find_files
@@ -120,7 +120,7 @@ def _write(
     _write_items(run, data.items, interactions, restrict)
 
 
-def _write_interactions(path: Path, interactions: Interactions) -> None:
+def _write_interactions(path: Path, interactions: ImportedInteractions) -> None:
     """Write ``user_id``, ``item_id``, ``timestamp`` and, if any is known, ``rating``, piece by piece."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -141,7 +141,7 @@ def _write_interactions(path: Path, interactions: Interactions) -> None:
             writer.write_table(pa.table({name: columns[name] for name, _ in fields}, schema=writer.schema))
 
 
-def _write_items(run: StageRun, items: ItemTexts, interactions: Interactions, restrict: bool) -> None:
+def _write_items(run: StageRun, items: ItemTexts, interactions: ImportedInteractions, restrict: bool) -> None:
     """Write the items table.
 
     An item without any text gets its id for a title, so that it can be given a Semantic ID.

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from gti_cli.importing.gather import Interactions
+from gti_cli.importing.gather import ImportedInteractions
 
 
-def describe_interactions(interactions: Interactions) -> dict[str, Any]:
+def describe_interactions(interactions: ImportedInteractions) -> dict[str, Any]:
     """Figures of a set of interactions.
 
     Args:

@@ -8,21 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.importing.filters import apply_filters, k_core, one_per_pair
-from gti_cli.importing.gather import InteractionLog, Interactions
+from gti_cli.importing.gather import ImportedInteractions, InteractionLog
 from gti_cli.importing.options import ImportOptions
 from gti_cli.importing.times import SECONDS
 
 ROWS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 3)), max_size=40)
 
 
-def log_of(rows: list[tuple[int, int, int]]) -> Interactions:
+def log_of(rows: list[tuple[int, int, int]]) -> ImportedInteractions:
     log = InteractionLog()
     for user, item, time in rows:
         log.add(user, item, time, rating=float(time))
     return log.columns()
 
 
-def names(interactions: Interactions) -> list[tuple[str, str, int]]:
+def names(interactions: ImportedInteractions) -> list[tuple[str, str, int]]:
     return [
         (interactions.user_ids[user], interactions.item_ids[item], int(time))
         for user, item, time in zip(interactions.user, interactions.item, interactions.time, strict=True)
