@@ -79,7 +79,7 @@ def _evaluate_several(
     checkpoints: list[str], interactions: Path | None, workspace: Path, keywords: dict[str, Any], common: CommonOptions
 ) -> Manifest | None:
     """Evaluate several checkpoints and return the manifest of their summary; None on all processes but the first."""
-    from gti_cli.evaluation.several import evaluate_several, summarise
+    from gti_cli.evaluation.several_seeds import evaluate_several, summarise
 
     manifests, name = evaluate_several(checkpoints, interactions, workspace, **keywords)
     return summarise(manifests, workspace, name, **common.run_keywords()) if processes.rank() == 0 else None
@@ -182,7 +182,7 @@ def _print_comparison(manifest: Manifest, other: str, workspace: Path, common: C
 
 def _default_name(checkpoints: list[str], queries: Path | None) -> str:
     """Return the name of the output if ``--name`` is not given."""
-    from gti_cli.evaluation.several import group_name
+    from gti_cli.evaluation.several_seeds import group_name
 
     if len(checkpoints) > 1:
         return group_name(checkpoints, queries)

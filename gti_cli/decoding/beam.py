@@ -4,7 +4,7 @@ The score of a hypothesis is the sum of its tokens' log-probabilities under the 
 in constrained ``generate`` of Hugging Face. The trie forbids continuations; the probabilities of the allowed ones are
 not scaled up to sum to one.
 
-`gti_cli.decoding.search` calls the beam search batch by batch. `gti_cli.decoding.exact` starts from its result.
+`gti_cli.decoding.beam_batches` calls the beam search batch by batch. `gti_cli.decoding.exact` starts from its result.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gti_cli.decoding.branches import SharedPrefix
-from gti_cli.decoding.probe import make_runner
+from gti_cli.decoding.architecture_probe import make_runner
+from gti_cli.decoding.hypothesis_caches import SharedPrefix
 from gti_cli.decoding.runner import Runner
 from gti_cli.decoding.trie import Trie
 

@@ -23,9 +23,9 @@ import numpy.typing as npt
 import torch
 
 from gti_cli import console
+from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import Ranking, TrieTensors
-from gti_cli.decoding.branches import BranchRows, BranchTree, SharedPrefix
-from gti_cli.decoding.probe import make_runner
+from gti_cli.decoding.hypothesis_caches import BranchRows, BranchTree, SharedPrefix
 from gti_cli.decoding.runner import Runner
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The items behind ranked semantic IDs: first as groups that share an ID, then as one list.
 
-`gti_cli.decoding.parts` comes before: it returns the `Ranking` of the semantic IDs. A stage then calls `item_groups`
-and `first_items`.
+`gti_cli.decoding.search_parts` comes before: it returns the `Ranking` of the semantic IDs. A stage then calls
+`item_groups` and `first_items`.
 """
 
 from __future__ import annotations

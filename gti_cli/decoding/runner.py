@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from gti_cli.decoding import head
+from gti_cli.decoding import log_probs
 from gti_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _LOGITS_AT_ONCE = 1 << 21
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a model's architecture allows; `gti_cli.decoding.probe` finds it out.
+    """What a model's architecture allows; `gti_cli.decoding.architecture_probe` finds it out.
 
     Attributes:
         split_head: The logits equal the output head applied to the last hidden state, so the head can run separately.
@@ -36,7 +36,7 @@ class Abilities:
 class Runner:
     """A causal LM with what its architecture allows.
 
-    Make it with `gti_cli.decoding.probe.make_runner`, which tries the model out first.
+    Make it with `gti_cli.decoding.architecture_probe.make_runner`, which tries the model out first.
 
     Attributes:
         model: A causal LM in evaluation mode.
@@ -100,7 +100,7 @@ class Runner:
         """
         if self.abilities.linear_head:
             matrix: Any = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-            return head.log_probs(features, matrix.weight, matrix.bias, tokens)
+            return log_probs.log_probs(features, matrix.weight, matrix.bias, tokens)
         out = torch.empty(tokens.shape, device=tokens.device)
         rows = max(_LOGITS_AT_ONCE // int(self.model.config.get_text_config().vocab_size), 1)
         for start in range(0, len(features), rows):

@@ -11,15 +11,15 @@ from gti_cli import console
 from gti_cli.diagnostics.checkpoint_rows import INPUT, OUTPUT
 from gti_cli.diagnostics.inputs import DiagnosisInputs, read_inputs
 from gti_cli.diagnostics.matrix_diagnosis import MatrixDiagnosis, diagnose_matrix, write_tables
+from gti_cli.diagnostics.nearest_words import TextWords
 from gti_cli.diagnostics.pictures.plot_trajectory import plot_trajectory
 from gti_cli.diagnostics.pictures.plots import plot_all
 from gti_cli.diagnostics.report import write_report
 from gti_cli.diagnostics.timeline import CheckpointPath, TimelineCheckpoint, build_timeline, expand_folders
 from gti_cli.diagnostics.trajectory import add_persistence, lines, trajectory_points, write_trajectory
-from gti_cli.diagnostics.words import TextWords
 from gti_cli.errors import InputError
 from gti_cli.options import check_seed
-from gti_cli.pictures import save_picture
+from gti_cli.plot_style import save_picture
 from gti_cli.workspace import Workspace, write_json
 from gti_cli.workspace.manifest import Manifest
 

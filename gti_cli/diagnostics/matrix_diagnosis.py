@@ -14,9 +14,9 @@ from gti_cli import tables
 from gti_cli.diagnostics.checkpoint_rows import CheckpointMatrix
 from gti_cli.diagnostics.inputs import DiagnosedCheckpoint
 from gti_cli.diagnostics.measure import measure
+from gti_cli.diagnostics.nearest_words import NearestWords, TextWords, WordAgreement, nearest_words, word_agreement
 from gti_cli.diagnostics.pictures.hierarchy import binned_cosines
 from gti_cli.diagnostics.verdict import judge
-from gti_cli.diagnostics.words import NearestWords, TextWords, WordAgreement, nearest_words, word_agreement
 from gti_cli.geometry.sampling import evenly
 from gti_cli.geometry.similarity import cosine_matrix
 

@@ -3,10 +3,10 @@
 From a user's history to ``metrics.json``:
 
 1. `gti_cli.tables.histories` reads the table and divides it (`read_interactions`, `split`).
-2. `gti_cli.prompts.next_item` makes the prompts, and `gti_cli.decoding.parts` searches for the best semantic IDs; both
-   are called in `_search`.
-3. `gti_cli.evaluation.lists` turns semantic IDs into items and finds the target's rank, `gti_cli.evaluation.metrics`
-   turns ranks into numbers, and ``metrics.json`` is written; all in `_write_results`.
+2. `gti_cli.prompts.next_item` makes the prompts, and `gti_cli.decoding.search_parts` searches for the best semantic
+   IDs; both are called in `_search`.
+3. `gti_cli.evaluation.recommended_lists` turns semantic IDs into items and finds the target's rank,
+   `gti_cli.evaluation.metrics` turns ranks into numbers, and ``metrics.json`` is written; all in `_write_results`.
 
 `gti_cli.evaluation.evaluate_queries` does the same for queries.
 """
@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console, tables
-from gti_cli.decoding.parts import SearchRequest, SearchResult, extra_beams
+from gti_cli.decoding.search_parts import SearchRequest, SearchResult, extra_beams
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines.base import train_counts
 from gti_cli.evaluation.baselines.results import write_baseline_tables
 from gti_cli.evaluation.baselines.run import Setting, evaluate_baselines
 from gti_cli.evaluation.evaluate_queries import evaluate_queries
-from gti_cli.evaluation.lists import as_array, recommend_items, write_lists
 from gti_cli.evaluation.metrics.intervals import bounds
 from gti_cli.evaluation.metrics.ranking import averages, list_metrics, per_user
 from gti_cli.evaluation.metrics.slices import slice_means, user_slices
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, make_plan, open_stage, output_name
+from gti_cli.evaluation.recommended_lists import as_array, recommend_items, write_lists
 from gti_cli.evaluation.sample import draw_sample
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.next_item import cut_history, encode_items, make_frame
@@ -148,7 +148,7 @@ def _search(plan: EvaluationPlan, entries: Sequence[History], trie: Trie, run: S
         [prompt_frame.search_prompt([item_ids[row_of[item]] for item in items]) for items in shown],
         [extra_beams(len(set(entry.items)) if plan.options.filter_seen else 0) for entry in entries],
         list_length=plan.options.ks[-1],
-        beams=int(plan.options.beams or 0),
+        beams=int(plan.options.beams or 0),  # `make_plan` has put the default there; None is for the type alone
         exact=plan.options.search == "exact",
     )
     run.counts["widest_beam"] = request.beams + max(request.extra)

@@ -20,7 +20,7 @@ from gti_cli.checkpoints.limits import check_positions
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.decoding.beam import TrieTensors
-from gti_cli.decoding.parts import Searcher, SearchRequest, SearchResult, beams_for, search_parts
+from gti_cli.decoding.search_parts import Searcher, SearchRequest, SearchResult, beams_for, search_parts
 from gti_cli.decoding.trie import Trie
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.options import RunOptions

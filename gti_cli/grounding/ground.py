@@ -17,9 +17,9 @@ from gti_cli.errors import InputError
 from gti_cli.grounding.distil.contexts import Phrases, read_phrases
 from gti_cli.grounding.job import GroundingJob
 from gti_cli.grounding.options import DISTIL, GroundKeywords, GroundOptions
-from gti_cli.grounding.pairs import read_pairs
+from gti_cli.grounding.read_pairs import read_pairs
 from gti_cli.options import RunOptions, pick, refuse_unknown
-from gti_cli.prompts.pairs import DEFAULT_TEMPLATES
+from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES
 from gti_cli.prompts.templates import read_templates
 from gti_cli.training.callbacks.tracking import trackers
 from gti_cli.training.sharding import Sharding, plain_launch, requested_sharding

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gti_cli.grounding.options import BOTH_WAYS, TO_TEXT_ONLY, TO_TOKENS_ONLY, GroundOptions
-from gti_cli.prompts.pairs import DEFAULT_TEMPLATES, DIRECTIONS, TO_TEXT, TO_TOKENS, Templates
+from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES, DIRECTIONS, TO_TEXT, TO_TOKENS, Templates
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gti_cli.grounding.distil.objective import DistilModel
     from gti_cli.grounding.nll.batches import Collator
     from gti_cli.grounding.nll.objective import GroundingModel
-    from gti_cli.grounding.pairs import PairsTable
+    from gti_cli.grounding.read_pairs import PairsTable
     from gti_cli.grounding.retrieval import ItemIndex
     from gti_cli.training.sharding import Sharding
 
@@ -73,7 +73,7 @@ class GroundingJob:
 
     @property
     def directions(self) -> tuple[str, ...]:
-        """The directions that train, as `prompts.pairs` names them."""
+        """The directions that train, as `prompts.pair_prompts` names them."""
         return _DIRECTIONS[self.options.directions]
 
 

@@ -54,7 +54,7 @@ class RowsOptions:
         max_steps: Number of steps; overrides ``epochs`` (None: by ``epochs``).
         batch_size: Examples in a step, over all processes together.
         learning_rate: Peak, after a linear warm-up over 3 % of the steps; then linear decay to 0. None:
-            `gti_cli.training.reach.default_rows_rate`.
+            `gti_cli.training.rows_learning_rate.default_rows_rate`.
         eval_every: Steps between evaluations (None: see `evaluations.evaluation_steps`).
         patience: Stop after this number of evaluations without a lower held-out loss, and keep the best rows (None:
             train to the end and keep the last rows).

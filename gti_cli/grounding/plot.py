@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import tables
-from gti_cli.pictures import save_picture, style
+from gti_cli.plot_style import BACKGROUND_SERIES, COLOURS, DASHES, MARKERS, save_picture, style
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -15,13 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRAJECTORY = "trajectory.parquet"  # in the checkpoint's folder; columns as `evaluations.trajectory` makes them
-# Colours of Okabe and Ito, which are distinct to colour-blind readers. Line styles and markers serve prints in grey.
-_STYLES: tuple[dict[str, Any], ...] = (
-    {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    {"color": "#D55E00", "linestyle": "--", "marker": "s"},
-    {"color": "#009E73", "linestyle": "-.", "marker": "^"},
-    {"color": "#CC79A7", "linestyle": ":", "marker": "D"},
-)
+_SERIES = 4  # styles that a panel's lines use in turn
 
 
 def plot_curves(workspace: Path | str, name: str = "grounded") -> list[Path]:
@@ -84,7 +78,7 @@ def draw(curve: dict[str, list[Any]], title: str) -> Figure:
     for axis, (heading, unit, labels) in zip(axes, shown, strict=False):
         if heading == "Loss":
             training = _points(curve, "loss")
-            axis.plot(*training, color="0.55", linewidth=0.9, label="training batches")
+            axis.plot(*training, color=BACKGROUND_SERIES, linewidth=0.9, label="training batches")
         _lines(axis, curve, labels)
         axis.set(title=heading, xlabel="training step", ylabel=unit)
         axis.spines[["top", "right"]].set_visible(False)
@@ -101,8 +95,9 @@ def _present(curve: dict[str, list[Any]], labels: dict[str, str]) -> dict[str, s
 
 def _lines(axis: Axes, curve: dict[str, list[Any]], labels: dict[str, str]) -> None:
     for number, (name, label) in enumerate(labels.items()):
-        style = _STYLES[number % len(_STYLES)]
-        axis.plot(*_points(curve, name), **style, markersize=4, linewidth=1.3, label=label)
+        number %= _SERIES
+        look = {"color": COLOURS[number], "linestyle": (*DASHES[:3], ":")[number], "marker": MARKERS[number]}
+        axis.plot(*_points(curve, name), **look, markersize=4, linewidth=1.3, label=label)
 
 
 def _points(curve: dict[str, list[Any]], name: str) -> tuple[Sequence[int], Sequence[float]]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gti_cli.decoding.beam import TrieTensors, beam_search
 from gti_cli.decoding.trie import build_trie
 from gti_cli.prompts.next_item import opening_ids
-from gti_cli.prompts.pairs import DEFAULT_TEMPLATES, TO_TOKENS, Pair, Templates, encode_pairs
+from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES, TO_TOKENS, Pair, Templates, encode_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -24,15 +24,15 @@ from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.grounding.distil.task import distil_task
 from gti_cli.grounding.evaluations import Evaluation, evaluation_steps, stopping_status, trajectory
 from gti_cli.grounding.job import GroundingJob, GroundingTask
-from gti_cli.grounding.nll.checkpointing import checkpointed
 from gti_cli.grounding.nll.corpus import Corpus
+from gti_cli.grounding.nll.gradient_checkpointing import checkpointed
 from gti_cli.grounding.nll.task import nll_task, split_pairs
 from gti_cli.grounding.options import DISTIL
 from gti_cli.grounding.plot import TRAJECTORY
-from gti_cli.grounding.rows import NewRows
-from gti_cli.training.batches.plan import BatchPlan, SharedPlan
+from gti_cli.grounding.trainable_rows import NewRows
+from gti_cli.training.batches.batch_plan import BatchPlan, SharedPlan
 from gti_cli.training.callbacks.best import BestState
-from gti_cli.training.reach import default_rows_rate
+from gti_cli.training.rows_learning_rate import default_rows_rate
 from gti_cli.training.sharding import count_weights, load_sharded
 from gti_cli.training.trainer import PlannedTrainer, last_tenth_loss
 from gti_cli.workspace import StageRun, processes
@@ -143,11 +143,11 @@ def _add_adapters(job: GroundingJob, model: PreTrainedModel) -> Adapters | None:
 
 def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[str, list[Any]]:
     """Train new rows (and adapters), measure before, during and after; returns the columns of the trajectory."""
+    from gti_cli.training.adamw import adamw
     from gti_cli.training.arguments import last_checkpoint, train_or_resume
     from gti_cli.training.callbacks.divergence import end_if_diverged
     from gti_cli.training.callbacks.progress import show_progress
     from gti_cli.training.callbacks.tracking import logs_in
-    from gti_cli.training.optimizer import adamw
 
     options, trained, measures = job.options, task.trained, task.measures
     corpus = task.collator.corpus
@@ -162,6 +162,8 @@ def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[s
     )
     arguments = _training_arguments(job, run, len(plan))
     before = measures.curve_figures()
+    # A constant figure (retrieval by chance) is the same before and after training, so it is reported once, without
+    # "_before".
     all_before = {**before, **measures.retrieval_figures()}
     run.metrics.update({f"{name}_before": value for name, value in all_before.items() if name not in task.constant})
     rate = options.lora_learning_rate if options.lora else _learning_rate(job)

@@ -15,16 +15,16 @@ from torch.nn import functional
 from gti_cli import console
 from gti_cli.grounding.evaluations import trajectory
 from gti_cli.grounding.job import GroundingJob
-from gti_cli.grounding.nll.encode import build_corpus
+from gti_cli.grounding.nll.build_corpus import build_corpus
 from gti_cli.grounding.nll.measures import pair_measures
-from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.prompts.examples import IGNORED, Example, collate
+from gti_cli.training.adamw import adamw
 from gti_cli.training.arguments import last_checkpoint, planned_arguments, train_or_resume
-from gti_cli.training.batches.plan import BatchPlan, SharedPlan
+from gti_cli.training.batches.batch_plan import BatchPlan, SharedPlan
 from gti_cli.training.callbacks.divergence import end_if_diverged
 from gti_cli.training.callbacks.progress import show_progress
 from gti_cli.training.callbacks.tracking import logs_in
-from gti_cli.training.optimizer import adamw
 from gti_cli.training.trainer import PlannedTrainer, last_tenth_loss
 from gti_cli.workspace import StageRun
 

@@ -1,8 +1,8 @@
 """LC-Rec's auxiliary tasks (Zheng et al., arXiv 2311.09049) as conversations; the wordings are our own.
 
 The tasks tie the code tokens of items to language. There are six kinds: an item's text to its tokens and back (as in
-`gti_cli.prompts.pairs`), a history of titles to the next item's tokens, a history of tokens to the next item's title,
-a customer's intent to an item's tokens, and a history of tokens to the customer's preference in words.
+`gti_cli.prompts.pair_prompts`), a history of titles to the next item's tokens, a history of tokens to the next item's
+title, a customer's intent to an item's tokens, and a history of tokens to the customer's preference in words.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gti_cli.prompts import next_item
 from gti_cli.prompts.chat import PLACEHOLDER
 from gti_cli.prompts.conversations import Conversation
-from gti_cli.prompts.pairs import DEFAULT_TEMPLATES, TO_TOKENS
+from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES, TO_TOKENS
 
 TEXT_TO_ITEM, ITEM_TO_TEXT = "text->item", "item->text"
 TITLES_TO_ITEM, ITEMS_TO_TITLE = "titles->item", "items->title"

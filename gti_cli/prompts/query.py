@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gti_cli.prompts.conversations import Conversation, encode_conversations
-from gti_cli.prompts.pairs import cut_texts
+from gti_cli.prompts.pair_prompts import cut_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

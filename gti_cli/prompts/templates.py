@@ -8,7 +8,7 @@ from typing import Any
 
 from gti_cli.errors import InputError
 from gti_cli.prompts.chat import PLACEHOLDER
-from gti_cli.prompts.pairs import DEFAULT_TEMPLATES, DIRECTIONS, FORMS, TEXT_FORM, TO_TOKENS, Templates
+from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES, DIRECTIONS, FORMS, TEXT_FORM, TO_TOKENS, Templates
 
 _FORMS = (*FORMS, TEXT_FORM)
 

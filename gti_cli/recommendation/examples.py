@@ -1,7 +1,7 @@
 """The tasks as training examples: encoded, checked against the model's positions, and packed if the model allows it.
 
 Conversations are tokenised here. History examples stay catalogue rows: `history_layout` tokenises the items once, and
-`gti_cli.training.batches.packing` puts their token ids together batch by batch.
+`gti_cli.training.batches.history_packing` puts their token ids together batch by batch.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from gti_cli.prompts.next_item import WORDINGS, encode_items, make_frame
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.recommendation.task_data import NEXT_ITEM
 from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
+from gti_cli.training.batches.history_packing import HistoryLayout, equal_cost_length
 from gti_cli.training.batches.mixture import ExampleCollator, MixedPlan, TrainingExample
-from gti_cli.training.batches.packing import HistoryLayout, equal_cost_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

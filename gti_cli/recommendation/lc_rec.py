@@ -12,7 +12,7 @@ from gti_cli import console
 from gti_cli.prompts import lc_rec
 from gti_cli.prompts.conversations import Conversation
 from gti_cli.prompts.next_item import cut_history
-from gti_cli.prompts.pairs import DIRECTIONS, cut_texts, forms_of
+from gti_cli.prompts.pair_prompts import DIRECTIONS, cut_texts, forms_of
 from gti_cli.recommendation.task_data import INTENT, PREFERENCE, TaskData
 from gti_cli.tables.histories import History
 

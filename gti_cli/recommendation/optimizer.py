@@ -29,7 +29,7 @@ def with_rows_rate(job: FinetuneJob, model: PreTrainedModel) -> FinetuneJob:
         job: The run.
         model: The model, before training.
     """
-    from gti_cli.training.reach import default_rows_rate
+    from gti_cli.training.rows_learning_rate import default_rows_rate
     from gti_cli.training.sharding import requested_sharding
 
     rate = job.options.rows_learning_rate
@@ -55,7 +55,7 @@ def make_optimizer(job: FinetuneJob, model: PreTrainedModel) -> tuple[Any, torch
         optimizer.
     """
     from gti_cli.recommendation.adapters import add_lora
-    from gti_cli.training.optimizer import adamw, scale_row_steps
+    from gti_cli.training.adamw import adamw, scale_row_steps
 
     options, rows_rate = job.options, _rows_rate(job)
     if options.lora:
@@ -86,8 +86,8 @@ def record_reach(job: FinetuneJob, model: PreTrainedModel, steps: int, warmup: i
         warmup: Number of warm-up steps.
         run: Gets the figures in ``metrics``.
     """
-    from gti_cli.training.optimizer import sum_of_rates
-    from gti_cli.training.reach import measure_reach
+    from gti_cli.training.adamw import sum_of_rates
+    from gti_cli.training.rows_learning_rate import measure_reach
 
     weight = row_matrices(model)[0].detach().cpu().numpy()
     travel = sum_of_rates(_rows_rate(job), steps, warmup)

@@ -54,8 +54,8 @@ class TrainingOptions:
         batch_size: Targets in a step, on all processes together.
         learning_rate: Peak, after a linear warm-up of 3 % of the steps and before a linear decay to 0.
         rows_learning_rate: The same for the new rows. None: a rate that fits the scale of the model's rows, see
-            `gti_cli.training.reach.default_rows_rate`, and at least ``learning_rate``; with a sharded optimizer exactly
-            ``learning_rate``.
+            `gti_cli.training.rows_learning_rate.default_rows_rate`, and at least ``learning_rate``; with a sharded
+            optimizer exactly ``learning_rate``.
         validations: Number of validations by NDCG@10 during training, of which the best weights are kept. 0: none,
             and the last weights are kept. None: see `gti_cli.recommendation.validation.default_validations`.
         rank_sample: Most users (or queries) ranked in a validation, out of those that the validation loss is measured

@@ -16,8 +16,8 @@ from gti_cli.checkpoints.limits import check_positions
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.decoding.beam import TrieTensors
-from gti_cli.decoding.parts import Searcher, SearchRequest, beams_for, extra_beams, search_parts
 from gti_cli.decoding.ranked_items import RankedItems, first_items, item_groups
+from gti_cli.decoding.search_parts import Searcher, SearchRequest, beams_for, extra_beams, search_parts
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError, list_some
 from gti_cli.options import check_seed, pick, refuse_unknown

@@ -13,7 +13,7 @@ from gti_cli.geometry.sampling import draw_at_most
 from gti_cli.prompts import query as search_prompts
 from gti_cli.prompts.conversations import Conversation
 from gti_cli.prompts.next_item import SYSTEM, WORDINGS, cut_history
-from gti_cli.prompts.pairs import cut_texts
+from gti_cli.prompts.pair_prompts import cut_texts
 from gti_cli.recommendation.task_data import LC_REC, NEXT_ITEM, SEARCH, TaskData
 from gti_cli.tables.histories import History, Splits
 from gti_cli.tables.queries import Query

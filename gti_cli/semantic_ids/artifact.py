@@ -18,7 +18,7 @@ from gti_cli import tables
 from gti_cli.checkpoints.token_names import LC_REC, all_names, boundary_tokens, token_name
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.catalogue import Catalogue, string_columns
-from gti_cli.semantic_ids.quantizers.residuals import blocks
+from gti_cli.semantic_ids.quantizers.residual_codes import blocks
 from gti_cli.tensors.vector_file import VectorFile, VectorRows, write_vectors
 
 if TYPE_CHECKING:

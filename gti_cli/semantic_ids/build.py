@@ -22,7 +22,7 @@ from gti_cli.semantic_ids.options import EncoderOptions, IdsKeywords, IdsOptions
 from gti_cli.semantic_ids.plan import BuildPlan, check_enough, make_plan
 from gti_cli.semantic_ids.quality import report
 from gti_cli.semantic_ids.quality.plot import remove_pictures
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 from gti_cli.semantic_ids.quantizers.quantizer import train_quantizer
 from gti_cli.semantic_ids.reuse import add_items
 from gti_cli.workspace import StageRun, Workspace, processes
@@ -126,14 +126,18 @@ def _build(run: StageRun, plan: BuildPlan, seed: int, machine: Machine) -> None:
         check_enough(distinct, plan.sizes, "different embeddings")
     quantizer = train_quantizer(plan, vectors, seed, machine.device, machine.training_dtype, run.scratch)
     code_space = quantizer.to_code_space(vectors)
-    codes = plan.index.codes if plan.index is not None else residuals.encode(code_space, quantizer.codebooks, plan.beam)
+    codes = (
+        plan.index.codes
+        if plan.index is not None
+        else residual_codes.encode(code_space, quantizer.codebooks, plan.beam)
+    )
     resolved = resolve_collisions(code_space, quantizer.codebooks, codes, plan.policy)
     codebooks, sizes = list(quantizer.codebooks), list(plan.sizes)
     if plan.policy == "suffix":
         # A suffix code is a mere counter. Its vector is the mean residual of the items that have it, so that the last
         # level has a codebook like the others.
         sizes.append(int(resolved.codes[:, -1].max()) + 1)
-        codebooks = residuals.mean_codebooks(code_space, resolved.codes, sizes, fixed=codebooks)
+        codebooks = residual_codes.mean_codebooks(code_space, resolved.codes, sizes, fixed=codebooks)
     if plan.quantizer == "rq-vae":
         run.measured["dtype"] = f"{machine.training_dtype}".removeprefix("torch.") + f" ({machine.reason})"
     run.counts.update(moved=resolved.moved, moved_prefix=resolved.moved_prefix)

@@ -22,7 +22,7 @@ from gti_cli.semantic_ids.options import EncoderOptions, IdsOptions, KMeansOptio
 from gti_cli.semantic_ids.plan import parse_sizes
 from gti_cli.semantic_ids.quality import report
 from gti_cli.semantic_ids.quality.plot import remove_pictures
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 from gti_cli.semantic_ids.quantizers.quantizer import load_quantizer
 from gti_cli.tables import SemanticIDs
 from gti_cli.tensors.codebooks import read_codebooks
@@ -230,7 +230,7 @@ def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, run_options: Run
     quantizer = load_quantizer(details["quantizer"], books, earlier.state, earlier.manifest.options)
     code_space = quantizer.to_code_space(encoded.vectors)
     beam = int(earlier.manifest.options.get("kmeans", {}).get("beam", 1))
-    new = residuals.encode(code_space, books, beam)
+    new = residual_codes.encode(code_space, books, beam)
     resolved = resolve_collisions(code_space, books, new, earlier.policy, earlier.ids.codes)
     _check_suffixes(resolved.codes, list(details["sizes"]), earlier.policy)
     vectors = artifact.write_embeddings(run.path(artifact.EMBEDDINGS), earlier.vectors, encoded.vectors)

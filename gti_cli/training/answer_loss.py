@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from gti_cli.prompts.examples import IGNORED
 from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
-from gti_cli.training.batches.packing import HistoryLayout, tree_mask
+from gti_cli.training.batches.history_packing import HistoryLayout, tree_mask
 
 if TYPE_CHECKING:
     from gti_cli.training.batches.mixture import ExampleCollator

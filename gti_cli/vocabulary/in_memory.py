@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gti_cli.checkpoints.limits import count_used_rows
+from gti_cli.vocabulary.initializers.from_pretrained_rows import mean_row
 from gti_cli.vocabulary.initializers.placement import AT_USUAL_DISTANCE, Placement
-from gti_cli.vocabulary.initializers.pretrained import mean_row
 from gti_cli.vocabulary.new_rows import Extension, describe_new_rows, initialize_rows
 from gti_cli.vocabulary.tokenizer import grow_tokenizer
 from gti_cli.vocabulary.tokens_to_add import TokensToAdd

@@ -13,8 +13,8 @@ from gti_cli.errors import InputError
 from gti_cli.geometry.spectrum import both_spectra, effective_rank
 from gti_cli.tensors.matrix_rows import MatrixRows, blocks
 from gti_cli.vocabulary.initializers.codebooks import codebook
+from gti_cli.vocabulary.initializers.from_pretrained_rows import FROM_PRETRAINED, mean
 from gti_cli.vocabulary.initializers.placement import AT_USUAL_DISTANCE, Placement
-from gti_cli.vocabulary.initializers.pretrained import FROM_PRETRAINED, mean
 from gti_cli.vocabulary.initializers.texts import subword, text, text_lstsq, text_permuted
 from gti_cli.vocabulary.tokens_to_add import TokensToAdd
 

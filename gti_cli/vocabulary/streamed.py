@@ -15,8 +15,8 @@ from gti_cli.checkpoints.saving import save_tokenizer
 from gti_cli.tensors.matrix_rows import StoredRows
 from gti_cli.tensors.rewrite import DTYPES, Growth, rewrite
 from gti_cli.tensors.safetensors_rows import TensorPlace
+from gti_cli.vocabulary.initializers.from_pretrained_rows import mean_row
 from gti_cli.vocabulary.initializers.placement import AT_USUAL_DISTANCE, Placement
-from gti_cli.vocabulary.initializers.pretrained import mean_row
 from gti_cli.vocabulary.layout import Layout, check_nothing_else_grows
 from gti_cli.vocabulary.new_rows import Extension, describe_new_rows, initialize_rows
 from gti_cli.vocabulary.tokenizer import grow_tokenizer

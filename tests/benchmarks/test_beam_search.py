@@ -101,7 +101,7 @@ def ours() -> Any:
 
     from gti_cli import console
     from gti_cli.decoding.beam import TrieTensors
-    from gti_cli.decoding.search import search_all
+    from gti_cli.decoding.beam_batches import search_all
     from gti_cli.decoding.trie import build_trie
 
     console.configure(quiet=True)

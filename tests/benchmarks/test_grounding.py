@@ -17,7 +17,7 @@ import torch
 from gti_cli.grounding.nll.batches import Collator
 from gti_cli.grounding.nll.corpus import divide_examples
 from gti_cli.grounding.nll.objective import GroundingModel
-from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.prompts.examples import Example, collate
 
 WIDTH, LAYERS, CODES, LEVELS, BATCH, STEPS = 256, 6, 1024, 4, 32, 2

@@ -46,11 +46,11 @@ def in_memory() -> np.ndarray:
 
 
 def error(vectors: Any, codes: np.ndarray, codebooks: list[np.ndarray]) -> float:
-    from gti_cli.semantic_ids.quantizers import residuals
+    from gti_cli.semantic_ids.quantizers import residual_codes
 
     total = 0.0
-    for part in residuals.blocks(len(vectors)):
-        rest = vectors[part] - residuals.decode(codes[part], codebooks)
+    for part in residual_codes.blocks(len(vectors)):
+        rest = vectors[part] - residual_codes.decode(codes[part], codebooks)
         total += float(np.einsum("nd,nd->", rest, rest, dtype=np.float64))
     return total / len(vectors)
 
@@ -62,13 +62,13 @@ def peak() -> float:
 def ours(vectors: Any) -> dict[str, float]:
     from gti_cli import console
     from gti_cli.semantic_ids.options import KMeansOptions
-    from gti_cli.semantic_ids.quantizers import kmeans, residuals
+    from gti_cli.semantic_ids.quantizers import kmeans, residual_codes
 
     console.configure(quiet=True)
     started = time.perf_counter()
     codebooks = kmeans.train(vectors, SIZES, 0, KMeansOptions(sample=SAMPLE))
     trained = time.perf_counter()
-    codes = residuals.encode(vectors, codebooks)
+    codes = residual_codes.encode(vectors, codebooks)
     done = time.perf_counter()
     memory = peak()
     return {

@@ -44,10 +44,10 @@ def ours(vectors: Vectors, epochs: int) -> Trained:
     seconds = _timed(trainer._train_epoch, epochs)
 
     def reconstruct(rows: Vectors) -> tuple[Vectors, npt.NDArray[np.int32]]:
-        from gti_cli.semantic_ids.quantizers import residuals
+        from gti_cli.semantic_ids.quantizers import residual_codes
 
         made: Autoencoder = trainer.autoencoder
-        codes = residuals.encode(made.to_code_space(rows), made.codebooks)
+        codes = residual_codes.encode(made.to_code_space(rows), made.codebooks)
         return made.decode(codes, len(SIZES)), codes
 
     return seconds, reconstruct

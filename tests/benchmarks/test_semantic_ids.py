@@ -20,7 +20,7 @@ from gti_cli.semantic_ids import artifact
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.semantic_ids.collisions.resolve import resolve_collisions
 from gti_cli.semantic_ids.quality.figures import collision_figures
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 from gti_cli.semantic_ids.quantizers.quantizer import load_quantizer
 from gti_cli.tensors.codebooks import read_codebooks
 from gti_cli.tensors.vector_file import VectorFile
@@ -78,7 +78,7 @@ def test_beauty(encoder: str, published: Manifest, quantizer: str, tmp_path: Pat
     options = json.loads((tmp_path / "semantic_ids.json").read_text("utf-8"))["options"]
     loaded = load_quantizer(quantizer, books, state, options)
     space = np.asarray(loaded.to_code_space(VectorFile(tmp_path / artifact.EMBEDDINGS))[:])
-    codes = residuals.encode(space, books)
+    codes = residual_codes.encode(space, books)
     resolved = resolve_collisions(space, books, codes, "sinkhorn")
     print(f"  sinkhorn: {resolved.moved:,} items moved, {resolved.moved_prefix:,} to another prefix")
     assert collision_figures(codes)["rate"] == pytest.approx(made.metrics["collisions_before"]["rate"])

@@ -64,7 +64,7 @@ def case(cap: int) -> tuple[Any, Any, list[Any]]:
     from gti_cli.prompts.chat import end_of_turn
     from gti_cli.prompts.next_item import encode_items, make_frame
     from gti_cli.training.batches.history_examples import history_examples
-    from gti_cli.training.batches.packing import HistoryLayout
+    from gti_cli.training.batches.history_packing import HistoryLayout
     from tests.support.models import make_tokenizer
 
     torch.set_num_threads(1)
@@ -128,10 +128,10 @@ def trees(model: Any, layout: Any, tree_examples: Any, folder: str) -> tuple[Any
     """Each user's prefixes as one tree, in a row of its own."""
     import torch
 
+    from gti_cli.training.adamw import adamw
     from gti_cli.training.answer_loss import answer_loss, mean_loss, supports_tree_mask
     from gti_cli.training.arguments import training_arguments
-    from gti_cli.training.batches.plan import BatchPlan
-    from gti_cli.training.optimizer import adamw
+    from gti_cli.training.batches.batch_plan import BatchPlan
     from gti_cli.training.trainer import PlannedTrainer
 
     assert supports_tree_mask(model, layout, tree_examples, torch.device("cpu"))
@@ -162,7 +162,7 @@ def rows(model: Any, layout: Any, tree_examples: Any, folder: str) -> tuple[Any,
     """Several trees behind one copy of the question: what ``gti finetune`` does."""
     from dataclasses import replace
 
-    from gti_cli.training.batches.packing import equal_cost_length
+    from gti_cli.training.batches.history_packing import equal_cost_length
 
     return trees(
         model, replace(layout, equal_cost_length=equal_cost_length(model.config.hidden_size)), tree_examples, folder

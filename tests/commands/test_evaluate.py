@@ -63,8 +63,8 @@ def test_one_checkpoint_and_its_options(stage: RecordingStage, tmp_path: Path) -
 
 def test_several_checkpoints_are_summarised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     several, summary = RecordingStage(([USERS, USERS], "a-b")), RecordingStage(USERS)
-    monkeypatch.setattr("gti_cli.evaluation.several.evaluate_several", several)
-    monkeypatch.setattr("gti_cli.evaluation.several.summarise", summary)
+    monkeypatch.setattr("gti_cli.evaluation.several_seeds.evaluate_several", several)
+    monkeypatch.setattr("gti_cli.evaluation.several_seeds.summarise", summary)
     assert run(["evaluate", "a", "b", "-w", str(tmp_path), "--interactions", "i.csv", "--force", "-q"]) == 0
     assert several.calls[0][0] == (["a", "b"], Path("i.csv"), tmp_path)
     assert summary.calls[0][0] == ([USERS, USERS], tmp_path, "a-b")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from gti_cli.decoding.probe import make_runner
+from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.runner import Abilities, Runner
 from gti_cli.errors import InputError
 from tests.support.decoding import VOCAB

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gti_cli.diagnostics.inputs import read_inputs
 from gti_cli.diagnostics.matrix_diagnosis import SHOWN, diagnose_matrix, shorten, write_tables
 from gti_cli.diagnostics.measure import measure
-from gti_cli.diagnostics.words import TextWords
+from gti_cli.diagnostics.nearest_words import TextWords
 from gti_cli.geometry.sampling import evenly
 from gti_cli.geometry.similarity import cosine_matrix
 from gti_cli.workspace import Workspace

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gti_cli.decoding.parts import SearchRequest
+from gti_cli.decoding.search_parts import SearchRequest
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.options import EvaluateOptions

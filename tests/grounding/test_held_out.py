@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.grounding.held_out import hold_out, sum_over_batches
-from gti_cli.prompts.pairs import Pair
+from gti_cli.prompts.pair_prompts import Pair
 
 CPU = torch.device("cpu")
 

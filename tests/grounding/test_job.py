@@ -8,7 +8,7 @@ import pytest
 
 from gti_cli.grounding.job import GroundingJob
 from gti_cli.grounding.options import GroundOptions
-from gti_cli.prompts.pairs import DEFAULT_TEMPLATES, TO_TEXT, TO_TOKENS
+from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES, TO_TEXT, TO_TOKENS
 
 PARTS: Any = ("checkpoint", "new_tokens", "table", None)
 

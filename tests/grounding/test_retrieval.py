@@ -11,7 +11,7 @@ import torch
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.grounding.ground import ground
 from gti_cli.grounding.retrieval import ItemIndex, retrieval
-from gti_cli.prompts.pairs import TO_TOKENS, Pair, encode_pairs
+from gti_cli.prompts.pair_prompts import TO_TOKENS, Pair, encode_pairs
 
 
 def score_all(model: Any, prompt: list[int], items: Any) -> Any:

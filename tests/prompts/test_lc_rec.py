@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gti_cli.prompts import lc_rec, next_item
 from gti_cli.prompts.conversations import Conversation
-from gti_cli.prompts.pairs import DIRECTIONS, FORMS, TO_TEXT, TO_TOKENS, Pair, encode_pairs
+from gti_cli.prompts.pair_prompts import DIRECTIONS, FORMS, TO_TEXT, TO_TOKENS, Pair, encode_pairs
 from tests.support.models import make_tokenizer
 
 ITEMS = ["<a_1><b_0>", "<a_0><b_2>"]

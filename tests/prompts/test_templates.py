@@ -8,7 +8,7 @@ import pytest
 from gti_cli.errors import InputError
 from gti_cli.prompts.chat import encode_answer, encode_prompt
 from gti_cli.prompts.examples import Example
-from gti_cli.prompts.pairs import DEFAULT_TEMPLATES, TO_TEXT, TO_TOKENS, Pair, encode_pairs
+from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES, TO_TEXT, TO_TOKENS, Pair, encode_pairs
 from gti_cli.prompts.templates import read_templates
 from tests.support.models import make_tokenizer
 from tests.support.prompts import encode_pair

@@ -23,7 +23,7 @@ from gti_cli.recommendation.options import TaskOptions
 from gti_cli.recommendation.task_data import read_task_data
 from gti_cli.recommendation.tasks import make_tasks
 from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
-from gti_cli.training.batches.packing import HistoryLayout
+from gti_cli.training.batches.history_packing import HistoryLayout
 from gti_cli.workspace import Workspace
 from tests.support.models import make_tokenizer
 

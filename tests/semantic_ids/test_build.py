@@ -13,7 +13,7 @@ from gti_cli.errors import InputError
 from gti_cli.semantic_ids.artifact import FILES
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.semantic_ids.options import RQVAEOptions
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 from tests.support.semantic_ids import make_items
 
 
@@ -26,7 +26,7 @@ def test_the_artifact(tmp_path: Path) -> None:
     books = load_file(tmp_path / "ws" / "codebooks.safetensors")
     assert sorted(books) == ["level_0", "level_1", "level_2"]
     vectors = load_file(tmp_path / "ws" / "embeddings.safetensors")["embeddings"]
-    greedy = residuals.encode(vectors, [books[f"level_{level}"] for level in range(3)])
+    greedy = residual_codes.encode(vectors, [books[f"level_{level}"] for level in range(3)])
     assert (greedy != ids.codes).any(axis=1).sum() == manifest.counts["moved"]
     items = tables.read(tmp_path / "ws" / "items.parquet")
     assert items.column_names == ["item_id", "text", "title", "brand", "same_as"]

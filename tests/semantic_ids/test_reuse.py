@@ -13,7 +13,7 @@ from gti_cli.app import run
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.semantic_ids.options import KMeansOptions
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 from gti_cli.workspace import Workspace
 from tests.support.semantic_ids import TINY_RQVAE, make_items, new_items
 
@@ -44,7 +44,7 @@ def test_earlier_ids_stay_and_new_ones_come_from_the_codebooks(tmp_path: Path, q
     assert items.num_rows == 92 and items.column_names == ["item_id", "text", "title", "brand", "same_as"]
     if quantizer == "rq-kmeans" and collisions == "allow":
         levels = load_file(space / "codebooks.safetensors")
-        expected = residuals.encode(again[80:], [levels["level_0"], levels["level_1"]])
+        expected = residual_codes.encode(again[80:], [levels["level_0"], levels["level_1"]])
         np.testing.assert_array_equal(after.codes[80:], expected)
 
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from gti_cli.decoding import parts
-from gti_cli.decoding.parts import Searcher
+from gti_cli.decoding import search_parts
+from gti_cli.decoding.search_parts import Searcher
 from gti_cli.evaluation.evaluate import evaluate
 
 
 def evaluate_counted(workspace: str, interactions: str, options: dict[str, Any], stop: int = -1) -> None:
     """Evaluate in parts of two users, and write down whom this process searches; killed before part ``stop``."""
-    parts.PROMPTS_PER_PART = 2
+    search_parts.PROMPTS_PER_PART = 2
     search, done = Searcher.search_part, []
 
-    def counted(self: Searcher, request: parts.SearchRequest, part: list[int], batch_size: int) -> Any:
+    def counted(self: Searcher, request: search_parts.SearchRequest, part: list[int], batch_size: int) -> Any:
         if len(done) == stop:
             os.kill(os.getpid(), signal.SIGKILL)
         done.append(part)

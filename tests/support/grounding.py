@@ -17,10 +17,10 @@ from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.grounding.held_out import hold_out
 from gti_cli.grounding.job import GroundingJob
 from gti_cli.grounding.options import GroundOptions
-from gti_cli.grounding.pairs import make_pairs, read_pairs
+from gti_cli.grounding.read_pairs import make_pairs, read_pairs
 from gti_cli.grounding.retrieval import ItemIndex
 from gti_cli.prompts.examples import Example, collate
-from gti_cli.prompts.pairs import TO_TEXT, TO_TOKENS, encode_pairs
+from gti_cli.prompts.pair_prompts import TO_TEXT, TO_TOKENS, encode_pairs
 from gti_cli.training.trainer import PlannedTrainer
 from gti_cli.workspace import Workspace
 from tests.support.models import make_model

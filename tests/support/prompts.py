@@ -6,7 +6,7 @@ from typing import Any
 
 from gti_cli.prompts.chat import PLACEHOLDER, encode_answer, encode_prompt
 from gti_cli.prompts.examples import Example
-from gti_cli.prompts.pairs import DEFAULT_TEMPLATES, TO_TOKENS, Pair, Templates
+from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES, TO_TOKENS, Pair, Templates
 from gti_cli.prompts.query import SYSTEM, question
 
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from gti_cli.prompts.next_item import Frame
 from gti_cli.training.answer_loss import answer_loss, mean_loss, supports_tree_mask
 from gti_cli.training.batches.history_examples import HistoryExample, history_examples, single_target_examples
-from gti_cli.training.batches.packing import HistoryLayout
+from gti_cli.training.batches.history_packing import HistoryLayout
 from tests.support.models import make_model
 
 RNG = np.random.default_rng(0)

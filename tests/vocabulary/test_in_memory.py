@@ -9,7 +9,7 @@ import torch
 
 from gti_cli.errors import InputError
 from gti_cli.vocabulary.in_memory import add_tokens, head_bias, matrices
-from gti_cli.vocabulary.initializers.pretrained import FROM_PRETRAINED
+from gti_cli.vocabulary.initializers.from_pretrained_rows import FROM_PRETRAINED
 from gti_cli.vocabulary.tokens_to_add import TokensToAdd
 from tests.support.models import make_tokenizer
 from tests.support.vocabulary import lm

@@ -116,7 +116,7 @@ from pathlib import Path
 from gti_cli.tensors.rewrite import Growth, rewrite
 from gti_cli.tensors.safetensors_rows import read_tensors
 from gti_cli.tensors.matrix_rows import StoredRows
-from gti_cli.vocabulary.initializers.pretrained import moments
+from gti_cli.vocabulary.initializers.from_pretrained_rows import moments
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 base, target = Path({str(base)!r}), Path({str(tmp_path)!r}) / "new"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from gti_cli.diagnostics.checkpoint_rows import INPUT
 from gti_cli.diagnostics.matrix_diagnosis import shorten
-from gti_cli.diagnostics.pictures.plots import PRETRAINED, legend
+from gti_cli.diagnostics.pictures.plots import legend
 from gti_cli.diagnostics.trajectory import TrajectoryPoint
-from gti_cli.pictures import COLOURS, DASHES, MARKERS, style
+from gti_cli.plot_style import COLOURS, DASHES, GRID, MARKERS, PRETRAINED, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,7 @@ def _draw_reference(axes: Axes, points: Sequence[TrajectoryPoint], key: str) -> 
 
 def _set_limits(axes: Axes, low: float, high: float) -> None:
     """Leave room around the curves, and show at least ``low`` to ``high``, so that noise does not fill the panel."""
-    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     bottom, top = axes.get_ylim()
     axes.set_ylim(min(bottom, low), max(top + 0.03 * (top - min(bottom, low)), high))

@@ -1,7 +1,7 @@
 """The pictures of a diagnosis: spectra, cosines and RSA, as PNG and SVG.
 
-The style is that of `gti_cli.pictures`. Cosines use a colour map whose lightness rises evenly, so that they can also be
-read in grey.
+The style is that of `gti_cli.plot_style`. Cosines use a colour map whose lightness rises evenly, so that they can also
+be read in grey.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.pictures import COLOURS, DASHES, HATCHES, MARKERS, save_picture, style
+from gti_cli.plot_style import COLOURS, DASHES, ERROR_BAR, GRID, HATCHES, MARKERS, PRETRAINED, save_picture, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from gti_cli.diagnostics.matrix_diagnosis import PlotSeries
 
-PRETRAINED = "#bbbbbb"
 LOWEST = 1e-5  # singular values below this share of the largest are not drawn
 FEW = 10  # up to this many singular values, each index gets a number on the axis
 WIDE = 58  # characters of the longest label with which a legend has two columns
@@ -69,7 +68,7 @@ def plot_spectrum(series: Sequence[PlotSeries]) -> Figure:
         right.set(xscale="log", ylim=(0, 1.03), xlabel="index k", ylabel="$s_1 + … + s_k$, share of the sum")
         right.set_title("Cumulative share; marks: effective rank")
         for axes in (left, right):
-            axes.grid(color="#dddddd", linewidth=0.6)
+            axes.grid(color=GRID, linewidth=0.6)
             axes.set_axisbelow(True)
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
@@ -251,12 +250,12 @@ def plot_rsa(series: Sequence[PlotSeries]) -> Figure:
                     edgecolor=COLOURS[i % len(COLOURS)],
                     hatch=HATCHES[i % len(COLOURS)],
                     yerr=_rsa_errors(entry.figures, kind, levels, heights),
-                    error_kw={"linewidth": 1.0, "capsize": 1.5, "ecolor": "#333333"},
+                    error_kw={"linewidth": 1.0, "capsize": 1.5, "ecolor": ERROR_BAR},
                 )
             axes.axhline(0, color="black", linewidth=0.8)
             axes.set_xticks(np.arange(len(groups)), groups)
             axes.set_xlim(-0.7, len(groups) - 0.3)
-            axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+            axes.grid(axis="y", color=GRID, linewidth=0.6)
             axes.set_axisbelow(True)
         low, high = axes_pair[0].get_ylim()
         axes_pair[0].set_ylim(min(low, -0.05), max(high, 0.2))  # so that noise does not fill the picture

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +146,10 @@ def _train_grid(
     train_again = inputs.tuning_train != inputs.train
     if train_again:
         sequences = training_sequences(inputs.train, inputs.row_of, chosen.length)
-        budget = Budget(epochs, budget.patience, budget.batch_size, budget.learning_rate)
-        best, _, _ = train_network(sequences, items, chosen, budget, held_out=None, seed=inputs.seed, device=device)
+        best_epochs = replace(budget, epochs=epochs)
+        best, _, _ = train_network(
+            sequences, items, chosen, best_epochs, held_out=None, seed=inputs.seed, device=device
+        )
     return best, {
         "chosen": asdict(chosen),
         "epochs": epochs,

@@ -5,8 +5,8 @@ or a baseline's score) are one tie: the target is equally likely at each of the 
 expected value over these ranks. If a tokenizer gives a hundred items one semantic ID, the model gets a hundredth of a
 hit at rank 1, not a hit.
 
-The ranks come from `gti_cli.evaluation.lists` for the model, and from `gti_cli.evaluation.baselines.base` for
-baselines.
+The ranks come from `gti_cli.evaluation.recommended_lists` for the model, and from `gti_cli.evaluation.baselines.base`
+for baselines.
 """
 
 from __future__ import annotations

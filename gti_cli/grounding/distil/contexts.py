@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gti_cli import tables
 from gti_cli.errors import InputError
-from gti_cli.grounding.pairs import read_pairs
+from gti_cli.grounding.read_pairs import read_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

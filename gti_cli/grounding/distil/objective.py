@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from gti_cli.errors import InputError
 from gti_cli.grounding.distil.batches import DistilBatch
-from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.trainable_rows import NewRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -20,7 +20,7 @@ from gti_cli.grounding.distil.old_tokenization import OldTokenization
 from gti_cli.grounding.distil.snippets import SNIPPET_TOKENS, Snippets, sample_snippets
 from gti_cli.grounding.held_out import hold_out
 from gti_cli.grounding.job import GroundingJob, GroundingTask
-from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.workspace import StageRun, processes
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Divided examples put into batches: token ids, masks, and the positions that predict answer tokens.
 
-Comes after `nll.encode`, which tokenises the pairs. `nll.corpus` explains into which parts an example is divided.
+Comes after `nll.build_corpus`, which tokenises the pairs. `nll.corpus` explains into which parts an example is divided.
 `nll.objective` computes the loss of the batches made here.
 """
 
@@ -29,8 +29,9 @@ class Collator:
         Args:
             corpus: The examples.
             pad: Token id that fills rows up.
-            lockstep: Build every batch, even an empty one, so that the model runs equally often for it. Processes that
-                each hold a part of the weights must run the model together, or they wait for each other forever.
+            lockstep: Every process runs the model the same number of times for a batch, also where it has no example
+                of it. Processes that each hold a part of the weights must run the model together, or they wait for each
+                other forever.
                 A group without an example gets a stand-in that does not count, and a context is present in every
                 batch if the corpus has contexts at all.
         """
@@ -71,7 +72,8 @@ class Collator:
             (corpus.examples[n], len(corpus.prefixes[corpus.templates[n]]), corpus.span_starts[n]) for n in numbers
         ]
         context_width = max(start - prefix for _, prefix, start in parts)
-        # In lockstep, a batch without context gets a column that is masked everywhere: the model runs once more for it.
+        # The model runs once for contexts and once for spans. In lockstep, a batch without context gets a column that
+        # is masked everywhere, so that this process runs the model for contexts, too, as the other processes do.
         context_width = max(context_width, int(self._lockstep and any(corpus.span_starts)))
         span_width = max(len(example) - 1 - start for example, _, start in parts)
         context = torch.full((len(parts), context_width), self.pad)

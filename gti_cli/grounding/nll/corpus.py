@@ -8,8 +8,8 @@ need no gradient. Each example is divided into three parts:
 - the context: the remaining tokens before the first new token. It is computed without autograd.
 - the target span: all tokens from the first new token on. It alone is computed with autograd.
 
-`nll.encode` tokenises the pairs and divides them with `divide_examples`. `nll.batches` puts the divided examples into
-batches.
+`nll.build_corpus` tokenises the pairs and divides them with `divide_examples`. `nll.batches` puts the divided examples
+into batches.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from gti_cli.grounding.rows import NewRows, head_operands
+from gti_cli.grounding.trainable_rows import NewRows, head_operands
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

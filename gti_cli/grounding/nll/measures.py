@@ -13,13 +13,13 @@ from gti_cli.grounding.evaluations import HELD_OUT_LOSS
 from gti_cli.grounding.held_out import sum_over_batches
 from gti_cli.grounding.job import GroundingJob
 from gti_cli.grounding.nll.batches import Collator, GroupTensors
+from gti_cli.grounding.nll.build_corpus import build_corpus
 from gti_cli.grounding.nll.corpus import Corpus
-from gti_cli.grounding.nll.encode import build_corpus
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.retrieval import retrieval
 from gti_cli.grounding.row_figures import ComparableVectors, comparable_vectors, matrix_figures
-from gti_cli.grounding.rows import NewRows
-from gti_cli.prompts.pairs import DIRECTIONS, TO_TEXT, TO_TOKENS, Pair
+from gti_cli.grounding.trainable_rows import NewRows
+from gti_cli.prompts.pair_prompts import DIRECTIONS, TO_TEXT, TO_TOKENS, Pair
 from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from torch import nn
 from torch.nn import functional
 
 from gti_cli.grounding.nll.batches import GroupTensors
-from gti_cli.grounding.nll.checkpointing import ReadOnlyCache
+from gti_cli.grounding.nll.gradient_checkpointing import ReadOnlyCache
 from gti_cli.grounding.nll.head_loss import LogitRule, find_logit_rule, head_loss
-from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.trainable_rows import NewRows
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
@@ -118,7 +118,9 @@ class GroundingModel(nn.Module):
         """Run the model over a group: hidden states (m, d) that predict answers, or logits (m, V) without a rule."""
         model, head = self._model[0], self.rows.head
         try:
-            # The first call computes the prefixes, where no logits are needed: an empty list of positions.
+            # The model runs up to three times. `head` says what each run returns: logits or hidden states, at which
+            # positions. The first run computes the template prefixes, where none is needed: an empty list (0,).
+            # (`[:0]` keeps dtype and device of position numbers.)
             head.positions, head.record = group["templates"][:0], True
             mask, next_position, prefix_cache = self._prefixes.gather(model, group["templates"])
             has_context = bool(group["context"].shape[1])

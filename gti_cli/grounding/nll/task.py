@@ -1,6 +1,6 @@
 """The objective over pairs as a `GroundingTask`: what trains, its batches, and what is measured on held-out pairs.
 
-Called by `train`. Pairs become examples in `nll.encode`. The counterpart for phrases is `distil.task`.
+Called by `train`. Pairs become examples in `nll.build_corpus`. The counterpart for phrases is `distil.task`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from gti_cli.errors import InputError
 from gti_cli.grounding.held_out import hold_out
 from gti_cli.grounding.job import GroundingJob, GroundingTask
 from gti_cli.grounding.nll.batches import Collator
-from gti_cli.grounding.nll.encode import build_corpus
+from gti_cli.grounding.nll.build_corpus import build_corpus
 from gti_cli.grounding.nll.measures import pair_measures
 from gti_cli.grounding.nll.objective import GroundingModel
-from gti_cli.grounding.pairs import PairsTable, make_pairs
-from gti_cli.grounding.rows import NewRows
-from gti_cli.prompts.pairs import Pair
+from gti_cli.grounding.read_pairs import PairsTable, make_pairs
+from gti_cli.grounding.trainable_rows import NewRows
+from gti_cli.prompts.pair_prompts import Pair
 from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:

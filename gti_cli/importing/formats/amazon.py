@@ -125,6 +125,7 @@ def _rating(value: Any) -> float:
 
 FORMATS = (
     Format("amazon-2018", "Amazon reviews (2014 or 2018)", _is_2018, _read_2018),
+    # Files of 2014 are read like those of 2018 and found as such; this is a second name for ``--format``.
     Format("amazon-2014", "Amazon reviews (2014 or 2018)", lambda _: False, _read_2018),
     Format("amazon-2023", "Amazon reviews 2023", _is_2023, _read_2023),
     Format("amazon-ratings", "Amazon ratings (2014 or 2018)", _is_ratings, _read_ratings),

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.collisions.tree import CodeTree
 from gti_cli.semantic_ids.groups import members, tuple_labels
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 from gti_cli.semantic_ids.quantizers.sinkhorn import balanced_assignment
 from gti_cli.tensors.vector_file import VectorRows
 
@@ -126,8 +126,8 @@ def colliding(codes: Codes) -> npt.NDArray[np.bool_]:
 
 def _last_distances(code_space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, rows: RowNumbers) -> Vectors:
     """(n, K_last) squared distances of the rows' last residual to the last level's codes, less one constant per row."""
-    residual = np.asarray(code_space[rows]) - residuals.decode(codes[rows], codebooks, len(codebooks) - 1)
-    return residuals.squared_distances(residual, codebooks[-1])
+    residual = np.asarray(code_space[rows]) - residual_codes.decode(codes[rows], codebooks, len(codebooks) - 1)
+    return residual_codes.squared_distances(residual, codebooks[-1])
 
 
 @dataclass(frozen=True)

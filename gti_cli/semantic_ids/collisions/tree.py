@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -65,7 +65,7 @@ class CodeTree:
         path = path[:depth]
         residual = vector - sum((codebooks[level][code] for level, code in enumerate(path)), np.zeros_like(vector))
         for level in range(depth, len(self._sizes)):
-            nearest = np.argsort(residuals.squared_distances(residual[None], codebooks[level])[0], kind="stable")
+            nearest = np.argsort(residual_codes.squared_distances(residual[None], codebooks[level])[0], kind="stable")
             code = next(int(code) for code in nearest if self.has_room((*path, int(code))))
             path.append(code)
             residual = residual - codebooks[level][code]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.semantic_ids.groups import tuple_labels
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
@@ -72,11 +72,11 @@ def reconstruction(vectors: VectorRows, codes: Codes, levels: int, decode: Decod
         that is 0).
     """
     mean = np.zeros(vectors.shape[1], dtype=np.float64)
-    for part in residuals.blocks(len(vectors)):
+    for part in residual_codes.blocks(len(vectors)):
         mean += np.asarray(vectors[part], dtype=np.float64).sum(axis=0)
     mean /= len(vectors)
     total, errors = 0.0, np.zeros(levels)
-    for part in residuals.blocks(len(vectors)):
+    for part in residual_codes.blocks(len(vectors)):
         block = np.asarray(vectors[part], dtype=np.float32)
         total += _sum_of_squares(block - mean)
         for level in range(levels):

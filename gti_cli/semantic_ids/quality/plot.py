@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli import tables
-from gti_cli.pictures import SUFFIXES, save_picture, style
+from gti_cli.plot_style import COLOURS, SUFFIXES, save_picture, style
 from gti_cli.semantic_ids.artifact import HISTORY, NAME
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import Manifest
@@ -16,7 +16,7 @@ from gti_cli.workspace.manifest import Manifest
 _TITLE = 34  # characters of a title that fit beside the bars
 # Lines that can be told apart without colour.
 _STYLES = ("-", "--", ":", "-.")
-_DARK, _LIGHT = "#0072b2", "#e69f00"
+_DARK, _LIGHT = COLOURS[0], COLOURS[4]
 
 
 def plot_quality(workspace: Path | str) -> list[Path]:
@@ -93,11 +93,11 @@ def _label(entry: dict[str, Any]) -> str:
 def _draw_meaning(axes: Any, metrics: dict[str, Any]) -> None:
     near = metrics["neighbourhood"]["prefixes"]
     axes.plot([e["depth"] for e in near], [e["recall"] for e in near], "o-", label="neighbours kept")
-    axes.plot([e["depth"] for e in near], [e["by_chance"] for e in near], "o:", color="C0", label="by chance")
+    axes.plot([e["depth"] for e in near], [e["by_chance"] for e in near], "o:", color=COLOURS[0], label="by chance")
     for column, entries in metrics.get("purity", {}).items():
         depths = [entry["depth"] for entry in entries]
-        axes.plot(depths, [e["purity"] for e in entries], "s-", color="C1", label=f"purity of {column}")
-        axes.plot(depths, [e["shuffled"] for e in entries], "s:", color="C1", label="shuffled")
+        axes.plot(depths, [e["purity"] for e in entries], "s-", color=COLOURS[1], label=f"purity of {column}")
+        axes.plot(depths, [e["shuffled"] for e in entries], "s:", color=COLOURS[1], label="shuffled")
     axes.set(title="What a shared prefix means", xlabel="codes in the prefix", ylim=(0, 1.05))
     axes.set_xticks(range(1, len(metrics["levels"]) + 1))
     axes.legend(fontsize=8)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gti_cli.checkpoints.token_names import LC_REC, semantic_id, split_tokens
 from gti_cli.geometry.neighbours import nearest
 from gti_cli.semantic_ids.groups import members, tuple_labels
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
@@ -66,7 +66,7 @@ def neighbourhood_kept(
 
 def _id_blocks(vectors: VectorRows) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
     """Row numbers and rows, block by block."""
-    for part in residuals.blocks(len(vectors), _BLOCK):
+    for part in residual_codes.blocks(len(vectors), _BLOCK):
         yield np.arange(part.start, part.stop, dtype=np.int64), np.asarray(vectors[part])
 
 

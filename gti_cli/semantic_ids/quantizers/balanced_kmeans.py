@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.semantic_ids.options import KMeansOptions
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 
 Vectors = npt.NDArray[np.float32]
 
@@ -74,14 +74,14 @@ class _Distances:
         self._rows, self._codebook = rows, codebook
         self._cache: list[Vectors] | None = None
         if len(rows) * len(codebook) <= _MOST_CACHED:
-            self._cache = [self._compute(part) for part in residuals.blocks(len(rows), _BLOCK)]
+            self._cache = [self._compute(part) for part in residual_codes.blocks(len(rows), _BLOCK)]
 
     def _compute(self, part: slice) -> Vectors:
-        return residuals.squared_distances(self._rows[part], self._codebook)
+        return residual_codes.squared_distances(self._rows[part], self._codebook)
 
     def blocks(self) -> Iterator[tuple[slice, Vectors]]:
         """Yield the rows of each block, as a slice, and their distances (n, K)."""
-        for index, part in enumerate(residuals.blocks(len(self._rows), _BLOCK)):
+        for index, part in enumerate(residual_codes.blocks(len(self._rows), _BLOCK)):
             yield part, self._compute(part) if self._cache is None else self._cache[index]
 
     def sum_of_nearest(self) -> float:
@@ -112,8 +112,8 @@ def _soft_counts(distances: _Distances, prices: Vectors, softness: float) -> npt
 def _error(rows: Vectors, codebook: Vectors) -> float:
     """Mean squared distance to the nearest code."""
     total = 0.0
-    for part in residuals.blocks(len(rows)):
+    for part in residual_codes.blocks(len(rows)):
         squared_norms = np.einsum("nd,nd->n", rows[part], rows[part])
-        nearest = residuals.squared_distances(rows[part], codebook).min(axis=1)
+        nearest = residual_codes.squared_distances(rows[part], codebook).min(axis=1)
         total += float((nearest + squared_norms).sum(dtype=np.float64))
     return max(total / len(rows), 0.0)

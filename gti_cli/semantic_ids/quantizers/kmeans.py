@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gti_cli import console
 from gti_cli.geometry.threads import one_thread
 from gti_cli.semantic_ids.options import KMeansOptions
-from gti_cli.semantic_ids.quantizers import balanced_kmeans, residuals
+from gti_cli.semantic_ids.quantizers import balanced_kmeans, residual_codes
 from gti_cli.tensors.vector_file import VectorRows
 
 Vectors = npt.NDArray[np.float32]
@@ -46,8 +46,8 @@ def train(vectors: VectorRows, sizes: Sequence[int], seed: int, options: KMeansO
                 codebook = balanced_kmeans.train_level(residual, size, level_seed, options)
             else:
                 codebook = _train_level(residual, size, level_seed, options)
-            for part in residuals.blocks(len(residual)):
-                residual[part] -= codebook[residuals.assign(residual[part], codebook)]
+            for part in residual_codes.blocks(len(residual)):
+                residual[part] -= codebook[residual_codes.assign(residual[part], codebook)]
             codebooks.append(codebook)
             advance(1)
     return codebooks

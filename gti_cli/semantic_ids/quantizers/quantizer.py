@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gti_cli import console
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.plan import BuildPlan
-from gti_cli.semantic_ids.quantizers import kmeans, residuals
+from gti_cli.semantic_ids.quantizers import kmeans, residual_codes
 from gti_cli.tensors.vector_file import VectorRows
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def train_quantizer(
         scratch: Folder in which an RQ-VAE's training is saved, and from which it resumes.
     """
     if plan.index is not None:
-        return residual_quantizer(residuals.mean_codebooks(vectors, plan.index.codes, plan.sizes))
+        return residual_quantizer(residual_codes.mean_codebooks(vectors, plan.index.codes, plan.sizes))
     if plan.quantizer == "rq-vae":
         from gti_cli.semantic_ids.quantizers import rqvae_training
 
@@ -112,6 +112,6 @@ def residual_quantizer(codebooks: list[Vectors], metrics: dict[str, Any] | None 
     return Quantizer(
         codebooks,
         lambda vectors: vectors,
-        lambda codes, count: residuals.decode(codes, codebooks, count),
+        lambda codes, count: residual_codes.decode(codes, codebooks, count),
         metrics=metrics or {},
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gti_cli.semantic_ids.options import RQVAEOptions
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 from gti_cli.semantic_ids.quantizers.relu_dropout import ReluDropout
 from gti_cli.semantic_ids.quantizers.rqvae_code_use import balanced_codes
 from gti_cli.tensors.vector_file import VectorRows
@@ -142,7 +142,7 @@ class Autoencoder:
         """Encode embeddings (N, d) as latents (N, d_code), block by block, without dropout."""
         self.model.eval()
         parts = []
-        for part in residuals.blocks(len(vectors)):
+        for part in residual_codes.blocks(len(vectors)):
             rows = torch.from_numpy(np.array(vectors[part], dtype=np.float32)).to(self.mean.device)
             parts.append(self.model.encoder(self.scale(rows)).cpu().numpy())
         return np.concatenate(parts)
@@ -151,7 +151,7 @@ class Autoencoder:
     def decode(self, codes: Codes, levels: int) -> Vectors:
         """Reconstruct embeddings (n, d) from the first ``levels`` codes of (n, L)."""
         self.model.eval()
-        latents = torch.from_numpy(residuals.decode(codes, self.codebooks, levels)).to(self.mean.device)
+        latents = torch.from_numpy(residual_codes.decode(codes, self.codebooks, levels)).to(self.mean.device)
         return np.asarray((self.model.decoder(latents) * self.spread + self.mean).cpu().numpy())
 
     def state(self) -> dict[str, npt.NDArray[Any]]:

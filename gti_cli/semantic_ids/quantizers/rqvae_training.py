@@ -15,7 +15,7 @@ from torch import Tensor
 from gti_cli import console
 from gti_cli.semantic_ids.groups import tuple_labels
 from gti_cli.semantic_ids.options import RQVAEOptions
-from gti_cli.semantic_ids.quantizers import kmeans, residuals
+from gti_cli.semantic_ids.quantizers import kmeans, residual_codes
 from gti_cli.semantic_ids.quantizers.rqvae import RQVAE, Autoencoder
 from gti_cli.semantic_ids.quantizers.rqvae_code_use import code_groups, diversity_loss
 from gti_cli.semantic_ids.quantizers.rqvae_resume import Progress, load, save
@@ -194,8 +194,8 @@ class _Trainer:
         if self.options.start == "kmeans":
             codebooks = kmeans.train(latents, self.sizes, self.seed)
         else:
-            codes = residuals.encode(self.vectors, kmeans.train(self.vectors, self.sizes, self.seed))
-            codebooks = residuals.mean_codebooks(latents, codes, self.sizes)
+            codes = residual_codes.encode(self.vectors, kmeans.train(self.vectors, self.sizes, self.seed))
+            codebooks = residual_codes.mean_codebooks(latents, codes, self.sizes)
         with torch.no_grad():
             for parameter, codebook in zip(self.model.codebooks, codebooks, strict=True):
                 parameter.copy_(torch.from_numpy(codebook))
@@ -220,7 +220,7 @@ class _Trainer:
         """Latents (N, d_code) of all items, without dropout."""
         self.model.eval()
         with torch.no_grad():
-            parts = [self.model.encoder(part) for part in torch.split(self.rows, residuals.BLOCK)]
+            parts = [self.model.encoder(part) for part in torch.split(self.rows, residual_codes.BLOCK)]
         return np.asarray(torch.cat(parts).cpu().numpy(), dtype=np.float32)
 
     def _check(self) -> dict[str, Any]:
@@ -228,7 +228,7 @@ class _Trainer:
         self.model.eval()
         squared, blocks = 0.0, []
         with torch.no_grad():
-            for part in torch.split(self.rows, residuals.BLOCK):
+            for part in torch.split(self.rows, residual_codes.BLOCK):
                 quantized, _, chosen = self.model.quantize(self.model.encoder(part))
                 squared += float((self.model.decoder(quantized) - part).square().sum())
                 blocks.append(chosen.cpu().numpy())

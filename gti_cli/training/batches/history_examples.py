@@ -1,7 +1,7 @@
 """A user's history cut into training examples with several targets each.
 
 A *history example* is a run of a user's items, oldest first, whose last items are targets: each target is to be
-predicted from the items before it. `gti_cli.training.batches.packing` turns history examples into token ids.
+predicted from the items before it. `gti_cli.training.batches.history_packing` turns history examples into token ids.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ import numpy as np
 
 from gti_cli.errors import InputError
 from gti_cli.prompts.examples import IGNORED, Example
+from gti_cli.training.batches.batch_plan import BatchPlan
 from gti_cli.training.batches.history_examples import HistoryExample
-from gti_cli.training.batches.packing import HistoryLayout
-from gti_cli.training.batches.plan import BatchPlan
+from gti_cli.training.batches.history_packing import HistoryLayout
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,8 @@ import torch
 
 from gti_cli.errors import InputError, list_some
 from gti_cli.tensors.matrix_rows import MatrixRows
+from gti_cli.vocabulary.initializers.from_pretrained_rows import mean_row
 from gti_cli.vocabulary.initializers.placement import AT_USUAL_DISTANCE, Placement, rms_distance, scale_to_norm
-from gti_cli.vocabulary.initializers.pretrained import mean_row
 from gti_cli.vocabulary.initializers.texts import text
 from gti_cli.vocabulary.tokens_to_add import TokensToAdd
 

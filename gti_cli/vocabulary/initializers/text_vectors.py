@@ -15,7 +15,7 @@ import torch
 
 from gti_cli.errors import InputError
 from gti_cli.tensors.matrix_rows import MatrixRows
-from gti_cli.vocabulary.initializers.pretrained import mean_row
+from gti_cli.vocabulary.initializers.from_pretrained_rows import mean_row
 from gti_cli.vocabulary.tokens_to_add import TokensToAdd
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from gti_cli.geometry.spectrum import effective_rank
 from gti_cli.grounding.distil.batches import DistilCollator, DistilCorpus
 from gti_cli.grounding.distil.measures import DistilMeasures, distance_report
 from gti_cli.grounding.distil.objective import DistilModel
-from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.trainable_rows import NewRows
 from tests.support.distillation import random_corpus, states_of
 from tests.support.grounding import NEW_IDS, PAD, model_of
 

@@ -13,7 +13,7 @@ from gti_cli.errors import InputError
 from gti_cli.grounding.distil.batches import DistilCollator, DistilCorpus
 from gti_cli.grounding.distil.measures import distance_report
 from gti_cli.grounding.distil.objective import DistilModel, check_layer, hidden_loss
-from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.trainable_rows import NewRows
 from tests.support.distillation import collated, random_corpus, states_of
 from tests.support.grounding import NEW_IDS, OLD, PAD, model_of
 

@@ -16,7 +16,7 @@ from gti_cli.grounding.nll.batches import Collator
 from gti_cli.grounding.nll.corpus import divide_examples
 from gti_cli.grounding.nll.head_loss import LogitRule, find_logit_rule, head_loss
 from gti_cli.grounding.nll.objective import GroundingModel
-from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.training.lora import Adapters
 from tests.support.grounding import MODELS, NEW_IDS, examples_of, masked_loss, model_of
 from tests.support.head_memory import measure_peak

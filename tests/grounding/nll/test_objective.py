@@ -10,7 +10,7 @@ import torch
 from gti_cli.grounding.nll.batches import Collator
 from gti_cli.grounding.nll.corpus import divide_examples
 from gti_cli.grounding.nll.objective import GroundingModel, has_plain_cache
-from gti_cli.grounding.rows import NewRows
+from gti_cli.grounding.trainable_rows import NewRows
 from tests.support.grounding import MODELS, NEW_IDS, OLD, PAD, algorithm_1, examples_of, model_of
 
 

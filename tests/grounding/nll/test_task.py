@@ -12,11 +12,11 @@ import torch
 
 from gti_cli.errors import InputError
 from gti_cli.grounding.held_out import hold_out
-from gti_cli.grounding.nll import encode as nll_encode
+from gti_cli.grounding.nll import build_corpus as module
 from gti_cli.grounding.nll.task import nll_task, split_pairs
-from gti_cli.grounding.pairs import PairsTable, make_pairs
-from gti_cli.grounding.rows import NewRows
-from gti_cli.prompts.pairs import TO_TOKENS, encode_pairs
+from gti_cli.grounding.read_pairs import PairsTable, make_pairs
+from gti_cli.grounding.trainable_rows import NewRows
+from gti_cli.prompts.pair_prompts import TO_TOKENS, encode_pairs
 from tests.support.grounding import job_of, loaded
 
 
@@ -54,7 +54,7 @@ def test_the_task_trains_on_one_part_and_measures_the_other(
     model, tokenizer = loaded(world)
     pairs = split_pairs(job, run, tokenizer)
     if not supported:
-        monkeypatch.setattr(nll_encode, "has_plain_cache", lambda *_: False)
+        monkeypatch.setattr(module, "has_plain_cache", lambda *_: False)
     rows = NewRows(model, torch.tensor(world.tokens.ids))
     with rows.attached():
         task = nll_task(job, run, model, rows, None, tokenizer, pairs)

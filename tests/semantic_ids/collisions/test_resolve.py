@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.collisions.resolve import check_capacity, colliding, resolve_collisions, suffixes
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 
 
 def world(n: int, sizes: list[int], seed: int, width: int = 3, distinct: int | None = None) -> tuple:
@@ -19,11 +19,11 @@ def world(n: int, sizes: list[int], seed: int, width: int = 3, distinct: int | N
     if distinct is not None:
         vectors = vectors[rng.integers(distinct, size=n)]
     books = [rng.standard_normal((size, width)).astype(np.float32) * 0.5**level for level, size in enumerate(sizes)]
-    return vectors, books, residuals.encode(vectors, books)
+    return vectors, books, residual_codes.encode(vectors, books)
 
 
 def distortion(vectors: np.ndarray, books: list, codes: np.ndarray) -> float:
-    return float(((vectors.astype(np.float64) - residuals.decode(codes, books)) ** 2).sum())
+    return float(((vectors.astype(np.float64) - residual_codes.decode(codes, books)) ** 2).sum())
 
 
 @settings(max_examples=60, deadline=None)
@@ -58,7 +58,7 @@ def test_least_total_distortion_by_brute_force() -> None:
     for trial in range(20):
         books = [rng.standard_normal((1, 2)).astype(np.float32), rng.standard_normal((5, 2)).astype(np.float32)]
         vectors = (books[0][0] + books[1][trial % 5] + 0.05 * rng.standard_normal((4, 2))).astype(np.float32)
-        codes = residuals.encode(vectors, books)
+        codes = residual_codes.encode(vectors, books)
         resolved = resolve_collisions(vectors, books, codes, "next-best")
         options = []
         for last in itertools.permutations(range(5), 4):
@@ -73,7 +73,7 @@ def test_least_total_distortion_by_brute_force() -> None:
 def test_a_full_prefix_overflows_to_the_nearest_one() -> None:
     books = [np.array([[0.0], [10.0], [30.0]], np.float32), np.array([[-0.1], [0.1]], np.float32)]
     vectors = np.zeros((3, 1), np.float32)
-    resolved = resolve_collisions(vectors, books, residuals.encode(vectors, books), "next-best")
+    resolved = resolve_collisions(vectors, books, residual_codes.encode(vectors, books), "next-best")
     assert sorted(map(tuple, resolved.codes.tolist())) == [(0, 0), (0, 1), (1, 0)]
     assert resolved.moved_prefix == 1
 
@@ -107,6 +107,6 @@ def test_taken_tuples_are_never_given_twice(policy: str) -> None:
     rng = np.random.default_rng(0)
     books = [rng.standard_normal((3, 2)).astype(np.float32), rng.standard_normal((4, 2)).astype(np.float32)]
     vectors = rng.standard_normal((12, 2)).astype(np.float32)
-    old = resolve_collisions(vectors[:7], books, residuals.encode(vectors[:7], books), policy).codes
-    new = resolve_collisions(vectors[7:], books, residuals.encode(vectors[7:], books), policy, old).codes
+    old = resolve_collisions(vectors[:7], books, residual_codes.encode(vectors[:7], books), policy).codes
+    new = resolve_collisions(vectors[7:], books, residual_codes.encode(vectors[7:], books), policy, old).codes
     assert len(np.unique(np.vstack([old, new]), axis=0)) == 12  # all tuples there are

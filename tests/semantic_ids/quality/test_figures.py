@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import entropy
 
 from gti_cli.semantic_ids.quality.figures import collision_figures, level_report, level_use, reconstruction
-from gti_cli.semantic_ids.quantizers import residuals
+from gti_cli.semantic_ids.quantizers import residual_codes
 
 
 def test_level_use_against_scipy() -> None:
@@ -34,8 +34,8 @@ def test_reconstruction_against_the_definition() -> None:
     rng = np.random.default_rng(2)
     vectors = rng.standard_normal((100, 6)).astype(np.float32)
     books = [rng.standard_normal((8, 6)).astype(np.float32) for _ in range(3)]
-    codes = residuals.encode(vectors, books)
-    entries = reconstruction(vectors, codes, 3, lambda part, count: residuals.decode(part, books, count))
+    codes = residual_codes.encode(vectors, books)
+    entries = reconstruction(vectors, codes, 3, lambda part, count: residual_codes.decode(part, books, count))
     for count in (1, 2, 3):
         rest = vectors - sum(books[level][codes[:, level]] for level in range(count))
         error = (rest**2).sum(axis=1).mean()

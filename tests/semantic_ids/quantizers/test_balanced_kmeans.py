@@ -6,7 +6,7 @@ from scipy.special import softmax
 
 from gti_cli.semantic_ids.options import KMeansOptions
 from gti_cli.semantic_ids.quality.figures import level_use
-from gti_cli.semantic_ids.quantizers import balanced_kmeans, kmeans, residuals
+from gti_cli.semantic_ids.quantizers import balanced_kmeans, kmeans, residual_codes
 
 
 def test_balanced_training_evens_out_the_codes() -> None:
@@ -16,14 +16,14 @@ def test_balanced_training_evens_out_the_codes() -> None:
     vectors = centres[rng.choice(6, size=1500, p=weights)] + 0.3 * rng.standard_normal((1500, 8))
     vectors = vectors.astype(np.float32)
     plain, even = (
-        residuals.encode(vectors, kmeans.train(vectors, [32, 32], 0, KMeansOptions(balanced=balanced)))
+        residual_codes.encode(vectors, kmeans.train(vectors, [32, 32], 0, KMeansOptions(balanced=balanced)))
         for balanced in (False, True)
     )
     for level in range(2):
         assert level_use(even[:, level], 32)["perplexity"] > 25
     assert level_use(even[:, 1], 32)["perplexity"] > level_use(plain[:, 1], 32)["perplexity"]
     again = kmeans.train(vectors, [32, 32], 0, KMeansOptions(balanced=True))
-    np.testing.assert_array_equal(residuals.encode(vectors, again), even)
+    np.testing.assert_array_equal(residual_codes.encode(vectors, again), even)
 
 
 def test_balanced_with_items_that_are_all_alike() -> None:

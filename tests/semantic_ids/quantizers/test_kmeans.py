@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gti_cli.semantic_ids.options import KMeansOptions
-from gti_cli.semantic_ids.quantizers import kmeans, residuals
+from gti_cli.semantic_ids.quantizers import kmeans, residual_codes
 
 
 def test_same_seed_same_bytes_and_other_seed_other_codebooks() -> None:
@@ -37,7 +37,11 @@ def test_error_at_most_that_of_faiss_residual_quantizer() -> None:
     centres = rng.standard_normal((40, 24))
     vectors = (centres[rng.integers(40, size=2000)] + 0.3 * rng.standard_normal((2000, 24))).astype(np.float32)
     codebooks = kmeans.train(vectors, [16, 16, 16], seed=0, options=KMeansOptions(restarts=2))
-    ours = ((vectors - residuals.decode(residuals.encode(vectors, codebooks), codebooks)) ** 2).sum(axis=1).mean()
+    ours = (
+        ((vectors - residual_codes.decode(residual_codes.encode(vectors, codebooks), codebooks)) ** 2)
+        .sum(axis=1)
+        .mean()
+    )
     peer = faiss.ResidualQuantizer(24, 3, 4)
     peer.max_beam_size = 1
     peer.train(vectors)

@@ -8,7 +8,7 @@ import pytest
 
 from gti_cli.semantic_ids.options import IdsOptions, KMeansOptions
 from gti_cli.semantic_ids.plan import BuildPlan, make_plan
-from gti_cli.semantic_ids.quantizers import kmeans, residuals
+from gti_cli.semantic_ids.quantizers import kmeans, residual_codes
 from gti_cli.semantic_ids.quantizers.quantizer import Quantizer, load_quantizer, train_quantizer
 from tests.support.semantic_ids import TINY_RQVAE, clouds, make_items
 
@@ -23,7 +23,7 @@ def plan_for(folder: Path, **options: object) -> BuildPlan:
 
 
 def encoded(quantizer: Quantizer) -> np.ndarray:
-    return residuals.encode(quantizer.to_code_space(VECTORS), quantizer.codebooks)
+    return residual_codes.encode(quantizer.to_code_space(VECTORS), quantizer.codebooks)
 
 
 def test_residual_kmeans_says_that_it_saw_a_sample(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gti_cli.semantic_ids.quantizers import residuals, rqvae_training
+from gti_cli.semantic_ids.quantizers import residual_codes, rqvae_training
 from gti_cli.semantic_ids.quantizers.rqvae import RQVAE, Autoencoder, nearest
 from tests.support.semantic_ids import TINY_RQVAE, clouds
 
@@ -50,7 +50,7 @@ def test_saved_and_loaded_it_is_the_same() -> None:
     made = rqvae_training.train(vectors, [4, 6], 0, torch.device("cpu"), TINY_RQVAE).autoencoder
     again = Autoencoder.from_state(made.state(), TINY_RQVAE, [4, 6])
     assert made.to_code_space(vectors).tobytes() == again.to_code_space(vectors).tobytes()
-    codes = residuals.encode(made.to_code_space(vectors), made.codebooks)
+    codes = residual_codes.encode(made.to_code_space(vectors), made.codebooks)
     assert made.decode(codes, 1).tobytes() == again.decode(codes, 1).tobytes()
 
 

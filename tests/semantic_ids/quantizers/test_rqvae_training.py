@@ -9,7 +9,7 @@ import torch
 
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.quality.figures import collision_figures, level_use, reconstruction
-from gti_cli.semantic_ids.quantizers import kmeans, residuals, rqvae_training
+from gti_cli.semantic_ids.quantizers import kmeans, residual_codes, rqvae_training
 from tests.support.semantic_ids import SMALL_RQVAE as SMALL
 from tests.support.semantic_ids import clouds
 
@@ -23,7 +23,7 @@ def test_training_explains_the_data_and_repeats_itself() -> None:
         a.tobytes() == b.tobytes()
         for a, b in zip(first.autoencoder.codebooks, again.autoencoder.codebooks, strict=True)
     )
-    codes = residuals.encode(first.autoencoder.to_code_space(vectors), first.autoencoder.codebooks)
+    codes = residual_codes.encode(first.autoencoder.to_code_space(vectors), first.autoencoder.codebooks)
     kept = reconstruction(vectors, codes, 3, first.autoencoder.decode)
     assert kept[-1]["explained_variance"] > 0.6
     assert kept[0]["error"] > kept[2]["error"]
@@ -76,7 +76,7 @@ def test_starts(start: str) -> None:
     elif start == "kmeans":
         assert all((a == b).all() for a, b in zip(after, kmeans.train(latents, [8, 8], 0), strict=True))
     else:
-        codes = residuals.encode(vectors, kmeans.train(vectors, [8, 8], 0))
+        codes = residual_codes.encode(vectors, kmeans.train(vectors, [8, 8], 0))
         for code in range(8):
             np.testing.assert_allclose(after[0][code], latents[codes[:, 0] == code].mean(axis=0), atol=1e-5)
 
@@ -107,5 +107,5 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(
 def test_bfloat16_trains_as_well() -> None:
     vectors = clouds()
     made = rqvae_training.train(vectors, [8, 8, 8], 0, torch.device("cpu"), SMALL, dtype=torch.bfloat16).autoencoder
-    codes = residuals.encode(made.to_code_space(vectors), made.codebooks)
+    codes = residual_codes.encode(made.to_code_space(vectors), made.codebooks)
     assert reconstruction(vectors, codes, 3, made.decode)[-1]["explained_variance"] > 0.5

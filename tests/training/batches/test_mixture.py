@@ -15,10 +15,10 @@ from gti_cli.errors import InputError
 from gti_cli.prompts.examples import Example
 from gti_cli.prompts.next_item import Frame
 from gti_cli.training.answer_loss import answer_loss, mean_loss
+from gti_cli.training.batches.batch_plan import BatchPlan
 from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
+from gti_cli.training.batches.history_packing import HistoryLayout
 from gti_cli.training.batches.mixture import ExampleCollator, MixedPlan, TrainingExample, targets_per_task
-from gti_cli.training.batches.packing import HistoryLayout
-from gti_cli.training.batches.plan import BatchPlan
 from tests.support.models import make_model
 
 RNG = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gti_cli.decoding.trie import build_trie
 from gti_cli.prompts.next_item import Frame
 from gti_cli.training.batches.history_examples import HistoryExample
-from gti_cli.training.batches.packing import HistoryLayout
+from gti_cli.training.batches.history_packing import HistoryLayout
 from gti_cli.training.callbacks.validation import METRIC, Ranker, Validation, ndcg, validation_history, validation_steps
 from tests.support.models import make_model
 

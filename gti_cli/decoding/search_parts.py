@@ -1,0 +1,249 @@
+"""Searches divided into parts, so that processes share the work and an interrupted search is resumed.
+
+A part is a fixed set of prompts that does not depend on which process searches it. So the lists are the same bytes with
+one process or many, in one run or after a kill. Where a folder is given, each finished part is a file there.
+
+A stage (`gti evaluate`, `gti recommend`) makes a `SearchRequest` from its prompts and passes it to `search_parts`.
+Each part goes through `gti_cli.decoding.beam_batches` (beam search) and, where the request is exact,
+`gti_cli.decoding.exact`. The stage then turns the `SearchResult` into lists of items.
+"""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli import console
+from gti_cli.decoding.beam import Ranking, TrieTensors
+from gti_cli.decoding.beam_batches import search_all
+from gti_cli.decoding.exact import exact_search
+from gti_cli.errors import InputError
+from gti_cli.workspace import processes
+from gti_cli.workspace.files import replacing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Ints = npt.NDArray[np.int64]
+# Arrays of one part of P prompts: leaves and scores (P, k), missed and followed (P,).
+PartArrays = dict[str, np.ndarray]
+
+PROMPTS_PER_PART = 64  # Rounded down to whole batches; one batch where batches are larger.
+MIN_BEAMS = 20  # Default. A beam as narrow as a short list often drops the best item at the first level.
+EXACT_COUNTS = ("users_whose_beam_missed", "semantic_ids_the_beam_missed", "prefixes_followed")
+PATIENCE = 3600.0  # Seconds to wait for a part that another process searches.
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """Prompts, and how the semantic IDs for them are searched.
+
+    Attributes:
+        prompts: P token-id lists, none empty.
+        extra: (P,) semantic IDs to find beyond ``list_length`` for each prompt, and hypotheses beyond ``beams``: room
+            for seen items that must not be listed. See `extra_beams`.
+        list_length: Semantic IDs that fill a list.
+        beams: Hypotheses kept for each prompt, besides ``extra``.
+        exact: After the beam search, find the true best semantic IDs.
+    """
+
+    prompts: Sequence[Sequence[int]]
+    extra: Sequence[int]
+    list_length: int
+    beams: int
+    exact: bool
+
+    def parts(self, batch_size: int) -> list[list[int]]:
+        """Divide the prompts' numbers into parts; all prompts of a part have one beam width and similar lengths."""
+        size = max(PROMPTS_PER_PART // batch_size, 1) * batch_size
+        parts = []
+        for width in sorted(set(self.extra)):
+            numbers = [number for number, extra in enumerate(self.extra) if extra == width]
+            numbers.sort(key=lambda number: len(self.prompts[number]))
+            parts += [numbers[start : start + size] for start in range(0, len(numbers), size)]
+        return parts
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The semantic IDs found for all prompts of a request.
+
+    Attributes:
+        ranking: In the order of the prompts, as wide as the widest beam.
+        missed: (P,) int64. Of an exact search, the semantic IDs that the beam missed; else 0.
+        followed: (P,) int64. Of an exact search, the prefixes that the model was run over; else 0.
+        searched: Number of prompts that this process searched itself, in this run.
+    """
+
+    ranking: Ranking
+    missed: Ints
+    followed: Ints
+    searched: int
+
+    def exact_counts(self) -> dict[str, int]:
+        """`EXACT_COUNTS` for the manifest."""
+        counts = (int((self.missed > 0).sum()), int(self.missed.sum()), int(self.followed.sum()))
+        return dict(zip(EXACT_COUNTS, counts, strict=True))
+
+
+def beams_for(given: int | None, items: int) -> int:
+    """Number of hypotheses for a list of ``items``: as given, or else one per item and at least `MIN_BEAMS`."""
+    return given or max(items, MIN_BEAMS)
+
+
+def extra_beams(seen: int) -> int:
+    """Number of semantic IDs to find beyond the list for a user who has seen items that must not be listed.
+
+    It depends on this user alone, so nobody's beam depends on who else is in the batch. It is rounded, so that users
+    can share a batch.
+
+    Args:
+        seen: Number of items that must not be listed.
+
+    Returns:
+        ``seen`` rounded up to 8, 16, 32, …; 0 for 0.
+    """
+    return 0 if seen == 0 else max(8, 1 << (seen - 1).bit_length())
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """A model and the catalogue that it searches.
+
+    Attributes:
+        model: A causal LM in evaluation mode.
+        trie: The catalogue's trie, on the model's device.
+        pad_id: Token id that fills shorter prompts.
+    """
+
+    model: PreTrainedModel
+    trie: TrieTensors
+    pad_id: int
+
+    def search_part(self, request: SearchRequest, part: Sequence[int], batch_size: int) -> PartArrays:
+        """Search for the prompts of one part, given by their numbers."""
+        prompts, extra = [request.prompts[number] for number in part], request.extra[part[0]]
+        beam = search_all(
+            self.model,
+            prompts,
+            self.trie,
+            request.beams + extra,
+            pad_id=self.pad_id,
+            batch_size=batch_size,
+            description="Searching",
+        )
+        if not request.exact:
+            zeros = np.zeros(len(part), dtype=np.int64)
+            return {"leaves": beam.leaves, "scores": beam.scores, "missed": zeros, "followed": zeros}
+        exact = exact_search(self.model, prompts, self.trie, beam, request.list_length + extra)
+        return {
+            "leaves": exact.ranking.leaves,
+            "scores": exact.ranking.scores,
+            "missed": exact.missed,
+            "followed": exact.followed,
+        }
+
+
+def search_parts(
+    searcher: Searcher,
+    request: SearchRequest,
+    *,
+    batch_size: int,
+    folder: Path | None = None,
+    description: str,
+    unit: str,
+) -> SearchResult:
+    """Search for all prompts of a request.
+
+    Args:
+        searcher: The model and the catalogue.
+        request: The prompts, and how to search for them.
+        batch_size: Prompts in a batch. It changes speed, not results.
+        folder: Where finished parts are stored. Parts that are there already are not searched again, and the processes
+            of this launch divide the parts among themselves. None: this process searches all, in memory.
+        description: Text before the progress bar.
+        unit: What the progress bar counts, such as ``users``.
+
+    Returns:
+        On the first process the complete result. On other ranks the result is incomplete; do not use it.
+
+    Raises:
+        InputError: When another process has not finished its part `PATIENCE` seconds after it was needed.
+    """
+    parts = request.parts(batch_size)
+    numbered = list(enumerate(parts))
+    own_parts = numbered if folder is None else numbered[processes.rank() :: processes.world()]
+    results: dict[int, PartArrays] = {}
+    searched = 0
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with console.progress(description, sum(len(part) for _, part in own_parts), unit) as advance:
+        for number, part in own_parts:
+            arrays = _read(_part_path(folder, number), len(part)) if folder is not None else None
+            if arrays is None:
+                arrays = searcher.search_part(request, part, batch_size)
+                searched += len(part)
+                if folder is not None:
+                    _write(_part_path(folder, number), arrays)
+            results[number] = arrays
+            advance(len(part))
+    if folder is not None and processes.rank() == 0:
+        for number, part in numbered:
+            if number not in results:
+                results[number] = _wait_for(_part_path(folder, number), len(part))
+    return _join(parts, results, len(request.prompts), searched)
+
+
+def _join(parts: Sequence[Sequence[int]], results: dict[int, PartArrays], count: int, searched: int) -> SearchResult:
+    """Put the rows of all parts back in the order of the prompts; narrower lists are filled up."""
+    width = max((arrays["leaves"].shape[1] for arrays in results.values()), default=0)
+    leaves, scores = np.full((count, width), -1, dtype=np.int64), np.full((count, width), -np.inf, dtype=np.float32)
+    missed, followed = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    for number, arrays in results.items():
+        rows, columns = np.asarray(parts[number]), arrays["leaves"].shape[1]
+        leaves[rows, :columns], scores[rows, :columns] = arrays["leaves"], arrays["scores"]
+        missed[rows], followed[rows] = arrays["missed"], arrays["followed"]
+    return SearchResult(Ranking(leaves, scores), missed, followed, searched)
+
+
+def _part_path(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:06d}.npz"
+
+
+def _write(path: Path, arrays: PartArrays) -> None:
+    with replacing(path, writer=str(processes.rank())) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _read(path: Path, count: int) -> PartArrays | None:
+    """Read a part; None where the file is missing or incomplete (a full disk, a lost machine)."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = dict(stored)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    is_whole = set(arrays) == {"leaves", "scores", "missed", "followed"} and len(arrays["leaves"]) == count
+    return arrays if is_whole else None
+
+
+def _wait_for(path: Path, count: int) -> PartArrays:
+    """Read a part that another process writes, as soon as it is there."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        arrays = _read(path, count)
+        if arrays is not None:
+            return arrays
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"another process of this launch has not finished its part of the search within {PATIENCE:,.0f} s",
+                where=str(path),
+                remedy="give all processes the same --workspace, and run it again: finished parts are reused",
+            )
+        time.sleep(0.05)

@@ -1,0 +1,156 @@
+"""The pairs to ground with: their table is read and checked, and each row becomes a pair for each form of its text.
+
+A form is what the text consists of: the title, the description, or both.
+
+Comes after `ground`, which finds the table. `nll.build_corpus` tokenises the pairs made here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gti_cli import tables
+from gti_cli.errors import InputError, list_some
+from gti_cli.prompts.pair_prompts import FORMS, TEXT_FORM, Pair, cut_texts, forms_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class PairsTable:
+    """The N rows of a table of pairs, as read.
+
+    Attributes:
+        texts: Column name (`title`, `description`, or `text` alone) -> (N) strings, "" where a text is missing.
+        tokens: (N) the new tokens of each row, as one string.
+        counts: Numbers of rows, of items or different tokens, and of missing texts.
+    """
+
+    texts: dict[str, list[str]]
+    tokens: list[str]
+    counts: dict[str, int]
+
+
+def read_pairs(path: Path | str, tokens_of_item: Mapping[str, str] | None, names: Sequence[str]) -> PairsTable:
+    """Read a table of pairs: `item_id` with `title` and / or `description`, or `text` with `tokens`.
+
+    Args:
+        path: The table. Several rows may name the same item.
+        tokens_of_item: Item id -> the tokens of its semantic ID (None: there are no semantic IDs).
+        names: The checkpoint's new tokens.
+
+    Returns:
+        The rows, with their tokens.
+
+    Raises:
+        InputError: When the table has neither kind of columns, an item has no semantic ID, tokens are not new tokens
+            of the checkpoint, or no row has a text.
+    """
+    table = tables.read(path)
+    columns = set(table.column_names)
+    if {"text", "tokens"} <= columns and not ("item_id" in columns and columns & {"title", "description"}):
+        return _read_text_and_tokens(table, path, names)
+    if "item_id" not in columns or not columns & {"title", "description", "text"}:
+        raise InputError(
+            f"no pairs can be made from the columns {', '.join(table.column_names)}",
+            where=str(path),
+            remedy="give item_id with title and / or description, or text with tokens",
+        )
+    if tokens_of_item is None:
+        raise InputError(
+            "pairs by item_id need the semantic IDs of the items",
+            where=str(path),
+            remedy="run 'gti build-ids' first, or give the columns text and tokens",
+        )
+    items = tables.ids(table, "item_id", path)
+    unknown = sorted({item for item in items if item not in tokens_of_item})
+    if unknown:
+        raise InputError(
+            f"{len(unknown):,} items have no semantic ID: {list_some(unknown)}",
+            where=f"{path}, column 'item_id', row {items.index(unknown[0]) + 1:,}",
+            remedy="build semantic IDs for all items, or drop these rows",
+        )
+    # `text` is what `gti build-ids` encodes. It may hold brand and categories, which no form of a prompt names, so it
+    # is used only where there is neither title nor description.
+    used = [name for name in ("title", "description") if name in columns] or ["text"]
+    texts = {name: tables.strings(table, name, path) for name in used}
+    missing = {f"rows_without_{name}": sum(not text for text in texts.get(name, [])) for name in used}
+    return _with_counts(texts, [tokens_of_item[item] for item in items], {"items": len(set(items)), **missing}, path)
+
+
+def _read_text_and_tokens(table: pa.Table, path: Path | str, names: Sequence[str]) -> PairsTable:
+    known_tokens = frozenset(names)
+    longest = max(map(len, names))
+    tokens = []
+    for row, text in enumerate(tables.strings(table, "tokens", path), start=1):
+        split = _split_into_tokens(text, known_tokens, longest)
+        if not split:
+            raise InputError(
+                f"{text!r} is not a sequence of the checkpoint's new tokens" if text else "the tokens are missing",
+                where=f"{path}, column 'tokens', row {row:,}",
+                remedy=f"write new tokens one after the other, such as {list_some(list(names), 2)}",
+            )
+        tokens.append("".join(split))
+    return _with_counts({"text": tables.strings(table, "text", path)}, tokens, {"items": len(set(tokens))}, path)
+
+
+def _split_into_tokens(text: str, known_tokens: frozenset[str], longest: int) -> list[str]:
+    """Split a text into tokens: at each place the longest that fits, white space ignored; [] if it holds other text."""
+    tokens: list[str] = []
+    rest = text.strip()
+    while rest:
+        size = next((n for n in range(min(longest, len(rest)), 0, -1) if rest[:n] in known_tokens), 0)
+        if not size:
+            return []
+        tokens.append(rest[:size])
+        rest = rest[size:].lstrip()
+    return tokens
+
+
+def _with_counts(
+    texts: dict[str, list[str]], tokens: list[str], counts: dict[str, int], path: Path | str
+) -> PairsTable:
+    empty = sum(not any(row) for row in zip(*texts.values(), strict=True))
+    if empty == len(tokens):
+        raise InputError(
+            f"no row has a text in {', '.join(texts)}", where=str(path), remedy="give at least one text to learn from"
+        )
+    return PairsTable(texts, tokens, {"rows": len(tokens), "rows_without_text": empty, **counts})
+
+
+def make_pairs(
+    table: PairsTable, tokenizer: PreTrainedTokenizerBase, max_text_tokens: int
+) -> tuple[list[Pair], dict[str, int]]:
+    """Make the pairs of each row of a table, one for each form of its text, and cut long texts.
+
+    Args:
+        table: The rows.
+        tokenizer: Counts the tokens of texts.
+        max_text_tokens: Number of tokens to which longer texts are cut.
+
+    Returns:
+        The pairs, in the order of rows; and counts: those of the table, of pairs by form, and of texts that were cut.
+    """
+    counts = dict(table.counts)
+    columns: dict[str, list[str]] = {}
+    counts["texts_cut"] = 0
+    for name, values in table.texts.items():
+        columns[name], cut = cut_texts(tokenizer, values, max_text_tokens)
+        counts["texts_cut"] += cut
+    pairs: list[Pair] = []
+    for row, tokens in enumerate(table.tokens):
+        if "text" in columns:
+            forms = [(TEXT_FORM, columns["text"][row])] if columns["text"][row] else []
+        else:
+            title, description = (columns[name][row] if name in columns else "" for name in ("title", "description"))
+            forms = forms_of(title, description)
+        pairs += [Pair(row, form, text, tokens) for form, text in forms]
+    per_form = Counter(pair.form for pair in pairs)
+    counts |= {f"pairs_{form}": per_form[form] for form in (*FORMS, TEXT_FORM) if per_form[form]}
+    return pairs, counts

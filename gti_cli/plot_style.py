@@ -1,0 +1,66 @@
+"""The style of all pictures, and how they are saved: as PNG and SVG, with the same bytes for the same figures.
+
+The colours are those of Okabe and Ito, which people with colour blindness can tell apart. Every series also has a line
+style and a marker of its own, and bars have hatching, so that pictures can be read in grey, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Every colour of every picture stands here: COLOURS for series, greys for what stays in the background.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+PRETRAINED = "#bbbbbb"  # what belongs to the pretrained model, behind the coloured series of new tokens
+GRID = "#dddddd"
+ERROR_BAR = "#333333"
+BACKGROUND_SERIES = "0.55"
+DASHES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (2, 2)), (0, (8, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "oo", "++")
+SUFFIXES = (".png", ".svg")
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Use Matplotlib's defaults and the settings below within a ``with`` block, whatever the user has configured."""
+    import matplotlib as mpl
+
+    ours: dict[str, Any] = {
+        "svg.hashsalt": "gti",  # Without it, the ids inside an SVG are random.
+        "figure.dpi": 100,
+        "font.size": 10,
+        "font.family": "DejaVu Sans",  # It comes with matplotlib, so pictures look the same everywhere.
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 11,
+        "legend.frameon": False,
+        "hatch.linewidth": 0.8,
+    }
+    settings: dict[Any, Any] = {**mpl.rcParamsDefault, "backend": "agg", **ours}
+    with mpl.rc_context(settings):
+        yield
+
+
+def save_picture(figure: Figure, stem: Path) -> list[Path]:
+    """Write ``stem.png`` (150 dots per inch) and ``stem.svg``, without a date in them.
+
+    Args:
+        figure: The picture.
+        stem: Path of both files, without their endings.
+
+    Returns:
+        The paths of both files.
+    """
+    paths = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+    with style():
+        figure.savefig(paths[0], dpi=150, metadata={"Software": None})
+        # The layout has been computed, in fractions of the figure. Computing it again for the SVG would move things.
+        figure.set_layout_engine("none")
+        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+    return paths
