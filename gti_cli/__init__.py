@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from gti_cli.errors import InputError
     from gti_cli.evaluation.evaluate import evaluate
     from gti_cli.grounding.ground import ground
+    from gti_cli.grounding.plot import plot_curves
     from gti_cli.importing.import_data import import_data
     from gti_cli.recommendation.finetune import finetune
     from gti_cli.recommendation.recommend import recommend
     from gti_cli.semantic_ids.build import build_ids
+    from gti_cli.semantic_ids.quality.plot import plot_quality
     from gti_cli.vocabulary.extend import extend
     from gti_cli.workspace import Workspace
 
@@ -31,6 +33,8 @@ __all__ = [
     "finetune",
     "ground",
     "import_data",
+    "plot_curves",
+    "plot_quality",
     "recommend",
 ]
 
@@ -44,6 +48,8 @@ _MODULE_OF = {
     "finetune": "gti_cli.recommendation.finetune",
     "ground": "gti_cli.grounding.ground",
     "import_data": "gti_cli.importing.import_data",
+    "plot_curves": "gti_cli.grounding.plot",
+    "plot_quality": "gti_cli.semantic_ids.quality.plot",
     "recommend": "gti_cli.recommendation.recommend",
 }
 

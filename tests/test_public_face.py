@@ -21,17 +21,21 @@ STAGES = {
     "diagnose": ("gti_cli.diagnostics.diagnose", ["checkpoints", "workspace"]),
     "recommend": ("gti_cli.recommendation.recommend", ["workspace"]),
 }
+PICTURES = {
+    "plot_curves": ("gti_cli.grounding.plot", ["workspace", "name"]),
+    "plot_quality": ("gti_cli.semantic_ids.quality.plot", ["workspace"]),
+}
 HEAVY = ("torch", "transformers", "numpy", "pyarrow")
 
 
 def test_the_public_names() -> None:
-    assert set(gti_cli.__all__) == {*STAGES, "Workspace", "InputError", "__version__"}
+    assert set(gti_cli.__all__) == {*STAGES, *PICTURES, "Workspace", "InputError", "__version__"}
     assert set(gti_cli.__all__) <= set(dir(gti_cli))
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_a_stage_is_the_function_of_its_module(name: str) -> None:
-    module, positional = STAGES[name]
+@pytest.mark.parametrize("name", [*STAGES, *PICTURES])
+def test_a_function_is_that_of_its_module(name: str) -> None:
+    module, positional = (STAGES | PICTURES)[name]
     stage = getattr(gti_cli, name)
     assert inspect.isfunction(stage) and stage.__module__ == module
     kinds = {entry.name: entry.kind for entry in inspect.signature(stage).parameters.values()}
@@ -47,7 +51,7 @@ def test_the_classes_are_those_of_their_modules() -> None:
 
 def test_importing_a_room_does_not_hide_a_stage() -> None:
     """No module ``gti_cli.evaluate`` may exist: Python would set it as an attribute in place of the function."""
-    for name in STAGES:
+    for name in (*STAGES, *PICTURES):
         with pytest.raises(ModuleNotFoundError):
             import_module(f"gti_cli.{name}")
     assert inspect.ismodule(gti_cli.evaluation) and inspect.isfunction(gti_cli.evaluate)

@@ -104,3 +104,20 @@ def test_the_cache_key_covers_every_input_and_option(monkeypatch: pytest.MonkeyP
     keys.append(inputs.cache_key(CPU, GRID, BUDGET))
     assert len(set(keys)) == len(keys)
     assert len(inputs.targets().targets) == 3 < len(inputs.held_out)
+
+
+def test_report_states_the_limit_of_epochs_after_the_best_setting_was_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets = []
+
+    def train_network(*arguments: object, **_: object) -> tuple[Network, int, float]:
+        budgets.append(arguments[3].epochs)  # type: ignore[attr-defined]
+        return Network(SASREC_ITEMS, SMALL), 3, 0.5
+
+    monkeypatch.setattr(sasrec_tuning, "train_network", train_network)
+    inputs = sasrec_inputs(300)
+    fewer = replace(inputs, tuning_train=dict(list(inputs.train.items())[:-1]))
+    _, report = tune_sasrec(fewer, tmp_path, CPU, GRID, BUDGET)
+    assert budgets == [25, 25, 3]
+    assert (report["at_most_epochs"], report["epochs"]) == (25, 3)
