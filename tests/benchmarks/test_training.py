@@ -26,6 +26,7 @@ BATCH = 64  # targets in a step
 # History cap -> at least so many times the targets per second, of the plain trainer and of one tree in a row.
 FLOORS = {3: (3, 1.2), 10: (3, 0.9), 50: (6, 0.9)}
 TARGETS = 384
+ROUNDS = 3
 
 
 def shared(*parts: str) -> Path | None:
@@ -190,10 +191,14 @@ def measure(way: str, cap: int) -> tuple[float, float, float, int]:
 
 @pytest.mark.parametrize("cap", FLOORS)
 def test_history_trees_against_separate_examples(cap: int) -> None:
-    found = {}
-    for way in WAYS:
-        with get_context("spawn").Pool(1) as pool:
-            found[way] = pool.apply(measure, (way, cap))
+    # The ways take turns, and each counts with its median: a single measurement is off by up to 20 % on a shared
+    # machine.
+    runs: dict[str, list[tuple[float, float, float, int]]] = {way: [] for way in WAYS}
+    for _ in range(ROUNDS):
+        for way in WAYS:
+            with get_context("spawn").Pool(1) as pool:
+                runs[way].append(pool.apply(measure, (way, cap)))
+    found = {way: sorted(measured)[ROUNDS // 2] for way, measured in runs.items()}
     rate, memory, loss, targets = found["trees in rows"]
     data = "real histories" if shared("data", "beauty") else "made histories"
     print(f"\nhistory cap {cap}, {targets} targets, {data}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -24,6 +23,7 @@ from gti_cli.decoding.search_parts import Searcher, SearchRequest, extra_beams
 from gti_cli.evaluation.evaluate import evaluate
 from tests.support.evaluation import World, make_world
 from tests.support.evaluation_parts import evaluate_counted
+from tests.support.launch import preloaded_processes
 
 ROOT = Path(__file__).parents[2]
 OPTIONS: dict[str, Any] = {"k": [3, 5], "batch_size": 2, "device": "cpu", "name": "e"}
@@ -48,9 +48,9 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def once_killed(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world in which an evaluation was killed (kill -9) before its fourth part."""
     world = make_world(tmp_path_factory.mktemp("killed"))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gti_cli.evaluation.evaluate", "transformers.models.qwen3"])
-    started = context.Process(target=evaluate_counted, args=(str(world.workspace), str(world.interactions), OPTIONS, 3))
+    started = preloaded_processes().Process(
+        target=evaluate_counted, args=(str(world.workspace), str(world.interactions), OPTIONS, 3)
+    )
     started.start()
     started.join(timeout=100)
     assert started.exitcode == -signal.SIGKILL

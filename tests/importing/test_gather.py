@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from gti_cli.errors import InputError
 from gti_cli.importing.gather import InteractionLog, ItemTexts, add_in_order, number
 from gti_cli.importing.times import MILLISECONDS, POSITIONS, SECONDS
+from tests.support.alphabets import UNUSUAL
 
 
-@given(st.lists(st.tuples(st.text(max_size=2), st.integers(0, 9), st.integers(0, 2**40))))
+@given(st.lists(st.tuples(st.text(UNUSUAL, max_size=2), st.integers(0, 9), st.integers(0, 2**40))))
 def test_rows_come_back_as_they_went_in(rows: list[tuple[str, int, int]]) -> None:
     log = InteractionLog()
     for user, item, time in rows:

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from gti_cli.errors import InputError
 from gti_cli.importing import records
 from gti_cli.importing.sources import SourceFile
+from tests.support.alphabets import UNUSUAL
 from tests.support.public_data import write
 
-VALUES = st.dictionaries(st.text(max_size=4), st.one_of(st.none(), st.integers(), st.text(max_size=4), st.booleans()))
+TEXTS = st.text(UNUSUAL, max_size=4)
+VALUES = st.dictionaries(TEXTS, st.one_of(st.none(), st.integers(), TEXTS, st.booleans()))
 
 
 @given(value=VALUES, literal=st.booleans())

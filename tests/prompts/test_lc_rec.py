@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gti_cli.prompts import lc_rec, next_item
 from gti_cli.prompts.conversations import Conversation
 from gti_cli.prompts.pair_prompts import DIRECTIONS, FORMS, TO_TEXT, TO_TOKENS, Pair, encode_pairs
+from tests.support.alphabets import UNUSUAL
 from tests.support.models import make_tokenizer
 
 ITEMS = ["<a_1><b_0>", "<a_0><b_2>"]
@@ -44,7 +45,7 @@ def test_histories_and_intents_stand_behind_the_question(conversation: Conversat
     assert (conversation.system, conversation.assistant) == (next_item.SYSTEM, answer)
 
 
-@given(st.lists(st.text(min_size=1), min_size=1, max_size=6))
+@given(st.lists(st.text(UNUSUAL, min_size=1), min_size=1, max_size=6))
 def test_every_title_stays_on_one_line(titles: list[str]) -> None:
     lines = lc_rec.titles_to_item(titles, "<a_1>").user.split("\n")[1:]
     assert [line.split() for line in lines] == [["-", *title.split()] for title in titles]

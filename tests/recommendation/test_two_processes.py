@@ -5,37 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gti_cli.recommendation.finetune import finetune
+from tests.support.launch import free_port, preloaded_processes, variables_of_rank
 
 FEW: dict[str, Any] = {"max_steps": 6, "learning_rate": 3e-3, "device": "cpu", "dtype": "float32"}
 
-SCRIPT = """
-import json, sys
-from gti_cli.recommendation.finetune import finetune
-options = json.loads(sys.argv[2])
-finetune(options.pop("interactions"), sys.argv[1], **options)
-"""
 
+def _finetune(rank: int, port: int, interactions: Path, workspace: Path, options: dict[str, Any]) -> None:
+    os.environ.update(variables_of_rank(rank, port))
+    import torch
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
-def _launched(rank: int, port: int) -> dict[str, str]:
-    """What torchrun tells a process."""
-    own = {"RANK": rank, "LOCAL_RANK": rank, "MASTER_PORT": port, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-    return {"MASTER_ADDR": "localhost"} | {name: str(value) for name, value in own.items()}
+    torch.set_num_threads(1)
+    finetune(interactions, workspace, **options)
 
 
 def test_two_processes_train_like_one(make_world: Any) -> None:
@@ -46,21 +32,15 @@ def test_two_processes_train_like_one(make_world: Any) -> None:
     options = {**FEW, "max_steps": 3, "queries": str(world.queries), "tasks": ["search:1", "next-item:3"]}
     options["batch_size"] = 10_000
     one = finetune(world.interactions, world.workspace, **options)
-    script = Path(other).parent / "script.py"
-    script.write_text(SCRIPT)
-    given = json.dumps({**options, "interactions": str(world.interactions)})
+    context, port = preloaded_processes(), free_port()
     started = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(other), given],
-            env={**os.environ, **_launched(rank, port), "PYTHONPATH": str(Path(__file__).parents[2])},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for port in [_free_port()]
-        for rank in (0, 1)
+        context.Process(target=_finetune, args=(rank, port, world.interactions, other, options)) for rank in (0, 1)
     ]
-    said = [process.communicate(timeout=120)[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0], said[0][-3000:]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(timeout=120)
+    assert [process.exitcode for process in started] == [0, 0]
     two = json.loads((other / "finetuned" / "gti.json").read_text())
     assert two["counts"]["steps"] == 3 and two["counts"]["targets_seen"] == 2 * one.counts["targets_seen"]
     assert two["metrics"]["tasks"]["search"]["targets_seen"] == 2 * 3 * 16

@@ -125,7 +125,8 @@ def badly_placed(figure, monkeypatch):
     from matplotlib.text import Text
 
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # lays out; the second time only draws, so that what is noted is what is seen
+    # The first pass lays out. The second one leaves all in place, so what is noted is what is seen.
+    figure.draw_without_rendering()
     figure.set_layout_engine("none")
     drawn = {}
     draw = Text.draw
@@ -136,7 +137,7 @@ def badly_placed(figure, monkeypatch):
         return draw(self, renderer, *args, **kwargs)
 
     monkeypatch.setattr(Text, "draw", note)
-    canvas.draw()
+    figure.draw_without_rendering()
     monkeypatch.undo()
     width, height = canvas.get_width_height()
     texts = [(text.get_text(), box) for text, box in drawn.items()]

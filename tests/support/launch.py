@@ -1,4 +1,4 @@
-"""Grounding in several processes: by torchrun itself, and quickly, with the variables that torchrun sets."""
+"""Stages in several processes: by torchrun itself, and quickly, with the variables that torchrun sets."""
 
 from __future__ import annotations
 
@@ -35,6 +35,29 @@ def torchrun(workspace: Path, options: dict[str, Any], *launcher: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def preloaded_processes() -> Any:
+    """A context whose processes start at once: they are copies of one process that has imported what stages need."""
+    context = multiprocessing.get_context("forkserver")
+    # One list for all tests: the first process that a test worker starts decides what the later ones are copies of.
+    stages = ("evaluation.evaluate", "grounding.train", "recommendation.train", "semantic_ids.build")
+    context.set_forkserver_preload([*(f"gti_cli.{stage}" for stage in stages), "transformers.models.qwen3"])
+    return context
+
+
+def free_port() -> int:
+    """A port on which no other process listens."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def variables_of_rank(rank: int, port: int) -> dict[str, str]:
+    """The environment variables that torchrun sets for one of two processes."""
+    own = {"RANK": rank, "LOCAL_RANK": rank, "MASTER_PORT": port, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    return {"MASTER_ADDR": "localhost"} | {name: str(value) for name, value in own.items()}
+
+
 def launch(
     workspace: Path, options: dict[str, Any], stop: int = 0, variables: dict[str, str] | None = None
 ) -> list[int]:
@@ -43,11 +66,7 @@ def launch(
     Returns:
         training steps that each process made, in the order of ranks; none of one that was killed.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gti_cli.grounding.train", "gti_cli.training.trainer", "transformers.models.qwen3"])
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    context, port = preloaded_processes(), free_port()
     results = context.Queue()
     started = [
         context.Process(target=_ground, args=(str(workspace), options, rank, port, stop, results, variables or {}))
@@ -70,15 +89,7 @@ def _ground(
     results: Any,
     variables: dict[str, str],
 ) -> None:
-    os.environ.update(
-        variables,
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE="2",
-        LOCAL_WORLD_SIZE="2",
-        MASTER_ADDR="localhost",
-        MASTER_PORT=str(port),
-    )
+    os.environ.update({**variables, **variables_of_rank(rank, port)})
     import torch
 
     torch.set_num_threads(1)

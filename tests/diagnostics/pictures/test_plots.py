@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,10 +15,17 @@ LEVELS = np.repeat([0, 1, 2], SIZES).astype(np.int32)
 
 
 def series(kind, name=None, codebook_vectors=CODEBOOK_VECTORS, levels=LEVELS):
+    return replace(_series(kind, codebook_vectors is not None, tuple(levels.tolist())), name=name or kind)
+
+
+@cache  # the figures take most of the time, and many tests draw the same ones
+def _series(kind, with_codebooks, levels):
+    levels = np.asarray(levels, np.int32)
+    codebook_vectors = CODEBOOK_VECTORS if with_codebooks else None
     new, old = new_rows(kind, len(levels)).astype(np.float32), pretrained()
     measured = measure(new, old, codebook_vectors, levels=levels)
     return PlotSeries(
-        name=name or kind,
+        name=kind,
         figures=measured.figures,
         singular_values=measured.singular_values,
         pretrained_singular_values=measured.pretrained_singular_values,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
 from gti_cli.grounding.distil.old_tokenization import OldTokenization
+from tests.support.alphabets import UNUSUAL
 from tests.support.distillation import extended_tokenizer
 from tests.support.models import make_tokenizer
 
@@ -17,9 +18,10 @@ NEW = ["dress", "silk", " coat", "<x>"]
 BEFORE = make_tokenizer()
 EXTENDED, NEW_IDS = extended_tokenizer(NEW)
 OLD = OldTokenization(EXTENDED, NEW)
+PIECES = st.one_of(st.sampled_from([*NEW, "<|im_end|>", "a ", "é", "日"]), st.text(UNUSUAL, max_size=4))
 
 
-@given(st.lists(st.one_of(st.sampled_from([*NEW, "<|im_end|>", "a ", "é", "日"]), st.text(max_size=4)), max_size=6))
+@given(st.lists(PIECES, max_size=6))
 def test_texts_are_split_as_before_the_extension(parts: list[str]) -> None:
     text = "".join(parts)
     (ids,) = OLD.encode([text])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from gti_cli.semantic_ids.encoders.encoding_store import OnDisk
+from tests.support.launch import preloaded_processes
 from tests.support.semantic_ids import make_encoder, make_items
 
 
@@ -43,7 +43,7 @@ def _process(items: str, root: str, encoder: str, rank: int, world: int, results
 
 def _build(items: Path, root: Path, encoder: Path, world: int) -> list[int]:
     """How many texts each process encoded."""
-    context = multiprocessing.get_context("spawn")
+    context = preloaded_processes()
     results = context.Queue()
     started = [
         context.Process(target=_process, args=(str(items), str(root), str(encoder), rank, world, results))
