@@ -123,14 +123,17 @@ def private_files() -> Iterator[str]:
 
 
 def test_inner_folders_belong_to_their_room() -> None:
-    """Only shared rooms open their inner folders (``training.batches``) to others; a stage's are behind its door."""
+    """Only shared rooms open their inner folders (``training.batches``) to others; a stage's are behind its door.
+
+    The commands and the public face (``gti_cli`` itself) show what lies behind it.
+    """
     stages = set(FLOORS[FLOOR_OF["semantic_ids"]])
     private = {module for module in private_files() if room_of(module) in stages}
     strangers = [
         f"{module} -> {other}"
         for module, others in IMPORTS.items()
         for other in others & private
-        if room_of(module) not in (room_of(other), "commands")
+        if room_of(module) not in (room_of(other), "commands", "")
     ]
     assert strangers == []
 
