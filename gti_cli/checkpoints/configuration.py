@@ -120,7 +120,8 @@ def replace_attention(config: PreTrainedConfig, where: str) -> bool:
     for wish in missing:
         if (where, wish) not in _noted:
             _noted.add((where, wish))
-            console.note(f"{where}: its configuration asks for the attention {wish!r}, which is not here: sdpa is used")
+            problem = f"{where}: its configuration asks for the attention {wish!r}, which cannot run here"
+            console.note(f"{problem}; sdpa is used instead")
     return True
 
 

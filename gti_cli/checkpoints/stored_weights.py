@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-REMEDY = "check the disk and its free space, then run the command again"
+_PIECE = 1 << 22  # bytes compared at a time
+_REMEDY = "check the disk and its free space, then run the command again"
 
 
 def check_stored_weights(folder: Path, model: PreTrainedModel) -> None:
@@ -30,13 +31,13 @@ def check_stored_weights(folder: Path, model: PreTrainedModel) -> None:
     stored = read_tensors(folder)
     expected = _expected(model, stored)
     if missing := sorted(expected.keys() - stored.keys()):
-        raise InputError(f"the weights {missing[0]} were not written", where=str(folder), remedy=REMEDY)
+        raise InputError(f"the weights {missing[0]} were not written", where=str(folder), remedy=_REMEDY)
     for name, place in stored.items():
         if name not in expected or not _same_bits(place, expected[name]):
             raise InputError(
                 f"tensor {name!r} was written with other numbers than the model has in memory",
                 where=str(place.file),
-                remedy=REMEDY,
+                remedy=_REMEDY,
             )
 
 
@@ -72,9 +73,4 @@ def _same_bits(place: TensorPlace, weight: torch.Tensor) -> bool:
     if place.dtype != formats.get(weight.dtype) or place.shape != tuple(weight.shape):
         return False
     numbers = weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    position = 0
-    for piece in place.raw():
-        if numbers[position : position + len(piece)].tobytes() != piece:
-            return False
-        position += len(piece)
-    return position == len(numbers)
+    return place.holds(numbers[first : first + _PIECE] for first in range(0, len(numbers), _PIECE))

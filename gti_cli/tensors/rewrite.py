@@ -112,24 +112,12 @@ def _check_written(
     for place in places.values():
         stored = written.get(place.name)
         pieces = _pieces(place, growths.get(place.name), dtype)
-        if stored is None or stored.dtype != _stored_as(place, dtype) or not _holds(stored, pieces):
+        if stored is None or stored.dtype != _stored_as(place, dtype) or not stored.holds(pieces):
             raise InputError(
                 f"tensor {place.name!r} was written with other bytes than were read from {place.file.name}",
                 where=str(file),
                 remedy="check the disk and its free space, then run the command again",
             )
-
-
-def _holds(place: TensorPlace, pieces: Iterator[bytes]) -> bool:
-    """Return whether a tensor's bytes in its file are those of ``pieces``."""
-    with place.file.open("rb") as file:
-        file.seek(place.start)
-        size = 0
-        for piece in pieces:
-            if file.read(len(piece)) != piece:
-                return False
-            size += len(piece)
-    return size == place.size
 
 
 def _rewrite_file(

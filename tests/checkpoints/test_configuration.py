@@ -75,7 +75,7 @@ def test_attention_that_is_not_here_is_replaced_with_a_note(
         assert torch.equal(model(input_ids=ids).logits, expected)
     assert model.config._attn_implementation == "sdpa"
     said = " ".join(capsys.readouterr().err.split())
-    assert f"asks for the attention '{attention}', which is not here: sdpa is used" in said
+    assert f"asks for the attention '{attention}', which cannot run here; sdpa is used instead" in said
     load_model(str(folder), CPU, torch.float32)
     assert capsys.readouterr().err == ""  # once for a checkpoint
 

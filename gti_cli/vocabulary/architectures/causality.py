@@ -112,7 +112,9 @@ def _effect_on_earlier(model: PreTrainedModel, vocabulary: int) -> float | None:
     changed[_CHANGED] = 4 + (ids[_CHANGED] - 3) % (vocabulary - 4)
     runner: Any = model
     # One after the other and not as one batch, so that both have exactly the same shapes and kernels.
-    before, after = (runner(input_ids=one[None].to(model.device)).logits[0].float() for one in (ids, changed))
+    before, after = (
+        runner(input_ids=one[None].to(model.device), use_cache=False).logits[0].float() for one in (ids, changed)
+    )
     difference = (before - after).abs().amax(-1)
     later = float(difference[_CHANGED:].max())
     if not torch.isfinite(difference).all() or later == 0:
