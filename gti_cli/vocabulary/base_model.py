@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gti_cli.checkpoints.configuration import load_config
 from gti_cli.checkpoints.finding import Checkpoint, find_checkpoint
 from gti_cli.checkpoints.loading import translate_loading_errors
+from gti_cli.checkpoints.quantized import check_folder
 from gti_cli.errors import InputError
 from gti_cli.tensors.safetensors_rows import INDEX_FILE, SINGLE_FILE
 from gti_cli.vocabulary import gguf
@@ -46,11 +47,13 @@ def safetensors_folder(base: Checkpoint) -> Path | None:
     Of a hub model these files, and no others, are downloaded first.
 
     Raises:
-        InputError: When the hub has no such model or cannot be reached.
+        InputError: When the hub has no such model or cannot be reached, or the model is quantized.
     """
     if is_gguf(base):
         return None
     folder = Path(base.path) if base.local else _download(base.path)
+    if not base.local:
+        check_folder(folder)  # of a hub model `find_checkpoint` has seen the configuration only
     has_weights = (folder / SINGLE_FILE).is_file() or (folder / INDEX_FILE).is_file()
     return folder if has_weights else None
 
