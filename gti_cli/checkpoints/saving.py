@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gti_cli.checkpoints.new_tokens import NewTokens, check_tokenizer, write_new_tokens
 from gti_cli.checkpoints.stored_weights import check_stored_weights
+from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,7 +34,8 @@ def save_checkpoint(
 
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
-    check_stored_weights(folder, model)
+    if processes.rank() == 0:  # transformers writes weights on the first process alone, and its output is kept
+        check_stored_weights(folder, model)
     save_tokenizer(folder, tokenizer, tokens)
 
 
