@@ -81,7 +81,7 @@ class TensorPlace:
                 expected = np.frombuffer(piece, dtype=np.uint8)
                 stored = np.empty(len(expected), dtype=np.uint8)
                 position += len(expected)
-                if position > self.size or file.readinto(stored) != len(stored):
+                if position > self.size or file.readinto(stored.data) != len(stored):
                     return False
                 # Eight bytes at a time where the length allows it.
                 wide = np.uint64 if len(expected) % 8 == 0 else np.uint8
