@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gti_cli import console
+from gti_cli.checkpoints.configuration import check_number_formats, read_config_file
 from gti_cli.checkpoints.hub import require_on_hub
 from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.checkpoints.new_tokens import (
@@ -15,6 +16,7 @@ from gti_cli.checkpoints.new_tokens import (
     merge_new_tokens,
     read_new_tokens,
 )
+from gti_cli.checkpoints.quantized import check_config, check_folder
 from gti_cli.errors import InputError
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 from gti_cli.workspace.manifest import Manifest, read_manifest
@@ -89,7 +91,7 @@ class Checkpoint:
 
 
 def find_checkpoint(
-    workspace: Workspace, given: str | None, default: str, made_by: str, *, hub: bool = True
+    workspace: Workspace, given: str | None, default: str, made_by: str, *, hub: bool = True, weights: bool = True
 ) -> Checkpoint:
     """Find the checkpoint that an option like ``--from`` names: in the workspace, in a folder, or on the hub.
 
@@ -100,11 +102,28 @@ def find_checkpoint(
         made_by: Command of that stage, for the error line.
         hub: Whether to ask the hub for a name that is not on this machine. Without, the name is returned as not
             ``local``, and the caller refuses it.
+        weights: Whether the caller reads the weights, so that quantized ones are refused. A tokenizer and a list of new
+            tokens are as good in a quantized checkpoint.
 
     Raises:
-        InputError: When there is no such checkpoint, the folder holds none, or its files changed since they were
-            written.
+        InputError: When there is no such checkpoint, the folder holds none, its files changed since they were written,
+            its weights are quantized, or its configuration has an unknown number format.
     """
+    checkpoint = _find(workspace, given, default, made_by)
+    if checkpoint.local:
+        if weights:
+            check_folder(Path(checkpoint.path))
+    elif hub:
+        config = require_on_hub(checkpoint.path, workspace)
+        if weights and config.is_file():
+            content = read_config_file(config)
+            check_number_formats(content, checkpoint.path)
+            check_config(content, checkpoint.path)
+    return checkpoint
+
+
+def _find(workspace: Workspace, given: str | None, default: str, made_by: str) -> Checkpoint:
+    """Find a checkpoint on this machine, or take the name for one on the hub; see `find_checkpoint`."""
     name = default if given is None else given
     inside = workspace.path(name)
     if given is None or (Path(name).name == name and (inside / CHECKPOINT_MANIFEST).is_file()):
@@ -112,7 +131,7 @@ def find_checkpoint(
     folder = Path(name)
     if folder.is_dir():
         if folder.resolve().parent == workspace.root.resolve() and (folder / CHECKPOINT_MANIFEST).is_file():
-            return find_checkpoint(workspace, folder.resolve().name, default, made_by)
+            return _find(workspace, folder.resolve().name, default, made_by)
         if not (folder / "config.json").is_file():
             raise InputError("no config.json: this folder is no Hugging Face checkpoint", where=name)
         own = folder / CHECKPOINT_MANIFEST
@@ -121,8 +140,6 @@ def find_checkpoint(
         raise InputError("this is a file, not a checkpoint folder", where=name)
     if name.count("/") > 1 or name.startswith((".", "/")):
         raise InputError("no such folder", where=name, remedy="check the path")
-    if hub:
-        require_on_hub(name, workspace)
     return Checkpoint(name, False, None, None)
 
 

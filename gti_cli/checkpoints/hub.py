@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from gti_cli import console
 from gti_cli.errors import InputError, first_line
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 
 
-def require_on_hub(name: str, workspace: Workspace) -> None:
+def require_on_hub(name: str, workspace: Workspace) -> Path:
     """Make sure that the hub, or its local cache without the network, has a model of this name.
 
     Asking once for the configuration gives one clear error, before transformers asks for each file of a tokenizer and a
@@ -21,6 +22,9 @@ def require_on_hub(name: str, workspace: Workspace) -> None:
         name: Name of the model, such as ``"Qwen/Qwen3-0.6B"``.
         workspace: Its checkpoints are listed in the error line, because the name may be one of them, mistyped.
 
+    Returns:
+        The model's ``config.json`` in the cache.
+
     Raises:
         InputError: When the hub has no such model or does not answer.
     """
@@ -28,7 +32,7 @@ def require_on_hub(name: str, workspace: Workspace) -> None:
 
     try:
         with waiting_for_hub(name):
-            cached_file(name, "config.json")
+            return Path(str(cached_file(name, "config.json")))
     except (OSError, ValueError) as error:  # ValueError: the name breaks the hub's rules for names
         raise InputError(
             f"no such checkpoint, folder or hub model: {first_line(error)}",

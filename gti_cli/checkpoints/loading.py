@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
+from gti_cli.checkpoints.configuration import replace_attention
+from gti_cli.checkpoints.quantized import UNQUANTIZED, check_folder, is_quantized_name
+from gti_cli.checkpoints.tokenizer_packages import missing_packages
 from gti_cli.errors import InputError, first_line, list_some
 
 if TYPE_CHECKING:
@@ -27,7 +30,8 @@ def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
         **options: Options of transformers' loader, such as ``gguf_file``.
 
     Raises:
-        InputError: When there is no tokenizer, it is damaged, or it has neither a pad nor an end-of-sequence token.
+        InputError: When there is no tokenizer, it is damaged, it has neither a pad nor an end-of-sequence token, or a
+            package that it needs is not installed; the error names the package.
     """
     from transformers import AutoTokenizer
 
@@ -41,7 +45,7 @@ def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     # Where transformers finds no vocabulary it makes an empty tokenizer of the model's kind.
     if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
-        raise no_tokenizer
+        raise missing_packages(path) or no_tokenizer
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise InputError("the tokenizer has neither a pad nor an end-of-sequence token", where=path)
@@ -62,21 +66,28 @@ def load_model(
         **options: Options of transformers' loader, such as ``gguf_file``.
 
     Raises:
-        InputError: When the model cannot be found or read, is not a causal LM, or lacks weights that its configuration
-            asks for.
+        InputError: When the model cannot be found or read, is not a causal LM, is quantized, or lacks weights that its
+            configuration asks for.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model: PreTrainedModel
-    with translate_loading_errors(where or path):
+    where = where or path
+    is_gguf = "gguf_file" in options
+    if Path(path).is_dir() and not is_gguf:
+        check_folder(Path(path))
+    with translate_loading_errors(where):
+        if not is_gguf:
+            config = AutoConfig.from_pretrained(path)
+            options.update({"config": config} if replace_attention(config, where) else {})
         # Pickled weights (.bin) can run code when they are read, so only safetensors are. Tensors of a wrong shape are
         # ignored here and refused by name below, where transformers would only refer to a report.
         options = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True, **options}
         loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
     model, info = loaded
-    _check_complete(model, info, where or path)
+    _check_complete(model, info, where)
     model.to(device)  # type: ignore[arg-type]
     model.eval()  # type: ignore[no-untyped-call]
     return model
@@ -84,6 +95,9 @@ def load_model(
 
 def _check_complete(model: PreTrainedModel, info: dict[str, Any], where: str) -> None:
     """Refuse a model with weights that transformers drew at random, because their tensors are missing or do not fit."""
+    if quantized := sorted(filter(is_quantized_name, info["unexpected_keys"])):
+        problem = f"this checkpoint is quantized: it holds the tensor {quantized[0]!r}"
+        raise InputError(problem, where=where, remedy=UNQUANTIZED)
     remedy = "download or copy the checkpoint again, or correct its config.json"
     if info["mismatched_keys"]:
         name, stored_shape, expected_shape = min(info["mismatched_keys"])
@@ -133,6 +147,8 @@ def _explain(error: Exception, path: str, kind: str) -> InputError | None:
 
     problem = f"cannot be loaded as {kind}: {first_line(error)}"
     if kind == "a tokenizer":
+        if (packages := missing_packages(path, error)) is not None:
+            return packages
         # The package tokenizers, and those that some kinds of tokenizers need, raise any class, even a bare Exception.
         return InputError(
             problem, where=path, remedy="save it there with tokenizer.save_pretrained, or give a hub name"

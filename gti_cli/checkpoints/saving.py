@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli.checkpoints.new_tokens import NewTokens, check_tokenizer, write_new_tokens
+from gti_cli.checkpoints.stored_weights import check_stored_weights
+from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,6 +18,8 @@ def save_checkpoint(
 ) -> None:
     """Write a model (as safetensors), its tokenizer and its list of new tokens; plain transformers can load them.
 
+    The weights are read back and compared with those of the model.
+
     Args:
         folder: Folder to write into; it is created if it does not exist.
         model: The extended model.
@@ -23,12 +27,15 @@ def save_checkpoint(
         tokens: The new tokens of both.
 
     Raises:
-        InputError: When the tokenizer gives a new token another id than the list.
+        InputError: When the tokenizer gives a new token another id than the list, or the stored weights are not
+            those of the model.
     """
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
+    if processes.rank() == 0:  # transformers writes weights on the first process alone, and its output is kept
+        check_stored_weights(folder, model)
     save_tokenizer(folder, tokenizer, tokens)
 
 

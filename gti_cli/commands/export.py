@@ -142,7 +142,7 @@ def _serving_command(space: Workspace, checkpoint: str, sizes: list[int], catalo
     from gti_cli.checkpoints.new_tokens import boundary_ids, code_ids
     from gti_cli.semantic_ids.serving import flashrec_flags
 
-    located = find_checkpoint(space, checkpoint, checkpoint, "gti finetune")
+    located = find_checkpoint(space, checkpoint, checkpoint, "gti finetune", weights=False)
     check_same_ids(located, space.require("semantic_ids", "gti build-ids"))
     tokens = located.item_tokens()
     flags, problem = flashrec_flags(code_ids(tokens, sizes), boundary_ids(tokens))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gti_cli.checkpoints.configuration import read_config
 from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.diagnostics.token_selection import Vocabulary, find_new_tokens, pretrained_ids, read_vocabulary
 from gti_cli.errors import InputError
@@ -190,25 +191,3 @@ def _by_ending(places: list[TensorPlace], endings: tuple[str, ...], height: int 
         if re.search(rf"(^|\.){ending}\.weight$", place.name)
     ]
     return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])]
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read the checkpoint's ``config.json``.
-
-    Raises:
-        InputError: When there is no such folder, or no readable configuration in it.
-    """
-    if not folder.exists():
-        raise InputError("no such folder", where=str(folder), remedy="check the path")
-    if not folder.is_dir():
-        raise InputError("this is a file, not a checkpoint folder", where=str(folder))
-    path = folder / "config.json"
-    if not path.is_file():
-        raise InputError("no config.json: this folder is no Hugging Face checkpoint", where=str(folder))
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as cause:
-        raise InputError("cannot be read as JSON", where=str(path), remedy="write the checkpoint again") from cause
-    if not isinstance(config, dict):
-        raise InputError("holds no JSON object", where=str(path), remedy="write the checkpoint again")
-    return config

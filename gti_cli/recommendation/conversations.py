@@ -68,7 +68,7 @@ def export_conversations(
         )
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
-    source = find_checkpoint(space, checkpoint, "grounded", "gti ground")
+    source = find_checkpoint(space, checkpoint, "grounded", "gti ground", weights=False)
     check_same_ids(source, ids)
     code_ids(source.item_tokens(), ids.details["sizes"])  # refuses a checkpoint without these tokens
     data = read_task_data(space, interactions, queries, options.tasks)

@@ -1,7 +1,7 @@
 """Copy a checkpoint's safetensors while some tensors gain rows; all other bytes stay as they are.
 
 Tensors are copied in pieces of 4 MiB, so memory does not depend on the size of the model. Pretrained rows keep their
-bits, because no arithmetic touches them.
+bits, because no arithmetic touches them. Each written file is then read back and compared with what it was made from.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from gti_cli.errors import InputError
 from gti_cli.tensors.safetensors_rows import (
     INDEX_FILE,
     METADATA,
@@ -48,36 +49,75 @@ class Growth:
 
 
 def rewrite(
-    source: Path, target: Path, growths: Mapping[str, Growth], dtype: torch.dtype | None = None
+    source: Path,
+    target: Path,
+    growths: Mapping[str, Growth],
+    dtype: torch.dtype | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> dict[str, int]:
     """Write the safetensors of one folder into another, in the same layout (one file, or shards).
 
     Args:
         source: Checkpoint folder to read.
         target: Existing folder to write into.
-        growths: For each tensor that changes, by its name in the files, how it does.
+        growths: For each tensor that changes, by its name in the written files, how it does.
         dtype: Number format in which all floating-point tensors are stored (None: each keeps its own).
+        names: For each tensor to write, by its name in the source, its new name; the others are left out (None: all
+            tensors keep their names).
 
     Returns:
         ``tensors_copied`` and ``tensors_changed``: how many tensors kept every byte, and how many did not.
+
+    Raises:
+        InputError: When a written file, read again, does not hold what it was made from.
     """
     single = (source / SINGLE_FILE).is_file()
     shards = [SINGLE_FILE] if single else sorted(set(_index(source)["weight_map"].values()))
     counts = {"tensors_copied": 0, "tensors_changed": 0}
     total = 0
     for shard in shards:
-        places = read_header(source / shard)
+        places = _kept(read_header(source / shard), names)
+        if names is not None and not places:
+            continue
         changed = [name for name, place in places.items() if name in growths or _converted(place, dtype)]
         counts["tensors_changed"] += len(changed)
         counts["tensors_copied"] += len(places) - len(changed)
-        if changed:
+        if changed or names is not None:
             total += _rewrite_file(source / shard, target / shard, places, growths, dtype)
         else:
             shutil.copyfile(source / shard, target / shard)
             total += sum(place.size for place in places.values())
+        _check_written(target / shard, places, growths, dtype)
     if not single:
-        _write_index(source, target, growths, total)
+        _write_index(source, target, growths, total, names)
     return counts
+
+
+def _kept(places: dict[str, TensorPlace], names: Mapping[str, str] | None) -> dict[str, TensorPlace]:
+    """Return the tensors of one file that are written, by their new names."""
+    if names is None:
+        return places
+    return {names[old]: replace(place, name=names[old]) for old, place in places.items() if old in names}
+
+
+def _check_written(
+    file: Path, places: dict[str, TensorPlace], growths: Mapping[str, Growth], dtype: torch.dtype | None
+) -> None:
+    """Read a written file back, and compare each tensor with its source, as it was grown and converted.
+
+    Raises:
+        InputError: When a bit differs or a tensor is missing.
+    """
+    written = read_header(file)
+    for place in places.values():
+        stored = written.get(place.name)
+        pieces = _pieces(place, growths.get(place.name), dtype)
+        if stored is None or stored.dtype != _stored_as(place, dtype) or not stored.holds(pieces):
+            raise InputError(
+                f"tensor {place.name!r} was written with other bytes than were read from {place.file.name}",
+                where=str(file),
+                remedy="check the disk and its free space, then run the command again",
+            )
 
 
 def _rewrite_file(
@@ -161,9 +201,14 @@ def _index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _write_index(source: Path, target: Path, growths: Mapping[str, Growth], total: int) -> None:
+def _write_index(
+    source: Path, target: Path, growths: Mapping[str, Growth], total: int, names: Mapping[str, str] | None
+) -> None:
     """Write the index of the shards with the new totals; which tensor lies in which shard has not changed."""
     index = _index(source)
+    if names is not None:
+        index["weight_map"] = {names[old]: shard for old, shard in index["weight_map"].items() if old in names}
+        index.get("metadata", {}).pop("total_parameters", None)  # it counts the tensors that are left out, too
     metadata = index.setdefault("metadata", {})
     metadata["total_size"] = total
     if "total_parameters" in metadata:

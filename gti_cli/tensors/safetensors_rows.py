@@ -9,7 +9,7 @@ how a file is damaged.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,27 @@ class TensorPlace:
                     raise InputError(f"ends inside tensor {self.name!r}", where=str(self.file), remedy=_REPAIR)
                 left -= len(data)
                 yield data
+
+    def holds(self, pieces: Iterable[bytes | npt.NDArray[np.uint8]]) -> bool:
+        """Return whether the stored bytes are those of ``pieces``, one piece after the other.
+
+        Args:
+            pieces: The expected bytes; memory grows with the longest piece.
+        """
+        position = 0
+        with self.file.open("rb") as file:
+            file.seek(self.start)
+            for piece in pieces:
+                expected = np.frombuffer(piece, dtype=np.uint8)
+                stored = np.empty(len(expected), dtype=np.uint8)
+                position += len(expected)
+                if position > self.size or file.readinto(stored.data) != len(stored):
+                    return False
+                # Eight bytes at a time where the length allows it.
+                wide = np.uint64 if len(expected) % 8 == 0 else np.uint8
+                if not np.array_equal(stored.view(wide), expected.view(wide)):
+                    return False
+        return position == self.size
 
     def rows(self, ids: npt.NDArray[np.int64] | Sequence[int]) -> npt.NDArray[np.float32]:
         """Read rows of this (V, d) matrix as float32, which is exact for float16, bfloat16 and float32.

@@ -16,7 +16,10 @@ from gti_cli.errors import InputError, list_some
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.chat import end_of_turn
 from gti_cli.vocabulary import gguf
-from gti_cli.vocabulary.base_model import find_base, is_gguf, safetensors_folder
+from gti_cli.vocabulary.architectures.causality import check_causal, check_model_causal
+from gti_cli.vocabulary.architectures.kinds import check_kind
+from gti_cli.vocabulary.architectures.text_model import TextModel, text_config
+from gti_cli.vocabulary.base_model import find_base, is_gguf, read_kind, safetensors_folder, take_text_model
 from gti_cli.vocabulary.in_memory import add_tokens
 from gti_cli.vocabulary.initializers.placement import Placement
 from gti_cli.vocabulary.layout import find_layout
@@ -30,7 +33,7 @@ from gti_cli.workspace import StageRun, Workspace, check_output_name
 from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
     from typing_extensions import Unpack
 
 
@@ -54,8 +57,8 @@ def extend(
             its own). ``resume`` has no effect, because the stage takes seconds.
 
     Raises:
-        InputError: When there is no such model, it has one of the tokens already, its tokenizer has no token that ends
-            an answer, or the workspace has no semantic IDs.
+        InputError: When there is no such model, it is quantized or no causal language model, it has one of the tokens
+            already, its tokenizer has no token that ends an answer, or the workspace has no semantic IDs.
     """
     refuse_unknown(keywords, StartOptions, RunOptions)
     start, run_options = pick(StartOptions, keywords), pick(RunOptions, keywords)
@@ -120,11 +123,12 @@ def _extend(
         dtype: Number format of the written weights (None: each tensor keeps its own).
         effect_device: Device on which the effect on ordinary text is measured (None: no measurement).
     """
-    tokenizer = gguf.read_tokenizer(Path(base.path)) if is_gguf(base) else load_tokenizer(base.path)
+    config = None if is_gguf(base) else read_kind(base)
+    tokenizer = gguf.read_tokenizer(Path(base.path)) if config is None else load_tokenizer(base.path)
     end_of_turn(tokenizer)  # later stages need the token that ends an answer, so its absence is refused before any work
     _refuse_existing(tokenizer, to_add.all_names, base.path)
     vocabulary_before = tokenizer.get_vocab()
-    extension = _write(base, target, tokenizer, to_add, init, placement, dtype)
+    extension, is_causal = _write(run, base, config, target, tokenizer, to_add, init, placement, dtype)
     check_saved(target, vocabulary_before, extension.tokens)
     _report(run, extension)
     run.details.update(
@@ -139,34 +143,52 @@ def _extend(
     if effect_device is not None:
         run.device = describe(effect_device)
         lm = load_model(str(target), effect_device, extension.dtype, where=base.path)
+        if not is_causal:
+            check_model_causal(lm, base.path)
         text_effect = measure_text_effect(lm, tokenizer, torch.from_numpy(extension.tokens.ids))
         text_effect.warn_if_large(init)
         run.metrics.update(text_effect.metrics())
+    elif not is_causal:
+        console.note("no small model of this architecture can be made, so nothing tells whether it sees later tokens")
 
 
 def _write(
+    run: StageRun,
     base: Checkpoint,
+    config: PreTrainedConfig | None,
     target: Path,
     tokenizer: PreTrainedTokenizerBase,
     to_add: TokensToAdd,
     init: str,
     placement: Placement,
     dtype: torch.dtype | None,
-) -> Extension:
-    """Write the extended checkpoint: file by file where the files allow it, else by loading the model."""
+) -> tuple[Extension, bool]:
+    """Write the extended checkpoint: file by file where the files allow it, else by loading the model.
+
+    Returns:
+        What was done, and whether a trial has shown that the model sees no later token.
+    """
     generator = torch.Generator().manual_seed(placement.seed)
-    folder = safetensors_folder(base)
-    layout = find_layout(folder) if folder is not None else None
-    if folder is not None and layout is not None:
-        return extend_files(folder, layout, target, tokenizer, to_add, init, generator, dtype, placement)
-    if is_gguf(base):
+    if config is None:
         lm = gguf.read_model(Path(base.path), dtype or torch.float32)
+        check_kind(lm.config, base.path)
+        is_causal = check_causal(lm.config, base.path)
     else:
+        # Before anything is downloaded but the configuration.
+        is_causal = check_causal(text_config(config) or config.get_text_config(decoder=True), base.path)
+        folder = safetensors_folder(base)
+        text = take_text_model(folder, config, base.path)
+        layout = find_layout(folder, text) if folder is not None else None
+        if text is not None:
+            _report_text_model(run, config, text, base.path)
+        if folder is not None and layout is not None:
+            arguments = (tokenizer, to_add, init, generator, dtype, placement, text)
+            return extend_files(folder, layout, target, *arguments), is_causal
         lm = load_model(base.path, torch.device("cpu"), dtype or "auto")
         console.note("the files do not name the matrices as the model does, so the whole model was loaded to extend it")
     extension = add_tokens(lm, tokenizer, to_add, init, generator, placement)
     save_checkpoint(target, lm, tokenizer, extension.tokens)
-    return extension
+    return extension, is_causal
 
 
 def _refuse_existing(tokenizer: PreTrainedTokenizerBase, names: list[str], path: str) -> None:
@@ -178,6 +200,14 @@ def _refuse_existing(tokenizer: PreTrainedTokenizerBase, names: list[str], path:
             where=path,
             remedy="start from the model before it was extended",
         )
+
+
+def _report_text_model(run: StageRun, wrapper: PreTrainedConfig, text: TextModel, path: str) -> None:
+    run.details.update(text_model_of=wrapper.model_type, tensors_left_out=text.left_out)
+    console.note(
+        f"{path} is a multimodal model ({wrapper.model_type}): its text model ({text.config.model_type}) is extended, "
+        f"and {text.left_out:,} tensors of its other parts are left out"
+    )
 
 
 def _report_dequantization(run: StageRun, file: Path, extension: Extension) -> None:

@@ -6,14 +6,17 @@ with the vocabulary. Names are used only to find these tensors in the files, whi
 
 from __future__ import annotations
 
+import copy
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gti_cli.checkpoints.configuration import load_config
 from gti_cli.checkpoints.loading import translate_loading_errors
 from gti_cli.errors import InputError
 from gti_cli.tensors.safetensors_rows import TensorPlace, read_tensors
+from gti_cli.vocabulary.architectures.text_model import TextModel, build_empty
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,8 +45,12 @@ class Layout:
         return self.matrices[0].shape[0]
 
 
-def find_layout(folder: Path) -> Layout | None:
+def find_layout(folder: Path, text: TextModel | None = None) -> Layout | None:
     """Find the tensors with a row for each token in a checkpoint.
+
+    Args:
+        folder: Folder with a configuration and safetensors.
+        text: The text model in these files, where they are a multimodal wrapper's.
 
     Returns:
         The tensors, or None if the files name them in a way that the model does not know.
@@ -53,7 +60,9 @@ def find_layout(folder: Path) -> Layout | None:
             another number of rows than the configuration says.
     """
     stored = read_tensors(folder)
-    model = empty_model(folder)
+    if text is not None:
+        stored = text.rename(stored)
+    model = empty_model(folder, text=text)
     names = _vocabulary_tensors(model)
     stored_names = {role: _stored_name(name, model.base_model_prefix, stored) for role, name in names.items()}
     places = {role: stored[name] for role, name in stored_names.items() if name is not None}
@@ -87,39 +96,36 @@ def _separate_copies(places: dict[str, TensorPlace], tied: bool) -> Layout:
     return Layout(matrices, copies, places.get("bias"))
 
 
-def empty_model(folder: Path, vocabulary: int | None = None) -> PreTrainedModel:
+def empty_model(folder: Path, vocabulary: int | None = None, text: TextModel | None = None) -> PreTrainedModel:
     """Build a folder's model on torch's meta device, with shapes but without numbers.
 
     Args:
         folder: Folder with a configuration.
         vocabulary: Size of the vocabulary (None: as configured).
+        text: The text model of the folder, where it is a multimodal wrapper's.
 
     Raises:
         InputError: When the configuration is of no causal LM that transformers knows.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     with translate_loading_errors(str(folder)):
-        config: Any = AutoConfig.from_pretrained(folder)
-        if vocabulary is not None:
-            config.get_text_config().vocab_size = vocabulary
-        with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-    return model
+        config: Any = load_config(str(folder)) if text is None else copy.deepcopy(text.config)
+    if vocabulary is not None:
+        config.get_text_config().vocab_size = vocabulary
+    return build_empty(config, str(folder))
 
 
-def check_nothing_else_grows(folder: Path, vocabulary: int) -> None:
+def check_nothing_else_grows(folder: Path, vocabulary: int, text: TextModel | None = None) -> None:
     """Make sure that no tensors but embedding, output head and its bias depend on the size of the vocabulary.
 
     Args:
         folder: Folder with a configuration.
         vocabulary: A size of the vocabulary other than the configured one.
+        text: The text model of the folder, where it is a multimodal wrapper's.
 
     Raises:
         InputError: When the architecture has further tensors that do, such as embeddings for each layer.
     """
-    old, new = empty_model(folder), empty_model(folder, vocabulary)
+    old, new = empty_model(folder, text=text), empty_model(folder, vocabulary, text)
     handled = set(_vocabulary_tensors(old).values())
     shapes = {name: weight.shape for name, weight in new.named_parameters(remove_duplicate=False)}
     for name, weight in old.named_parameters(remove_duplicate=False):

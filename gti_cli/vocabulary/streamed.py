@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from gti_cli.checkpoints.saving import save_tokenizer
 from gti_cli.tensors.matrix_rows import StoredRows
 from gti_cli.tensors.rewrite import DTYPES, Growth, rewrite
 from gti_cli.tensors.safetensors_rows import TensorPlace
+from gti_cli.vocabulary.architectures.text_model import PROCESSOR_FILES, TextModel
 from gti_cli.vocabulary.initializers.from_pretrained_rows import mean_row
 from gti_cli.vocabulary.initializers.placement import AT_USUAL_DISTANCE, Placement
 from gti_cli.vocabulary.layout import Layout, check_nothing_else_grows
@@ -45,6 +47,7 @@ def extend_files(
     generator: torch.Generator,
     dtype: torch.dtype | None = None,
     placement: Placement = AT_USUAL_DISTANCE,
+    text: TextModel | None = None,
 ) -> Extension:
     """Write a checkpoint with a row for each new token into another folder.
 
@@ -60,6 +63,7 @@ def extend_files(
         generator: Random generator of the initializers that draw.
         dtype: Number format in which all floating-point tensors are stored (None: each keeps its own).
         placement: Where the initializers from texts and codebooks put their rows.
+        text: The text model in the files, where they are a multimodal wrapper's: it alone is written.
 
     Raises:
         InputError: When the initializer lacks what it needs, a pretrained row is not finite, or the architecture has
@@ -71,7 +75,7 @@ def extend_files(
     added = grow_tokenizer(tokenizer, tokens.all_names)
     height = max(layout.height, int(added.ids.max()) + 1)
     if height > layout.height:
-        check_nothing_else_grows(folder, height)
+        check_nothing_else_grows(folder, height, text)
     target.mkdir(parents=True, exist_ok=True)
     # Rows that belong to no new token are appended, too, if the tokenizer had more tokens than the model rows: they
     # get the mean row.
@@ -84,9 +88,13 @@ def extend_files(
         # The head's bias of a new token is the mean of the old tokens' biases.
         mean_bias = _vector(layout.bias)[: len(pretrained[0])].double().mean()
         growths[layout.bias.name] = _growth(height, added, mean_bias.expand(len(added.ids)), mean_bias)
-    counts = rewrite(folder, target, growths, dtype)
-    _write_config(folder, target, height, dtype)
-    _copy_rest(folder, target)
+    if text is None:
+        counts = rewrite(folder, target, growths, dtype)
+        _write_config(folder, target, height, dtype)
+    else:
+        counts = rewrite(folder, target, growths, dtype, text.names)
+        _write_text_config(text, target, height, dtype)
+    _copy_rest(folder, target, set() if text is None else PROCESSOR_FILES)
     save_tokenizer(target, tokenizer, added)
     stored_dtypes = [dtype or DTYPES[place.dtype] for place in layout.matrices]
     described = [describe_new_rows(*matrix) for matrix in zip(new_rows, pretrained, stored_dtypes, strict=True)]
@@ -123,12 +131,20 @@ def _write_config(folder: Path, target: Path, height: int, dtype: torch.dtype | 
     (target / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def _copy_rest(folder: Path, target: Path) -> None:
+def _write_text_config(text: TextModel, target: Path, height: int, dtype: torch.dtype | None) -> None:
+    """Write the configuration of a wrapper's text model with the new size of the vocabulary."""
+    config: Any = copy.deepcopy(text.config)
+    config.vocab_size = height
+    config.dtype = dtype or config.dtype
+    config.save_pretrained(target)
+
+
+def _copy_rest(folder: Path, target: Path, others: set[str]) -> None:
     """Copy generation configuration, licence and the like.
 
-    Weights are left out, and so are files that this stage writes itself or that belong to another stage.
+    Weights are left out, ``others``, and files that this stage writes itself or that belong to another stage.
     """
-    written_by_gti = {"config.json", CHECKPOINT_MANIFEST, NEW_TOKENS_FILE, "trajectory.parquet"}
+    written_by_gti = {"config.json", CHECKPOINT_MANIFEST, NEW_TOKENS_FILE, "trajectory.parquet", *others}
     for path in sorted(folder.iterdir()):
         skipped = path.name in written_by_gti or path.name in _TOKENIZER_FILES or path.name.startswith(".")
         if path.is_file() and not skipped and not path.name.endswith(_WEIGHT_SUFFIXES):

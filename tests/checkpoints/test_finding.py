@@ -65,7 +65,12 @@ def test_hub_name_is_asked_for_on_the_hub(workspace: Workspace, monkeypatch: pyt
     with pytest.raises(InputError, match=r"no such checkpoint, folder or hub model.*holds extended"):
         find_checkpoint(workspace, "some-org/some-model", "extended", "gti extend")
     asked = []
-    monkeypatch.setattr("gti_cli.checkpoints.finding.require_on_hub", lambda name, _: asked.append(name))
+
+    def on_the_hub(name: str, _: Workspace) -> Path:
+        asked.append(name)
+        return Path("absent")
+
+    monkeypatch.setattr("gti_cli.checkpoints.finding.require_on_hub", on_the_hub)
     found = find_checkpoint(workspace, "some-org/some-model", "extended", "gti extend")
     assert not found.local and asked == ["some-org/some-model"]
     with pytest.raises(InputError, match="cannot be loaded"):

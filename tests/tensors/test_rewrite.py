@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from gti_cli.errors import InputError
+from gti_cli.tensors import rewrite as rewrite_module
 from gti_cli.tensors.rewrite import Growth, rewrite
 
 INDEX = "model.safetensors.index.json"
@@ -118,3 +121,69 @@ def test_shards_stay_shards(tmp_path: Path) -> None:
         "total_size": sum(t.numel() * t.itemsize for file in files for t in file.values()),
         "total_parameters": 57 + 9,
     }
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("grown_tensor", ["embed", None])
+@pytest.mark.parametrize("place", [-1, -40])
+def test_a_bit_that_was_written_wrong_is_found(
+    grown_tensor: str | None, place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the file was copied as a whole or written tensor by tensor."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    save_file(tensors(), source / "model.safetensors")
+    changes = {grown_tensor: growth(9, [7], 3)} if grown_tensor else {}
+    rewrite(source, target, changes)
+    write, copy = rewrite_module._rewrite_file, rewrite_module.shutil.copyfile
+
+    def write_wrongly(*arguments: Any) -> Any:
+        total = write(*arguments)
+        flip(arguments[1], place)
+        return total
+
+    def copy_wrongly(old: Path, new: Path) -> None:
+        copy(old, new)
+        flip(new, place)
+
+    monkeypatch.setattr(rewrite_module, "_rewrite_file", write_wrongly)
+    monkeypatch.setattr(rewrite_module.shutil, "copyfile", copy_wrongly)
+    with pytest.raises(InputError, match=r"was written with other bytes than were read from model\.safetensors"):
+        rewrite(source, target, changes)
+
+
+@pytest.mark.parametrize("shards", [True, False])
+def test_named_tensors_alone_are_written_under_their_new_names(shards: bool, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    old = tensors()
+    if shards:
+        files = {"a.safetensors": ["embed", "steps"], "b.safetensors": ["bias", "block"], "c.safetensors": ["flags"]}
+        for file, names in files.items():
+            save_file({name: old[name] for name in names}, source / file)
+        weight_map = {name: file for file, names in files.items() for name in names}
+        metadata = {"total_size": 1, "total_parameters": 1}
+        (source / INDEX).write_text(json.dumps({"metadata": metadata, "weight_map": weight_map}))
+    else:
+        save_file(old, source / "model.safetensors")
+    change = growth(9, [7], 3)
+    counts = rewrite(source, target, {"new.embed": change}, names={"embed": "new.embed", "block": "new.block"})
+    assert counts == {"tensors_copied": 1, "tensors_changed": 1}
+    written = {}
+    for file in target.glob("*.safetensors"):
+        written.update(load_file(file))
+    assert written.keys() == {"new.embed", "new.block"}
+    assert torch.equal(written["new.block"], old["block"])
+    assert torch.equal(written["new.embed"], grown(old["embed"], change))
+    if shards:
+        index = json.loads((target / INDEX).read_text())
+        assert index["weight_map"] == {"new.embed": "a.safetensors", "new.block": "b.safetensors"}
+        assert index["metadata"] == {"total_size": 9 * 3 * 4 + 4 * 5 * 4}
+        assert not (target / "c.safetensors").exists()

@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import numpy as np
@@ -145,3 +146,21 @@ def test_folders_without_safetensors(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(InputError, match="never unpickles"):
         read_tensors(tmp_path)
+
+
+@given(st.binary(max_size=40), st.lists(st.integers(0, 40), max_size=4), st.integers(-1, 39))
+def test_holds_compares_every_byte_however_the_pieces_are_cut(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, cuts: list[int], changed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("holds")
+    tensor = torch.tensor(list(data), dtype=torch.uint8)
+    save_file({"a": tensor, "b": torch.arange(9, dtype=torch.uint8)}, folder / "model.safetensors")
+    expected = bytearray(data)
+    if 0 <= changed < len(data):
+        expected[changed] ^= 16
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    pieces = [bytes(expected[a:b]) for a, b in itertools.pairwise(edges)]
+    place = read_tensors(folder)["a"]
+    assert place.holds(pieces) == (bytes(expected) == data)
+    assert not place.holds([*pieces, b"more"])
+    assert not data or not place.holds([data[:-1]])

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.errors import InputError
@@ -64,3 +66,12 @@ def test_a_model_in_the_cache_of_a_hub(tmp_path: Path, words: Path) -> None:
     assert len(list((tmp_path / "w" / "extended").glob("*.safetensors"))) > 1
     model, _ = load(tmp_path / "w" / "extended")
     assert len(model.get_input_embeddings().weight) == 387
+
+
+def test_a_downloaded_model_is_refused_by_its_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_checkpoint(tmp_path / "base")
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "a.weight_scale_inv": torch.ones(1)}, folder / "model.safetensors", {"format": "pt"})
+    monkeypatch.setattr("gti_cli.vocabulary.base_model._download", lambda _: folder)
+    with pytest.raises(InputError, match=r"is quantized: it holds the tensor 'a\.weight_scale_inv'"):
+        safetensors_folder(Checkpoint("some/lm", False, None, None))

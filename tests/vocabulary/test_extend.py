@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -266,3 +267,46 @@ def test_ids_with_a_level_for_collisions(
     assert read_new_tokens(space.path("extended")).names == all_names([4, 3, 2])
     model, _ = load(space.path("extended"))
     assert torch.isfinite(model.get_input_embeddings().weight).all()
+
+
+@pytest.mark.parametrize("way", ["file by file", "in memory"])
+def test_a_checkpoint_that_was_written_wrong_is_not_kept(
+    way: str, space: Workspace, checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file, save_file
+    from transformers import PreTrainedModel
+
+    from gti_cli.tensors import rewrite as rewrite_module
+
+    def damage(file: Path) -> None:
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
+
+    base = checkpoint()
+    if way == "in memory":  # names that the model does not know
+        weights = load_file(base / "model.safetensors")
+        save_file({f"base.{name}": weight for name, weight in weights.items()}, base / "model.safetensors")
+        monkeypatch.setattr("gti_cli.vocabulary.extend.load_model", lambda *_: load_as(base, weights))
+        save = PreTrainedModel.save_pretrained
+        monkeypatch.setattr(
+            PreTrainedModel,
+            "save_pretrained",
+            lambda self, folder: (save(self, folder), damage(folder / "model.safetensors")),
+        )
+    else:
+        write = rewrite_module._rewrite_file
+        monkeypatch.setattr(rewrite_module, "_rewrite_file", lambda *given: (write(*given), damage(given[1]))[0])
+    with pytest.raises(InputError, match="was written with other"):
+        extend(str(base), space.root, device="cpu")
+    assert not space.path("extended").exists()
+    assert not list((space.root / ".gti" / "staging").glob("*"))
+
+
+def load_as(base: Path, weights: dict[str, torch.Tensor]) -> Any:
+    """The model of a folder, from weights whose names its files have lost."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base))
+    model.load_state_dict(weights, strict=False)
+    return model
