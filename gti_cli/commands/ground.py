@@ -134,6 +134,7 @@ def _training_figures(counts: dict[str, int], metrics: dict[str, Any], run: dict
         *[[label, counts.get(key)] for label, key in _CONTEXTS],
         [_AFTER_PHRASE[0], metrics.get(_AFTER_PHRASE[1])],
         ["held-out pairs", counts.get("held_out_pairs")],
+        ["new tokens that stand in no pair", counts.get("tokens_without_pair") or None],
         *[[f"held-out examples evaluated, {direction}", counts.get(key)] for direction, key in _EVALUATED],
         ["chance of finding an item among the first 10", metrics.get("retrieval_chance@10")],
         ["rows without any text", counts["rows_without_text"]],

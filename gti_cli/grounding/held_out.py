@@ -6,7 +6,7 @@ Both objectives use this module for what they measure during and after training.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -30,17 +30,21 @@ P = TypeVar("P", bound=_OfItem)
 T = TypeVar("T")
 
 
-def hold_out(pairs: Sequence[P], share: float, seed: int) -> tuple[list[P], list[P]]:
+def hold_out(
+    pairs: Sequence[P], share: float, seed: int, tokens: Sequence[Collection[str]] | None = None
+) -> tuple[list[P], list[P]]:
     """Split pairs into those to train on and held-out ones.
 
     A held-out pair is one form of an item (in both directions), so the item's other forms are usually trained on. An
     item with a single pair keeps it, because nothing else would teach its tokens; only if every item has a single pair
-    are whole items held out.
+    are whole items held out, those whose every token stands in another pair that is trained on.
 
     Args:
         pairs: Pairs, or other examples that belong to items.
-        share: Share of all pairs to hold out. If it is above 0 and there are two pairs or more, at least one is.
+        share: Share of all pairs to hold out. If it is above 0, at least one is held out, where one can be.
         seed: Seed of the random choice.
+        tokens: For each pair, the different tokens in it. Each of them stays in a pair to train on. None: only items
+            are looked at.
 
     Returns:
         The pairs to train on and the held-out pairs, each in their order.
@@ -54,12 +58,17 @@ def hold_out(pairs: Sequence[P], share: float, seed: int) -> tuple[list[P], list
     most = min(max(round(share * len(pairs)), 1), len(pairs) - 1)
     chosen: set[int] = set()
     remaining = dict(per_item)  # pairs of each item that are still trained on
+    tokens = tokens if tokens is not None else [()] * len(pairs)
+    teaching = Counter(token for of_pair in tokens for token in of_pair)  # pairs with each token, likewise
+    # A pair that may not be held out is passed over, so a choice that needs no such care is the same without it.
     for n in np.random.default_rng(seed).permutation(candidates).tolist():
         if len(chosen) == most:
             break
-        if remaining[pairs[n].item] > 1 or per_item[pairs[n].item] == 1:
+        item_stays = remaining[pairs[n].item] > 1 or per_item[pairs[n].item] == 1
+        if item_stays and all(teaching[token] > 1 for token in tokens[n]):
             chosen.add(n)
             remaining[pairs[n].item] -= 1
+            teaching.subtract(tokens[n])
     return [pair for n, pair in enumerate(pairs) if n not in chosen], [pairs[n] for n in sorted(chosen)]
 
 

@@ -8,18 +8,29 @@ Comes after `ground`, which finds the table. `nll.build_corpus` tokenises the pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from gti_cli import tables
+from gti_cli import console, tables
 from gti_cli.errors import InputError, list_some
 from gti_cli.prompts.pair_prompts import FORMS, TEXT_FORM, Pair, cut_texts, forms_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from transformers import PreTrainedTokenizerBase
+
+    from gti_cli.workspace import StageRun
+
+
+class _WithTokens(Protocol):
+    """A pair of a text and tokens, or a use of a phrase."""
+
+    @property
+    def tokens(self) -> str:
+        """The new tokens, one after the other."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,11 +99,13 @@ def _read_text_and_tokens(table: pa.Table, path: Path | str, names: Sequence[str
     known_tokens = frozenset(names)
     longest = max(map(len, names))
     tokens = []
-    for row, text in enumerate(tables.strings(table, "tokens", path), start=1):
-        split = _split_into_tokens(text, known_tokens, longest)
+    for row, text in enumerate(tables.strings(table, "tokens", path, strip=False), start=1):
+        split = split_into_tokens(text, known_tokens, longest)
         if not split:
             raise InputError(
-                f"{text!r} is not a sequence of the checkpoint's new tokens" if text else "the tokens are missing",
+                f"{text!r} is not a sequence of the checkpoint's new tokens"
+                if text.strip()
+                else "the tokens are missing",
                 where=f"{path}, column 'tokens', row {row:,}",
                 remedy=f"write new tokens one after the other, such as {list_some(list(names), 2)}",
             )
@@ -100,17 +113,86 @@ def _read_text_and_tokens(table: pa.Table, path: Path | str, names: Sequence[str
     return _with_counts({"text": tables.strings(table, "text", path)}, tokens, {"items": len(set(tokens))}, path)
 
 
-def _split_into_tokens(text: str, known_tokens: frozenset[str], longest: int) -> list[str]:
-    """Split a text into tokens: at each place the longest that fits, white space ignored; [] if it holds other text."""
+def split_into_tokens(text: str, known_tokens: Collection[str], longest: int) -> list[str]:
+    """Split a text into tokens.
+
+    Args:
+        text: Tokens one after the other. White space between them that belongs to no token is ignored.
+        known_tokens: The tokens, as a set.
+        longest: The length of the longest token.
+
+    Returns:
+        At each place the longest token that fits; [] if the text holds anything else.
+    """
     tokens: list[str] = []
-    rest = text.strip()
-    while rest:
-        size = next((n for n in range(min(longest, len(rest)), 0, -1) if rest[:n] in known_tokens), 0)
-        if not size:
+    place = 0
+    while place < len(text):
+        sizes = range(min(longest, len(text) - place), 0, -1)
+        size = next((size for size in sizes if text[place : place + size] in known_tokens), 0)
+        if size:
+            tokens.append(text[place : place + size])
+        elif not text[place].isspace():
             return []
-        tokens.append(rest[:size])
-        rest = rest[size:].lstrip()
+        place += size or 1
     return tokens
+
+
+def tokens_of_pairs(pairs: Sequence[_WithTokens], names: Sequence[str]) -> list[frozenset[str]]:
+    """Return for each pair the new tokens in it.
+
+    Args:
+        pairs: Pairs, or uses of a phrase.
+        names: The new tokens.
+    """
+    known_tokens, longest = frozenset(names), max(map(len, names))
+    texts = dict.fromkeys(pair.tokens for pair in pairs)
+    tokens = {text: frozenset(split_into_tokens(text, known_tokens, longest)) for text in texts}
+    return [tokens[pair.tokens] for pair in pairs]
+
+
+def count_untaught(run: StageRun, names: Sequence[str], taught: Collection[str]) -> None:
+    """Count the new tokens that no pair names, and say how many they are: nothing trains their rows.
+
+    Args:
+        run: Receives the count ``tokens_without_pair``.
+        names: The new tokens.
+        taught: The new tokens of all pairs.
+    """
+    untaught = [name for name in names if name not in taught]
+    run.counts["tokens_without_pair"] = len(untaught)
+    if untaught:
+        console.note(
+            f"{len(untaught):,} of {len(names):,} new tokens stand in no pair, so nothing teaches them: "
+            f"{list_some(untaught)}"
+        )
+
+
+def keep_apart(
+    pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, names: Sequence[str]
+) -> tuple[list[Pair], int]:
+    """Put spaces between the tokens of pairs where the tokenizer would not find them otherwise.
+
+    Tokens that `gti extend` made whole words (``moth``) are not found in ``mothzorp``, but in ``moth zorp``.
+
+    Args:
+        pairs: The pairs.
+        tokenizer: The checkpoint's tokenizer.
+        names: The new tokens.
+
+    Returns:
+        The pairs, and the number of those that were changed.
+    """
+    if not any(name[0].isalnum() and name[-1].isalnum() for name in names):
+        return list(pairs), 0  # no whole words among them
+    known_tokens, longest = frozenset(names), max(map(len, names))
+    written: dict[str, str] = {}
+    for text in dict.fromkeys(pair.tokens for pair in pairs):
+        tokens = split_into_tokens(text, known_tokens, longest)
+        found = tokenizer.encode(text, add_special_tokens=False)
+        if len(tokens) > 1 and found != tokenizer.convert_tokens_to_ids(tokens):
+            written[text] = " ".join(tokens)
+    apart = [replace(pair, tokens=written.get(pair.tokens, pair.tokens)) for pair in pairs]
+    return apart, sum(pair.tokens in written for pair in pairs)
 
 
 def _with_counts(

@@ -3,17 +3,21 @@
 A prompt ends where the assistant's answer begins. An answer ends with the token that ends a turn. Prompt and answer are
 tokenised separately, so a prompt has the same ids in training and at inference, whatever the answer is.
 
+Reasoning models are asked without a thought: see `gti_cli.prompts.thoughts`.
+
 Some chat templates write the current date into the prompt (Llama 3.2, SmolLM3). They get the fixed `PROMPT_DATE`
 instead, so that results do not depend on the day of the run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
 from gti_cli.errors import InputError
+from gti_cli.prompts import thoughts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,6 +30,11 @@ PROMPT_DATE = datetime(2024, 7, 26)
 _DATE_DIRECTIVES = "aAbBcdeDFGhHIjmMpRSTuUVwWxXyY"  # of strftime; any other directive stays in the text as it is
 
 PLACEHOLDER = "\ue000gti\ue000"  # private-use characters: marks the place of a text that is filled in later
+
+ANSWER = "\ue001gti\ue001"  # likewise, for an answer
+
+# Qwen3's template opens a thought otherwise; templates that do not know the option ignore it.
+_NO_THOUGHT = {"enable_thinking": False}
 
 # Chat template -> whether it accepts a system message. Each template is tried once, so the note is printed once.
 _takes_system: dict[str, bool] = {}
@@ -60,7 +69,12 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str) ->
     """
     if tokenizer.chat_template is None:
         return _PLAIN.format(system=system, user=user).lstrip()
-    return _render(tokenizer, turns(tokenizer, system, user))
+    messages = turns(tokenizer, system, user)
+    form = thoughts.prompt_form(tokenizer)
+    if form == thoughts.CONVERSATION:
+        return _before_answer(tokenizer, messages)
+    prompt = _render(tokenizer, messages)
+    return thoughts.close(prompt) if form == thoughts.CLOSED else prompt
 
 
 def split_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> tuple[str, str]:
@@ -85,10 +99,88 @@ def split_prompt(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> 
     return before, behind
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], opened: bool = True) -> str:
-    """Render messages as text; ``opened`` adds the marker behind which the assistant's answer follows."""
+def choose_prompt_form(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Note in the tokenizer how its model is asked, where that is not as its chat template opens an answer.
+
+    Called once, when a model gets its first new tokens. The note is saved with the tokenizer, so all later stages ask
+    alike, and a checkpoint without a note is asked as it was trained. Only templates that speak of thoughts get one:
+
+    - A finished conversation has other text before the answer than the template writes to open one (QwQ, R1 and its
+      distils, GLM). The model is asked as in the conversation, because other tools train on that.
+    - The template renders no finished conversation, and opens a thought. The thought is closed, empty.
+    """
+    if tokenizer.chat_template is None or "think" not in str(tokenizer.get_chat_template()):
+        return
+    try:
+        messages = turns(tokenizer, "x", "x")
+        opened = _render(tokenizer, messages)
+    except InputError:
+        return  # refused with its reason where a prompt is needed
+    try:
+        if _before_answer(tokenizer, messages) != opened:
+            thoughts.note_prompt_form(tokenizer, thoughts.CONVERSATION)
+    except InputError:
+        if thoughts.is_open(opened):
+            thoughts.note_prompt_form(tokenizer, thoughts.CLOSED)
+
+
+def template_options(tokenizer: PreTrainedTokenizerBase) -> dict[str, bool]:
+    """Return the options that the chat template needs to render a conversation as we train on it; often none.
+
+    Some templates write into the system message that the model is to think (SmolLM3), unless they are told otherwise.
+    """
+    if tokenizer.chat_template is None:
+        return {}
+    messages = [*turns(tokenizer, "x", "x"), {"role": "assistant", "content": ANSWER}]
+    try:
+        told = _render(tokenizer, messages, opened=False)
+        return {} if told == _render(tokenizer, messages, opened=False, options={}) else dict(_NO_THOUGHT)
+    except InputError:  # it renders prompts only
+        return {}
+
+
+def render_conversation(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+    """Render a finished conversation as text.
+
+    Raises:
+        InputError: When the tokenizer's chat template cannot render it.
+    """
+    return _render(tokenizer, messages, opened=False)
+
+
+def _before_answer(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+    """Render a conversation that ends with an answer, up to that answer.
+
+    Raises:
+        InputError: When the chat template cannot render it, or leaves out the answer.
+    """
+    text = _render(tokenizer, [*messages, {"role": "assistant", "content": ANSWER}], opened=False)
+    before, answer, _ = text.partition(ANSWER)
+    if not answer:
+        raise InputError("the model's chat template leaves out the answer", where=tokenizer.name_or_path or None)
+    return before
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: list[dict[str, str]],
+    opened: bool = True,
+    options: Mapping[str, bool] | None = None,
+) -> str:
+    """Render messages as text.
+
+    Args:
+        tokenizer: Tokenizer with a chat template.
+        messages: The messages.
+        opened: Add the marker behind which the assistant's answer follows.
+        options: Options of the template. None: the one that asks for no thought.
+
+    Raises:
+        InputError: When the template cannot render them.
+    """
     from jinja2 import TemplateError
 
+    given: dict[str, Any] = {**(_NO_THOUGHT if options is None else options)}
     try:
         return str(
             tokenizer.apply_chat_template(
@@ -96,7 +188,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], 
                 chat_template=_dated(tokenizer.get_chat_template()),
                 tokenize=False,
                 add_generation_prompt=opened,
-                enable_thinking=False,  # Qwen3's template opens a thinking block otherwise; other templates ignore it
+                **given,
             )
         )
     except (TemplateError, TypeError, ValueError) as cause:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gti_cli.prompts.chat import PLACEHOLDER, end_of_turn, split_prompt, turns
+from gti_cli.errors import InputError
+from gti_cli.prompts.chat import PLACEHOLDER, end_of_turn, render_conversation, split_prompt, template_options, turns
 from gti_cli.prompts.examples import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+_SHOWN = 8  # tokens that show a difference
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,34 @@ def encode_conversations(tokenizer: PreTrainedTokenizerBase, conversations: Sequ
     answer_ids = tokenizer([c.assistant for c in conversations], add_special_tokens=False)["input_ids"]
     end = end_of_turn(tokenizer)
     return [Example(list(p), [*a, end]) for p, a in zip(prompt_ids, answer_ids, strict=True)]
+
+
+def rendered_otherwise(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> str | None:
+    """Compare the tokens that we train on with those that another tool makes of the conversation's messages.
+
+    Args:
+        tokenizer: Tokenizer of the model; other tools render with its chat template.
+        conversation: Any conversation of a kind.
+
+    Returns:
+        How they differ, as the end of a sentence; None where the tokens are the same. What a template puts behind the
+        end of the answer does not count.
+    """
+    if tokenizer.chat_template is None:
+        return "the tokenizer has no chat template, so each tool has a form of its own; we train on plain text"
+    [example] = encode_conversations(tokenizer, [conversation])
+    ours, messages = example.prompt + example.answer, conversation.messages(tokenizer)
+    try:
+        dated = render_conversation(tokenizer, messages)
+        options: dict[str, Any] = {**template_options(tokenizer)}
+        rendered = str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
+    except InputError:
+        return "the chat template renders no finished conversation"
+    theirs = list(tokenizer(dated, add_special_tokens=False)["input_ids"])
+    if theirs[: len(ours)] != ours:
+        same = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), len(theirs))
+        found, expected = (tokenizer.decode(ids[same : same + _SHOWN]) for ids in (theirs, ours))
+        return f"the chat template writes {found!r} where we train on {expected!r}"
+    if rendered != dated:
+        return "the chat template writes the date of the day, and our prompts say 26 July 2024"
+    return None

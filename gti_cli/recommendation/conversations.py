@@ -2,23 +2,27 @@
 
 Each target is one row with ``messages``, a list of ``{"role": …, "content": …}`` (system, user, assistant; no system
 message where the checkpoint's chat template refuses it, see `gti_cli.prompts.chat.turns`), and ``task``. Rendered by
-that template, the messages are token by token the example that `finetune` trains on. Only the assistant's turn is to be
-trained on.
+that template, the messages are token by token the example that `finetune` trains on; where they are not, a warning says
+how they differ. Where the template thinks unless it is told otherwise, each row has ``chat_template_kwargs``, too,
+which TRL passes on to it. Only the assistant's turn is to be trained on.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gti_cli import console
 from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
 from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.errors import InputError
 from gti_cli.options import check_seed
+from gti_cli.prompts.chat import template_options
+from gti_cli.prompts.conversations import rendered_otherwise
 from gti_cli.recommendation.options import FinetuneOptions, TaskOptions
 from gti_cli.recommendation.task_data import read_task_data
 from gti_cli.recommendation.tasks import Task, make_tasks, task_conversations
@@ -76,20 +80,51 @@ def export_conversations(
     check_tokenizer(tokenizer, source.item_tokens())
     tasks = make_tasks(data, tokenizer, options, seed)
     counts: Counter[str] = Counter()
-    write = _write_parquet if output.suffix == ".parquet" else _write_json
+    told = template_options(tokenizer)
     with replacing(output) as temporary:
-        write(temporary, _rows(tasks, data.catalogue.tokens, tokenizer, counts))
+        rows = _rows(tasks, data.catalogue.tokens, tokenizer, told, counts)
+        if output.suffix == ".parquet":
+            _write_parquet(temporary, rows, _schema(told))
+        else:
+            _write_json(temporary, rows)
+    if told:
+        console.note(
+            "the chat template thinks unless it is told otherwise: the rows have chat_template_kwargs, which TRL "
+            f"passes on; give other tools the same ({json.dumps(told)})"
+        )
     return {**counts, "rows": counts.total()}
 
 
 def _rows(
-    tasks: Sequence[Task], tokens: Sequence[str], tokenizer: PreTrainedTokenizerBase, counts: Counter[str]
+    tasks: Sequence[Task],
+    tokens: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    told: Mapping[str, bool],
+    counts: Counter[str],
 ) -> Iterator[dict[str, Any]]:
-    """Each row's messages and task; ``counts`` gets the number of rows of each kind."""
+    """Each row, and a warning where other tools make other tokens of it than we train on.
+
+    Args:
+        tasks: The tasks.
+        tokens: The tokens of each item.
+        tokenizer: Tokenizer of the checkpoint.
+        told: Options that its chat template needs.
+        counts: Gets the number of rows of each kind.
+
+    Yields:
+        ``messages``, ``task`` and, where there are options, ``chat_template_kwargs``.
+    """
+    more = {"chat_template_kwargs": dict(told)} if told else {}
+    differences: set[str] = set()
     for task in tasks:
         for conversation in task_conversations(task, tokens):
+            if not counts[conversation.kind]:  # one conversation of each kind is compared
+                difference = rendered_otherwise(tokenizer, conversation)
+                if difference is not None and difference not in differences:
+                    console.warn(f"other tools make other tokens of these rows than finetune trains on: {difference}")
+                    differences.add(difference)
             counts[conversation.kind] += 1
-            yield {"messages": conversation.messages(tokenizer), "task": task.name}
+            yield {"messages": conversation.messages(tokenizer), "task": task.name, **more}
 
 
 def _write_json(path: Path, rows: Iterator[dict[str, Any]]) -> None:
@@ -98,23 +133,25 @@ def _write_json(path: Path, rows: Iterator[dict[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], block: int = 20_000) -> None:
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema, block: int = 20_000) -> None:
     """Write the rows in blocks, so that memory holds one block and not all rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(path, _schema(), compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         buffer: list[dict[str, Any]] = []
         for row in rows:
             buffer.append(row)
             if len(buffer) == block:
-                writer.write_table(pa.Table.from_pylist(buffer, _schema()))
+                writer.write_table(pa.Table.from_pylist(buffer, schema))
                 buffer = []
-        writer.write_table(pa.Table.from_pylist(buffer, _schema()))
+        writer.write_table(pa.Table.from_pylist(buffer, schema))
 
 
-def _schema() -> pa.Schema:
+def _schema(told: Mapping[str, bool]) -> pa.Schema:
+    """The columns of the file; ``told`` are the options of the chat template."""
     import pyarrow as pa
 
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    return pa.schema([("messages", pa.list_(message)), ("task", pa.string())])
+    more = [("chat_template_kwargs", pa.struct([(name, pa.bool_()) for name in told]))] if told else []
+    return pa.schema([("messages", pa.list_(message)), ("task", pa.string()), *more])

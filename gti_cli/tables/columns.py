@@ -63,10 +63,16 @@ def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False)
     return texts
 
 
-def strings(table: pa.Table, column: str, path: Path | str) -> list[str]:
-    """Return a column of text, with surrounding white space removed; missing values become ``""``.
+def strings(table: pa.Table, column: str, path: Path | str, *, strip: bool = True) -> list[str]:
+    """Return a column of text; missing values become ``""``.
 
     Lists of strings, also nested ones, are joined with ``" > "``; catalogues often store categories in this way.
+
+    Args:
+        table: What `gti_cli.tables.read` returned.
+        column: The name of the column.
+        path: The file that the table was read from.
+        strip: Remove white space at either end of each text.
 
     Raises:
         InputError: When the column holds fractions or nested objects.
@@ -78,7 +84,8 @@ def strings(table: pa.Table, column: str, path: Path | str) -> list[str]:
         return [" > ".join(map(str, _leaves(value))) for value in table.column(column).to_pylist()]
     if pa.types.is_floating(kind) or pa.types.is_nested(kind):
         raise InputError(f"must be text, not {kind}", where=f"{path}, column {column!r}", remedy="convert the column")
-    return ["" if value is None else str(value).strip() for value in table.column(column).to_pylist()]
+    texts = ["" if value is None else str(value) for value in table.column(column).to_pylist()]
+    return [text.strip() for text in texts] if strip else texts
 
 
 def _leaves(value: Any) -> Iterator[Any]:

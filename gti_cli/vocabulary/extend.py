@@ -11,10 +11,11 @@ from gti_cli import console
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
+from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE
 from gti_cli.checkpoints.saving import save_checkpoint
-from gti_cli.errors import InputError, list_some
+from gti_cli.errors import InputError
 from gti_cli.options import RunOptions, pick, refuse_unknown
-from gti_cli.prompts.chat import end_of_turn
+from gti_cli.prompts.chat import choose_prompt_form, end_of_turn
 from gti_cli.vocabulary import gguf
 from gti_cli.vocabulary.architectures.causality import check_causal, check_model_causal
 from gti_cli.vocabulary.architectures.kinds import check_kind
@@ -24,10 +25,11 @@ from gti_cli.vocabulary.in_memory import add_tokens
 from gti_cli.vocabulary.initializers.placement import Placement
 from gti_cli.vocabulary.layout import find_layout
 from gti_cli.vocabulary.new_rows import INITIALIZERS, USE_DISTANCE, Extension, default_initializer
+from gti_cli.vocabulary.old_words import OldWords
 from gti_cli.vocabulary.options import ExtendKeywords, StartOptions
 from gti_cli.vocabulary.streamed import extend_files
 from gti_cli.vocabulary.text_effect import measure_text_effect
-from gti_cli.vocabulary.tokenizer import check_saved
+from gti_cli.vocabulary.tokenizer import check_saved, refuse_known_tokens
 from gti_cli.vocabulary.tokens_to_add import TokensToAdd, collect_tokens_to_add
 from gti_cli.workspace import StageRun, Workspace, check_output_name
 from gti_cli.workspace.manifest import Manifest
@@ -126,11 +128,16 @@ def _extend(
     config = None if is_gguf(base) else read_kind(base)
     tokenizer = gguf.read_tokenizer(Path(base.path)) if config is None else load_tokenizer(base.path)
     end_of_turn(tokenizer)  # later stages need the token that ends an answer, so its absence is refused before any work
-    _refuse_existing(tokenizer, to_add.all_names, base.path)
+    if not (Path(base.path) / NEW_TOKENS_FILE).is_file():
+        choose_prompt_form(tokenizer)  # a model that gti extended before is asked as it was trained
+    refuse_known_tokens(tokenizer, to_add, base.path)
+    old_words = OldWords.before(tokenizer, to_add) if to_add.table is not None else None
     vocabulary_before = tokenizer.get_vocab()
     extension, is_causal = _write(run, base, config, target, tokenizer, to_add, init, placement, dtype)
     check_saved(target, vocabulary_before, extension.tokens)
     _report(run, extension)
+    if old_words is not None:
+        old_words.report_changed(tokenizer, run)
     run.details.update(
         new_tokens=len(to_add.all_names),
         new_tokens_sha256=extension.tokens.digest,
@@ -189,17 +196,6 @@ def _write(
     extension = add_tokens(lm, tokenizer, to_add, init, generator, placement)
     save_checkpoint(target, lm, tokenizer, extension.tokens)
     return extension, is_causal
-
-
-def _refuse_existing(tokenizer: PreTrainedTokenizerBase, names: list[str], path: str) -> None:
-    vocabulary = tokenizer.get_vocab()
-    clash = [name for name in names if name in vocabulary]
-    if clash:
-        raise InputError(
-            f"the tokenizer has these tokens already: {list_some(clash)}",
-            where=path,
-            remedy="start from the model before it was extended",
-        )
 
 
 def _report_text_model(run: StageRun, wrapper: PreTrainedConfig, text: TextModel, path: str) -> None:

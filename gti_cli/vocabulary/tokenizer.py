@@ -12,6 +12,8 @@ from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.checkpoints.new_tokens import NewTokens, check_tokenizer
 from gti_cli.checkpoints.token_names import parse_name
 from gti_cli.errors import InputError, list_some
+from gti_cli.vocabulary.old_words import split_old_words, token_texts
+from gti_cli.vocabulary.tokens_to_add import TokensToAdd
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,6 +25,8 @@ _WHOLE = "choose other names: one of them may be part of another"
 
 def grow_tokenizer(tokenizer: PreTrainedTokenizerBase, names: list[str]) -> NewTokens:
     """Add tokens, each of which becomes one id inside any text and is kept when special tokens are skipped.
+
+    A token that would cut old words in two (``moth`` in ``mother``) is recognised as a whole word only.
 
     Args:
         tokenizer: The tokenizer, changed in place.
@@ -36,7 +40,11 @@ def grow_tokenizer(tokenizer: PreTrainedTokenizerBase, names: list[str]) -> NewT
     taken = set(tokenizer.get_vocab().values())
     # special=False: decoding with skip_special_tokens must keep the tokens. normalized=False: the text is searched for
     # them before it is normalised, so that they are found with any letters around them.
-    tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in names])
+    # single_word only where old words would be cut: elsewhere a new word may be inflected ("zorps").
+    whole = split_old_words(tokenizer, names)
+    tokenizer.add_tokens(
+        [AddedToken(name, normalized=False, special=False, single_word=name in whole) for name in names]
+    )
     ids = np.asarray(tokenizer.convert_tokens_to_ids(names), dtype=np.int64)
     clash = [name for name, number in zip(names, ids.tolist(), strict=True) if number in taken]
     if clash or len(set(ids.tolist())) < len(names):
@@ -46,6 +54,38 @@ def grow_tokenizer(tokenizer: PreTrainedTokenizerBase, names: list[str]) -> NewT
     places = [parse_name(name) or (-1, -1) for name in names]
     levels, codes = np.asarray(places, dtype=np.int32).reshape(-1, 2).T
     return NewTokens(names, ids, levels, codes)
+
+
+def refuse_known_tokens(tokenizer: PreTrainedTokenizerBase, tokens: TokensToAdd, model: str) -> None:
+    """Refuse tokens that the tokenizer has already: by name, or as the one token that it makes of their text.
+
+    Args:
+        tokenizer: The tokenizer before the new tokens are added.
+        tokens: The new tokens.
+        model: Name or folder of the model, for the error line.
+
+    Raises:
+        InputError: When there is such a token.
+    """
+    vocabulary = tokenizer.get_vocab()
+    clash = [name for name in tokens.all_names if name in vocabulary]
+    if tokens.table is None:
+        if clash:
+            raise InputError(
+                f"the tokenizer has these tokens already: {list_some(clash)}",
+                where=model,
+                remedy="start from the model before it was extended",
+            )
+        return
+    known = set(clash) | set(tokens.names).intersection(token_texts(tokenizer).values())
+    encoded = tokenizer(tokens.names, add_special_tokens=False)["input_ids"]
+    for row, (name, ids) in enumerate(zip(tokens.names, encoded, strict=True), start=1):
+        if name in known or (len(ids) == 1 and str(tokenizer.decode(ids)).strip() == name.strip()):
+            raise InputError(
+                f"the tokenizer of {model} has a token for {name!r} already, and could not tell the two apart",
+                where=f"{tokens.table}, column 'token', row {row:,}",
+                remedy=f"drop the row, or choose another name, such as <{name.strip()}>",
+            )
 
 
 def check_saved(folder: Path, before: dict[str, int], tokens: NewTokens) -> None:

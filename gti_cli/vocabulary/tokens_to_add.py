@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy.typing as npt
 
 from gti_cli import tables
 from gti_cli.checkpoints.token_names import all_names
+from gti_cli.errors import InputError
 from gti_cli.tensors.codebooks import read_codebooks
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import Manifest
@@ -28,6 +31,7 @@ class TokensToAdd:
         codebooks: For each level the codebook vectors (K_l, d_code), in the order of `names`.
         structural: Names of further tokens without a meaning of their own, the begin and end of an item. Their ids
             follow those of `names`.
+        table: The file that the tokens were read from, one a row; None for semantic IDs.
     """
 
     names: list[str]
@@ -36,6 +40,7 @@ class TokensToAdd:
     item_tokens: npt.NDArray[np.int64] | None = None
     codebooks: list[npt.NDArray[np.float32]] = field(default_factory=list)
     structural: list[str] = field(default_factory=list)
+    table: Path | None = field(default=None, compare=False)
 
     @property
     def all_names(self) -> list[str]:
@@ -57,16 +62,39 @@ def collect_tokens_to_add(
         with a table).
 
     Raises:
-        InputError: When the workspace has no semantic IDs, or the table cannot be read or names a token twice.
+        InputError: When the workspace has no semantic IDs, the table cannot be read, or two of its tokens look
+            alike.
     """
     if table_path is None:
         ids = space.require("semantic_ids", "gti build-ids")
         return {"semantic_ids": ids}, _codes_of(space, ids), ids.identity
     table = tables.read(table_path, ["token"])
     names = tables.ids(table, "token", table_path, unique=True)
+    _refuse_alike(names, table_path)
     has_descriptions = "description" in table.column_names
     descriptions = tables.strings(table, "description", table_path) if has_descriptions else []
-    return {}, TokensToAdd(names, descriptions), None
+    return {}, TokensToAdd(names, descriptions, table=Path(table_path)), None
+
+
+def _refuse_alike(names: Sequence[str], path: Path | str) -> None:
+    """Refuse tokens that people cannot tell apart: white space alone, and names that differ in nothing else.
+
+    Spaces at either end belong to a token (`` thee`` is the word behind another one), so they are kept. The same
+    characters in another Unicode form (é as one character or two) look the same on any screen.
+    """
+    row_of: dict[str, int] = {}
+    for row, name in enumerate(names, start=1):
+        where = f"{path}, column 'token', row {row:,}"
+        seen = unicodedata.normalize("NFC", name).strip()
+        if not seen:
+            raise InputError(f"the token {name!r} is white space alone", where=where, remedy="drop the row")
+        first = row_of.setdefault(seen, row)
+        if first != row:
+            raise InputError(
+                f"{name!r} and {names[first - 1]!r} (row {first:,}) differ in spaces or the form of a character alone",
+                where=where,
+                remedy="keep one of the two",
+            )
 
 
 def _codes_of(space: Workspace, ids: Manifest) -> TokensToAdd:

@@ -69,3 +69,32 @@ def test_several_processes_share_the_batches(monkeypatch: pytest.MonkeyPatch, lo
         calls.append(len(made))
     assert total.tolist() == figures(range(7)).tolist()
     assert calls == ([2, 2, 2] if lockstep else [2, 1, 1])
+
+
+TOKENS = st.lists(st.frozensets(st.sampled_from("abcde"), min_size=1), min_size=2, max_size=20)
+
+
+@given(TOKENS, st.data(), st.floats(0.01, 0.9), st.integers(0, 3))
+def test_every_token_of_a_held_out_pair_is_trained_elsewhere(
+    tokens: list[frozenset[str]], data: st.DataObject, share: float, seed: int
+) -> None:
+    items = data.draw(st.lists(st.integers(0, 6), min_size=len(tokens), max_size=len(tokens)))
+    pairs = [Pair(item, "title", str(n), "") for n, item in enumerate(items)]
+    train, held = hold_out(pairs, share, seed, tokens)
+    assert sorted([*train, *held], key=lambda p: int(p.text)) == pairs
+    taught = frozenset[str]().union(*(tokens[int(pair.text)] for pair in train))
+    assert all(tokens[int(pair.text)] <= taught for pair in held)
+    # A choice by items alone that leaves no token untaught is not touched.
+    plain = hold_out(pairs, share, seed)
+    taught = frozenset[str]().union(*(tokens[int(pair.text)] for pair in plain[0]))
+    if all(tokens[int(pair.text)] <= taught for pair in plain[1]):
+        assert (train, held) == plain
+
+
+def test_nothing_is_held_out_where_each_pair_has_a_token_of_its_own() -> None:
+    pairs = [Pair(n, "text", str(n), f"<{n}>") for n in range(5)]
+    tokens = [{f"<{n}>"} for n in range(5)]
+    assert hold_out(pairs, 0.4, 0, tokens) == (pairs, [])
+    twice = [*pairs, Pair(5, "text", "5", "<0>")]
+    train, held = hold_out(twice, 0.4, 0, [*tokens, {"<0>"}])
+    assert len(held) == 1 and held[0].tokens == "<0>" and len(train) == 5

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from gti_cli.errors import InputError
-from gti_cli.grounding.read_pairs import make_pairs, read_pairs
+from gti_cli.grounding.read_pairs import make_pairs, read_pairs, split_into_tokens, tokens_of_pairs
+from gti_cli.prompts.pair_prompts import Pair
 
 CATALOGUE = {"1": "<a_0><b_0>", "2": "<a_0><b_1>"}
 NAMES = ["<a_0>", "<b_0>", "<b_1>", "new", "news"]
@@ -75,3 +76,25 @@ def test_refused(tmp_path: Path, text: str, message: str) -> None:
 def test_items_without_semantic_ids_in_the_workspace(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="need the semantic IDs"):
         read_pairs(table(tmp_path, "item_id,title\n1,A\n"), None, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<a> thee", ["<a>", " thee"]),
+        (" thee<a>", [" thee", "<a>"]),
+        ("  <a>  <a> ", ["<a>", "<a>"]),
+        ("thee", []),
+        ("<a>x", []),
+        (" ", []),
+    ],
+)
+def test_spaces_that_belong_to_a_token(text: str, expected: list[str]) -> None:
+    assert split_into_tokens(text, {"<a>", " thee"}, 5) == expected
+
+
+def test_tokens_with_spaces_are_read_from_a_table(tmp_path: Path) -> None:
+    path = table(tmp_path, 'text,tokens\nyou," thee"\nyou two," thee<a>"\n')
+    assert read_pairs(path, None, ["<a>", " thee"]).tokens == [" thee", " thee<a>"]
+    pairs = [Pair(0, "text", "you", " thee"), Pair(1, "text", "you two", " thee<a>")]
+    assert tokens_of_pairs(pairs, ["<a>", " thee"]) == [{" thee"}, {" thee", "<a>"}]

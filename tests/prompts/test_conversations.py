@@ -8,8 +8,9 @@ import pytest
 
 from gti_cli.prompts import lc_rec
 from gti_cli.prompts.chat import encode_answer, encode_prompt
-from gti_cli.prompts.conversations import Conversation, encode_conversations
-from tests.support.models import make_tokenizer
+from gti_cli.prompts.conversations import Conversation, encode_conversations, rendered_otherwise
+from tests.support.models import CHAT_TEMPLATE, make_tokenizer
+from tests.support.thinking import PROMPTS_ONLY
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -38,3 +39,26 @@ def test_messages() -> None:
     refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     tokenizer.chat_template = refusal + tokenizer.chat_template
     assert given.messages(tokenizer) == [{"role": "user", "content": "s\n\nu"}, answer]
+
+
+@pytest.mark.parametrize(
+    ("template", "difference"),
+    [
+        (None, "no chat template"),
+        (CHAT_TEMPLATE, None),
+        ("{{ strftime_now('%d %b %Y') }}" + CHAT_TEMPLATE, "the date of the day"),
+        (PROMPTS_ONLY, "renders no finished conversation"),
+        # As Llama 2 and Mistral: a space before the answer, which the tokenizer joins to the answer's first word.
+        (
+            "{% for m in messages %}{% if m.role == 'assistant' %}{{ ' ' + m.content + '<|im_end|>' }}"
+            "{% else %}{{ '[INST] ' + m.content + ' [/INST]' }}{% endif %}{% endfor %}",
+            "writes ' A",
+        ),
+        (CHAT_TEMPLATE.replace("<|im_end|>", ""), "where we train on '<|im_end|>'"),
+    ],
+)
+def test_what_other_tools_make_of_a_conversation(template: str | None, difference: str | None) -> None:
+    tokenizer = make_tokenizer(chat=False)
+    tokenizer.chat_template = template
+    found = rendered_otherwise(tokenizer, Conversation("search", "", "Which item?", "A red dress"))
+    assert found is None if difference is None else difference in str(found)

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
 from gti_cli.evaluation.evaluate import evaluate
+from gti_cli.prompts.chat import choose_prompt_form
 from gti_cli.prompts.conversations import encode_conversations
 from gti_cli.prompts.examples import Example
 from gti_cli.prompts.next_item import encode_items, make_frame
@@ -26,6 +27,7 @@ from gti_cli.training.batches.history_examples import HistoryExample, single_tar
 from gti_cli.training.batches.history_packing import HistoryLayout
 from gti_cli.workspace import Workspace
 from tests.support.models import make_tokenizer
+from tests.support.thinking import THINKING
 
 ALL = TaskOptions(tasks=("next-item", "search", "lc-rec"), history=5)
 # As Gemma 2's: no system message, and white space around messages is cut.
@@ -66,7 +68,8 @@ def same_tokens(found: list[dict[str, Any]], expected: list[list[int]], tokenize
     for row, ids in zip(found, expected, strict=True):
         messages = row["messages"]
         assert [message["role"] for message in messages] == roles
-        whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+        options = row.get("chat_template_kwargs", {})
+        whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, **options)
         assert whole[: len(ids)] == ids
         assert tokenizer.decode(whole[len(ids) :]).strip() == ""  # what a template puts between turns
 
@@ -95,6 +98,28 @@ def test_a_template_without_system_messages_makes_of_it_what_finetune_trains_on(
     tokenizer = AutoTokenizer.from_pretrained(folder)
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     same_tokens(found, trained_on(world, tokenizer), tokenizer, ["user", "assistant"])
+
+
+@pytest.mark.parametrize("family", ["r1", "smollm3", "qwen3-thinking"])
+def test_reasoning_models_are_trained_on_what_others_render(
+    make_world: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], family: str
+) -> None:
+    world = make_world()
+    folder = tmp_path / family
+    shutil.copytree(world.workspace / "grounded", folder)
+    (folder / "chat_template.jinja").write_text(THINKING[family][0])
+    paths = [tmp_path / "before.jsonl", tmp_path / "chat.parquet"]
+    tables = (world.workspace, world.interactions, world.queries)
+    export_conversations(paths[0], *tables, checkpoint=str(folder), options=ALL)
+    # As trained before, an answer stands inside a thought that other tools do not open.
+    assert ("other tools make other tokens" in capsys.readouterr().err) == (family != "smollm3")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    choose_prompt_form(tokenizer)
+    tokenizer.save_pretrained(folder)
+    export_conversations(paths[1], *tables, checkpoint=str(folder), options=ALL)
+    said = capsys.readouterr().err
+    assert "other tools make" not in said and ("chat_template_kwargs" in said) == (family == "smollm3")
+    same_tokens(rows(paths[1]), trained_on(world, tokenizer), tokenizer, ["system", "user", "assistant"])
 
 
 def test_same_seed_same_rows_and_weights_change_none(make_world: Any, tmp_path: Path) -> None:

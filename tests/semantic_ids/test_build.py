@@ -14,7 +14,7 @@ from gti_cli.semantic_ids.artifact import FILES
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.quantizers import residual_codes
-from tests.support.semantic_ids import make_items
+from tests.support.semantic_ids import chinese_titles, make_items
 
 
 def test_the_artifact(tmp_path: Path) -> None:
@@ -121,3 +121,19 @@ def test_fewer_different_embeddings_than_codes(tmp_path: Path) -> None:
 def test_one_item(tmp_path: Path) -> None:
     manifest = build_ids(make_items(tmp_path, n=1), tmp_path / "ws", levels=2, codes=1)
     assert manifest.metrics["collisions_after"] == {"distinct": 1, "rate": 0.0, "items": 0, "largest": 1}
+
+
+def test_chinese_titles_keep_their_neighbours_and_texts_that_are_noise_do_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    letters = list("abcdefghijklmnopqrstuvwxyz")
+    noise = ["".join(rng.choice(letters, 12)) for _ in range(300)]
+    for name, titles in (("chinese", chinese_titles(300)[0]), ("noise", noise)):
+        tables.write(tmp_path / f"{name}.parquet", {"item_id": [f"i{row}" for row in range(300)], "title": titles})
+        manifest = build_ids(tmp_path / f"{name}.parquet", tmp_path / name, levels=3, codes=16)
+        first = manifest.metrics["neighbourhood"]["prefixes"][0]
+        warned = "neighbours kept are near chance" in capsys.readouterr().err
+        assert warned == (name == "noise")
+        if name == "chinese":
+            assert first["lift"] > 3

@@ -78,3 +78,17 @@ def make_encoder(folder: Path, length: int = 12) -> Path:
     transformer = models.Transformer(str(folder / "base"), max_seq_length=length)
     SentenceTransformer(modules=[transformer, models.Pooling(16)]).save(str(folder / "encoder"))
     return folder / "encoder"
+
+
+def chinese_titles(n: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
+    """Titles such as 红色羊毛夏季连衣裙, and the numbers (n, 4) of their four parts."""
+    parts = [
+        ["红色", "蓝色", "黑色", "白色", "绿色", "灰色", "粉色", "棕色"],
+        ["羊毛", "丝绸", "亚麻", "纯棉", "皮革", "牛仔"],
+        ["夏季", "冬季", "春秋", "四季"],
+        ["连衣裙", "大衣", "衬衫", "围巾", "短裤", "外套", "半身裙", "毛衣"],
+    ]
+    rng = np.random.default_rng(seed)
+    numbers = np.stack([rng.integers(len(words), size=n) for words in parts], axis=1)
+    titles = ["".join(words[number] for words, number in zip(parts, row, strict=True)) for row in numbers]
+    return titles, numbers

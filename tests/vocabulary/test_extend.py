@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from gti_cli.checkpoints.new_tokens import read_new_tokens
 from gti_cli.checkpoints.token_names import all_names
 from gti_cli.errors import InputError
 from gti_cli.geometry.spectrum import effective_rank
+from gti_cli.prompts.thoughts import CONVERSATION, prompt_form
 from gti_cli.vocabulary.extend import extend
 from gti_cli.vocabulary.in_memory import head_bias, matrices
 from gti_cli.workspace import Workspace
 from tests.support.models import make_tokenizer
-from tests.support.vocabulary import CODES, TEXTS, load, write_checkpoint, write_semantic_ids
+from tests.support.thinking import THINKING
+from tests.support.vocabulary import CODES, TEXTS, load, write_checkpoint, write_semantic_ids, write_words
 
 SIZES = [4, 3]
 NAMES = all_names(SIZES)
@@ -310,3 +313,35 @@ def load_as(base: Path, weights: dict[str, torch.Tensor]) -> Any:
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base))
     model.load_state_dict(weights, strict=False)
     return model
+
+
+def test_a_reasoning_model_is_asked_alike_by_all_later_stages(
+    space: Workspace, checkpoint: Callable[..., Path]
+) -> None:
+    base = checkpoint()
+    (base / "chat_template.jinja").write_text(THINKING["r1"][0])
+    extend(str(base), space.root, device="cpu")
+    assert prompt_form(load(space.path("extended"))[1]) == CONVERSATION
+    # A checkpoint that had new tokens before is asked as it was trained.
+    extended = shutil.copytree(space.path("extended"), space.root.parent / "before")
+    config = json.loads((extended / "tokenizer_config.json").read_text())
+    del config["gti_prompt"]
+    (extended / "tokenizer_config.json").write_text(json.dumps(config))
+    extend(str(extended), space.root, tokens=write_words(extended.parent), name="again", device="cpu", init="mean")
+    assert prompt_form(load(space.path("again"))[1]) is None
+
+
+def test_a_table_of_words(tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    base, words, root = str(checkpoint()), tmp_path / "words.csv", tmp_path / "words"
+    words.write_text('token,description\ndre,a dressmaker\n" zorp",a cheese\n')
+    found = extend(base, root, tokens=words, device="cpu")
+    assert found.counts["old_words_changed"] == 0 and found.details["old_words_changed"] == []
+    _, tokenizer = load(root / "extended")
+    sentence = "The red evening dress is made of silk."
+    assert tokenizer(sentence).input_ids == make_tokenizer()(sentence).input_ids
+    assert read_new_tokens(root / "extended").names == ["dre", " zorp"]
+    words.write_text("token\nzorp\nof\n")
+    assert run(["extend", "--model", base, "--tokens", str(words), "-w", str(tmp_path / "other"), "-q"]) == 2
+    message = capsys.readouterr().err
+    assert "words.csv, column 'token', row 2" in message and message.count("\n") == 1
+    assert not (tmp_path / "other" / "extended").exists()

@@ -10,7 +10,8 @@ import pytest
 from gti_cli.checkpoints.limits import count_used_rows
 from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.errors import InputError
-from gti_cli.vocabulary.tokenizer import check_saved, grow_tokenizer
+from gti_cli.vocabulary.tokenizer import check_saved, grow_tokenizer, refuse_known_tokens
+from gti_cli.vocabulary.tokens_to_add import TokensToAdd
 from tests.support.models import SENTENCES, make_tokenizer
 
 NAMES = ["<a_1>", "<b_2>", "zorp"]
@@ -98,3 +99,31 @@ def test_names_inside_one_another(tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     check_saved(tmp_path, before, tokens)
     assert tokenizer("zorp orp", add_special_tokens=False).input_ids[0] == tokens.ids[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("byte-level", " the"), ("byte-level", "of"), ("metaspace", "with"), ("gpt2-prefix", "the")]
+)
+def test_a_token_that_the_tokenizer_has_already_is_refused(kind: str, name: str) -> None:
+    tokenizer, table = tokenizer_of(kind), Path("words.csv")
+    with pytest.raises(InputError, match=rf"^words.csv, column 'token', row 2: the tokenizer of base has .* '{name}'"):
+        refuse_known_tokens(tokenizer, TokensToAdd(["zorp", name], table=table), "base")
+    refuse_known_tokens(tokenizer, TokensToAdd(["zorp", " zorps"], table=table), "base")
+
+
+def test_codes_that_the_tokenizer_has_already_are_refused() -> None:
+    tokenizer = make_tokenizer()
+    refuse_known_tokens(tokenizer, TokensToAdd(["<a_1>", "<a_2>"]), "base")
+    tokenizer.add_tokens(["<a_2>"])
+    with pytest.raises(InputError, match=r"^base: the tokenizer has these tokens already: '<a_2>'"):
+        refuse_known_tokens(tokenizer, TokensToAdd(["<a_1>", "<a_2>"]), "base")
+
+
+def test_a_token_with_a_space_before_it_is_kept_with_it(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    before = tokenizer.get_vocab()
+    tokens = grow_tokenizer(tokenizer, [" zorp"])
+    tokenizer.save_pretrained(tmp_path)
+    check_saved(tmp_path, before, tokens)
+    ids = tokenizer("a zorp and a zorpling", add_special_tokens=False).input_ids
+    assert ids.count(tokens.ids[0]) == 2 and tokenizer.decode(ids) == "a zorp and a zorpling"

@@ -57,3 +57,23 @@ def test_a_table_that_names_a_token_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("token\nx\nx\n")
     with pytest.raises(InputError, match="duplicate id 'x'"):
         collect_tokens_to_add(Workspace(tmp_path / "w"), tmp_path / "t.csv")
+
+
+def test_spaces_belong_to_a_token(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('token,description\n" zorp",a cheese\n<x> ,a boat\n')
+    _, tokens, _ = collect_tokens_to_add(Workspace(tmp_path / "w"), tmp_path / "t.csv")
+    assert tokens.names == [" zorp", "<x> "] and tokens.table == tmp_path / "t.csv"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["x", "  "], r"t.parquet, column 'token', row 2: the token ' ' is white space alone"),
+        (["x", "y", " x"], r"t.parquet, column 'token', row 3: ' x' and 'x' \(row 1\) differ in spaces or"),
+        (["caf\u00e9", "cafe\u0301"], r"row 2: .* differ in spaces or the form of a character alone"),
+    ],
+)
+def test_tokens_that_look_alike_are_refused(tmp_path: Path, names: list[str], message: str) -> None:
+    tables.write(tmp_path / "t.parquet", {"token": names})
+    with pytest.raises(InputError, match=message):
+        collect_tokens_to_add(Workspace(tmp_path / "w"), tmp_path / "t.parquet")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from gti_cli.tables.words import any_without_spaces, terms
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,8 +30,10 @@ class BM25:
         from scipy import sparse
         from sklearn.feature_extraction.text import CountVectorizer
 
-        # Single characters count as words too: a query may name a size or a model number.
-        self._words = CountVectorizer(token_pattern=r"(?u)\b\w+\b", dtype=np.float64)
+        # Single characters count as words too: a query may name a size or a model number. Where a text has a script
+        # without spaces, its character n-grams are the words.
+        own: dict[str, Any] = {"analyzer": terms} if any_without_spaces(texts) else {"token_pattern": r"(?u)\b\w+\b"}
+        self._words = CountVectorizer(dtype=np.float64, **own)
         counts = self._words.fit_transform(texts).tocsr()
         lengths = np.asarray(counts.sum(axis=1)).ravel()
         seen_in = np.bincount(counts.indices, minlength=counts.shape[1])

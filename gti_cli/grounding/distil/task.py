@@ -20,6 +20,7 @@ from gti_cli.grounding.distil.old_tokenization import OldTokenization
 from gti_cli.grounding.distil.snippets import SNIPPET_TOKENS, Snippets, sample_snippets
 from gti_cli.grounding.held_out import hold_out
 from gti_cli.grounding.job import GroundingJob, GroundingTask
+from gti_cli.grounding.read_pairs import count_untaught, tokens_of_pairs
 from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.workspace import StageRun, processes
 
@@ -65,6 +66,8 @@ def distil_task(
     several = max(Counter(use.item for use in uses).values()) > 1
     train, held_out = hold_out(uses, options.held_out if several else 0.0, job.seed)
     run.counts.update(counts, **count_uses(uses), contexts_unusable=len(all_uses) - len(uses))
+    taught = tokens_of_pairs(uses, job.new_tokens.names)
+    count_untaught(run, job.new_tokens.names, frozenset().union(*taught))
     run.counts.update(train_contexts=len(train), held_out_contexts=len(held_out), snippets_empty=empty)
     if options.distil_snippets:
         run.counts["snippet_tokens"] = SNIPPET_TOKENS

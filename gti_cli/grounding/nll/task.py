@@ -17,7 +17,7 @@ from gti_cli.grounding.nll.batches import Collator
 from gti_cli.grounding.nll.build_corpus import build_corpus
 from gti_cli.grounding.nll.measures import pair_measures
 from gti_cli.grounding.nll.objective import GroundingModel
-from gti_cli.grounding.read_pairs import PairsTable, make_pairs
+from gti_cli.grounding.read_pairs import PairsTable, count_untaught, keep_apart, make_pairs, tokens_of_pairs
 from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.prompts.pair_prompts import Pair
 from gti_cli.workspace import StageRun
@@ -56,11 +56,26 @@ def split_pairs(job: GroundingJob, run: StageRun, tokenizer: PreTrainedTokenizer
         InputError: When early stopping needs held-out pairs and there are too few pairs.
     """
     assert isinstance(job.table, PairsTable)
-    pairs, counts = make_pairs(job.table, tokenizer, job.options.max_text_tokens)
-    train, held_out = hold_out(pairs, job.options.held_out, job.seed)
+    options, names = job.options, job.new_tokens.names
+    pairs, counts = make_pairs(job.table, tokenizer, options.max_text_tokens)
+    pairs, spaced = keep_apart(pairs, tokenizer, names)
+    if spaced:
+        counts["pairs_with_spaces"] = spaced
+        console.note(f"{spaced:,} pairs have new words side by side: they are written with a space between them")
+    tokens = tokens_of_pairs(pairs, names)
+    train, held_out = hold_out(pairs, options.held_out, job.seed, tokens)
     run.counts.update(counts, train_pairs=len(train), held_out_pairs=len(held_out))
-    if job.options.patience is not None and not held_out:
-        raise InputError("--patience needs held-out pairs, but there are too few pairs to hold any out")
+    count_untaught(run, names, frozenset().union(*tokens))
+    if options.patience is not None and not held_out:
+        raise InputError(
+            "--patience needs held-out pairs, but there are too few pairs to hold any out",
+            remedy="give several texts for the same tokens, or leave --patience out",
+        )
+    if options.held_out and not held_out:
+        console.warn(
+            "no pair is held out, because each has a token that stands in no other pair: nothing is measured on unseen "
+            "pairs. More texts for the same tokens would change that"
+        )
     return SplitPairs(train, held_out)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +17,19 @@ from gti_cli.errors import InputError, list_some
 from gti_cli.geometry.threads import one_thread
 from gti_cli.semantic_ids.catalogue import Catalogue
 from gti_cli.semantic_ids.options import EncoderOptions
+from gti_cli.tables import words
 from gti_cli.tensors.vector_file import VectorFile, VectorRows, write_vectors
 
 if TYPE_CHECKING:
     import torch
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 Vectors = npt.NDArray[np.float32]
 
 LSA, COLUMN = "lsa", "column"
 LSA_WIDTH = 256
-LSA_TERMS = 1 << 19  # the most words and word pairs
-_TFIDF: dict[str, Any] = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": r"(?u)\b\w+\b"}
+LSA_TERMS = 1 << 19  # the most words, word pairs and character n-grams
+_MOST_WORDS = 2  # longest run of words that is a term
 
 
 @dataclass(frozen=True)
@@ -49,25 +52,34 @@ class LsaState:
     """A fitted LSA.
 
     Attributes:
-        terms: T words and word pairs, in the order of the columns of the TF-IDF matrix.
+        terms: T words, word pairs and character n-grams, in the order of the columns of the TF-IDF matrix.
         idf: (T,) inverse document frequencies.
         components: (d, T) right singular vectors.
+        grams: Lengths of the shortest and the longest character n-gram of scripts without spaces (`words.terms`). None:
+            the texts had no such script, or the state is from before they were treated apart.
     """
 
     terms: list[str]
     idf: npt.NDArray[np.float32]
     components: npt.NDArray[np.float32]
+    grams: tuple[int, int] | None = None
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The state as arrays for safetensors; the terms, which contain no line break, are joined by one, in UTF-8."""
         names = np.frombuffer("\n".join(self.terms).encode(), dtype=np.uint8)
-        return {"lsa.terms": names, "lsa.idf": self.idf, "lsa.components": self.components}
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "lsa.terms": names,
+            "lsa.idf": self.idf,
+            "lsa.components": self.components,
+        }
+        return arrays if self.grams is None else {**arrays, "lsa.grams": np.asarray(self.grams, dtype=np.int64)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> LsaState:
         """The inverse of `arrays`."""
         terms = arrays["lsa.terms"].tobytes().decode().split("\n")
-        return cls(terms, arrays["lsa.idf"], arrays["lsa.components"])
+        grams = tuple(arrays["lsa.grams"].tolist()) if "lsa.grams" in arrays else None
+        return cls(terms, arrays["lsa.idf"], arrays["lsa.components"], grams)
 
 
 def resolve_encoder(catalogue: Catalogue, encoder: str | None) -> str:
@@ -133,6 +145,7 @@ def encode(
 def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encoded:
     """Encode by latent semantic analysis: TF-IDF of words and word pairs, truncated SVD, rows of length 1.
 
+    Scripts that write no spaces between words give character n-grams instead of words (`words.terms`).
     Term frequencies are damped (1 + log tf). (Deerwester et al., JASIS 41(6), 1990; randomised SVD: Halko et al., SIAM
     Review 53(2), 2011.)
 
@@ -145,9 +158,9 @@ def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encod
         InputError: When a text has no word.
     """
     from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(**_TFIDF, dtype=np.float32, max_features=LSA_TERMS)
+    grams = words.GRAMS if words.any_without_spaces(catalogue.texts) else None
+    vectorizer = _vectorizer(grams, max_features=LSA_TERMS)
     try:
         weights = vectorizer.fit_transform(catalogue.texts)
     except ValueError:  # The vocabulary is empty.
@@ -161,7 +174,7 @@ def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encod
             components = svd.fit(weights).components_.astype(np.float32)
         else:  # The randomised SVD needs fewer dimensions than items and terms; here the exact one is cheap.
             components = np.linalg.svd(weights.toarray(), full_matrices=False)[2].astype(np.float32)
-    state = LsaState(list(vectorizer.get_feature_names_out()), vectorizer.idf_.astype(np.float32), components)
+    state = LsaState(list(vectorizer.get_feature_names_out()), vectorizer.idf_.astype(np.float32), components, grams)
     vectors, zeros = _project(weights, components)
     if zeros:
         console.warn(f"{zeros:,} texts share no word with the others: LSA gives them all the same (zero) vector")
@@ -171,16 +184,31 @@ def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encod
 
 def encode_with_fitted_lsa(catalogue: Catalogue, state: LsaState) -> Encoded:
     """Encode later items with a fitted LSA; words outside its vocabulary are ignored."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     _refuse_wordless(catalogue, np.flatnonzero([not re.search(r"\w", text) for text in catalogue.texts]))
     vocabulary = {term: column for column, term in enumerate(state.terms)}
-    vectorizer = TfidfVectorizer(**_TFIDF, dtype=np.float32, vocabulary=vocabulary)
+    vectorizer = _vectorizer(state.grams, vocabulary=vocabulary)
     vectorizer.idf_ = state.idf
     vectors, zeros = _project(vectorizer.transform(catalogue.texts), state.components)
     if zeros:
         console.warn(f"{zeros:,} texts have no word that the LSA knows: they all get the same (zero) vector")
     return Encoded(vectors, {"texts_that_share_nothing": zeros}, state)
+
+
+def _vectorizer(grams: tuple[int, int] | None, **options: Any) -> TfidfVectorizer:
+    """Make the counter of terms.
+
+    Args:
+        grams: Lengths of the character n-grams of scripts without spaces; None where no text has such a script, so that
+            the library's own splitting into words will do.
+        **options: Further options of the library's vectorizer.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    if grams is None:
+        options |= {"ngram_range": (1, _MOST_WORDS), "token_pattern": r"(?u)\b\w+\b"}
+    else:
+        options["analyzer"] = partial(words.terms, most_words=_MOST_WORDS, grams=grams)
+    return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **options)
 
 
 def _project(weights: Any, components: npt.NDArray[np.float32]) -> tuple[Vectors, int]:

@@ -38,8 +38,9 @@ def neighbourhood_kept(
 
     Returns:
         ``queries`` (the number of items looked up), ``neighbours`` and ``prefixes``: for each depth ``recall`` (mean
-        share of the neighbours that share the prefix), ``by_chance`` (mean share of all other items that share it) and
-        ``lift`` = recall / by_chance. ``prefixes`` is empty for a catalogue of one item.
+        share of the neighbours that share the prefix), ``by_chance`` (mean share of all other items that share it),
+        ``lift`` = recall / by_chance, and ``attainable``, the highest recall that prefixes of these sizes can have.
+        ``prefixes`` is empty for a catalogue of one item.
     """
     n = len(vectors)
     k = min(neighbours, n - 1)
@@ -57,9 +58,16 @@ def neighbourhood_kept(
     for depth in range(1, min(DEPTHS, codes.shape[1]) + 1):
         labels = tuple_labels(codes[:, :depth])
         recall = float((labels[around] == labels[chosen][:, None]).mean())
-        chance = float((np.bincount(labels)[labels[chosen]] - 1).mean() / (n - 1))
+        others = np.bincount(labels)[labels[chosen]] - 1  # items that share the prefix, for each item looked up
+        chance = float(others.mean() / (n - 1))
         report["prefixes"].append(
-            {"depth": depth, "recall": recall, "by_chance": chance, "lift": recall / chance if chance else None}
+            {
+                "depth": depth,
+                "recall": recall,
+                "by_chance": chance,
+                "lift": recall / chance if chance else None,
+                "attainable": float(np.minimum(others, k).mean() / k),
+            }
         )
     return report
 

@@ -1,4 +1,4 @@
-"""Counts and quality metrics of a run of `gti build-ids`, and a warning about identical embeddings."""
+"""Counts and quality metrics of a run of `gti build-ids`, and warnings about embeddings and IDs without meaning."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
+
+# Of the way from chance to the attainable. Texts without a word in common reach 0.00 to 0.11 (more, the more of them
+# are equal), catalogues with meaning 0.35 and more.
+_NEAR_CHANCE = 0.125
 
 
 def count_items(items: pa.Table, vectors: VectorRows) -> dict[str, int]:
@@ -57,7 +61,7 @@ def measure(
     seed: int,
     style: str,
 ) -> dict[str, Any]:
-    """Compute all quality metrics of the manifest.
+    """Compute all quality metrics of the manifest, and warn where first codes say nothing about their items.
 
     Args:
         items: The items table.
@@ -81,9 +85,30 @@ def measure(
         "neighbourhood": prefixes.neighbourhood_kept(vectors, after, seed),
         "fullest_prefixes": prefixes.fullest_prefixes(after, quantizer.to_code_space(vectors), _titles(items), style),
     }
+    _warn_near_chance(report["neighbourhood"])
     if CATEGORIES in items.column_names:
         report["purity"] = {CATEGORIES: prefixes.purity(tables.strings(items, CATEGORIES, ITEMS), after, seed)}
     return report
+
+
+def _warn_near_chance(neighbourhood: dict[str, Any]) -> None:
+    """Warn where neighbours share first codes hardly more often than any two items do.
+
+    Args:
+        neighbourhood: From `prefixes.neighbourhood_kept`.
+    """
+    if not neighbourhood["prefixes"]:
+        return  # one item
+    first = neighbourhood["prefixes"][0]
+    kept, chance = first["recall"], first["by_chance"]
+    room = first["attainable"] - chance
+    # Without room the neighbours are all other items, or no two items share a first code: nothing can be said.
+    if room > 1e-6 and kept - chance < _NEAR_CHANCE * room:
+        console.warn(
+            f"neighbours kept are near chance: {kept:.3f} of an item's nearest items share its first code, and "
+            f"{chance:.3f} of all items do. Such semantic IDs say next to nothing about items: give texts that have "
+            "words in common, or an --encoder that knows their language"
+        )
 
 
 def _titles(items: pa.Table) -> list[str]:

@@ -32,3 +32,12 @@ def test_scores() -> None:
     expected = np.array([loop(query) for query in queries])
     np.testing.assert_allclose(np.where(np.isneginf(found), 0, found), expected, atol=1e-12)
     assert (np.isneginf(found) == (expected == 0)).all() and np.isneginf(found[3]).all()
+
+
+def test_queries_in_a_script_without_spaces() -> None:
+    texts = ["红色羊毛夏季连衣裙", "蓝色丝绸冬季大衣", "红色丝绸围巾 Nike", "red scarf"]
+    found = BM25(texts).scores(["红色连衣裙", "大衣", "nike 围巾", "scarf", "衬衫"])
+    assert found.argmax(axis=1).tolist()[:4] == [0, 1, 2, 3]
+    assert np.isneginf(found[4]).all()
+    # 红色 is in two texts, 连衣裙 in one: what both have counts less.
+    assert found[0, 0] > found[0, 2] > 0

@@ -16,7 +16,8 @@ from gti_cli.grounding.nll import build_corpus as module
 from gti_cli.grounding.nll.task import nll_task, split_pairs
 from gti_cli.grounding.read_pairs import PairsTable, make_pairs
 from gti_cli.grounding.trainable_rows import NewRows
-from gti_cli.prompts.pair_prompts import TO_TOKENS, encode_pairs
+from gti_cli.prompts.pair_prompts import TO_TOKENS, Pair, encode_pairs
+from gti_cli.vocabulary.tokenizer import grow_tokenizer
 from tests.support.grounding import job_of, loaded
 
 
@@ -32,17 +33,23 @@ def test_pairs_are_split_and_counted(make_world: Any) -> None:
     pairs = split_pairs(job, run, tokenizer)
     every, counts = make_pairs(job.table, tokenizer, 3)
     assert (pairs.train, pairs.held_out) == hold_out(every, 0.2, 0)
-    assert run.counts == {**counts, "train_pairs": len(pairs.train), "held_out_pairs": len(pairs.held_out)}
+    numbers = {"train_pairs": len(pairs.train), "held_out_pairs": len(pairs.held_out), "tokens_without_pair": 0}
+    assert run.counts == {**counts, **numbers}
     assert run.counts["texts_cut"] > 0
 
 
-def test_early_stopping_needs_held_out_pairs(make_world: Any) -> None:
+def test_early_stopping_needs_held_out_pairs(make_world: Any, capsys: pytest.CaptureFixture[str]) -> None:
     world = make_world()
     _, tokenizer = loaded(world)
     single = PairsTable({"text": ["red dress"]}, [world.items[0][2]], {"rows": 1})
+    capsys.readouterr()
     with pytest.raises(InputError, match="too few pairs to hold any out"):
         split_pairs(replace(job_of(world, patience=2), table=single), new_run(), tokenizer)
-    assert split_pairs(replace(job_of(world), table=single), new_run(), tokenizer).held_out == []
+    run = new_run()
+    assert split_pairs(replace(job_of(world), table=single), run, tokenizer).held_out == []
+    message = capsys.readouterr().err
+    assert "no pair is held out" in message and f"{run.counts['tokens_without_pair']} of 7 new tokens" in message
+    assert run.counts["tokens_without_pair"] == 5
 
 
 @pytest.mark.parametrize("supported", [True, False])
@@ -66,3 +73,20 @@ def test_the_task_trains_on_one_part_and_measures_the_other(
     assert run.counts["retrieval_pairs"] == 4 and task.constant <= search.keys()
     assert not Counter(task.measures.searched) - Counter(pairs.held_out)
     assert ("cannot continue from a stored prefix" in capsys.readouterr().err) == (not supported)
+
+
+def test_words_side_by_side_are_kept_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """A word that `extend` made a whole word is not found in a longer one, so the pair is written with a space."""
+    from gti_cli.grounding.read_pairs import keep_apart
+
+    from tests.support.models import make_tokenizer
+
+    tokenizer, names = make_tokenizer(), ["dre", "zorp", "<x>"]
+    ids = dict(zip(names, grow_tokenizer(tokenizer, names).ids.tolist(), strict=True))
+    tokens = ["drezorp", "zorp<x>", "dre", "zorpzorp"]
+    pairs = [Pair(n, "text", "t", text) for n, text in enumerate(tokens)]
+    written, changed = keep_apart(pairs, tokenizer, names)
+    assert [pair.tokens for pair in written] == ["dre zorp", "zorp<x>", "dre", "zorpzorp"] and changed == 1
+    found = tokenizer(written[0].tokens, add_special_tokens=False).input_ids
+    assert [number for number in found if number in ids.values()] == [ids["dre"], ids["zorp"]]
+    assert keep_apart(pairs, tokenizer, ["<x>"]) == (pairs, 0)

@@ -11,7 +11,7 @@ import pytest
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.encoders import encode as encoders
 from gti_cli.semantic_ids.options import EncoderOptions
-from tests.support.semantic_ids import TITLES, make_catalogue, make_encoder, make_items, new_items
+from tests.support.semantic_ids import TITLES, chinese_titles, make_catalogue, make_encoder, make_items, new_items
 
 Catalogues = Callable[..., Any]
 
@@ -116,3 +116,32 @@ def test_a_fitted_lsa_survives_its_file_and_encodes_the_same_texts_alike(catalog
     state = encoders.LsaState.from_arrays(first.state.arrays())
     assert state.terms == first.state.terms
     np.testing.assert_allclose(encoders.encode_with_fitted_lsa(made, state).vectors, first.vectors, atol=1e-5)
+
+
+def test_titles_without_spaces_are_near_those_that_share_parts(catalogue: Catalogues) -> None:
+    titles, parts = chinese_titles(120)
+    encoded = encoders.encode_lsa(catalogue(title=titles), seed=0)
+    shared = (parts[:, None] == parts[None]).sum(2)
+    cosines = np.asarray(encoded.vectors) @ np.asarray(encoded.vectors).T
+    apart = ~np.eye(len(titles), dtype=bool)
+    assert np.corrcoef(shared[apart], cosines[apart])[0, 1] > 0.8
+
+
+def test_a_fitted_lsa_of_such_titles_encodes_alike_and_an_earlier_one_as_before(catalogue: Catalogues) -> None:
+    made = catalogue(title=chinese_titles(20)[0])
+    first = encoders.encode_lsa(made, seed=0, width=5)
+    assert first.state is not None and first.state.grams == (1, 2)
+    arrays = first.state.arrays()
+    state = encoders.LsaState.from_arrays(arrays)
+    np.testing.assert_allclose(encoders.encode_with_fitted_lsa(made, state).vectors, first.vectors, atol=1e-5)
+    # A state from before knows whole titles as words.
+    del arrays["lsa.grams"]
+    earlier = encoders.LsaState.from_arrays(arrays)
+    assert earlier.grams is None
+    assert encoders.encode_with_fitted_lsa(made, earlier).counts["texts_that_share_nothing"] == 20
+
+
+def test_the_state_of_other_titles_has_the_same_arrays_as_before(catalogue: Catalogues) -> None:
+    state = encoders.encode_lsa(catalogue(title=TITLES), seed=0).state
+    assert state is not None
+    assert list(state.arrays()) == ["lsa.terms", "lsa.idf", "lsa.components"]

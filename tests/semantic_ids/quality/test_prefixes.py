@@ -35,6 +35,11 @@ def test_neighbourhood_against_a_loop() -> None:
         assert entry["recall"] == pytest.approx(recall)
         assert entry["by_chance"] == pytest.approx(chance)
         assert entry["lift"] == pytest.approx(recall / chance)
+        # The best embedding for these codes: all with one prefix are near one another.
+        groups = np.unique(codes[:, : entry["depth"]], axis=0, return_inverse=True)[1].reshape(-1)
+        ideal = np.eye(groups.max() + 1, dtype=np.float32)[groups]
+        best = neighbourhood_kept(ideal, codes, seed=0, neighbours=7)["prefixes"][entry["depth"] - 1]
+        assert entry["attainable"] == pytest.approx(best["recall"], abs=0.02)
 
 
 def test_queries_are_a_sample_when_there_are_many() -> None:
@@ -51,7 +56,7 @@ def test_items_that_are_all_alike_and_one_item() -> None:
     assert [entry["recall"] for entry in report["prefixes"]] == [1.0, 1.0]
     assert neighbourhood_kept(np.ones((1, 3), np.float32), np.zeros((1, 2), np.int32), 0)["prefixes"] == []
     apart = neighbourhood_kept(np.eye(3, dtype=np.float32), np.arange(3, dtype=np.int32)[:, None], 0)
-    assert apart["prefixes"] == [{"depth": 1, "recall": 0.0, "by_chance": 0.0, "lift": None}]
+    assert apart["prefixes"] == [{"depth": 1, "recall": 0.0, "by_chance": 0.0, "lift": None, "attainable": 0.0}]
 
 
 @settings(max_examples=30, deadline=None)

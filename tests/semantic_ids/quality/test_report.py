@@ -50,3 +50,29 @@ def test_metrics_of_codes_with_a_suffix_level() -> None:
 def test_an_item_is_shown_by_its_title_else_its_text_else_its_id() -> None:
     assert report._titles(items_table(text=["a", "b", ""], title=["T", None, None])) == ["T", "b", "i2"]
     assert report._titles(items_table(text=["a", ""])) == ["a", "i1"]
+
+
+@pytest.mark.parametrize(("noise", "warned"), [(True, True), (False, False)])
+def test_neighbours_kept_near_chance(noise: bool, warned: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(6, size=(300, 1)).astype(np.int32)
+    centres = rng.standard_normal((6, 8))
+    vectors = (rng.standard_normal((300, 8)) + (0 if noise else 5 * centres[codes[:, 0]])).astype(np.float32)
+    quantizer = residual_quantizer([centres.astype(np.float32)])
+    metrics = report.measure(items_table(text=["x"] * 300), vectors, quantizer, codes, codes, [6], 0, "lc-rec")
+    first = metrics["neighbourhood"]["prefixes"][0]
+    message = capsys.readouterr().err
+    assert ("neighbours kept are near chance" in message) == warned
+    if warned:
+        assert f"{first['recall']:.3f}" in message and f"{first['by_chance']:.3f}" in message
+
+
+def test_small_catalogues_are_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where every other item is a neighbour, or each has a first code of its own, nothing can be at chance."""
+    rng = np.random.default_rng(0)
+    for count, size in ((1, 1), (8, 2), (30, 30)):
+        codes = (np.arange(count, dtype=np.int32) % size)[:, None]
+        vectors = rng.standard_normal((count, 3)).astype(np.float32)
+        quantizer = residual_quantizer([rng.standard_normal((size, 3)).astype(np.float32)])
+        report.measure(items_table(text=["x"] * count), vectors, quantizer, codes, codes, [size], 0, "lc-rec")
+    assert capsys.readouterr().err == ""
