@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.support.grounding import job_of, loaded
 
 def new_run() -> Any:
     """The part of a stage's run that receives figures."""
-    return SimpleNamespace(counts={}, metrics={})
+    return SimpleNamespace(counts={}, metrics={}, measured={}, work=Path("not-needed"))
 
 
 def test_pairs_are_split_and_counted(make_world: Any) -> None:
@@ -60,6 +61,7 @@ def test_the_task_trains_on_one_part_and_measures_the_other(
         task = nll_task(job, run, model, rows, None, tokenizer, pairs)
         point, search = task.measures.curve_figures(), task.measures.retrieval_figures()
     assert task.collator.corpus.examples == encode_pairs(tokenizer, pairs.train, TO_TOKENS)
+    assert run.measured == {"examples_kept_in": "memory"}
     assert task.trained.rows is rows and not task.tables
     assert task.measures.examples == run.counts["held_out_examples_to_tokens"] == len(pairs.held_out)
     assert {"held_out_loss", "loss_to_tokens", "accuracy_level_1", "effective_rank", "rsa_pearson"} <= point.keys()
