@@ -118,6 +118,8 @@ def number_text(value: float) -> str:
 def _value_text(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(_value_text, value))
+    if isinstance(value, Mapping):
+        return f"({option_text(value)})"
     if value is True:
         return "yes"
     # No option of the stages that make checkpoints is a path today; one that comes later must not tell a folder.

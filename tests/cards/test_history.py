@@ -81,8 +81,9 @@ def test_options_and_figures_as_text() -> None:
         "empty": [],
         "file": "/home/x/a.txt",
         "n": 0,
+        "k": {"b": False, "a": 1},
     }
-    assert option_text(options) == "file a.txt, lora yes, n 0, tasks next-item search:0.5"
+    assert option_text(options) == "file a.txt, k (a 1), lora yes, n 0, tasks next-item search:0.5"
     values = {
         "loss": 1.23456,
         "steps": 12345,

@@ -170,13 +170,14 @@ def test_examples_in_a_file_give_the_bytes_of_those_in_memory(
 
 
 def test_after_an_interruption_the_file_is_made_anew(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {**STEPS, "max_steps": 8}
     whole, broken = make_world(name="whole"), make_world(name="broken")
-    expected = ground(whole.workspace, **STEPS)
+    expected = ground(whole.workspace, **few)
     monkeypatch.setattr("gti_cli.training.batches.stored_examples.SHARE_OF_MEMORY", 0.0)
     with monkeypatch.context() as patch:
-        calls = interrupt(patch, "training_step", 15)
+        calls = interrupt(patch, "training_step", 6)
         with pytest.raises(KeyboardInterrupt):
-            ground(broken.workspace, **STEPS)
+            ground(broken.workspace, **few)
         assert not list(broken.workspace.rglob("*.arrow"))
-    found = ground(broken.workspace, **STEPS)
-    assert len(calls) == 15 and found.outputs == expected.outputs and found.metrics == expected.metrics
+    found = ground(broken.workspace, **few)
+    assert len(calls) == 6 and found.outputs == expected.outputs and found.metrics == expected.metrics

@@ -86,6 +86,7 @@ def test_prompts_and_answers_are_those_of_the_chat_template(make_world: Any, mak
         assert [*layout.item_token_ids[single.items[-1]].tolist(), layout.end_id] == expected.answer
 
 
+@pytest.mark.parametrize("in_file", [False, True])
 @pytest.mark.parametrize(
     ("supported", "packing", "most_targets", "equal_cost"),
     [
@@ -99,12 +100,15 @@ def test_the_densest_form_that_the_model_supports(
     make_job: Any,
     monkeypatch: Any,
     tmp_path: Path,
+    in_file: bool,
     supported: list[bool],
     packing: str,
     most_targets: int,
     equal_cost: bool,
 ) -> None:
     job = make_job(make_world(), ("next-item", "search"), history=4)
+    if in_file:
+        monkeypatch.setattr("gti_cli.training.batches.stored_examples.SHARE_OF_MEMORY", 0.0)
     examples = encode(job)
     before = [single for example in examples.histories for single in single_target_examples(example)]
     answers = iter(supported)
@@ -115,6 +119,7 @@ def test_the_densest_form_that_the_model_supports(
     assert max(example.target_count for example in examples.histories) == most_targets
     assert bool(examples.collator.layout.equal_cost_length) == equal_cost
     assert [single for example in examples.histories for single in single_target_examples(example)] == before
+    assert set(examples.kept_in().values()) == {"memory-mapped Arrow" if in_file else "memory"}
 
 
 def test_last_targets_need_no_mask(make_world: Any, make_job: Any, monkeypatch: Any, tmp_path: Path) -> None:

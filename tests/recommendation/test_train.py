@@ -170,26 +170,15 @@ def test_gradient_checkpointing_changes_no_result(make_world: Any, lora: bool) -
 
 def test_examples_in_a_file_give_the_bytes_of_those_in_memory(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     world = make_world()
-    options: dict[str, Any] = {
-        **FEW,
-        "queries": world.queries,
-        "tasks": ["next-item", "search", "lc-rec"],
-        "validations": 2,
-    }
+    options: dict[str, Any] = {**FEW, "queries": world.queries, "tasks": ["next-item", "search", "lc-rec"]}
+    options["max_steps"] = 3
     memory = finetune(world.interactions, world.workspace, name="memory", **options)
     monkeypatch.setattr("gti_cli.training.batches.stored_examples.SHARE_OF_MEMORY", 0.0)
     monkeypatch.setattr("gti_cli.training.batches.stored_examples.PART", 7)
     file = finetune(world.interactions, world.workspace, name="file", **options)
-    # One of another form, for models that do not take the mask of history trees.
-    monkeypatch.setattr("gti_cli.training.answer_loss.supports_tree_mask", lambda *_: False)
-    apart = finetune(world.interactions, world.workspace, name="apart", **options)
-    monkeypatch.undo()
-    monkeypatch.setattr("gti_cli.training.answer_loss.supports_tree_mask", lambda *_: False)
-    apart_memory = finetune(world.interactions, world.workspace, name="apart-memory", **options)
     names = ("next-item", "search", "lc-rec")
     assert memory.run["examples_kept_in"] == dict.fromkeys(names, "memory")
-    assert file.run["examples_kept_in"] == apart.run["examples_kept_in"] == dict.fromkeys(names, "memory-mapped Arrow")
-    for one, other in ((memory, file), (apart_memory, apart)):
-        assert list(one.outputs.values()) == list(other.outputs.values())
-        assert one.metrics == other.metrics and one.counts == other.counts
+    assert file.run["examples_kept_in"] == dict.fromkeys(names, "memory-mapped Arrow")
+    assert list(memory.outputs.values()) == list(file.outputs.values())
+    assert memory.metrics == file.metrics and memory.counts == file.counts
     assert not list(world.workspace.rglob("*.arrow"))
