@@ -74,7 +74,7 @@ def refresh_card(space: Workspace, checkpoint: Checkpoint, evaluation: Manifest)
         return
     current = read_seal(previous) if previous is not None else None
     if previous is not None and (current is None or not current.intact):
-        console.note(f"{path} is not as gti wrote it, so it is left as it is, without this evaluation")
+        console.note(f"{path} is not as gti wrote it, so it is left as it is: its figures are not brought up to date")
         return
     if current is not None and current.state == _state(manifest, evaluations):
         return

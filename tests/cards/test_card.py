@@ -119,7 +119,7 @@ def test_an_edited_card_is_left_alone(
     path.write_text(edits[edit])
     refresh_card(space, checkpoint_of(space), add_evaluation(space, world.interactions))
     assert path.read_text() == edits[edit]
-    assert "README.md is not as gti wrote it, so it is left as it is" in capsys.readouterr().err
+    assert "README.md is not as gti wrote it, so it is left as it is: its figures" in capsys.readouterr().err
     # Nor does an edit make the checkpoint one that was tampered with.
     assert checkpoint_of(space).manifest and {state.state for state in inspect(space)} == {"up to date"}
     # Made again with --force, the checkpoint keeps the card that somebody wrote.
