@@ -15,7 +15,7 @@ FLOORS = [
     ["tensors", "tables"],
     ["checkpoints"],
     ["prompts"],
-    ["decoding"],
+    ["decoding", "cards"],
     ["training"],
     ["importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "evaluation", "diagnostics"],
     ["commands"],

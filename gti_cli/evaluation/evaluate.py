@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console, tables
+from gti_cli.cards.card import refresh_card
 from gti_cli.decoding.search_parts import SearchRequest, SearchResult, extra_beams
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
@@ -88,9 +89,12 @@ def evaluate(
         dtype=run_options.dtype,
     )
     if interactions is not None:
-        return _evaluate_users(plan, interactions, name, run_options)
-    assert queries is not None
-    return evaluate_queries(plan, queries, name, run_options)
+        manifest = _evaluate_users(plan, interactions, name, run_options)
+    else:
+        assert queries is not None
+        manifest = evaluate_queries(plan, queries, name, run_options)
+    refresh_card(plan.space, plan.checkpoint, manifest)
+    return manifest
 
 
 def _evaluate_users(

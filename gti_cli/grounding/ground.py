@@ -7,10 +7,12 @@ are read in `pairs`, phrases for distillation in `distil.contexts`.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import tables
+from gti_cli.cards.card import write_card
 from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
 from gti_cli.checkpoints.new_tokens import NewTokens, code_ids
 from gti_cli.errors import InputError
@@ -84,6 +86,7 @@ def ground(
             force=run_options.force,
             resume=run_options.resume,
             checkpoint=True,
+            describe=partial(write_card, space, job.checkpoint),
         ) as run,
     ):
         if not run.done:

@@ -31,6 +31,7 @@ from gti_cli.grounding.options import DISTIL
 from gti_cli.grounding.plot import TRAJECTORY
 from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.training.batches.batch_plan import BatchPlan, SharedPlan
+from gti_cli.training.batches.stored_examples import example_lengths
 from gti_cli.training.callbacks.best import BestState
 from gti_cli.training.rows_learning_rate import default_rows_rate
 from gti_cli.training.sharding import count_weights, load_sharded
@@ -222,7 +223,8 @@ def _report(
     if seconds and seen_now:
         run.measured["train_seconds"] = seconds
         run.measured["examples_per_second"] = len(seen_now) / seconds
-        run.measured["tokens_per_second"] = sum(len(corpus.examples[n]) for n in seen_now) / seconds
+        tokens = example_lengths(corpus.examples)
+        run.measured["tokens_per_second"] = sum(tokens[n] for n in seen_now) / seconds
 
 
 def _distance_moved(

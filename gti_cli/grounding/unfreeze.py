@@ -22,6 +22,7 @@ from gti_cli.prompts.examples import IGNORED, Example, collate
 from gti_cli.training.adamw import adamw
 from gti_cli.training.arguments import last_checkpoint, planned_arguments, train_or_resume
 from gti_cli.training.batches.batch_plan import BatchPlan, SharedPlan
+from gti_cli.training.batches.stored_examples import example_lengths
 from gti_cli.training.callbacks.divergence import end_if_diverged
 from gti_cli.training.callbacks.progress import show_progress
 from gti_cli.training.callbacks.tracking import logs_in
@@ -55,7 +56,7 @@ def train_unfrozen(
     Returns:
         Columns of the trajectory of both phases.
     """
-    corpus = build_corpus(job, model, None, tokenizer, pairs.train)
+    corpus = build_corpus(job, model, None, tokenizer, pairs.train, run.work / "unfrozen-pairs.arrow")
     log = train_everything(job, run, model, corpus.examples, int(tokenizer.pad_token_id))
     rows = NewRows(model, torch.tensor(job.new_tokens.ids))
     with rows.attached():
@@ -91,7 +92,7 @@ def train_everything(
     """
     options = job.options
     steps = int(options.unfreeze_steps)
-    lengths = [len(example) for example in examples]
+    lengths = example_lengths(examples)
     plan = BatchPlan(lengths, [1] * len(lengths), size=options.batch_size, epochs=0, max_steps=steps, seed=job.seed + 1)
     arguments = planned_arguments(
         run.scratch / "unfrozen",

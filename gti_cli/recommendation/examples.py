@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from gti_cli import console
 from gti_cli.checkpoints.limits import check_positions
 from gti_cli.errors import InputError
 from gti_cli.prompts.chat import end_of_turn
 from gti_cli.prompts.conversations import Conversation, encode_conversations
-from gti_cli.prompts.examples import Example
 from gti_cli.prompts.next_item import WORDINGS, encode_items, make_frame
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.recommendation.task_data import NEXT_ITEM
 from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
 from gti_cli.training.batches.history_packing import HistoryLayout, equal_cost_length
 from gti_cli.training.batches.mixture import ExampleCollator, MixedPlan, TrainingExample
+from gti_cli.training.batches.stored_examples import HISTORY, ORDINARY, Concatenated, how_kept, in_parts, keep_examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -35,7 +37,7 @@ class TaskExamples:
 
     Attributes:
         collator: Makes batches of them.
-        train: Training examples by task, in the order of the tasks.
+        train: Training examples by task, in the order of the tasks; in memory or in a file.
         valid: Validation examples by task, in the same order.
     """
 
@@ -44,13 +46,17 @@ class TaskExamples:
     valid: dict[str, Sequence[TrainingExample]]
 
     @property
-    def histories(self) -> list[HistoryExample]:
+    def histories(self) -> Sequence[HistoryExample]:
         """The training examples of the next-item task; none without that task."""
-        return [example for example in self.train.get(NEXT_ITEM, []) if isinstance(example, HistoryExample)]
+        return cast("Sequence[HistoryExample]", self.train.get(NEXT_ITEM, []))
 
-    def all_train(self) -> list[TrainingExample]:
+    def all_train(self) -> Sequence[TrainingExample]:
         """The training examples of all tasks, one task after another, as a `MixedPlan` counts them."""
-        return [example for examples in self.train.values() for example in examples]
+        return Concatenated(list(self.train.values()))
+
+    def kept_in(self) -> dict[str, str]:
+        """Where the training examples of each task are, for the manifest."""
+        return {name: how_kept(examples) for name, examples in self.train.items()}
 
     def plan(self, weights: Mapping[str, float] | None, **settings: Any) -> MixedPlan:
         """The batches of a run.
@@ -67,18 +73,19 @@ class TaskExamples:
         return MixedPlan(sizes, weights, **settings)
 
 
-def encode_tasks(job: FinetuneJob, config: Any) -> TaskExamples:
+def encode_tasks(job: FinetuneJob, config: Any, work: Path) -> TaskExamples:
     """Encode the tasks of a job.
 
     Args:
         job: The run.
         config: Configuration of the model.
+        work: Folder for examples that are too many for the memory.
 
     Raises:
         InputError: When a sequence is longer than the model has positions.
     """
-    train = {task.name: _encode(job.tokenizer, task.train) for task in job.tasks}
-    valid = {task.name: _encode(job.tokenizer, task.valid) for task in job.tasks}
+    train = {task.name: _encode(job.tokenizer, task.train, work / f"{task.name}.arrow") for task in job.tasks}
+    valid = {task.name: _encode(job.tokenizer, task.valid, work / f"{task.name}-valid.arrow") for task in job.tasks}
     examples = TaskExamples(ExampleCollator(history_layout(job)), train, valid)
     _check_length(config, examples, job)
     return examples
@@ -125,16 +132,24 @@ def pack_histories(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamp
                 "history in one sequence): training on a separate example for each target, with the same result but "
                 "several times slower"
             )
-        examples.train[NEXT_ITEM] = [single for example in histories for single in single_target_examples(example)]
+        parts = (
+            [single for example in part for single in single_target_examples(example)] for part in in_parts(histories)
+        )
+        count = sum(example.target_count for example in histories)
+        singles: Sequence[HistoryExample] = keep_examples(parts, count, run.work / "single-targets.arrow", HISTORY)
+        examples.train[NEXT_ITEM] = singles
 
 
 def _encode(
-    tokenizer: PreTrainedTokenizerBase, examples: Sequence[HistoryExample] | Sequence[Conversation]
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[HistoryExample] | Sequence[Conversation], file: Path
 ) -> Sequence[TrainingExample]:
     """A task's examples: history examples as they are (they become tokens in a batch), conversations tokenised."""
     histories = [example for example in examples if isinstance(example, HistoryExample)]
+    if histories:
+        return keep_examples(in_parts(histories), len(histories), file, HISTORY)
     conversations = [example for example in examples if isinstance(example, Conversation)]
-    return histories or encode_conversations(tokenizer, conversations)
+    parts = (encode_conversations(tokenizer, part) for part in in_parts(conversations))
+    return keep_examples(parts, len(conversations), file, ORDINARY)
 
 
 def _check_length(config: Any, examples: TaskExamples, job: FinetuneJob) -> None:
@@ -143,12 +158,15 @@ def _check_length(config: Any, examples: TaskExamples, job: FinetuneJob) -> None
     if positions is None:
         return
     layout = examples.collator.layout
-    everything = [*examples.all_train(), *(example for valid in examples.valid.values() for example in valid)]
-    histories = [example for example in everything if isinstance(example, HistoryExample)]
-    if histories:
+    items = prefix = tokens_of_ordinary = 0
+    for example in chain(examples.all_train(), *examples.valid.values()):
+        if isinstance(example, HistoryExample):
+            items = max(items, len(example.items) - 1)
+            prefix = max(prefix, len(layout.template_prefix(example)))
+        else:
+            tokens_of_ordinary = max(tokens_of_ordinary, len(example))
+    if items:
         # The branches of a tree start at most at the end of its history, so its last position is that of one branch.
-        items = max(len(example.items) - 1 for example in histories)
-        prefix = max(len(layout.template_prefix(example)) for example in histories)
         tokens = prefix + items * layout.levels + layout.branch_length
         if tokens > positions:
             fits = (positions - tokens) // layout.levels + items
@@ -158,5 +176,5 @@ def _check_length(config: Any, examples: TaskExamples, job: FinetuneJob) -> None
                 where=job.checkpoint.path,
                 remedy=f"use --history {fits} or fewer" if fits > 0 else "use a model with more positions",
             )
-    tokens = max((len(example) for example in everything if isinstance(example, Example)), default=0)
-    check_positions(config, tokens, job.checkpoint.path, remedy="use a smaller --max-text-tokens or --history")
+    remedy = "use a smaller --max-text-tokens or --history"
+    check_positions(config, tokens_of_ordinary, job.checkpoint.path, remedy=remedy)

@@ -15,9 +15,11 @@ The way of a user's history from the table of interactions into a batch:
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gti_cli.cards.card import write_card
 from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
 from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.options import RunOptions, pick, refuse_unknown
@@ -83,6 +85,7 @@ def finetune(
         force=run_options.force,
         resume=run_options.resume,
         checkpoint=True,
+        describe=partial(write_card, space, checkpoint),
     ) as run:
         if not run.done:
             _record_sources(job, ids, run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,12 +42,15 @@ def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
     console.note(f"computing in {run.measured['dtype']}; the weights that train are float32")
     seed_everything(job.seed)
     config = AutoConfig.from_pretrained(job.checkpoint.path)
-    examples = encode_tasks(job, config)
+    examples = encode_tasks(job, config, run.work)
+    # From here on the encoded examples are read; whoever holds the job must not keep the others in memory.
+    job.tasks[:] = [replace(task, train=()) for task in job.tasks]
     saved_dtype = config.dtype or torch.float32
     model = load_model(job.checkpoint.path, job.device, torch.float32)
     job = with_rows_rate(job, model)
     run.metrics["rows_learning_rate"] = job.options.rows_learning_rate
     pack_histories(job, model, examples, run)
+    run.measured["examples_kept_in"] = examples.kept_in()
 
     losses_before = validation_losses(job, model, examples)
     rows_before = _new_rows(job, model)

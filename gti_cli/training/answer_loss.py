@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -126,11 +127,12 @@ def supports_tree_mask(
     Returns:
         Whether they agree. False where no example has several targets.
     """
-    several = [example for example in examples if example.target_count > 1]
-    if not several:
+    several = (example for example in examples if example.target_count > 1)
+    longest = max(several, key=layout.token_count, default=None)
+    if longest is None:
         return False
-    packed = layout.pack(sorted(examples, key=layout.token_count)[:_TRIED_EXAMPLES])
-    tried = [[max(several, key=layout.token_count)], max(packed, key=lambda row: layout.token_table(row).shape[1])]
+    packed = layout.pack(heapq.nsmallest(_TRIED_EXAMPLES, examples, key=layout.token_count))
+    tried = [[longest], max(packed, key=lambda row: layout.token_table(row).shape[1])]
 
     def logits(row: list[HistoryExample]) -> torch.Tensor:
         """Logits of all answers in a row, one after the other."""

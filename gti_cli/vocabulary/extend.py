@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from gti_cli import console
+from gti_cli.cards.card import write_card
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
@@ -93,6 +95,7 @@ def extend(
         force=run_options.force,
         resume=run_options.resume,
         checkpoint=True,
+        describe=partial(write_card, space, base),
     ) as run:
         if not run.done:
             seed_everything(run_options.seed)

@@ -24,6 +24,7 @@ from gti_cli.vocabulary.new_rows import Extension, describe_new_rows, initialize
 from gti_cli.vocabulary.tokenizer import grow_tokenizer
 from gti_cli.vocabulary.tokens_to_add import TokensToAdd
 from gti_cli.workspace import CHECKPOINT_MANIFEST
+from gti_cli.workspace.sealed import CARD
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -144,7 +145,7 @@ def _copy_rest(folder: Path, target: Path, others: set[str]) -> None:
 
     Weights are left out, ``others``, and files that this stage writes itself or that belong to another stage.
     """
-    written_by_gti = {"config.json", CHECKPOINT_MANIFEST, NEW_TOKENS_FILE, "trajectory.parquet", *others}
+    written_by_gti = {"config.json", CARD, CHECKPOINT_MANIFEST, NEW_TOKENS_FILE, "trajectory.parquet", *others}
     for path in sorted(folder.iterdir()):
         skipped = path.name in written_by_gti or path.name in _TOKENIZER_FILES or path.name.startswith(".")
         if path.is_file() and not skipped and not path.name.endswith(_WEIGHT_SUFFIXES):

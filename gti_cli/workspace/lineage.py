@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gti_cli.errors import InputError
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
-from gti_cli.workspace.manifest import Manifest, digest_path, read_manifest
+from gti_cli.workspace.manifest import Manifest, digest_path, is_unchanged, read_manifest
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _edited_outputs(workspace: Workspace, manifest: Manifest) -> list[str]:
         path = workspace.path(output)
         if not path.exists():
             reasons.append(f"{output} is missing")
-        elif digest_path(path, skip=CHECKPOINT_MANIFEST) != digest:
+        elif not is_unchanged(path, digest):
             reasons.append(f"{output} was edited")
     return reasons
 

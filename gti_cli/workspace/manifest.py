@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli.errors import InputError
+from gti_cli.workspace.sealed import CARD, is_sealed_card
 
 CHECKPOINT_MANIFEST = "gti.json"  # the manifest of a checkpoint lies inside its folder
 FORMAT = 1
@@ -27,20 +28,35 @@ def canonical_digest(payload: Any) -> str:
 
 
 def digest_path(path: Path, skip: str | None = None) -> str:
-    """Return the SHA-256 of a file, or of a folder's file names and contents.
+    """Return the SHA-256 of a file, or of a folder's file names and contents without its model card.
 
     Args:
         path: The file or folder.
         skip: Files of this name in the folder are left out.
     """
+    return _digest_file(path) if path.is_file() else canonical_digest(_digest_entries(path, skip))
+
+
+def is_unchanged(path: Path, digest: str) -> bool:
+    """Return whether an output has the digest of its manifest; neither the manifest in it nor its model card counts.
+
+    A ``README.md`` counts only where the digest includes it: in checkpoints written before there were cards, into
+    which that of the base model was copied.
+    """
     if path.is_file():
-        return _digest_file(path)
-    entries = [
-        (file.relative_to(path).as_posix(), _digest_file(file))
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and file.name != skip
+        return _digest_file(path) == digest
+    entries = _digest_entries(path, CHECKPOINT_MANIFEST)
+    without_card = [(name, of_file) for name, of_file in entries if name != CARD]
+    return digest in (canonical_digest(without_card), canonical_digest(entries))
+
+
+def _digest_entries(folder: Path, skip: str | None) -> list[tuple[str, str]]:
+    """Return path and SHA-256 of each file below a folder, without files named ``skip`` and model cards of `gti`."""
+    return [
+        (file.relative_to(folder).as_posix(), _digest_file(file))
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != skip and not is_sealed_card(file)
     ]
-    return canonical_digest(entries)
 
 
 def _digest_file(path: Path) -> str:

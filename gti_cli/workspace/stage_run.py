@@ -59,6 +59,11 @@ class StageRun:
         """Return where to write the output ``name``."""
         return self.folder / name
 
+    @property
+    def work(self) -> Path:
+        """A folder for large temporary files; whoever writes there makes it. It is removed however the stage ends."""
+        return self.folder / ".work"
+
     def result(self) -> Manifest:
         """Return the manifest of the finished stage."""
         if self.manifest is None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from gti_cli.workspace import lock, processes
 from gti_cli.workspace.clock import RunClock
 from gti_cli.workspace.commit import FILES, commit, finish_commits
 from gti_cli.workspace.files import write_json
-from gti_cli.workspace.manifest import CHECKPOINT_MANIFEST, Manifest, describe_inputs, digest_path, read_manifest
+from gti_cli.workspace.manifest import CHECKPOINT_MANIFEST, Manifest, describe_inputs, is_unchanged, read_manifest
 from gti_cli.workspace.names import GROUPS
 from gti_cli.workspace.refusals import refuse_to_overwrite_inputs, refuse_to_replace
 from gti_cli.workspace.stage_run import StageRequest, StageRun, check_finite
@@ -79,7 +79,7 @@ class Workspace:
             path = self.root / output
             if not path.exists():
                 raise InputError(f"{path} is missing though its manifest lists it", remedy=f"run '{made_by} --force'")
-            if digest_path(path, skip=CHECKPOINT_MANIFEST) != digest:
+            if not is_unchanged(path, digest):
                 raise InputError(
                     f"{path} was changed after {made_by!r} wrote it",
                     remedy=f"restore it or run '{made_by} --force', then the stages after it",
@@ -131,6 +131,7 @@ class Workspace:
         force: bool = False,
         resume: bool = True,
         checkpoint: bool = False,
+        describe: Callable[[Manifest, Path], None] | None = None,
     ) -> Iterator[StageRun]:
         """Run a stage inside the block; on leaving it without an error, its outputs are moved into place.
 
@@ -146,6 +147,8 @@ class Workspace:
             force: Replace finished outputs that were made from other inputs or with other options.
             resume: Continue interrupted work that was started with the same inputs and options.
             checkpoint: Whether the manifest goes into the folder ``name``, as ``gti.json``.
+            describe: Writes the model card of a checkpoint. Called with the finished manifest and the checkpoint's
+                folder, before that is moved into place.
 
         Yields:
             The run. When its ``done`` is true, the stage has nothing to do.
@@ -176,7 +179,7 @@ class Workspace:
             if run.done:
                 yield run
                 return
-            with self._finishing(request, run, staging):
+            with self._finishing(request, run, staging, describe):
                 yield run
 
     def _begin(self, request: StageRequest, staging: Path, force: bool, resume: bool) -> StageRun:
@@ -200,7 +203,13 @@ class Workspace:
         return run
 
     @contextmanager
-    def _finishing(self, request: StageRequest, run: StageRun, staging: Path) -> Iterator[None]:
+    def _finishing(
+        self,
+        request: StageRequest,
+        run: StageRun,
+        staging: Path,
+        describe: Callable[[Manifest, Path], None] | None,
+    ) -> Iterator[None]:
         """Time the block and commit its outputs; after an error keep only what the next run needs to resume."""
         try:
             with run.clock:
@@ -211,6 +220,8 @@ class Workspace:
             shutil.rmtree(run.folder if can_resume else staging, ignore_errors=True)
             raise
         run.manifest = request.manifest(run)
+        if describe is not None:
+            describe(run.manifest, run.path(request.name))
         commit(
             self.root, staging, run.manifest, request.manifest_path, replaced=self._manifest_if_readable(request.name)
         )
@@ -241,7 +252,7 @@ class Workspace:
 
     def _is_unchanged(self, manifest: Manifest) -> bool:
         return all(
-            (self.root / output).exists() and digest_path(self.root / output, skip=CHECKPOINT_MANIFEST) == digest
+            (self.root / output).exists() and is_unchanged(self.root / output, digest)
             for output, digest in manifest.outputs.items()
         )
 

@@ -13,6 +13,7 @@ import torch
 from gti_cli.errors import InputError
 from gti_cli.grounding.ground import ground
 from gti_cli.training.trainer import PlannedTrainer
+from tests.support.grounding import interrupt
 
 STEPS = {"max_steps": 24, "batch_size": 8, "learning_rate": 0.02, "directions": "both", "device": "cpu"}
 
@@ -151,3 +152,32 @@ def test_the_curve_begins_before_the_first_step_and_ends_with_the_last(make_worl
         assert curve[name][0] == manifest.metrics[f"{name}_before"], name
         assert curve[name][24] == pytest.approx(manifest.metrics[name], abs=1e-6), name
     assert curve["loss_to_tokens"][24] < curve["loss_to_tokens"][0]
+
+
+@pytest.mark.parametrize("more", [{}, {"lora": True}, {"unfreeze_steps": 4}])
+def test_examples_in_a_file_give_the_bytes_of_those_in_memory(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    world = make_world()
+    options = {**STEPS, "max_steps": 6, "held_out": 0.2, **more}
+    memory = ground(world.workspace, name="memory", **options)
+    monkeypatch.setattr("gti_cli.training.batches.stored_examples.SHARE_OF_MEMORY", 0.0)
+    monkeypatch.setattr("gti_cli.training.batches.stored_examples.PART", 5)
+    file = ground(world.workspace, name="file", **options)
+    assert memory.run["examples_kept_in"] == "memory" and file.run["examples_kept_in"] == "memory-mapped Arrow"
+    assert list(memory.outputs.values()) == list(file.outputs.values()) and memory.metrics == file.metrics
+    assert not list(world.workspace.rglob("*.arrow"))
+
+
+def test_after_an_interruption_the_file_is_made_anew(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {**STEPS, "max_steps": 8}
+    whole, broken = make_world(name="whole"), make_world(name="broken")
+    expected = ground(whole.workspace, **few)
+    monkeypatch.setattr("gti_cli.training.batches.stored_examples.SHARE_OF_MEMORY", 0.0)
+    with monkeypatch.context() as patch:
+        calls = interrupt(patch, "training_step", 6)
+        with pytest.raises(KeyboardInterrupt):
+            ground(broken.workspace, **few)
+        assert not list(broken.workspace.rglob("*.arrow"))
+    found = ground(broken.workspace, **few)
+    assert len(calls) == 6 and found.outputs == expected.outputs and found.metrics == expected.metrics

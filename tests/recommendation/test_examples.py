@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,7 +55,8 @@ def test_histories_longer_than_the_models_positions_are_refused(make_world: Any)
 
 
 def encode(job: FinetuneJob) -> TaskExamples:
-    return encode_tasks(job, AutoConfig.from_pretrained(job.checkpoint.path))
+    path = job.checkpoint.path
+    return encode_tasks(job, AutoConfig.from_pretrained(path), Path(path).parent / "work")
 
 
 def test_a_plan_counts_the_examples_in_the_order_of_all_tasks(make_world: Any, make_job: Any) -> None:
@@ -62,7 +64,7 @@ def test_a_plan_counts_the_examples_in_the_order_of_all_tasks(make_world: Any, m
     examples = encode(job)
     everything = examples.all_train()
     assert list(examples.train) == list(examples.valid) == ["search", "next-item"]
-    assert everything == [*examples.train["search"], *examples.histories]
+    assert list(everything) == [*examples.train["search"], *examples.histories]
     plan = examples.plan({"search": 1.0, "next-item": 3.0}, size=8, epochs=1.0, max_steps=5, seed=0)
     for step, targets, search, tokens in zip(plan, plan.targets, plan.by_task["search"], plan.tokens, strict=True):
         batch = [everything[number] for number in step]
@@ -84,6 +86,7 @@ def test_prompts_and_answers_are_those_of_the_chat_template(make_world: Any, mak
         assert [*layout.item_token_ids[single.items[-1]].tolist(), layout.end_id] == expected.answer
 
 
+@pytest.mark.parametrize("in_file", [False, True])
 @pytest.mark.parametrize(
     ("supported", "packing", "most_targets", "equal_cost"),
     [
@@ -96,25 +99,30 @@ def test_the_densest_form_that_the_model_supports(
     make_world: Any,
     make_job: Any,
     monkeypatch: Any,
+    tmp_path: Path,
+    in_file: bool,
     supported: list[bool],
     packing: str,
     most_targets: int,
     equal_cost: bool,
 ) -> None:
     job = make_job(make_world(), ("next-item", "search"), history=4)
+    if in_file:
+        monkeypatch.setattr("gti_cli.training.batches.stored_examples.SHARE_OF_MEMORY", 0.0)
     examples = encode(job)
     before = [single for example in examples.histories for single in single_target_examples(example)]
     answers = iter(supported)
     monkeypatch.setattr("gti_cli.training.answer_loss.supports_tree_mask", lambda *_: next(answers))
-    run = SimpleNamespace(details={})
+    run = SimpleNamespace(details={}, work=tmp_path)
     pack_histories(job, make_model("qwen3", 64), examples, run)  # type: ignore[arg-type]
     assert run.details == {"packing": packing} and next(answers, None) is None
     assert max(example.target_count for example in examples.histories) == most_targets
     assert bool(examples.collator.layout.equal_cost_length) == equal_cost
     assert [single for example in examples.histories for single in single_target_examples(example)] == before
+    assert set(examples.kept_in().values()) == {"memory-mapped Arrow" if in_file else "memory"}
 
 
-def test_last_targets_need_no_mask(make_world: Any, make_job: Any, monkeypatch: Any) -> None:
+def test_last_targets_need_no_mask(make_world: Any, make_job: Any, monkeypatch: Any, tmp_path: Path) -> None:
     job = make_job(make_world(), ("next-item", "search"), targets="last")
     examples, run = encode(job), SimpleNamespace(details={})
     monkeypatch.setattr("gti_cli.training.answer_loss.supports_tree_mask", None)  # calling it fails

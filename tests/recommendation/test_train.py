@@ -166,3 +166,19 @@ def test_gradient_checkpointing_changes_no_result(make_world: Any, lora: bool) -
     less = finetune(world.interactions, world.workspace, name="less", gradient_checkpointing=True, **options)
     assert less.metrics["valid_loss"] == pytest.approx(plain.metrics["valid_loss"], rel=1e-5)
     assert less.metrics["new_rows_moved"] == pytest.approx(plain.metrics["new_rows_moved"], rel=1e-3)
+
+
+def test_examples_in_a_file_give_the_bytes_of_those_in_memory(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make_world()
+    options: dict[str, Any] = {**FEW, "queries": world.queries, "tasks": ["next-item", "search", "lc-rec"]}
+    options["max_steps"] = 3
+    memory = finetune(world.interactions, world.workspace, name="memory", **options)
+    monkeypatch.setattr("gti_cli.training.batches.stored_examples.SHARE_OF_MEMORY", 0.0)
+    monkeypatch.setattr("gti_cli.training.batches.stored_examples.PART", 7)
+    file = finetune(world.interactions, world.workspace, name="file", **options)
+    names = ("next-item", "search", "lc-rec")
+    assert memory.run["examples_kept_in"] == dict.fromkeys(names, "memory")
+    assert file.run["examples_kept_in"] == dict.fromkeys(names, "memory-mapped Arrow")
+    assert list(memory.outputs.values()) == list(file.outputs.values())
+    assert memory.metrics == file.metrics and memory.counts == file.counts
+    assert not list(world.workspace.rglob("*.arrow"))

@@ -136,8 +136,9 @@ def raise_interrupt(*_: Any) -> None:
 def test_prompts_of_the_first_task_with_items_as_answers(
     make_world: Any, make_job: Any, tasks: tuple[str, ...], ranked: str, rank_sample: int
 ) -> None:
-    job = make_job(make_world(), tasks, rank_sample=rank_sample)
-    examples = encode_tasks(job, AutoConfig.from_pretrained(job.checkpoint.path))
+    world = make_world()
+    job = make_job(world, tasks, rank_sample=rank_sample)
+    examples = encode_tasks(job, AutoConfig.from_pretrained(job.checkpoint.path), world.workspace / "work")
     name, prompts, target_rows = ranking_prompts(job, examples)
     assert name == ranked and len(prompts) == len(target_rows) <= rank_sample
     # Each prompt is that of the conversation, and its target the item that the conversation answers with.

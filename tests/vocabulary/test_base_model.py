@@ -66,6 +66,7 @@ def test_a_model_in_the_cache_of_a_hub(tmp_path: Path, words: Path) -> None:
     assert len(list((tmp_path / "w" / "extended").glob("*.safetensors"))) > 1
     model, _ = load(tmp_path / "w" / "extended")
     assert len(model.get_input_embeddings().weight) == 387
+    assert "base_model: some/lm\n" in (tmp_path / "w" / "extended" / "README.md").read_text()
 
 
 def test_a_downloaded_model_is_refused_by_its_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

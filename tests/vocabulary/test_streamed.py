@@ -52,14 +52,17 @@ def test_other_files_of_the_folder_are_copied_except_weights_and_old_tokenizers(
     base = write_checkpoint(tmp_path / "base")
     (base / "generation_config.json").write_text('{"temperature": 0.7}')
     (base / "LICENSE").write_text("yes")
+    (base / "README.md").write_text("---\nlicense: mit\n---\n# The base model\n")
     for stale in ("added_tokens.json", "pytorch_model.bin", "trajectory.parquet", ".hidden"):
         (base / stale).write_text("{}")
     extend(str(base), tmp_path / "w", tokens=words, device="cpu")
     new = tmp_path / "w" / "extended"
     assert {path.name for path in new.iterdir()} == {
-        "LICENSE", "chat_template.jinja", "config.json", "generation_config.json", "gti.json", "model.safetensors",
-        "new_tokens.parquet", "tokenizer.json", "tokenizer_config.json",
+        "LICENSE", "README.md", "chat_template.jinja", "config.json", "generation_config.json", "gti.json",
+        "model.safetensors", "new_tokens.parquet", "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
+    card = (new / "README.md").read_text()  # a card of its own, with the base model's licence
+    assert "license: mit\n" in card and "# The base model" not in card
     assert json.loads((new / "generation_config.json").read_text()) == {"temperature": 0.7}
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (base, new))
     assert {key for key in before if before[key] != after.get(key)} == {"vocab_size"}

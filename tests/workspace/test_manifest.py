@@ -19,8 +19,10 @@ from gti_cli.workspace.manifest import (
     describe_inputs,
     digest_outputs,
     digest_path,
+    is_unchanged,
     read_manifest,
 )
+from gti_cli.workspace.sealed import seal
 from tests.support.alphabets import UNUSUAL
 from tests.support.stages import run_stage
 
@@ -159,3 +161,31 @@ def test_an_output_that_a_stage_did_not_write_is_a_bug(tmp_path: Path) -> None:
     assert digest_outputs(tmp_path, ["a"]) == {"a": hashlib.sha256(b"1").hexdigest()}
     with pytest.raises(RuntimeError, match="did not write b"):
         digest_outputs(tmp_path, ["a", "b"])
+
+
+def test_a_model_card_does_not_count(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"1")
+    before = digest_path(folder)
+    for text in (seal("# Card\n", "1"), seal("# Card\n", "2"), seal("# Card\n", "1").replace("Card", "Edited")):
+        (folder / "README.md").write_text(text)
+        assert digest_path(folder) == before and is_unchanged(folder, before)
+    # A card that somebody wrote anew counts where a folder is an input, but does not make an output a changed one.
+    (folder / "README.md").write_text("# Ours\n")
+    assert digest_path(folder) != before and is_unchanged(folder, before)
+    (folder / "weights").write_bytes(b"2")
+    assert not is_unchanged(folder, before)
+
+
+def test_old_outputs_whose_digest_includes_a_readme_are_unchanged(tmp_path: Path) -> None:
+    """`gti extend` used to copy the card of the base model."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"1")
+    (folder / "README.md").write_text("# Base model\n")
+    before = digest_path(folder)
+    (folder / "gti.json").write_text("{}")
+    assert is_unchanged(folder, before) and is_unchanged(folder / "weights", digest_path(folder / "weights"))
+    (folder / "README.md").write_text("# Another\n")
+    assert not is_unchanged(folder, before)

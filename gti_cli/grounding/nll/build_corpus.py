@@ -7,6 +7,7 @@ and the examples divided by `nll.corpus.divide_examples`. `nll.batches` puts the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli.checkpoints.limits import check_positions
@@ -16,6 +17,7 @@ from gti_cli.grounding.nll.division_check import computes_divided
 from gti_cli.grounding.nll.objective import has_plain_cache
 from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.prompts.pair_prompts import DIRECTIONS, FORMS, TEXT_FORM, Pair, encode_pairs
+from gti_cli.training.batches.stored_examples import ORDINARY, example_lengths, in_parts, keep_examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -29,6 +31,7 @@ def build_corpus(
     rows: NewRows | None,
     tokenizer: PreTrainedTokenizerBase,
     pairs: Sequence[Pair],
+    file: Path,
 ) -> Corpus:
     """Tokenise all pairs in the job's directions, and divide them where ``model`` computes divided examples correctly.
 
@@ -41,6 +44,7 @@ def build_corpus(
             gradient and nothing is divided.
         tokenizer: The checkpoint's tokenizer.
         pairs: Pairs of text and tokens.
+        file: Where the examples go if they are too many for the memory.
 
     Returns:
         The examples: all pairs in the first direction, then all pairs in the second.
@@ -48,14 +52,20 @@ def build_corpus(
     Raises:
         InputError: When an example is longer than the model's position range.
     """
-    examples, templates, groups = [], [], []
+    parts = (
+        encode_pairs(tokenizer, part, direction, job.templates)
+        for direction in job.directions
+        for part in in_parts(pairs)
+    )
+    examples = keep_examples(parts, len(pairs) * len(job.directions), file, ORDINARY)
+    templates: list[int] = []
+    groups: list[int] = []
     for direction in job.directions:
         number = DIRECTIONS.index(direction)
-        examples += encode_pairs(tokenizer, pairs, direction, job.templates)
         # One number for each template (a direction and a form), whose prefix the model computes once.
         templates += [number * len(_FORMS) + _FORMS.index(pair.form) for pair in pairs]
         groups += [number] * len(pairs)
-    longest = max(map(len, examples))
+    longest = max(example_lengths(examples))
     check_positions(model.config, longest, job.checkpoint.path, remedy="use a smaller --max-text-tokens")
     new_ids, pad = set(job.new_tokens.ids.tolist()), int(tokenizer.pad_token_id)
     whole = divide_examples(examples, templates, groups, new_ids, whole=True)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gti_cli.prompts.examples import Example
+from gti_cli.training.batches.stored_examples import example_lengths
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Corpus:
     """N tokenised examples, and where each is divided.
 
     Attributes:
-        examples: (N) prompts and answers.
+        examples: (N) prompts and answers, in memory or in a file.
         templates: (N) number of each example's template, from 0.
         groups: (N) number of each example's group. The examples of a batch that share a group are computed together;
             a group is a direction, within which target spans have similar lengths.
@@ -33,7 +34,7 @@ class Corpus:
         span_starts: (N) index of the first new token in each example's sequence (0 if nothing is divided).
     """
 
-    examples: list[Example]
+    examples: Sequence[Example]
     templates: list[int]
     groups: list[int]
     prefixes: list[list[int]]
@@ -42,15 +43,17 @@ class Corpus:
     def computed_lengths(self) -> list[int]:
         """(N) tokens of each example outside the template prefix: those that every step computes."""
         return [
-            len(example) - len(self.prefixes[template])
-            for example, template in zip(self.examples, self.templates, strict=True)
+            length - len(self.prefixes[template])
+            for length, template in zip(example_lengths(self.examples), self.templates, strict=True)
         ]
 
     def columns(self) -> int:
         """Upper bound on a batch's columns: the three parts are padded separately, so their maxima add up."""
         lengths = [
-            (len(self.prefixes[template]), start, len(example))
-            for example, template, start in zip(self.examples, self.templates, self.span_starts, strict=True)
+            (len(self.prefixes[template]), start, length)
+            for length, template, start in zip(
+                example_lengths(self.examples), self.templates, self.span_starts, strict=True
+            )
         ]
         prefix = max(prefix for prefix, _, _ in lengths)
         context = max(start - prefix for prefix, start, _ in lengths)
@@ -83,7 +86,7 @@ def divide_examples(
     """
     count = max(templates) + 1
     if whole:
-        return Corpus(list(examples), list(templates), list(groups), [[] for _ in range(count)], [0] * len(examples))
+        return Corpus(examples, list(templates), list(groups), [[] for _ in range(count)], [0] * len(examples))
     span_starts = [_first_new_token(example, new_ids) for example in examples]
     prefixes: list[list[int] | None] = [None] * count
     for example, template, start in zip(examples, templates, span_starts, strict=True):
@@ -92,7 +95,7 @@ def divide_examples(
         candidate = example.prompt[: min(start, len(example.prompt) - 1)]
         shortest = prefixes[template]
         prefixes[template] = candidate if shortest is None else shortest[: _common_length(shortest, candidate)]
-    return Corpus(list(examples), list(templates), list(groups), [prefix or [] for prefix in prefixes], span_starts)
+    return Corpus(examples, list(templates), list(groups), [prefix or [] for prefix in prefixes], span_starts)
 
 
 def _first_new_token(example: Example, new_ids: set[int]) -> int:

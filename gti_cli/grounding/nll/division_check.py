@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from gti_cli.grounding.nll.batches import Collator
 from gti_cli.grounding.nll.corpus import Corpus
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.trainable_rows import NewRows
+from gti_cli.training.batches.stored_examples import example_lengths
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,14 +57,14 @@ def computes_divided(model: PreTrainedModel, rows: NewRows, divided: Corpus, who
 
 def _extremes(corpus: Corpus) -> list[list[int]]:
     """For each group: the examples with the longest and the shortest prefix, context and target span."""
+    starts, groups = np.asarray(corpus.span_starts), np.asarray(corpus.groups)
+    prefix = np.asarray([len(prefix) for prefix in corpus.prefixes])[corpus.templates]
+    parts = (prefix, starts - prefix, np.asarray(example_lengths(corpus.examples)) - starts)
     batches = []
-    for group in sorted(set(corpus.groups)):
-        numbers = [n for n, other in enumerate(corpus.groups) if other == group]
-        prefix = {n: len(corpus.prefixes[corpus.templates[n]]) for n in numbers}
-        context = {n: corpus.span_starts[n] - prefix[n] for n in numbers}
-        span = {n: len(corpus.examples[n]) - corpus.span_starts[n] for n in numbers}
-        ends = [end(numbers, key=length.__getitem__) for length in (prefix, context, span) for end in (min, max)]
-        batches.append(sorted(set(ends)))
+    for group in np.unique(groups):
+        numbers = np.flatnonzero(groups == group)
+        ends = [numbers[end(part[numbers])] for part in parts for end in (np.argmin, np.argmax)]
+        batches.append(np.unique(ends).tolist())
     return batches
 
 

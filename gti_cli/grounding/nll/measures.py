@@ -187,7 +187,8 @@ def pair_measures(
     codebooks = comparable_vectors(job.codebooks, job.new_tokens) if job.codebooks else None
     losses = None
     if held_out:
-        corpus = build_corpus(job, model, rows if adapters is None else None, tokenizer, held_out)
+        frozen_rows = rows if adapters is None else None
+        corpus = build_corpus(job, model, frozen_rows, tokenizer, held_out, run.work / "held-out-pairs.arrow")
         measured = GroundingModel(model, rows, corpus.prefixes, adapters)
         losses = HeldOutLosses(job, measured, corpus, int(tokenizer.pad_token_id))
         run.counts.update(losses.counts)

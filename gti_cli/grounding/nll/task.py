@@ -20,12 +20,16 @@ from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.read_pairs import PairsTable, count_untaught, keep_apart, make_pairs, tokens_of_pairs
 from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.prompts.pair_prompts import Pair
+from gti_cli.training.batches.stored_examples import how_kept
 from gti_cli.workspace import StageRun
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from gti_cli.training.lora import Adapters
+
+
+TRAIN_FILE = "train-pairs.arrow"  # in the work folder, if the encoded pairs are too many for the memory
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ def nll_task(
     Returns:
         The module that trains, its batches and its measurements.
     """
-    corpus = build_corpus(job, model, rows if adapters is None else None, tokenizer, pairs.train)
+    corpus = build_corpus(job, model, rows if adapters is None else None, tokenizer, pairs.train, run.work / TRAIN_FILE)
+    run.measured["examples_kept_in"] = how_kept(corpus.examples)
     if adapters is None and not any(corpus.span_starts):
         console.note(
             f"{type(model).__name__} cannot continue from a stored prefix: "

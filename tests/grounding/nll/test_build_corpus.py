@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,20 +16,22 @@ from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.prompts.pair_prompts import TO_TEXT, TO_TOKENS, encode_pairs
 from tests.support.grounding import job_of, loaded
 
+FILE = Path("not-needed.arrow")  # these examples fit into memory
+
 
 def test_all_pairs_in_each_direction_and_a_template_for_each_form(make_world: Any) -> None:
     world = make_world()
     job = job_of(world)
     model, tokenizer = loaded(world)
     pairs, _ = make_pairs(job.table, tokenizer, 50)
-    corpus = build_corpus(job, model, None, tokenizer, pairs)
+    corpus = build_corpus(job, model, None, tokenizer, pairs, FILE)
     expected = [example for direction in (TO_TOKENS, TO_TEXT) for example in encode_pairs(tokenizer, pairs, direction)]
     assert corpus.examples == expected
     assert corpus.groups == [0] * len(pairs) + [1] * len(pairs)
     keys = [(group, pair.form) for group in (0, 1) for pair in pairs]
     assert len(set(zip(keys, corpus.templates, strict=True))) == len(set(keys)) == len(set(corpus.templates)) == 6
     assert not any(corpus.span_starts) and not any(corpus.prefixes)  # nothing is divided without rows
-    one = build_corpus(job_of(world, directions="to-text"), model, None, tokenizer, pairs)
+    one = build_corpus(job_of(world, directions="to-text"), model, None, tokenizer, pairs, FILE)
     assert one.examples == expected[len(pairs) :] and set(one.groups) == {1}
 
 
@@ -39,9 +42,9 @@ def test_examples_are_divided_where_the_model_computes_that(make_world: Any, mon
     pairs, _ = make_pairs(job.table, tokenizer, 50)
     rows = NewRows(model, torch.tensor(world.tokens.ids))
     with rows.attached():
-        divided = build_corpus(job, model, rows, tokenizer, pairs)
+        divided = build_corpus(job, model, rows, tokenizer, pairs, FILE)
         monkeypatch.setattr(module, "computes_divided", lambda *_: False)
-        refused = build_corpus(job, model, rows, tokenizer, pairs)
+        refused = build_corpus(job, model, rows, tokenizer, pairs, FILE)
     new = set(world.tokens.ids.tolist())
     for example, template, start in zip(divided.examples, divided.templates, divided.span_starts, strict=True):
         sequence = example.prompt + example.answer
@@ -58,4 +61,4 @@ def test_an_example_longer_than_the_model_reads(make_world: Any) -> None:
     model.config.max_position_embeddings = 8
     pairs, _ = make_pairs(job.table, tokenizer, 50)
     with pytest.raises(InputError, match="smaller --max-text-tokens"):
-        build_corpus(job, model, None, tokenizer, pairs)
+        build_corpus(job, model, None, tokenizer, pairs, FILE)

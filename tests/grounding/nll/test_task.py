@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.support.grounding import job_of, loaded
 
 def new_run() -> Any:
     """The part of a stage's run that receives figures."""
-    return SimpleNamespace(counts={}, metrics={})
+    return SimpleNamespace(counts={}, metrics={}, measured={}, work=Path("not-needed"))
 
 
 def test_pairs_are_split_and_counted(make_world: Any) -> None:
@@ -67,6 +68,7 @@ def test_the_task_trains_on_one_part_and_measures_the_other(
         task = nll_task(job, run, model, rows, None, tokenizer, pairs)
         point, search = task.measures.curve_figures(), task.measures.retrieval_figures()
     assert task.collator.corpus.examples == encode_pairs(tokenizer, pairs.train, TO_TOKENS)
+    assert run.measured == {"examples_kept_in": "memory"}
     assert task.trained.rows is rows and not task.tables
     assert task.measures.examples == run.counts["held_out_examples_to_tokens"] == len(pairs.held_out)
     assert {"held_out_loss", "loss_to_tokens", "accuracy_level_1", "effective_rank", "rsa_pearson"} <= point.keys()
@@ -78,7 +80,6 @@ def test_the_task_trains_on_one_part_and_measures_the_other(
 def test_words_side_by_side_are_kept_apart(capsys: pytest.CaptureFixture[str]) -> None:
     """A word that `extend` made a whole word is not found in a longer one, so the pair is written with a space."""
     from gti_cli.grounding.read_pairs import keep_apart
-
     from tests.support.models import make_tokenizer
 
     tokenizer, names = make_tokenizer(), ["dre", "zorp", "<x>"]
