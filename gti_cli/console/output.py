@@ -57,7 +57,7 @@ def set_muted(muted: bool) -> None:
     _state.muted = muted
 
 
-def _is_quiet() -> bool:
+def is_quiet() -> bool:
     """Tell whether progress and notes are off."""
     return _state.quiet or _state.muted
 
@@ -70,7 +70,7 @@ def _stderr() -> Console:
 
 def note(message: str) -> None:
     """Print a remark on stderr; nothing with ``--quiet``."""
-    if not _is_quiet():
+    if not is_quiet():
         _stderr().print(message, style="dim", markup=False)
 
 
@@ -100,7 +100,7 @@ def progress(description: str, total: int | None, unit: str = "items") -> Iterat
     Yields:
         A function ``advance(n=1, *, note="")`` to call when ``n`` more units are done.
     """
-    if _is_quiet() or _state.open_bars:
+    if is_quiet() or _state.open_bars:
         yield lambda *_args, **_kwargs: None
         return
     _state.open_bars += 1

@@ -37,6 +37,7 @@ class PairsTable:
     counts: dict[str, int]
 
 
+@tables.in_terms_of_the_file
 def read_pairs(path: Path | str, tokens_of_item: Mapping[str, str] | None, names: Sequence[str]) -> PairsTable:
     """Read a table of pairs: `item_id` with `title` and / or `description`, or `text` with `tokens`.
 

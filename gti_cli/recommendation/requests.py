@@ -37,11 +37,9 @@ class RecommendOptions:
         None, "Hypotheses of the beam search; more are added for seen items.", shown="as many as items, 20 or more"
     )
     exclude: Path | str | None = option(
-        None, "Table of item_id: never recommended (out of stock, ...).", written=Path | None
+        None, "Table of item_id: never recommended (out of stock, ...).", written=str | None
     )
-    only: Path | str | None = option(
-        None, "Table of item_id: the only items that are recommended.", written=Path | None
-    )
+    only: Path | str | None = option(None, "Table of item_id: the only items that are recommended.", written=str | None)
     filter_seen: bool = option(False, "Do not recommend items of the user's own history.")
     max_history: int | None = option(None, "Most items shown.", shown="as in fine-tuning")
     batch_size: int = option(32, "Prompts in a batch; changes the speed only.")
@@ -95,6 +93,7 @@ class RecommendationRequests:
         return list(self.histories if self.histories is not None else self.queries or {})
 
 
+@tables.in_terms_of_the_file
 def read_requests(
     histories: Mapping[str, Sequence[str]] | None,
     queries: Mapping[str, str] | None,

@@ -31,7 +31,7 @@ def explain(path: Path, message: str) -> InputError:
             start = file.read(2)
         if start in _UTF16:
             return InputError("the text is UTF-16", where=str(path), remedy=_UTF8)
-        fault = _csv_fault(path) if kind == "csv" else _jsonl_fault(path)
+        fault = _csv_fault(path) if kind in ("csv", "tsv") else _jsonl_fault(path)
     except UnicodeDecodeError:
         return InputError(
             "the text is not UTF-8", where=f"{path}, line {_first_undecodable_line(path):,}", remedy=_UTF8
@@ -78,7 +78,7 @@ def _first_undecodable_line(path: Path) -> int:
 def _csv_fault(path: Path) -> InputError | None:
     """Return the first fault of a CSV file: its separator, or a row with another number of fields."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file)
+        rows = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         header = next(rows, [])
         lines_read = rows.line_num  # a row may span several lines
         try:

@@ -89,6 +89,7 @@ class Use:
         return self.before + self.tokens + self.behind
 
 
+@tables.in_terms_of_the_file
 def read_phrases(path: Path | str, names: Sequence[str]) -> Phrases:
     """Read a table of `text` (a phrase), `tokens` and, optionally, `context`.
 
