@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gti_cli import console
 from gti_cli.errors import InputError, list_some
 from gti_cli.tables.faults import check_header, explain
 from gti_cli.tables.sources.compressed import decompressed
@@ -42,8 +43,9 @@ def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] =
     """
     location = locate(path)
     table = _read_shards(location, [location.theirs(name) for name in skip])
+    replaced: list[str] = []
     if location.renaming is not None:
-        table = location.rename(table, _stored_names(location) or table.column_names)
+        table, replaced = location.rename(table, _stored_names(location) or table.column_names)
         renamed = [name for name in _NUMERIC_COLUMNS if name in table.column_names and location.theirs(name) != name]
         table = numbers_from_text(table, renamed)
     missing = [name for name in columns if name not in table.column_names]
@@ -57,6 +59,9 @@ def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] =
         )
     if table.num_rows == 0:
         raise InputError("the table has no rows", where=location, remedy="give a table with at least one row")
+    if replaced:
+        listed = ", ".join(f"{name!r} ({location.theirs(name)!r} is read for it)" for name in replaced)
+        console.note(f"{location}: columns that give way because of --columns: {listed}")
     return table
 
 

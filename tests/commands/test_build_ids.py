@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -168,16 +169,17 @@ def test_a_data_set_of_the_hub_resumes_and_a_new_commit_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub = use_folder_as_caches(tmp_path / "cache", monkeypatch)
-    # The embeddings need no particular order of rows, so the file is cut into two shards of the same split.
-    table = pq.read_table(make_items(tmp_path)).rename_columns({"item_id": "sku", "embedding": "vector"})
+    embedding = np.random.default_rng(0).normal(size=(80, 6)).tolist()
+    items = make_items(tmp_path, embedding=embedding)
+    table = pq.read_table(items).rename_columns({"item_id": "sku", "embedding": "vector"})
     for name, part in (("a", table.slice(0, 30)), ("b", table.slice(30))):
         pq.write_table(part, tmp_path / f"{name}.parquet")
     files = {f"{name}.parquet": (tmp_path / f"{name}.parquet").read_bytes() for name in ("a", "b")}
     put_into_hub_cache(hub, "me/shop", files)
-    sizes = ["--levels", "2", "--codes", "8", "--encoder", "column"]
+    sizes = ["--levels", "2", "--codes", "16", "--encoder", "column"]
     from_hub = ["build-ids", "hf://me/shop", "-w", str(tmp_path / "1"), "--columns", "item_id=sku,embedding=vector"]
     assert run([*from_hub, *sizes]) == 0
-    assert run(["build-ids", str(make_items(tmp_path)), "-w", str(tmp_path / "2"), *sizes]) == 0
+    assert run(["build-ids", str(items), "-w", str(tmp_path / "2"), *sizes]) == 0
     for name in ("semantic_ids.parquet", "items.parquet", "codebooks.safetensors", "embeddings.safetensors"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
     recorded = json.loads((tmp_path / "1" / "semantic_ids.json").read_text())["inputs"]["items"]

@@ -19,6 +19,7 @@ from gti_cli.errors import InputError, list_some
 from gti_cli.tables.sources.shards import ENDINGS, KINDS, ONLY_SPLIT, Shard, ending_of
 
 _NUMBERED = re.compile(r"(.*)-\d{5}-of-(\d{5})")  # the shards of one split say how many they are
+CHECK_NAME = "check the name, and HF_TOKEN if it is private"
 # What the YAML header of a data set may ask of its reader, and gti does not do: reading without it would be wrong.
 _READER_OPTIONS = ("names", "header", "skiprows", "quotechar", "quoting", "escapechar", "encoding", "decimal", "field")
 
@@ -150,7 +151,9 @@ def library_errors(where: str) -> Iterator[None]:
             remedy="give its files: a glob, or for a data set of the hub hf://datasets/NAME/FOLDER/*.parquet; the hub "
             "may also have a copy of it in Parquet, hf://NAME@refs/convert/parquet",
         ) from cause
-    except FileNotFoundError as cause:  # also no such data set: DatasetNotFoundError
+    except datasets.exceptions.DatasetNotFoundError as cause:
+        raise InputError(_sentence(cause), where=where, remedy=CHECK_NAME) from cause
+    except FileNotFoundError as cause:
         raise InputError(f"no data there: {_sentence(cause)}", where=where, remedy=KINDS) from cause
     except ValueError as cause:  # no such configuration, or several and none named
         raise InputError(_sentence(cause), where=where, remedy="name a configuration: hf://NAME/CONFIG") from cause

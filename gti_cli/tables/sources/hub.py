@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import hashlib
+import json
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gti_cli import console
 from gti_cli.errors import InputError, first_line
-from gti_cli.tables.sources.folders import as_shards, incomplete_splits, library_errors, read_with_datasets
+from gti_cli.tables.sources.folders import CHECK_NAME, as_shards, incomplete_splits, library_errors, read_with_datasets
+from gti_cli.tables.sources.remote import cache_folder
 from gti_cli.tables.sources.shards import ENDINGS, KINDS, ONLY_SPLIT, Selection, Shard, Source, ending_of
+from gti_cli.workspace.files import write_json
 
 _DATA_SET = re.compile(r"hf://(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:/(?P<config>[^@]+))?(?:@(?P<revision>.+))?")
 _FILES = re.compile(r"hf://datasets/(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/\w+/[^/]+|[^/]+))?/(?P<path>.+)")
@@ -86,18 +92,18 @@ def find_on_hub(address: HubAddress, instruction: str | None) -> Source:
     from huggingface_hub.errors import HfHubHTTPError
 
     if constants.HF_HUB_OFFLINE:
-        return _from_cache(address, "HF_HUB_OFFLINE is set")
+        return _from_cache(address, instruction, "HF_HUB_OFFLINE is set")
     find = _find_data_set if address.path is None else _find_files
+    console.note(f"{address.text}: asking the Hugging Face hub")
     try:
-        return find(address, instruction)
+        with _fewer_lines():
+            return find(address, instruction)
     except Exception as cause:  # the libraries of the hub raise errors of several HTTP libraries
         if _is_unreachable(cause):
             console.note(f"{address.text}: the hub does not answer; looking in the cache")
-            return _from_cache(address, f"the hub does not answer ({type(cause).__name__})")
+            return _from_cache(address, instruction, f"the hub does not answer ({type(cause).__name__})")
         if isinstance(cause, HfHubHTTPError):
-            raise InputError(
-                f"the hub refuses: {first_line(cause)}", where=address.text, remedy="check the name and your HF_TOKEN"
-            ) from cause
+            raise InputError(f"the hub refuses: {first_line(cause)}", where=address.text, remedy=CHECK_NAME) from cause
         raise
 
 
@@ -122,15 +128,46 @@ def _find_data_set(address: HubAddress, instruction: str | None) -> Source:
     splits = as_shards(builder, address.text, Path(), prefix)
     wanted = Selection(address.text, splits, instruction).shards()
     folder = _download(address.name, commit, [shard.path.as_posix() for shard in wanted])
-    return Source(_below(folder, splits), local=False, revision=commit)
+    record = {split: [(s.path.as_posix(), s.name, s.delimiter) for s in shards] for split, shards in splits.items()}
+    path = _record_path(address, commit)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"splits": list(record.items())})  # a list keeps their order
+    return Source(_below(folder, record), local=False, revision=commit)
 
 
-def _below(folder: Path, splits: dict[str, list[Shard]]) -> dict[str, list[Shard]]:
-    """Return the same files with their paths in a folder."""
+def _below(folder: Path, record: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, list[Shard]]:
+    """Return the files of each split in a folder; the record has path, name and delimiter of each."""
     return {
-        split: [Shard(folder / shard.path, shard.name, shard.delimiter) for shard in shards]
-        for split, shards in splits.items()
+        split: [Shard(folder / path, name, delimiter) for path, name, delimiter in shards]
+        for split, shards in record.items()
     }
+
+
+def _record_path(address: HubAddress, commit: str) -> Path:
+    """Return where the splits of a data set are noted, since the hub's cache may have the files of some splits only."""
+    key = hashlib.sha256(f"{address.name}\n{address.config}\n{commit}".encode()).hexdigest()
+    return cache_folder() / "splits" / f"{key[:40]}.json"
+
+
+@contextmanager
+def _fewer_lines() -> Iterator[None]:
+    """Keep the hub's library from printing lines about each of many attempts, and progress with ``--quiet``."""
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+    if console.is_quiet():
+        disable_progress_bars()
+    handlers = logging.getLogger("huggingface_hub").handlers[:]
+    for handler in handlers:
+        handler.addFilter(_is_error)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def _find_files(address: HubAddress, _: str | None) -> Source:
@@ -140,7 +177,7 @@ def _find_files(address: HubAddress, _: str | None) -> Source:
     try:
         info = HfApi().dataset_info(address.name, revision=address.revision)
     except (RepositoryNotFoundError, RevisionNotFoundError) as cause:
-        raise InputError(f"no such data set: {first_line(cause)}", where=address.text, remedy="check it") from cause
+        raise InputError("the hub has no such data set or revision", where=address.text, remedy=CHECK_NAME) from cause
     names = _matching([sibling.rfilename for sibling in info.siblings or []], address)
     folder = _download(address.name, str(info.sha), names)
     return _files_source(address, folder, names, str(info.sha))
@@ -187,11 +224,12 @@ def _download(name: str, commit: str, files: Sequence[str]) -> Path:
     )
 
 
-def _from_cache(address: HubAddress, why: str) -> Source:
+def _from_cache(address: HubAddress, instruction: str | None, why: str) -> Source:
     """Find a data set in the hub's cache.
 
     Args:
         address: Where it lies.
+        instruction: Which splits, see `Selection`.
         why: Why the hub is not asked, for the error line.
     """
     from huggingface_hub import snapshot_download
@@ -214,9 +252,20 @@ def _from_cache(address: HubAddress, why: str) -> Source:
         names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
         return _files_source(address, folder, _matching(names, address), folder.name)
     _refuse_script(folder, address)
-    splits = read_with_datasets(folder, address.config, address.text)
-    for split, missing in incomplete_splits(splits).items():
-        raise InputError(f"the cache lacks {missing} of split {split}, and {why}", where=address.text, remedy=remedy)
+    record = _record_path(address, folder.name)
+    if record.is_file():
+        splits = _below(folder, dict(json.loads(record.read_text("utf-8"))["splits"]))
+        wanted = Selection(address.text, splits, instruction).shards()
+        absent = [shard for shard in wanted if not shard.path.is_file()]
+        missing = f"{len(absent):,} of {len(wanted):,} files" if absent else ""
+    else:  # another program has filled the cache
+        with _fewer_lines():
+            splits = read_with_datasets(folder, address.config, address.text)
+        wanted_splits = Selection(address.text, splits, instruction).names()
+        incomplete = incomplete_splits({name: splits[name] for name in wanted_splits})
+        missing = " and ".join(f"{files} of split {split}" for split, files in incomplete.items())
+    if missing:
+        raise InputError(f"the cache lacks {missing}, and {why}", where=address.text, remedy=remedy)
     return Source(splits, local=False, revision=folder.name)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from gti_cli import console
 from gti_cli.errors import InputError
 from gti_cli.tables.sources import folders, hub, remote
 from gti_cli.tables.sources.renaming import Renaming
@@ -112,25 +111,25 @@ class TableLocation(str):
         """Return what the files call a column."""
         return column if self.renaming is None else self.renaming.theirs(column)
 
-    def rename(self, table: pa.Table, stored: Sequence[str]) -> pa.Table:
+    def rename(self, table: pa.Table, stored: Sequence[str]) -> tuple[pa.Table, list[str]]:
         """Give the columns of a table our names.
 
         Args:
             table: With the names that the files have.
             stored: The names of all columns of the files, also of those that were not loaded.
 
+        Returns:
+            The renamed table, and the names of columns that gave way to others of the same name.
+
         Raises:
             InputError: When no table of the command has a column that the caller named.
         """
         if self.renaming is None:
-            return table
+            return table, []
         self.renaming.see(self, stored)
         names, replaced = self.renaming.rename(self, table.column_names)
-        if replaced:
-            listed = ", ".join(f"{name!r} ({self.theirs(name)!r} is read for it)" for name in replaced)
-            console.note(f"{self}: columns that give way because of --columns: {listed}")
         kept = [number for number, name in enumerate(names) if name is not None]
-        return table.select(kept).rename_columns([name for name in names if name is not None])
+        return table.select(kept).rename_columns([name for name in names if name is not None]), replaced
 
     def our_names(self, stored: Sequence[str]) -> list[str]:
         """Return what the columns of a table that was read are called, of all or some of the columns of its files."""

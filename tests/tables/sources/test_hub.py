@@ -12,7 +12,7 @@ import pytest
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.tables.sources.hub import parse_address
-from tests.support.table_sources import COMMIT, put_into_hub_cache, use_folder_as_caches
+from tests.support.table_sources import COMMIT, put_into_hub_cache, serve_hub, use_folder_as_caches
 
 NAME = "shop/items"
 
@@ -135,3 +135,36 @@ def test_a_hub_that_does_not_answer_leaves_the_cache(
     monkeypatch.setattr(huggingface_hub, "HfApi", no_answer)
     assert ids(f"hf://datasets/{NAME}/items.csv") == ["1"]
     assert "the hub does not answer; looking in the cache" in capsys.readouterr().err
+
+
+def test_the_files_of_a_split_are_downloaded_and_read_offline_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shop = {
+        "README.md": b"# Shop\n",
+        "data/train-00000-of-00002.parquet": parquet("a", "b"),
+        "data/train-00001-of-00002.parquet": parquet("c"),
+        "data/test-00000-of-00001.parquet": parquet("z"),
+    }
+    script = {"script.py": b"raise SystemExit", "raw/x.jsonl": b'{"item_id": "r"}\n'}
+    use_folder_as_caches(tmp_path, monkeypatch, offline=False)
+    with serve_hub({NAME: shop, "me/script": script}, monkeypatch) as server:
+        assert ids(f"hf://{NAME}:train[1:]") == ["b", "c"]
+        assert not [path for _, path in server.requests if "test-00000" in path]  # another split's
+        assert tables.locate(f"hf://{NAME}:train").describe()["revision"] == COMMIT
+        assert ids("hf://datasets/me/script/raw/*.jsonl") == ["r"]
+        for place, problem in (
+            (f"hf://{NAME}", "the splits train, test, and none was named"),
+            ("hf://me/none", "doesn't exist on the Hub or cannot be accessed. Check the name, and HF_TOKEN"),
+            ("hf://datasets/me/none/x.csv", "the hub has no such data set or revision"),
+            ("hf://me/script", "a loading script, which gti never runs"),
+        ):
+            with pytest.raises(InputError, match=problem):
+                ids(place)
+    use_folder_as_caches(tmp_path, monkeypatch)
+    assert ids(f"hf://{NAME}:train") == ["a", "b", "c"]
+    with pytest.raises(InputError, match="the splits train, test, and none was named"):
+        ids(f"hf://{NAME}")
+    with pytest.raises(InputError, match="the cache lacks 1 of 1 files, and HF_HUB_OFFLINE is set"):
+        ids(f"hf://{NAME}:test")
+    assert "Retrying" not in capfd.readouterr().err
