@@ -65,7 +65,7 @@ def is_quiet() -> bool:
 def _stderr() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def note(message: str) -> None:
@@ -191,7 +191,7 @@ def table(
 
     # A pipe or a file has no width: the table is as wide as it needs, so that each row stays on one line of a log.
     is_terminal = sys.stdout.isatty()
-    console = Console(highlight=False, width=None if is_terminal else 1 << 16)
+    console = Console(highlight=False, emoji=False, width=None if is_terminal else 1 << 16)
     shown = columns_that_fit(columns, rows, dispensable, console.width)
     left_out = [name for i, name in enumerate(columns) if i not in shown]
     columns, rows = [columns[i] for i in shown], [[row[i] for i in shown] for row in rows]
