@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NUMERIC = ("timestamp", "relevance")  # columns whose types are guessed from their values; all others are text
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+# Numbers as Python prints them, on several lines: array([0.1, 0.2,\n 0.3]). No row of a table looks like that.
+_PRINTED_NUMBERS = re.compile(r"[\w.]*\(?\s*\[[\s\d.,eE+\-\[\]]*\](?:,\s*\w+=[\w.':]+)*\)?")
 
 
 def read_csv(
@@ -107,7 +109,8 @@ def _refuse_unclosed_quotes(table: pa.Table, path: Path | str, delimiter: str, o
         multiline = pc.indices_nonzero(pc.fill_null(pc.match_substring(column, "\n"), False))
         for row, value in zip(multiline.to_pylist(), column.take(multiline).to_pylist(), strict=True):
             lines = value.splitlines()[1:]
-            if not any(line.count(delimiter) >= width - 1 for line in lines):
+            has_row = any(line.count(delimiter) >= width - 1 for line in lines)
+            if not has_row or _PRINTED_NUMBERS.fullmatch(value.strip()):
                 continue
             is_row = width > 1 and any(
                 line.count(delimiter) - line.count(delimiter + " ") >= width - 1 for line in lines

@@ -131,7 +131,7 @@ def _read_by_python(path: Path | str, open_file: Opener, numeric: Collection[str
     finished = {name: column.finish(name, total, times=clean_name(name) in numeric) for name, column in columns.items()}
     faulty = [f"{name!r} (line {column.line:,}: {column.fault})" for name, column in columns.items() if column.fault]
     if faulty:
-        remark(path, f"columns with values of different kinds cannot be used: {list_names(faulty, 3)}")
+        remark(path, f"columns that hold different kinds of values are left out: {list_names(faulty, 3)}")
     return pa.table(
         [values for _, values in finished.values()], schema=pa.schema([field for field, _ in finished.values()])
     )
@@ -143,6 +143,7 @@ def _objects(path: Path | str, open_file: Opener) -> Iterator[tuple[int, dict[st
     Raises:
         InputError: When a line is no object, or the file is not UTF-8.
     """
+    decoder = json.JSONDecoder(object_pairs_hook=_unique)  # json.loads would make one for each line
     with binary_stream(open_file) as stream:
         is_first = True
         for number, raw in enumerate(stream, start=1):
@@ -159,7 +160,7 @@ def _objects(path: Path | str, open_file: Opener) -> Iterator[tuple[int, dict[st
                 )
             is_first = False
             try:
-                row = json.loads(line, object_pairs_hook=_unique)
+                row = decoder.decode(line)
             except ValueError as cause:
                 problem = f"cannot be read as jsonl: {cause.args[0].split(': line')[0].removesuffix(' at')}"
                 raise InputError(problem, where=where, remedy=_WHOLE) from cause

@@ -58,6 +58,14 @@ def test_texts_of_several_lines_are_fine(tmp_path: Path) -> None:
     assert tables.read(tmp_path / "t.csv").column("title").to_pylist() == [text, '24" hat']
 
 
+@pytest.mark.parametrize("start", ["array([", "[", "np.array(["])
+def test_vectors_of_several_lines_are_fine(tmp_path: Path, start: str) -> None:
+    vector = start + ",\n".join(["0.1, 0.2", "-3.e-5, 4", "5, 6"]) + "]" + (", dtype=float32)" if "(" in start else "")
+    (tmp_path / "t.csv").write_text(f'item_id,embedding\na,"{vector}"\n')
+    read = tables.read(tmp_path / "t.csv")
+    assert tables.vectors(read, "embedding", "t.csv").tolist() == [pytest.approx([0.1, 0.2, -3e-5, 4, 5, 6])]
+
+
 @pytest.mark.parametrize(("delimiter", "compress"), [(",", gzip.compress), ("\t", bz2.compress), ("|", gzip.compress)])
 def test_other_delimiters_and_compressed_files(tmp_path: Path, delimiter: str, compress: object) -> None:
     assert callable(compress)

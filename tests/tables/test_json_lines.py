@@ -103,7 +103,7 @@ def test_only_who_uses_a_column_of_different_kinds_is_refused(
     assert read.column("size").to_pylist() == [1, 2.5, None]
     assert tables.strings(read, "late", path) == ["", "", "y"]
     assert tables.strings(read, "tags", path) == ["", "x", ""]
-    assert "columns with values of different kinds cannot be used: 'other'" in capsys.readouterr().err
+    assert "columns that hold different kinds of values are left out: 'other'" in capsys.readouterr().err
     line = 1 if name == "inside of a list" else 2
     for read_column in (tables.ids, tables.strings, tables.integers, tables.vectors):
         # An error inside of objects is found when all parts are joined, if they came one by one.
