@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError, list_names, list_some
-from gti_cli.tables.csv_files import read_csv
 from gti_cli.tables.headers import clean_name, clean_names
-from gti_cli.tables.json_lines import read_json_lines
+from gti_cli.tables.text_files.csv_files import read_csv
+from gti_cli.tables.text_files.json_lines import read_json_lines
 from gti_cli.workspace.files import replacing
 
 if TYPE_CHECKING:

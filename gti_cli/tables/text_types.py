@@ -6,34 +6,14 @@ decimals or floating-point numbers.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli.errors import InputError
+from gti_cli.tables.faults import refuse_faulty
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_FAULT = b"gti fault"  # key in a field's metadata: why the column cannot be used
-
-
-def faulty_column(name: str, rows: int, line: int, problem: str) -> tuple[pa.Field, pa.Array]:
-    """Make the stand-in for a column that cannot be used: its error comes when a stage reads it, and not before.
-
-    Args:
-        name: The name of the column.
-        rows: The number of rows of the table.
-        line: The line of the file where the fault stands, from 1.
-        problem: What is wrong, for the error line.
-
-    Returns:
-        The column's field, which carries the fault, and its values: all missing, of a type that no reader takes.
-    """
-    import pyarrow as pa
-
-    kind = pa.struct([("values of different kinds", pa.null())])
-    return pa.field(name, kind, metadata={_FAULT: json.dumps([line, problem])}), pa.nulls(rows, kind)
 
 
 def readable_column(table: pa.Table, column: str, path: Path | str, first_row: int = 1) -> pa.ChunkedArray:
@@ -51,15 +31,7 @@ def readable_column(table: pa.Table, column: str, path: Path | str, first_row: i
     """
     import pyarrow as pa
 
-    field = table.schema.field(column)
-    fault = (field.metadata or {}).get(_FAULT)
-    if fault is not None:
-        line, problem = json.loads(fault)
-        raise InputError(
-            problem,
-            where=f"{path}, column {column!r}, line {line:,}",
-            remedy="write the same kind of value in every line",
-        )
+    refuse_faulty(table.schema.field(column))
     values = _without_extension(table.column(column))
     kind = plain_type(values.type)
     try:

@@ -14,7 +14,7 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.errors import InputError
-from gti_cli.tables.text_types import faulty_column, number_texts, plain_type, text_column
+from gti_cli.tables.text_types import number_texts, plain_type, text_column
 
 TEXTS = ["007", "grün", None]
 KINDS = [
@@ -131,15 +131,6 @@ def test_uuids_are_ids() -> None:
     names = [uuid.UUID(int=1), uuid.UUID(int=2)]
     column = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([name.bytes for name in names], pa.binary(16)))
     assert tables.ids(pa.table({"x": column}), "x", "t") == [str(name) for name in names]
-
-
-def test_a_faulty_column_is_refused_by_whoever_reads_it() -> None:
-    field, values = faulty_column("x", 2, 7, "a text where line 1 has a list")
-    table = pa.table([values, pa.array(["a", "b"])], schema=pa.schema([field, pa.field("y", pa.string())]))
-    assert tables.strings(table, "y", "t") == ["a", "b"] and text_column(table, "x") is None
-    for read in (tables.ids, tables.strings, tables.integers, tables.vectors):
-        with pytest.raises(InputError, match="t, column 'x', line 7: a text where line 1 has a list"):
-            read(table.select(["x"]), "x", "t")
 
 
 def test_other_types_stay() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.errors import InputError
-from gti_cli.tables.csv_files import read_csv
+from gti_cli.tables.text_files.csv_files import read_csv
 
 
 @pytest.mark.parametrize(

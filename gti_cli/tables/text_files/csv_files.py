@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gti_cli.errors import InputError
 from gti_cli.tables.headers import clean_name, clean_names
-from gti_cli.tables.streams import Opener, encoding_fault, opener, text_stream
+from gti_cli.tables.text_files.streams import Opener, encoding_fault, opener, text_stream
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError, list_names
-from gti_cli.tables.csv_files import NUMERIC
 from gti_cli.tables.headers import clean_name, clean_names
-from gti_cli.tables.json_columns import JsonColumn
-from gti_cli.tables.streams import UTF8_MARK, Opener, binary_stream, encoding_fault, opener
+from gti_cli.tables.text_files.csv_files import NUMERIC
+from gti_cli.tables.text_files.json_columns import JsonColumn
+from gti_cli.tables.text_files.streams import UTF8_MARK, Opener, binary_stream, encoding_fault, opener
 from gti_cli.workspace.remarks import remark
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read_json_lines(
     """Read a JSONL file; the names of its columns are cleaned (see `headers`).
 
     Texts stay as they are written, also where they look like dates. A column with values of different kinds has a
-    stand-in (see `text_types.faulty_column`).
+    stand-in (see `gti_cli.tables.faults`).
 
     Args:
         path: The file, compressed or not; error lines name it.
@@ -128,7 +128,9 @@ def _read_by_python(path: Path | str, open_file: Opener, numeric: Collection[str
         total += len(rows)
     if not columns:
         raise InputError("the table has no rows", where=str(path), remedy="give a table with at least one row")
-    finished = {name: column.finish(name, total, times=clean_name(name) in numeric) for name, column in columns.items()}
+    finished = {
+        name: column.finish(name, total, path, times=clean_name(name) in numeric) for name, column in columns.items()
+    }
     faulty = [f"{name!r} (line {column.line:,}: {column.fault})" for name, column in columns.items() if column.fault]
     if faulty:
         remark(path, f"columns that hold different kinds of values are left out: {list_names(faulty, 3)}")

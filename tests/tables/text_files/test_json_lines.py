@@ -14,8 +14,8 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.errors import InputError
-from gti_cli.tables import json_lines
-from gti_cli.tables.json_lines import read_json_lines
+from gti_cli.tables.text_files import json_lines
+from gti_cli.tables.text_files.json_lines import read_json_lines
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli.tables.text_types import faulty_column
+from gti_cli.tables.faults import faulty_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,12 +55,15 @@ class JsonColumn:
                 lines[row], f"a {_kind(values[row])} that differs inside from those before, or is no Unicode"
             )
 
-    def finish(self, name: str, rows: int, *, times: bool) -> tuple[pa.Field, pa.Array | pa.ChunkedArray]:
+    def finish(
+        self, name: str, rows: int, path: Path | str, *, times: bool
+    ) -> tuple[pa.Field, pa.Array | pa.ChunkedArray]:
         """Return the column.
 
         Args:
             name: Its name.
             rows: The number of rows of the table.
+            path: The file, for the error of a faulty column.
             times: Read texts as times, if all are.
 
         Returns:
@@ -75,7 +79,7 @@ class JsonColumn:
             except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
                 self._set_fault(self.line, "objects or lists with values of different kinds")
         if self.fault:
-            return faulty_column(name, rows, self.line, self.fault)
+            return faulty_column(name, rows, path, self.line, self.fault)
         if times and pa.types.is_string(values.type):
             values = _as_times(values)
         return pa.field(name, values.type), values

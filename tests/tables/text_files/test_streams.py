@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from gti_cli.tables.streams import binary_stream, encoding_fault, opener, text_stream
+from gti_cli.tables.text_files.streams import binary_stream, encoding_fault, opener, text_stream
 
 TEXT = "a,ü\r\nb,x\n"
 
