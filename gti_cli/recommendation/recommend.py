@@ -30,6 +30,7 @@ from gti_cli.recommendation.requests import (
     read_requests,
 )
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.near_misses import near_miss
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -152,10 +153,11 @@ def _listed_rows(path: Path | str, row_of: Mapping[str, int]) -> list[int]:
     unknown = list(dict.fromkeys(item for item in listed if item not in row_of))
     if unknown:
         row = listed.index(unknown[0]) + 1
+        miss = near_miss(unknown, row_of)
         raise InputError(
-            f"items that the catalogue does not have: {list_some(unknown)}",
+            f"items that the catalogue does not have: {list_some(unknown)}{miss.problem if miss else ''}",
             where=f"{path}, column 'item_id', row {row:,}",
-            remedy="drop them from the list",
+            remedy=miss.remedy if miss else "drop them from the list",
         )
     return [row_of[item] for item in listed]
 

@@ -11,6 +11,7 @@ from gti_cli import tables
 from gti_cli.errors import InputError, list_some
 from gti_cli.options import option
 from gti_cli.tables.histories import read_interactions
+from gti_cli.tables.near_misses import near_miss
 
 SEARCHES = ("beam", "exact")
 
@@ -133,10 +134,12 @@ def read_requests(
 
 def _check_histories(histories: dict[str, list[str]], row_of: Mapping[str, int]) -> dict[str, list[str]]:
     """Refuse unknown items and empty histories; returns the histories."""
-    unknown = [item for items in histories.values() for item in items if item not in row_of]
+    unknown = list(dict.fromkeys(item for items in histories.values() for item in items if item not in row_of))
     if unknown:
+        miss = near_miss(unknown, row_of)
         raise InputError(
-            f"items without a semantic ID: {list_some(unknown)}", remedy="give item ids of the catalogue ('item_id')"
+            f"items without a semantic ID: {list_some(unknown)}{miss.problem if miss else ''}",
+            remedy="give item ids as the catalogue has them ('item_id')",
         )
     if not histories or not all(histories.values()):
         raise InputError("the history is empty", remedy="give at least one item id")

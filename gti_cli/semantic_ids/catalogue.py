@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import tables
-from gti_cli.errors import InputError, list_some
+from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.tables import TableLocation
+from gti_cli.tables.text_types import text_column
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +91,7 @@ class Catalogue:
             raise InputError(
                 f"the table has none of the text columns {', '.join(TEXT_COLUMNS)}",
                 where=self.path,
-                remedy=f"name its text columns with --text-columns (columns: {', '.join(self.table.column_names)})",
+                remedy=f"name its text columns with --text-columns (columns: {list_names(self.table.column_names)})",
             )
         empty = [row for row, text in enumerate(self.texts) if not text]
         if empty:
@@ -124,19 +125,6 @@ def read_catalogue(path: Path | str, text_columns: Sequence[str] | None = None) 
 
 
 def string_columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """The columns of strings and lists of strings of an items table, unchanged, without those of `OWN_COLUMNS`."""
-    import pyarrow as pa
-
-    def is_text(kind: pa.DataType) -> bool:
-        """Whether a column of this type holds texts, or lists of texts."""
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            return is_text(kind.value_type)
-        if pa.types.is_dictionary(kind):
-            return is_text(kind.value_type)
-        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-    return {
-        field.name: table.column(field.name)
-        for field in table.schema
-        if field.name not in OWN_COLUMNS and is_text(field.type)
-    }
+    """The columns of texts and lists of texts of an items table, without `OWN_COLUMNS` and embeddings in text."""
+    columns = {name: text_column(table, name) for name in table.column_names if name not in (*OWN_COLUMNS, EMBEDDING)}
+    return {name: values for name, values in columns.items() if values is not None}

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from gti_cli.errors import InputError, list_some
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # Every column that some table of gti has.
 OUR_COLUMNS = (
@@ -121,26 +117,3 @@ def _columns_by_table(columns_of: Mapping[str, Sequence[str]]) -> str:
     if len(columns_of) == 1:
         return ", ".join(next(iter(columns_of.values())))
     return "; ".join(f"{', '.join(columns)} ({where})" for where, columns in columns_of.items())
-
-
-def numbers_from_text(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """Return a table in which columns of text that hold numbers alone are numbers.
-
-    A CSV file has texts and numbers alike; its reader knows the columns of numbers by our names.
-
-    Args:
-        table: The table.
-        names: The columns.
-    """
-    import pyarrow as pa
-
-    for name in names:
-        number = table.column_names.index(name)
-        for kind in (pa.int64(), pa.float64()):
-            if not pa.types.is_string(table.schema.field(number).type):
-                break
-            try:
-                table = table.set_column(number, name, table.column(number).cast(kind))
-            except pa.ArrowInvalid:
-                continue
-    return table

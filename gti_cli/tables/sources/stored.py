@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gti_cli.tables.headers import clean_name, stored_name
 from gti_cli.tables.sources.shards import PARQUET, Piece, Shard
 
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ def stored_rows(shard: Shard) -> int:
 
 
 def stored_names(shard: Shard) -> list[str]:
-    """Return the names of the columns of a Parquet or Arrow file."""
+    """Return the names of the columns of a Parquet or Arrow file, cleaned."""
     if shard.ending in PARQUET:
         import pyarrow.parquet as pq
 
-        return list(pq.read_schema(shard.path).names)
-    return list(open_arrow(shard.path).column_names)
+        return [clean_name(name) for name in pq.read_schema(shard.path).names]
+    return [clean_name(name) for name in open_arrow(shard.path).column_names]
 
 
 def blocks(pieces: Sequence[Piece], column: str, rows: int) -> Iterator[pa.Table]:
@@ -61,7 +62,8 @@ def blocks(pieces: Sequence[Piece], column: str, rows: int) -> Iterator[pa.Table
         if piece.shard.ending in PARQUET:
             yield from _parquet_blocks(piece, column, rows)
         else:
-            table = open_arrow(piece.shard.path).select([column])
+            table = open_arrow(piece.shard.path)
+            table = table.select([stored_name(table.column_names, column)])
             stop = table.num_rows if piece.stop is None else piece.stop
             for start in range(piece.start, stop, rows):
                 yield table.slice(start, min(rows, stop - start))
@@ -74,7 +76,8 @@ def _parquet_blocks(piece: Piece, column: str, rows: int) -> Iterator[pa.Table]:
     first = 0  # the number of the batch's first row
     # By default pyarrow loads a whole row group, which may be the whole file, at once; a buffered stream does not.
     with pq.ParquetFile(piece.shard.path, buffer_size=1 << 20, pre_buffer=False) as file:
-        for batch in file.iter_batches(rows, columns=[column], use_threads=False):
+        stored = stored_name(file.schema_arrow.names, column)
+        for batch in file.iter_batches(rows, columns=[stored], use_threads=False):
             start = max(piece.start - first, 0)
             stop = len(batch) if piece.stop is None else min(piece.stop - first, len(batch))
             if start < stop:

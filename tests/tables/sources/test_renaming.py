@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from gti_cli import tables
 from gti_cli.errors import InputError
-from gti_cli.tables.sources.renaming import Renaming, numbers_from_text, parse_pairs
+from gti_cli.tables.sources.renaming import Renaming, parse_pairs
 
 
 def test_pairs_of_names() -> None:
@@ -86,10 +85,6 @@ def test_numbers_of_a_csv_are_found_under_any_name(tmp_path: Path) -> None:
         "timestamp": [1_400_000_000, 1_500_000_000],
         "relevance": [2, None],
     }
-    kept = numbers_from_text(
-        pa.table({"timestamp": ["1.5", "x"], "relevance": ["1.5", "2"]}), ["timestamp", "relevance"]
-    )
-    assert kept.to_pydict() == {"timestamp": ["1.5", "x"], "relevance": [1.5, 2.0]}
 
 
 def test_errors_name_the_column_of_the_file(tmp_path: Path) -> None:
