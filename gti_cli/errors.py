@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class InputError(Exception):
     """An error that the caller can correct: wrong input, or a workspace in the wrong state.
@@ -37,6 +39,17 @@ def list_some(values: list[str], most: int = 3) -> str:
     shown = ", ".join(repr(value) for value in values[:most])
     more = len(values) - most
     return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def list_names(names: Sequence[object], most: int = 10) -> str:
+    """List the first few names for an error line, without quotes: ``a, b, c and 2 more``.
+
+    Args:
+        names: The names, such as those of a table's columns, or paths.
+        most: How many of them are listed.
+    """
+    more = len(names) - most
+    return ", ".join(map(str, names[:most])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def first_line(error: BaseException) -> str:

@@ -88,6 +88,7 @@ class RunOptions:
         dtype: The number format of the model: ``auto``, ``float32`` or ``bfloat16``.
         force: Replace a finished output that was made from other inputs or with other options.
         resume: Continue interrupted work.
+        columns: What the columns of the tables are called, ``OURS=THEIRS`` with commas between.
 
     Raises:
         InputError: When the seed is out of range.
@@ -98,6 +99,7 @@ class RunOptions:
     dtype: str = option("auto", "auto, float32 or bfloat16.")
     force: bool = option(False, "Replace a finished output that was made with other options or inputs.")
     resume: bool = option(True, "Start over instead of resuming interrupted work.", flag="--no-resume")
+    columns: str | None = option(None, "Names of the tables' columns: user_id=reviewerID,item_id=asin,...")
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -111,3 +113,4 @@ class RunKeywords(TypedDict, total=False):
     dtype: str
     force: bool
     resume: bool
+    columns: str | None

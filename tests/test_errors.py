@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gti_cli.errors import InputError, first_line, list_some
+from gti_cli.errors import InputError, first_line, list_names, list_some
 
 
 def test_error_is_one_line_with_place_and_remedy() -> None:
@@ -14,6 +14,8 @@ def test_error_is_one_line_with_place_and_remedy() -> None:
 def test_examples_say_how_many_more() -> None:
     assert list_some(["a", "b"]) == "'a', 'b'"
     assert list_some(["a", "b", "c", "d", "e"]) == "'a', 'b', 'c' and 2 more"
+    assert list_names(["a", "b"]) == "a, b" and list_names([]) == ""
+    assert list_names([f"c{n}" for n in range(1234)], 2) == "c0, c1 and 1,232 more"
 
 
 @pytest.mark.parametrize(("message", "line"), [("\n one \ntwo", "one"), ("", "ValueError"), ("  \n", "ValueError")])

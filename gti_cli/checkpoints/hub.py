@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gti_cli import console
-from gti_cli.errors import InputError, first_line
+from gti_cli.errors import InputError, first_line, list_names
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 
 
@@ -44,7 +44,7 @@ def require_on_hub(name: str, workspace: Workspace) -> Path:
 def list_checkpoints(workspace: Workspace) -> str:
     """Say which checkpoints a workspace holds, as a phrase for an error line."""
     names = [name for name in workspace.manifests() if (workspace.path(name) / CHECKPOINT_MANIFEST).is_file()]
-    return f"workspace {workspace.root} holds {', '.join(names) or 'no checkpoint'}"
+    return f"workspace {workspace.root} holds {list_names(names) or 'no checkpoint'}"
 
 
 @contextmanager

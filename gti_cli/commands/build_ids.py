@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
 
 def _build_ids(
     items: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="ITEMS",
-            help="Items table (.parquet, .csv, .jsonl): item_id, title, other text columns, optionally embedding.",
+            help="Items table (file, folder, hf://NAME, URL): item_id, title, other texts, optionally embedding.",
             show_default=False,
         ),
     ],

@@ -62,6 +62,7 @@ def _diagnose(
         codebooks_from=codebooks,
         seed=common.seed,
         force=common.force,
+        columns=common.columns,
     )
     labels = manifest.details["checkpoints"]
     console.table("Rows of the new tokens", _COLUMNS, _table_rows(manifest.metrics, labels))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.commands.outcome import print_outcome
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.workspace import processes
@@ -22,11 +22,13 @@ def _evaluate(
     options: EvaluateOptions,
     common: CommonOptions,
     interactions: Annotated[
-        Path | None, typer.Option("--interactions", help="The table of interactions that finetune read.")
+        str | None, typer.Option("--interactions", metavar=TABLE, help="The table of interactions that finetune read.")
     ] = None,
     queries: Annotated[
-        Path | None,
-        typer.Option("--queries", help="Evaluate search instead: table of query, item_id, relevance (0, 1, 2)."),
+        str | None,
+        typer.Option(
+            "--queries", metavar=TABLE, help="Evaluate search instead: table of query, item_id, relevance (0, 1, 2)."
+        ),
     ] = None,
     checkpoints: Annotated[
         list[str] | None,
@@ -76,7 +78,7 @@ evaluate = expand_options(_evaluate, {EvaluateOptions: "Evaluation"})
 
 
 def _evaluate_several(
-    checkpoints: list[str], interactions: Path | None, workspace: Path, keywords: dict[str, Any], common: CommonOptions
+    checkpoints: list[str], interactions: str | None, workspace: Path, keywords: dict[str, Any], common: CommonOptions
 ) -> Manifest | None:
     """Evaluate several checkpoints and return the manifest of their summary; None on all processes but the first."""
     from gti_cli.evaluation.several_seeds import evaluate_several, summarise
@@ -180,7 +182,7 @@ def _print_comparison(manifest: Manifest, other: str, workspace: Path, common: C
     console.result({**manifest.to_json(), "comparison": differences.to_json()})
 
 
-def _default_name(checkpoints: list[str], queries: Path | None) -> str:
+def _default_name(checkpoints: list[str], queries: str | None) -> str:
     """Return the name of the output if ``--name`` is not given."""
     from gti_cli.evaluation.several_seeds import group_name
 
@@ -190,7 +192,7 @@ def _default_name(checkpoints: list[str], queries: Path | None) -> str:
 
 
 def _check_comparison(
-    workspace: Path, other: str, options: EvaluateOptions, own_name: str, queries: Path | None, seed: int
+    workspace: Path, other: str, options: EvaluateOptions, own_name: str, queries: str | None, seed: int
 ) -> None:
     """Refuse a comparison with an evaluation that was measured in another way."""
     from gti_cli.evaluation.compare import check_other

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.errors import InputError
 from gti_cli.recommendation.options import TaskOptions
 
@@ -43,9 +43,11 @@ def _export(
         Path | None, typer.Option("--output", "-o", help="The file to write; required.", show_default=False)
     ] = None,
     interactions: Annotated[
-        Path | None, typer.Option("--interactions", help="As for finetune.", rich_help_panel=_CHAT)
+        str | None, typer.Option("--interactions", metavar=TABLE, help="As for finetune.", rich_help_panel=_CHAT)
     ] = None,
-    queries: Annotated[Path | None, typer.Option("--queries", help="As for finetune.", rich_help_panel=_CHAT)] = None,
+    queries: Annotated[
+        str | None, typer.Option("--queries", metavar=TABLE, help="As for finetune.", rich_help_panel=_CHAT)
+    ] = None,
     tasks: TaskOptions = TaskOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     common: CommonOptions = CommonOptions(),
@@ -54,14 +56,14 @@ def _export(
     common.configure_console()
     output = _check_output(what, output, common.force)
     if what == "conversations":
-        _export_conversations(output, workspace, interactions, queries, checkpoint, tasks, common.seed)
+        _export_conversations(output, workspace, interactions, queries, checkpoint, tasks, common)
         return
-    if interactions is not None or queries is not None or tasks != TaskOptions():
+    if interactions is not None or queries is not None or common.columns is not None or tasks != TaskOptions():
         raise InputError(f"{what} takes no tables and no options of tasks", remedy="use them with conversations")
     _export_ids(what, output, workspace, checkpoint)
 
 
-export = expand_options(_export, {TaskOptions: _CHAT}, common=("seed", "json_output", "quiet", "force"))
+export = expand_options(_export, {TaskOptions: _CHAT}, common=("seed", "columns", "json_output", "quiet", "force"))
 
 
 def _export_ids(what: str, output: Path, workspace: Path, checkpoint: str | None) -> None:
@@ -90,17 +92,24 @@ def _export_ids(what: str, output: Path, workspace: Path, checkpoint: str | None
 def _export_conversations(
     output: Path,
     workspace: Path,
-    interactions: Path | None,
-    queries: Path | None,
+    interactions: str | None,
+    queries: str | None,
     checkpoint: str | None,
     tasks: TaskOptions,
-    seed: int,
+    common: CommonOptions,
 ) -> None:
     """Write the conversations, and print how many there are and how other trainers read them."""
     from gti_cli.recommendation.conversations import export_conversations
 
     counts = export_conversations(
-        output, workspace, interactions, queries, checkpoint=checkpoint, options=tasks, seed=seed
+        output,
+        workspace,
+        interactions,
+        queries,
+        checkpoint=checkpoint,
+        options=tasks,
+        seed=common.seed,
+        columns=common.columns,
     )
     rows = counts.pop("rows")
     if tasks.tasks is not None and any(":" in task for task in tasks.tasks):

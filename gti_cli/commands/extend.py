@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gti_cli import console
-from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.commands.outcome import print_outcome
 from gti_cli.vocabulary.options import StartOptions
 
@@ -23,9 +22,11 @@ def _extend(
     start: StartOptions,
     common: CommonOptions,
     tokens: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--tokens", help="Table with a column `token`: add these tokens instead of the semantic IDs' tokens."
+            "--tokens",
+            metavar=TABLE,
+            help="Table with a column `token`: add these tokens instead of the semantic IDs' tokens.",
         ),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Folder for the checkpoint in the workspace.")] = "extended",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gti_cli import console
-from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.commands.outcome import print_outcome
 from gti_cli.recommendation.options import LoRAOptions, TaskOptions, TrainingOptions
 
@@ -22,12 +21,17 @@ def _finetune(
     lora: LoRAOptions,
     common: CommonOptions,
     interactions: Annotated[
-        Path | None, typer.Option("--interactions", help="Table of user_id, item_id, timestamp and optionally split.")
+        str | None,
+        typer.Option(
+            "--interactions", metavar=TABLE, help="Table of user_id, item_id, timestamp and optionally split."
+        ),
     ] = None,
     queries: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--queries", help="Table of query, item_id, relevance (2 is trained on) and optionally query_id, split."
+            "--queries",
+            metavar=TABLE,
+            help="Table of query, item_id, relevance (2 is trained on) and optionally query_id, split.",
         ),
     ] = None,
     from_: Annotated[

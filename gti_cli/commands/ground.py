@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.commands.outcome import print_outcome
 from gti_cli.grounding.options import FurtherOptions, ObjectiveOptions, PairsOptions, RowsOptions
 from gti_cli.workspace import processes
@@ -24,9 +24,10 @@ def _ground(
     objective: ObjectiveOptions,
     common: CommonOptions,
     pairs: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--pairs",
+            metavar=TABLE,
             help="Table of item_id with title, description, or of text, tokens (default: the texts of the items).",
         ),
     ] = None,

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 def _import_data(
     sources: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            metavar="SOURCE…", help="Files or folders of one data set, plain or compressed.", show_default=False
+            metavar="SOURCE…",
+            help="Files, folders, hf:// or other addresses of one data set, plain or compressed.",
+            show_default=False,
         ),
     ],
     options: ImportOptions,

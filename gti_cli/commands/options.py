@@ -31,6 +31,7 @@ WorkspaceOption = Annotated[
     ),
 ]
 DEFAULT_WORKSPACE = Path("gti-workspace")
+TABLE = "TABLE"  # what the help calls the value of an option that takes a table, see `gti_cli.tables.locate`
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class CommonOptions(RunOptions):
             "dtype": self.dtype,
             "force": self.force,
             "resume": self.resume,
+            "columns": self.columns,
         }
 
 

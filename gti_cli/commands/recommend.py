@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gti_cli import console
-from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options, parse_names
+from gti_cli.commands.options import (
+    DEFAULT_WORKSPACE,
+    TABLE,
+    CommonOptions,
+    WorkspaceOption,
+    expand_options,
+    parse_names,
+)
 from gti_cli.errors import InputError
 from gti_cli.recommendation.requests import RecommendOptions
 
@@ -30,9 +38,10 @@ def _recommend(
     ] = None,
     query: Annotated[str | None, typer.Option("--query", help="Text of a search query.")] = None,
     table: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--input",
+            metavar=TABLE,
             help="Table of user_id, item_id, timestamp, or of query: recommend for every user or query in it.",
         ),
     ] = None,
@@ -49,8 +58,12 @@ def _recommend(
     common.configure_console()
     if output is not None:
         _check_output(output)
+    from gti_cli import tables
     from gti_cli.recommendation.recommend import recommend as stage
 
+    # Located here, since the columns of the table decide on those of the output.
+    table, exclude, only = tables.locate_all([table, options.exclude, options.only], common.columns)
+    options = replace(options, exclude=exclude, only=only)
     recommendations = stage(
         workspace,
         checkpoint=checkpoint,
@@ -73,7 +86,7 @@ def _recommend(
 recommend = expand_options(
     _recommend,
     {RecommendOptions: "The lists"},
-    common=("seed", "device", "dtype", "json_output", "quiet"),
+    common=("seed", "device", "dtype", "columns", "json_output", "quiet"),
 )
 
 
@@ -93,7 +106,7 @@ def _check_output(output: Path) -> None:
         )
 
 
-def _has_queries(table: Path) -> bool:
+def _has_queries(table: str) -> bool:
     from gti_cli import tables
 
     return "query" in tables.read(table, []).column_names

@@ -57,7 +57,7 @@ def set_muted(muted: bool) -> None:
     _state.muted = muted
 
 
-def _is_quiet() -> bool:
+def is_quiet() -> bool:
     """Tell whether progress and notes are off."""
     return _state.quiet or _state.muted
 
@@ -65,12 +65,12 @@ def _is_quiet() -> bool:
 def _stderr() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def note(message: str) -> None:
     """Print a remark on stderr; nothing with ``--quiet``."""
-    if not _is_quiet():
+    if not is_quiet():
         _stderr().print(message, style="dim", markup=False)
 
 
@@ -100,7 +100,7 @@ def progress(description: str, total: int | None, unit: str = "items") -> Iterat
     Yields:
         A function ``advance(n=1, *, note="")`` to call when ``n`` more units are done.
     """
-    if _is_quiet() or _state.open_bars:
+    if is_quiet() or _state.open_bars:
         yield lambda *_args, **_kwargs: None
         return
     _state.open_bars += 1
@@ -191,7 +191,7 @@ def table(
 
     # A pipe or a file has no width: the table is as wide as it needs, so that each row stays on one line of a log.
     is_terminal = sys.stdout.isatty()
-    console = Console(highlight=False, width=None if is_terminal else 1 << 16)
+    console = Console(highlight=False, emoji=False, width=None if is_terminal else 1 << 16)
     shown = columns_that_fit(columns, rows, dispensable, console.width)
     left_out = [name for i, name in enumerate(columns) if i not in shown]
     columns, rows = [columns[i] for i in shown], [[row[i] for i in shown] for row in rows]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gti_cli import console
+from gti_cli import console, tables
 from gti_cli.diagnostics.checkpoint_rows import INPUT, OUTPUT
 from gti_cli.diagnostics.inputs import DiagnosisInputs, read_inputs
 from gti_cli.diagnostics.matrix_diagnosis import MatrixDiagnosis, diagnose_matrix, write_tables
@@ -36,6 +36,7 @@ def diagnose(
     codebooks_from: str = "auto",
     seed: int = 0,
     force: bool = False,
+    columns: str | None = None,
 ) -> Manifest:
     """Measure the rows of the new tokens of checkpoints, and compare them with pretrained rows and codebooks.
 
@@ -54,6 +55,7 @@ def diagnose(
         codebooks_from: ``auto`` (those of the workspace, where it has any), ``none``, or a codebooks file.
         seed: Seed of the sample of pretrained rows, the permutation test, the bootstrap and sampled pairs.
         force: Replace an existing diagnosis of the same name that was made from other inputs or options.
+        columns: What the column of a table of tokens is called: ``"token=NAME"``.
 
     Returns:
         The manifest. Its ``metrics`` hold the figures of each checkpoint by label.
@@ -63,6 +65,7 @@ def diagnose(
             have other sizes, when the name is not a valid one, or when the seed is out of range.
     """
     check_seed(seed)
+    tokens_from = tables.locate_all([tokens_from], columns)[0]
     space = Workspace(workspace)
     inputs, timeline = _read(space, checkpoints, trajectory, tokens_from, base_vocab, codebooks_from, seed)
     labels = [checkpoint.label for checkpoint in inputs.checkpoints]
@@ -76,7 +79,7 @@ def diagnose(
         options={**options, "plot": plot},
         inputs={
             "codebooks": inputs.codebooks_file,
-            "tokens": tokens_from if tokens_from and Path(tokens_from).is_file() else None,
+            "tokens": _list_of_tokens(tokens_from),
         },
         upstream=inputs.upstream,
         seed=seed,
@@ -115,6 +118,14 @@ def _read(
         inherit_tokens=trajectory,
     )
     return inputs, build_timeline(space, paths, inputs.checkpoints) if trajectory else []
+
+
+def _list_of_tokens(tokens_from: str | None) -> Path | str | None:
+    """Return the table or the file that lists the new tokens; None where there is none."""
+    if tokens_from is None or tables.locate(tokens_from).is_table:
+        return tokens_from
+    path = Path(tokens_from)
+    return path if path.is_file() else None
 
 
 def _options(

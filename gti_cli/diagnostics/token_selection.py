@@ -121,12 +121,13 @@ def find_new_tokens(
     return _sorted_by_level(tokens)
 
 
+@tables.in_terms_of_the_file
 def _selected_names(tokens_from: str, vocabulary: Vocabulary | None, folder: Path) -> list[str]:
     """The names that ``tokens_from`` lists (a file) or matches (a regular expression)."""
-    path = Path(tokens_from)
-    if path.is_file():
-        if path.suffix.lower() in (".parquet", ".pq", ".csv", ".jsonl", ".json", ".ndjson"):
-            names = tables.strings(tables.read(path, ["token"]), "token", path)
+    location, path = tables.locate(tokens_from), Path(tokens_from)
+    if location.is_table or path.is_file():
+        if location.is_table:
+            names = tables.strings(tables.read(location, ["token"]), "token", location)
         else:
             try:
                 names = [line.strip() for line in path.read_text("utf-8").splitlines()]
@@ -134,9 +135,9 @@ def _selected_names(tokens_from: str, vocabulary: Vocabulary | None, folder: Pat
                 raise InputError("is not UTF-8 text", where=str(path), remedy="give one token per line") from cause
         names = list(dict.fromkeys(name for name in names if name))
         if not names:
-            raise InputError("lists no token", where=str(path), remedy="give one token per line")
+            raise InputError("lists no token", where=tokens_from, remedy="give one token per line")
         return names
-    if path.suffix.lower() in (".txt", ".parquet", ".csv", ".jsonl", ".json"):
+    if path.suffix.lower() == ".txt":
         raise InputError("no such file", where=tokens_from, remedy="check the path")
     try:
         pattern = re.compile(tokens_from)

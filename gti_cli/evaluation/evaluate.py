@@ -39,7 +39,8 @@ from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.next_item import cut_history, encode_items, make_frame
 from gti_cli.tables.histories import History, Splits, read_interactions, split
 from gti_cli.workspace import StageRun, Workspace, processes, write_json
-from gti_cli.workspace.manifest import Manifest, digest_path
+from gti_cli.workspace.inputs import digest_input
+from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -80,6 +81,7 @@ def evaluate(
     if queries is not None and keywords.get("history") is not None:
         raise InputError("--history is about users' items, and queries have none", remedy="leave it out")
     run_options = pick(RunOptions, keywords)
+    interactions, queries = tables.locate_all([interactions, queries], run_options.columns)
     plan = make_plan(
         Workspace(workspace),
         checkpoint,
@@ -139,7 +141,7 @@ def _evaluate_users(
 def _was_trained_on_another_table(plan: EvaluationPlan, interactions: Path | str) -> bool:
     """Whether the checkpoint's manifest says that it was fine-tuned on other interactions than these."""
     trained_on = plan.checkpoint.manifest.inputs.get("interactions") if plan.checkpoint.manifest else None
-    return trained_on is not None and trained_on["sha256"] != digest_path(Path(interactions))
+    return trained_on is not None and trained_on["sha256"] != digest_input(interactions)
 
 
 def _search(plan: EvaluationPlan, entries: Sequence[History], trie: Trie, run: StageRun) -> SearchResult:

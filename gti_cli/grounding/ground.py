@@ -71,6 +71,7 @@ def ground(
     options, run_options = pick(GroundOptions, keywords), pick(RunOptions, keywords)
     options.check()
     sharding, report_to = _sharding(options), trackers(options.report_to)
+    pairs = tables.locate_all([pairs], run_options.columns)[0]
     space = Workspace(workspace)
     job, ids = _prepare(space, pairs, prompts, from_, name, options, run_options)
     with (

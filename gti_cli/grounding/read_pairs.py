@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gti_cli import console, tables
-from gti_cli.errors import InputError, list_some
+from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.prompts.pair_prompts import FORMS, TEXT_FORM, Pair, cut_texts, forms_of
+from gti_cli.tables.near_misses import near_miss
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,6 +49,7 @@ class PairsTable:
     counts: dict[str, int]
 
 
+@tables.in_terms_of_the_file
 def read_pairs(path: Path | str, tokens_of_item: Mapping[str, str] | None, names: Sequence[str]) -> PairsTable:
     """Read a table of pairs: `item_id` with `title` and / or `description`, or `text` with `tokens`.
 
@@ -69,7 +71,7 @@ def read_pairs(path: Path | str, tokens_of_item: Mapping[str, str] | None, names
         return _read_text_and_tokens(table, path, names)
     if "item_id" not in columns or not columns & {"title", "description", "text"}:
         raise InputError(
-            f"no pairs can be made from the columns {', '.join(table.column_names)}",
+            f"no pairs can be made from the columns {list_names(table.column_names)}",
             where=str(path),
             remedy="give item_id with title and / or description, or text with tokens",
         )
@@ -82,10 +84,11 @@ def read_pairs(path: Path | str, tokens_of_item: Mapping[str, str] | None, names
     items = tables.ids(table, "item_id", path)
     unknown = sorted({item for item in items if item not in tokens_of_item})
     if unknown:
+        miss = near_miss(unknown, tokens_of_item)
         raise InputError(
-            f"{len(unknown):,} items have no semantic ID: {list_some(unknown)}",
+            f"{len(unknown):,} items have no semantic ID: {list_some(unknown)}{miss.problem if miss else ''}",
             where=f"{path}, column 'item_id', row {items.index(unknown[0]) + 1:,}",
-            remedy="build semantic IDs for all items, or drop these rows",
+            remedy=miss.remedy if miss else "build semantic IDs for all items, or drop these rows",
         )
     # `text` is what `gti build-ids` encodes. It may hold brand and categories, which no form of a prompt names, so it
     # is used only where there is neither title nor description.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, list_names
 from gti_cli.importing.formats import amazon, lc_rec, mind, movielens, recbole, shops
 from gti_cli.importing.formats.base import Files, Format
 
@@ -40,13 +40,13 @@ def find_format(files: Files, name: str | None) -> Format:
     if not fitting:
         raise InputError(
             "these files have no format that gti recognises",
-            where=", ".join(str(file.path) for file in files[:3]),
+            where=list_names([file.path for file in files], 3),
             remedy=f"name it by --format ({', '.join(FORMAT_NAMES)}), or the columns by --columns user_id=…,item_id=…",
         )
     if len(fitting) > 1:
         raise InputError(
             f"these files could be {' or '.join(form.title for form in fitting)}",
-            where=", ".join(str(file.path) for file in files[:3]),
+            where=list_names([file.path for file in files], 3),
             remedy="give one data set at a time, or name its --format",
         )
     return fitting[0]

@@ -19,6 +19,17 @@ from gti_cli.importing.times import MILLISECONDS, POSITIONS, SECONDS
 NO_RATING = float("nan")
 
 
+def id_text(value: object) -> str:
+    """An id as text; a whole number that the source has as a fraction (``7.0``) is written without it.
+
+    Args:
+        value: The id.
+    """
+    if type(value) is str:
+        return value
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 class InteractionLog:
     """Interactions in the order in which they were read, 24 bytes each beside the ids.
 
@@ -49,8 +60,8 @@ class InteractionLog:
             time: When, in `unit`.
             rating: The user's rating, if the source has one.
         """
-        self._user.append(self.users.setdefault(str(user), len(self.users)))
-        self._item.append(self.items.setdefault(str(item), len(self.items)))
+        self._user.append(self.users.setdefault(id_text(user), len(self.users)))
+        self._item.append(self.items.setdefault(id_text(item), len(self.items)))
         self._time.append(time)
         self._rating.append(rating)
 
@@ -152,7 +163,7 @@ class ItemTexts:
             item: Its id.
             texts: Its texts by column name, as the source has them. ``categories`` becomes a path.
         """
-        name = str(item)
+        name = id_text(item)
         if name in self.rows:
             self.repeated += 1
             return

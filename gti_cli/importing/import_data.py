@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gti_cli import console, tables
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, list_names
 from gti_cli.importing.detect import find_format
 from gti_cli.importing.filters import apply_filters
 from gti_cli.importing.formats.columns import parse_columns, read_columns
@@ -18,6 +18,7 @@ from gti_cli.importing.options import ImportKeywords, ImportOptions
 from gti_cli.importing.report import describe_interactions
 from gti_cli.importing.sources import SourceFile, find_files
 from gti_cli.options import RunOptions, pick, refuse_unknown
+from gti_cli.tables.near_misses import near_miss
 from gti_cli.workspace import StageRun, Workspace
 from gti_cli.workspace.files import replacing
 from gti_cli.workspace.manifest import Manifest
@@ -95,7 +96,7 @@ def _write(
     interactions = data.log.columns()
     if not len(interactions) and not data.queries and not data.items.rows:
         raise InputError(
-            "nothing was read", where=", ".join(str(file.path) for file in files[:3]), remedy="check the files"
+            "nothing was read", where=list_names([file.path for file in files], 3), remedy="check the files"
         )
     run.details["time_unit"] = interactions.unit
     run.counts["not_usable"] = dict(sorted(data.log.dropped.items()))
@@ -108,7 +109,7 @@ def _write(
         if not len(interactions):
             raise InputError(
                 "no interaction is left after the filters",
-                where=", ".join(str(file.path) for file in files[:3]),
+                where=list_names([file.path for file in files], 3),
                 remedy="filter less: " + "; ".join(f"{n:,} {why}" for why, n in run.counts["left_out"].items()),
             )
         run.metrics["written"] = describe_interactions(interactions)
@@ -171,6 +172,8 @@ def _write_items(run: StageRun, items: ItemTexts, interactions: ImportedInteract
         for number in range(len(names))
         if not any(columns[name][number] for name in columns if name != "item_id")
     ]
+    strangers = [names[number] for number in wordless if names[number] not in items.rows]
+    miss = near_miss(strangers, items.rows) if strangers else None
     for number in wordless:
         columns["title"][number] = names[number]
     run.counts.update(
@@ -180,5 +183,9 @@ def _write_items(run: StageRun, items: ItemTexts, interactions: ImportedInteract
         titles_with_html=items.with_html,
     )
     if wordless:
-        console.warn(f"{len(wordless):,} items have no text in these files: their ids stand for their titles")
+        warning = f"{len(wordless):,} items have no text in these files: their ids stand for their titles"
+        if miss is not None:
+            warning += miss.problem
+            run.details["notes"].append(warning)
+        console.warn(warning)
     tables.write(run.path(ITEMS), columns)

@@ -8,8 +8,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gti_cli.errors import InputError, list_some
+from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.importing.sources import SourceFile
+from gti_cli.tables.headers import clean_names
 
 # Longest line that is read as a Python literal: its parser needs many times the memory of the text.
 LONGEST_LITERAL = 4_000_000
@@ -178,11 +179,11 @@ def table_rows(
     """
     rows = _rows(file, separator, "utf-8", quoted=True)
     _, header = next(rows, (1, []))
-    header = [name.strip() for name in header]
+    header = clean_names(header, file.path)
     missing = [name for name in wanted if name not in header]
     if missing:
         raise InputError(
-            f"column {list_some(missing)} is missing (the header has {', '.join(header[:10])})",
+            f"column {list_some(missing)} is missing (the header has {list_names(header)})",
             where=file.where(1),
             remedy="give the right file, or name its --format or --columns",
         )

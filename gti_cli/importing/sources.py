@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from gti_cli import tables
 from gti_cli.errors import InputError
 
 COMPRESSED = (".gz", ".zst", ".bz2")
@@ -131,7 +132,7 @@ def find_files(sources: Sequence[Path | str]) -> list[SourceFile]:
     """The files that the caller named; of a folder, all files inside, also in inner folders.
 
     Args:
-        sources: Files and folders.
+        sources: Files and folders, and addresses such as ``hf://datasets/NAME/PATH`` (see `gti_cli.tables.locate`).
 
     Returns:
         The files, each once, in the order given and by name within a folder. Hidden files are left out.
@@ -140,18 +141,24 @@ def find_files(sources: Sequence[Path | str]) -> list[SourceFile]:
         InputError: A source is missing, or a folder holds no file.
     """
     files: dict[Path, SourceFile] = {}
-    for source in map(Path, sources):
-        if source.is_dir():
-            inside = sorted(path for path in source.rglob("*") if path.is_file() and not _hidden(path, source))
-            if not inside:
-                raise InputError("the folder holds no file", where=str(source), remedy="check the path")
-        elif source.is_file():
-            inside = [source]
-        else:
-            raise InputError("no such file or folder", where=str(source), remedy="check the path")
+    for source in sources:
+        place = tables.locate(source)
+        inside = [shard.path for shard in place.selection().shards()] if place.is_remote else _local_files(Path(source))
         for path in inside:
             files.setdefault(path.resolve(), SourceFile(path))
     return list(files.values())
+
+
+def _local_files(source: Path) -> list[Path]:
+    """Return a file, or all files of a folder, by name."""
+    if source.is_dir():
+        inside = sorted(path for path in source.rglob("*") if path.is_file() and not _hidden(path, source))
+        if not inside:
+            raise InputError("the folder holds no file", where=str(source), remedy="check the path")
+        return inside
+    if source.is_file():
+        return [source]
+    raise InputError("no such file or folder", where=str(source), remedy="check the path")
 
 
 def _hidden(path: Path, folder: Path) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli import console
+from gti_cli import console, tables
 from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
 from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
@@ -45,6 +45,7 @@ def export_conversations(
     checkpoint: str | None = None,
     options: TaskOptions | None = None,
     seed: int = 0,
+    columns: str | None = None,
 ) -> dict[str, int]:
     """Write the training rows of the tasks as conversations.
 
@@ -56,6 +57,7 @@ def export_conversations(
         checkpoint: Checkpoint that is to be trained. None: ``grounded``. Its tokenizer decides where texts are cut.
         options: As for `finetune`. Weights of the tasks have no effect: each row is written once.
         seed: Seed of samples; the same seed gives the samples of `finetune`.
+        columns: What the columns of the tables are called, see `gti_cli.tables.locate`.
 
     Returns:
         Number of rows of each kind of conversation, and of all as ``rows``.
@@ -75,6 +77,7 @@ def export_conversations(
     source = find_checkpoint(space, checkpoint, "grounded", "gti ground", weights=False)
     check_same_ids(source, ids)
     code_ids(source.item_tokens(), ids.details["sizes"])  # refuses a checkpoint without these tokens
+    interactions, queries = tables.locate_all([interactions, queries], columns)
     data = read_task_data(space, interactions, queries, options.tasks)
     tokenizer = load_tokenizer(source.path)
     check_tokenizer(tokenizer, source.item_tokens())

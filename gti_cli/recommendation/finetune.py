@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gti_cli import tables
 from gti_cli.cards.card import write_card
 from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
 from gti_cli.checkpoints.new_tokens import code_ids
@@ -63,6 +64,7 @@ def finetune(
     options, run_options = pick(FinetuneOptions, keywords), pick(RunOptions, keywords)
     options.check()
     report_to = trackers(options.report_to)
+    interactions, queries = tables.locate_all([interactions, queries], run_options.columns)
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
     checkpoint = find_checkpoint(space, from_, "grounded", "gti ground")

@@ -30,6 +30,7 @@ from gti_cli.recommendation.requests import (
     read_requests,
 )
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.near_misses import near_miss
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def recommend(
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
+    columns: str | None = None,
     **keywords: Unpack[RecommendKeywords],
 ) -> list[Recommendation]:
     """Recommend the ``k`` most probable items to each user, or for each query.
@@ -98,6 +100,7 @@ def recommend(
         seed: Seed of everything random.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         dtype: ``auto``, ``float32`` or ``bfloat16``.
+        columns: What the columns of the tables are called, see `gti_cli.tables.locate`.
         **keywords: See `RecommendOptions`.
 
     Returns:
@@ -111,6 +114,7 @@ def recommend(
     options = pick(RecommendOptions, keywords)
     options.check()
     check_seed(seed)
+    table, exclude, only = tables.locate_all([table, options.exclude, options.only], columns)
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
     source = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
@@ -119,7 +123,7 @@ def recommend(
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
     requests = read_requests(histories, queries, table, row_of)
-    recommender = Recommender(source, catalogue, token_ids, _allowed_rows(row_of, options.exclude, options.only))
+    recommender = Recommender(source, catalogue, token_ids, _allowed_rows(row_of, exclude, only))
     seed_everything(seed)
     lists = _search(recommender, requests, options, device, dtype)
     short = sum(len(items.rows) < options.k for items in lists)
@@ -142,16 +146,18 @@ def _allowed_rows(row_of: Mapping[str, int], exclude: Path | str | None, only: P
     return np.flatnonzero(allowed)
 
 
+@tables.in_terms_of_the_file
 def _listed_rows(path: Path | str, row_of: Mapping[str, int]) -> list[int]:
     """Rows of the catalogue of the items that a table lists."""
     listed = tables.ids(tables.read(path, ["item_id"]), "item_id", path)
     unknown = list(dict.fromkeys(item for item in listed if item not in row_of))
     if unknown:
         row = listed.index(unknown[0]) + 1
+        miss = near_miss(unknown, row_of)
         raise InputError(
-            f"items that the catalogue does not have: {list_some(unknown)}",
+            f"items that the catalogue does not have: {list_some(unknown)}{miss.problem if miss else ''}",
             where=f"{path}, column 'item_id', row {row:,}",
-            remedy="drop them from the list",
+            remedy=miss.remedy if miss else "drop them from the list",
         )
     return [row_of[item] for item in listed]
 

@@ -11,6 +11,7 @@ from gti_cli import tables
 from gti_cli.errors import InputError, list_some
 from gti_cli.options import option
 from gti_cli.tables.histories import read_interactions
+from gti_cli.tables.near_misses import near_miss
 
 SEARCHES = ("beam", "exact")
 
@@ -37,11 +38,9 @@ class RecommendOptions:
         None, "Hypotheses of the beam search; more are added for seen items.", shown="as many as items, 20 or more"
     )
     exclude: Path | str | None = option(
-        None, "Table of item_id: never recommended (out of stock, ...).", written=Path | None
+        None, "Table of item_id: never recommended (out of stock, ...).", written=str | None
     )
-    only: Path | str | None = option(
-        None, "Table of item_id: the only items that are recommended.", written=Path | None
-    )
+    only: Path | str | None = option(None, "Table of item_id: the only items that are recommended.", written=str | None)
     filter_seen: bool = option(False, "Do not recommend items of the user's own history.")
     max_history: int | None = option(None, "Most items shown.", shown="as in fine-tuning")
     batch_size: int = option(32, "Prompts in a batch; changes the speed only.")
@@ -95,6 +94,7 @@ class RecommendationRequests:
         return list(self.histories if self.histories is not None else self.queries or {})
 
 
+@tables.in_terms_of_the_file
 def read_requests(
     histories: Mapping[str, Sequence[str]] | None,
     queries: Mapping[str, str] | None,
@@ -134,10 +134,12 @@ def read_requests(
 
 def _check_histories(histories: dict[str, list[str]], row_of: Mapping[str, int]) -> dict[str, list[str]]:
     """Refuse unknown items and empty histories; returns the histories."""
-    unknown = [item for items in histories.values() for item in items if item not in row_of]
+    unknown = list(dict.fromkeys(item for items in histories.values() for item in items if item not in row_of))
     if unknown:
+        miss = near_miss(unknown, row_of)
         raise InputError(
-            f"items without a semantic ID: {list_some(unknown)}", remedy="give item ids of the catalogue ('item_id')"
+            f"items without a semantic ID: {list_some(unknown)}{miss.problem if miss else ''}",
+            remedy="give item ids as the catalogue has them ('item_id')",
         )
     if not histories or not all(histories.values()):
         raise InputError("the history is empty", remedy="give at least one item id")

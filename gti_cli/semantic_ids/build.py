@@ -64,7 +64,7 @@ def build_ids(
     """Give each item of a table its semantic ID.
 
     Args:
-        items: Parquet, CSV or JSONL file with the column ``item_id`` and text columns, ``embedding``, or both.
+        items: Table (see `gti_cli.tables.locate`) of ``item_id`` and text columns, ``embedding``, or both.
         workspace: Folder in which the artifact ``semantic_ids`` is written.
         kmeans: Options of residual k-means.
         rqvae: Options of the RQ-VAE.
@@ -79,6 +79,7 @@ def build_ids(
     """
     refuse_unknown(keywords, IdsOptions, RunOptions)
     options, run_options = pick(IdsOptions, keywords), pick(RunOptions, keywords)
+    items = tables.locate(items, run_options.columns)
     if options.reuse:
         return add_items(items, workspace, options, run_options, kmeans=kmeans, rqvae=rqvae, text_model=text_model)
     plan = make_plan(items, options, kmeans=kmeans, rqvae=rqvae, text_model=text_model)

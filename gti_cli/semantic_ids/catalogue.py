@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import tables
-from gti_cli.errors import InputError, list_some
+from gti_cli.errors import InputError, list_names, list_some
+from gti_cli.tables import TableLocation
+from gti_cli.tables.text_types import text_column
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +23,7 @@ EMBEDDING = "embedding"
 # Columns that the stage itself writes to `items.parquet`; an input column of the same name is dropped.
 OWN_COLUMNS = ("item_id", "text", "same_as")
 _BLOCK = 1 << 13  # rows of embeddings in memory at a time
+_vectors = tables.in_terms_of_the_file(tables.vectors)
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,15 @@ class Catalogue:
     """The items table, N items.
 
     Attributes:
-        path: The file, for error messages.
+        path: The table.
         item_ids: N strings, all different.
         texts: N strings, the chosen columns joined by line breaks; ``""`` where all of them are empty.
         text_columns: The columns of ``texts``, in order.
-        table: The table as read; embeddings in a Parquet file are left on disk.
+        table: The table as read; embeddings in Parquet and Arrow files are left on disk.
         has_embeddings: Whether there is an ``embedding`` column.
     """
 
-    path: str
+    path: TableLocation
     item_ids: list[str]
     texts: list[str]
     text_columns: list[str]
@@ -63,25 +66,20 @@ class Catalogue:
         """Read the ``embedding`` column block by block.
 
         Yields:
-            (n, d) float32. Of a Parquet file one block is in memory at a time; other formats come as one block.
+            (n, d) float32. Of Parquet and Arrow files one block is in memory at a time; others come as one block.
 
         Raises:
             InputError: When the column is missing, ragged or not finite.
         """
         self.require_embeddings()
         if EMBEDDING in self.table.column_names:
-            yield tables.vectors(self.table, EMBEDDING, self.path)
+            yield _vectors(self.table, EMBEDDING, self.path)
             return
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         row, width = 1, None
-        # By default pyarrow loads a whole row group, which may be the whole file, at once; a buffered stream does not.
-        with pq.ParquetFile(self.path, buffer_size=1 << 20, pre_buffer=False) as file:
-            for batch in file.iter_batches(_BLOCK, columns=[EMBEDDING], use_threads=False):
-                block = tables.vectors(pa.Table.from_batches([batch]), EMBEDDING, self.path, first_row=row, width=width)
-                row, width = row + len(block), block.shape[1]
-                yield block
+        for part in tables.column_blocks(self.path, EMBEDDING, _BLOCK):
+            block = _vectors(part, EMBEDDING, self.path, first_row=row, width=width)
+            row, width = row + len(block), block.shape[1]
+            yield block
 
     def require_texts(self) -> None:
         """Make sure that each item has a text to encode.
@@ -93,7 +91,7 @@ class Catalogue:
             raise InputError(
                 f"the table has none of the text columns {', '.join(TEXT_COLUMNS)}",
                 where=self.path,
-                remedy=f"name its text columns with --text-columns (columns: {', '.join(self.table.column_names)})",
+                remedy=f"name its text columns with --text-columns (columns: {list_names(self.table.column_names)})",
             )
         empty = [row for row, text in enumerate(self.texts) if not text]
         if empty:
@@ -105,11 +103,12 @@ class Catalogue:
             )
 
 
+@tables.in_terms_of_the_file
 def read_catalogue(path: Path | str, text_columns: Sequence[str] | None = None) -> Catalogue:
     """Read the items table.
 
     Args:
-        path: Parquet, CSV or JSONL file with ``item_id`` and text columns, optionally ``embedding``.
+        path: A table, see `gti_cli.tables.locate`, with ``item_id`` and text columns, optionally ``embedding``.
         text_columns: Columns that make the text; None: those of `TEXT_COLUMNS` that the table has.
 
     Raises:
@@ -121,23 +120,11 @@ def read_catalogue(path: Path | str, text_columns: Sequence[str] | None = None) 
     chosen = named or [name for name in TEXT_COLUMNS if name in table.column_names]
     parts = [tables.strings(table, name, path) for name in chosen]
     texts = ["\n".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(item_ids)
-    return Catalogue(str(path), item_ids, texts, chosen, table, EMBEDDING in tables.column_names(path, table))
+    has_embeddings = EMBEDDING in tables.column_names(path, table)
+    return Catalogue(tables.locate(path), item_ids, texts, chosen, table, has_embeddings)
 
 
 def string_columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """The columns of strings and lists of strings of an items table, unchanged, without those of `OWN_COLUMNS`."""
-    import pyarrow as pa
-
-    def is_text(kind: pa.DataType) -> bool:
-        """Whether a column of this type holds texts, or lists of texts."""
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            return is_text(kind.value_type)
-        if pa.types.is_dictionary(kind):
-            return is_text(kind.value_type)
-        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-    return {
-        field.name: table.column(field.name)
-        for field in table.schema
-        if field.name not in OWN_COLUMNS and is_text(field.type)
-    }
+    """The columns of texts and lists of texts of an items table, without `OWN_COLUMNS` and embeddings in text."""
+    columns = {name: text_column(table, name) for name in table.column_names if name not in (*OWN_COLUMNS, EMBEDDING)}
+    return {name: values for name, values in columns.items() if values is not None}

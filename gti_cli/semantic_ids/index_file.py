@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gti_cli.checkpoints.token_names import parse_name, split_tokens
 from gti_cli.errors import InputError, list_some
 from gti_cli.semantic_ids.options import MAX_CODES
+from gti_cli.tables.near_misses import near_miss
 from gti_cli.workspace.files import replacing
 
 
@@ -47,10 +48,12 @@ def read_index(path: Path | str, item_ids: Sequence[str], sizes: Sequence[int] |
     index = _load(path)
     missing = [item for item in item_ids if item not in index]
     if missing:
+        miss = near_miss(missing, index)
         raise InputError(
-            f"{len(missing):,} items of the catalogue have no entry (item_id {list_some(missing)})",
+            f"{len(missing):,} items of the catalogue have no entry (item_id {list_some(missing)})"
+            f"{miss.problem if miss else ''}",
             where=str(path),
-            remedy="give the index that belongs to these items, or drop the items",
+            remedy=miss.remedy if miss else "give the index that belongs to these items, or drop the items",
         )
     width = len(index[item_ids[0]]) if isinstance(index[item_ids[0]], list) else 0
     codes = np.asarray([_codes(path, item, index[item], width) for item in item_ids], dtype=np.int32)

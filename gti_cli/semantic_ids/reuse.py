@@ -28,7 +28,8 @@ from gti_cli.tables import SemanticIDs
 from gti_cli.tensors.codebooks import read_codebooks
 from gti_cli.tensors.vector_file import VectorFile
 from gti_cli.workspace import StageRun, Workspace, processes
-from gti_cli.workspace.manifest import Manifest, digest_path
+from gti_cli.workspace.inputs import digest_input
+from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,6 +74,7 @@ class Earlier:
         return len(self.codebooks) - (self.policy == "suffix")
 
 
+@tables.in_terms_of_the_file
 def add_items(
     items: Path | str,
     workspace: Path | str,
@@ -107,9 +109,8 @@ def add_items(
     """
     space = Workspace(workspace)
     manifest = space.require(artifact.NAME, "gti build-ids")
-    if not Path(items).is_file():
-        raise InputError("no such file", where=str(items), remedy="check the path")
-    items_digest = digest_path(Path(items))
+    items = tables.locate(items)
+    items_digest = digest_input(items)
     batches = list(manifest.details.get("batches", []))
     if any(batch["sha256"] == items_digest for batch in batches):
         console.note(f"build-ids: the items of {items} have their IDs already; nothing to do")

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError, list_some
+from gti_cli.tables.near_misses import near_miss
+from gti_cli.tables.text_types import id_texts, number_texts, readable_column
+from gti_cli.workspace.remarks import remark
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False) -> list[str]:
-    """Return a column of ids as strings; they may be strings or integers.
+    """Return a column of ids as strings; they may be strings or whole numbers of any type.
 
     Args:
         table: What `gti_cli.tables.read` returned.
@@ -28,37 +31,28 @@ def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False)
         unique: Refuse an id that occurs twice.
 
     Raises:
-        InputError: When the column has another type.
+        InputError: When the column has another type, or a number is no whole number.
         InputError: When an id is missing or empty.
         InputError: When an id occurs twice and ``unique`` is true.
     """
-    import pyarrow as pa
-
-    kind = table.schema.field(column).type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
-        raise InputError(
-            f"ids must be strings or integers, not {kind}",
-            where=f"{path}, column {column!r}",
-            remedy="convert the column",
-        )
-    values = table.column(column).to_pylist()
+    given, converted_from = id_texts(table, column, path)
+    if converted_from is not None:
+        what = f"its {len(given):,} ids became whole numbers (7, not 7.0)"
+        remark(path, f"column {column!r} is of type {converted_from}: {what}")
     row_of: dict[str, int] = {}
     texts: list[str] = []
-    for row, value in enumerate(values, start=1):
-        where = f"{path}, column {column!r}, row {row:,}"
-        if value is None or value == "":
+    for row, text in enumerate(given, start=1):
+        if not text:
+            where = f"{path}, column {column!r}, row {row:,}"
             raise InputError("the id is missing", where=where, remedy="give every row an id or drop the row")
-        text = str(value)
         if unique:
-            if text in row_of:
+            first = row_of.setdefault(text, row)
+            if first != row:
                 raise InputError(
-                    f"duplicate id {text!r} (first in row {row_of[text]:,})",
-                    where=where,
+                    f"duplicate id {text!r} (first in row {first:,})",
+                    where=f"{path}, column {column!r}, row {row:,}",
                     remedy="keep one row for each id",
                 )
-            row_of[text] = row
         texts.append(text)
     return texts
 
@@ -67,6 +61,7 @@ def strings(table: pa.Table, column: str, path: Path | str, *, strip: bool = Tru
     """Return a column of text; missing values become ``""``.
 
     Lists of strings, also nested ones, are joined with ``" > "``; catalogues often store categories in this way.
+    Numbers are written as people write them: ``12.9``, ``15``.
 
     Args:
         table: What `gti_cli.tables.read` returned.
@@ -75,16 +70,19 @@ def strings(table: pa.Table, column: str, path: Path | str, *, strip: bool = Tru
         strip: Remove white space at either end of each text.
 
     Raises:
-        InputError: When the column holds fractions or nested objects.
+        InputError: When the column holds nested objects.
     """
     import pyarrow as pa
 
-    kind = table.schema.field(column).type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return [" > ".join(map(str, _leaves(value))) for value in table.column(column).to_pylist()]
-    if pa.types.is_floating(kind) or pa.types.is_nested(kind):
+    values = readable_column(table, column, path)
+    kind = values.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return [" > ".join(map(str, _leaves(value))) for value in values.to_pylist()]
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return number_texts(values)
+    if pa.types.is_nested(kind):
         raise InputError(f"must be text, not {kind}", where=f"{path}, column {column!r}", remedy="convert the column")
-    texts = ["" if value is None else str(value) for value in table.column(column).to_pylist()]
+    texts = ["" if value is None else str(value) for value in values.to_pylist()]
     return [text.strip() for text in texts] if strip else texts
 
 
@@ -109,7 +107,7 @@ def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.i
     import numpy as np
     import pyarrow as pa
 
-    values = table.column(column).combine_chunks()
+    values = readable_column(table, column, path).combine_chunks()
     where = f"{path}, column {column!r}"
     if pa.types.is_date(values.type):
         values = values.cast(pa.timestamp("us"))
@@ -155,66 +153,6 @@ def _first_non_number(values: Sequence[str | None]) -> int | None:
     return None
 
 
-def vectors(
-    table: pa.Table, column: str, path: Path | str, *, first_row: int = 1, width: int | None = None
-) -> npt.NDArray[np.float32]:
-    """Return a column of number lists as a matrix.
-
-    Args:
-        table: The table, of N rows.
-        column: The name of the column.
-        path: The file that the table was read from.
-        first_row: The number of the table's first row in the file, where the table is a part of it.
-        width: The length d that earlier parts have set; None means the length of the first vector.
-
-    Returns:
-        (N, d) float32.
-
-    Raises:
-        InputError: When the column has another type.
-        InputError: When a vector or a number in it is missing, NaN or infinite.
-        InputError: When a vector is empty or has another length than the first one.
-    """
-    import numpy as np
-    import pyarrow as pa
-
-    values = table.column(column).combine_chunks()
-    where = f"{path}, column {column!r}"
-    if not (
-        pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_fixed_size_list(values.type)
-    ):
-        raise InputError(
-            f"must be lists of numbers, not {values.type}", where=where, remedy="store one list in each row"
-        )
-    inner = values.type.value_type
-    if not (pa.types.is_floating(inner) or pa.types.is_integer(inner)):
-        raise InputError(f"must be lists of numbers, not of {inner}", where=where, remedy="convert the column")
-    if values.null_count:
-        row = values.is_null().to_pylist().index(True) + first_row
-        raise InputError("the vector is missing", where=f"{where}, row {row:,}", remedy="fill it in or drop the row")
-    lengths = np.asarray(values.value_lengths())
-    width = int(lengths[0]) if width is None else width
-    wrong = np.flatnonzero(lengths != width)
-    if width == 0 or len(wrong):
-        index = int(wrong[0]) if len(wrong) else 0
-        row = index + first_row
-        problem = f"{lengths[index]} numbers where the first row has {width}" if width else "the vector is empty"
-        raise InputError(problem, where=f"{where}, row {row:,}", remedy="give every row a vector of the same length")
-    flat = values.flatten()
-    if flat.null_count:
-        row = flat.is_null().to_pylist().index(True) // width + first_row
-        raise InputError("a number is missing", where=f"{where}, row {row:,}", remedy="fill it in")
-    matrix = np.asarray(flat.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(-1, width)
-    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
-    if len(bad):
-        raise InputError(
-            "the vector holds NaN or infinity",
-            where=f"{where}, row {bad[0] + first_row:,}",
-            remedy="encode these items again or drop them",
-        )
-    return matrix
-
-
 def refuse_unknown_items(items: Sequence[str], catalogue: Collection[str], path: Path | str, rows: str) -> None:
     """Refuse a table with items that have no semantic ID.
 
@@ -230,8 +168,11 @@ def refuse_unknown_items(items: Sequence[str], catalogue: Collection[str], path:
     members = catalogue if isinstance(catalogue, set | frozenset | dict) else set(catalogue)
     unknown = list(dict.fromkeys(item for item in items if item not in members))
     if unknown:
+        miss = near_miss(unknown, members)
         raise InputError(
-            f"items without a semantic ID: {list_some(unknown)}",
+            f"items without a semantic ID: {list_some(unknown)}{miss.problem if miss else ''}",
             where=f"{path}, column 'item_id', row {items.index(unknown[0]) + 1:,}",
-            remedy=f"drop these {rows}, or run 'gti build-ids' on a catalogue that has the items",
+            remedy=miss.remedy
+            if miss
+            else f"drop these {rows}, or run 'gti build-ids' on a catalogue that has the items",
         )

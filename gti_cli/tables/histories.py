@@ -14,6 +14,7 @@ from pathlib import Path
 from gti_cli import console, tables
 from gti_cli.errors import InputError
 from gti_cli.tables.columns import refuse_unknown_items
+from gti_cli.tables.sources.location import in_terms_of_the_file
 
 SPLITS = ("train", "valid", "test")
 MIN_LENGTH = 3  # leave-one-out needs one interaction each for training, validation and test
@@ -74,11 +75,12 @@ class Splits:
     counts: dict[str, int]
 
 
+@in_terms_of_the_file
 def read_interactions(path: Path | str, catalogue: Collection[str], texts: Sequence[str] = ()) -> Interactions:
     """Read a table with the columns ``user_id``, ``item_id``, ``timestamp`` and optionally ``split``.
 
     Args:
-        path: A Parquet, CSV or JSONL file; its rows may stand in any order.
+        path: A table, see `gti_cli.tables.locate`; its rows may stand in any order.
         catalogue: The ids of all items that have a semantic ID.
         texts: Further text columns to read, if the table has them.
 

@@ -17,6 +17,7 @@ from gti_cli import console, tables
 from gti_cli.errors import InputError
 from gti_cli.tables.columns import refuse_unknown_items
 from gti_cli.tables.histories import SPLITS
+from gti_cli.tables.sources.location import in_terms_of_the_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,13 +81,14 @@ class Queries:
         return queries
 
 
+@in_terms_of_the_file
 def read_queries(path: Path | str, catalogue: Collection[str]) -> Queries:
     """Read a table with one row for each graded pair of query and item.
 
     Its columns are ``query``, ``item_id``, ``relevance`` and optionally ``query_id`` and ``split``.
 
     Args:
-        path: A Parquet, CSV or JSONL file.
+        path: A table, see `gti_cli.tables.locate`.
         catalogue: The ids of all items that have a semantic ID.
 
     Raises:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gti_cli.tables.columns import ids, strings, vectors
+from gti_cli.tables.columns import ids, strings
 from gti_cli.tables.files import read
+from gti_cli.tables.vector_columns import vectors
 
 if TYPE_CHECKING:
     import numpy as np

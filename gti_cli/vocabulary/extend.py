@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gti_cli import console
+from gti_cli import console, tables
 from gti_cli.cards.card import write_card
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint
@@ -66,6 +66,7 @@ def extend(
     """
     refuse_unknown(keywords, StartOptions, RunOptions)
     start, run_options = pick(StartOptions, keywords), pick(RunOptions, keywords)
+    tokens = tables.locate_all([tokens], run_options.columns)[0]
     space = Workspace(workspace)
     check_output_name(name, default="extended")
     if start.init not in (None, *INITIALIZERS):

@@ -48,6 +48,7 @@ class TokensToAdd:
         return [*self.names, *self.structural]
 
 
+@tables.in_terms_of_the_file
 def collect_tokens_to_add(
     space: Workspace, table_path: Path | str | None
 ) -> tuple[dict[str, Manifest], TokensToAdd, str | None]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gti_cli.errors import InputError
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
-from gti_cli.workspace.manifest import Manifest, digest_path, is_unchanged, read_manifest
+from gti_cli.workspace.inputs import digest_again
+from gti_cli.workspace.manifest import Manifest, is_unchanged, read_manifest
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,7 @@ def _edited_outputs(workspace: Workspace, manifest: Manifest) -> list[str]:
 def _changed_inputs(manifest: Manifest) -> list[str]:
     reasons = []
     for role, entry in manifest.inputs.items():
-        path = Path(entry["path"])
         # The path may be relative to another folder, or belong to another machine: a missing file proves nothing.
-        if path.exists() and digest_path(path) != entry["sha256"]:
-            reasons.append(f"{role} ({path}) has changed")
+        if digest_again(entry) not in (None, entry["sha256"]):
+            reasons.append(f"{role} ({entry['path']}) has changed")
     return reasons

@@ -19,7 +19,10 @@ from gti_cli.workspace.sealed import CARD, is_sealed_card
 
 CHECKPOINT_MANIFEST = "gti.json"  # the manifest of a checkpoint lies inside its folder
 FORMAT = 1
-_PACKAGES = ("gti-cli", "torch", "transformers", "peft", "accelerate", "faiss-cpu", "numpy", "pyarrow", "scikit-learn")
+_PACKAGES = (
+    *("gti-cli", "torch", "transformers", "peft", "accelerate", "faiss-cpu", "numpy", "pyarrow", "scikit-learn"),
+    "datasets",
+)
 
 
 def canonical_digest(payload: Any) -> str:
@@ -77,24 +80,6 @@ def digest_outputs(folder: Path, outputs: Sequence[str]) -> dict[str, str]:
     if missing:
         raise RuntimeError(f"the stage did not write {', '.join(missing)}")
     return {output: digest_path(folder / output) for output in outputs}
-
-
-def describe_inputs(inputs: Mapping[str, Path | str | None]) -> dict[str, dict[str, Any]]:
-    """Return the path, size and SHA-256 of each input file or folder, by role; None values are left out.
-
-    Raises:
-        InputError: When a path does not exist.
-    """
-    described: dict[str, dict[str, Any]] = {}
-    for role, location in inputs.items():
-        if location is None:
-            continue
-        path = Path(location)
-        if not path.exists():
-            raise InputError("no such file", where=str(path), remedy="check the path")
-        size = path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-        described[role] = {"path": str(path), "bytes": size, "sha256": digest_path(path)}
-    return described
 
 
 def package_versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 from gti_cli.errors import InputError
@@ -17,8 +18,7 @@ def refuse_to_overwrite_inputs(root: Path, request: StageRequest) -> None:
     """
     targets = [(root / output).resolve() for output in (*request.outputs, request.manifest_path)]
     for entry in request.inputs.values():
-        path = Path(entry["path"]).resolve()
-        for target in targets:
+        for target, path in product(targets, (Path(file).resolve() for file in entry.get("files", [entry["path"]]))):
             if path == target or target in path.parents:
                 raise InputError(
                     f"this is an input of the command, and {request.command!r} would write {target.name} there",

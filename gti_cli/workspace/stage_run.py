@@ -20,6 +20,7 @@ from gti_cli.workspace.manifest import (
     digest_outputs,
     package_versions,
 )
+from gti_cli.workspace.remarks import remarks_on
 
 
 @dataclass
@@ -117,6 +118,9 @@ class StageRequest:
 
     def manifest(self, run: StageRun) -> Manifest:
         """Make the manifest of a run that has written its outputs."""
+        remarks = {role: remarks_on(entry["path"]) for role, entry in self.inputs.items()}
+        # Under `run`, since the manifest's digest says what the artifact is, not what was said about its inputs.
+        said = {"remarks": {role: some for role, some in remarks.items() if some}} if any(remarks.values()) else {}
         return Manifest(
             name=self.name,
             command=self.command,
@@ -129,7 +133,7 @@ class StageRequest:
             counts=run.counts,
             metrics=run.metrics,
             request=self.digest,
-            run={"device": run.device, "versions": package_versions(), **run.measured, **run.clock.report()},
+            run={"device": run.device, "versions": package_versions(), **said, **run.measured, **run.clock.report()},
         )
 
 

@@ -23,7 +23,13 @@ from gti_cli.workspace import lock, processes
 from gti_cli.workspace.clock import RunClock
 from gti_cli.workspace.commit import FILES, commit, finish_commits
 from gti_cli.workspace.files import write_json
-from gti_cli.workspace.manifest import CHECKPOINT_MANIFEST, Manifest, describe_inputs, is_unchanged, read_manifest
+from gti_cli.workspace.inputs import describe_inputs
+from gti_cli.workspace.manifest import (
+    CHECKPOINT_MANIFEST,
+    Manifest,
+    is_unchanged,
+    read_manifest,
+)
 from gti_cli.workspace.names import GROUPS
 from gti_cli.workspace.refusals import refuse_to_overwrite_inputs, refuse_to_replace
 from gti_cli.workspace.stage_run import StageRequest, StageRun, check_finite

@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from gti_cli import tables
 from gti_cli.app import run
 from tests.support.semantic_ids import make_items
+from tests.support.table_sources import COMMIT, put_into_hub_cache, use_folder_as_caches
 
 
 def test_tables_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,3 +163,64 @@ def test_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str], quantizer: str
         history = tables.read(tmp_path / "ws" / "rqvae_history.parquet")
         assert history.column("epoch").to_pylist() == [1, 2]
         assert "use_1" in history.column_names
+
+
+def test_a_data_set_of_the_hub_resumes_and_a_new_commit_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub = use_folder_as_caches(tmp_path / "cache", monkeypatch)
+    embedding = np.random.default_rng(0).normal(size=(80, 6)).tolist()
+    items = make_items(tmp_path, embedding=embedding)
+    table = pq.read_table(items).rename_columns({"item_id": "sku", "embedding": "vector"})
+    for name, part in (("a", table.slice(0, 30)), ("b", table.slice(30))):
+        pq.write_table(part, tmp_path / f"{name}.parquet")
+    files = {f"{name}.parquet": (tmp_path / f"{name}.parquet").read_bytes() for name in ("a", "b")}
+    put_into_hub_cache(hub, "me/shop", files)
+    sizes = ["--levels", "2", "--codes", "16", "--encoder", "column"]
+    from_hub = ["build-ids", "hf://me/shop", "-w", str(tmp_path / "1"), "--columns", "item_id=sku,embedding=vector"]
+    assert run([*from_hub, *sizes]) == 0
+    assert run(["build-ids", str(items), "-w", str(tmp_path / "2"), *sizes]) == 0
+    for name in ("semantic_ids.parquet", "items.parquet", "codebooks.safetensors", "embeddings.safetensors"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
+    recorded = json.loads((tmp_path / "1" / "semantic_ids.json").read_text())["inputs"]["items"]
+    assert recorded["columns"] == {"item_id": "sku", "embedding": "vector"}
+    assert (recorded["path"], recorded["revision"]) == ("hf://me/shop", COMMIT)
+
+    capsys.readouterr()
+    assert run([*from_hub, *sizes]) == 0
+    assert "is up to date" in capsys.readouterr().err
+    assert run(["status", "-w", str(tmp_path / "1")]) == 0
+    assert "stale" not in capsys.readouterr().out
+    put_into_hub_cache(hub, "me/shop", {"a.parquet": files["a.parquet"]}, commit=COMMIT[::-1])
+    assert run([*from_hub, *sizes]) == 2
+    assert "input items differs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "words"),
+    [
+        ("hf://me/none", [], "hf://me/none: not in the cache, and HF_HUB_OFFLINE is set"),
+        ("*.csv", [], "*.csv: no file matches"),
+        ("items.parquet:test", [], "there is no split 'test'. Use train or all"),
+        ("items.parquet", ["--columns", "item_id=sku"], "names 'sku', and there is no such column. The columns are"),
+        ("items.parquet", ["--columns", "id=item_id"], "--columns names 'id', which no table of gti has"),
+        ("items.parquet", ["--columns", "title=item_id"], "column 'item_id' is missing (the table has title"),
+        ("twice.parquet", ["--columns", "item_id=title"], "column 'title', row 2: duplicate id 'red'"),
+    ],
+)
+def test_a_table_that_cannot_be_found_or_named_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+    options: list[str],
+    words: str,
+) -> None:
+    use_folder_as_caches(tmp_path / "cache", monkeypatch)
+    tables.write(tmp_path / "items.parquet", GOOD)
+    tables.write(tmp_path / "twice.parquet", {"title": ["red", "red"]})
+    monkeypatch.chdir(tmp_path)
+    assert run(["build-ids", place, "-w", "ws", *options]) == 2
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert printed.err.count("\n") == 1 and not printed.out and not (tmp_path / "ws").exists()

@@ -53,7 +53,7 @@ def test_one_checkpoint_and_its_options(stage: RecordingStage, tmp_path: Path) -
     flags = "--interactions i.csv --name here --k 10,5 --baselines popularity --sample 7 --seed 4 --device cpu -q"
     assert run(["evaluate", "tuned", "-w", str(tmp_path), *flags.split()]) == 0
     ((arguments, keywords),) = stage.calls
-    assert arguments == (Path("i.csv"), tmp_path)
+    assert arguments == ("i.csv", tmp_path)
     expected: dict[str, Any] = {"queries": None, "name": "here", "checkpoint": "tuned"}
     for kind in (EvaluateOptions, RunOptions):
         expected |= {entry.name: entry.default for entry in dataclasses.fields(kind)}
@@ -66,7 +66,7 @@ def test_several_checkpoints_are_summarised(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr("gti_cli.evaluation.several_seeds.evaluate_several", several)
     monkeypatch.setattr("gti_cli.evaluation.several_seeds.summarise", summary)
     assert run(["evaluate", "a", "b", "-w", str(tmp_path), "--interactions", "i.csv", "--force", "-q"]) == 0
-    assert several.calls[0][0] == (["a", "b"], Path("i.csv"), tmp_path)
+    assert several.calls[0][0] == (["a", "b"], "i.csv", tmp_path)
     assert summary.calls[0][0] == ([USERS, USERS], tmp_path, "a-b")
     assert summary.calls[0][1] == {**dataclasses.asdict(RunOptions()), "force": True}
 

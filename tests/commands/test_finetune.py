@@ -50,11 +50,11 @@ def test_defaults_and_given_options_reach_the_stage(stage: RecordingStage, tmp_p
     flags += " --max-steps 9 --history 4 --seed 3 --no-resume --force -q"
     assert run(["finetune", "-w", str(tmp_path), *flags.split()]) == 0
     ((arguments, keywords),) = stage.calls
-    assert arguments == (Path("i.csv"), tmp_path)
+    assert arguments == ("i.csv", tmp_path)
     expected: dict[str, Any] = {}
     for kind in (TaskOptions, TrainingOptions, LoRAOptions, RunOptions):
         expected |= {entry.name: entry.default for entry in dataclasses.fields(kind)}
-    expected |= {"queries": Path("q.csv"), "from_": "extended", "name": "tuned", "max_steps": 9, "history": 4}
+    expected |= {"queries": "q.csv", "from_": "extended", "name": "tuned", "max_steps": 9, "history": 4}
     expected |= {"tasks": ("next-item:1", "search:0.5"), "seed": 3, "resume": False, "force": True}
     assert keywords == expected
 

@@ -49,10 +49,17 @@ def test_defaults_are_those_of_the_dataclass() -> None:
 
 def test_every_option_reaches_its_field() -> None:
     flags = "--colour blue --coats 3 --layers 5,6 --names a,b --tin x/y --glossy --no-dry --from there"
-    _, got, base, plot = paint(["door", *flags.split(), "--seed", "7", "-q", "--json", "--no-resume", "--plot"])
+    renamed = ["--columns", "item_id=sku,title=name"]
+    _, got, base, plot = paint(
+        ["door", *flags.split(), "--seed", "7", "-q", "--json", "--no-resume", "--plot", *renamed]
+    )
     assert got == Paint("blue", 3, (5, 6), ("a", "b"), Path("x/y"), True, False, "there")
-    assert base == CommonOptions(seed=7, resume=False, json_output=True, quiet=True)
-    assert base.run_keywords() == {"seed": 7, "device": "auto", "dtype": "auto", "force": False, "resume": False}
+    names = "item_id=sku,title=name"
+    assert base == CommonOptions(seed=7, resume=False, json_output=True, quiet=True, columns=names)
+    assert base.run_keywords() == {
+        **{"seed": 7, "device": "auto", "dtype": "auto", "force": False, "resume": False},
+        "columns": names,
+    }
     assert plot
 
 

@@ -75,3 +75,12 @@ def test_progress_says_rate(capsys: pytest.CaptureFixture[str]) -> None:
         for _ in range(4):
             advance(note="loss 1")
     assert "Encoding: 4/4 texts" in capsys.readouterr().err
+
+
+def test_names_between_colons_are_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    """A table is written ``shop:train`` and an error continues with a colon."""
+    console.error("shop:train: there is no column")
+    console.table("ws:train:", ["from"], [["shop:train:"]])
+    captured = capsys.readouterr()
+    assert captured.err == "error: shop:train: there is no column\n"
+    assert "shop:train:" in captured.out and "ws:train:" in captured.out

@@ -60,6 +60,7 @@ def test_text_and_tokens_of_any_vocabulary(tmp_path: Path, tokenizer: object) ->
     ("text", "message"),
     [
         ("item_id,title\n1,A\n9,B\n8,C\n", "2 items have no semantic ID: '8', '9'"),
+        ("item_id,title\n01,A\n02,B\n", "differ by leading zeros alone from ids that exist ('01' here is '1' there)"),
         ("item_id,title\n1,\n2,\n", "no row has a text in title"),
         ("item_id,brand\n1,A\n", "no pairs can be made from the columns"),
         ("item_id,title\n", "no rows"),

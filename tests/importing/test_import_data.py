@@ -76,3 +76,17 @@ def test_items_alone(tmp_path: Path) -> None:
     public_data.write(tmp_path, {"i.csv": "id,name\n1,Pen\n"})
     manifest = import_data([tmp_path / "i.csv"], tmp_path / "out", columns="item_id=id,title=name")
     assert list(manifest.outputs) == ["items.parquet"]
+
+
+def test_ids_that_two_files_write_differently_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = public_data.write(
+        tmp_path / "in", {"log.csv": "user,item\nu,007\nu,010\n", "items.csv": "item,name\n7,Pen\n10,Ink\n"}
+    )
+    manifest = import_data(
+        [folder / "log.csv", folder / "items.csv"], tmp_path / "out", columns="user_id=user,item_id=item,title=name"
+    )
+    warning = (
+        "their ids stand for their titles; all differ by leading zeros alone from ids that exist ('007' here is '7'"
+    )
+    assert warning in capsys.readouterr().err
+    assert [note for note in manifest.details["notes"] if warning in note]

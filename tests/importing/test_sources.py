@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gti_cli.errors import InputError
 from gti_cli.importing.sources import SourceFile, _split, find_files
 from tests.support.public_data import write
+from tests.support.table_sources import put_into_hub_cache, serve_files, use_folder_as_caches
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".bz2", ".zst"])
@@ -67,3 +68,14 @@ def test_a_line_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatc
     write(tmp_path, {"bomb.json.gz": b"short\n" + b"0" * (1 << 25)})
     with pytest.raises(InputError, match=r"bomb\.json\.gz, line 2: the line is longer than"):
         list(SourceFile(tmp_path / "bomb.json.gz").lines())
+
+
+def test_files_of_the_hub_and_of_servers_keep_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = use_folder_as_caches(tmp_path, monkeypatch)
+    put_into_hub_cache(hub, "me/shop", {"raw/shop.inter": b"one\n", "raw/shop.item": b"two\n"})
+    with serve_files() as server:
+        server.files = {"/u.data": b"three\n"}
+        addresses = ["hf://datasets/me/shop/raw/shop.*", f"{server.url}/u.data"]
+        files = find_files([*addresses, Path(addresses[0])])
+    assert [file.name for file in files] == ["shop.inter", "shop.item", "u.data"]
+    assert [file.first_line() for file in files] == ["one", "two", "three"]

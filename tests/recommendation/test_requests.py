@@ -31,7 +31,12 @@ def test_histories_keep_their_order() -> None:
 
 @pytest.mark.parametrize(
     ("histories", "message"),
-    [({}, "history is empty"), ({"u": []}, "history is empty"), ({"u": ["i1", "new"]}, "without a semantic ID: 'new'")],
+    [
+        ({}, "history is empty"),
+        ({"u": []}, "history is empty"),
+        ({"u": ["i1", "new"]}, "without a semantic ID: 'new'"),
+        ({"u": ["i1.0"]}, "'i1.0'; all differ by a trailing '.0' alone"),
+    ],
 )
 def test_bad_histories(histories: dict[str, list[str]], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 
 from gti_cli.errors import InputError
 from gti_cli.recommendation.task_data import parse_tasks, read_task_data
+from gti_cli.tables import locate_all
 from gti_cli.workspace import Workspace
 
 
@@ -59,3 +63,23 @@ def test_reads_what_the_tasks_need(make_world: Any) -> None:
     assert both.titles[3] == "dress number 3" and both.descriptions[3] == "silk, size 3"
     assert both.weights == {"next-item": 1.0, "search": 2.0, "lc-rec": 0.5} and plain.weights is None
     assert both.counts["queries"] == 12 and both.counts["users"] == len(world.histories)
+
+
+def test_columns_are_renamed_in_the_table_that_has_them(make_world: Any, tmp_path: Path) -> None:
+    world = make_world()
+    interactions = pq.read_table(world.interactions).rename_columns({"user_id": "who", "timestamp": "when"})
+    half = interactions.num_rows // 2
+    for name, part in (("1", interactions.slice(0, half)), ("2", interactions.slice(half))):
+        csv.write_csv(part, tmp_path / f"{name}.csv")
+    queries = pq.read_table(world.queries).rename_columns({"query": "words"})
+    pq.write_table(queries, tmp_path / "q.parquet")
+    names = "user_id=who,timestamp=when,query=words"
+    places = locate_all([f"{tmp_path}/*.csv", tmp_path / "q.parquet"], names)
+    space = Workspace(world.workspace)
+    renamed = read_task_data(space, *places, None)
+    plain = read_task_data(space, world.interactions, world.queries, None)
+    assert (renamed.interactions and renamed.interactions.items) == (plain.interactions and plain.interactions.items)
+    assert (renamed.queries and renamed.queries.train) == (plain.queries and plain.queries.train)
+    place = locate_all([f"{tmp_path}/*.csv"], "item_id=who,timestamp=when,user_id=item_id")[0]
+    with pytest.raises(InputError, match=rf"^{tmp_path}/1.csv, column 'who', row 1: items without a semantic ID"):
+        read_task_data(space, place, None, None)

@@ -57,6 +57,43 @@ def test_embeddings_of_json_lines(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.concatenate(list(made.embedding_blocks())), [[1, 2], [3, 4]])
 
 
+def test_embeddings_written_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK", 2)
+    texts = ["[0.1, 0.2]", "[0.3 0.4]", "[0.5, 0.6]"]
+    expected = np.float32([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
+    (tmp_path / "items.csv").write_text(
+        "item_id,title,embedding\n" + "".join(f'i{n},x,"{text}"\n' for n, text in enumerate(texts))
+    )
+    tables.write(
+        tmp_path / "items.parquet", {"item_id": ["a", "b", "c"], " embedding": [text.encode() for text in texts]}
+    )
+    for name in ("items.csv", "items.parquet"):
+        made = read_catalogue(tmp_path / name)
+        assert made.has_embeddings and made.embedding_width() == 2
+        np.testing.assert_array_equal(np.concatenate(list(made.embedding_blocks())), expected)
+        assert "embedding" not in string_columns(made.table)
+    tables.write(tmp_path / "items.parquet", {"item_id": ["a", "b", "c"], "embedding": [[], [1.0, 2.0], [3.0, 4.0]]})
+    with pytest.raises(InputError, match="row 1: the vector is empty"):
+        list(read_catalogue(tmp_path / "items.parquet").embedding_blocks())
+
+
+def test_texts_are_kept_as_strings(tmp_path: Path) -> None:
+    made = make_catalogue(
+        tmp_path,
+        title=[b"a", b"b"],
+        brand=pa.array(["x", "y"], pa.string_view()),
+        picture=[b"\xff", b"\xd8"],
+        tags=[[b"t"], []],
+    )
+    assert made.texts == ["a\nx", "b\ny"]
+    kept = string_columns(made.table)
+    assert {name: column.to_pylist() for name, column in kept.items()} == {
+        "title": ["a", "b"],
+        "brand": ["x", "y"],
+        "tags": [["t"], []],
+    }
+
+
 def test_columns_that_the_artifact_has_itself_are_dropped() -> None:
     table = pa.table({name: ["x"] for name in (*OWN_COLUMNS, "title")} | {"price": [1.0], "sizes": [[1, 2]]})
     assert list(string_columns(table)) == ["title"]

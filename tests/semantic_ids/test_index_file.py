@@ -33,6 +33,7 @@ def test_rows_follow_the_catalogue(tmp_path: Path) -> None:
         ([1, 2], "not an index"),
         ({}, "not an index"),
         ({"x": ["<a_1>"]}, "1 items of the catalogue have no entry .item_id 'y'"),
+        ({"0x": ["<a_1>"], "0y": ["<a_2>"]}, "all differ by leading zeros alone"),
         ({"x": ["<a_1>"], "y": ["<a_1>", "<b_1>"]}, "2 codes where the first item has 1"),
         ({"x": ["<b_1>"], "y": ["<a_1>"]}, "'<b_1>' is not a code of level 0"),
         ({"x": ["hat"], "y": ["<a_1>"]}, "'hat' is not a code of level 0"),

@@ -1,32 +1,34 @@
-"""Broken text tables: the line of the file and the remedy that fits."""
+"""Columns that cannot be used are refused by whoever reads them, and by nobody else."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
+import pyarrow as pa
 import pytest
 
 from gti_cli import tables
 from gti_cli.errors import InputError
+from gti_cli.tables.faults import faulty_column, share_faults
+from gti_cli.tables.text_types import text_column
+
+PROBLEM = "a text where line 1 has a list"
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("t.jsonl", b'{"a": 1}\n\n{"a": 2', r"t\.jsonl, line 3: cannot be read as jsonl"),
-        ("t.jsonl", b'{"a": "x"}\n{"a": NaN}\n', "line 2: a number where line 1 has a text"),
-        ("t.jsonl", b'{"a": 1}\n{"a": "x"}\n', "column 'a', line 2: a text where line 1 has a number"),
-        ("t.json", b'[{"a": 1}]', "one object per line"),
-        ("t.csv", b'a,b\n1,"x\ny"\n1,2,3\n', "line 4: .*3 fields where the header has 2.*quotes"),
-        ("t.csv", b"a;b\n1;2\n", "semicolons.*commas"),
-        ("t.csv", b"a\tb\n1\t2,3\n", "tabs.*commas"),
-        ("t.csv", "a,b\nx,y\n".encode("utf-16"), "UTF-16.*Save it as UTF-8"),
-        ("t.csv", "item_id,title\na,x\nb,grün\n".encode("latin-1"), "line 3: the text is not UTF-8"),
-    ],
-)
-def test_line_and_remedy(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError) as caught:
-        tables.read(tmp_path / name)
-    assert re.search(message, str(caught.value)), str(caught.value)
+def test_only_who_reads_a_faulty_column_is_refused() -> None:
+    field, values = faulty_column("x", 2, "t", 7, PROBLEM)
+    table = pa.table([values, pa.array(["a", "b"])], schema=pa.schema([field, pa.field("y", pa.string())]))
+    assert tables.strings(table, "y", "t") == ["a", "b"] and text_column(table, "x") is None
+    for read in (tables.ids, tables.strings, tables.integers, tables.vectors):
+        with pytest.raises(InputError, match=f"^t, column 'x', line 7: {PROBLEM}"):
+            read(table.select(["x"]), "x", "other")
+
+
+def test_a_column_that_is_faulty_in_one_part_is_faulty_in_all() -> None:
+    field, values = faulty_column("x", 1, "b", 7, PROBLEM)
+    parts = [
+        pa.table({"x": ["a", "b"], "y": [1, 2]}),
+        pa.table([values, pa.array([3])], schema=pa.schema([field, pa.field("y", pa.int64())])),
+    ]
+    joined = pa.concat_tables(share_faults(parts), promote_options="permissive").rename_columns(["z", "y"])
+    assert joined.column("y").to_pylist() == [1, 2, 3]
+    with pytest.raises(InputError, match=f"^b, column 'z', line 7: {PROBLEM}"):
+        tables.strings(joined, "z", "folder")

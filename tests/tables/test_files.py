@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gti_cli import tables
 from gti_cli.errors import InputError
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        'item_id,title\na,x\nb,"Premium hat\nc,y\nd,z\n',
-        'item_id,title\na,x\nb,"Premium hat\nc,y\nd,z"\n',
-        'item_id,title,brand\na,x,n\nb,"Premium hat,n\nc,y,n\nd,"z",n\n',
-        'item_id,title\na, x\nb, "Premium\nc, y"\nd, z\nb,"Premium hat\nc, y\nd, z\n',
-        'title\nx\n"Premium hat\ny\nz\n',
-    ],
-)
-def test_an_unclosed_quote_does_not_swallow_rows(tmp_path: Path, content: str) -> None:
-    (tmp_path / "t.csv").write_text(content)
-    with pytest.raises(InputError, match=r"row \d: a quote is never closed|cannot be read as csv"):
-        tables.read(tmp_path / "t.csv")
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_an_error_lists_ten_columns_and_says_how_many_there_are(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"t.{ending}"
+    names = [f"c{number}" for number in range(25)]
+    if ending == "csv":
+        path.write_text(",".join(names) + "\n" + ",".join("x" for _ in names) + "\n")
+    elif ending == "jsonl":
+        path.write_text("{" + ", ".join(f'"{name}": 1' for name in names) + "}\n")
+    else:
+        pq.write_table(pa.table({name: [1] for name in names}), path)
+    with pytest.raises(InputError) as raised:
+        tables.read(path, ["item_id"])
+    assert f"(the table has {', '.join(names[:10])} and 15 more)" in str(raised.value)
 
 
-def test_texts_of_several_lines_are_fine(tmp_path: Path) -> None:
-    text = "Warm,\nwith lining, hood, and\r\n3 pockets, red"
-    (tmp_path / "t.csv").write_text(f'item_id,title\na,"{text}"\nb,24" hat\n', newline="")
-    assert tables.read(tmp_path / "t.csv").column("title").to_pylist() == [text, '24" hat']
+def test_a_parquet_file_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "t.pq").write_text("item_id,title\n")
+    with pytest.raises(InputError, match=r"cannot be read as pq: .*damaged, truncated or of another kind"):
+        tables.read(tmp_path / "t.pq")

@@ -51,7 +51,7 @@ def test_integer_ids_and_fixed_size_lists(tmp_path: Path) -> None:
         ({"item_id": ["x", "x"]}, "row 2: duplicate id 'x'"),
         ({"codes": [[1, 2], [3]]}, "row 2: 1 numbers where the first row has 2"),
         ({"codes": [[1, 2], None]}, "row 2: the vector is missing"),
-        ({"codes": ["1,2", "3,4"]}, "must be lists of numbers"),
+        ({"codes": ["a", "b"]}, "'a' is no number"),
     ],
 )
 def test_bad_tables(tmp_path: Path, change: dict[str, Any], message: str) -> None:

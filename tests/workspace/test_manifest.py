@@ -16,7 +16,6 @@ from gti_cli.errors import InputError
 from gti_cli.workspace.manifest import (
     Manifest,
     canonical_digest,
-    describe_inputs,
     digest_outputs,
     digest_path,
     is_unchanged,
@@ -143,17 +142,6 @@ def test_the_digest_of_a_folder_covers_names_and_contents(tmp_path: Path) -> Non
     assert digest_path(tmp_path / "b") == before
     (tmp_path / "b" / "x").rename(tmp_path / "b" / "z")
     assert digest_path(tmp_path / "b") != before
-
-
-def test_inputs_are_described_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "items.csv").write_bytes(b"abc")
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "weights").write_bytes(b"12345")
-    described = describe_inputs({"items": tmp_path / "items.csv", "model": tmp_path / "model", "queries": None})
-    assert {role: entry["bytes"] for role, entry in described.items()} == {"items": 3, "model": 5}
-    assert described["items"]["sha256"] == hashlib.sha256(b"abc").hexdigest()
-    with pytest.raises(InputError, match="no such file"):
-        describe_inputs({"items": tmp_path / "absent.csv"})
 
 
 def test_an_output_that_a_stage_did_not_write_is_a_bug(tmp_path: Path) -> None:

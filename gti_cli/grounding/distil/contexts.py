@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import tables
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, list_names
 from gti_cli.grounding.read_pairs import read_pairs
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Use:
         return self.before + self.tokens + self.behind
 
 
+@tables.in_terms_of_the_file
 def read_phrases(path: Path | str, names: Sequence[str]) -> Phrases:
     """Read a table of `text` (a phrase), `tokens` and, optionally, `context`.
 
@@ -106,7 +107,7 @@ def read_phrases(path: Path | str, names: Sequence[str]) -> Phrases:
     columns = tables.read(path).column_names
     if not {"text", "tokens"} <= set(columns):
         raise InputError(
-            f"distillation needs the columns text (a phrase) and tokens, not {', '.join(columns)}",
+            f"distillation needs the columns text (a phrase) and tokens, not {list_names(columns)}",
             where=str(path),
             remedy="give such a table, or use --objective nll",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, list_names
 from gti_cli.importing.gather import ImportedData
 from gti_cli.importing.sources import SourceFile
 
@@ -51,7 +51,7 @@ def need_one(files: Files, title: str, *names: str) -> SourceFile:
         problem = f"{title} needs the file {' or '.join(names)}" if not found else f"{len(found)} files for {title}"
         raise InputError(
             problem,
-            where=", ".join(str(file.path) for file in found or files[:3]),
+            where=list_names([file.path for file in found or files], 3),
             remedy="give one data set at a time, with all its files",
         )
     return found[0]

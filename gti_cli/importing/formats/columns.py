@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
-from gti_cli.errors import InputError, list_some
+from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.importing.formats.base import Advance, Files
-from gti_cli.importing.gather import ImportedData, number
+from gti_cli.importing.gather import ImportedData, id_text, number
 from gti_cli.importing.records import objects, table_rows
 from gti_cli.importing.sources import SourceFile
 from gti_cli.importing.times import POSITIONS, parse_time
+from gti_cli.tables.headers import clean_names, stored_name
+from gti_cli.tables.text_types import id_texts, readable_column
+from gti_cli.workspace.remarks import remark
 
 # The number of each row's line (or of the row, in Parquet), and its values.
 Rows = Iterator[tuple[int, list[Any]]]
@@ -18,6 +23,7 @@ Rows = Iterator[tuple[int, list[Any]]]
 OUR_COLUMNS = ("user_id", "item_id", "timestamp", "rating", "title", "description", "brand", "categories")
 _QUERY_COLUMNS = ("query", "item_id", "relevance")
 _TEXT_FILES = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+_FIRST_RECORDS = 1000  # lines of a JSONL file in which its columns are sought
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -71,11 +77,11 @@ def read_columns(files: Files, data: ImportedData, advance: Advance, mapping: Ma
         ours = [name for name, theirs in mapping.items() if theirs in names]
         if "item_id" not in ours or len(ours) == 1:
             raise InputError(
-                f"the columns {list_some(list(mapping.values()))} are not there (it has {', '.join(names[:10])})",
+                f"the columns {list_some(list(mapping.values()))} are not there (it has {list_names(names)})",
                 where=file.where(),
                 remedy="correct --columns",
             )
-        rows = _rows(file, [mapping[name] for name in ours])
+        rows = _rows(file, {name: mapping[name] for name in ours})
         if "user_id" in ours:
             _add_interactions(file, ours, rows, data, advance)
         elif "query" in ours:
@@ -101,7 +107,7 @@ def _add_interactions(file: SourceFile, ours: list[str], rows: Rows, data: Impor
         time = _time(record["timestamp"], where) if "timestamp" in ours else position
         rating = record.get("rating")
         data.log.add(user, item, time, float("nan") if rating in (None, "") else number(rating, "rating", where))
-        if texts and str(item) not in data.items.rows:
+        if texts and id_text(item) not in data.items.rows:
             data.items.add(item, {name: record[name] for name in texts})
         advance(1)
 
@@ -111,7 +117,7 @@ def _add_queries(file: SourceFile, ours: list[str], rows: Rows, data: ImportedDa
         record = dict(zip(ours, values, strict=True))
         relevance = record.get("relevance")
         data.queries.setdefault("query", []).append(str(record["query"]))
-        data.queries.setdefault("item_id", []).append(str(record["item_id"]))
+        data.queries.setdefault("item_id", []).append(id_text(record["item_id"]))
         grade = 2 if relevance in (None, "") else int(number(relevance, "relevance", file.where(line)))
         data.queries.setdefault("relevance", []).append(grade)
         advance(1)
@@ -135,28 +141,54 @@ def _column_names(file: SourceFile) -> list[str]:
     if file.path.suffix.lower() in (".parquet", ".pq"):
         import pyarrow.parquet as pq
 
-        return list(pq.read_schema(file.path).names)
+        return clean_names(pq.read_schema(file.path).names, file.path)
     if separator := _separator(file):
-        return [name.strip().strip('"') for name in file.first_line("utf-8").split(separator)]
-    return list(next(objects(file), (0, {}))[1])
+        return clean_names(next(csv.reader([file.first_line("utf-8")], delimiter=separator), []), file.path)
+    # A field may be missing in the first lines.
+    return list(dict.fromkeys(name for _, record in islice(objects(file), _FIRST_RECORDS) for name in record))
 
 
 def _separator(file: SourceFile) -> str | None:
     return next((separator for ending, separator in _TEXT_FILES.items() if file.name.endswith(ending)), None)
 
 
-def _rows(file: SourceFile, theirs: list[str]) -> Rows:
-    """(line, values) of each row."""
-    if file.path.suffix.lower() in (".parquet", ".pq"):
-        import pyarrow.parquet as pq
+def _rows(file: SourceFile, columns: Mapping[str, str]) -> Rows:
+    """(line, values) of each row.
 
-        row = 0
-        for batch in pq.ParquetFile(file.path).iter_batches(columns=theirs):
-            for values in zip(*(batch.column(name).to_pylist() for name in theirs), strict=True):
-                row += 1
-                yield row, list(values)
+    Args:
+        file: The table.
+        columns: Our column names -> those of the file.
+    """
+    theirs = list(columns.values())
+    if file.path.suffix.lower() in (".parquet", ".pq"):
+        yield from _parquet_rows(file, columns)
     elif separator := _separator(file):
         yield from table_rows(file, theirs, separator)
     else:
         for line, record in objects(file):
             yield line, [record.get(name) for name in theirs]
+
+
+def _parquet_rows(file: SourceFile, columns: Mapping[str, str]) -> Rows:
+    """(row, values) of each row of a Parquet file: texts and ids are strings, whatever type the file has for them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    first_row, converted = 1, dict[str, str]()
+    with pq.ParquetFile(file.path) as parquet:
+        stored = {theirs: stored_name(parquet.schema_arrow.names, theirs) for theirs in columns.values()}
+        for batch in parquet.iter_batches(columns=list(dict.fromkeys(stored.values()))):
+            table = pa.Table.from_batches([batch])
+            values: list[list[Any]] = []
+            for ours, theirs in columns.items():
+                if ours in ("user_id", "item_id"):
+                    texts, kind = id_texts(table, stored[theirs], file.path, first_row)
+                    converted.update({theirs: kind} if kind else {})
+                    values.append(texts)
+                else:
+                    values.append(readable_column(table, stored[theirs], file.path, first_row).to_pylist())
+            for row, record in enumerate(zip(*values, strict=True), start=first_row):
+                yield row, list(record)
+            first_row += len(batch)
+    for name, kind in converted.items():
+        remark(file.path, f"column {name!r} is of type {kind}: its ids became whole numbers (7, not 7.0)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, list_names
 from gti_cli.importing.formats.base import Advance, Files, Format, named, need_one
 from gti_cli.importing.gather import ImportedData, number
 from gti_cli.importing.records import fields
@@ -27,7 +27,7 @@ def _header(file: SourceFile) -> dict[str, tuple[int, str]]:
 def _place(columns: dict[str, tuple[int, str]], name: str, file: SourceFile) -> int:
     if name not in columns:
         raise InputError(
-            f"column {name!r} is missing (the header has {', '.join(list(columns)[:10])})",
+            f"column {name!r} is missing (the header has {list_names(list(columns))})",
             where=file.where(1),
             remedy="give a file with the columns user_id:token and item_id:token",
         )

@@ -76,3 +76,28 @@ def test_wrong_tables(tmp_path: Path, content: str, message: str) -> None:
     write(tmp_path, {"t.csv": content})
     with pytest.raises(InputError, match=message):
         import_data([tmp_path / "t.csv"], tmp_path / "out", columns="user_id=who,item_id=what,timestamp=when")
+
+
+def test_ids_and_texts_of_parquet_in_every_type(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pa.table(
+        {
+            "who ": pa.array([1.0, 2.0]),
+            '"what"': pa.array([b"007", b"8"]),
+            "when": pa.array([5, 6]),
+            "name": pa.array([b"Red", "grün".encode()]),
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    interactions, items = read_tables([tmp_path / "t.parquet"], tmp_path / "out", columns=COLUMNS)
+    assert interactions == [("1", "007", 5), ("2", "8", 6)]
+    assert items == {"007": {"title": "Red"}, "8": {"title": "grün"}}
+    said = capsys.readouterr().err
+    assert "column 'who' is of type double: its ids became whole numbers" in said and "names of columns" in said
+
+
+def test_a_field_that_the_first_line_lacks(tmp_path: Path) -> None:
+    write(tmp_path, {"t.jsonl": '{"who": 1.0, "what": "a"}\n{"who": 2, "what": "a", "when": 6, "name": "Hat"}\n'})
+    interactions, _ = read_tables(
+        [tmp_path / "t.jsonl"], tmp_path / "out", columns="user_id=who,item_id=what,title=name"
+    )
+    assert [row[:2] for row in interactions] == [("1", "a"), ("2", "a")]
