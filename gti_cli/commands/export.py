@@ -11,6 +11,7 @@ from gti_cli import console
 from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.errors import InputError
 from gti_cli.recommendation.options import TaskOptions
+from gti_cli.tables.equal_times import InteractionOptions
 
 if TYPE_CHECKING:
     from gti_cli.workspace import Workspace
@@ -47,6 +48,7 @@ def _export(
     ] = None,
     queries: Annotated[Path | None, typer.Option("--queries", help="As for finetune.", rich_help_panel=_CHAT)] = None,
     tasks: TaskOptions = TaskOptions(),
+    reading: InteractionOptions = InteractionOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     common: CommonOptions = CommonOptions(),
 ) -> None:
@@ -54,14 +56,16 @@ def _export(
     common.configure_console()
     output = _check_output(what, output, common.force)
     if what == "conversations":
-        _export_conversations(output, workspace, interactions, queries, checkpoint, tasks, common.seed)
+        _export_conversations(output, workspace, interactions, queries, checkpoint, tasks, reading, common.seed)
         return
-    if interactions is not None or queries is not None or tasks != TaskOptions():
+    if interactions is not None or queries is not None or (tasks, reading) != (TaskOptions(), InteractionOptions()):
         raise InputError(f"{what} takes no tables and no options of tasks", remedy="use them with conversations")
     _export_ids(what, output, workspace, checkpoint)
 
 
-export = expand_options(_export, {TaskOptions: _CHAT}, common=("seed", "json_output", "quiet", "force"))
+export = expand_options(
+    _export, {TaskOptions: _CHAT, InteractionOptions: _CHAT}, common=("seed", "json_output", "quiet", "force")
+)
 
 
 def _export_ids(what: str, output: Path, workspace: Path, checkpoint: str | None) -> None:
@@ -94,13 +98,14 @@ def _export_conversations(
     queries: Path | None,
     checkpoint: str | None,
     tasks: TaskOptions,
+    reading: InteractionOptions,
     seed: int,
 ) -> None:
     """Write the conversations, and print how many there are and how other trainers read them."""
     from gti_cli.recommendation.conversations import export_conversations
 
     counts = export_conversations(
-        output, workspace, interactions, queries, checkpoint=checkpoint, options=tasks, seed=seed
+        output, workspace, interactions, queries, checkpoint=checkpoint, options=tasks, reading=reading, seed=seed
     )
     rows = counts.pop("rows")
     if tasks.tasks is not None and any(":" in task for task in tasks.tasks):

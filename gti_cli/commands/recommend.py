@@ -12,6 +12,7 @@ from gti_cli import console
 from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options, parse_names
 from gti_cli.errors import InputError
 from gti_cli.recommendation.requests import RecommendOptions
+from gti_cli.tables.equal_times import InteractionOptions
 
 if TYPE_CHECKING:
     from gti_cli.recommendation.recommend import Recommendation
@@ -22,6 +23,7 @@ _COLUMNS = ("rank", "item_id", "title", "score")
 
 def _recommend(
     options: RecommendOptions,
+    reading: InteractionOptions,
     checkpoint: Annotated[
         str | None, typer.Argument(help="Checkpoint of the workspace, or a folder (default: finetuned).")
     ] = None,
@@ -61,6 +63,7 @@ def _recommend(
         device=common.device,
         dtype=common.dtype,
         **vars(options),
+        **vars(reading),
     )
     id_column = "query_id" if query is not None or (table is not None and _has_queries(table)) else "user_id"
     if output is not None:
@@ -72,7 +75,7 @@ def _recommend(
 
 recommend = expand_options(
     _recommend,
-    {RecommendOptions: "The lists"},
+    {RecommendOptions: "The lists", InteractionOptions: "Interactions"},
     common=("seed", "device", "dtype", "json_output", "quiet"),
 )
 

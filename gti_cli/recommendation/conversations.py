@@ -22,6 +22,7 @@ from gti_cli.options import check_seed
 from gti_cli.recommendation.options import FinetuneOptions, TaskOptions
 from gti_cli.recommendation.task_data import read_task_data
 from gti_cli.recommendation.tasks import Task, make_tasks, task_conversations
+from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.files import replacing
 
@@ -40,6 +41,7 @@ def export_conversations(
     *,
     checkpoint: str | None = None,
     options: TaskOptions | None = None,
+    reading: InteractionOptions = InteractionOptions(),
     seed: int = 0,
 ) -> dict[str, int]:
     """Write the training rows of the tasks as conversations.
@@ -51,6 +53,7 @@ def export_conversations(
         queries: Table of queries, as for `finetune`.
         checkpoint: Checkpoint that is to be trained. None: ``grounded``. Its tokenizer decides where texts are cut.
         options: As for `finetune`. Weights of the tasks have no effect: each row is written once.
+        reading: How the interactions are read, as for `finetune`.
         seed: Seed of samples; the same seed gives the samples of `finetune`.
 
     Returns:
@@ -62,6 +65,7 @@ def export_conversations(
     options = options or TaskOptions()
     FinetuneOptions(**vars(options)).check()
     check_seed(seed)
+    reading.check(reads_table=interactions is not None)
     if output.suffix not in ENDINGS:
         raise InputError(
             f"the ending {output.suffix!r} is not known", where=str(output), remedy="write a .parquet or .jsonl file"
@@ -71,7 +75,7 @@ def export_conversations(
     source = find_checkpoint(space, checkpoint, "grounded", "gti ground")
     check_same_ids(source, ids)
     code_ids(source.item_tokens(), ids.details["sizes"])  # refuses a checkpoint without these tokens
-    data = read_task_data(space, interactions, queries, options.tasks)
+    data = read_task_data(space, interactions, queries, options.tasks, reading)
     tokenizer = load_tokenizer(source.path)
     check_tokenizer(tokenizer, source.item_tokens())
     tasks = make_tasks(data, tokenizer, options, seed)

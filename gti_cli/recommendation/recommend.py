@@ -30,6 +30,7 @@ from gti_cli.recommendation.requests import (
     read_requests,
 )
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def recommend(
         seed: Seed of everything random.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         dtype: ``auto``, ``float32`` or ``bfloat16``.
-        **keywords: See `RecommendOptions`.
+        **keywords: See `RecommendOptions` and `InteractionOptions`.
 
     Returns:
         The items by user or query, then by rank. A list is shorter than ``k`` where fewer items may be recommended.
@@ -107,7 +108,7 @@ def recommend(
         InputError: When items are unknown, or there are none to show or to recommend.
         InputError: When an option is out of range, or the checkpoint does not fit the semantic IDs.
     """
-    refuse_unknown(keywords, RecommendOptions)
+    refuse_unknown(keywords, RecommendOptions, InteractionOptions)
     options = pick(RecommendOptions, keywords)
     options.check()
     check_seed(seed)
@@ -118,7 +119,7 @@ def recommend(
     token_ids = code_ids(source.item_tokens(), ids.details["sizes"])
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
-    requests = read_requests(histories, queries, table, row_of)
+    requests = read_requests(histories, queries, table, row_of, pick(InteractionOptions, keywords))
     recommender = Recommender(source, catalogue, token_ids, _allowed_rows(row_of, options.exclude, options.only))
     seed_everything(seed)
     lists = _search(recommender, requests, options, device, dtype)

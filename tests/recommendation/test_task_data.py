@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.recommendation.task_data import parse_tasks, read_task_data
+from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
 
 
@@ -59,3 +63,16 @@ def test_reads_what_the_tasks_need(make_world: Any) -> None:
     assert both.titles[3] == "dress number 3" and both.descriptions[3] == "silk, size 3"
     assert both.weights == {"next-item": 1.0, "search": 2.0, "lc-rec": 0.5} and plain.weights is None
     assert both.counts["queries"] == 12 and both.counts["users"] == len(world.histories)
+
+
+def test_interactions_are_read_as_the_options_say(make_world: Any, tmp_path: Path) -> None:
+    world = make_world()
+    table = tables.read(world.interactions)
+    doubled = tmp_path / "doubled.parquet"
+    tables.write(doubled, pa.concat_tables([table, table]))
+    once = read_task_data(Workspace(world.workspace), world.interactions, None, None)
+    drop = InteractionOptions(duplicates="drop")
+    dropped = read_task_data(Workspace(world.workspace), doubled, None, None, drop)
+    assert dropped.interactions is not None and once.interactions is not None
+    assert dropped.interactions.items == once.interactions.items
+    assert dropped.counts == {**once.counts, "repeated_rows": table.num_rows}
