@@ -6,7 +6,7 @@ twice. A history is in the order of time, so the order of the file decides where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
@@ -16,6 +16,7 @@ from gti_cli.options import changed, option
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pyarrow as pa
 
 TIES = ("file", "refuse")
 DUPLICATES = ("keep", "drop")
@@ -85,7 +86,7 @@ class OrderedRows:
 def order_rows(
     users: npt.NDArray[np.int64],
     times: npt.NDArray[np.int64] | npt.NDArray[np.float64],
-    contents: Callable[[list[int]], Sequence[Hashable]],
+    contents: Callable[[npt.NDArray[np.intp]], npt.NDArray[np.int64]],
     *,
     drop_repeated: bool = False,
 ) -> OrderedRows:
@@ -94,7 +95,8 @@ def order_rows(
     Args:
         users: (N,) the number of each row's user.
         times: (N,) the time of each row.
-        contents: From row numbers to what these rows say besides. It is asked only for rows that share user and time.
+        contents: From row numbers to what these rows say besides, as a number from 0. It is asked only for rows that
+            share user and time.
         drop_repeated: Leave out rows that say the same as an earlier row.
     """
     import numpy as np
@@ -110,7 +112,7 @@ def order_rows(
         return OrderedRows(order, shares, {"equal_times": 0, "repeated_rows": 0})
     repeated, undecided = np.zeros_like(shares), np.zeros_like(shares)
     groups = np.cumsum(~follows[places]) - 1  # the rows of one user at one time are a group
-    repeated[places], undecided[places] = _compare_groups(groups, contents(order[places].tolist()))
+    repeated[places], undecided[places] = _compare_groups(groups, contents(order[places]))
     repeated_rows = int(repeated.sum())
     if drop_repeated:
         # Of each group one row is left for each thing that it says: it shares its time if there is another one.
@@ -118,27 +120,48 @@ def order_rows(
     return OrderedRows(order, undecided, {"equal_times": int(shares.sum()), "repeated_rows": repeated_rows})
 
 
+def row_contents(
+    items: pa.ChunkedArray, labels: Sequence[str] | None
+) -> Callable[[npt.NDArray[np.intp]], npt.NDArray[np.int64]]:
+    """Return the argument ``contents`` of `order_rows`: the same number where item and label are the same.
+
+    Args:
+        items: (N,) the item of each row.
+        labels: (N,) the split of each row; None without that column.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    def numbers(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+        """Return the numbers of some rows."""
+        plain = items.cast(items.type.value_type) if pa.types.is_dictionary(items.type) else items
+        chunks = [np.asarray(chunk.indices) for chunk in plain.dictionary_encode().chunks]
+        of_items: npt.NDArray[np.int64] = np.concatenate(chunks)[rows].astype(np.int64)
+        if labels is None:
+            return of_items
+        number_of = {label: number for number, label in enumerate(sorted(set(labels)))}
+        of_labels: npt.NDArray[np.int64] = np.array([number_of[labels[row]] for row in rows.tolist()], dtype=np.int64)
+        return of_items * len(number_of) + of_labels
+
+    return numbers
+
+
 def _compare_groups(
-    groups: npt.NDArray[np.int64], contents: Sequence[Hashable]
+    groups: npt.NDArray[np.int64], contents: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Compare the rows of each group.
 
     Args:
         groups: (P,) the group of each row, ascending from 0.
-        contents: What each row says.
+        contents: (P,) what each row says, as a number from 0.
 
     Returns:
         (P,) bool: the row says the same as an earlier one of its group. (P,) bool: the group says different things.
     """
     import numpy as np
 
-    number_of: dict[Hashable, int] = {}
-    numbers = np.fromiter(
-        (number_of.setdefault(content, len(number_of)) for content in contents), dtype=np.int64, count=len(groups)
-    )
-    order = np.lexsort((numbers, groups))  # stable: of the rows that say the same, the first of the file leads
-    same = np.zeros(len(groups), dtype=bool)
-    same[1:] = (np.diff(groups[order]) == 0) & (np.diff(numbers[order]) == 0)
+    keys = groups * (int(contents.max()) + 1) + contents
+    order = np.argsort(keys, kind="stable")  # of the rows that say the same, the first of the file leads
     repeated = np.zeros(len(groups), dtype=bool)
-    repeated[order[same]] = True
+    repeated[order[1:][np.diff(keys[order]) == 0]] = True
     return repeated, np.bincount(groups[~repeated])[groups] > 1

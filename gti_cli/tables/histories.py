@@ -7,7 +7,7 @@ target, the one before it is the validation target, and all earlier ones are for
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gti_cli import console, tables
 from gti_cli.errors import InputError
 from gti_cli.tables.columns import refuse_unknown_items
-from gti_cli.tables.equal_times import InteractionOptions, OrderedRows, order_rows
+from gti_cli.tables.equal_times import InteractionOptions, OrderedRows, order_rows, row_contents
 from gti_cli.tables.times import read_times
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ def read_interactions(
 
     number_of = {user: n for n, user in enumerate(dict.fromkeys(users))}
     user_numbers = np.fromiter((number_of[user] for user in users), dtype=np.int64, count=len(users))
-    rows = order_rows(user_numbers, times, _contents(items, labels), drop_repeated=options.duplicates == "drop")
+    contents = row_contents(table.column("item_id"), labels)
+    rows = order_rows(user_numbers, times, contents, drop_repeated=options.duplicates == "drop")
     if options.ties == "refuse" and rows.undecided.any():
         raise _ties_error(rows, users, table.column("timestamp"), path)
     _report_rows(rows, len(users), options)
@@ -148,13 +149,6 @@ def read_interactions(
             texts_of[name][users[row]].append(column[row])
     split_labels = labels_of if labels is not None else None
     return Interactions(items_of, split_labels, str(path), texts_of, rows.undecided, rows.counts)
-
-
-def _contents(items: Sequence[str], labels: Sequence[str] | None) -> Callable[[list[int]], Sequence[Hashable]]:
-    """Return the function from row numbers to what the rows say besides user and time: the item and its split."""
-    if labels is None:
-        return lambda rows: [items[row] for row in rows]
-    return lambda rows: [(items[row], labels[row]) for row in rows]
 
 
 def _ties_error(rows: OrderedRows, users: Sequence[str], times: pa.ChunkedArray, path: Path | str) -> InputError:
