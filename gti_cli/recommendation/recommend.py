@@ -109,8 +109,9 @@ def recommend(
         InputError: When an option is out of range, or the checkpoint does not fit the semantic IDs.
     """
     refuse_unknown(keywords, RecommendOptions, InteractionOptions)
-    options = pick(RecommendOptions, keywords)
+    options, reading = pick(RecommendOptions, keywords), pick(InteractionOptions, keywords)
     options.check()
+    reading.check(reads_table=table is not None)
     check_seed(seed)
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
@@ -119,7 +120,7 @@ def recommend(
     token_ids = code_ids(source.item_tokens(), ids.details["sizes"])
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
-    requests = read_requests(histories, queries, table, row_of, pick(InteractionOptions, keywords))
+    requests = read_requests(histories, queries, table, row_of, reading)
     recommender = Recommender(source, catalogue, token_ids, _allowed_rows(row_of, options.exclude, options.only))
     seed_everything(seed)
     lists = _search(recommender, requests, options, device, dtype)
