@@ -20,6 +20,7 @@ from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.recommendation.recommend import recommend
 from gti_cli.recommendation.requests import RecommendKeywords, RecommendOptions
 from gti_cli.semantic_ids.options import IdsKeywords, IdsOptions
+from gti_cli.tables.equal_times import InteractionKeywords, InteractionOptions
 from gti_cli.vocabulary.options import ExtendKeywords, StartOptions
 
 
@@ -56,9 +57,10 @@ def test_keywords_are_those_of_the_dataclasses() -> None:
     mirrors(IdsKeywords, IdsOptions, RunOptions)
     mirrors(ExtendKeywords, StartOptions, RunOptions)
     mirrors(GroundKeywords, GroundOptions, RunOptions)
-    mirrors(FinetuneKeywords, FinetuneOptions, RunOptions)
-    mirrors(EvaluateKeywords, EvaluateOptions, RunOptions)
-    mirrors(RecommendKeywords, RecommendOptions)
+    mirrors(InteractionKeywords, InteractionOptions)
+    mirrors(FinetuneKeywords, FinetuneOptions, InteractionOptions, RunOptions)
+    mirrors(EvaluateKeywords, EvaluateOptions, InteractionOptions, RunOptions)
+    mirrors(RecommendKeywords, RecommendOptions, InteractionOptions)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

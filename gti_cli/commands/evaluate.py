@@ -12,6 +12,7 @@ from gti_cli import console
 from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.commands.outcome import print_outcome
 from gti_cli.evaluation.options import EvaluateOptions
+from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 def _evaluate(
     options: EvaluateOptions,
+    reading: InteractionOptions,
     common: CommonOptions,
     interactions: Annotated[
         str | None, typer.Option("--interactions", metavar=TABLE, help="The table of interactions that finetune read.")
@@ -57,8 +59,8 @@ def _evaluate(
     if compare is not None:
         # A comparison that is impossible must fail now, not after hours of search.
         own_name = name or _default_name(checkpoints or [], queries)
-        _check_comparison(workspace, compare, options, own_name, queries, common.seed)
-    keywords = {"queries": queries, "name": name, **vars(options), **common.run_keywords()}
+        _check_comparison(workspace, compare, options, reading, own_name, queries, common.seed)
+    keywords = {"queries": queries, "name": name, **vars(options), **vars(reading), **common.run_keywords()}
     if len(checkpoints or []) > 1:
         manifest = _evaluate_several(checkpoints or [], interactions, workspace, keywords, common)
     else:
@@ -74,7 +76,7 @@ def _evaluate(
         _print_comparison(manifest, compare, workspace, common)
 
 
-evaluate = expand_options(_evaluate, {EvaluateOptions: "Evaluation"})
+evaluate = expand_options(_evaluate, {EvaluateOptions: "Evaluation", InteractionOptions: "Interactions"})
 
 
 def _evaluate_several(
@@ -138,10 +140,15 @@ def _remarks(manifest: Manifest, subjects: str) -> list[str]:
             f"The beam alone would have missed {counts['semantic_ids_the_beam_missed']:,} semantic IDs of "
             f"{counts['users_whose_beam_missed']:,} {subjects}{several}."
         )
-    if options.get("filter_seen") and counts.get("targets_in_history"):
+    if counts.get("targets_in_history"):
+        effect = (
+            "with --filter-seen no method can recommend them"
+            if options.get("filter_seen")
+            else "a method that repeats the history finds them"
+        )
         lines.append(
             f"{counts['targets_in_history']:,} of {counts['evaluated']:,} targets are items the user already had: "
-            "with --filter-seen no method can recommend them."
+            f"{effect}."
         )
     if counts.get("lists_shorter_than_k"):
         lines.append(
@@ -192,7 +199,13 @@ def _default_name(checkpoints: list[str], queries: str | None) -> str:
 
 
 def _check_comparison(
-    workspace: Path, other: str, options: EvaluateOptions, own_name: str, queries: str | None, seed: int
+    workspace: Path,
+    other: str,
+    options: EvaluateOptions,
+    reading: InteractionOptions,
+    own_name: str,
+    queries: str | None,
+    seed: int,
 ) -> None:
     """Refuse a comparison with an evaluation that was measured in another way."""
     from gti_cli.evaluation.compare import check_other
@@ -205,6 +218,7 @@ def _check_comparison(
         "filter_seen": None if queries else options.filter_seen,
         "sample": options.sample,
         "sample_seed": None if options.sample is None else seed,
+        **reading.recorded(),
     }
     baselines = None if queries else options.baselines
     check_other(Workspace(workspace), other, baselines, own_name=own_name, options=measured)

@@ -11,6 +11,7 @@ from gti_cli import console
 from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.errors import InputError
 from gti_cli.recommendation.options import TaskOptions
+from gti_cli.tables.equal_times import InteractionOptions
 
 if TYPE_CHECKING:
     from gti_cli.workspace import Workspace
@@ -49,6 +50,7 @@ def _export(
         str | None, typer.Option("--queries", metavar=TABLE, help="As for finetune.", rich_help_panel=_CHAT)
     ] = None,
     tasks: TaskOptions = TaskOptions(),
+    reading: InteractionOptions = InteractionOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     common: CommonOptions = CommonOptions(),
 ) -> None:
@@ -56,14 +58,19 @@ def _export(
     common.configure_console()
     output = _check_output(what, output, common.force)
     if what == "conversations":
-        _export_conversations(output, workspace, interactions, queries, checkpoint, tasks, common)
+        _export_conversations(output, workspace, interactions, queries, checkpoint, tasks, reading, common)
         return
-    if interactions is not None or queries is not None or common.columns is not None or tasks != TaskOptions():
+    given = (interactions, queries, common.columns, tasks, reading)
+    if given != (None, None, None, TaskOptions(), InteractionOptions()):
         raise InputError(f"{what} takes no tables and no options of tasks", remedy="use them with conversations")
     _export_ids(what, output, workspace, checkpoint)
 
 
-export = expand_options(_export, {TaskOptions: _CHAT}, common=("seed", "columns", "json_output", "quiet", "force"))
+export = expand_options(
+    _export,
+    {TaskOptions: _CHAT, InteractionOptions: _CHAT},
+    common=("seed", "columns", "json_output", "quiet", "force"),
+)
 
 
 def _export_ids(what: str, output: Path, workspace: Path, checkpoint: str | None) -> None:
@@ -96,6 +103,7 @@ def _export_conversations(
     queries: str | None,
     checkpoint: str | None,
     tasks: TaskOptions,
+    reading: InteractionOptions,
     common: CommonOptions,
 ) -> None:
     """Write the conversations, and print how many there are and how other trainers read them."""
@@ -108,6 +116,7 @@ def _export_conversations(
         queries,
         checkpoint=checkpoint,
         options=tasks,
+        reading=reading,
         seed=common.seed,
         columns=common.columns,
     )

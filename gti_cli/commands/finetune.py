@@ -10,6 +10,7 @@ from gti_cli import console
 from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.commands.outcome import print_outcome
 from gti_cli.recommendation.options import LoRAOptions, TaskOptions, TrainingOptions
+from gti_cli.tables.equal_times import InteractionOptions
 
 if TYPE_CHECKING:
     from gti_cli.workspace.manifest import Manifest
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 def _finetune(
     tasks: TaskOptions,
+    reading: InteractionOptions,
     training: TrainingOptions,
     lora: LoRAOptions,
     common: CommonOptions,
@@ -52,6 +54,7 @@ def _finetune(
         from_=from_,
         name=name,
         **vars(tasks),
+        **vars(reading),
         **vars(training),
         **vars(lora),
         **common.run_keywords(),
@@ -61,7 +64,13 @@ def _finetune(
 
 
 finetune = expand_options(
-    _finetune, {TaskOptions: "What to train on", TrainingOptions: "Training", LoRAOptions: "LoRA"}
+    _finetune,
+    {
+        TaskOptions: "What to train on",
+        InteractionOptions: "Interactions",
+        TrainingOptions: "Training",
+        LoRAOptions: "LoRA",
+    },
 )
 
 

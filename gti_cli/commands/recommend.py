@@ -20,6 +20,7 @@ from gti_cli.commands.options import (
 )
 from gti_cli.errors import InputError
 from gti_cli.recommendation.requests import RecommendOptions
+from gti_cli.tables.equal_times import InteractionOptions
 
 if TYPE_CHECKING:
     from gti_cli.recommendation.recommend import Recommendation
@@ -30,6 +31,7 @@ _COLUMNS = ("rank", "item_id", "title", "score")
 
 def _recommend(
     options: RecommendOptions,
+    reading: InteractionOptions,
     checkpoint: Annotated[
         str | None, typer.Argument(help="Checkpoint of the workspace, or a folder (default: finetuned).")
     ] = None,
@@ -74,6 +76,7 @@ def _recommend(
         device=common.device,
         dtype=common.dtype,
         **vars(options),
+        **vars(reading),
     )
     id_column = "query_id" if query is not None or (table is not None and _has_queries(table)) else "user_id"
     if output is not None:
@@ -85,7 +88,7 @@ def _recommend(
 
 recommend = expand_options(
     _recommend,
-    {RecommendOptions: "The lists"},
+    {RecommendOptions: "The lists", InteractionOptions: "Interactions"},
     common=("seed", "device", "dtype", "columns", "json_output", "quiet"),
 )
 

@@ -23,7 +23,7 @@ from gti_cli.workspace import Workspace, write_json
 from gti_cli.workspace.manifest import Manifest
 
 _METRICS = ("recall@", "ndcg@", "mrr", "hit_rate@", "precision")
-_MUST_MATCH = ("split", "filter_seen", "sample", "sample_seed")
+_MUST_MATCH = ("split", "filter_seen", "sample", "sample_seed", "duplicates")
 _SEARCH_OPTIONS = ("search", "beams", "history", "dtype")
 
 
@@ -47,7 +47,8 @@ def check_other(
         name: The other evaluation, or a baseline, as for `compare`.
         baselines: The baselines that this evaluation will have; None if it is of queries.
         own_name: Name of this evaluation.
-        options: Its ``split``, ``filter_seen``, ``sample``, ``sample_seed`` and ``k``, as its manifest will have them.
+        options: Its ``split``, ``filter_seen``, ``sample``, ``sample_seed``, ``duplicates`` (if it drops them) and
+            ``k``, as its manifest will have them.
 
     Raises:
         InputError: When ``name`` is neither an evaluation of the workspace nor one of the baselines, or was evaluated

@@ -37,6 +37,7 @@ from gti_cli.evaluation.recommended_lists import as_array, recommend_items, writ
 from gti_cli.evaluation.sample import draw_sample
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.next_item import cut_history, encode_items, make_frame
+from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.tables.histories import History, Splits, read_interactions, split
 from gti_cli.workspace import StageRun, Workspace, processes, write_json
 from gti_cli.workspace.inputs import digest_input
@@ -66,7 +67,7 @@ def evaluate(
         queries: Instead of ``interactions``, a table of queries with graded items.
         checkpoint: Name in the workspace or path (None: ``finetuned``).
         name: Name of the output below ``evaluation/`` (None: the checkpoint's; for queries with ``-search`` added).
-        **keywords: See `EvaluateOptions` and `gti_cli.options.RunOptions`.
+        **keywords: See `EvaluateOptions`, `InteractionOptions` and `gti_cli.options.RunOptions`.
 
     Returns:
         The manifest of the evaluation.
@@ -75,12 +76,13 @@ def evaluate(
         InputError: When there are too few beams, no user or query to evaluate, or the checkpoint has no new tokens or
             those of other semantic IDs.
     """
-    refuse_unknown(keywords, EvaluateOptions, RunOptions)
+    refuse_unknown(keywords, EvaluateOptions, InteractionOptions, RunOptions)
     if (interactions is None) == (queries is None):
         raise InputError("give either interactions or queries", remedy="pass --interactions or --queries")
     if queries is not None and keywords.get("history") is not None:
         raise InputError("--history is about users' items, and queries have none", remedy="leave it out")
-    run_options = pick(RunOptions, keywords)
+    reading, run_options = pick(InteractionOptions, keywords), pick(RunOptions, keywords)
+    reading.check(reads_table=interactions is not None)
     interactions, queries = tables.locate_all([interactions, queries], run_options.columns)
     plan = make_plan(
         Workspace(workspace),
@@ -91,7 +93,7 @@ def evaluate(
         dtype=run_options.dtype,
     )
     if interactions is not None:
-        manifest = _evaluate_users(plan, interactions, name, run_options)
+        manifest = _evaluate_users(plan, interactions, reading, name, run_options)
     else:
         assert queries is not None
         manifest = evaluate_queries(plan, queries, name, run_options)
@@ -100,9 +102,13 @@ def evaluate(
 
 
 def _evaluate_users(
-    plan: EvaluationPlan, interactions: Path | str, name: str | None, run_options: RunOptions
+    plan: EvaluationPlan,
+    interactions: Path | str,
+    reading: InteractionOptions,
+    name: str | None,
+    run_options: RunOptions,
 ) -> Manifest:
-    splits = split(read_interactions(interactions, plan.catalogue.row_of()))
+    splits = split(read_interactions(interactions, plan.catalogue.row_of(), options=reading))
     entries = splits.test if plan.options.split == "test" else splits.valid
     if not entries:
         raise InputError(
@@ -117,6 +123,8 @@ def _evaluate_users(
             f"{plan.name} was fine-tuned on another table of interactions than {interactions}: targets may have been "
             "trained on, and baselines learn from this table alone"
         )
+    elif _was_trained_with_other_duplicates(plan, reading):
+        console.warn(f"{plan.name} was fine-tuned with another --duplicates: targets may have been trained on")
     with open_stage(
         plan,
         artifact,
@@ -125,6 +133,7 @@ def _evaluate_users(
             "history": plan.options.history,
             "filter_seen": plan.options.filter_seen,
             "baselines": list(plan.options.baselines),
+            **reading.recorded(),
         },
         inputs={"interactions": interactions},
         details={"other_table": True} if is_other_table else {},
@@ -142,6 +151,14 @@ def _was_trained_on_another_table(plan: EvaluationPlan, interactions: Path | str
     """Whether the checkpoint's manifest says that it was fine-tuned on other interactions than these."""
     trained_on = plan.checkpoint.manifest.inputs.get("interactions") if plan.checkpoint.manifest else None
     return trained_on is not None and trained_on["sha256"] != digest_input(interactions)
+
+
+def _was_trained_with_other_duplicates(plan: EvaluationPlan, reading: InteractionOptions) -> bool:
+    """Whether the checkpoint's manifest says that it was fine-tuned on other rows of the same table."""
+    manifest = plan.checkpoint.manifest
+    if manifest is None or "interactions" not in manifest.inputs:
+        return False
+    return manifest.options.get("duplicates") != reading.recorded().get("duplicates")
 
 
 def _search(plan: EvaluationPlan, entries: Sequence[History], trie: Trie, run: StageRun) -> SearchResult:

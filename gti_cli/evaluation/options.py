@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gti_cli.errors import InputError
 from gti_cli.options import RunKeywords, option
+from gti_cli.tables.equal_times import InteractionKeywords
 
 KS = (5, 10, 20, 50, 100)
 SEARCHES = ("beam", "exact")
@@ -83,8 +84,8 @@ class EvaluateOptions:
             )
 
 
-class EvaluateKeywords(RunKeywords, total=False):
-    """`EvaluateOptions` and `gti_cli.options.RunOptions` as keywords."""
+class EvaluateKeywords(InteractionKeywords, RunKeywords, total=False):
+    """`EvaluateOptions`, `InteractionOptions` and `gti_cli.options.RunOptions` as keywords."""
 
     split: str
     k: Sequence[int]

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-_MUST_MATCH = ("split", "k", "search", "beams", "history", "filter_seen", "sample", "sample_seed", "baselines")
+_MUST_MATCH = (
+    *("split", "k", "search", "beams", "history", "filter_seen"),
+    *("sample", "sample_seed", "baselines", "duplicates"),
+)
 
 
 def evaluate_several(

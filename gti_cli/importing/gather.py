@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gti_cli.errors import InputError
 from gti_cli.importing.texts import category_path, has_html, plain_text
-from gti_cli.importing.times import MILLISECONDS, POSITIONS, SECONDS
+from gti_cli.importing.times import PER_SECOND, POSITIONS, SECONDS, unit_of
 
 NO_RATING = float("nan")
 
@@ -46,7 +46,8 @@ class InteractionLog:
         self.unit = SECONDS
         self.dropped: Counter[str] = Counter()
         self._user, self._item = array("i"), array("i")
-        self._time, self._rating = array("d"), array("d")
+        self._time: array[Any] = array("q")  # of doubles from the first time on that is none whole
+        self._rating = array("d")
 
     def __len__(self) -> int:
         return len(self._user)
@@ -62,37 +63,64 @@ class InteractionLog:
         """
         self._user.append(self.users.setdefault(id_text(user), len(self.users)))
         self._item.append(self.items.setdefault(id_text(item), len(self.items)))
-        self._time.append(time)
+        try:
+            self._time.append(time)
+        except TypeError:  # this array holds integers, and the time is a float
+            self._time = array("d", self._time)
+            self._time.append(time)
         self._rating.append(rating)
 
     def columns(self) -> ImportedInteractions:
         """All interactions as arrays; the log is empty afterwards, so that nothing is in memory twice.
 
-        Seconds with fractions become milliseconds, so that nothing is lost.
+        Times with fractions become whole numbers of the largest unit that loses nothing (milliseconds, for example).
+        Where the source does not say the unit, the size of the numbers does: 1600000000000 are milliseconds.
 
         Returns:
             The interactions.
         """
-        times = np.frombuffer(self._time, np.float64) if len(self) else np.empty(0)
-        unit = self.unit
-        if unit == SECONDS and bool((times != np.floor(times)).any()):
-            times, unit = np.round(times * 1000), MILLISECONDS
+        times, unit = _whole_times(_as_array(self._time, self._time.typecode), self.unit)
         interactions = ImportedInteractions(
             list(self.users),
             list(self.items),
             _as_array(self._user, np.int32),
             _as_array(self._item, np.int32),
-            times.astype(np.int64),
+            times,
             _as_array(self._rating, np.float64),
             unit,
         )
-        self._user, self._item, self._time, self._rating = array("i"), array("i"), array("d"), array("d")
+        self._user, self._item, self._time, self._rating = array("i"), array("i"), array("q"), array("d")
         return interactions
 
 
 def _as_array(numbers: array[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """A numpy view of an array; nothing is copied."""
     return np.frombuffer(numbers, dtype) if len(numbers) else np.empty(0, dtype)
+
+
+def _whole_times(times: npt.NDArray[Any], unit: str) -> tuple[npt.NDArray[np.int64], str]:
+    """Times as whole numbers, and their unit.
+
+    Args:
+        times: (N,) int64 or float64.
+        unit: What the source says that they are; ``seconds`` also where it says nothing.
+    """
+    if not len(times) or unit == POSITIONS:
+        return times.astype(np.int64, copy=False), unit
+    if unit == SECONDS:
+        unit = unit_of(float(np.median(times)))
+    if times.dtype == np.int64 or bool((times == np.floor(times)).all()):
+        return times.astype(np.int64, copy=False), unit
+    largest = float(np.abs(times).max())
+    finer_units = list(PER_SECOND)[list(PER_SECOND).index(unit) :]
+    for finer in finer_units:
+        factor = PER_SECOND[finer] / PER_SECOND[unit]
+        if largest * factor * 1000 >= 2.0**63:  # the next unit does not fit in 64 bits
+            break
+        # What a double cannot hold is no fraction of the unit.
+        if bool((np.abs(times * factor - np.round(times * factor)) <= np.spacing(largest) * factor).all()):
+            break
+    return np.round(times * factor).astype(np.int64), finer
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from gti_cli.prompts.conversations import rendered_otherwise
 from gti_cli.recommendation.options import FinetuneOptions, TaskOptions
 from gti_cli.recommendation.task_data import read_task_data
 from gti_cli.recommendation.tasks import Task, make_tasks, task_conversations
+from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.files import replacing
 
@@ -44,6 +45,7 @@ def export_conversations(
     *,
     checkpoint: str | None = None,
     options: TaskOptions | None = None,
+    reading: InteractionOptions = InteractionOptions(),
     seed: int = 0,
     columns: str | None = None,
 ) -> dict[str, int]:
@@ -56,6 +58,7 @@ def export_conversations(
         queries: Table of queries, as for `finetune`.
         checkpoint: Checkpoint that is to be trained. None: ``grounded``. Its tokenizer decides where texts are cut.
         options: As for `finetune`. Weights of the tasks have no effect: each row is written once.
+        reading: How the interactions are read, as for `finetune`.
         seed: Seed of samples; the same seed gives the samples of `finetune`.
         columns: What the columns of the tables are called, see `gti_cli.tables.locate`.
 
@@ -68,6 +71,7 @@ def export_conversations(
     options = options or TaskOptions()
     FinetuneOptions(**vars(options)).check()
     check_seed(seed)
+    reading.check(reads_table=interactions is not None)
     if output.suffix not in ENDINGS:
         raise InputError(
             f"the ending {output.suffix!r} is not known", where=str(output), remedy="write a .parquet or .jsonl file"
@@ -78,7 +82,7 @@ def export_conversations(
     check_same_ids(source, ids)
     code_ids(source.item_tokens(), ids.details["sizes"])  # refuses a checkpoint without these tokens
     interactions, queries = tables.locate_all([interactions, queries], columns)
-    data = read_task_data(space, interactions, queries, options.tasks)
+    data = read_task_data(space, interactions, queries, options.tasks, reading)
     tokenizer = load_tokenizer(source.path)
     check_tokenizer(tokenizer, source.item_tokens())
     tasks = make_tasks(data, tokenizer, options, seed)

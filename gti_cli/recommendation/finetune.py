@@ -27,6 +27,7 @@ from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.recommendation.job import FinetuneJob, prepare_job
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.recommendation.task_data import read_task_data
+from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.training.callbacks.tracking import trackers
 from gti_cli.workspace import StageRun, Workspace, check_output_name
 from gti_cli.workspace.manifest import Manifest
@@ -53,16 +54,18 @@ def finetune(
         queries: Table of `query`, `item_id`, `relevance` and optionally `query_id`, `split`.
         from_: Checkpoint to start from. None: the workspace's ``grounded``.
         name: Folder of the output.
-        **keywords: See `FinetuneOptions` and `gti_cli.options.RunOptions`. ``dtype="bfloat16"`` computes in bfloat16
-            (``auto``: where the machine is fast at it). The weights that train are float32 in any case, and are saved
-            in the number format of the checkpoint to start from.
+        **keywords: See `FinetuneOptions`, `InteractionOptions` and `gti_cli.options.RunOptions`. ``dtype="bfloat16"``
+            computes in bfloat16 (``auto``: where the machine is fast at it). The weights that train are float32 in any
+            case, and are saved in the number format of the checkpoint to start from.
 
     Raises:
         InputError: When the input, the options or the workspace do not fit; the message says what to change.
     """
-    refuse_unknown(keywords, FinetuneOptions, RunOptions)
+    refuse_unknown(keywords, FinetuneOptions, InteractionOptions, RunOptions)
     options, run_options = pick(FinetuneOptions, keywords), pick(RunOptions, keywords)
+    reading = pick(InteractionOptions, keywords)
     options.check()
+    reading.check(reads_table=interactions is not None)
     report_to = trackers(options.report_to)
     interactions, queries = tables.locate_all([interactions, queries], run_options.columns)
     space = Workspace(workspace)
@@ -71,7 +74,7 @@ def finetune(
     check_output_name(name, default="finetuned", start=checkpoint.artifact)
     check_same_ids(checkpoint, ids)
     code_ids(checkpoint.item_tokens(), ids.details["sizes"])  # refuses a checkpoint without these tokens
-    data = read_task_data(space, interactions, queries, options.tasks)
+    data = read_task_data(space, interactions, queries, options.tasks, reading)
     logs = space.path("runs") / name
     job = prepare_job(
         checkpoint, data, ids.details["sizes"], options, run_options, name=name, report_to=report_to, logs=logs
@@ -80,7 +83,11 @@ def finetune(
         "finetune",
         name,
         [name],
-        options={**options.resolved(data.tasks), "dtype": "bfloat16" if job.autocast else "float32"},
+        options={
+            **options.resolved(data.tasks),
+            **reading.recorded(),
+            "dtype": "bfloat16" if job.autocast else "float32",
+        },
         inputs={"interactions": interactions, "queries": queries, **checkpoint.inputs()},
         upstream={"semantic_ids": ids, **checkpoint.upstream()},
         seed=run_options.seed,

@@ -9,6 +9,7 @@ from typing import Any
 
 from gti_cli.errors import InputError
 from gti_cli.options import RunKeywords, option
+from gti_cli.tables.equal_times import InteractionKeywords
 from gti_cli.workspace import processes
 
 TARGETS = ("all", "last")
@@ -168,8 +169,8 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
         return values
 
 
-class FinetuneKeywords(RunKeywords, total=False):
-    """`FinetuneOptions` and `gti_cli.options.RunOptions` as keywords."""
+class FinetuneKeywords(InteractionKeywords, RunKeywords, total=False):
+    """`FinetuneOptions`, `InteractionOptions` and `gti_cli.options.RunOptions` as keywords."""
 
     tasks: Sequence[str] | None
     history: int

@@ -30,6 +30,7 @@ from gti_cli.recommendation.requests import (
     read_requests,
 )
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.tables.near_misses import near_miss
 from gti_cli.workspace import Workspace
 
@@ -101,7 +102,7 @@ def recommend(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         dtype: ``auto``, ``float32`` or ``bfloat16``.
         columns: What the columns of the tables are called, see `gti_cli.tables.locate`.
-        **keywords: See `RecommendOptions`.
+        **keywords: See `RecommendOptions` and `InteractionOptions`.
 
     Returns:
         The items by user or query, then by rank. A list is shorter than ``k`` where fewer items may be recommended.
@@ -110,9 +111,10 @@ def recommend(
         InputError: When items are unknown, or there are none to show or to recommend.
         InputError: When an option is out of range, or the checkpoint does not fit the semantic IDs.
     """
-    refuse_unknown(keywords, RecommendOptions)
-    options = pick(RecommendOptions, keywords)
+    refuse_unknown(keywords, RecommendOptions, InteractionOptions)
+    options, reading = pick(RecommendOptions, keywords), pick(InteractionOptions, keywords)
     options.check()
+    reading.check(reads_table=table is not None)
     check_seed(seed)
     table, exclude, only = tables.locate_all([table, options.exclude, options.only], columns)
     space = Workspace(workspace)
@@ -122,7 +124,7 @@ def recommend(
     token_ids = code_ids(source.item_tokens(), ids.details["sizes"])
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
-    requests = read_requests(histories, queries, table, row_of)
+    requests = read_requests(histories, queries, table, row_of, reading)
     recommender = Recommender(source, catalogue, token_ids, _allowed_rows(row_of, exclude, only))
     seed_everything(seed)
     lists = _search(recommender, requests, options, device, dtype)

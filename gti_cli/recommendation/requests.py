@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from gti_cli import tables
 from gti_cli.errors import InputError, list_some
 from gti_cli.options import option
+from gti_cli.tables.equal_times import InteractionKeywords, InteractionOptions
 from gti_cli.tables.histories import read_interactions
 from gti_cli.tables.near_misses import near_miss
 
@@ -63,8 +63,8 @@ class RecommendOptions:
             raise InputError(f"--max-history {self.max_history} shows no item", remedy="use 1 or more")
 
 
-class RecommendKeywords(TypedDict, total=False):
-    """`RecommendOptions` as keywords."""
+class RecommendKeywords(InteractionKeywords, total=False):
+    """`RecommendOptions` and `InteractionOptions` as keywords."""
 
     k: int
     search: str
@@ -100,6 +100,7 @@ def read_requests(
     queries: Mapping[str, str] | None,
     table: Path | str | None,
     row_of: Mapping[str, int],
+    reading: InteractionOptions = InteractionOptions(),
 ) -> RecommendationRequests:
     """The requests from one of three sources, of which exactly one is given.
 
@@ -108,6 +109,7 @@ def read_requests(
         queries: Words of each query.
         table: Table of interactions, or of queries where it has a column `query`.
         row_of: Row of the catalogue of each item.
+        reading: How a table of interactions is read.
 
     Raises:
         InputError: When none or several are given, or a query or history is empty.
@@ -118,10 +120,12 @@ def read_requests(
             "give either a history, a query or a table of interactions or queries",
             remedy="pass one of --history, --query and --input",
         )
+    has_queries = table is not None and "query" in tables.read(table, []).column_names
+    reading.check(reads_table=table is not None and not has_queries)
     if table is not None:
-        if "query" in tables.read(table, []).column_names:
+        if has_queries:
             return RecommendationRequests(None, _read_queries(table))
-        return RecommendationRequests(read_interactions(table, row_of).items, None)
+        return RecommendationRequests(read_interactions(table, row_of, options=reading).items, None)
     if queries is not None:
         stripped = {name: text.strip() for name, text in queries.items()}
         if not stripped or not all(stripped.values()):

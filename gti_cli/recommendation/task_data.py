@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.tables.histories import Interactions, Splits, read_interactions, split
 from gti_cli.tables.queries import Queries, read_queries
 
@@ -57,7 +58,11 @@ class TaskData:
 
 
 def read_task_data(
-    space: Workspace, interactions: Path | str | None, queries: Path | str | None, tasks: Sequence[str] | None
+    space: Workspace,
+    interactions: Path | str | None,
+    queries: Path | str | None,
+    tasks: Sequence[str] | None,
+    reading: InteractionOptions = InteractionOptions(),
 ) -> TaskData:
     """Read the tables, and the texts of the items where a task needs them.
 
@@ -66,6 +71,7 @@ def read_task_data(
         interactions: Table of interactions.
         queries: Table of queries.
         tasks: Names of tasks, see `parse_tasks`.
+        reading: How the interactions are read.
 
     Raises:
         InputError: When a table cannot be used, or the tasks do not fit the tables.
@@ -74,7 +80,7 @@ def read_task_data(
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
     text_columns = (INTENT, PREFERENCE) if LC_REC in chosen else ()
-    histories = read_interactions(interactions, row_of, text_columns) if interactions is not None else None
+    histories = read_interactions(interactions, row_of, text_columns, reading) if interactions is not None else None
     titles, descriptions = _item_texts(space, catalogue) if LC_REC in chosen else ([], [])
     return TaskData(
         chosen,

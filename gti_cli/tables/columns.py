@@ -96,32 +96,40 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def integers(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np.int64]:
-    """Return a column of whole numbers or of times as int64.
-
-    Times keep the unit of the column, so that nanoseconds lose nothing; the callers only order them.
+    """Return a column of whole numbers as int64. Times are read by `gti_cli.tables.times.read_times`.
 
     Raises:
         InputError: When the column has another type.
         InputError: When a value is missing, fractional or beyond 64 bits.
     """
-    import numpy as np
     import pyarrow as pa
 
     values = readable_column(table, column, path).combine_chunks()
     where = f"{path}, column {column!r}"
-    if pa.types.is_date(values.type):
-        values = values.cast(pa.timestamp("us"))
-    if pa.types.is_timestamp(values.type):
-        values = values.cast(pa.int64())
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         content = str(values.type)
         # A CSV column with one word in it is read as text: name that word.
         if pa.types.is_string(values.type) and (row := _first_non_number(values.to_pylist())) is not None:
             where, content = f"{where}, row {row + 1:,}", f"the text {values[row].as_py()!r}"
-        raise InputError(f"must be numbers or times, not {content}", where=where, remedy="convert the column")
+        raise InputError(f"must be numbers, not {content}", where=where, remedy="convert the column")
     if values.null_count:
         row = values.is_null().to_pylist().index(True) + 1
         raise InputError("the value is missing", where=f"{where}, row {row:,}", remedy="fill it in or drop the row")
+    return whole_numbers(values, where)
+
+
+def whole_numbers(values: pa.Array, where: str) -> npt.NDArray[np.int64]:
+    """Return integers or floating-point numbers, none of which is missing, as int64.
+
+    Args:
+        values: The numbers.
+        where: File and column, for error lines.
+
+    Raises:
+        InputError: When a value is fractional or beyond 64 bits.
+    """
+    import numpy as np
+
     numbers = values.to_numpy(zero_copy_only=False)
     if np.issubdtype(numbers.dtype, np.floating):
         wrong = np.flatnonzero(~np.isfinite(numbers) | (numbers != np.trunc(numbers)))

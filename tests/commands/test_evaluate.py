@@ -13,6 +13,7 @@ from gti_cli.app import run
 from gti_cli.commands.evaluate import print_metrics
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.options import RunOptions
+from gti_cli.tables.equal_times import InteractionOptions
 from tests.support.commands import RecordingStage, make_manifest
 
 COUNTS = {"evaluated": 90, "catalogue": 1200, "semantic_ids": 1190, "beams": 20}
@@ -51,13 +52,21 @@ def printed(manifest: Any, capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_one_checkpoint_and_its_options(stage: RecordingStage, tmp_path: Path) -> None:
     flags = "--interactions i.csv --name here --k 10,5 --baselines popularity --sample 7 --seed 4 --device cpu -q"
+    flags += " --duplicates drop"
     assert run(["evaluate", "tuned", "-w", str(tmp_path), *flags.split()]) == 0
     ((arguments, keywords),) = stage.calls
     assert arguments == ("i.csv", tmp_path)
     expected: dict[str, Any] = {"queries": None, "name": "here", "checkpoint": "tuned"}
-    for kind in (EvaluateOptions, RunOptions):
+    for kind in (EvaluateOptions, InteractionOptions, RunOptions):
         expected |= {entry.name: entry.default for entry in dataclasses.fields(kind)}
-    expected |= {"k": (10, 5), "baselines": ("popularity",), "sample": 7, "seed": 4, "device": "cpu"}
+    expected |= {
+        "k": (10, 5),
+        "baselines": ("popularity",),
+        "sample": 7,
+        "seed": 4,
+        "device": "cpu",
+        "duplicates": "drop",
+    }
     assert keywords == expected
 
 

@@ -48,6 +48,7 @@ def test_what_cannot_be_exported(workspace: Path, tmp_path: Path, capsys: pytest
         (["index", "-o", str(tmp_path)], "folder"),
         (["index", "-o", str(tmp_path / "there")], "--force"),
         (["index", "-o", str(tmp_path / "no" / "x")], "no such folder"),
+        (["index", "-o", str(tmp_path / "x"), "--ties", "refuse"], "index takes no tables and no options of tasks"),
     ):
         assert run(["export", *arguments, "-w", str(workspace)]) == 2
         assert message in capsys.readouterr().err

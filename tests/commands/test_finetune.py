@@ -12,6 +12,7 @@ import pytest
 from gti_cli.app import run
 from gti_cli.options import RunOptions
 from gti_cli.recommendation.options import LoRAOptions, TaskOptions, TrainingOptions
+from gti_cli.tables.equal_times import InteractionOptions
 from tests.support.commands import RecordingStage, make_manifest
 
 MANIFEST = make_manifest(
@@ -47,15 +48,15 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> RecordingStage:
 
 def test_defaults_and_given_options_reach_the_stage(stage: RecordingStage, tmp_path: Path) -> None:
     flags = "--interactions i.csv --queries q.csv --from extended --name tuned --tasks next-item:1,search:0.5"
-    flags += " --max-steps 9 --history 4 --seed 3 --no-resume --force -q"
+    flags += " --max-steps 9 --history 4 --seed 3 --no-resume --force -q --ties refuse"
     assert run(["finetune", "-w", str(tmp_path), *flags.split()]) == 0
     ((arguments, keywords),) = stage.calls
     assert arguments == ("i.csv", tmp_path)
     expected: dict[str, Any] = {}
-    for kind in (TaskOptions, TrainingOptions, LoRAOptions, RunOptions):
+    for kind in (TaskOptions, InteractionOptions, TrainingOptions, LoRAOptions, RunOptions):
         expected |= {entry.name: entry.default for entry in dataclasses.fields(kind)}
     expected |= {"queries": "q.csv", "from_": "extended", "name": "tuned", "max_steps": 9, "history": 4}
-    expected |= {"tasks": ("next-item:1", "search:0.5"), "seed": 3, "resume": False, "force": True}
+    expected |= {"tasks": ("next-item:1", "search:0.5"), "seed": 3, "resume": False, "force": True, "ties": "refuse"}
     assert keywords == expected
 
 

@@ -98,6 +98,7 @@ def test_what_has_nothing_in_common_is_refused_before_the_search(
         (["another", "--name", "new", "--k", "3"], "no metric in common"),
         (["another", "--name", "new", "--k", "5", "--split", "valid"], "split 'valid'"),
         (["another", "--name", "new", "--k", "5", "--filter-seen"], "filter_seen True"),
+        (["another", "--name", "new", "--k", "5", "--duplicates", "drop"], "duplicates 'drop'"),
         (["another", "--name", "another", "--k", "5"], "itself"),
         (["finetuned", "--k", "5,10"], "itself"),
     ):

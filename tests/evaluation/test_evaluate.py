@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from gti_cli.app import run
+from gti_cli.errors import InputError
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.workspace import Workspace
 from tests.support.evaluation import (
@@ -82,6 +84,20 @@ def test_files_and_counts(world: World) -> None:
     cut = sum(max(len(items) - 1 - HISTORY, 0) for items in world.histories.values() if len(items) >= 3)
     assert manifest.counts["interactions_not_shown"] == cut > 0
     assert manifest.counts["semantic_ids"] == manifest.counts["catalogue"] - 1 == ITEMS - 1
+
+
+def test_rows_that_stand_twice(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    once = evaluate(world.interactions, world.workspace, k=[5])
+    table = pq.read_table(world.interactions)
+    doubled = world.interactions.with_name("doubled.parquet")
+    pq.write_table(pa.concat_tables([table, table]), doubled)
+    kept = evaluate(doubled, world.workspace, k=[5], name="kept")
+    assert kept.counts["repeated_rows"] == table.num_rows and "duplicates" not in kept.options
+    assert "--duplicates drop" in capsys.readouterr().err
+    dropped = evaluate(doubled, world.workspace, k=[5], name="dropped", duplicates="drop")
+    assert dropped.options["duplicates"] == "drop" and dropped.metrics["metrics"] == once.metrics["metrics"]
+    with pytest.raises(InputError, match="--duplicates is about a table of interactions, and none is read"):
+        evaluate(queries=doubled, workspace=world.workspace, duplicates="drop")
 
 
 def test_batch_size_changes_nothing(world: World) -> None:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
 from gti_cli.importing.gather import InteractionLog, ItemTexts, add_in_order, number
-from gti_cli.importing.times import MILLISECONDS, POSITIONS, SECONDS
+from gti_cli.importing.times import MICROSECONDS, MILLISECONDS, NANOSECONDS, POSITIONS, SECONDS
 from tests.support.alphabets import UNUSUAL
 
 
-@given(st.lists(st.tuples(st.text(UNUSUAL, max_size=2), st.integers(0, 9), st.integers(0, 2**40))))
+@given(st.lists(st.tuples(st.text(UNUSUAL, max_size=2), st.integers(0, 9), st.integers(0, 2**36))))
 def test_rows_come_back_as_they_went_in(rows: list[tuple[str, int, int]]) -> None:
     log = InteractionLog()
     for user, item, time in rows:
@@ -34,6 +34,25 @@ def test_one_fraction_of_a_second_makes_milliseconds_of_all() -> None:
     data = log.columns()
     assert data.unit == MILLISECONDS and data.time.tolist() == [1593878903438, 1593878904000]
     assert all(map(math.isnan, data.rating.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("times", "unit", "whole"),
+    [
+        ([1593878903.438005, 1593878903], MICROSECONDS, [1593878903438005, 1593878903000000]),
+        ([1593878903438, 1593878904000], MILLISECONDS, [1593878903438, 1593878904000]),
+        ([1593878903438.0, 1593878904000.5], MICROSECONDS, [1593878903438000, 1593878904000500]),
+        ([1593878903438000001, 1593878903438000002], NANOSECONDS, [1593878903438000001, 1593878903438000002]),
+        ([0.5, 0.25], MILLISECONDS, [500, 250]),
+        ([253402300799, 1593878903, 1593878904], SECONDS, [253402300799, 1593878903, 1593878904]),
+    ],
+)
+def test_no_digit_of_a_time_is_lost(times: list[float], unit: str, whole: list[int]) -> None:
+    log = InteractionLog()
+    for time in times:
+        log.add("u", "a", time)
+    data = log.columns()
+    assert (data.unit, data.time.tolist()) == (unit, whole)
 
 
 def test_positions_are_times_of_their_own_kind() -> None:

@@ -10,6 +10,7 @@ import pytest
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.recommendation.requests import RecommendOptions, read_requests
+from gti_cli.tables.equal_times import InteractionOptions
 
 ROW_OF = {f"i{n}": n for n in range(4)}
 
@@ -87,3 +88,16 @@ def test_options_out_of_range(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         RecommendOptions(**values).check()
     RecommendOptions(k=5, beams=5, search="exact", max_history=1, batch_size=1).check()
+
+
+def test_how_a_table_of_interactions_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "interactions.parquet"
+    tables.write(path, {"user_id": ["u"] * 3, "item_id": ["i1", "i1", "i2"], "timestamp": [5, 5, 6]})
+    drop, refuse = InteractionOptions(duplicates="drop"), InteractionOptions(ties="refuse")
+    assert read_requests(None, None, path, ROW_OF).histories == {"u": ["i1", "i1", "i2"]}
+    assert read_requests(None, None, path, ROW_OF, drop).histories == {"u": ["i1", "i2"]}
+    tables.write(path, {"user_id": ["u"] * 2, "item_id": ["i1", "i2"], "timestamp": [5, 5]})
+    with pytest.raises(InputError, match="the order of the file decides between 2 of 2 rows"):
+        read_requests(None, None, path, ROW_OF, refuse)
+    with pytest.raises(InputError, match="--ties is about a table of interactions"):
+        read_requests({"u": ["i1"]}, None, None, ROW_OF, refuse)

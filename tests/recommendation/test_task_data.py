@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
+from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.recommendation.task_data import parse_tasks, read_task_data
 from gti_cli.tables import locate_all
+from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
 
 
@@ -83,3 +86,16 @@ def test_columns_are_renamed_in_the_table_that_has_them(make_world: Any, tmp_pat
     place = locate_all([f"{tmp_path}/*.csv"], "item_id=who,timestamp=when,user_id=item_id")[0]
     with pytest.raises(InputError, match=rf"^{tmp_path}/1.csv, column 'who', row 1: items without a semantic ID"):
         read_task_data(space, place, None, None)
+
+
+def test_interactions_are_read_as_the_options_say(make_world: Any, tmp_path: Path) -> None:
+    world = make_world()
+    table = tables.read(world.interactions)
+    doubled = tmp_path / "doubled.parquet"
+    tables.write(doubled, pa.concat_tables([table, table]))
+    once = read_task_data(Workspace(world.workspace), world.interactions, None, None)
+    drop = InteractionOptions(duplicates="drop")
+    dropped = read_task_data(Workspace(world.workspace), doubled, None, None, drop)
+    assert dropped.interactions is not None and once.interactions is not None
+    assert dropped.interactions.items == once.interactions.items
+    assert dropped.counts == {**once.counts, "repeated_rows": table.num_rows}

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
+from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.tables.histories import History, read_interactions, split
 
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(0, 5)), min_size=1, max_size=40)
@@ -51,6 +52,21 @@ def naive(rows, labels=None):
     return train, valid, test
 
 
+def undecided_targets(rows, labels, part):
+    """Targets whose user has another item (or another part) at the same time."""
+    found = []
+    for user in {user for user, _, _ in rows}:
+        own = sorted((row for row in enumerate(rows) if row[1][0] == user), key=lambda row: row[1][2])
+        parts = [labels[n] for n, _ in own] if labels else ["train"] * (len(own) - 2) + ["valid", "test"]
+        if not labels and len(own) < 3:
+            continue
+        for place, ((_, (_, item, time)), own_part) in enumerate(zip(own, parts, strict=True)):
+            said = {(i, p if labels else None) for (_, (_, i, t)), p in zip(own, parts, strict=True) if t == time}
+            if place and own_part == part and said != {(item, own_part if labels else None)}:
+                found.append((user, place))
+    return found
+
+
 @settings(max_examples=80, deadline=None)
 @given(ROWS, st.data())
 def test_equals_a_loop_over_users(tmp_path_factory, rows, data):
@@ -75,6 +91,8 @@ def test_equals_a_loop_over_users(tmp_path_factory, rows, data):
     assert found.counts["train_items"] == len({item for items in train.values() for item in items})
     labelled = labels.count("valid") + labels.count("test") if labels else len(valid) + len(test)
     assert found.counts["targets_without_history"] == labelled - len(valid) - len(test)
+    for part in ("valid", "test"):
+        assert found.counts[f"{part}_targets_by_file_order"] == len(undecided_targets(rows, labels, part))
 
 
 def test_equal_times_keep_the_order_of_the_file(tmp_path):
@@ -112,7 +130,7 @@ def test_unknown_items_are_named_with_file_and_row(tmp_path):
         ({"user_id": ["a"], "item_id": ["i1"]}, "'timestamp' is missing"),
         ({"user_id": ["a", None], "item_id": ["i1", "i1"], "timestamp": [1, 2]}, "row 2: the id is missing"),
         ({"user_id": ["a"], "item_id": ["i1"], "timestamp": [None]}, "timestamp"),
-        ({"user_id": ["a"], "item_id": ["i1"], "timestamp": ["soon"]}, "must be numbers or times"),
+        ({"user_id": ["a"], "item_id": ["i1"], "timestamp": ["soon"]}, "row 1: 'soon' is no date or time"),
         ({"user_id": ["a"], "item_id": ["i1"], "timestamp": [1], "split": ["dev"]}, "row 1: 'dev' is no split"),
         ({"user_id": ["a"] * 2, "item_id": ["i1"] * 2, "timestamp": [1, 2], "split": ["train", None]}, "row 2: ''"),
         ({"user_id": ["a"] * 2, "item_id": ["i1"] * 2, "timestamp": [1, 2]}, "no user can be evaluated"),
@@ -123,3 +141,60 @@ def test_bad_tables(tmp_path, columns, message):
     pq.write_table(pa.table(columns), tmp_path / "bad.parquet")
     with pytest.raises(InputError, match=message):
         split(read_interactions(tmp_path / "bad.parquet", ITEMS))
+
+
+TIED = [(0, 3, 7), (0, 1, 7), (0, 5, 1), (1, 2, 4), (1, 4, 5), (1, 6, 6), (2, 1, 1), (2, 1, 1), (2, 3, 2)]
+
+
+def test_what_the_order_of_the_file_decides_is_counted_and_said(tmp_path, capsys):
+    counts = split(read_interactions(write(tmp_path, TIED), ITEMS)).counts
+    assert counts["equal_times"] == 4 and counts["repeated_rows"] == 1
+    assert counts["test_targets_by_file_order"] == counts["valid_targets_by_file_order"] == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "4 of 9 rows share user and time with another row" in said
+    assert "the order of the file decides 1 of 3 test targets and 1 of 3 validation targets" in said
+    assert "warning: 1 of 9 rows have user, item and time of an earlier row" in said
+
+
+def test_nothing_is_said_of_times_that_differ(tmp_path, capsys):
+    rows = [(0, 3, 1), (0, 1, 2), (0, 3, 3)]
+    counts = split(read_interactions(write(tmp_path, rows), ITEMS, options=InteractionOptions("refuse"))).counts
+    assert counts["equal_times"] == counts["repeated_rows"] == counts["test_targets_by_file_order"] == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_ties_can_be_refused(tmp_path):
+    path = write(tmp_path, TIED)
+    with pytest.raises(InputError) as error:
+        read_interactions(path, ITEMS, options=InteractionOptions(ties="refuse"))
+    assert str(error.value).startswith(
+        f"{path}, column 'timestamp', row 1: the order of the file decides between 2 of 9 rows, which 1 users have at "
+        "equal times (first: user 'u0', time 7)."
+    )
+
+
+def test_rows_that_stand_twice_are_dropped_if_asked(tmp_path, capsys):
+    rows = [(0, 3, 1), (0, 1, 2), (0, 5, 3), (0, 3, 4)]
+    whole = split(read_interactions(write(tmp_path, rows), ITEMS))
+    doubled = write(tmp_path, [*rows, *rows], name="doubled.parquet")
+    assert split(read_interactions(doubled, ITEMS)).test == [
+        History("u0", ["i3", "i3", "i1", "i1", "i5", "i5", "i3"], "i3")
+    ]
+    capsys.readouterr()
+    dropped = split(read_interactions(doubled, ITEMS, options=InteractionOptions(duplicates="drop")))
+    assert (dropped.train, dropped.valid, dropped.test) == (whole.train, whole.valid, whole.test)
+    assert dropped.counts == {**whole.counts, "repeated_rows": 4}
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == "4 of 8 rows have user, item and time of an earlier row, and are dropped"
+
+
+def test_rows_of_different_splits_are_not_the_same(tmp_path):
+    rows = [(0, 3, 1), (0, 1, 2), (0, 1, 2)]
+    path = write(tmp_path, rows, ["train", "train", "test"])
+    found = read_interactions(path, ITEMS, options=InteractionOptions(duplicates="drop"))
+    assert found.items == {"u0": ["i3", "i1", "i1"]} and found.counts["repeated_rows"] == 0
+
+
+def test_fractions_of_seconds_order_a_history(tmp_path):
+    rows = [(0, 3, 1.75), (0, 1, 1.5), (0, 5, 1.25)]
+    assert read_interactions(write(tmp_path, rows), ITEMS).items == {"u0": ["i5", "i1", "i3"]}

@@ -12,9 +12,10 @@ from gti_cli.importing.formats.base import Advance, Files
 from gti_cli.importing.gather import ImportedData, id_text, number
 from gti_cli.importing.records import objects, table_rows
 from gti_cli.importing.sources import SourceFile
-from gti_cli.importing.times import POSITIONS, parse_time
+from gti_cli.importing.times import POSITIONS, ColumnTimes
 from gti_cli.tables.headers import clean_names, stored_name
 from gti_cli.tables.text_types import id_texts, readable_column
+from gti_cli.tables.written_times import NUMBERS, day_comes_first, parsed_times
 from gti_cli.workspace.remarks import remark
 
 # The number of each row's line (or of the row, in Parquet), and its values.
@@ -83,7 +84,8 @@ def read_columns(files: Files, data: ImportedData, advance: Advance, mapping: Ma
             )
         rows = _rows(file, {name: mapping[name] for name in ours})
         if "user_id" in ours:
-            _add_interactions(file, ours, rows, data, advance)
+            times = _column_times(file, mapping["timestamp"]) if "timestamp" in ours else None
+            _add_interactions(file, ours, rows, times, data, advance)
         elif "query" in ours:
             _add_queries(file, ours, rows, data, advance)
         else:
@@ -93,8 +95,10 @@ def read_columns(files: Files, data: ImportedData, advance: Advance, mapping: Ma
                 advance(1)
 
 
-def _add_interactions(file: SourceFile, ours: list[str], rows: Rows, data: ImportedData, advance: Advance) -> None:
-    if "timestamp" not in ours:
+def _add_interactions(
+    file: SourceFile, ours: list[str], rows: Rows, times: ColumnTimes | None, data: ImportedData, advance: Advance
+) -> None:
+    if times is None:
         data.log.unit = POSITIONS
         data.notes.append(f"{file.path.name} has no times: the order of its rows is taken for the order in time")
     texts = [name for name in ours if name in ("title", "description", "brand", "categories")]
@@ -104,7 +108,7 @@ def _add_interactions(file: SourceFile, ours: list[str], rows: Rows, data: Impor
         user, item = record["user_id"], record["item_id"]
         if user in (None, "") or item in (None, ""):
             raise InputError("the id is missing", where=where, remedy="give every row ids or drop the row")
-        time = _time(record["timestamp"], where) if "timestamp" in ours else position
+        time = position if times is None else times.read(record["timestamp"], line)
         rating = record.get("rating")
         data.log.add(user, item, time, float("nan") if rating in (None, "") else number(rating, "rating", where))
         if texts and id_text(item) not in data.items.rows:
@@ -123,18 +127,28 @@ def _add_queries(file: SourceFile, ours: list[str], rows: Rows, data: ImportedDa
         advance(1)
 
 
-def _time(value: object, where: str) -> float:
-    text = str(value)
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return parse_time(text)
-    except ValueError as cause:
-        raise InputError(
-            f"the time {text!r} is neither a number nor an ISO date", where=where, remedy="convert the column"
-        ) from cause
+def _column_times(file: SourceFile, column: str) -> ColumnTimes:
+    """Make the reader of a column of times; where days may come before months, it reads the whole column for that."""
+
+    def texts() -> Iterator[tuple[int, str]]:
+        """Return the line and the text of each time."""
+        return ((line, str(value)) for line, (value,) in _rows(file, {"timestamp": column}))
+
+    _, _, first = next(parsed_times(islice(texts(), 1)), (0, "", None))
+    in_numbers = first is not None and first.kind == NUMBERS
+    day_first = day_comes_first(parsed_times(texts()), file.where) if in_numbers else None
+    return ColumnTimes(file.where, day_first, _narrow_type(file, column))
+
+
+def _narrow_type(file: SourceFile, column: str) -> str | None:
+    """Name the type of a column of Parquet that cannot hold seconds since 1970; None for all others."""
+    if file.path.suffix.lower() not in (".parquet", ".pq"):
+        return None
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(file.path)
+    kind = str(schema.field(stored_name(schema.names, column)).type)
+    return {"float": "float32", "halffloat": "float16"}.get(kind)
 
 
 def _column_names(file: SourceFile) -> list[str]:

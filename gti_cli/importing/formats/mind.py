@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 from gti_cli.errors import InputError
 from gti_cli.importing.formats.base import Advance, Files, Format, named, need_one
 from gti_cli.importing.gather import ImportedData, add_in_order
 from gti_cli.importing.records import fields
-from gti_cli.importing.times import parse_time
 
 _TIME = "%m/%d/%Y %I:%M:%S %p"
 
@@ -18,7 +19,7 @@ def _read(files: Files, data: ImportedData, advance: Advance) -> None:
     clicks: dict[str, list[tuple[int, int, list[str]]]] = {}
     for line, (_, user, time, history, shown, *_rest) in fields(file, "\t", 5):
         try:
-            seconds = parse_time(time, _TIME)
+            moment = datetime.strptime(time.strip(), _TIME).replace(tzinfo=timezone.utc)
         except ValueError as cause:
             raise InputError(
                 f"the time {time!r} is not written as 11/13/2019 8:36:57 AM",
@@ -29,7 +30,7 @@ def _read(files: Files, data: ImportedData, advance: Advance) -> None:
         if len(before := history.split()) >= len(histories.setdefault(user, [])):
             histories[user] = before
         clicked = [entry.rpartition("-")[0] for entry in shown.split() if entry.endswith("-1")]
-        clicks.setdefault(user, []).append((seconds, line, clicked))
+        clicks.setdefault(user, []).append((int(moment.timestamp()), line, clicked))
         advance(1)
     for user, impressions in clicks.items():
         later = [item for _, _, clicked in sorted(impressions) for item in clicked]

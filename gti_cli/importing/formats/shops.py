@@ -8,23 +8,14 @@ from gti_cli.errors import InputError
 from gti_cli.importing.formats.base import Advance, Files, Format, named, need_one
 from gti_cli.importing.gather import ImportedData, number
 from gti_cli.importing.records import need, objects, table_rows
-from gti_cli.importing.sources import SourceFile
-from gti_cli.importing.times import parse_time
-
-
-def _seconds(text: str, file: SourceFile, line: int) -> int:
-    try:
-        return parse_time(text)
-    except ValueError as cause:
-        raise InputError(
-            f"the time {text!r} is no date", where=file.where(line), remedy="correct or drop the line"
-        ) from cause
+from gti_cli.tables.written_times import WrittenTimes
 
 
 def _read_hm(files: Files, data: ImportedData, advance: Advance) -> None:
     sales = need_one(files, "H&M", "transactions_train.csv")
+    times = WrittenTimes(sales.where)
     for line, (date, user, item) in table_rows(sales, ["t_dat", "customer_id", "article_id"]):
-        data.log.add(user, item, _seconds(date, sales, line))
+        data.log.add(user, item, times.seconds(date, line))
         advance(1)
     for file in named(files, "articles.csv"):
         columns = ["article_id", "prod_name", "detail_desc"]
@@ -39,11 +30,12 @@ def _read_hm(files: Files, data: ImportedData, advance: Advance) -> None:
 
 def _read_yelp(files: Files, data: ImportedData, advance: Advance) -> None:
     reviews = need_one(files, "Yelp", "*review.json")
+    times = WrittenTimes(reviews.where)
     for line, record in objects(reviews):
         user, item, date = need(record, ["user_id", "business_id", "date"], reviews, line)
         stars = record.get("stars")
         rating = float("nan") if stars is None else number(stars, "rating", reviews.where(line))
-        data.log.add(user, item, _seconds(str(date), reviews, line), rating)
+        data.log.add(user, item, times.seconds(str(date), line), rating)
         advance(1)
     for file in named(files, "*business.json"):
         for line, record in objects(file):
@@ -55,9 +47,10 @@ def _read_yelp(files: Files, data: ImportedData, advance: Advance) -> None:
 
 def _read_steam(files: Files, data: ImportedData, advance: Advance) -> None:
     reviews = need_one(files, "Steam", "steam_reviews.json", "steam_new.json")
+    times = WrittenTimes(reviews.where)
     for line, record in objects(reviews):
         user, item, date = need(record, ["username", "product_id", "date"], reviews, line)
-        data.log.add(user, item, _seconds(str(date), reviews, line))
+        data.log.add(user, item, times.seconds(str(date), line))
         advance(1)
     for file in named(files, "steam_games.json"):
         for _, record in objects(file):
@@ -98,8 +91,9 @@ def _read_vibrent(files: Files, data: ImportedData, advance: Advance) -> None:
     import ast
 
     rentals = need_one(files, "Vibrent", "user_activity_triplets.csv")
+    times = WrittenTimes(rentals.where)
     for line, (user, item, start) in table_rows(rentals, ["customer.id", "outfit.id", "rentalPeriod.start"], ";"):
-        data.log.add(user, item, _seconds(start, rentals, line))
+        data.log.add(user, item, times.seconds(start, line))
         advance(1)
     for file in named(files, "outfits.csv"):
         columns = ["id", "name", "description", "group", "owner", "outfit_tags"]

@@ -69,7 +69,7 @@ def test_wrong_mappings(columns: str, message: str) -> None:
     [
         ("a,b\n1,2\n", "are not there"),
         ("who,what,when\n,1,2\n", r"line 2: the id is missing"),
-        ("who,what,when\nu,1,soon\n", r"line 2: the time 'soon' is neither a number nor an ISO date"),
+        ("who,what,when\nu,1,soon\n", r"line 2: 'soon' is no date or time that can be read"),
     ],
 )
 def test_wrong_tables(tmp_path: Path, content: str, message: str) -> None:
@@ -101,3 +101,31 @@ def test_a_field_that_the_first_line_lacks(tmp_path: Path) -> None:
         [tmp_path / "t.jsonl"], tmp_path / "out", columns="user_id=who,item_id=what,title=name"
     )
     assert [row[:2] for row in interactions] == [("1", "a"), ("2", "a")]
+
+
+def imported_times(folder: Path, times: list[str], **options: str) -> tuple[list[int], str]:
+    rows = "".join(f'u,{number},"{time}"\n' for number, time in enumerate(times))
+    write(folder, {"t.csv": f"who,what,when\n{rows}"})
+    mapping = "user_id=who,item_id=what,timestamp=when"
+    manifest = import_data([folder / "t.csv"], folder / "out", columns=mapping, force=True, **options)  # type: ignore[arg-type]
+    table = pq.read_table(folder / "out" / "interactions.parquet")
+    return table["timestamp"].to_pylist(), manifest.details["time_unit"]
+
+
+def test_a_later_row_settles_whether_days_come_first(tmp_path: Path) -> None:
+    assert imported_times(tmp_path, ["02/01/1970", "13/01/1970"]) == ([86_400, 12 * 86_400], "seconds")
+    assert imported_times(tmp_path, ["01/02/1970 1:00 AM", "01/13/1970 12:00 AM"]) == ([90_000, 12 * 86_400], "seconds")
+    with pytest.raises(InputError, match=r"line 2: '02/01/1970' may have the day or the month first"):
+        imported_times(tmp_path, ["02/01/1970", "03/01/1970"])
+
+
+def test_bounds_know_the_unit_of_numbers(tmp_path: Path) -> None:
+    times = ["1527638400000", "1527724800000"]  # 30 and 31 May 2018
+    assert imported_times(tmp_path, times, since="2018-05-31") == ([1527724800000], "milliseconds")
+
+
+def test_seconds_in_float32_are_refused(tmp_path: Path) -> None:
+    columns = {"who": ["u"], "what": ["a"], "when": pa.array([1527638400.0], pa.float32())}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet, line 1: float32 holds whole numbers up to 16,777,216"):
+        import_data([tmp_path / "t.parquet"], tmp_path / "out", columns="user_id=who,item_id=what,timestamp=when")

@@ -61,7 +61,7 @@ def test_vibrent_has_semicolons_and_lists(tmp_path: Path) -> None:
         ({"transactions_train.csv": "t_dat,customer_id\n2018-09-20,c\n"}, "column 'article_id' is missing"),
         (
             {"transactions_train.csv": "t_dat,customer_id,article_id\nyesterday,c,1\n"},
-            r"line 2.*'yesterday' is no date",
+            r"line 2.*'yesterday' is no date or time",
         ),
         ({"yelp_academic_dataset_review.json": '{"user_id": "u", "business_id": "b"}\n'}, "'date' is missing"),
         ({"steam_reviews.json": "__import__('os').getcwd()\n"}, "neither JSON nor a Python literal"),
