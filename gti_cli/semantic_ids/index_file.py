@@ -1,4 +1,8 @@
-"""Semantic IDs as an index file of LC-Rec, in JSON: ``{"item": ["<a_12>", "<b_3>", …], …}``."""
+"""Semantic IDs as an index file of the LC-Rec family, in JSON.
+
+Codes are tokens, ``{"item": ["<a_12>", "<b_3>", …], …}``, or whole numbers, ``{"item": [12, 3, …], …}``. Some programs number
+on through the levels, so that no two levels share a number: ``[12, 259, …]``. Such levels are shifted back to 0.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gti_cli import console
 from gti_cli.checkpoints.token_names import parse_name, split_tokens
 from gti_cli.errors import InputError, list_some
 from gti_cli.semantic_ids.options import MAX_CODES
@@ -56,7 +61,7 @@ def read_index(path: Path | str, item_ids: Sequence[str], sizes: Sequence[int] |
             remedy=miss.remedy if miss else "give the index that belongs to these items, or drop the items",
         )
     width = len(index[item_ids[0]]) if isinstance(index[item_ids[0]], list) else 0
-    codes = np.asarray([_codes(path, item, index[item], width) for item in item_ids], dtype=np.int32)
+    codes = _from_zero(np.asarray([_codes(path, item, index[item], width) for item in item_ids], dtype=np.int32), index)
     needed = [int(code) + 1 for code in codes.max(axis=0)]
     if sizes is not None and (
         len(sizes) != width or any(size < least for size, least in zip(sizes, needed, strict=False))
@@ -102,13 +107,34 @@ def _load(path: Path | str) -> dict[str, Any]:
     return index
 
 
+def _from_zero(codes: npt.NDArray[np.int32], index: dict[str, Any]) -> npt.NDArray[np.int32]:
+    """Shift the levels of whole numbers that go on through the levels, so that the smallest code of each level is 0."""
+    lowest, highest = codes.min(axis=0), codes.max(axis=0)
+    goes_on = len(lowest) > 1 and bool((lowest[1:] > highest[:-1]).all())
+    if not goes_on or any(isinstance(name, str) for names in index.values() for name in names):
+        return codes
+    console.note(
+        "the index numbers its codes on through the levels: the smallest code of each level "
+        f"({', '.join(map(str, lowest.tolist()))}) became 0"
+    )
+    return np.asarray(codes - lowest, dtype=np.int32)
+
+
 def _codes(path: Path | str, item: str, names: Any, width: int) -> list[int]:
     """The codes of one entry, whose ``names`` may be anything that JSON can hold."""
     where = f"{path}, item {item!r}"
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise InputError('must be a list of names such as ["<a_12>", "<b_3>"]', where=where)
+    kinds = {type(name) for name in names} if isinstance(names, list) else set()
+    if kinds not in ({str}, {int}):
+        raise InputError(
+            'must be a list of names such as ["<a_12>", "<b_3>"], or of numbers such as [12, 3]', where=where
+        )
     if len(names) != width:
         raise InputError(f"{len(names)} codes where the first item has {width}", where=where)
+    if kinds == {int}:
+        wrong = [code for code in names if not 0 <= code < MAX_CODES]
+        if wrong:
+            raise InputError(f"{wrong[0]}: codes must be from 0 to {MAX_CODES - 1:,}", where=where)
+        return list(names)
     codes = []
     for level, name in enumerate(names):
         parsed = parse_name(name)

@@ -38,7 +38,10 @@ def test_rows_follow_the_catalogue(tmp_path: Path) -> None:
         ({"x": ["<b_1>"], "y": ["<a_1>"]}, "'<b_1>' is not a code of level 0"),
         ({"x": ["hat"], "y": ["<a_1>"]}, "'hat' is not a code of level 0"),
         ({"x": "<a_1>", "y": ["<a_1>"]}, "must be a list of names"),
-        ({"x": ["<a_1>"], "y": [1]}, "must be a list of names"),
+        ({"x": ["<a_1>"], "y": ["<a_1>", 1]}, "must be a list of names"),
+        ({"x": [1], "y": [True]}, "must be a list of names"),
+        ({"x": [1], "y": [1.0]}, "must be a list of names"),
+        ({"x": [1], "y": [-1]}, "item 'y': -1: codes must be from 0"),
         ({"x": ["<a_1>"], "y": []}, "must be a list of names"),
         ({"x": ["<a_99999999999>"], "y": ["<a_1>"]}, "must be below"),
     ],
@@ -46,6 +49,15 @@ def test_rows_follow_the_catalogue(tmp_path: Path) -> None:
 def test_files_that_are_not_an_index(tmp_path: Path, payload: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_index(write(tmp_path, payload), ["x", "y"])
+
+
+def test_whole_numbers_from_zero_or_on_through_the_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    index = read_index(write(tmp_path, {"x": [3, 0], "y": [0, 2]}), ["x", "y"])
+    assert (index.codes.tolist(), index.sizes) == ([[3, 0], [0, 2]], [4, 3])
+    assert not capsys.readouterr().err
+    index = read_index(write(tmp_path, {"x": [3, 256], "y": [0, 258]}), ["x", "y"])
+    assert (index.codes.tolist(), index.sizes) == ([[3, 0], [0, 2]], [4, 3])
+    assert "the smallest code of each level (0, 256) became 0" in capsys.readouterr().err
 
 
 def test_sizes_that_do_not_fit(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.tables.text_files import json_lines
 from gti_cli.tables.text_files.json_lines import read_json_lines
+from gti_cli.tables.times import read_times
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -63,7 +64,7 @@ def test_times_are_times(tmp_path: Path, mixed: bool) -> None:
     rows: list[dict[str, Any]] = [{"timestamp": "2024-01-02"}, {"timestamp": "2024-01-01", "other": 1}]
     rows += [{"timestamp": "2024-01-03", "other": "x"}] if mixed else []
     path = write(tmp_path / "t.jsonl", rows)
-    second, first, *_ = tables.integers(tables.read(path), "timestamp", path).tolist()
+    second, first, *_ = read_times(tables.read(path), "timestamp", path).tolist()
     assert second - first == 86_400
     assert pa.types.is_string(read_json_lines(path, numeric=()).schema.field("timestamp").type)
 

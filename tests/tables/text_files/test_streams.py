@@ -19,7 +19,7 @@ TEXT = "a,ü\r\nb,x\n"
     [
         ("t.csv", TEXT.encode()),
         ("t.csv", TEXT.encode("utf-8-sig")),
-        ("t.csv.gz", gzip.compress(TEXT.encode())),
+        ("t.csv.gz", gzip.compress(TEXT.encode(), mtime=0)),
         ("t.csv.bz2", bz2.compress(TEXT.encode())),
         ("t.csv.zst", pa.compress(TEXT.encode(), "zstd", asbytes=True)),
     ],
