@@ -1,7 +1,7 @@
 """Semantic IDs as an index file of the LC-Rec family, in JSON.
 
-Codes are tokens, ``{"item": ["<a_12>", "<b_3>", …], …}``, or whole numbers, ``{"item": [12, 3, …], …}``. Some programs number
-on through the levels, so that no two levels share a number: ``[12, 259, …]``. Such levels are shifted back to 0.
+Codes are tokens, ``{"item": ["<a_12>", "<b_3>", …], …}``, or whole numbers, ``{"item": [12, 3, …], …}``. Some programs
+number on through the levels, so that no two levels share a number: ``[12, 259, …]``. Such levels are shifted back to 0.
 """
 
 from __future__ import annotations
