@@ -34,6 +34,7 @@ def style() -> Iterator[None]:
     ours: dict[str, Any] = {
         "svg.hashsalt": "gti",  # Without it, the ids inside an SVG are random.
         "figure.dpi": 100,
+        "axes.prop_cycle": mpl.cycler(color=COLOURS),
         "font.size": 10,
         "font.family": "DejaVu Sans",  # It comes with matplotlib, so pictures look the same everywhere.
         "axes.spines.top": False,
