@@ -30,11 +30,12 @@ SUFFIXES = (".png", ".svg")
 def style() -> Iterator[None]:
     """Use Matplotlib's defaults and the settings below within a ``with`` block, whatever the user has configured."""
     import matplotlib as mpl
+    from matplotlib.rcsetup import cycler
 
     ours: dict[str, Any] = {
         "svg.hashsalt": "gti",  # Without it, the ids inside an SVG are random.
         "figure.dpi": 100,
-        "axes.prop_cycle": mpl.cycler(color=COLOURS),
+        "axes.prop_cycle": cycler(color=COLOURS),
         "font.size": 10,
         "font.family": "DejaVu Sans",  # It comes with matplotlib, so pictures look the same everywhere.
         "axes.spines.top": False,
