@@ -14,6 +14,7 @@ from gti_cli.checkpoints.limits import count_used_rows
 from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens
 from gti_cli.checkpoints.older_transformers import write_older_config_keys
 from gti_cli.checkpoints.saving import save_tokenizer
+from gti_cli.prompts.prompt_file import PROMPT_FILE
 from gti_cli.tensors.matrix_rows import StoredRows
 from gti_cli.tensors.rewrite import DTYPES, Growth, rewrite
 from gti_cli.tensors.safetensors_rows import TensorPlace
