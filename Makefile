@@ -6,10 +6,14 @@ DEMO   ?= demo
 # A test worker for each core, each with one thread.
 WORKERS ?= auto
 
-.PHONY: help install demo test test-only lint bench clean
+# Packages with which the tests also read checkpoints as transformers 4 does. They lie beside those of the environment.
+OLDER := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2
+
+.PHONY: help install demo test test-all test-only lint bench clean
 help:
 	@echo "make demo   install, then the whole road on sample_data/ (results in $(DEMO)/)"
 	@echo "make test   install, then lint, types and the test suite with coverage"
+	@echo "make test-all  the same, and what we write is read with transformers 4.57, too"
 	@echo "make bench  install, then the benchmarks in tests/benchmarks (ratios against named peers)"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
 
@@ -30,6 +34,14 @@ test: install lint test-only
 test-only: install
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov=gti_cli --cov-report=term:skip-covered --cov-fail-under=90
+
+$(VENV)/transformers4/.installed: $(VENV)/.installed Makefile
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) $(OLDER)
+	touch $@
+
+test-all: install lint $(VENV)/transformers4/.installed
+	GTI_TRANSFORMERS4="$(abspath $(VENV))/transformers4" $(MAKE) test-only
 
 lint: install
 	$(BIN)/ruff check gti_cli tests sample_data

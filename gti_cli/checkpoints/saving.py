@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli.checkpoints.new_tokens import NewTokens, check_tokenizer, write_new_tokens
+from gti_cli.checkpoints.older_transformers import write_older_config_keys, write_older_tokenizer_keys
 from gti_cli.checkpoints.stored_weights import check_stored_weights
 from gti_cli.workspace import processes
 
@@ -18,7 +19,8 @@ def save_checkpoint(
 ) -> None:
     """Write a model (as safetensors), its tokenizer and its list of new tokens; plain transformers can load them.
 
-    The weights are read back and compared with those of the model.
+    The weights are read back and compared with those of the model. Transformers 4.57 and 5 read
+    the folder alike.
 
     Args:
         folder: Folder to write into; it is created if it does not exist.
@@ -36,6 +38,7 @@ def save_checkpoint(
     model.save_pretrained(folder)
     if processes.rank() == 0:  # transformers writes weights on the first process alone, and its output is kept
         check_stored_weights(folder, model)
+        write_older_config_keys(folder)
     save_tokenizer(folder, tokenizer, tokens)
 
 
@@ -47,4 +50,6 @@ def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, tokens: New
     """
     check_tokenizer(tokenizer, tokens)
     tokenizer.save_pretrained(folder)
+    if processes.rank() == 0:
+        write_older_tokenizer_keys(folder, tokenizer)
     write_new_tokens(folder, tokens)

@@ -25,6 +25,11 @@ def token_name(level: int, code: int, style: str = LC_REC) -> str:
     return f"<{'s_' if style == ONEREC else ''}{chr(ord('a') + level)}_{code}>"
 
 
+def code_pattern(level: int, style: str = LC_REC) -> str:
+    """Write the tokens of a level with ``{}`` for the code: ``code_pattern(0) == "<a_{}>"``."""
+    return token_name(level, 0, style).replace("0", "{}")
+
+
 def parse_name(name: str) -> tuple[int, int] | None:
     """Return the (level, code) that a token's name in either style stands for; None for any other token."""
     match = _NAME.fullmatch(name)

@@ -35,8 +35,8 @@ def _export(
         str | None,
         typer.Argument(
             metavar="[CKPT]",
-            help="With catalog: also print the command that serves this checkpoint. With conversations: the checkpoint "
-            "that will be trained (default: grounded).",
+            help="With catalog: also print the command that serves this checkpoint, and a script that asks it with "
+            "plain transformers. With conversations: the checkpoint that will be trained (default: grounded).",
             show_default=False,
         ),
     ] = None,
@@ -85,7 +85,7 @@ def _export_ids(what: str, output: Path, workspace: Path, checkpoint: str | None
     ids = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     result: dict[str, Any] = {"output": str(output), "items": len(ids.item_ids), "levels": ids.levels}
     if what == "catalog" and checkpoint is not None:
-        result["command"] = _serving_command(space, checkpoint, list(manifest.details["sizes"]), output)
+        result.update(_ways_to_serve(space, checkpoint, list(manifest.details["sizes"]), output))
     if what == "index":
         write_index(output, ids.item_ids, ids.tokens)
     else:
@@ -93,6 +93,8 @@ def _export_ids(what: str, output: Path, workspace: Path, checkpoint: str | None
     console.say(f"{output}  ({len(ids.item_ids):,} items, {ids.levels} levels)")
     if "command" in result:
         console.say(result["command"])
+    if "script" in result:
+        console.say(f"\nWith plain transformers, this Python script:\n\n{result['script']}")
     console.result({**result, "from": manifest.identity})
 
 
@@ -147,8 +149,8 @@ def _check_output(what: str, output: Path | None, force: bool) -> Path:
     return output
 
 
-def _serving_command(space: Workspace, checkpoint: str, sizes: list[int], catalog: Path) -> str:
-    """Return the command line of FlashRec for a checkpoint.
+def _ways_to_serve(space: Workspace, checkpoint: str, sizes: list[int], catalog: Path) -> dict[str, str]:
+    """Return FlashRec's ``command`` for a checkpoint, and a ``script`` that asks it with plain transformers.
 
     Args:
         space: The workspace.
@@ -158,7 +160,8 @@ def _serving_command(space: Workspace, checkpoint: str, sizes: list[int], catalo
     """
     from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
     from gti_cli.checkpoints.new_tokens import boundary_ids, code_ids
-    from gti_cli.semantic_ids.serving import flashrec_flags
+    from gti_cli.prompts.prompt_file import asks_for_next_item
+    from gti_cli.semantic_ids.serving import flashrec_flags, transformers_script
 
     located = find_checkpoint(space, checkpoint, checkpoint, "gti finetune", weights=False)
     check_same_ids(located, space.require("semantic_ids", "gti build-ids"))
@@ -166,4 +169,11 @@ def _serving_command(space: Workspace, checkpoint: str, sizes: list[int], catalo
     flags, problem = flashrec_flags(code_ids(tokens, sizes), boundary_ids(tokens))
     if problem:
         console.warn(problem)
-    return " ".join(["flashrec --serve --model-path", located.path, "--sid-vocab-file", str(catalog), *flags])
+    command = " ".join(["flashrec --serve --model-path", located.path, "--sid-vocab-file", str(catalog), *flags])
+    if asks_for_next_item(Path(located.path)):
+        return {"command": command, "script": transformers_script(located.path, catalog)}
+    console.note(
+        "no script for plain transformers: the checkpoint holds no question for the next item (gti_prompt.json), which "
+        "'gti finetune' writes for the task next-item"
+    )
+    return {"command": command}

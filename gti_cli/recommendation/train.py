@@ -12,6 +12,7 @@ import torch
 from gti_cli import console
 from gti_cli.checkpoints.loading import load_model
 from gti_cli.checkpoints.saving import save_checkpoint
+from gti_cli.prompts.prompt_file import write_prompt_file
 from gti_cli.recommendation.examples import TaskExamples, encode_tasks, pack_histories
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.recommendation.optimizer import make_optimizer, record_reach, row_matrices, with_rows_rate
@@ -65,6 +66,16 @@ def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
 
     run.details["saved_dtype"] = str(saved_dtype).removeprefix("torch.")
     save_checkpoint(folder, cast("Any", model).to(saved_dtype), job.tokenizer, job.new_tokens)
+    write_prompt_file(
+        folder,
+        job.tokenizer,
+        [task.name for task in job.tasks],
+        item_tokens=job.data.catalogue.tokens[0],
+        levels=len(job.sizes),
+        style=job.new_tokens.style,
+        wordings=job.options.wordings,
+        history=job.options.history,
+    )
 
 
 def _new_rows(job: FinetuneJob, model: PreTrainedModel) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,19 @@ def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int
         catalog[key] = item
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(catalog, ensure_ascii=False), "utf-8")
+
+
+def transformers_script(checkpoint: str, catalog: Path) -> str:
+    """Write a script that recommends with plain transformers, from a checkpoint and `write_catalog`'s file alone.
+
+    It reads the question from the checkpoint's ``gti_prompt.json``.
+
+    Args:
+        checkpoint: Folder of the checkpoint.
+        catalog: The file that holds the catalogue.
+    """
+    script = files("gti_cli.semantic_ids").joinpath("templates/recommend_with_transformers.py.txt").read_text("utf-8")
+    return script.replace("CHECKPOINT, CATALOG", f"{checkpoint!r}, {str(catalog)!r}", 1)
 
 
 def layout(ids: Sequence[npt.NDArray[np.int64]]) -> str:

@@ -12,7 +12,9 @@ import torch
 
 from gti_cli.checkpoints.limits import count_used_rows
 from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens
+from gti_cli.checkpoints.older_transformers import write_older_config_keys
 from gti_cli.checkpoints.saving import save_tokenizer
+from gti_cli.prompts.prompt_file import PROMPT_FILE
 from gti_cli.tensors.matrix_rows import StoredRows
 from gti_cli.tensors.rewrite import DTYPES, Growth, rewrite
 from gti_cli.tensors.safetensors_rows import TensorPlace
@@ -95,6 +97,7 @@ def extend_files(
     else:
         counts = rewrite(folder, target, growths, dtype, text.names)
         _write_text_config(text, target, height, dtype)
+    write_older_config_keys(target)
     _copy_rest(folder, target, set() if text is None else PROCESSOR_FILES)
     save_tokenizer(target, tokenizer, added)
     stored_dtypes = [dtype or DTYPES[place.dtype] for place in layout.matrices]
@@ -145,7 +148,15 @@ def _copy_rest(folder: Path, target: Path, others: set[str]) -> None:
 
     Weights are left out, ``others``, and files that this stage writes itself or that belong to another stage.
     """
-    written_by_gti = {"config.json", CARD, CHECKPOINT_MANIFEST, NEW_TOKENS_FILE, "trajectory.parquet", *others}
+    written_by_gti = {
+        "config.json",
+        CARD,
+        CHECKPOINT_MANIFEST,
+        NEW_TOKENS_FILE,
+        PROMPT_FILE,
+        "trajectory.parquet",
+        *others,
+    }
     for path in sorted(folder.iterdir()):
         skipped = path.name in written_by_gti or path.name in _TOKENIZER_FILES or path.name.startswith(".")
         if path.is_file() and not skipped and not path.name.endswith(_WEIGHT_SUFFIXES):

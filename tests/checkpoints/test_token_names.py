@@ -10,6 +10,12 @@ from gti_cli.checkpoints import token_names
 from gti_cli.checkpoints.token_names import BEGIN, END, LC_REC, MAX_LEVELS, ONEREC, TOKEN_STYLES
 
 
+@pytest.mark.parametrize("style", TOKEN_STYLES)
+def test_the_pattern_of_a_level_gives_its_names(style: str) -> None:
+    pattern = token_names.code_pattern(14, style)  # level "o"
+    assert [pattern.format(code) for code in (0, 107)] == [token_names.token_name(14, code, style) for code in (0, 107)]
+
+
 @given(st.lists(st.integers(0, 99_999), min_size=1, max_size=MAX_LEVELS), st.sampled_from(TOKEN_STYLES))
 def test_codes_of_a_written_id_can_be_read_again(codes: list[int], style: str) -> None:
     text = token_names.semantic_id(codes, style)

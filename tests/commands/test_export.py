@@ -7,11 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gti_cli.app import run
+from gti_cli.recommendation.recommend import recommend
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.tables import read_semantic_ids
+from gti_cli.workspace import Workspace
+from tests.support.evaluation import ITEMS, add_checkpoint, add_prompt_file, add_semantic_ids, make_codes
 from tests.support.semantic_ids import make_items
 
 
@@ -77,6 +81,39 @@ def test_a_catalog_and_the_layout_that_an_engine_infers(
     # An engine finds the token of code c of level l at START + 8 l + c.
     for name, number, level, code in zip(tokens.names, tokens.ids, tokens.levels, tokens.codes, strict=True):
         assert number == tokens.ids.min() + 8 * level + code, name
+
+
+@pytest.mark.parametrize("length", [1, 7])  # 7: more than a prompt shows
+def test_the_script_gives_the_lists_of_recommend(
+    tmp_path: Path, length: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = Workspace(tmp_path / "ws")
+    ids = add_semantic_ids(space, np.delete(make_codes(), 7, axis=0))  # without the item that shares its Semantic ID
+    # A model's own settings of generation do not count.
+    settings = {"do_sample": True, "temperature": 9.0, "repetition_penalty": 3.0, "eos_token_id": 2}
+
+    def finish(folder: Path) -> None:
+        add_prompt_file(folder)
+        (folder / "generation_config.json").write_text(json.dumps(settings))
+
+    add_checkpoint(space, ids, also=finish)
+    add_checkpoint(space, ids, "old")
+    arguments = ["-o", str(tmp_path / "catalog.json"), "-w", str(space.root), "--force"]
+    assert run(["export", "catalog", "old", *arguments, "--json"]) == 0
+    output = capsys.readouterr()
+    assert "script" not in json.loads(output.out) and "holds no question" in " ".join(output.err.split())
+    assert run(["export", "catalog", "finetuned", *arguments, "--json"]) == 0
+    script = json.loads(capsys.readouterr().out)["script"]
+    assert len(script.splitlines()) <= 25 and max(map(len, script.replace(str(tmp_path), "").splitlines())) <= 120
+    history = [f"i{(5 * n) % (ITEMS - 1)}" for n in range(length)]
+    monkeypatch.setattr("sys.argv", ["script.py", *history])
+    exec(compile(script, "script.py", "exec"), {})
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    expected = recommend(space.root, histories={"u": history}, device="cpu", dtype="float32")
+    assert [item for _, item in printed] == [one.item_id for one in expected] and len(printed) == 10
+    assert [float(score) for score, _ in printed] == pytest.approx([one.score for one in expected], abs=2e-4)
+    assert run(["export", "catalog", "finetuned", *arguments]) == 0
+    assert script in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("what", ["index", "catalog"])

@@ -87,5 +87,9 @@ def test_command_prints_a_table_or_json(make_world: Any, capsys: Any) -> None:
     assert gti(command) == 0
     said = capsys.readouterr()
     assert "validation loss" in said.out and "next-item" in said.out and "Fine-tuning" in said.err
+    # The question stands beside the weights.
+    asked = json.loads((world.workspace / "a" / "gti_prompt.json").read_text())
+    assert len(asked["next-item"]["wordings"]) == 3 and asked["next-item"]["history"] == 20 and "search" not in asked
+    assert asked["item"]["codes"] == ["<a_{}>", "<b_{}>", "<c_{}>"]
     assert gti([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["counts"]["steps"] == 3

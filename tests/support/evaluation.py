@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.checkpoints.token_names import all_names, semantic_id
 from gti_cli.prompts.next_item import encode_history
+from gti_cli.prompts.prompt_file import PROMPT_FILE, write_prompt_file
 from gti_cli.workspace import Workspace
 from tests.support.models import make_model, make_tokenizer
 from tests.support.prompts import encode_query
@@ -65,9 +67,13 @@ def add_checkpoint(
     seed: int = 0,
     kind: str = "qwen3",
     interactions: Path | None = None,
+    also: Callable[[Path], object] | None = None,
     **more: Any,
 ) -> None:
-    """Write a checkpoint as `finetune` leaves it: the artifact ``name``, trained on ``interactions`` if given."""
+    """Write a checkpoint as `finetune` leaves it: the artifact ``name``, trained on ``interactions`` if given.
+
+    ``also`` writes further files into its folder. ``more`` are fields of the model's configuration.
+    """
     tokenizer = make_tokenizer()
     base, names = len(tokenizer), all_names(SIZES)
     tokenizer.add_tokens(names)
@@ -80,7 +86,25 @@ def add_checkpoint(
         "finetune", name, [name], options=options, inputs=inputs, upstream=upstream, checkpoint=True
     ) as run:
         save_checkpoint(run.path(name), make_model(kind, len(tokenizer), seed=seed, **more), tokenizer, tokens)
+        if also is not None:
+            also(run.path(name))
         run.details.update({"semantic_ids": ids.identity, "model": "tiny", "initializer": "mean", "base_vocab": base})
+
+
+def add_prompt_file(folder: Path, tasks: tuple[str, ...] = ("next-item",)) -> dict[str, Any]:
+    """Write the questions into the folder of a checkpoint, as `finetune` does, and return what they are."""
+    write_prompt_file(
+        folder,
+        load_tokenizer(str(folder)),
+        tasks,
+        item_tokens=semantic_id([0, 0, 0]),
+        levels=len(SIZES),
+        style="lc-rec",
+        wordings=2,
+        history=HISTORY,
+    )
+    content: dict[str, Any] = json.loads((folder / PROMPT_FILE).read_text("utf-8"))
+    return content
 
 
 def make_histories() -> dict[str, list[int]]:
