@@ -37,6 +37,7 @@ from gti_cli.recommendation.requests import (
     RecommendOptions,
     read_requests,
 )
+from gti_cli.recommendation.trained_tasks import say_if_untrained
 from gti_cli.tables import SemanticIDs
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.tables.near_misses import near_miss
@@ -133,6 +134,7 @@ def recommend(
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
     requests = read_requests(histories, queries, table, row_of, reading)
+    say_if_untrained(space, source, "histories" if requests.histories is not None else "queries")
     recommender = Recommender(source, catalogue, token_ids, _allowed_rows(row_of, exclude, only))
     seed_everything(seed)
     lists = _search(recommender, requests, options, device, dtype)

@@ -124,10 +124,12 @@ def read_requests(
         InputError: When none or several are given, or a query or history is empty.
         InputError: When the catalogue does not have an item.
     """
-    if sum(given is not None for given in (histories, queries, table)) != 1:
+    sources = {"a history": histories, "a query": queries, "a table": table}
+    given = [name for name, source in sources.items() if source is not None]
+    if len(given) != 1:
         raise InputError(
-            "give either a history, a query or a table of interactions or queries",
-            remedy="pass one of --history, --query and --input",
+            f"{' and '.join(given)} are given at once" if given else "it is not said for whom to recommend",
+            remedy="give one of --history, --query and --input",
         )
     has_queries = table is not None and "query" in tables.read(table, []).column_names
     reading.check(reads_table=table is not None and not has_queries)

@@ -108,8 +108,8 @@ def test_command_table_json_and_file(world: World, tmp_path: Path, capsys: pytes
     [
         (["--history", "i1,nope"], "'nope'"),
         (["--history", ","], "history is empty"),
-        ([], "either a history, a query or a table"),
-        (["--history", "i1", "--query", "dress"], "either a history, a query or a table"),
+        ([], "not said for whom to recommend"),
+        (["--history", "i1", "--query", "dress"], "a history and a query are given at once"),
         (["--query", " "], "query is empty"),
         (["--query", "dress", "--search", "best"], "--search 'best'"),
         (["--history", "i1", "-k", "5", "--beams", "4"], "--beams 4"),
