@@ -61,7 +61,7 @@ def _finetune(
     )
     print_summary(manifest)
     note_short_run(
-        manifest, "targets", "expect it to rank items worse than popularity does ('gti evaluate' shows both)"
+        manifest, "targets", "it may rank items worse than popularity does ('gti evaluate' shows both)"
     )
     print_outcome(manifest, workspace / name)
 

@@ -59,7 +59,7 @@ class RecommendOptions:
         if self.k < 1 or self.batch_size < 1:
             raise InputError("-k and --batch-size must be positive", remedy="use 1 or more")
         if self.search not in SEARCHES:
-            raise InputError(f"--search {self.search!r} is not known", remedy=f"use {', '.join(SEARCHES)}")
+            raise InputError(f"--search {self.search!r} is not known", remedy="use auto, beam or exact")
         if self.beams is not None and self.beams < self.k:
             raise InputError(
                 f"--beams {self.beams} is fewer than the {self.k} items of a list", remedy=f"use {self.k} or more"

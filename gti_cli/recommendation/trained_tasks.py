@@ -49,6 +49,6 @@ def say_if_untrained(space: Workspace, checkpoint: Checkpoint, asked: str) -> No
     name = checkpoint.artifact or checkpoint.path
     what = f"fine-tuned on {list_names(sorted(tasks))} alone" if tasks else "not fine-tuned"
     console.note(
-        f"{name} never saw {asked} in training (it is {what}): its lists may be as good as chance. "
+        f"{name} never saw {asked} in training (it was {what}): its lists may be as good as chance. "
         f"'{_COMMAND[asked]} …' trains on them"
     )
