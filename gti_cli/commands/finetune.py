@@ -60,9 +60,7 @@ def _finetune(
         **common.run_keywords(),
     )
     print_summary(manifest)
-    note_short_run(
-        manifest, "targets", "it may rank items worse than popularity does ('gti evaluate' shows both)"
-    )
+    note_short_run(manifest, "targets", "it may rank items worse than popularity does ('gti evaluate' shows both)")
     print_outcome(manifest, workspace / name)
 
 
