@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gti_cli import console
 from gti_cli.checkpoints.configuration import check_number_formats, read_config_file
-from gti_cli.checkpoints.hub import require_on_hub
+from gti_cli.checkpoints.hub import checkpoint_names, list_checkpoints, require_on_hub
 from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.checkpoints.new_tokens import (
     NEW_TOKENS_FILE,
@@ -127,6 +127,11 @@ def _find(workspace: Workspace, given: str | None, default: str, made_by: str) -
     name = default if given is None else given
     inside = workspace.path(name)
     if given is None or (Path(name).name == name and (inside / CHECKPOINT_MANIFEST).is_file()):
+        if workspace.manifest(name) is None and checkpoint_names(workspace):
+            raise InputError(
+                f"{inside} does not exist",
+                remedy=f"run {made_by!r} first, or name a checkpoint: {list_checkpoints(workspace)}",
+            )
         return Checkpoint(str(inside), True, workspace.require(name, made_by), name)
     folder = Path(name)
     if folder.is_dir():

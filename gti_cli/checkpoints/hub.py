@@ -41,10 +41,14 @@ def require_on_hub(name: str, workspace: Workspace) -> Path:
         ) from error
 
 
+def checkpoint_names(workspace: Workspace) -> list[str]:
+    """List the checkpoints of a workspace, in the order in which they were made."""
+    return [name for name in workspace.manifests() if (workspace.path(name) / CHECKPOINT_MANIFEST).is_file()]
+
+
 def list_checkpoints(workspace: Workspace) -> str:
     """Say which checkpoints a workspace holds, as a phrase for an error line."""
-    names = [name for name in workspace.manifests() if (workspace.path(name) / CHECKPOINT_MANIFEST).is_file()]
-    return f"workspace {workspace.root} holds {list_names(names) or 'no checkpoint'}"
+    return f"workspace {workspace.root} holds {list_names(checkpoint_names(workspace)) or 'no checkpoint'}"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import typer
 
 from gti_cli import console
 from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
-from gti_cli.commands.outcome import print_outcome
+from gti_cli.commands.outcome import note_short_run, print_outcome
 from gti_cli.recommendation.options import LoRAOptions, TaskOptions, TrainingOptions
 from gti_cli.tables.equal_times import InteractionOptions
 
@@ -60,6 +60,7 @@ def _finetune(
         **common.run_keywords(),
     )
     print_summary(manifest)
+    note_short_run(manifest, "targets", "it may rank items worse than popularity does ('gti evaluate' shows both)")
     print_outcome(manifest, workspace / name)
 
 

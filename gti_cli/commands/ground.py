@@ -9,7 +9,7 @@ import typer
 
 from gti_cli import console
 from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
-from gti_cli.commands.outcome import print_outcome
+from gti_cli.commands.outcome import note_short_run, print_outcome
 from gti_cli.grounding.options import FurtherOptions, ObjectiveOptions, PairsOptions, RowsOptions
 from gti_cli.workspace import processes
 
@@ -69,6 +69,7 @@ def _ground(
 
         for path in plot_curves(workspace, name):
             console.say(str(path))
+    note_short_run(manifest, "pairs", "many new rows are where they started ('gti diagnose' measures it)")
     print_outcome(manifest, workspace / name)
 
 

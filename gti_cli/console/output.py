@@ -142,6 +142,8 @@ def _visible_progress(description: str, total: int | None, unit: str) -> Iterato
                 bar.update(task, note=note)
 
         yield advance
+        if total is not None and bar.tasks[0].completed < total:
+            bar.update(task, note="ended early")
 
 
 @contextmanager
@@ -149,13 +151,14 @@ def _plain_progress(console: Console, description: str, total: int | None, unit:
     import time
 
     started = last = time.monotonic()
-    done = 0
+    done, ended = 0, False
 
     def line(now: float, comment: str) -> str:
         """Return the count so far, the rate and the remaining time."""
         rate = done / max(now - started, 1e-9)
         of_total = f"/{total:,}" if total is not None else ""
         eta = f", ETA {(total - done) / rate:,.0f} s" if total is not None and rate > 0 and done < total else ""
+        eta = ", ended early" if eta and ended else eta
         comment = f"  {comment}" if comment else ""
         return f"{description}: {done:,}{of_total} {unit}, {rate:,.4g} {unit}/s{eta}{comment}"
 
@@ -169,6 +172,7 @@ def _plain_progress(console: Console, description: str, total: int | None, unit:
             console.print(line(now, note), style="dim", markup=False)
 
     yield advance
+    ended = True
     console.print(line(time.monotonic(), ""), style="dim", markup=False)
 
 

@@ -33,10 +33,13 @@ class Ranking:
     Attributes:
         leaves: (B, k) int64 leaves of the trie, best first; -1 where the trie has fewer than k.
         scores: (B, k) float32 log-probabilities; -inf where there is no leaf.
+        dropped: (B,) float32 log-probability of the best prefix that the search did not follow; -inf where it followed
+            all that matter. Log-probabilities only fall along a path, so that IDs that score as much are the best.
     """
 
     leaves: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float32]
+    dropped: npt.NDArray[np.float32]
 
 
 class TrieTensors:
@@ -130,11 +133,13 @@ def beam_search_with_prefix(
     # Each prompt starts with one hypothesis: the root of the trie, which has log-probability 0.
     nodes = torch.zeros(len(prompts), 1, dtype=torch.long, device=prefix.runner.model.device)
     scores = torch.zeros(nodes.shape, device=nodes.device)
+    dropped = scores.new_full((len(prompts),), -torch.inf)
     for level in range(trie.levels):
-        nodes, scores, parents = _expand(prefix.runner, trie, level, nodes, scores, branches.features, beams)
+        nodes, scores, parents, left_out = _expand(prefix.runner, trie, level, nodes, scores, branches.features, beams)
         if level < trie.levels - 1:  # The last code is scored; the model need not read it.
             branches.step(parents, trie.tokens[level][nodes])
-    return _as_ranking(nodes, scores, beams)
+            dropped = torch.maximum(dropped, left_out)
+    return _as_ranking(nodes, scores, dropped, beams)
 
 
 def _expand(
@@ -145,7 +150,7 @@ def _expand(
     scores: torch.Tensor,
     features: torch.Tensor,
     beams: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Replace the hypotheses by the best of their children.
 
     Args:
@@ -159,18 +164,22 @@ def _expand(
 
     Returns:
         The new nodes, their scores and their parents' columns in ``nodes``, each (B, at most ``beams``). Where a prompt
-        has fewer hypotheses than another one, the rest of its row has score -inf.
+        has fewer hypotheses than another one, the rest of its row has score -inf. Last the best score that is not
+        among them, (B,).
     """
     tokens, first = trie.children(level, nodes.flatten())
     gained = runner.log_probs(features.flatten(0, 1), tokens)
     total = trie.mask(level, nodes.flatten(), scores.flatten()[:, None] + gained)
     # All children of a prompt compete in one row. Column c of hypothesis w stands at place w * children + c.
-    values, places = stable_topk(total.view(len(nodes), -1), beams)
+    # One more than is kept: the score of the first that is left out.
+    values, places = stable_topk(total.view(len(nodes), -1), beams + 1)
+    left_out = values[:, beams] if values.shape[1] > beams else values.new_full((len(values),), -torch.inf)
+    values, places = values[:, :beams], places[:, :beams]
     # Columns that are -inf for every prompt are dropped, so that the model does not run over them.
     width = max(int(torch.isfinite(values).sum(1).max()), 1)
     values, places = values[:, :width], places[:, :width]
     parents, column = places // tokens.shape[1], places % tokens.shape[1]
-    return first.view(nodes.shape).gather(1, parents) + column, values, parents
+    return first.view(nodes.shape).gather(1, parents) + column, values, parents, left_out
 
 
 def stable_topk(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -195,11 +204,11 @@ def stable_topk(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tenso
     return values, columns.gather(1, order)
 
 
-def _as_ranking(nodes: torch.Tensor, scores: torch.Tensor, beams: int) -> Ranking:
+def _as_ranking(nodes: torch.Tensor, scores: torch.Tensor, dropped: torch.Tensor, beams: int) -> Ranking:
     """Fill the lists up to ``beams`` columns."""
     batch, width = nodes.shape
     leaves = torch.full((batch, beams), -1, dtype=torch.long)
     values = torch.full((batch, beams), -torch.inf)
     leaves[:, :width], values[:, :width] = nodes.cpu(), scores.float().cpu()
     leaves[values == -torch.inf] = -1
-    return Ranking(leaves.numpy(), values.numpy())
+    return Ranking(leaves.numpy(), values.numpy(), dropped.float().cpu().numpy())

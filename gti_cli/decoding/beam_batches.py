@@ -50,11 +50,12 @@ def search_all(
     order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
     leaves = np.empty((len(prompts), beams), dtype=np.int64)
     scores = np.empty((len(prompts), beams), dtype=np.float32)
+    dropped = np.empty(len(prompts), dtype=np.float32)
     prefix = SharedPrefix(make_runner(model), prompts, trie.levels)
     with console.progress(description, len(prompts), "prompts") as advance:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             ranking = beam_search_with_prefix(prefix, [prompts[number] for number in batch], trie, beams, pad_id)
-            leaves[batch], scores[batch] = ranking.leaves, ranking.scores
+            leaves[batch], scores[batch], dropped[batch] = ranking.leaves, ranking.scores, ranking.dropped
             advance(len(batch))
-    return Ranking(leaves, scores)
+    return Ranking(leaves, scores, dropped)

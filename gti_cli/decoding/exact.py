@@ -4,7 +4,8 @@ Log-probabilities only fall along a path of the trie. So a prefix of codes that 
 cannot lead to a better one. The beam search before it has found k complete IDs, and the worst of them is a bound. Every
 prefix that scores at least the bound is followed, the best first, and no other. Once k IDs at or above the bound are
 found, no prefix that was left out can hold a better one. Rounding can make a search find fewer than k; then the bound
-is lowered and the search repeated.
+is lowered and the search repeated. Where a model finds nearly everything equally likely, nearly all prefixes would have
+to be followed: a caller can set a limit, beyond which a prompt keeps the beam's list.
 
 All prompts of a batch are searched together, depth first: a round takes some of the best prefixes of each prompt,
 follows them down to the leaves, and comes back for the next ones. In memory there is one round for each level, however
@@ -42,7 +43,8 @@ class ExactResult:
     """The outcome of an exact search.
 
     Attributes:
-        ranking: The true best k of each prompt; of equal scores the lower leaf comes first.
+        ranking: The true best k of each prompt; of equal scores the lower leaf comes first. Where the search stopped at
+            its limit, the beam's list.
         followed: (B,) int64 number of prefixes that the model was run over for each prompt.
         missed: (B,) int64 number of IDs among the true best k that the beam's list did not have.
     """
@@ -62,6 +64,7 @@ def exact_search(
     *,
     pad_id: int = 0,
     batch_size: int = 32,
+    limit: int | None = None,
 ) -> ExactResult:
     """Find the true best ``k`` semantic IDs of each prompt.
 
@@ -73,6 +76,7 @@ def exact_search(
         k: Length of the lists.
         pad_id: Token id that fills shorter prompts on the left; never attended to.
         batch_size: Prompts searched together. It changes speed and memory, not results.
+        limit: Most prefixes to follow for a prompt. Prompts that need more keep the beam's list. None: no limit.
 
     Raises:
         ValueError: When the beam's lists are shorter than ``k``.
@@ -83,6 +87,7 @@ def exact_search(
     order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
     leaves = np.full((len(prompts), k), -1, dtype=np.int64)
     scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
+    dropped = np.full(len(prompts), -np.inf, dtype=np.float32)
     followed = np.zeros(len(prompts), dtype=np.int64)
     prefix = SharedPrefix(make_runner(model), prompts, trie.levels)
     with console.progress("Exact search", len(prompts), "prompts") as advance:
@@ -90,18 +95,28 @@ def exact_search(
             batch = order[start : start + batch_size]
             branches = prefix.prefill([prompts[number] for number in batch], pad_id)
             bound = beam.scores[batch, k - 1]
-            leaves[batch], scores[batch], followed[batch] = _search_batch(prefix.runner, branches, trie, bound, k)
+            leaves[batch], scores[batch], followed[batch], stopped = _search_batch(
+                prefix.runner, branches, trie, bound, k, limit
+            )
+            unfinished = np.asarray(batch)[stopped]
+            leaves[unfinished], scores[unfinished] = beam.leaves[unfinished, :k], beam.scores[unfinished, :k]
+            dropped[unfinished] = beam.dropped[unfinished]
             advance(len(batch))
     missed = [
         len(np.setdiff1d(exact_leaves[exact_leaves >= 0], beam_leaves))
         for exact_leaves, beam_leaves in zip(leaves, beam.leaves[:, :k], strict=True)
     ]
-    return ExactResult(Ranking(leaves, scores), followed, np.asarray(missed, dtype=np.int64))
+    return ExactResult(Ranking(leaves, scores, dropped), followed, np.asarray(missed, dtype=np.int64))
 
 
 def _search_batch(
-    runner: Runner, branches: BranchTree | BranchRows, trie: TrieTensors, bound: npt.NDArray[np.float32], k: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    runner: Runner,
+    branches: BranchTree | BranchRows,
+    trie: TrieTensors,
+    bound: npt.NDArray[np.float32],
+    k: int,
+    limit: int | None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Search a batch, and again with a lower bound for the prompts that came out with fewer than ``k`` IDs.
 
     Args:
@@ -110,30 +125,33 @@ def _search_batch(
         trie: The trie on the model's device.
         bound: (B,) score of the k-th best ID that the beam found; -inf where it found fewer.
         k: Length of the lists.
+        limit: Most prefixes to follow for a prompt in one search (None: no limit).
 
     Returns:
-        Leaves and scores, both (B, k), and the number of prefixes followed, (B,).
+        Leaves and scores, both (B, k), the number of prefixes followed, (B,), and which prompts need more, (B,).
     """
     leaves = np.full((len(bound), k), -1, dtype=np.int64)
     scores = np.full((len(bound), k), -np.inf, dtype=np.float32)
     followed = np.zeros(len(bound), dtype=np.int64)
+    stopped = np.zeros(len(bound), dtype=bool)
     # ``numbers`` are the numbers of the prompts that are still to be searched. The slack grows with each repetition.
     numbers, slack = np.arange(len(bound)), _SLACK
     while len(numbers):
         device = branches.features.device
-        search = _BoundedSearch(runner, trie, torch.from_numpy(bound[numbers] - np.float32(slack)).to(device))
+        search = _BoundedSearch(runner, trie, torch.from_numpy(bound[numbers] - np.float32(slack)).to(device), limit)
         search.run(branches)
         followed[numbers] += search.followed.cpu().numpy()
+        stopped[numbers] = search.stopped().cpu().numpy()
         incomplete = []
         for place, (best_leaves, values) in enumerate(search.best(k)):
             leaves[numbers[place], : len(best_leaves)], scores[numbers[place], : len(best_leaves)] = best_leaves, values
             # Where the bound is -inf nothing was pruned: the trie has no more IDs.
-            if len(best_leaves) < k and np.isfinite(bound[numbers[place]]):
+            if len(best_leaves) < k and np.isfinite(bound[numbers[place]]) and not stopped[numbers[place]]:
                 incomplete.append(place)
         numbers, slack = numbers[incomplete], slack * 4
         if incomplete:
             branches = branches.select(torch.tensor(incomplete, dtype=torch.long, device=device))
-    return leaves, scores, followed
+    return leaves, scores, followed, stopped
 
 
 class _BoundedSearch:
@@ -143,9 +161,9 @@ class _BoundedSearch:
         followed: (B,) int64 number of prefixes that the model was run over for each prompt.
     """
 
-    def __init__(self, runner: Runner, trie: TrieTensors, bound: torch.Tensor) -> None:
-        """Prepare a search for B prompts; ``bound`` is (B,) float32."""
-        self._runner, self._trie, self._bound = runner, trie, bound
+    def __init__(self, runner: Runner, trie: TrieTensors, bound: torch.Tensor, limit: int | None = None) -> None:
+        """Prepare a search for B prompts; ``bound`` is (B,) float32, ``limit`` the most prefixes of a prompt."""
+        self._runner, self._trie, self._bound, self._limit = runner, trie, bound, limit
         self.followed = torch.zeros(len(bound), dtype=torch.long, device=bound.device)
         # Pieces of the result: (prompts, leaves, scores). The first is empty, so that there is something to join.
         self._pieces = [(self.followed[:0], self.followed[:0], bound[:0])]
@@ -154,6 +172,10 @@ class _BoundedSearch:
         """Search from the root of the trie, with branches of length zero; `best` then returns the result."""
         numbers = torch.arange(len(self._bound), device=self._bound.device)
         self._follow(branches, 0, numbers, torch.zeros_like(numbers)[:, None], torch.zeros_like(self._bound)[:, None])
+
+    def stopped(self) -> torch.Tensor:
+        """Which prompts need more prefixes than the limit, (B,) bool: no more of theirs are followed."""
+        return self.followed > (torch.iinfo(torch.long).max if self._limit is None else self._limit)
 
     def best(self, k: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
         """Return at most ``k`` leaves and scores of each prompt, best first; of equal scores the lower leaf first."""
@@ -203,12 +225,16 @@ class _BoundedSearch:
         at_once = TREE_PREFIXES if isinstance(branches, BranchTree) else ROW_PREFIXES
         done, most = 0, frontier.largest_count()
         while done < most:
-            active = (frontier.counts > done).nonzero()[:, 0]
+            active = ((frontier.counts > done) & ~self.stopped()[numbers]).nonzero()[:, 0]
+            if not len(active):
+                return
             # Once half of the prompts have no node left, they are dropped, so that they are not padded any longer.
             if 2 * len(active) <= len(numbers):
                 branches, numbers, frontier = branches.select(active), numbers[active], frontier.select(active)
             width = min(max(at_once // len(numbers), 1), most - done)
             parents, nodes, scores = frontier.grid(done, width)
+            if self._limit is not None:
+                scores = scores.masked_fill(self.stopped()[numbers][:, None], -torch.inf)
             longer = branches.fork()
             longer.step(parents, self._trie.tokens[level][nodes])
             self._follow(longer, level + 1, numbers, nodes, scores)

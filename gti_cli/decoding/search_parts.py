@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Ints = npt.NDArray[np.int64]
-# Arrays of one part of P prompts: leaves and scores (P, k), missed and followed (P,).
+# Arrays of one part of P prompts: leaves and scores (P, k); dropped, missed and followed (P,).
 PartArrays = dict[str, np.ndarray]
 
 PROMPTS_PER_PART = 64  # Rounded down to whole batches; one batch where batches are larger.
@@ -52,6 +52,8 @@ class SearchRequest:
         list_length: Semantic IDs that fill a list.
         beams: Hypotheses kept for each prompt, besides ``extra``.
         exact: After the beam search, find the true best semantic IDs.
+        most_prefixes: Most prefixes that an exact search follows for a prompt; prompts that need more keep the beam's
+            list. None: no limit.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -59,6 +61,7 @@ class SearchRequest:
     list_length: int
     beams: int
     exact: bool
+    most_prefixes: int | None = None
 
     def parts(self, batch_size: int) -> list[list[int]]:
         """Divide the prompts' numbers into parts; all prompts of a part have one beam width and similar lengths."""
@@ -86,6 +89,11 @@ class SearchResult:
     missed: Ints
     followed: Ints
     searched: int
+
+    def unproven(self, request: SearchRequest) -> npt.NDArray[np.bool_]:
+        """For which prompts a better semantic ID than one of the list may have been missed, (P,) bool."""
+        last = request.list_length + np.asarray(request.extra, dtype=np.int64) - 1
+        return self.ranking.scores[np.arange(len(last)), last] < self.ranking.dropped
 
     def exact_counts(self) -> dict[str, int]:
         """`EXACT_COUNTS` for the manifest."""
@@ -141,11 +149,12 @@ class Searcher:
         )
         if not request.exact:
             zeros = np.zeros(len(part), dtype=np.int64)
-            return {"leaves": beam.leaves, "scores": beam.scores, "missed": zeros, "followed": zeros}
-        exact = exact_search(self.model, prompts, self.trie, beam, request.list_length + extra)
+            return {**vars(beam), "missed": zeros, "followed": zeros}
+        exact = exact_search(
+            self.model, prompts, self.trie, beam, request.list_length + extra, limit=request.most_prefixes
+        )
         return {
-            "leaves": exact.ranking.leaves,
-            "scores": exact.ranking.scores,
+            **vars(exact.ranking),
             "missed": exact.missed,
             "followed": exact.followed,
         }
@@ -206,11 +215,12 @@ def _join(parts: Sequence[Sequence[int]], results: dict[int, PartArrays], count:
     width = max((arrays["leaves"].shape[1] for arrays in results.values()), default=0)
     leaves, scores = np.full((count, width), -1, dtype=np.int64), np.full((count, width), -np.inf, dtype=np.float32)
     missed, followed = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    dropped = np.full(count, -np.inf, dtype=np.float32)
     for number, arrays in results.items():
         rows, columns = np.asarray(parts[number]), arrays["leaves"].shape[1]
         leaves[rows, :columns], scores[rows, :columns] = arrays["leaves"], arrays["scores"]
-        missed[rows], followed[rows] = arrays["missed"], arrays["followed"]
-    return SearchResult(Ranking(leaves, scores), missed, followed, searched)
+        missed[rows], followed[rows], dropped[rows] = arrays["missed"], arrays["followed"], arrays["dropped"]
+    return SearchResult(Ranking(leaves, scores, dropped), missed, followed, searched)
 
 
 def _part_path(folder: Path, number: int) -> Path:
@@ -229,7 +239,7 @@ def _read(path: Path, count: int) -> PartArrays | None:
             arrays = dict(stored)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    is_whole = set(arrays) == {"leaves", "scores", "missed", "followed"} and len(arrays["leaves"]) == count
+    is_whole = set(arrays) == {"leaves", "scores", "dropped", "missed", "followed"} and len(arrays["leaves"]) == count
     return arrays if is_whole else None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,7 @@ def read_checkpoint(
     least_sample: int = 2048,
     seed: int = 0,
     rows_before: int | None = None,
+    code_sizes: Sequence[int] | None = None,
 ) -> CheckpointRows:
     """Read the rows of the new tokens and of a sample of the pretrained tokens.
 
@@ -118,6 +119,7 @@ def read_checkpoint(
             larger, and lowered to the number of pretrained tokens where that is smaller.
         seed: Seed of the sample.
         rows_before: Number of rows that the matrix had before tokens were added. None: not known.
+        code_sizes: Number of codes of each level of the workspace, see `token_selection.find_new_tokens`.
 
     Raises:
         InputError: When the folder holds no checkpoint, when files are damaged, when new tokens are missing or lie
@@ -126,7 +128,9 @@ def read_checkpoint(
     embeddings = find_embeddings(folder)
     height = embeddings.input.shape[0]
     vocabulary = read_vocabulary(folder)
-    tokens = find_new_tokens(folder, vocabulary, height, tokens_from=tokens_from, base_vocab=base_vocab)
+    tokens = find_new_tokens(
+        folder, vocabulary, height, tokens_from=tokens_from, base_vocab=base_vocab, code_sizes=code_sizes
+    )
     before = base_vocab if base_vocab is not None else rows_before
     pretrained = pretrained_ids(tokens, vocabulary, height, before)
     count = min(len(pretrained), max(least_sample, len(tokens.ids)))

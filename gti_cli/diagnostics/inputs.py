@@ -118,7 +118,12 @@ def read_inputs(
         own_list = folder / NEW_TOKENS_FILE
         token_list = tokens_from or (last_list if base_vocab is None and not own_list.is_file() else None)
         rows = read_checkpoint(
-            folder, tokens_from=token_list, base_vocab=base_vocab, seed=seed, rows_before=rows_before
+            folder,
+            tokens_from=token_list,
+            base_vocab=base_vocab,
+            seed=seed,
+            rows_before=rows_before,
+            code_sizes=[len(book) for book in codebooks] if ids is not None and codebooks is not None else None,
         )
         last_list = str(own_list) if inherit_tokens and own_list.is_file() else last_list
         if ids is not None and (rows.tokens.levels >= 0).any():

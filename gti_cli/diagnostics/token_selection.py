@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli import tables
-from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens, read_new_tokens
+from gti_cli import console, tables
+from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens, find_code_tokens, read_new_tokens
 from gti_cli.checkpoints.token_names import BEGIN, END, parse_name
 from gti_cli.errors import InputError, list_some
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
+_MOST_SHAPES = 8  # alternatives of a pattern that an error line proposes
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def find_new_tokens(
     *,
     tokens_from: str | None = None,
     base_vocab: int | None = None,
+    code_sizes: Sequence[int] | None = None,
 ) -> NewTokens:
     """Find the new tokens of a checkpoint, sorted by level and code; tokens that are no codes come last, by id.
 
@@ -85,6 +89,8 @@ def find_new_tokens(
         tokens_from: A text file with one token per line, a table with a column ``token``, or a regular expression that
             matches the whole name of each new token. It takes precedence over the folder's ``new_tokens.parquet``.
         base_vocab: The first id that is new. Together with ``tokens_from`` it only tells which ids are pretrained.
+        code_sizes: Number of codes of each level of the workspace's semantic IDs. A checkpoint without a list of new
+            tokens that has a token with the name of each of these codes, and no other code, has these as new tokens.
 
     Raises:
         InputError: When nothing says which tokens are new, when a listed token is not in the tokenizer or no token
@@ -97,11 +103,7 @@ def find_new_tokens(
     elif (folder / NEW_TOKENS_FILE).is_file():
         tokens = read_new_tokens(folder)
     else:
-        raise InputError(
-            f"nothing says which of its tokens are new (no {NEW_TOKENS_FILE})",
-            where=str(folder),
-            remedy="pass --tokens-from FILE_OR_PATTERN or --base-vocab N (the vocabulary's size before)",
-        )
+        tokens = _codes_by_name(vocabulary, code_sizes, folder)
     outside = np.flatnonzero((tokens.ids < 0) | (tokens.ids >= height))
     if len(outside):
         raise InputError(
@@ -119,6 +121,38 @@ def find_new_tokens(
             remedy="give at least 3",
         )
     return _sorted_by_level(tokens)
+
+
+def _codes_by_name(vocabulary: Vocabulary | None, sizes: Sequence[int] | None, folder: Path) -> NewTokens:
+    """The tokens that have the names of the workspace's codes, where there are all of these and no others."""
+    named = find_code_tokens(vocabulary.ids) if vocabulary is not None else None
+    codes = set() if named is None else set(zip(named.levels.tolist(), named.codes.tolist(), strict=True)) - {(-1, -1)}
+    if named is not None and codes == {(level, code) for level, size in enumerate(sizes or ()) for code in range(size)}:
+        console.note(f"{folder}: its {len(codes):,} tokens with the names of the workspace's codes count as new")
+        return named
+    others = f"; its {len(codes):,} tokens named like codes are not those of the workspace" if codes and sizes else ""
+    example = _pattern_for(vocabulary, [] if named is None else named.names)
+    raise InputError(
+        f"nothing says which of its tokens are new (no {NEW_TOKENS_FILE}{others})",
+        where=str(folder),
+        remedy=f"pass --tokens-from {example or 'FILE_OR_PATTERN'} or --base-vocab N (the vocabulary's size before)",
+    )
+
+
+def _pattern_for(vocabulary: Vocabulary | None, codes: Sequence[str]) -> str | None:
+    """A pattern for ``--tokens-from``, quoted for a shell, that matches the codes of a tokenizer and no other token.
+
+    Without codes, the tokens that were added to it and are not special. None where no short pattern does that.
+    """
+    if vocabulary is None:
+        return None
+    added = vocabulary.tokenizer.get_added_tokens_decoder().values()
+    wanted = set(codes) or {token.content for token in added if not token.special}
+    shapes = sorted({re.sub(r"[0-9]+", "[0-9]+", re.escape(name)) for name in wanted})
+    pattern = re.compile("|".join(shapes))
+    if not 0 < len(shapes) <= _MOST_SHAPES or any(pattern.fullmatch(name) for name in vocabulary.ids.keys() - wanted):
+        return None
+    return shlex.quote(pattern.pattern)
 
 
 @tables.in_terms_of_the_file

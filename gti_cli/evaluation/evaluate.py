@@ -78,7 +78,10 @@ def evaluate(
     """
     refuse_unknown(keywords, EvaluateOptions, InteractionOptions, RunOptions)
     if (interactions is None) == (queries is None):
-        raise InputError("give either interactions or queries", remedy="pass --interactions or --queries")
+        raise InputError(
+            "there is nothing to evaluate on" if interactions is None else "interactions and queries are given at once",
+            remedy="give --interactions or --queries",
+        )
     if queries is not None and keywords.get("history") is not None:
         raise InputError("--history is about users' items, and queries have none", remedy="leave it out")
     reading, run_options = pick(InteractionOptions, keywords), pick(RunOptions, keywords)

@@ -17,18 +17,27 @@ from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.ranked_items import RankedItems, first_items, item_groups
-from gti_cli.decoding.search_parts import Searcher, SearchRequest, beams_for, extra_beams, search_parts
+from gti_cli.decoding.search_parts import (
+    Searcher,
+    SearchRequest,
+    SearchResult,
+    beams_for,
+    extra_beams,
+    search_parts,
+)
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError, list_some
 from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, make_frame, opening_ids
 from gti_cli.prompts.query import encode_queries
 from gti_cli.recommendation.requests import (
+    EXACT_PREFIXES,
     RecommendationRequests,
     RecommendKeywords,
     RecommendOptions,
     read_requests,
 )
+from gti_cli.recommendation.trained_tasks import say_if_untrained
 from gti_cli.tables import SemanticIDs
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.tables.near_misses import near_miss
@@ -125,6 +134,7 @@ def recommend(
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
     requests = read_requests(histories, queries, table, row_of, reading)
+    say_if_untrained(space, source, "histories" if requests.histories is not None else "queries")
     recommender = Recommender(source, catalogue, token_ids, _allowed_rows(row_of, exclude, only))
     seed_everything(seed)
     lists = _search(recommender, requests, options, device, dtype)
@@ -182,18 +192,18 @@ def _search(
         [extra_beams(len(hidden)) for hidden in hidden_rows],
         list_length=options.k,
         beams=beams_for(options.beams, options.k),
-        exact=options.search == "exact",
+        exact=options.is_exact(len(prompts)),
+        most_prefixes=EXACT_PREFIXES if options.search == "auto" else None,
     )
+    unit = "users" if requests.histories is not None else "queries"
     answer = search_parts(
         Searcher(model, TrieTensors(trie, recommender.code_ids, chosen), int(tokenizer.pad_token_id)),
         search,
         batch_size=options.batch_size,
         description="Recommending",
-        unit="users" if requests.histories is not None else "queries",
+        unit=unit,
     )
-    if search.exact:
-        missed = answer.exact_counts()["semantic_ids_the_beam_missed"]
-        console.note(f"the beam alone would have missed {missed:,} semantic IDs")
+    _say_what_may_be_missing(search, answer, options, unit)
     # The trie holds the allowed rows only, so its row numbers differ from those of the catalogue.
     trie_row_of = {int(row): number for number, row in enumerate(recommender.rows)}
     lists = []
@@ -202,6 +212,22 @@ def _search(
         best = first_items(groups, options.k)
         lists.append(RankedItems(recommender.rows[best.rows].tolist(), best.scores))
     return lists
+
+
+def _say_what_may_be_missing(search: SearchRequest, answer: SearchResult, options: RecommendOptions, unit: str) -> None:
+    """Say for how many users or queries the lists are not proven to be the best, and what would prove them."""
+    if options.search == "exact":
+        missed = answer.exact_counts()["semantic_ids_the_beam_missed"]
+        console.note(f"the beam alone would have missed {missed:,} semantic IDs")
+    unproven = int(answer.unproven(search).sum())
+    if not unproven:
+        return
+    stopped = f"--search auto ends after {EXACT_PREFIXES:,} prefixes for each"
+    console.note(
+        f"more probable items than those listed may be missing for {unproven:,} of {len(search.prompts):,} {unit}, "
+        f"since {stopped if search.exact else 'a beam drops prefixes'}: use --search exact"
+        f"{'' if search.exact else ', or more --beams'}"
+    )
 
 
 def _prompts(

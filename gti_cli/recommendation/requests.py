@@ -13,7 +13,9 @@ from gti_cli.tables.equal_times import InteractionKeywords, InteractionOptions
 from gti_cli.tables.histories import read_interactions
 from gti_cli.tables.near_misses import near_miss
 
-SEARCHES = ("beam", "exact")
+SEARCHES = ("auto", "beam", "exact")
+EXACT_PROMPTS = 300  # `auto` searches exactly for as many users or queries: loading the model costs more than that.
+EXACT_PREFIXES = 2000  # Most prefixes that `auto` follows for one of them, about thirty times those of 20 beams.
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class RecommendOptions:
 
     Attributes:
         k: Number of items in a list.
-        search: ``beam``, or ``exact``, which provably finds the most probable items.
+        search: ``exact``, which provably finds the most probable items, ``beam``, which may miss some, or ``auto``:
+            exact for up to `EXACT_PROMPTS` users or queries, unless ``beams`` is given.
         beams: Hypotheses of the beam search, at least ``k``; more are added for seen items. None: ``k``, at least 20.
         exclude: Table of `item_id`: items that are never recommended. They are not searched, so that they take no
             place in a beam.
@@ -33,7 +36,9 @@ class RecommendOptions:
     """
 
     k: int = option(10, "Items for each user or query.", flag="-k,--k")
-    search: str = option("beam", "beam, or exact: provably the most probable items.")
+    search: str = option(
+        "auto", "exact: provably the most probable items; beam: may miss some; auto: exact for up to 300 users."
+    )
     beams: int | None = option(
         None, "Hypotheses of the beam search; more are added for seen items.", shown="as many as items, 20 or more"
     )
@@ -54,13 +59,17 @@ class RecommendOptions:
         if self.k < 1 or self.batch_size < 1:
             raise InputError("-k and --batch-size must be positive", remedy="use 1 or more")
         if self.search not in SEARCHES:
-            raise InputError(f"--search {self.search!r} is not known", remedy="use beam or exact")
+            raise InputError(f"--search {self.search!r} is not known", remedy="use auto, beam or exact")
         if self.beams is not None and self.beams < self.k:
             raise InputError(
                 f"--beams {self.beams} is fewer than the {self.k} items of a list", remedy=f"use {self.k} or more"
             )
         if self.max_history is not None and self.max_history < 1:
             raise InputError(f"--max-history {self.max_history} shows no item", remedy="use 1 or more")
+
+    def is_exact(self, prompts: int) -> bool:
+        """Whether this many users or queries are searched exactly."""
+        return self.search == "exact" or (self.search == "auto" and self.beams is None and prompts <= EXACT_PROMPTS)
 
 
 class RecommendKeywords(InteractionKeywords, total=False):
@@ -115,10 +124,12 @@ def read_requests(
         InputError: When none or several are given, or a query or history is empty.
         InputError: When the catalogue does not have an item.
     """
-    if sum(given is not None for given in (histories, queries, table)) != 1:
+    sources = {"a history": histories, "a query": queries, "a table": table}
+    given = [name for name, source in sources.items() if source is not None]
+    if len(given) != 1:
         raise InputError(
-            "give either a history, a query or a table of interactions or queries",
-            remedy="pass one of --history, --query and --input",
+            f"{' and '.join(given)} are given at once" if given else "it is not said for whom to recommend",
+            remedy="give one of --history, --query and --input",
         )
     has_queries = table is not None and "query" in tables.read(table, []).column_names
     reading.check(reads_table=table is not None and not has_queries)

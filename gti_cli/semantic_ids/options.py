@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gti_cli.errors import InputError
 from gti_cli.options import RunKeywords, option
 
 STARTS = ("kmeans", "rq-kmeans", "random")
 POOLINGS = ("auto", "mean", "cls", "last")
+RECORDED_BATCH = 1 << 14  # What manifests say of batches that the device decides on.
 MAX_CODES = 1 << 20  # Of one level. Each code becomes a token, so a larger number is a mistake.
 
 
@@ -92,13 +94,15 @@ class EncoderOptions:
         pooling: ``auto`` (the model's own), or ``mean``, ``cls``, ``last`` token.
         prompt: Text put before each item's text; None: the model's default prompt, if it has one.
         max_tokens: Tokens after which a text is cut; None: the model's limit.
-        batch_tokens: The most tokens in a batch, padding included.
+        batch_tokens: The most tokens in a batch, padding included; None: by the device.
     """
 
     pooling: str = option("auto", "auto (the model's own), mean, cls or last token.")
     prompt: str | None = option(None, "Text put before each item's text.", shown="the model's own")
     max_tokens: int | None = option(None, "Tokens after which a text is cut.", shown="the model's limit")
-    batch_tokens: int = option(1 << 14, "The most tokens in a batch, padding included.")
+    batch_tokens: int | None = option(
+        None, "The most tokens in a batch, padding included.", shown="2048 on a CPU, else 16384"
+    )
 
     def check(self) -> None:
         """Raise `InputError` where a value is invalid."""
@@ -106,7 +110,22 @@ class EncoderOptions:
             raise InputError(f"unknown --pooling {self.pooling!r}", remedy=f"use {', '.join(POOLINGS)}")
         if self.max_tokens is not None:
             _at_least("--max-tokens", self.max_tokens, 2)
-        _at_least("--batch-tokens", self.batch_tokens, 1)
+        if self.batch_tokens is not None:
+            _at_least("--batch-tokens", self.batch_tokens, 1)
+
+    def recorded(self) -> dict[str, Any]:
+        """All values for the manifest. Where the device decides on the batches, they are not told apart by it.
+
+        `RECORDED_BATCH` then stands for them, as it did while it was the default on all devices: so semantic IDs that
+        were made before, or on another device, are recognised.
+        """
+        return {**asdict(self), "batch_tokens": self.batch_tokens or RECORDED_BATCH}
+
+    @classmethod
+    def from_recorded(cls, values: Mapping[str, Any]) -> EncoderOptions:
+        """The inverse of `recorded`."""
+        batch = values["batch_tokens"]
+        return cls(**{**values, "batch_tokens": None if batch == RECORDED_BATCH else batch})
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class BuildPlan:
             "token_style": self.style,
         }
         if self.encoder not in (LSA, COLUMN):
-            chosen["text_model"] = asdict(self.text_model)
+            chosen["text_model"] = self.text_model.recorded()
         if self.quantizer == "rq-kmeans":
             chosen["kmeans"] = asdict(self.kmeans)
         if self.quantizer == "rq-vae":

@@ -219,7 +219,7 @@ def _encode(catalogue: Catalogue, earlier: Earlier, run_options: RunOptions) -> 
 
     device = choose_device(run_options.device)
     dtype = choose_dtype(run_options.dtype, device)
-    options = EncoderOptions(**earlier.manifest.options["text_model"])
+    options = EncoderOptions.from_recorded(earlier.manifest.options["text_model"])
     return encode(catalogue, encoder, earlier.manifest.seed, device, dtype, options=options), describe(device)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gti_cli import console, tables
 from gti_cli.errors import InputError
-from gti_cli.tables.columns import refuse_unknown_items
+from gti_cli.tables.columns import name_unread, refuse_unknown_items
 from gti_cli.tables.equal_times import InteractionOptions, OrderedRows, order_rows, row_contents
 from gti_cli.tables.sources.location import in_terms_of_the_file
 from gti_cli.tables.times import read_times
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SPLITS = ("train", "valid", "test")
+# All columns that some stage reads; the last two are texts for the tasks of LC-Rec.
+COLUMNS = ("user_id", "item_id", "timestamp", "split", "intent", "preference")
 MIN_LENGTH = 3  # leave-one-out needs one interaction each for training, validation and test
 
 
@@ -124,6 +126,7 @@ def read_interactions(
 
     options.check()
     table = tables.read(path, ["user_id", "item_id", "timestamp"])
+    name_unread(table, (*COLUMNS, *texts), path)
     users = tables.ids(table, "user_id", path)
     items = tables.ids(table, "item_id", path)
     refuse_unknown_items(items, catalogue, path, "interactions")

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from gti_cli import console, tables
 from gti_cli.errors import InputError
-from gti_cli.tables.columns import refuse_unknown_items
+from gti_cli.tables.columns import name_unread, refuse_unknown_items
 from gti_cli.tables.histories import SPLITS
 from gti_cli.tables.sources.location import in_terms_of_the_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+COLUMNS = ("query", "item_id", "relevance", "query_id", "split")
 NO, MAYBE, GOOD = 0, 1, 2  # the grades of relevance
 _SPLIT_OF_TENTH = ("train",) * 8 + ("valid", "test")
 
@@ -97,6 +98,7 @@ def read_queries(path: Path | str, catalogue: Collection[str]) -> Queries:
         InputError: When a query has two texts, two splits, or two grades for one item.
     """
     table = tables.read(path, ["query", "item_id", "relevance"])
+    name_unread(table, COLUMNS, path)
     texts = _texts(table, path)
     names = tables.ids(table, "query_id", path) if "query_id" in table.column_names else texts
     items = tables.ids(table, "item_id", path)

@@ -190,6 +190,7 @@ def train_or_resume(trainer: Trainer, checkpoint: str | None, finished: Callable
     """
     from transformers import TrainerState
 
+    from gti_cli.training.callbacks.progress import ProgressBar
     from gti_cli.training.callbacks.saving import SkipCostlySaves
 
     trainer.add_callback(SkipCostlySaves())
@@ -198,4 +199,9 @@ def train_or_resume(trainer: Trainer, checkpoint: str | None, finished: Callable
         if finished(state.log_history):
             trainer.state = state
             return
-    trainer.train(resume_from_checkpoint=checkpoint)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    finally:  # The Trainer tells its callbacks nothing of an error.
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, ProgressBar):
+                callback.close()

@@ -49,6 +49,16 @@ def test_default_name_and_path_are_the_same_checkpoint(workspace: Workspace) -> 
     assert default.new_tokens().names == ["<a_0>", "<a_1>"]
 
 
+def test_where_the_default_is_missing_the_checkpoints_that_are_there_are_named(workspace: Workspace) -> None:
+    with pytest.raises(InputError, match="finetuned does not exist") as caught:
+        find_checkpoint(workspace, None, "finetuned", "gti finetune")
+    assert "Run 'gti finetune' first, or name a checkpoint" in str(caught.value)
+    assert "holds extended" in str(caught.value)
+    with pytest.raises(InputError, match="extended does not exist") as caught:
+        find_checkpoint(Workspace(workspace.root.parent / "empty"), None, "extended", "gti extend")
+    assert "holds" not in str(caught.value)
+
+
 def test_folder_elsewhere_is_an_input(workspace: Workspace, make_checkpoint: Callable[..., Path]) -> None:
     folder = make_checkpoint()
     found = find_checkpoint(workspace, str(folder), "extended", "gti extend")

@@ -77,6 +77,13 @@ def test_progress_says_rate(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Encoding: 4/4 texts" in capsys.readouterr().err
 
 
+def test_work_that_ends_early_is_called_so_and_has_no_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress("Training", 100, "steps") as advance:
+        advance(40)
+    words = capsys.readouterr().err
+    assert "Training: 40/100 steps" in words and words.endswith("ended early\n") and "ETA" not in words
+
+
 def test_names_between_colons_are_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
     """A table is written ``shop:train`` and an error continues with a colon."""
     console.error("shop:train: there is no column")

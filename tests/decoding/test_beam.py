@@ -45,6 +45,23 @@ def test_wide_beam_is_the_exact_ranking(kind: str, shared: int) -> None:
         assert np.isneginf(found.scores[row, trie.leaves :]).all()
 
 
+def test_ids_that_score_as_much_as_what_was_dropped_are_the_best() -> None:
+    codes, prompts = case(5, items=60, levels=3, prompts=8)
+    model, trie, ids = make_model(vocab_size=VOCAB, seed=4), build_trie(codes), token_ids(3)
+    tensors, proven, missed = TrieTensors(trie, ids, CPU), 0, 0
+    for beams in (1, 4, 16, 30, 100):
+        found = beam_search(model, prompts, tensors, beams, PAD)
+        for row, prompt in enumerate(prompts):
+            best = np.argsort(-every_score(model, prompt, trie, ids), kind="stable")[:beams]
+            certain = int((found.scores[row, : len(best)] >= found.dropped[row]).sum())
+            np.testing.assert_array_equal(found.leaves[row, :certain], best[:certain])
+            proven += certain if np.isfinite(found.dropped[row]) else 0
+            missed += int((found.leaves[row, : len(best)] != best).any())
+        if beams == 100:  # Nothing was dropped.
+            assert np.isneginf(found.dropped).all()
+    assert proven > 0 and missed > 0  # or the bound proves nothing, or nothing was to be proven
+
+
 @torch.inference_mode()
 def by_generate(model: Any, prompts: list[list[int]], trie: Trie, ids: list[np.ndarray], beams: int) -> list[Any]:
     """(tokens, score) lists from ``generate`` with ``prefix_allowed_tokens_fn``."""

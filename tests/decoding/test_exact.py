@@ -67,7 +67,7 @@ def test_a_bound_that_is_too_high_is_lowered(excess: float) -> None:
     model, trie, ids = make_model(vocab_size=VOCAB), build_trie(codes), token_ids(3)
     tensors = TrieTensors(trie, ids, CPU)
     beam = beam_search(model, prompts, tensors, 8, PAD)
-    optimistic = Ranking(beam.leaves, beam.scores + excess)
+    optimistic = Ranking(beam.leaves, beam.scores + excess, beam.dropped)
     found = exact_search(model, prompts, tensors, optimistic, 8)
     order = np.argsort(-every_score(model, prompts[0], trie, ids))[:8]
     np.testing.assert_array_equal(found.ranking.leaves[0], order)
@@ -80,6 +80,23 @@ def test_less_is_computed_than_there_is() -> None:
     found = exact_search(model, prompts, tensors, beam_search(model, prompts, tensors, 3, PAD), 3)
     prefixes = sum(len(starts) - 1 for starts in trie.starts)
     assert (found.followed < prefixes).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_beyond_the_limit_a_prompt_keeps_the_list_of_the_beam(batch_size: int) -> None:
+    codes, prompts = case(7, items=150, levels=3, prompts=6)
+    model, trie, ids = make_model(vocab_size=VOCAB, seed=4), build_trie(codes), token_ids(3)
+    tensors = TrieTensors(trie, ids, CPU)
+    beam = beam_search(model, prompts, tensors, 3, PAD)
+    free = exact_search(model, prompts, tensors, beam, 3)
+    limit = int(np.median(free.followed))
+    found = exact_search(model, prompts, tensors, beam, 3, limit=limit, batch_size=batch_size)
+    # Which prompts stop depends on what they need, not on who is in the batch.
+    stops = free.followed > limit
+    assert 0 < stops.sum() < len(prompts)
+    np.testing.assert_array_equal(found.ranking.leaves[stops], beam.leaves[stops])
+    np.testing.assert_array_equal(found.ranking.leaves[~stops], free.ranking.leaves[~stops])
+    np.testing.assert_array_equal(found.ranking.dropped, np.where(stops, beam.dropped, -np.inf))
 
 
 def test_too_short_a_beam_is_refused() -> None:

@@ -24,13 +24,13 @@ def test_items_of_ranked_semantic_ids(codes: list[tuple[int, int]], seed: int, s
     leaves = np.full((2, trie.leaves + 2), -1, dtype=np.int64)  # two places are empty
     leaves[1, : len(order)] = order
     scores = np.sort(rng.random(leaves.shape).astype(np.float32), axis=1)[:, ::-1]
-    groups = item_groups(Ranking(leaves, scores), trie, 1, seen)
+    groups = item_groups(Ranking(leaves, scores, np.full(len(leaves), -np.inf, dtype=np.float32)), trie, 1, seen)
     expected = [
         ([row for row, code in enumerate(codes) if code == tuple(trie.leaf_codes[leaf]) and row not in seen], place)
         for place, leaf in enumerate(order)
     ]
     assert groups == [(rows, float(scores[1, place])) for rows, place in expected]
-    assert item_groups(Ranking(leaves, scores), trie, 0) == []
+    assert item_groups(Ranking(leaves, scores, np.full(len(leaves), -np.inf, dtype=np.float32)), trie, 0) == []
     best = first_items(groups, limit)
     pairs = [(row, float(scores[1, place])) for rows, place in expected for row in rows][:limit]
     assert list(zip(best.rows, best.scores, strict=True)) == pairs

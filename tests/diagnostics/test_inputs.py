@@ -86,9 +86,29 @@ def test_a_list_of_new_tokens_is_inherited_where_asked(space):
     first, second = (checkpoint.rows.tokens.names for checkpoint in inputs.checkpoints)
     assert first == second
     with pytest.raises(InputError, match="nothing says which"):
-        read(space, *paths)
+        read(space, *paths, codebooks_from="none")
     with pytest.raises(InputError, match="nothing says which"):  # the list of a later checkpoint does not count
-        read(space, *reversed(paths), inherit_tokens=True)
+        read(space, *reversed(paths), inherit_tokens=True, codebooks_from="none")
+
+
+def test_a_checkpoint_from_elsewhere_is_known_by_the_names_of_the_workspaces_codes(space, tmp_path, capsys):
+    folder = space.root / "run" / "checkpoint-4"
+    by_name, by_pattern = (read(space, folder, tokens_from=given) for given in (None, "<[abc]_[0-9]+>"))
+    assert "checkpoint-4: its 18 tokens with the names of the workspace's codes count as new" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    first, second = by_name.checkpoints[0], by_pattern.checkpoints[0]
+    assert first.rows.digest == second.rows.digest and first.rows.tokens.names == second.rows.tokens.names
+    assert first.codebook_vectors.rows.tolist() == list(range(sum(SIZES)))
+    # Codes of other semantic IDs are not taken for these; the line says what would take them.
+    other = Workspace(tmp_path)
+    write_items(other, [f"text {i}" for i in range(36)])
+    wider = [np.zeros((7, 8), dtype=np.float32)] * 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gti_cli.diagnostics.inputs.read_codebooks", lambda _: wider)
+        with pytest.raises(InputError, match="18 tokens named like codes are not those of the workspace") as caught:
+            read(other, folder)
+    assert "--tokens-from '<a_[0-9]+>|<b_[0-9]+>|<c_[0-9]+>' or" in str(caught.value)
 
 
 def test_equal_folder_names_of_real_checkpoints(space, tmp_path):

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,27 @@ def test_base_vocab(folder):
 def test_what_cannot_be_found(folder, options, message):
     with pytest.raises(InputError, match=message):
         find(folder, **options)
+
+
+@pytest.mark.parametrize(
+    ("added", "proposed"),
+    [
+        (["<w1>", "<w20>", "[new]"], r"'<w[0-9]+>|\[new\]'"),
+        ([f"word{letter}" for letter in "abcdefghijk"], "FILE_OR_PATTERN"),  # too many for a pattern
+        ([], "FILE_OR_PATTERN"),
+        (["<a_0>", "<w1>"], "'<a_[0-9]+>'"),  # codes before other words
+    ],
+)
+def test_what_would_be_taken_is_proposed(tmp_path, added, proposed):
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(added)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="nothing says which") as caught:
+        find(tmp_path)
+    assert f"Pass --tokens-from {proposed} or --base-vocab N" in str(caught.value)
+    if proposed.startswith("'"):
+        matched = {name for name in read_vocabulary(tmp_path).ids if re.fullmatch(proposed[1:-1], name)}
+        assert matched == {name for name in added if not name.startswith("<w")} or matched == set(added)
 
 
 def test_bad_lists(folder, tmp_path):

@@ -34,7 +34,8 @@ def test_lists_and_target_ranks(seed: int, width: int, limit: int, filter_seen: 
         scores[user, : len(found)] = -np.sort(rng.random(len(found)))
         history = [f"i{row}" for row in rng.integers(0, ITEMS, 3)]
         entries.append(History(f"u{user}", history, f"i{rng.integers(ITEMS)}"))
-    lists, ranks = recommend_items(Ranking(leaves, scores), trie, entries, ROW_OF, limit=limit, filter_seen=filter_seen)
+    ranking = Ranking(leaves, scores, np.full(len(leaves), -np.inf, dtype=np.float32))
+    lists, ranks = recommend_items(ranking, trie, entries, ROW_OF, limit=limit, filter_seen=filter_seen)
     for user, entry in enumerate(entries):
         hidden = {ROW_OF[item] for item in entry.items} if filter_seen else set()
         ordered = [  # (place of the semantic ID, row), for every item whose semantic ID was found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.app import run
+from gti_cli.decoding import search_parts
+from gti_cli.recommendation import recommend as recommending
+from gti_cli.recommendation import requests
 from gti_cli.recommendation.recommend import recommend
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.vocabulary.extend import extend
@@ -104,8 +108,8 @@ def test_command_table_json_and_file(world: World, tmp_path: Path, capsys: pytes
     [
         (["--history", "i1,nope"], "'nope'"),
         (["--history", ","], "history is empty"),
-        ([], "either a history, a query or a table"),
-        (["--history", "i1", "--query", "dress"], "either a history, a query or a table"),
+        ([], "not said for whom to recommend"),
+        (["--history", "i1", "--query", "dress"], "a history and a query are given at once"),
         (["--query", " "], "query is empty"),
         (["--query", "dress", "--search", "best"], "--search 'best'"),
         (["--history", "i1", "-k", "5", "--beams", "4"], "--beams 4"),
@@ -181,6 +185,30 @@ def test_exact_search_needs_no_wide_beam(world: World) -> None:
     wide = recommend(world.workspace, histories=history, k=4, beams=40, filter_seen=True)
     exact = recommend(world.workspace, histories=history, k=4, search="exact", filter_seen=True)
     assert [line.item_id for line in wide] == [line.item_id for line in exact]
+
+
+def test_by_default_few_users_are_searched_exactly(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    histories = {user: [f"i{row}" for row in rows] for user, rows in world.histories.items()}
+    exact = recommend(world.workspace, histories=histories, k=1, search="exact", dtype="float32")
+    capsys.readouterr()
+    monkeypatch.setattr(search_parts, "MIN_BEAMS", 1)  # so narrow that beams miss the best item of some users
+    assert recommend(world.workspace, histories=histories, k=1, dtype="float32") == exact
+    assert "may be missing" not in capsys.readouterr().err
+    # Each of these may miss some: beams that are given, too many users, and an exact search that would take too long.
+    for number, (options, name, value) in enumerate(
+        [({"beams": 1}, None, 0), ({}, "EXACT_PROMPTS", len(histories) - 1), ({}, "EXACT_PREFIXES", 1)]
+    ):
+        with monkeypatch.context() as patch:
+            if name is not None:
+                patch.setattr(requests if name == "EXACT_PROMPTS" else recommending, name, value)
+            narrow = recommend(world.workspace, histories=histories, k=1, dtype="float32", **options)
+        words = " ".join(capsys.readouterr().err.split())
+        found = re.search(r"may be missing for (\d+) of (\d+) users", words)
+        assert found is not None and "use --search exact" in words, number
+        wrong = sum(line != best for line, best in zip(narrow, exact, strict=True))
+        assert 0 < wrong <= int(found[1]) <= int(found[2]) == len(histories)
 
 
 def test_a_table_of_queries(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,11 +16,15 @@ ROW_OF = {f"i{n}": n for n in range(4)}
 
 
 @pytest.mark.parametrize(
-    ("histories", "queries", "table"),
-    [(None, None, None), ({"u": ["i1"]}, {"q": "red"}, None), ({"u": ["i1"]}, None, "x.parquet")],
+    ("histories", "queries", "table", "message"),
+    [
+        (None, None, None, "not said for whom"),
+        ({"u": ["i1"]}, {"q": "red"}, None, "a history and a query are given"),
+        ({"u": ["i1"]}, None, "x.parquet", "a history and a table are given"),
+    ],
 )
-def test_exactly_one_source_is_given(histories: Any, queries: Any, table: Any) -> None:
-    with pytest.raises(InputError, match="either a history, a query or a table"):
+def test_exactly_one_source_is_given(histories: Any, queries: Any, table: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_requests(histories, queries, table, ROW_OF)
 
 

@@ -61,3 +61,11 @@ def test_the_defaults_are_valid() -> None:
     EncoderOptions().check()
     KMeansOptions().check()
     RQVAEOptions().check()
+
+
+@pytest.mark.parametrize(("given", "recorded"), [(None, 1 << 14), (1 << 14, 1 << 14), (4096, 4096)])
+def test_batches_by_the_device_are_recorded_as_the_former_default(given: int | None, recorded: int) -> None:
+    options = EncoderOptions(prompt="item: ", batch_tokens=given)
+    assert options.recorded() == {"pooling": "auto", "prompt": "item: ", "max_tokens": None, "batch_tokens": recorded}
+    again = EncoderOptions.from_recorded(options.recorded())
+    assert again == EncoderOptions(prompt="item: ", batch_tokens=None if recorded == 1 << 14 else given)

@@ -1,4 +1,5 @@
 from collections import defaultdict
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -198,3 +199,11 @@ def test_rows_of_different_splits_are_not_the_same(tmp_path):
 def test_fractions_of_seconds_order_a_history(tmp_path):
     rows = [(0, 3, 1.75), (0, 1, 1.5), (0, 5, 1.25)]
     assert read_interactions(write(tmp_path, rows), ITEMS).items == {"u0": ["i5", "i1", "i3"]}
+
+
+def test_a_column_that_nothing_reads_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rated.csv"
+    path.write_text("user_id,item_id,timestamp,rating,split,intent\nu,i0,1,5,train,red\n")
+    for _ in range(2):
+        read_interactions(path, {"i0"})
+    assert capsys.readouterr().err.count("not read: column 'rating'\n") == 1

@@ -116,3 +116,9 @@ def test_an_empty_part_is_refused(tmp_path: Path) -> None:
     found = read(tmp_path, "query,item_id,relevance,split\na,i0,2,train\n")
     with pytest.raises(InputError, match="none of the 1 queries is for test"):
         found.part("test")
+
+
+def test_columns_that_nothing_reads_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read(tmp_path, "query,item_id,relevance,clicks,price\nred dress,i3,2,7,9\n")
+    read_queries(tmp_path / "queries.csv", ITEMS)
+    assert capsys.readouterr().err.count("not read: columns 'clicks', 'price'") == 1

@@ -54,10 +54,14 @@ class ProgressBar(TrainerCallback):
         if self._advance and logs and "loss" in logs:
             self._advance(0, note=f"loss {logs['loss']:.4f}")
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Close the bar."""
+    def close(self) -> None:
+        """Close the bar, also where the training failed: an open one would leave its line half and hide all others."""
         self._open.close()
         self._advance = None
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Close the bar."""
+        self.close()
 
     def _advance_to(self, step: int) -> None:
         if self._advance and step > self._shown_step:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.encoders import encode as encoders
 from gti_cli.semantic_ids.encoders import encoding_store
-from gti_cli.semantic_ids.encoders.text_model import TextModel, encode_texts, token_batches
+from gti_cli.semantic_ids.encoders.text_model import CPU_BATCH, GPU_BATCH, TextModel, encode_texts, token_batches
 from gti_cli.semantic_ids.options import EncoderOptions
 from tests.support.semantic_ids import make_catalogue, make_encoder
 
@@ -64,6 +65,15 @@ def test_token_batches() -> None:
     assert batches[0] == [5]
     assert all(len(rows) == 1 or len(rows) * max(lengths[row] for row in rows) <= 10 for rows in batches)
     assert list(token_batches([], 10)) == []
+
+
+def test_batches_are_by_the_device_unless_given(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TextModel(str(encoder), EncoderOptions(), None, None)
+    assert model.batch_tokens == CPU_BATCH
+    monkeypatch.setattr(model, "_model", SimpleNamespace(device=SimpleNamespace(type="cuda")))
+    assert model.batch_tokens == GPU_BATCH > CPU_BATCH
+    monkeypatch.setattr(model, "options", EncoderOptions(batch_tokens=12))
+    assert model.batch_tokens == 12
 
 
 def test_an_interrupted_encoding_resumes(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

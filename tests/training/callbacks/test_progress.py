@@ -11,6 +11,7 @@ import pytest
 from transformers import PrinterCallback
 
 from gti_cli import console
+from gti_cli.training.arguments import train_or_resume
 from gti_cli.training.callbacks.progress import ProgressBar, show_progress
 
 
@@ -63,3 +64,18 @@ def test_takes_the_place_of_the_trainers_printing() -> None:
     trainer: Any = SimpleNamespace(remove_callback=removed.append, add_callback=added.append)
     show_progress(trainer, "Fitting")
     assert removed == [PrinterCallback] and [type(callback) for callback in added] == [ProgressBar]
+
+
+def test_the_bar_is_closed_where_the_training_fails(bar: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    callback = ProgressBar("Fitting")
+    state: Any = SimpleNamespace(is_world_process_zero=True, max_steps=3, global_step=0)
+
+    def fail(**_: Any) -> None:
+        callback.on_train_begin(None, state, None)  # type: ignore[arg-type]
+        raise RuntimeError("out of memory")
+
+    callbacks = SimpleNamespace(callbacks=[callback])
+    trainer: Any = SimpleNamespace(train=fail, callback_handler=callbacks, add_callback=lambda _: None)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train_or_resume(trainer, None, lambda _: False)
+    assert bar == [("open", "Fitting", 3, "steps"), "close"]
