@@ -23,4 +23,4 @@ gti finetune "${rated[@]}" --from sample-lm --name sample-lm-movies --max-steps 
 gti finetune "${rated[@]}" --from smollm2 --name smollm2-movies --max-steps "${STEPS:-60}" --batch-size 64
 gti evaluate sample-lm-movies "${rated[@]}" --k 5,10,20
 gti evaluate smollm2-movies "${rated[@]}" --k 5,10,20
-gti recommend smollm2-movies --history 50,181,172 -k 10 # Star Wars, Return of the Jedi, The Empire Strikes Back
+gti recommend smollm2-movies --history 50,181,172 -k 10 --filter-seen # Star Wars, Return of the Jedi, The Empire Strikes Back

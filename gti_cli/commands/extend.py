@@ -76,7 +76,7 @@ def _print_summary(manifest: Manifest) -> None:
             [f"mean norm of pretrained rows{suffix}", metrics[f"{prefix}pretrained_rows_norm"]],
         ]
     if "old_words_changed" in counts:
-        lines.append(["old words that are tokenised otherwise", counts["old_words_changed"]])
+        lines.append(["words of the vocabulary tokenised otherwise", counts["old_words_changed"]])
     if "kl_to_base" in metrics:
         lines += [
             ["probability of new tokens on ordinary text", metrics["new_tokens_share"]],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gti_cli.errors import InputError
 from gti_cli.importing.gather import ImportedInteractions
 from gti_cli.importing.options import ImportOptions
 from gti_cli.importing.times import parse_bound
@@ -67,6 +68,8 @@ def apply_filters(interactions: ImportedInteractions, options: ImportOptions, se
 def _by_rating(now: ImportedInteractions, options: ImportOptions) -> tuple[str, Mask] | None:
     if options.min_rating is None:
         return None
+    if np.isnan(now.rating).all():
+        raise InputError("no interaction has a rating", where="--min-rating", remedy="leave the option out")
     # A missing rating (NaN) is not above any bound.
     return f"rating below {options.min_rating:g}, or none", now.rating >= options.min_rating
 

@@ -92,10 +92,12 @@ class OldWords:
     Attributes:
         texts: The words, with a line break before each, so that they begin as inside a text.
         ids: The token ids of each text.
+        names: Names of the new tokens.
     """
 
     texts: list[str] = field(default_factory=list)
     ids: list[list[int]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
     @classmethod
     def before(cls, tokenizer: PreTrainedTokenizerBase, tokens: TokensToAdd) -> OldWords:
@@ -112,14 +114,15 @@ class OldWords:
         others = (f" {word}" for word in described if not _is_a_name(word, names))
         words: Iterable[str] = dict.fromkeys([*token_texts(tokenizer).values(), *others])
         texts = [f"\n{word}" for word in words if next(names_inside(word, names, sizes), None)]
-        return cls(texts, _encode(tokenizer, texts))
+        return cls(texts, _encode(tokenizer, texts), list(tokens.names))
 
     def report_changed(self, tokenizer: PreTrainedTokenizerBase, run: StageRun) -> None:
         """Count and list the words that are tokenised otherwise now.
 
         Args:
             tokenizer: The tokenizer with the new tokens.
-            run: Receives the count ``old_words_changed``, and some of the words under the same name.
+            run: Receives the count ``old_words_changed``, some of the words under the same name, and the count
+                ``found_inside_words`` of new tokens that are also found inside longer words.
         """
         after = _encode(tokenizer, self.texts)
         changed = [text[1:] for text, old, new in zip(self.texts, self.ids, after, strict=True) if old != new]
@@ -130,6 +133,15 @@ class OldWords:
             console.warn(
                 f"{len(changed):,} {words} a new token inside and tokenise otherwise now: {list_some(changed, SHOWN)}. "
                 "Old text stays as it was where the new token is in brackets, as in <word>"
+            )
+        whole = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.single_word}
+        inside = [name for name in self.names if name not in whole and _is_word(name[0]) and _is_word(name[-1])]
+        run.counts["found_inside_words"] = len(inside)
+        if inside:
+            # Words of the vocabulary were looked at above. Words that the model writes in several tokens have no list.
+            console.note(
+                f"{len(inside):,} new tokens are found inside longer words, too ({list_some(inside)}): a word that the "
+                f"model writes in several tokens changes where it holds one, for example '{inside[0]}s'"
             )
 
 

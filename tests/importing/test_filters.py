@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gti_cli.errors import InputError
 from gti_cli.importing.filters import apply_filters, k_core, one_per_pair
 from gti_cli.importing.gather import ImportedInteractions, InteractionLog
 from gti_cli.importing.options import ImportOptions
@@ -89,3 +90,10 @@ def test_nothing_asked_nothing_left_out() -> None:
 def test_an_empty_log_has_an_empty_core(k: int) -> None:
     empty = InteractionLog().columns()
     assert empty.unit == SECONDS and len(k_core(empty.user, empty.item, k)) == 0
+
+
+def test_a_bound_on_ratings_where_there_are_none() -> None:
+    log = InteractionLog()
+    log.add("u", "a", 1, float("nan"))
+    with pytest.raises(InputError, match="no interaction has a rating"):
+        list(apply_filters(log.columns(), ImportOptions(min_rating=4), 0))

@@ -78,9 +78,19 @@ def test_old_words_that_change_are_counted_and_listed(capsys: pytest.CaptureFixt
     tokenizer = trained("byte-level")
     assert len(ids(tokenizer, " moth")) == 1 and len(ids(tokenizer, "moth")) > 1
     run = changed_by(tokenizer, ["moth"])
-    assert run.counts == {"old_words_changed": 1} and run.details == {"old_words_changed": [" moth"]}
+    assert run.counts == {"old_words_changed": 1, "found_inside_words": 0} and run.details == {
+        "old_words_changed": [" moth"]
+    }
     message = capsys.readouterr().err
     assert "1 old word has" in message and "' moth'" in message
+
+
+def test_words_of_several_tokens_that_may_change_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = trained("byte-level")
+    before = ids(tokenizer, "qzorpq")
+    run = changed_by(tokenizer, ["zorp", "<x>"])
+    assert ids(tokenizer, "qzorpq") != before and run.counts["found_inside_words"] == 1
+    assert "1 new tokens are found inside longer words, too ('zorp')" in capsys.readouterr().err
 
 
 def test_characters_of_a_script_without_spaces_stand_in_words() -> None:

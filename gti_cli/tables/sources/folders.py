@@ -170,7 +170,7 @@ def _report_unread_files(folder: Path, splits: dict[str, list[Shard]], where: st
     unread = [path for path in table_files(folder) if path.resolve() not in read]
     if unread:
         names = [path.relative_to(folder).as_posix() for path in unread]
-        console.warn(f"{where}: {len(unread):,} table files are not read ({list_some(names)}): name them by a glob")
+        console.warn(f"{where}: files of another kind are not read ({list_some(names)}): name them by a glob")
 
 
 def table_files(folder: Path) -> list[Path]:

@@ -79,7 +79,7 @@ def test_files_that_are_left_out_are_named(tmp_path: Path, capsys: pytest.Captur
     write(tmp_path, a="1", b="2")
     tables.write(tmp_path / "c.parquet", {"item_id": ["3"]})
     assert ids(tmp_path) == ["1", "2"]
-    assert "1 table files are not read ('c.parquet'): name them by a glob" in capsys.readouterr().err
+    assert "files of another kind are not read ('c.parquet'): name them by a glob" in capsys.readouterr().err
 
 
 def test_missing_shards_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
