@@ -14,6 +14,7 @@ from gti_cli.importing.records import objects, table_rows
 from gti_cli.importing.sources import SourceFile
 from gti_cli.importing.times import POSITIONS, ColumnTimes
 from gti_cli.tables.headers import clean_names, stored_name
+from gti_cli.tables.sources.renaming import parse_pairs
 from gti_cli.tables.text_types import id_texts, readable_column
 from gti_cli.tables.written_times import NUMBERS, day_comes_first, parsed_times
 from gti_cli.workspace.remarks import remark
@@ -37,17 +38,9 @@ def parse_columns(text: str) -> dict[str, str]:
         Our names -> theirs.
 
     Raises:
-        InputError: The text has another form, or names a column of ours that does not exist.
+        InputError: The text has another form, names a column twice, or names one of ours that does not exist.
     """
-    mapping: dict[str, str] = {}
-    for part in text.split(","):
-        ours, equals, theirs = (piece.strip() for piece in part.partition("="))
-        if not equals or not ours or not theirs:
-            raise InputError(
-                f"--columns {part.strip()!r} is no pair of names",
-                remedy="write OURS=THEIRS, for example user_id=reviewerID,item_id=asin,timestamp=unixReviewTime",
-            )
-        mapping[ours] = theirs
+    mapping = parse_pairs(text)
     unknown = [name for name in mapping if name not in {*OUR_COLUMNS, *_QUERY_COLUMNS}]
     if unknown:
         raise InputError(
