@@ -35,6 +35,7 @@ _MUST_MATCH = (
     *("split", "k", "search", "beams", "history", "filter_seen"),
     *("sample", "sample_seed", "baselines", "duplicates"),
 )
+_OF_BASELINES = ("baselines", "tuning", "baseline_intervals", "baseline_slices")
 
 
 def evaluate_several(
@@ -134,7 +135,7 @@ def summarise(
             stage.metrics.update(
                 _mean_and_spread({run_name: run.metrics["metrics"] for run_name, run in zip(names, runs, strict=True)}),
                 intervals={key: list(ends) for key, ends in intervals(values, owners, seed=run_options.seed).items()},
-                **{key: runs[0].metrics.get(key, {}) for key in ("baselines", "tuning", "baseline_intervals")},
+                **{key: runs[0].metrics.get(key, {}) for key in _OF_BASELINES},
             )
             stage.counts.update({key: value for key, value in runs[0].counts.items() if _is_equal_in(runs, key)})
             stage.counts.update(_sum_exact_counts(runs), runs=len(runs))
