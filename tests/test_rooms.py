@@ -118,7 +118,7 @@ def test_files_are_short() -> None:
 
 
 def private_files() -> Iterator[str]:
-    """Modules inside a room's inner folder, such as ``gti_cli.evaluation.baselines.item_knn``."""
+    """Modules inside a room's inner folder, such as ``gti_cli.baselines.item_knn``."""
     return (module for module in MODULES if len(module.split(".")) > 3)
 
 

@@ -6,7 +6,7 @@ From a user's history to ``metrics.json``:
 2. `gti_cli.prompts.next_item` makes the prompts, and `gti_cli.decoding.search_parts` searches for the best semantic
    IDs; both are called in `_search`.
 3. `gti_cli.evaluation.recommended_lists` turns semantic IDs into items and finds the target's rank,
-   `gti_cli.evaluation.metrics` turns ranks into numbers, and ``metrics.json`` is written; all in `_write_results`.
+   `gti_cli.metrics` turns ranks into numbers, and ``metrics.json`` is written; all in `_write_results`.
 
 `gti_cli.evaluation.evaluate_queries` does the same for queries.
 """
@@ -20,21 +20,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console, tables
+from gti_cli.baselines.base import train_counts
+from gti_cli.baselines.results import write_baseline_tables
+from gti_cli.baselines.run import EMBEDDINGS, Setting, evaluate_baselines
 from gti_cli.cards.card import refresh_card
 from gti_cli.decoding.search_parts import SearchRequest, SearchResult, extra_beams
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
-from gti_cli.evaluation.baselines.base import train_counts
-from gti_cli.evaluation.baselines.results import write_baseline_tables
-from gti_cli.evaluation.baselines.run import EMBEDDINGS, Setting, evaluate_baselines
 from gti_cli.evaluation.evaluate_queries import evaluate_queries
-from gti_cli.evaluation.metrics.intervals import bounds
-from gti_cli.evaluation.metrics.ranking import averages, list_metrics, per_user
-from gti_cli.evaluation.metrics.slices import slice_means, user_slices
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, make_plan, open_stage, output_name
 from gti_cli.evaluation.recommended_lists import as_array, recommend_items, write_lists
 from gti_cli.evaluation.sample import draw_sample
+from gti_cli.metrics.intervals import bounds
+from gti_cli.metrics.ranking import averages, list_metrics, per_user
+from gti_cli.metrics.slices import slice_means, user_slices
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.next_item import cut_history, encode_items, make_frame
 from gti_cli.tables.equal_times import InteractionOptions

@@ -1,7 +1,7 @@
 """`gti evaluate --queries`: items ranked for each query, judged by all graded items of the query.
 
 From a query to the metrics: `gti_cli.decoding.search_parts` searches for the best semantic IDs,
-`gti_cli.decoding.ranked_items` turns them into groups of items, and `gti_cli.evaluation.metrics.graded` turns groups
+`gti_cli.decoding.ranked_items` turns them into groups of items, and `gti_cli.metrics.graded` turns groups
 and grades into numbers.
 """
 
@@ -16,21 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console, tables
+from gti_cli.baselines.base import top_columns
+from gti_cli.baselines.bm25 import BM25
+from gti_cli.baselines.results import BaselineResult, write_baseline_tables
 from gti_cli.decoding.ranked_items import first_items, item_groups
 from gti_cli.decoding.search_parts import SearchRequest, SearchResult
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
-from gti_cli.evaluation.baselines.base import top_columns
-from gti_cli.evaluation.baselines.bm25 import BM25
-from gti_cli.evaluation.baselines.results import BaselineResult, write_baseline_tables
-from gti_cli.evaluation.metrics.graded import as_columns, count_grades, query_metrics
-from gti_cli.evaluation.metrics.intervals import bounds
-from gti_cli.evaluation.metrics.ranking import averages, list_metrics
-from gti_cli.evaluation.metrics.slices import query_slices, slice_means
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, open_stage, output_name
 from gti_cli.evaluation.recommended_lists import as_array, write_lists
 from gti_cli.evaluation.sample import draw_sample
+from gti_cli.metrics.graded import as_columns, count_grades, query_metrics
+from gti_cli.metrics.intervals import bounds
+from gti_cli.metrics.ranking import averages, list_metrics
+from gti_cli.metrics.slices import query_slices, slice_means
 from gti_cli.options import RunOptions
 from gti_cli.prompts.next_item import opening_ids
 from gti_cli.prompts.query import encode_queries

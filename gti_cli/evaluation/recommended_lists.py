@@ -1,7 +1,7 @@
 """Lists of recommended items: made from ranked semantic IDs, as an array for the metrics, and as a file.
 
 `gti_cli.decoding.search_parts` comes before: it returns the ranked semantic IDs. `gti_cli.decoding.ranked_items` looks
-up the items of one semantic ID. `gti_cli.evaluation.metrics` comes after.
+up the items of one semantic ID. `gti_cli.metrics` comes after.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gti_cli import tables
 from gti_cli.decoding.beam import Ranking
 from gti_cli.decoding.ranked_items import RankedItems, first_items, item_groups
 from gti_cli.decoding.trie import Trie
-from gti_cli.evaluation.metrics.ranking import TargetRanks
+from gti_cli.metrics.ranking import TargetRanks
 from gti_cli.tables.histories import History
 
 

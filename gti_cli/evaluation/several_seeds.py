@@ -19,9 +19,9 @@ from gti_cli.decoding.search_parts import EXACT_COUNTS
 from gti_cli.errors import InputError, list_some
 from gti_cli.evaluation.compare import in_order_of, key_columns, metric_columns, read_values_table, table_name
 from gti_cli.evaluation.evaluate import evaluate
-from gti_cli.evaluation.metrics.intervals import intervals
 from gti_cli.evaluation.options import EvaluateKeywords
 from gti_cli.evaluation.plan import find_ids_and_checkpoint
+from gti_cli.metrics.intervals import intervals
 from gti_cli.options import RunOptions, pick
 from gti_cli.workspace import Workspace, check_output_name, write_json
 from gti_cli.workspace.manifest import Manifest

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gti_cli.evaluation.baselines.sasrec import Size
-from gti_cli.evaluation.baselines.sasrec_tuning import SASRecInputs, SizeSearch
+from gti_cli.baselines.sasrec import Size
+from gti_cli.baselines.sasrec_tuning import SASRecInputs, SizeSearch
 from gti_cli.tables.histories import History
 
 ITEMS = 15

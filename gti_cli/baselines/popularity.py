@@ -1,0 +1,31 @@
+"""The baseline `popularity`: the same list for everybody, the items most frequent in training first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli.baselines.base import Candidates, train_counts
+
+Floats = npt.NDArray[np.float64]
+
+
+class Popularity:
+    """Scores items by their number of training interactions; items with none are not recommended."""
+
+    name = "popularity"
+
+    def __init__(self, train: Mapping[str, list[str]], row_of: Mapping[str, int]) -> None:
+        counts = train_counts(train, row_of)
+        self._scores = np.where(counts > 0, counts, -np.inf)
+
+    def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
+        """(U, N) scores, the same after every history."""
+        return np.tile(self._scores, (len(histories), 1))
+
+    def candidate_scores(self, histories: Sequence[Sequence[int]], candidates: Candidates) -> Floats:
+        """(M,) scores of the candidates."""
+        scores: Floats = self._scores[candidates.rows]
+        return scores

@@ -1,0 +1,216 @@
+"""Tuning of `sasrec`: networks of several sizes are trained, and NDCG@10 on held-out items decides.
+
+The search starts at one size and goes to larger and smaller values of each setting while that helps
+(`gti_cli.baselines.setting_search`). `gti_cli.baselines.sasrec_training` trains one network. The
+chosen network is stored, and used again with the same data and options.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gti_cli import console
+from gti_cli.baselines.base import spread_sample
+from gti_cli.baselines.sasrec import Network, SASRec, Size
+from gti_cli.baselines.sasrec_training import (
+    CUT_OFF,
+    Budget,
+    HeldOutTargets,
+    train_network,
+    training_sequences,
+)
+from gti_cli.baselines.setting_search import climb_settings, settings_at_edge
+from gti_cli.tables.histories import History
+from gti_cli.workspace.files import replacing
+
+# Beyond these values there is nothing to search.
+ENDS: dict[str, tuple[float, ...]] = {"dropout": (0.0,), "blocks": (1,)}
+TARGETS = 4000  # Most held-out items measured after each epoch, evenly spread over the users.
+
+
+@dataclass(frozen=True)
+class SizeSearch:
+    """Which sizes are tried.
+
+    Attributes:
+        start: The first one.
+        grid: The values of each setting in ascending order. Settings are searched in this order.
+        trainings: Most networks to train.
+    """
+
+    start: Size = field(default_factory=lambda: Size(hidden=128, dropout=0.5))
+    grid: dict[str, tuple[float, ...]] = field(
+        default_factory=lambda: {
+            "dropout": (0.0, 0.2, 0.35, 0.5, 0.65, 0.8),
+            "hidden": (32, 64, 128, 256, 512),
+            "blocks": (1, 2, 3, 4),
+            "length": (10, 20, 50, 100, 200),
+        }
+    )
+    trainings: int = 12
+
+    def within(self, longest: int) -> SizeSearch:
+        """The search without lengths that are all the same, because no sequence of training items is so long.
+
+        Args:
+            longest: Items of the longest training sequence before its last target.
+        """
+        lengths = self.grid["length"]
+        enough = min((length for length in lengths if length >= longest), default=lengths[-1])
+        start = replace(self.start, length=min(self.start.length, int(enough)))
+        return replace(self, start=start, grid={**self.grid, "length": tuple(n for n in lengths if n <= enough)})
+
+
+SEARCH = SizeSearch()
+
+
+@dataclass(frozen=True)
+class SASRecInputs:
+    """The data that `sasrec` is tuned and trained on.
+
+    Attributes:
+        train: Items of each user.
+        tuning_train: Items of each user to train on while the setting is chosen.
+        held_out: Targets that are not in ``tuning_train``.
+        row_of: Catalogue row of each item id.
+        filter_seen: Do not recommend seen items, as in the evaluation.
+        seed: Seed of everything random.
+    """
+
+    train: Mapping[str, list[str]]
+    tuning_train: Mapping[str, list[str]]
+    held_out: Sequence[History]
+    row_of: Mapping[str, int]
+    filter_seen: bool
+    seed: int
+
+    def cache_key(self, device: torch.device, search: SizeSearch, budget: Budget) -> str:
+        """SHA-256 of all that affects the trained network."""
+        held_out = [(entry.items, entry.target) for entry in self.held_out]
+        data = [
+            list(self.row_of),
+            list(self.train.values()),
+            list(self.tuning_train.values()),
+            held_out,
+            self.filter_seen,
+        ]
+        options = [self.seed, device.type, asdict(search), asdict(budget), TARGETS]
+        return hashlib.sha256(json.dumps([data, options]).encode()).hexdigest()
+
+    def targets(self) -> HeldOutTargets:
+        """The held-out targets as catalogue rows, at most `TARGETS`."""
+        entries = spread_sample(self.held_out, TARGETS)
+        histories = [[self.row_of[item] for item in entry.items] for entry in entries]
+        return HeldOutTargets(histories, [self.row_of[entry.target] for entry in entries], self.filter_seen)
+
+
+def tune_sasrec(
+    inputs: SASRecInputs,
+    folder: Path,
+    device: torch.device,
+    search: SizeSearch | None = None,
+    budget: Budget | None = None,
+) -> tuple[SASRec, dict[str, Any]]:
+    """Search for the best network, or read it from the cache.
+
+    Where ``inputs.tuning_train`` is less than ``inputs.train``, the chosen setting is trained once more on all of it,
+    for the number of epochs that was best.
+
+    Args:
+        inputs: Training items, held-out targets and seed.
+        folder: Folder of the cache.
+        device: Where it trains.
+        search: Sizes to try (None: `SEARCH`).
+        budget: Length of each training (None: the default).
+
+    Returns:
+        The model, and a report of the tuning for the manifest.
+    """
+    from safetensors.torch import save_file
+
+    search, budget = search or SEARCH, budget or Budget()
+    path = folder / f"sasrec-{inputs.cache_key(device, search, budget)[:16]}.safetensors"
+    stored = _load_network(path, len(inputs.row_of))
+    if stored is not None:
+        console.note("sasrec: trained already on the same data")
+        return SASRec(stored[0].to(device)), stored[1]
+    network, report = _search_sizes(inputs, device, search, budget)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, temporary)
+    with replacing(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(report, sort_keys=True), "utf-8")
+    return SASRec(network), report
+
+
+def _load_network(path: Path, items: int) -> tuple[Network, dict[str, Any]] | None:
+    """Read a stored network and its report; None where they are missing or cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        report: dict[str, Any] = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        network = Network(items, Size(**report["chosen"]))
+        network.load_state_dict(load_file(path))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
+        return None
+    return network, report
+
+
+def _search_sizes(
+    inputs: SASRecInputs, device: torch.device, search: SizeSearch, budget: Budget
+) -> tuple[Network, dict[str, Any]]:
+    """Train networks of several sizes, and the best one again if it has not seen all training items."""
+    held_out, items = inputs.targets(), len(inputs.row_of)
+    longest = max((len(rows) for rows in inputs.tuning_train.values()), default=1) - 1
+    search = search.within(longest)
+    last = search.grid["length"][-1]
+    ends = {**ENDS, "length": (last,) if last >= longest else ()}
+    epochs_of: dict[Size, int] = {}
+    best: list[tuple[float, Network]] = []
+
+    def ndcg_of(size: Size) -> float:
+        """NDCG of a network of this size after its best epoch; the best network of all stays in memory."""
+        sequences = training_sequences(inputs.tuning_train, inputs.row_of, size.length)
+        network, epochs_of[size], ndcg = train_network(
+            sequences, items, size, budget, held_out=held_out, seed=inputs.seed, device=device
+        )
+        if not best or ndcg > best[0][0]:
+            best[:] = [(ndcg, network)]
+        return ndcg
+
+    chosen, measured, is_complete = climb_settings(search.start, search.grid, ndcg_of, search.trainings)
+    network, epochs = best[0][1], epochs_of[chosen]
+    train_again = inputs.tuning_train != inputs.train
+    if train_again:
+        sequences = training_sequences(inputs.train, inputs.row_of, chosen.length)
+        best_epochs = replace(budget, epochs=epochs)
+        network, _, _ = train_network(
+            sequences, items, chosen, best_epochs, held_out=None, seed=inputs.seed, device=device
+        )
+    return network, {
+        "chosen": asdict(chosen),
+        "epochs": epochs,
+        f"ndcg@{CUT_OFF}": measured[chosen],
+        "settings_tried": [
+            {**asdict(size), "epochs": epochs_of[size], f"ndcg@{CUT_OFF}": value} for size, value in measured.items()
+        ],
+        "at_most_settings": search.trainings,
+        "grid": {name: list(values) for name, values in search.grid.items()},
+        "at_edge": settings_at_edge(chosen, search.grid, ends),
+        "neighbours_all_tried": is_complete,
+        "at_most_epochs": budget.epochs,
+        "patience": budget.patience,
+        "batch_size": budget.batch_size,
+        "learning_rate": budget.learning_rate,
+        "held_out_targets": len(inputs.held_out),
+        "held_out_targets_used": len(held_out.targets),
+        "trained_again_on_all": train_again,
+    }

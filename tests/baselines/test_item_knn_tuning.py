@@ -1,0 +1,64 @@
+"""The tuning of item-knn: ranks from sparse scores, and the settings that it chooses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gti_cli.baselines.base import target_ranks
+from gti_cli.baselines.item_knn import ItemKNN
+from gti_cli.baselines.item_knn_tuning import GRID, sparse_target_ranks, tune
+from gti_cli.metrics.ranking import ndcg_at
+from gti_cli.tables.histories import History
+from tests.support.baselines import ITEMS, ROW_OF, random_train
+
+
+@pytest.mark.parametrize("filter_seen", [False, True])
+def test_sparse_ranks_equal_dense_ranks(filter_seen: bool) -> None:
+    rng = np.random.default_rng(4)
+    histories = [rng.integers(0, ITEMS, 1 + n % 6).tolist() for n in range(200)]
+    targets = rng.integers(0, ITEMS, 200)
+    model = ItemKNN(random_train(), ROW_OF)
+    found = sparse_target_ranks(model.sparse_scores(histories), histories, targets, filter_seen)
+    expected = target_ranks(model.scores(histories), histories, targets.tolist(), filter_seen=filter_seen)
+    assert (found.ahead == expected.ahead).all() and (found.ties == expected.ties).all()
+    assert (found.ahead < 0).any() and (found.ahead > 0).any() and (found.ties > 1).any()
+
+
+def steps_of_two(users: int) -> tuple[dict[str, list[str]], list[History]]:
+    """Sequences whose next item is the last but one plus 1: the last item says nothing, the one before it all."""
+    rng = np.random.default_rng(5)
+    train, held_out = {}, []
+    for user in range(users):
+        rows = rng.integers(0, ITEMS, 2).tolist()
+        while len(rows) < 9:
+            rows.append((rows[-2] + 1) % ITEMS)
+        items = [f"i{row}" for row in rows]
+        train[f"u{user}"] = items[:-1]
+        held_out.append(History(f"u{user}", items[:-1], items[-1]))
+    return train, held_out
+
+
+def test_tuning_gets_better_and_says_what_it_chose() -> None:
+    train, held_out = steps_of_two(150)
+    found = tune(train, held_out, ROW_OF, filter_seen=False)
+    assert found.ndcg > found.untuned_ndcg + 0.1
+    assert 20 < found.tried <= 1 + 2 * sum(len(values) - 1 for values in GRID.values()) + len(GRID)
+    histories = [[ROW_OF[item] for item in entry.items] for entry in held_out]
+    ranks = target_ranks(
+        ItemKNN(train, ROW_OF, found.best).scores(histories),
+        histories,
+        [ROW_OF[entry.target] for entry in held_out],
+        filter_seen=False,
+    )
+    assert ndcg_at(ranks, 10).mean() == pytest.approx(found.ndcg)
+    assert found.report()["chosen"]["backwards"] == found.best.backwards
+    assert found.report()["held_out_targets_used"] == 150
+    assert tune(train, held_out, ROW_OF, filter_seen=False) == found
+
+
+def test_a_sample_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gti_cli.baselines.item_knn_tuning.TARGETS", 40)
+    train, held_out = steps_of_two(100)
+    report = tune(train, held_out, ROW_OF, filter_seen=True).report()
+    assert (report["held_out_targets"], report["held_out_targets_used"]) == (100, 40)
