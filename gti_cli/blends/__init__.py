@@ -1,0 +1,1 @@
+"""Several recommenders mixed into one: comparable scores, weights, and the files of a blend."""

@@ -1,0 +1,79 @@
+"""Fits the weights of a contextual product: a conditional logit over each user's candidates.
+
+The model is P(target = i | user) = exp(s_i) / sum_j exp(s_j), where s is the score of `Mixing` in its contextual form:
+linear in the weights, so the negative log-likelihood is convex (McFadden, 1974). L-BFGS solves it to the end. A ridge
+draws the additions of each bin towards 0, so that a bin with few targets keeps the common weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli.blends.candidate_table import max_by_user, sum_by_user
+from gti_cli.blends.mixing import CONTEXTUAL, HISTORY_ENDS, ITEM_ENDS, Mixing
+from gti_cli.blends.weight_search import HeldOut
+
+Floats = npt.NDArray[np.float64]
+
+RIDGE = 3.0  # In units of one target's log-likelihood.
+MOST_STEPS = 200
+_HISTORY_BINS, _ITEM_BINS = len(HISTORY_ENDS) + 1, len(ITEM_ENDS) + 1
+
+
+def fit_contextual(held_out: HeldOut, *, ridge: float = RIDGE) -> Mixing:
+    """Find the weights under which the targets are most likely.
+
+    Args:
+        held_out: Candidates and targets of U users. Users whose target is no candidate do not count.
+        ridge: Penalty on the squares of the additions by bin.
+    """
+    from scipy.optimize import minimize
+
+    members = len(held_out.log_probabilities)
+    part = held_out.of_users(np.flatnonzero(held_out.places >= 0))
+    start = np.concatenate([np.full(members, 1 / members), np.zeros(_size(members) - members)])
+    if not len(part.places):
+        return _unpack(start, members)
+    outcome = minimize(
+        lambda values: _loss_and_gradient(values, part, ridge),
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": MOST_STEPS},
+    )
+    return _unpack(outcome.x, members)
+
+
+def _size(members: int) -> int:
+    return members * (1 + _HISTORY_BINS + _ITEM_BINS) + _ITEM_BINS
+
+
+def _unpack(values: Floats, members: int) -> Mixing:
+    """The weights that a flat vector holds."""
+    ends = np.cumsum([members, members * _HISTORY_BINS, members * _ITEM_BINS])
+    weights, history, item, bias = np.split(values, ends)
+    return Mixing(CONTEXTUAL, weights, history.reshape(members, -1), item.reshape(members, -1), bias)
+
+
+def _loss_and_gradient(values: Floats, part: HeldOut, ridge: float) -> tuple[float, Floats]:
+    """The penalised negative log-likelihood of all targets, and its gradient."""
+    candidates, contexts, members = part.candidates, part.contexts, len(part.log_probabilities)
+    scores = _unpack(values, members).scores(part.log_probabilities, contexts)
+    shifted = scores - max_by_user(scores, candidates.offsets)[candidates.owners]
+    exponentials = np.exp(shifted)
+    totals = sum_by_user(exponentials, candidates.offsets)
+    residuals = exponentials / totals[candidates.owners]
+    residuals[part.places] -= 1
+    additions = values[members:]
+    loss = float((np.log(totals) - shifted[part.places]).sum() + ridge * (additions @ additions))
+    weights, history, item = np.zeros(members), [], []
+    for member, log_probabilities in enumerate(part.log_probabilities):
+        products = residuals * log_probabilities
+        weights[member] = products.sum()
+        history.append(np.bincount(contexts.history, products, minlength=_HISTORY_BINS))
+        item.append(np.bincount(contexts.item, products, minlength=_ITEM_BINS))
+    bias = np.bincount(contexts.item, residuals, minlength=_ITEM_BINS)
+    gradient = np.concatenate([weights, *history, *item, bias])
+    gradient[members:] += 2 * ridge * additions
+    return loss, gradient
