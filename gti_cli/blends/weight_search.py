@@ -124,6 +124,6 @@ def _moved(weights: tuple[float, ...], giver: int, taker: int, step: float) -> t
     amount = min(step, weights[giver])
     changed = list(weights)
     # Rounded, so that the same weights by another way are the same setting.
-    changed[giver] = round(weights[giver] - amount, 6)
-    changed[taker] = round(weights[taker] + amount, 6)
+    changed[giver] = round(weights[giver] - amount, 9)
+    changed[taker] = round(weights[taker] + amount, 9)
     return tuple(changed)
