@@ -47,6 +47,12 @@ class ItemKNN:
 
     The score of an item is the sum of its similarities to these items, and each step back in the history weighs less.
     Items without any such neighbour are not recommended.
+
+    Attributes:
+        name: Name in tables.
+        settings: Settings of the count.
+        scale: (N,) factor of each item, by which pairs were normalised.
+        similarity: (N, N); the row is the item of the history, the column the item that is scored.
     """
 
     def __init__(
@@ -68,7 +74,9 @@ class ItemKNN:
         self.settings = settings or Neighbourhood()
         rows = np.asarray([row_of[item] for items in train.values() for item in items], dtype=np.int64)
         users = np.repeat(np.arange(len(train)), [len(items) for items in train.values()])
-        self._similarity = _similarity(rows, users, train_counts(train, row_of), self.settings)
+        counts = train_counts(train, row_of)
+        self.scale: Floats = np.maximum(counts + self.settings.shrinkage, 1) ** -self.settings.normalisation
+        self.similarity = _similarity(rows, users, self.scale, self.settings)
 
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
         """(U, N) scores after U histories of catalogue rows; -inf for an item without a neighbour."""
@@ -89,21 +97,21 @@ class ItemKNN:
         recent = [list(history[-self.settings.last :])[::-1] for history in histories]
         owners = np.repeat(np.arange(len(recent)), [len(rows) for rows in recent])
         weights = np.concatenate([self.settings.decay ** np.arange(len(rows)) for rows in recent])
-        shape = (len(recent), self._similarity.shape[0])
+        shape = (len(recent), self.similarity.shape[0])
         # (U, N) weight of each item of the history. An item that occurs twice gets the sum of both weights.
         history_weights = sparse.csr_matrix((weights, (owners, list(itertools.chain(*recent)))), shape=shape)
-        return history_weights @ self._similarity
+        return history_weights @ self.similarity
 
 
 def _similarity(
-    rows: npt.NDArray[np.int64], users: npt.NDArray[np.int64], counts: Floats, settings: Neighbourhood
+    rows: npt.NDArray[np.int64], users: npt.NDArray[np.int64], scale: Floats, settings: Neighbourhood
 ) -> sparse.csr_matrix:
     """Similarities of all pairs of items.
 
     Args:
         rows: (T,) catalogue rows of all training sequences, one sequence after the other.
         users: (T,) number of the user whose sequence it is.
-        counts: (N,) training interactions of each item.
+        scale: (N,) factor of each item, by which pairs are normalised.
         settings: Settings of the count.
 
     Returns:
@@ -117,13 +125,13 @@ def _similarity(
         firsts.append(rows[:-distance][is_same_user])
         laters.append(rows[distance:][is_same_user])
         weights.append(np.full(len(firsts[-1]), float(distance) ** -settings.falloff))
-    size = (len(counts), len(counts))
+    size = (len(scale), len(scale))
     if not firsts:
         return sparse.csr_matrix(size)
     pairs = (np.concatenate(firsts), np.concatenate(laters))
     counted = sparse.csr_matrix((np.concatenate(weights), pairs), shape=size)
     if settings.backwards:
         counted = counted + settings.backwards * counted.T
-    scale = sparse.diags(np.maximum(counts + settings.shrinkage, 1) ** -settings.normalisation)
+    factors = sparse.diags(scale)
     # The diagonal stays: where users come back to an item, an item is its own neighbour.
-    return (scale @ counted @ scale).tocsr()
+    return (factors @ counted @ factors).tocsr()
