@@ -13,6 +13,7 @@ from torch.nn import functional
 from gti_cli.prompts.examples import IGNORED
 from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
 from gti_cli.training.batches.history_packing import HistoryLayout, tree_mask
+from gti_cli.training.prior_weights import find
 
 if TYPE_CHECKING:
     from gti_cli.training.batches.mixture import ExampleCollator
@@ -64,11 +65,19 @@ def answer_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, 
         history_batch = {name: value for name, value in batch.items() if name != "examples"}
         (first, count), (second, more) = (answer_loss(model, part) for part in (history_batch, batch["examples"]))
         return first + second, count + more
-    logits, targets = answer_logits(model, batch), batch["targets"]
-    loss = functional.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    logits, targets = answer_logits(model, batch).float(), batch["targets"]
+    if "prior" in batch:
+        logits = with_prior(model, logits, batch["prior"])
+    loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
     return loss, (targets != IGNORED).sum()
+
+
+def with_prior(model: nn.Module, logits: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Add the bias of the model's behaviour prior to logits, see `PriorWeights.add_to`."""
+    weights = find(model)
+    if weights is None:
+        raise ValueError("the batch has the bias of a behaviour prior, but the model has no weights for it")
+    return weights.add_to(logits, bias)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,13 @@ _SHARED = 0  # owner number of the template prefix, which all examples of a row 
 _ROW_LENGTHS = (1, 1.5, 2, 3, 4, 6, 8, 12)
 
 
+class BranchPrior(Protocol):
+    """A behaviour prior, which knows what tends to follow a history (`gti_cli.priors`)."""
+
+    def biases(self, rows: Sequence[Sequence[tuple[Sequence[int], Sequence[int]]]], most: int) -> torch.Tensor:
+        """(rows, ``most``, L, K) biases of the codes of each row's targets, which stand at its end."""
+
+
 @dataclass(frozen=True)
 class HistoryLayout:
     """How history examples become tokens, and which of them share a row.
@@ -48,6 +55,7 @@ class HistoryLayout:
         other_frames: The same as ``frame`` for wordings 1 and up. All have the same ids after the history.
         equal_cost_length: Row length at which attention costs as much as everything else, see `equal_cost_length`.
             It decides how many examples share a row; 0: each example has a row of its own.
+        prior: Adds ``prior`` to each batch; None: no behaviour prior.
     """
 
     frame: Frame
@@ -56,6 +64,7 @@ class HistoryLayout:
     pad_id: int
     other_frames: tuple[Frame, ...] = ()
     equal_cost_length: float = 0.0
+    prior: BranchPrior | None = None
 
     def __post_init__(self) -> None:
         if any(frame.behind != self.frame.behind for frame in self.other_frames):
@@ -178,7 +187,8 @@ class HistoryLayout:
         Returns:
             ``input_ids``, ``position_ids``, ``branches``, ``limits``, ``owners``: (B, T) int64, see `token_table`.
             ``keep``: (M * (L + 1),) int64, the columns whose logits predict the answers' tokens. ``targets``:
-            (B, M * (L + 1)) int64, these tokens; `IGNORED` where a row has fewer targets than M.
+            (B, M * (L + 1)) int64, these tokens; `IGNORED` where a row has fewer targets than M. With a behaviour
+            prior also ``prior``: (B, M, L, codes) float32, what is added to the logits of the codes.
         """
         import torch
 
@@ -199,7 +209,13 @@ class HistoryLayout:
         branch_ends = width - self.branch_length * np.arange(most)[::-1, None]
         keep = (branch_ends - answer_length + np.arange(answer_length)).ravel()
         arrays = {**dict(zip(names, columns, strict=True)), "keep": keep, "targets": targets.reshape(len(rows), -1)}
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        if self.prior is not None:
+            examples = [
+                [(example.items, range(example.first_target, len(example.items))) for example in row] for row in rows
+            ]
+            batch["prior"] = self.prior.biases(examples, most)
+        return batch
 
 
 def equal_cost_length(hidden_size: int) -> float:

@@ -1,0 +1,130 @@
+"""A prior beside a checkpoint: ``gti_prior.safetensors`` holds what it counted, and the weights that were learned.
+
+Catalogue rows may change between training and use (`gti build-ids --reuse` adds items). So the file holds item ids, and
+items are looked up by id. An item that the prior has never counted has no mass of its own; it keeps its part of the mass
+that is spread evenly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from gti_cli.baselines.item_knn import Neighbourhood
+from gti_cli.errors import InputError
+from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.workspace.files import replacing
+
+PRIOR_FILE = "gti_prior.safetensors"
+_FORMAT = 1  # of the file; it grows when a reader of the old one would go wrong
+
+
+@dataclass(frozen=True)
+class StoredPrior:
+    """A prior with its learned weights.
+
+    Attributes:
+        prior: Gives the masses of items behind a history.
+        weights: (L,) float32 weight of each level.
+    """
+
+    prior: ItemKnnPrior
+    weights: npt.NDArray[np.float32]
+
+
+def write_prior(folder: Path, stored: StoredPrior, item_ids: Sequence[str]) -> None:
+    """Write a prior into a checkpoint.
+
+    Args:
+        folder: The checkpoint.
+        stored: The prior, with similarities in float32.
+        item_ids: Item id of each row of the similarities.
+    """
+    from safetensors.numpy import save_file
+
+    similarity = stored.prior.similarity
+    arrays = {
+        "weights": stored.weights,
+        "scale": stored.prior.scale,
+        "indptr": similarity.indptr.astype(np.int64),
+        "indices": similarity.indices.astype(np.int32),
+        "data": similarity.data.astype(np.float32),
+        "item_ids": np.frombuffer(json.dumps(list(item_ids)).encode(), dtype=np.uint8),
+    }
+    metadata = {
+        "format": str(_FORMAT),
+        "prior": stored.prior.name,
+        "settings": json.dumps(asdict(stored.prior.settings), sort_keys=True),
+    }
+    with replacing(folder / PRIOR_FILE) as temporary:
+        save_file(arrays, temporary, metadata=metadata)
+
+
+def read_prior(folder: Path, row_of: Mapping[str, int]) -> StoredPrior | None:
+    """Read the prior of a checkpoint for a catalogue.
+
+    Args:
+        folder: The checkpoint.
+        row_of: Catalogue row of each item id. Items that are no longer in the catalogue are left out.
+
+    Returns:
+        The prior; None where the checkpoint has none.
+
+    Raises:
+        InputError: When the file cannot be read.
+    """
+    path = folder / PRIOR_FILE
+    if not path.is_file():
+        return None
+    metadata, arrays = _read(path)
+    if metadata.get("format") != str(_FORMAT):
+        raise InputError(
+            f"the prior has format {metadata.get('format')}, and this version of gti reads {_FORMAT}",
+            where=str(path),
+            remedy="use the version of gti that wrote the checkpoint, or run 'gti finetune' again",
+        )
+    try:
+        return _as_prior(metadata, arrays, row_of)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise InputError(
+            f"the prior is damaged ({error})", where=str(path), remedy="run 'gti finetune' again"
+        ) from error
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """The metadata and the arrays of the file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            return file.metadata() or {}, arrays
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"the prior cannot be read ({error})", where=str(path), remedy="run 'gti finetune' again"
+        ) from error
+
+
+def _as_prior(metadata: Mapping[str, str], arrays: Mapping[str, Any], row_of: Mapping[str, int]) -> StoredPrior:
+    """The prior with its rows in the order of a catalogue."""
+    ids = json.loads(arrays["item_ids"].tobytes())
+    similarity = sparse.csr_matrix(
+        (arrays["data"].astype(np.float64), arrays["indices"], arrays["indptr"]), shape=(len(ids), len(ids))
+    )
+    kept = np.asarray([number for number, item_id in enumerate(ids) if item_id in row_of], dtype=np.int64)
+    rows = np.asarray([row_of[ids[number]] for number in kept], dtype=np.int64)
+    # (catalogue, stored): a 1 where both are the same item.
+    placed = sparse.csr_matrix((np.ones(len(kept)), (rows, kept)), shape=(len(row_of), len(ids)))
+    scale = np.ones(len(row_of))
+    scale[rows] = arrays["scale"][kept]
+    prior = ItemKnnPrior(
+        Neighbourhood(**json.loads(metadata["settings"])), (placed @ similarity @ placed.T).tocsr(), scale
+    )
+    return StoredPrior(prior, arrays["weights"])

@@ -1,0 +1,72 @@
+"""The learned part of a behaviour prior: one weight for each level, by which its bias is added to the logits.
+
+`gti_cli.decoding.prior_bias` explains the bias. In training it is computed for each target together with the batch; here
+it meets the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+ATTRIBUTE = "behaviour_prior"  # Name of the module within the model while it trains.
+
+
+class PriorWeights(nn.Module):
+    """A weight for each of L levels, and the token ids of its codes.
+
+    Attributes:
+        weights: (L,) parameters.
+    """
+
+    def __init__(self, code_ids: Sequence[npt.NDArray[np.int64]], start: float = 1.0) -> None:
+        """Start with equal weights.
+
+        Args:
+            code_ids: L arrays. Token id of each code of a level.
+            start: Weight of every level before training.
+        """
+        super().__init__()
+        self.weights = nn.Parameter(torch.full((len(code_ids),), start))
+        self._code_ids = [torch.from_numpy(np.ascontiguousarray(ids)) for ids in code_ids]
+
+    def add_to(self, logits: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Add the weighted bias to the logits of the codes.
+
+        Args:
+            logits: (B, M * (L + 1), V) float32 logits at the positions that predict the answers: for each of M targets
+                its L codes and the end of the answer.
+            bias: (B, M, L, K) float32 of each code; K is the largest codebook.
+
+        Returns:
+            The same tensor, which is changed in place.
+        """
+        by_target = logits.unflatten(1, (-1, len(self._code_ids) + 1))
+        for level, ids in enumerate(self._code_ids):
+            weighted = self.weights[level] * bias[:, :, level, : len(ids)]
+            # In place: logits of the whole vocabulary are large, and nothing else needs them.
+            by_target[:, :, level].index_add_(2, ids.to(logits.device), weighted)
+        return logits
+
+
+def attach(model: nn.Module, weights: PriorWeights) -> None:
+    """Make the weights a part of the model, so that they train, are stored and are resumed with it."""
+    model.add_module(ATTRIBUTE, weights)
+
+
+def detach(model: nn.Module) -> PriorWeights | None:
+    """Take the weights out of the model, so that it is saved as a plain one; None where it has none."""
+    weights = cast("PriorWeights | None", getattr(model, ATTRIBUTE, None))
+    if weights is not None:
+        delattr(model, ATTRIBUTE)
+    return weights
+
+
+def find(model: nn.Module) -> PriorWeights | None:
+    """The weights within a model, also where something is wrapped around it."""
+    return next((module for module in model.modules() if isinstance(module, PriorWeights)), None)
