@@ -19,6 +19,7 @@ import torch
 
 from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.hypothesis_caches import SharedPrefix
+from gti_cli.decoding.prior_bias import PromptPrior
 from gti_cli.decoding.runner import Runner
 from gti_cli.decoding.trie import Trie
 
@@ -108,7 +109,12 @@ class TrieTensors:
 
 
 def beam_search(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], trie: TrieTensors, beams: int, pad_id: int
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    trie: TrieTensors,
+    beams: int,
+    pad_id: int,
+    prior: PromptPrior | None = None,
 ) -> Ranking:
     """Find the best ``beams`` semantic IDs for each prompt.
 
@@ -118,16 +124,23 @@ def beam_search(
         trie: The trie on the model's device.
         beams: Hypotheses kept for each prompt at every level.
         pad_id: Token id that fills shorter prompts on the left; never attended to.
+        prior: A behaviour prior behind these prompts, which the model was trained with.
 
     Returns:
         `Ranking` with k = ``beams``. Ties are broken by the lower node, so the result is deterministic.
     """
-    return beam_search_with_prefix(SharedPrefix(make_runner(model), prompts, trie.levels), prompts, trie, beams, pad_id)
+    prefix = SharedPrefix(make_runner(model), prompts, trie.levels)
+    return beam_search_with_prefix(prefix, prompts, trie, beams, pad_id, prior)
 
 
 @torch.inference_mode()
 def beam_search_with_prefix(
-    prefix: SharedPrefix, prompts: Sequence[Sequence[int]], trie: TrieTensors, beams: int, pad_id: int
+    prefix: SharedPrefix,
+    prompts: Sequence[Sequence[int]],
+    trie: TrieTensors,
+    beams: int,
+    pad_id: int,
+    prior: PromptPrior | None = None,
 ) -> Ranking:
     """Run `beam_search` for a batch of the prompts that ``prefix`` was computed for."""
     branches = prefix.prefill(prompts, pad_id)
@@ -136,7 +149,9 @@ def beam_search_with_prefix(
     scores = torch.zeros(nodes.shape, device=nodes.device)
     dropped = scores.new_full((len(prompts),), -torch.inf)
     for level in range(trie.levels):
-        nodes, scores, parents, left_out = _expand(prefix.runner, trie, level, nodes, scores, branches.features, beams)
+        nodes, scores, parents, left_out = _expand(
+            prefix.runner, trie, level, nodes, scores, branches.features, beams, prior
+        )
         if level < trie.levels - 1:  # The last code is scored; the model need not read it.
             branches.step(parents, trie.tokens[level][nodes])
             dropped = torch.maximum(dropped, left_out)
@@ -151,6 +166,7 @@ def _expand(
     scores: torch.Tensor,
     features: torch.Tensor,
     beams: int,
+    prior: PromptPrior | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Replace the hypotheses by the best of their children.
 
@@ -162,6 +178,7 @@ def _expand(
         scores: (B, W) their log-probabilities.
         features: (B, W, …) the runner's features after each hypothesis.
         beams: Most hypotheses to keep for each prompt.
+        prior: A behaviour prior behind the B prompts.
 
     Returns:
         The new nodes, their scores and their parents' columns in ``nodes``, each (B, at most ``beams``). Where a prompt
@@ -169,7 +186,11 @@ def _expand(
         among them, (B,).
     """
     tokens, first = trie.children(level, nodes.flatten())
-    gained = runner.log_probs(features.flatten(0, 1), tokens)
+    if prior is None:
+        gained = runner.log_probs(features.flatten(0, 1), tokens)
+    else:
+        prompts = torch.arange(len(nodes), device=nodes.device).repeat_interleave(nodes.shape[1])
+        gained = prior.child_log_probs(runner, level, prompts, nodes.flatten(), features.flatten(0, 1))
     total = trie.mask(level, nodes.flatten(), scores.flatten()[:, None] + gained)
     # All children of a prompt compete in one row. Column c of hypothesis w stands at place w * children + c.
     # One more than is kept: the score of the first that is left out.

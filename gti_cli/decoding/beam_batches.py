@@ -15,6 +15,7 @@ from gti_cli import console
 from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import Ranking, TrieTensors, beam_search_with_prefix
 from gti_cli.decoding.hypothesis_caches import SharedPrefix
+from gti_cli.decoding.prior_bias import PromptPrior
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,6 +30,7 @@ def search_all(
     pad_id: int,
     batch_size: int,
     description: str,
+    prior: PromptPrior | None = None,
 ) -> Ranking:
     """Search for all prompts as `gti_cli.decoding.beam.beam_search` does, batch by batch.
 
@@ -43,6 +45,7 @@ def search_all(
         pad_id: Token id that fills shorter prompts on the left; never attended to.
         batch_size: Prompts in a batch. It changes speed and memory, not results.
         description: Text before the progress bar.
+        prior: A behaviour prior behind the P prompts.
 
     Returns:
         The best ``beams`` semantic IDs of each prompt, in the order of ``prompts``.
@@ -55,7 +58,10 @@ def search_all(
     with console.progress(description, len(prompts), "prompts") as advance:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            ranking = beam_search_with_prefix(prefix, [prompts[number] for number in batch], trie, beams, pad_id)
+            of_batch = prior.select(batch) if prior is not None else None
+            ranking = beam_search_with_prefix(
+                prefix, [prompts[number] for number in batch], trie, beams, pad_id, of_batch
+            )
             leaves[batch], scores[batch], dropped[batch] = ranking.leaves, ranking.scores, ranking.dropped
             advance(len(batch))
     return Ranking(leaves, scores, dropped)

@@ -26,6 +26,7 @@ import torch
 from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.hypothesis_caches import BranchRows, BranchTree, SharedPrefix
+from gti_cli.decoding.prior_bias import PromptPrior
 from gti_cli.decoding.runner import Runner
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def score_items(
     *,
     pad_id: int = 0,
     batch_size: int = 32,
+    prior: PromptPrior | None = None,
 ) -> Floats:
     """Exact log-probability of each candidate after its prompt.
 
@@ -96,6 +98,7 @@ def score_items(
         candidates: The items of each prompt.
         pad_id: Token id that fills shorter prompts on the left; never attended to.
         batch_size: Most prompts in a batch. It changes speed and memory, not results.
+        prior: A behaviour prior behind the P prompts.
 
     Returns:
         (C,) float32 log-probabilities, aligned with ``candidates.rows``. For items that a search lists they are the
@@ -128,7 +131,8 @@ def score_items(
             taken = np.minimum(counts[active] - start, IDS_AT_ONCE)
             row = np.repeat(np.arange(len(active)), taken)
             chosen = np.repeat(first[active] + start - (taken.cumsum() - taken), taken) + np.arange(taken.sum())
-            scores[chosen] = _score_branches(prefix.runner, part, trie, row, leaves[chosen])
+            of_part = prior.select(np.asarray(batch)[active]) if prior is not None else None
+            scores[chosen] = _score_branches(prefix.runner, part, trie, row, leaves[chosen], of_part)
     return np.asarray(scores[place.reshape(-1)])
 
 
@@ -208,7 +212,12 @@ def _rank(groups: Ints) -> Ints:
 
 
 def _score_branches(
-    runner: Runner, branches: BranchTree | BranchRows, trie: TrieTensors, row: Ints, leaves: Ints
+    runner: Runner,
+    branches: BranchTree | BranchRows,
+    trie: TrieTensors,
+    row: Ints,
+    leaves: Ints,
+    prior: PromptPrior | None,
 ) -> Floats:
     """Score semantic IDs behind a batch of prompts.
 
@@ -218,6 +227,7 @@ def _score_branches(
         trie: The trie on the model's device.
         row: (n,) int64 prompt of each ID, ascending from 0 to B - 1 without a gap.
         leaves: (n,) int64 leaves, ascending within a prompt, each once.
+        prior: A behaviour prior behind the B prompts.
 
     Returns:
         (n,) float32 log-probabilities.
@@ -230,12 +240,17 @@ def _score_branches(
     scores = torch.zeros(batch, device=branches.features.device)
     for level, (above, below) in enumerate(pairwise(_levels(trie.trie.paths(leaves), row))):
         tokens = trie.tokens[level][on_device(below.nodes)]
-        place = on_device(below.parents), on_device(below.columns)
-        # Prefixes have different numbers of children. The rest of a row repeats some token and is not read.
-        children = tokens[0].repeat(len(above.nodes), int(below.columns.max()) + 1)
-        children[place] = tokens
         features = branches.features[on_device(above.row), on_device(above.slot)]
-        scores = (scores[:, None] + runner.log_probs(features, children))[place]
+        if prior is None:
+            place = on_device(below.parents), on_device(below.columns)
+            # Prefixes have different numbers of children. The rest of a row repeats some token and is not read.
+            children = tokens[0].repeat(len(above.nodes), int(below.columns.max()) + 1)
+            children[place] = tokens
+            gained = runner.log_probs(features, children)
+        else:
+            place = on_device(below.parents), on_device(trie.trie.codes[level][below.nodes])
+            gained = prior.log_probs(runner, level, on_device(above.row), on_device(above.nodes), features)
+        scores = (scores[:, None] + gained)[place]
         if level < trie.levels - 1:  # The last code is scored; the model need not read it.
             width = int(below.slot.max()) + 1
             place = on_device(below.row), on_device(below.slot)

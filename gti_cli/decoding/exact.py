@@ -26,7 +26,9 @@ import torch
 from gti_cli import console
 from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import Ranking, TrieTensors
+from gti_cli.decoding.frontier import Frontier
 from gti_cli.decoding.hypothesis_caches import BranchRows, BranchTree, SharedPrefix
+from gti_cli.decoding.prior_bias import PromptPrior
 from gti_cli.decoding.runner import Runner
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def exact_search(
     pad_id: int = 0,
     batch_size: int = 32,
     limit: int | None = None,
+    prior: PromptPrior | None = None,
 ) -> ExactResult:
     """Find the true best ``k`` semantic IDs of each prompt.
 
@@ -77,6 +80,7 @@ def exact_search(
         pad_id: Token id that fills shorter prompts on the left; never attended to.
         batch_size: Prompts searched together. It changes speed and memory, not results.
         limit: Most prefixes to follow for a prompt. Prompts that need more keep the beam's list. None: no limit.
+        prior: A behaviour prior behind the B prompts.
 
     Raises:
         ValueError: When the beam's lists are shorter than ``k``.
@@ -96,7 +100,7 @@ def exact_search(
             branches = prefix.prefill([prompts[number] for number in batch], pad_id)
             bound = beam.scores[batch, k - 1]
             leaves[batch], scores[batch], followed[batch], stopped = _search_batch(
-                prefix.runner, branches, trie, bound, k, limit
+                prefix.runner, branches, trie, bound, k, limit, prior.select(batch) if prior is not None else None
             )
             unfinished = np.asarray(batch)[stopped]
             leaves[unfinished], scores[unfinished] = beam.leaves[unfinished, :k], beam.scores[unfinished, :k]
@@ -116,6 +120,7 @@ def _search_batch(
     bound: npt.NDArray[np.float32],
     k: int,
     limit: int | None,
+    prior: PromptPrior | None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Search a batch, and again with a lower bound for the prompts that came out with fewer than ``k`` IDs.
 
@@ -126,6 +131,7 @@ def _search_batch(
         bound: (B,) score of the k-th best ID that the beam found; -inf where it found fewer.
         k: Length of the lists.
         limit: Most prefixes to follow for a prompt in one search (None: no limit).
+        prior: A behaviour prior behind the B prompts.
 
     Returns:
         Leaves and scores, both (B, k), the number of prefixes followed, (B,), and which prompts need more, (B,).
@@ -138,7 +144,8 @@ def _search_batch(
     numbers, slack = np.arange(len(bound)), _SLACK
     while len(numbers):
         device = branches.features.device
-        search = _BoundedSearch(runner, trie, torch.from_numpy(bound[numbers] - np.float32(slack)).to(device), limit)
+        lowered = torch.from_numpy(bound[numbers] - np.float32(slack)).to(device)
+        search = _BoundedSearch(runner, trie, lowered, limit, prior.select(numbers) if prior is not None else None)
         search.run(branches)
         followed[numbers] += search.followed.cpu().numpy()
         stopped[numbers] = search.stopped().cpu().numpy()
@@ -161,9 +168,16 @@ class _BoundedSearch:
         followed: (B,) int64 number of prefixes that the model was run over for each prompt.
     """
 
-    def __init__(self, runner: Runner, trie: TrieTensors, bound: torch.Tensor, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        trie: TrieTensors,
+        bound: torch.Tensor,
+        limit: int | None = None,
+        prior: PromptPrior | None = None,
+    ) -> None:
         """Prepare a search for B prompts; ``bound`` is (B,) float32, ``limit`` the most prefixes of a prompt."""
-        self._runner, self._trie, self._bound, self._limit = runner, trie, bound, limit
+        self._runner, self._trie, self._bound, self._limit, self._prior = runner, trie, bound, limit, prior
         self.followed = torch.zeros(len(bound), dtype=torch.long, device=bound.device)
         # Pieces of the result: (prompts, leaves, scores). The first is empty, so that there is something to join.
         self._pieces = [(self.followed[:0], self.followed[:0], bound[:0])]
@@ -206,7 +220,11 @@ class _BoundedSearch:
         row, slot = torch.isfinite(scores).nonzero(as_tuple=True)
         self.followed.index_add_(0, numbers[row], torch.ones_like(row))
         tokens, first = self._trie.children(level, nodes[row, slot])
-        gained = self._runner.log_probs(branches.features[row, slot], tokens)
+        features = branches.features[row, slot]
+        if self._prior is None:
+            gained = self._runner.log_probs(features, tokens)
+        else:
+            gained = self._prior.child_log_probs(self._runner, level, numbers[row], nodes[row, slot], features)
         total = self._trie.mask(level, nodes[row, slot], scores[row, slot][:, None] + gained)
         # A column without a child scores -inf. So does the bound where the beam found fewer than k IDs: without the
         # second test such columns would pass the first.
@@ -216,10 +234,10 @@ class _BoundedSearch:
         if level == self._trie.levels - 1:
             self._pieces.append((numbers[row], children, values))
         else:
-            self._follow_in_rounds(branches, level, numbers, _Frontier(row, slot, children, values, len(numbers)))
+            self._follow_in_rounds(branches, level, numbers, Frontier(row, slot, children, values, len(numbers)))
 
     def _follow_in_rounds(
-        self, branches: BranchTree | BranchRows, level: int, numbers: torch.Tensor, frontier: _Frontier
+        self, branches: BranchTree | BranchRows, level: int, numbers: torch.Tensor, frontier: Frontier
     ) -> None:
         """Run the model over the frontier, the best of each prompt first, as many at a time as fit in a pass."""
         at_once = TREE_PREFIXES if isinstance(branches, BranchTree) else ROW_PREFIXES
@@ -239,60 +257,3 @@ class _BoundedSearch:
             longer.step(parents, self._trie.tokens[level][nodes])
             self._follow(longer, level + 1, numbers, nodes, scores)
             done += width
-
-
-class _Frontier:
-    """Nodes that are to be followed, of A prompts; each prompt's in descending order of score.
-
-    Attributes:
-        counts: (A,) int64 number of nodes of each prompt.
-    """
-
-    def __init__(
-        self, row: torch.Tensor, slot: torch.Tensor, nodes: torch.Tensor, scores: torch.Tensor, prompts: int
-    ) -> None:
-        """Sort the nodes by prompt and score.
-
-        Args:
-            row: (n,) int64. The prompt of each node, from 0 to A - 1.
-            slot: (n,) int64. The branch of its parent, as `BranchTree.step` counts it.
-            nodes: (n,) int64.
-            scores: (n,) float32 log-probabilities.
-            prompts: A.
-        """
-        # Two stable sorts: by score, then by prompt. So each prompt's nodes stay in descending order of score.
-        order = scores.sort(descending=True, stable=True).indices
-        order = order[row[order].sort(stable=True).indices]
-        self._row, self._slot, self._nodes, self._scores = row[order], slot[order], nodes[order], scores[order]
-        self.counts = torch.bincount(row, minlength=prompts)
-        # Rank of each node within its prompt: its place in the sorted list minus the place of the prompt's first node.
-        self._rank = torch.arange(len(row), device=row.device) - (self.counts.cumsum(0) - self.counts)[self._row]
-
-    def largest_count(self) -> int:
-        """The largest number of nodes that a prompt has."""
-        return int(self.counts.max())
-
-    def select(self, prompts: torch.Tensor) -> _Frontier:
-        """The nodes of some prompts, given by their ascending numbers, which are numbered anew."""
-        number = torch.full_like(self.counts, -1)
-        number[prompts] = torch.arange(len(prompts), device=prompts.device)
-        chosen = number[self._row] >= 0
-        row, slot, nodes, scores = self._row[chosen], self._slot[chosen], self._nodes[chosen], self._scores[chosen]
-        return _Frontier(number[row], slot, nodes, scores, len(prompts))
-
-    def grid(self, first: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Lay out the nodes of some ranks, one row for each prompt.
-
-        Args:
-            first: Lowest rank.
-            width: Number of ranks, W.
-
-        Returns:
-            Parents' branches, nodes and scores, each (A, W); scores are -inf where a prompt has fewer nodes.
-        """
-        chosen = (self._rank >= first) & (self._rank < first + width)
-        place = self._row[chosen], self._rank[chosen] - first
-        parents = self._row.new_zeros(len(self.counts), width)
-        nodes, scores = torch.zeros_like(parents), self._scores.new_full(parents.shape, -torch.inf)
-        parents[place], nodes[place], scores[place] = self._slot[chosen], self._nodes[chosen], self._scores[chosen]
-        return parents, nodes, scores

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,10 @@ from scipy import sparse
 
 from gti_cli.decoding.trie import Trie
 
+if TYPE_CHECKING:
+    from gti_cli.decoding.runner import Runner
+
+_CELLS_AT_ONCE = 1 << 21  # Numbers held at a time: prefixes times codes.
 UNIFORM_SHARE = 0.3
 FLOOR = -6.0  # Lowest value of log(P * K): a code below which no item lies is unlikely, not impossible to unlearn.
 
@@ -179,3 +184,77 @@ def add_bias(log_probs: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     others = (1 - probabilities.sum(1, keepdim=True)).clamp_min(0)
     normaliser = others + (probabilities * bias.double().exp()).sum(1, keepdim=True)
     return (log_probs.double() + bias - normaliser.log()).to(log_probs.dtype)
+
+
+@dataclass(frozen=True)
+class ModelPrior:
+    """A prior with the weights that were learned together with a model.
+
+    Attributes:
+        trie: The catalogue.
+        weights: (L,) float32 weight of each level.
+        code_ids: L int64 tensors. Token id of each code of a level.
+    """
+
+    trie: PriorTrie
+    weights: torch.Tensor
+    code_ids: Sequence[torch.Tensor]
+
+    def behind(self, masses: sparse.csr_matrix) -> PromptPrior:
+        """The prior behind P prompts, from (P, N) masses of items."""
+        return PromptPrior(self, self.trie.masses(masses))
+
+
+@dataclass(frozen=True)
+class PromptPrior:
+    """A prior behind some prompts.
+
+    Attributes:
+        model: The prior.
+        masses: Masses of the items behind the prompts.
+    """
+
+    model: ModelPrior
+    masses: PromptMasses
+
+    def select(self, prompts: Sequence[int] | npt.NDArray[np.int64]) -> PromptPrior:
+        """The prior behind some of the prompts, which are numbered anew."""
+        numbers = torch.as_tensor(prompts, dtype=torch.long, device=self.masses.numbers.device)
+        return PromptPrior(self.model, self.masses.select(numbers))
+
+    def log_probs(
+        self, runner: Runner, level: int, prompts: torch.Tensor, nodes: torch.Tensor, features: torch.Tensor
+    ) -> torch.Tensor:
+        """Log-probabilities of all codes of a level, with the bias of the prior.
+
+        Args:
+            runner: The model.
+            level: Level of ``nodes``; 0 is the root.
+            prompts: (n,) int64 number of the prompt of each prefix.
+            nodes: (n,) int64 node of each prefix.
+            features: (n, …) the runner's features after each prefix.
+
+        Returns:
+            (n, K) float32.
+        """
+        ids = self.model.code_ids[level]
+        out = torch.empty(len(nodes), len(ids), device=nodes.device)
+        for start in range(0, len(nodes), rows := max(_CELLS_AT_ONCE // len(ids), 1)):
+            part = slice(start, start + rows)
+            plain = runner.log_probs(features[part], ids.expand(len(nodes[part]), -1))
+            bias = code_bias(self.model.trie, self.masses, level, prompts[part], nodes[part])
+            out[part] = add_bias(plain, self.model.weights[level] * bias)
+        return out
+
+    def child_log_probs(
+        self, runner: Runner, level: int, prompts: torch.Tensor, nodes: torch.Tensor, features: torch.Tensor
+    ) -> torch.Tensor:
+        """`log_probs` of the children of each node, in the columns of `TrieTensors.children`.
+
+        Returns:
+            (n, most children of a node). Columns after a node's last child hold any number.
+        """
+        trie = self.model.trie
+        children = trie.starts[level][nodes][:, None] + torch.arange(trie.max_children[level], device=nodes.device)
+        codes = trie.codes[level][children.clamp_max(len(trie.codes[level]) - 1)]
+        return self.log_probs(runner, level, prompts, nodes, features).gather(1, codes)

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from gti_cli.decoding.beam import Ranking, TrieTensors
 from gti_cli.decoding.beam_batches import search_all
 from gti_cli.decoding.candidate_scores import CandidateLists, by_work, score_items
 from gti_cli.decoding.exact import exact_search
+from gti_cli.decoding.prior_bias import ModelPrior, PromptPrior
 from gti_cli.decoding.shared_parts import PartArrays, share_parts
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class SearchRequest:
         exact: After the beam search, find the true best semantic IDs.
         most_prefixes: Most prefixes that an exact search follows for a prompt; prompts that need more keep the beam's
             list. None: no limit.
+        masses: (P, N) masses of items behind the prompts, where the model has a behaviour prior.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -55,6 +58,7 @@ class SearchRequest:
     beams: int
     exact: bool
     most_prefixes: int | None = None
+    masses: sparse.csr_matrix | None = None
 
     def parts(self, batch_size: int) -> list[list[int]]:
         """Divide the prompts' numbers into parts; all prompts of a part have one beam width and similar lengths."""
@@ -122,11 +126,17 @@ class Searcher:
         model: A causal LM in evaluation mode.
         trie: The catalogue's trie, on the model's device.
         pad_id: Token id that fills shorter prompts.
+        prior: The behaviour prior that the model was trained with.
     """
 
     model: PreTrainedModel
     trie: TrieTensors
     pad_id: int
+    prior: ModelPrior | None = None
+
+    def prior_behind(self, masses: sparse.csr_matrix | None, part: Sequence[int]) -> PromptPrior | None:
+        """The prior behind the prompts of a part; None where the model or the prompts have none."""
+        return self.prior.behind(masses[list(part)]) if self.prior is not None and masses is not None else None
 
     def search_part(self, request: SearchRequest, part: Sequence[int], batch_size: int) -> PartArrays:
         """Search for the P prompts of one part, given by their numbers.
@@ -135,6 +145,7 @@ class Searcher:
             ``leaves`` and ``scores`` (P, k); ``dropped``, ``missed`` and ``followed`` (P,).
         """
         prompts, extra = [request.prompts[number] for number in part], request.extra[part[0]]
+        prior = self.prior_behind(request.masses, part)
         beam = search_all(
             self.model,
             prompts,
@@ -143,13 +154,13 @@ class Searcher:
             pad_id=self.pad_id,
             batch_size=batch_size,
             description="Searching",
+            prior=prior,
         )
         if not request.exact:
             zeros = np.zeros(len(part), dtype=np.int64)
             return {**vars(beam), "missed": zeros, "followed": zeros}
-        exact = exact_search(
-            self.model, prompts, self.trie, beam, request.list_length + extra, limit=request.most_prefixes
-        )
+        length = request.list_length + extra
+        exact = exact_search(self.model, prompts, self.trie, beam, length, limit=request.most_prefixes, prior=prior)
         return {
             **vars(exact.ranking),
             "missed": exact.missed,
@@ -203,10 +214,12 @@ class ScoreRequest:
     Attributes:
         prompts: P token-id lists, none empty.
         candidates: The items of each prompt.
+        masses: (P, N) masses of items behind the prompts, where the model has a behaviour prior.
     """
 
     prompts: Sequence[Sequence[int]]
     candidates: CandidateLists
+    masses: sparse.csr_matrix | None = None
 
     def parts(self, batch_size: int) -> list[list[int]]:
         """Divide the numbers of the prompts that have candidates into parts of similar work."""
@@ -244,8 +257,16 @@ def score_parts(
 
     def work(part: Sequence[int]) -> dict[str, np.ndarray]:
         prompts, candidates = [request.prompts[number] for number in part], request.candidates.select(part)
-        options = {"pad_id": searcher.pad_id, "batch_size": batch_size}
-        return {"scores": score_items(searcher.model, prompts, searcher.trie, candidates, **options)}
+        scores = score_items(
+            searcher.model,
+            prompts,
+            searcher.trie,
+            candidates,
+            pad_id=searcher.pad_id,
+            batch_size=batch_size,
+            prior=searcher.prior_behind(request.masses, part),
+        )
+        return {"scores": scores}
 
     parts = request.parts(batch_size)
     lengths = [int(request.candidates.counts[part].sum()) for part in parts]

@@ -1,8 +1,8 @@
 """A prior beside a checkpoint: ``gti_prior.safetensors`` holds what it counted, and the weights that were learned.
 
 Catalogue rows may change between training and use (`gti build-ids --reuse` adds items). So the file holds item ids, and
-items are looked up by id. An item that the prior has never counted has no mass of its own; it keeps its part of the mass
-that is spread evenly.
+items are looked up by id. An item that the prior has never counted has no mass of its own; it keeps its part of the
+mass that is spread evenly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The learned part of a behaviour prior: one weight for each level, by which its bias is added to the logits.
 
-`gti_cli.decoding.prior_bias` explains the bias. In training it is computed for each target together with the batch; here
-it meets the logits.
+`gti_cli.decoding.prior_bias` explains the bias. In training it is computed for each target together with the batch;
+here it meets the logits.
 """
 
 from __future__ import annotations

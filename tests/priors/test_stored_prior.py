@@ -1,4 +1,4 @@
-"""A stored prior: the same masses after reading, also for a catalogue in another order, with new and without old items."""
+"""A stored prior: the same masses after reading, also for a catalogue in another order, with other items."""
 
 from __future__ import annotations
 
