@@ -43,7 +43,7 @@ class MemberScores:
 
     def of_members(self, names: Sequence[str]) -> MemberScores:
         """What some of the recommenders would say alone: candidates that none of them lists are left out."""
-        chosen = [self.members.index(name) for name in names]
+        chosen = np.asarray([self.members.index(name) for name in names])
         entries = np.flatnonzero(self.listed[chosen].any(axis=0))
         sizes = np.bincount(self.candidates.owners[entries], minlength=len(self.candidates.offsets) - 1)
         candidates = Candidates(np.concatenate([[0], np.cumsum(sizes)]), self.candidates.rows[entries])

@@ -86,12 +86,10 @@ class Mixing:
         """
         if self.form == MIXTURE:
             # The logarithm keeps the order, and reads like the scores of the other forms.
-            mixed: Floats = np.log(np.tensordot(self.weights, np.exp(log_probabilities), axes=1))
-            return mixed
+            return np.asarray(np.log(np.tensordot(self.weights, np.exp(log_probabilities), axes=1)))
         if self.form == PRODUCT:
-            pooled: Floats = np.tensordot(self.weights, log_probabilities, axes=1)
-            return pooled
-        scores = self.item_bias[contexts.item].copy()
+            return np.asarray(np.tensordot(self.weights, log_probabilities, axes=1))
+        scores: Floats = self.item_bias[contexts.item].copy()
         for member, values in enumerate(log_probabilities):
             weights = self.weights[member] + self.history_weights[member][contexts.history]
             scores += (weights + self.item_weights[member][contexts.item]) * values

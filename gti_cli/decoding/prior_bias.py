@@ -55,9 +55,7 @@ class PriorTrie:
         ranges = [np.arange(trie.leaves + 1, dtype=np.int64)]
         for starts in reversed(trie.starts):
             ranges.append(ranges[-1][starts])
-        leaves_of = np.empty(len(trie.items), dtype=np.int64)
-        leaves_of[trie.items] = np.repeat(np.arange(trie.leaves), np.diff(trie.item_starts))
-        self._leaf_of_row, self._leaves, self._device = leaves_of, trie.leaves, device
+        self._leaf_of_row, self._leaves, self._device = trie.leaf_of_row, trie.leaves, device
 
         def on_device(array: npt.NDArray[np.int64]) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)

@@ -166,7 +166,7 @@ def _was_trained_with_other_duplicates(plan: EvaluationPlan, reading: Interactio
 
 def _search(plan: EvaluationPlan, entries: Sequence[History], trie: Trie, run: StageRun) -> SearchResult:
     """Make every user's prompt, and search for the best semantic IDs after it, in the order of ``entries``."""
-    tokenizer, searcher = plan.load(trie)
+    tokenizer, searcher, prior = plan.load(trie)
     row_of, prompt_frame = plan.catalogue.row_of(), make_frame(tokenizer, plan.catalogue.tokens[0])
     item_ids = encode_items(tokenizer, plan.catalogue.tokens, plan.checkpoint.item_tokens()).tolist()
     shown = [cut_history(entry.items, plan.options.history)[0] for entry in entries]
@@ -176,6 +176,7 @@ def _search(plan: EvaluationPlan, entries: Sequence[History], trie: Trie, run: S
         list_length=plan.options.ks[-1],
         beams=int(plan.options.beams or 0),  # `make_plan` has put the default there; None is for the type alone
         exact=plan.options.search == "exact",
+        masses=prior.items.masses([[row_of[item] for item in items] for items in shown]) if prior else None,
     )
     run.counts["widest_beam"] = request.beams + max(request.extra)
     return plan.search(searcher, request, run, "Evaluating", "users")

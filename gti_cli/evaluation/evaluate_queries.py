@@ -87,7 +87,7 @@ def evaluate_queries(plan: EvaluationPlan, path: Path | str, name: str | None, r
 
 def _search(plan: EvaluationPlan, queries: Sequence[Query], trie: Trie, run: StageRun) -> SearchResult:
     """Make every query's prompt, and search for the best semantic IDs after it, in the order of ``queries``."""
-    tokenizer, searcher = plan.load(trie)
+    tokenizer, searcher, _ = plan.load(trie)  # A behaviour prior speaks of histories; a query has none.
     prompts, run.counts["queries_cut"] = encode_queries(tokenizer, [query.text for query in queries])
     opening = opening_ids(tokenizer, plan.catalogue.tokens[0])
     request = SearchRequest(

@@ -24,6 +24,7 @@ from gti_cli.decoding.search_parts import Searcher, SearchRequest, SearchResult,
 from gti_cli.decoding.trie import Trie
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.options import RunOptions
+from gti_cli.priors.stored_prior import LoadedPrior, load_prior
 from gti_cli.prompts.next_item import DEFAULT_HISTORY
 from gti_cli.tables import SemanticIDs
 from gti_cli.workspace import StageRun, Workspace, check_output_name
@@ -84,14 +85,17 @@ class EvaluationPlan:
             "checkpoint": self.checkpoint.path if not self.checkpoint.local else None,
         }
 
-    def load(self, trie: Trie) -> tuple[PreTrainedTokenizerBase, Searcher]:
-        """Load the checkpoint's tokenizer, and its model together with the catalogue's trie."""
+    def load(self, trie: Trie) -> tuple[PreTrainedTokenizerBase, Searcher, LoadedPrior | None]:
+        """Load the checkpoint's tokenizer, its model together with the catalogue's trie, and its behaviour prior."""
         tokenizer = load_tokenizer(self.checkpoint.path)
         new_tokens = self.checkpoint.item_tokens()
         check_tokenizer(tokenizer, new_tokens)
         model = load_model(self.checkpoint.path, self.device, self.dtype)
-        tensors = TrieTensors(trie, code_ids(new_tokens, self.ids.details["sizes"]), self.device)
-        return tokenizer, Searcher(model, tensors, int(tokenizer.pad_token_id))
+        ids = code_ids(new_tokens, self.ids.details["sizes"])
+        prior = load_prior(Path(self.checkpoint.path), self.catalogue.row_of(), trie, ids, self.device)
+        of_model = prior.model if prior is not None else None
+        tensors = TrieTensors(trie, ids, self.device)
+        return tokenizer, Searcher(model, tensors, int(tokenizer.pad_token_id), of_model), prior
 
     def parts_folder(self, scratch: Path) -> Path:
         """Folder of finished parts of the search; batch size and device are in its name, as they affect rounding."""

@@ -64,9 +64,9 @@ class ItemKnnPrior:
         for target, of_history in enumerate(weights):
             for row, weight in of_history.items():
                 of_own[target] += weight * own[number[row]]
-        target, column = of_own.nonzero()
-        shape = masses.shape
-        subtracted = sparse.csr_matrix((of_own[target, column], (target, np.asarray(distinct)[column])), shape=shape)
+        users, columns = of_own.nonzero()
+        values = of_own[users, columns], (users, np.asarray(distinct)[columns])
+        subtracted = sparse.csr_matrix(values, shape=masses.shape)
         remaining = (masses - subtracted).tocsr()
         most = np.repeat(masses.max(axis=1).toarray().ravel(), np.diff(remaining.indptr))
         remaining.data[remaining.data <= _ROUNDING * most] = 0.0

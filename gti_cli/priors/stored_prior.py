@@ -11,16 +11,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from gti_cli.baselines.item_knn import Neighbourhood
+from gti_cli.decoding.prior_bias import ModelPrior, PriorTrie
+from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
 from gti_cli.priors.item_knn_prior import ItemKnnPrior
 from gti_cli.workspace.files import replacing
+
+if TYPE_CHECKING:
+    import torch
 
 PRIOR_FILE = "gti_prior.safetensors"
 _FORMAT = 1  # of the file; it grows when a reader of the old one would go wrong
@@ -128,3 +133,54 @@ def _as_prior(metadata: Mapping[str, str], arrays: Mapping[str, Any], row_of: Ma
         Neighbourhood(**json.loads(metadata["settings"])), (placed @ similarity @ placed.T).tocsr(), scale
     )
     return StoredPrior(prior, arrays["weights"])
+
+
+@dataclass(frozen=True)
+class LoadedPrior:
+    """A checkpoint's prior, ready for a search.
+
+    Attributes:
+        items: Gives the masses of items behind a history.
+        model: Gives the biases of codes, with the learned weights.
+    """
+
+    items: ItemKnnPrior
+    model: ModelPrior
+
+
+def load_prior(
+    folder: Path,
+    row_of: Mapping[str, int],
+    trie: Trie,
+    code_ids: Sequence[npt.NDArray[np.int64]],
+    device: torch.device,
+) -> LoadedPrior | None:
+    """Load the prior of a checkpoint for a search over a catalogue.
+
+    Args:
+        folder: The checkpoint.
+        row_of: Catalogue row of each item id.
+        trie: All semantic IDs of the catalogue.
+        code_ids: L arrays. Token id of each code of a level.
+        device: Device of the model.
+
+    Returns:
+        The prior; None where the checkpoint has none.
+
+    Raises:
+        InputError: When the file cannot be read, or has another number of levels than the semantic IDs.
+    """
+    import torch
+
+    stored = read_prior(folder, row_of)
+    if stored is None:
+        return None
+    if len(stored.weights) != trie.levels:
+        raise InputError(
+            f"the prior has weights for {len(stored.weights)} levels, and the semantic IDs have {trie.levels}",
+            where=str(folder / PRIOR_FILE),
+            remedy="this checkpoint and these semantic IDs do not belong together",
+        )
+    ids = [torch.from_numpy(np.ascontiguousarray(level)).to(device) for level in code_ids]
+    ranges = PriorTrie(trie, [len(level) for level in ids], device)
+    return LoadedPrior(stored.prior, ModelPrior(ranges, torch.from_numpy(stored.weights).to(device), ids))

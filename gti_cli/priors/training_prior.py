@@ -50,7 +50,8 @@ class TrainingPrior:
         row = torch.from_numpy(np.repeat(np.arange(len(rows)), counts))
         column = torch.cat([torch.arange(most - count, most) for count in counts])
         prompts = torch.arange(len(targets))
-        for level, nodes in enumerate(self._paths(targets)[:-1]):
+        paths = self.trie.paths(self.trie.leaf_of_row[targets])
+        for level, nodes in enumerate(paths[:-1]):
             bias = code_bias(self.ranges, masses, level, prompts, torch.from_numpy(nodes))
             biases[row, column, level, : bias.shape[1]] = bias
         return biases
@@ -59,12 +60,3 @@ class TrainingPrior:
         if self.leave_out_own:
             return self.prior.masses_without_own(items, places)
         return self.prior.masses([items[:place] for place in places])
-
-    def _paths(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The nodes from the root down to the leaves of some items."""
-        leaves_of = np.empty(len(self.trie.items), dtype=np.int64)
-        leaves_of[self.trie.items] = np.repeat(np.arange(self.trie.leaves), np.diff(self.trie.item_starts))
-        paths = [leaves_of[rows]]
-        for starts in reversed(self.trie.starts):
-            paths.append(np.searchsorted(starts, paths[-1], side="right") - 1)
-        return paths[::-1]

@@ -13,6 +13,7 @@ from gti_cli.tables.equal_times import InteractionKeywords
 from gti_cli.workspace import processes
 
 TARGETS = ("all", "last")
+PRIORS = ("none", "item-knn")
 MAX_WORDINGS = 3
 MAX_UNVALIDATED_EPOCHS = 3  # longer runs are validated during training where the options do not say otherwise
 
@@ -28,6 +29,8 @@ class TaskOptions:
         targets: ``all``: every item of a history after the first is a target; ``last``: the last item alone.
         wordings: Number of wordings of the next-item prompt, from 1 to 3 (the paper's number). Evaluation uses the
             first one.
+        prior: ``none``, or ``item-knn``: what other users did is added to the logits of the codes, see
+            `gti_cli.decoding.prior_bias`. The model learns what this prior does not know.
         max_text_tokens: Length at which texts of LC-Rec's tasks are cut, in tokens.
         valid_sample: Most validation targets of each task on which the loss is measured.
     """
@@ -41,6 +44,11 @@ class TaskOptions:
     history: int = option(20, "Most items shown before a target.")
     targets: str = option("all", "all: every item after the first; last: a user's last one.")
     wordings: int = option(3, "Wordings of the next-item prompt, 1 to 3; each user's prompts have one of them.")
+    prior: str = option(
+        "none",
+        "item-knn: add what other users did next to the logits of the codes, so that the model learns the rest. "
+        "none: no such prior.",
+    )
     max_text_tokens: int = option(128, "Longer texts of lc-rec's tasks are cut.")
     valid_sample: int = option(2000, "Validation targets of each task that the loss is measured on.")
 
@@ -131,6 +139,12 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
             raise InputError(f"--wordings is {self.wordings}", remedy=f"give 1 to {MAX_WORDINGS}")
         if self.targets not in TARGETS:
             raise InputError(f"--targets is {self.targets!r}", remedy="use all (every prefix of a history) or last")
+        if self.prior not in PRIORS:
+            raise InputError(f"--prior is {self.prior!r}", remedy="use none or item-knn")
+        if self.prior != "none" and self.lora:
+            raise InputError("--prior does not train together with --lora", remedy="drop one of them")
+        if self.prior != "none" and processes.world() > 1:
+            raise InputError("--prior trains in one process", remedy="start gti without torchrun, or drop --prior")
         if self.validations is not None and self.validations < 0:
             raise InputError(f"--validations is {self.validations}", remedy="give 0 or more")
         if self.patience is not None and not self.validations:
@@ -154,6 +168,8 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
             del values["max_text_tokens"]
         if "next-item" not in tasks:
             del values["wordings"], values["targets"]
+        if self.prior == "none":
+            del values["prior"]  # as manifests of versions without priors have it
         if not self.lora:
             for name in ("lora_r", "lora_alpha", "lora_dropout"):
                 del values[name]
@@ -176,6 +192,7 @@ class FinetuneKeywords(InteractionKeywords, RunKeywords, total=False):
     history: int
     targets: str
     wordings: int
+    prior: str
     max_text_tokens: int
     valid_sample: int
     epochs: float

@@ -16,7 +16,9 @@ from gti_cli.prompts.prompt_file import write_prompt_file
 from gti_cli.recommendation.examples import TaskExamples, encode_tasks, pack_histories
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.recommendation.optimizer import make_optimizer, record_reach, row_matrices, with_rows_rate
+from gti_cli.recommendation.prior import JobPrior, add_prior
 from gti_cli.recommendation.validation import make_validation, validation_losses, with_validations
+from gti_cli.training.prior_weights import detach
 from gti_cli.workspace import StageRun, processes
 
 if TYPE_CHECKING:
@@ -51,11 +53,12 @@ def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
     job = with_rows_rate(job, model)
     run.metrics["rows_learning_rate"] = job.options.rows_learning_rate
     pack_histories(job, model, examples, run)
+    prior = add_prior(job, model, examples, run) if job.options.prior != "none" else None
     run.measured["examples_kept_in"] = examples.kept_in()
 
     losses_before = validation_losses(job, model, examples)
     rows_before = _new_rows(job, model)
-    model = _train(job, model, examples, run)
+    model = _train(job, model, examples, run, prior)
     # Measure the weights as they are saved: in the number format of the checkpoint, not in that of the training. Only
     # parameters are rounded: a model's constants (the angles of its positions) are computed anew on loading.
     for weight in model.parameters():
@@ -64,6 +67,7 @@ def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
     run.metrics["new_rows_moved"] = float((_new_rows(job, model) - rows_before).square().mean().sqrt())
     _record_losses(job, examples, losses_before, validation_losses(job, model, examples), run)
 
+    learned = detach(cast("Any", model)) if prior is not None else None
     run.details["saved_dtype"] = str(saved_dtype).removeprefix("torch.")
     save_checkpoint(folder, cast("Any", model).to(saved_dtype), job.tokenizer, job.new_tokens)
     write_prompt_file(
@@ -76,6 +80,8 @@ def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
         wordings=job.options.wordings,
         history=job.options.history,
     )
+    if prior is not None and learned is not None:
+        prior.save(folder, learned, run)
 
 
 def _new_rows(job: FinetuneJob, model: PreTrainedModel) -> torch.Tensor:
@@ -84,7 +90,9 @@ def _new_rows(job: FinetuneJob, model: PreTrainedModel) -> torch.Tensor:
     return row_matrices(model)[0].detach()[ids].clone()
 
 
-def _train(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, run: StageRun) -> PreTrainedModel:
+def _train(
+    job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, run: StageRun, prior: JobPrior | None
+) -> PreTrainedModel:
     """Train, and return the plain model: with its adapters merged, or gathered where it was sharded."""
     from gti_cli.training.answer_loss import answer_loss
     from gti_cli.training.arguments import last_checkpoint, train_or_resume
@@ -115,7 +123,7 @@ def _train(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, run
     show_progress(trainer, "Fine-tuning")
     measured_steps = validation_steps(len(plan), job.options.validations or 0)
     end_if_diverged(trainer, "--learning-rate or --rows-learning-rate", measured_steps)
-    validation = make_validation(job, model, trained, examples, run, len(plan))
+    validation = make_validation(job, model, trained, examples, run, len(plan), prior)
     if validation:
         trainer.add_callback(validation)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gti_cli import console
 from gti_cli.prompts.examples import Example
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from gti_cli.recommendation.examples import TaskExamples
     from gti_cli.recommendation.job import FinetuneJob
+    from gti_cli.recommendation.prior import JobPrior
+    from gti_cli.training.batches.history_examples import HistoryExample
     from gti_cli.training.batches.mixture import MixedPlan
     from gti_cli.training.callbacks.validation import Validation
     from gti_cli.workspace import StageRun
@@ -74,7 +77,7 @@ def ranking_prompts(job: FinetuneJob, examples: TaskExamples) -> tuple[str, list
         The task's name, token ids of at most ``rank_sample`` prompts, and the catalogue row of each prompt's target.
     """
     task = next(task for task in job.tasks if task.target_rows)
-    step = -(-len(task.target_rows) // job.options.rank_sample)
+    step = _ranking_step(job)
     layout = examples.collator.layout
     prompts = [
         list(example.prompt) if isinstance(example, Example) else layout.prompt(example)
@@ -84,8 +87,20 @@ def ranking_prompts(job: FinetuneJob, examples: TaskExamples) -> tuple[str, list
     return task.name, [[*prompt, *layout.frame.opening] for prompt in prompts], list(task.target_rows[::step])
 
 
+def _ranking_step(job: FinetuneJob) -> int:
+    """Every how manyth validation example of the ranked task is ranked."""
+    task = next(task for task in job.tasks if task.target_rows)
+    return -(-len(task.target_rows) // job.options.rank_sample)
+
+
 def make_validation(
-    job: FinetuneJob, model: PreTrainedModel, trained: Any, examples: TaskExamples, run: StageRun, steps: int
+    job: FinetuneJob,
+    model: PreTrainedModel,
+    trained: Any,
+    examples: TaskExamples,
+    run: StageRun,
+    steps: int,
+    prior: JobPrior | None = None,
 ) -> Validation | None:
     """The callback that validates during training; None where the options say no.
 
@@ -96,6 +111,7 @@ def make_validation(
         examples: The run's examples.
         run: Gets the number of prompts in ``counts``.
         steps: Number of steps of the run.
+        prior: The behaviour prior of the run.
     """
     from gti_cli.checkpoints.new_tokens import code_ids
     from gti_cli.training.callbacks.validation import Ranker, Validation, validation_steps
@@ -108,6 +124,10 @@ def make_validation(
     ids = code_ids(job.new_tokens, job.sizes)
     pad_id = examples.collator.layout.pad_id
     ranker = Ranker(job.data.catalogue.codes, ids, prompts, target_rows, pad_id, job.device, job.autocast)
+    if prior is not None and task == NEXT_ITEM:
+        ranked = cast("Sequence[HistoryExample]", examples.valid[task][:: _ranking_step(job)])
+        histories = [example.items[:-1] for example in ranked]
+        ranker = replace(ranker, prior=prior.behind(histories, model))
 
     def measure() -> float:
         """NDCG@10 with the weights as they are."""
@@ -129,7 +149,9 @@ def validation_losses(job: FinetuneJob, model: PreTrainedModel, examples: TaskEx
     from gti_cli.training.answer_loss import mean_loss
 
     return {
-        name: mean_loss(model, examples.collator, valid, _LOSS_BATCH, job.device, job.autocast)
+        name: mean_loss(
+            model, examples.valid_collator or examples.collator, valid, _LOSS_BATCH, job.device, job.autocast
+        )
         for name, valid in examples.valid.items()
         if valid
     }

@@ -24,33 +24,38 @@ class PriorWeights(nn.Module):
         weights: (L,) parameters.
     """
 
-    def __init__(self, code_ids: Sequence[npt.NDArray[np.int64]], start: float = 1.0) -> None:
-        """Start with equal weights.
+    def __init__(
+        self, code_ids: Sequence[npt.NDArray[np.int64]], start: Sequence[float], *, opening: int, answer_length: int
+    ) -> None:
+        """Start with given weights.
 
         Args:
             code_ids: L arrays. Token id of each code of a level.
-            start: Weight of every level before training.
+            start: (L,) weights before training.
+            opening: Tokens of an item before its first code.
+            answer_length: Tokens of an answer: those of the item, and the end.
         """
         super().__init__()
-        self.weights = nn.Parameter(torch.full((len(code_ids),), start))
+        self.weights = nn.Parameter(torch.tensor(start, dtype=torch.float32))
+        self._opening, self._answer_length = opening, answer_length
         self._code_ids = [torch.from_numpy(np.ascontiguousarray(ids)) for ids in code_ids]
 
     def add_to(self, logits: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """Add the weighted bias to the logits of the codes.
 
         Args:
-            logits: (B, M * (L + 1), V) float32 logits at the positions that predict the answers: for each of M targets
-                its L codes and the end of the answer.
+            logits: (B, M * A, V) float32 logits at the positions that predict the answers of M targets, A the length
+                of an answer.
             bias: (B, M, L, K) float32 of each code; K is the largest codebook.
 
         Returns:
             The same tensor, which is changed in place.
         """
-        by_target = logits.unflatten(1, (-1, len(self._code_ids) + 1))
+        by_target = logits.view(len(logits), -1, self._answer_length, logits.shape[2])
         for level, ids in enumerate(self._code_ids):
             weighted = self.weights[level] * bias[:, :, level, : len(ids)]
             # In place: logits of the whole vocabulary are large, and nothing else needs them.
-            by_target[:, :, level].index_add_(2, ids.to(logits.device), weighted)
+            by_target[:, :, self._opening + level].index_add_(2, ids.to(logits.device), weighted)
         return logits
 
 

@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from gti_cli import console
 from gti_cli.decoding.beam import TrieTensors, beam_search
+from gti_cli.decoding.prior_bias import PromptPrior
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.training.callbacks.best import BestState
 
@@ -36,6 +37,7 @@ class Ranker:
         pad_id: Token id of padding.
         device: Where the model is.
         autocast: Whether to compute in bfloat16.
+        prior: Returns the behaviour prior behind the prompts, with the weights as they are; None: there is none.
     """
 
     codes: npt.NDArray[np.int32]
@@ -45,6 +47,7 @@ class Ranker:
     pad_id: int
     device: torch.device
     autocast: bool
+    prior: Callable[[], PromptPrior] | None = None
 
     def __call__(self, model: PreTrainedModel, batch_size: int = 32) -> float:
         """Mean NDCG@10 over the prompts, by beam search with 20 beams.
@@ -58,12 +61,14 @@ class Ranker:
         order = sorted(range(len(self.prompts)), key=lambda n: len(self.prompts[n]))
         training = model.training
         model.eval()  # type: ignore[no-untyped-call]
+        prior = self.prior() if self.prior is not None else None
         total = 0.0
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             prompts = [list(self.prompts[n]) for n in batch]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                ranking = beam_search(model, prompts, tensors, _BEAMS, self.pad_id)
+                of_batch = prior.select(batch) if prior is not None else None
+                ranking = beam_search(model, prompts, tensors, _BEAMS, self.pad_id, of_batch)
             total += float(ndcg(ranking.leaves, trie, np.array([self.targets[n] for n in batch]), _K).sum())
         model.train(training)
         return total / len(order)
