@@ -30,7 +30,7 @@ from gti_cli.evaluation.baselines.run import Setting, evaluate_baselines
 from gti_cli.evaluation.evaluate_queries import evaluate_queries
 from gti_cli.evaluation.metrics.intervals import bounds
 from gti_cli.evaluation.metrics.ranking import averages, list_metrics, per_user
-from gti_cli.evaluation.metrics.slices import slice_means, user_slices
+from gti_cli.evaluation.metrics.slices import slice_means, times_seen, user_slices
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, make_plan, open_stage, output_name
 from gti_cli.evaluation.recommended_lists import as_array, recommend_items, write_lists
@@ -210,7 +210,9 @@ def _write_results(
         intervals=bounds(values, users),
         baseline_intervals={name: bounds(baseline.values, users) for name, baseline in baselines.items()},
     )
-    run.metrics["slices"] = slice_means(values, user_slices(entries, splits.train))
+    slices = user_slices(entries, splits.train)
+    run.metrics["slices"] = slice_means(values, slices)
+    run.metrics["baseline_slices"] = {name: slice_means(item.values, slices) for name, item in baselines.items()}
     run.counts.update(
         splits.counts,
         evaluated=len(entries),
@@ -230,5 +232,9 @@ def _write_results(
         "target": [entry.target for entry in entries],
         "history": np.asarray([len(entry.items) for entry in entries], dtype=np.int32),
     }
-    tables.write(folder / "per_user.parquet", {**keys, "items_ahead": ranks.ahead, "items_tied": ranks.ties, **values})
+    seen = times_seen(entries, splits.train)
+    rank_columns = {"items_ahead": ranks.ahead, "items_tied": ranks.ties}
+    tables.write(
+        folder / "per_user.parquet", {**keys, "target_training_interactions": seen, **rank_columns, **values}
+    )
     write_baseline_tables(folder, keys, baselines)

@@ -26,7 +26,7 @@ from gti_cli.evaluation.baselines.results import BaselineResult, write_baseline_
 from gti_cli.evaluation.metrics.graded import as_columns, count_grades, query_metrics
 from gti_cli.evaluation.metrics.intervals import bounds
 from gti_cli.evaluation.metrics.ranking import averages, list_metrics
-from gti_cli.evaluation.metrics.slices import query_slices, slice_means
+from gti_cli.evaluation.metrics.slices import good_in_training, query_slices, slice_means
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, open_stage, output_name
 from gti_cli.evaluation.recommended_lists import as_array, write_lists
@@ -118,13 +118,15 @@ def _write_results(
     counts = _count_good(queries.train, row_of)
     query_ids = [query.query_id for query in evaluated]
     baselines = _evaluate_baselines(plan, evaluated, grades, counts)
+    slices = query_slices(evaluated, queries.train)
     run.metrics.update(
         metrics={**averages(values), **list_metrics(as_array(lists, ks[-1]), ks, counts)},
         baselines={name: baseline.metrics for name, baseline in baselines.items()},
         tuning={},
         intervals=bounds(values, query_ids),
         baseline_intervals={name: bounds(baseline.values, query_ids) for name, baseline in baselines.items()},
-        slices=slice_means(values, query_slices(evaluated, queries.train), "queries"),
+        slices=slice_means(values, slices, "queries"),
+        baseline_slices={name: slice_means(item.values, slices, "queries") for name, item in baselines.items()},
     )
     run.counts.update(
         queries.counts,
@@ -138,7 +140,8 @@ def _write_results(
     write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
     write_lists(folder, "query_id", query_ids, lists, plan.catalogue.item_ids)
     keys = _key_columns(evaluated)
-    tables.write(folder / "per_query.parquet", {**keys, **values})
+    shown_in_training = {"good_items_good_in_training": good_in_training(evaluated, queries.train)}
+    tables.write(folder / "per_query.parquet", {**keys, **shown_in_training, **values})
     write_baseline_tables(folder, keys, baselines)
 
 

@@ -20,6 +20,7 @@ from gti_cli.errors import InputError, list_some
 from gti_cli.evaluation.compare import in_order_of, key_columns, metric_columns, read_values_table, table_name
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.evaluation.metrics.intervals import intervals
+from gti_cli.evaluation.metrics.slices import slice_means, table_slices
 from gti_cli.evaluation.options import EvaluateKeywords
 from gti_cli.evaluation.plan import find_ids_and_checkpoint
 from gti_cli.options import RunOptions, pick
@@ -35,6 +36,7 @@ _MUST_MATCH = (
     *("split", "k", "search", "beams", "history", "filter_seen"),
     *("sample", "sample_seed", "baselines", "duplicates"),
 )
+_OF_BASELINES = ("baselines", "tuning", "baseline_intervals", "baseline_slices")  # equal in all runs
 
 
 def evaluate_several(
@@ -130,11 +132,13 @@ def summarise(
     ) as stage:
         if not stage.done:
             table, values = _means(space, runs, names)
-            owners = table.column(key_columns(table)[0]).to_pylist()
+            keys = key_columns(table)
+            owners = table.column(keys[0]).to_pylist()
             stage.metrics.update(
                 _mean_and_spread({run_name: run.metrics["metrics"] for run_name, run in zip(names, runs, strict=True)}),
                 intervals={key: list(ends) for key, ends in intervals(values, owners, seed=run_options.seed).items()},
-                **{key: runs[0].metrics.get(key, {}) for key in ("baselines", "tuning", "baseline_intervals")},
+                **{key: runs[0].metrics.get(key, {}) for key in _OF_BASELINES},
+                slices=slice_means(values, table_slices(table), "queries" if "query_id" in keys else "targets"),
             )
             stage.counts.update({key: value for key, value in runs[0].counts.items() if _is_equal_in(runs, key)})
             stage.counts.update(_sum_exact_counts(runs), runs=len(runs))
