@@ -93,7 +93,10 @@ def spread_out(values: Sequence[float], gap: float) -> list[float]:
     groups: list[list[float]] = []
     for value in values:
         groups.append([value])
-        while len(groups) > 1 and _centre(groups[-1]) - _centre(groups[-2]) < gap * (len(groups[-1]) + len(groups[-2])) / 2:
+        while (
+            len(groups) > 1
+            and _centre(groups[-1]) - _centre(groups[-2]) < gap * (len(groups[-1]) + len(groups[-2])) / 2
+        ):
             last = groups.pop()
             groups[-1] += last
     return [_centre(group) + gap * (n - (len(group) - 1) / 2) for group in groups for n in range(len(group))]

@@ -33,6 +33,7 @@ from gti_cli.evaluation.metrics.ranking import averages, list_metrics, per_user
 from gti_cli.evaluation.metrics.slices import slice_means, times_seen, user_slices
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, make_plan, open_stage, output_name
+from gti_cli.evaluation.plot import remove_pictures
 from gti_cli.evaluation.recommended_lists import as_array, recommend_items, write_lists
 from gti_cli.evaluation.sample import draw_sample
 from gti_cli.options import RunOptions, pick, refuse_unknown
@@ -147,6 +148,7 @@ def _evaluate_users(
             result = _search(plan, entries, trie, run)
             if processes.rank() == 0:
                 _write_results(plan, splits, entries, trie, result, run, run.path(artifact))
+                remove_pictures(plan.space, artifact)
     return run.result()
 
 
@@ -234,7 +236,5 @@ def _write_results(
     }
     seen = times_seen(entries, splits.train)
     rank_columns = {"items_ahead": ranks.ahead, "items_tied": ranks.ties}
-    tables.write(
-        folder / "per_user.parquet", {**keys, "target_training_interactions": seen, **rank_columns, **values}
-    )
+    tables.write(folder / "per_user.parquet", {**keys, "target_training_interactions": seen, **rank_columns, **values})
     write_baseline_tables(folder, keys, baselines)

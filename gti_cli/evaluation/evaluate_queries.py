@@ -29,6 +29,7 @@ from gti_cli.evaluation.metrics.ranking import averages, list_metrics
 from gti_cli.evaluation.metrics.slices import good_in_training, query_slices, slice_means
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, open_stage, output_name
+from gti_cli.evaluation.plot import remove_pictures
 from gti_cli.evaluation.recommended_lists import as_array, write_lists
 from gti_cli.evaluation.sample import draw_sample
 from gti_cli.options import RunOptions
@@ -82,6 +83,7 @@ def evaluate_queries(plan: EvaluationPlan, path: Path | str, name: str | None, r
             result = _search(plan, evaluated, trie, run)
             if processes.rank() == 0:
                 _write_results(plan, queries, evaluated, trie, result, run, run.path(artifact))
+                remove_pictures(plan.space, artifact)
     return run.result()
 
 

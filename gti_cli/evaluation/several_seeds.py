@@ -23,6 +23,7 @@ from gti_cli.evaluation.metrics.intervals import intervals
 from gti_cli.evaluation.metrics.slices import slice_means, table_slices
 from gti_cli.evaluation.options import EvaluateKeywords
 from gti_cli.evaluation.plan import find_ids_and_checkpoint
+from gti_cli.evaluation.plot import remove_pictures
 from gti_cli.options import RunOptions, pick
 from gti_cli.workspace import Workspace, check_output_name, write_json
 from gti_cli.workspace.manifest import Manifest
@@ -142,6 +143,7 @@ def summarise(
             )
             stage.counts.update({key: value for key, value in runs[0].counts.items() if _is_equal_in(runs, key)})
             stage.counts.update(_sum_exact_counts(runs), runs=len(runs))
+            remove_pictures(space, artifact)
             folder = stage.path(artifact)
             folder.mkdir(parents=True)
             if (baselines := space.path(runs[0].name) / "baselines").is_dir():

@@ -26,10 +26,11 @@ from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.recommendation.job import FinetuneJob, prepare_job
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
+from gti_cli.recommendation.plot import remove_picture
 from gti_cli.recommendation.task_data import read_task_data
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.training.callbacks.tracking import trackers
-from gti_cli.workspace import StageRun, Workspace, check_output_name
+from gti_cli.workspace import StageRun, Workspace, check_output_name, processes
 from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def finetune(
             from gti_cli.recommendation.train import train_and_save
 
             train_and_save(job, run, run.path(name))
+            if processes.rank() == 0:
+                remove_picture(space, name)
     return run.result()
 
 
