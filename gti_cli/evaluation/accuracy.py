@@ -1,4 +1,4 @@
-"""The figures that the pictures of an evaluation show: each method at every cut-off, and in slices, with intervals.
+"""The figures that the pictures of an evaluation show: each method over the cut-offs, and in slices, with intervals.
 
 They are computed from the tables of a finished evaluation, without a model and without the input tables.
 """
@@ -19,6 +19,7 @@ from gti_cli.evaluation.compare import in_order_of, key_columns, metric_columns,
 from gti_cli.evaluation.metrics.intervals import intervals
 from gti_cli.evaluation.metrics.ranking import TargetRanks, averages, ndcg_at, recall_at
 from gti_cli.evaluation.metrics.slices import SLICES, table_slices
+from gti_cli.evaluation.options import main_cutoff
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import Manifest
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Floats = npt.NDArray[np.float64]
+
+_EVERY = 20  # Curves have every cut-off up to this one.
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class EvaluationFigures:
     Attributes:
         cutoffs: The cut-offs that were evaluated, ascending.
         methods: The evaluated model first, then its baselines. Where the users' ranks are known, `Accuracy.means` has
-            ``recall@K`` and ``ndcg@K`` for every K up to the largest cut-off, else for the evaluated ones.
+            ``recall@K`` and ``ndcg@K`` for each of `drawn_cutoffs`, else for the evaluated cut-offs.
         runs: Each run of a group of seeds; empty for a single checkpoint.
         slices: By slice, bin and method. A method without a table has no figures in slices.
         sliced: The metric of the slices.
@@ -63,9 +66,17 @@ class EvaluationFigures:
     sliced: str
 
 
-def main_cutoff(cutoffs: Sequence[int]) -> int:
-    """The cut-off that stands for all: 10 where it was evaluated, else the one nearest to it."""
-    return min(cutoffs, key=lambda k: abs(k - 10))
+def drawn_cutoffs(cutoffs: Sequence[int]) -> list[int]:
+    """The cut-offs at which curves are drawn where ranks are known.
+
+    Args:
+        cutoffs: The evaluated cut-offs, ascending.
+
+    Returns:
+        Every K up to 20, then every fifth, up to the largest evaluated one, and all evaluated ones.
+    """
+    last = cutoffs[-1]
+    return sorted({*range(1, min(last, _EVERY) + 1), *range(_EVERY + 5, last + 1, 5), *cutoffs})
 
 
 def read_figures(space: Workspace, manifest: Manifest) -> EvaluationFigures:
@@ -83,7 +94,7 @@ def read_figures(space: Workspace, manifest: Manifest) -> EvaluationFigures:
     keys = key_columns(table)
     owners = table.column(keys[0]).to_pylist()
     metric = f"{'ndcg' if keys == ['query_id'] else 'recall'}@{main_cutoff(cutoffs)}"
-    runs = _values_of_runs(space, manifest, table, cutoffs[-1])
+    runs = _values_of_runs(space, manifest, table)
     values = _values_of_methods(space, manifest, table, runs)
     # Intervals have the seed that the stage used, so that they are those of ``metrics.json``: 0 for everything but the
     # mean over several runs.
@@ -105,8 +116,8 @@ def _values_of_methods(
     space: Workspace, manifest: Manifest, table: pa.Table, runs: Mapping[str, Mapping[str, Floats]]
 ) -> dict[str, dict[str, Floats]]:
     """(U,) values of each metric, of the model and of each baseline that has a table."""
-    k = manifest.options["k"][-1]
-    values = _values_at_every_k(table, k)
+    cutoffs = manifest.options["k"]
+    values = _curve_values(table, cutoffs)
     if runs:
         metrics = next(iter(runs.values()))
         values = {name: np.mean([of_run[name] for of_run in runs.values()], axis=0) for name in metrics}
@@ -114,7 +125,7 @@ def _values_of_methods(
     for baseline in sorted(manifest.metrics["baselines"]):
         path = baseline_table_path(space.path(manifest.name), baseline)
         if path.is_file():
-            methods[baseline] = _values_at_every_k(tables.read(path), k)
+            methods[baseline] = _curve_values(tables.read(path), cutoffs)
     return methods
 
 
@@ -144,7 +155,7 @@ def _stored_slices(manifest: Manifest, metric: str) -> dict[str, dict[str, dict[
     }
 
 
-def _values_of_runs(space: Workspace, manifest: Manifest, table: pa.Table, k: int) -> dict[str, dict[str, Floats]]:
+def _values_of_runs(space: Workspace, manifest: Manifest, table: pa.Table) -> dict[str, dict[str, Floats]]:
     """Values of each run of a group of seeds, in the order of the group's table; empty where a run has changed."""
     runs = manifest.options.get("runs", [])
     manifests = {run: space.manifest(f"evaluation/{run}") for run in runs}
@@ -153,18 +164,18 @@ def _values_of_runs(space: Workspace, manifest: Manifest, table: pa.Table, k: in
         if own is None or own.identity != manifest.upstream.get(own.name):
             return {}
         ordered = in_order_of(table, read_values_table(space, own), key_columns(table), [manifest.name, run])
-        values[run] = _values_at_every_k(ordered, k)
+        values[run] = _curve_values(ordered, manifest.options["k"])
     return values
 
 
-def _values_at_every_k(table: pa.Table, k: int) -> dict[str, Floats]:
-    """(U,) values of Recall and NDCG at 1, 2, …, ``k`` if the table tells the users' ranks, else at its cut-offs."""
-    ranks = _ranks(table, k)
+def _curve_values(table: pa.Table, cutoffs: Sequence[int]) -> dict[str, Floats]:
+    """(U,) values of Recall and NDCG at `drawn_cutoffs` if the table tells the users' ranks, else at its own."""
+    ranks = _ranks(table, cutoffs[-1])
     if ranks is None:
         return {name: v for name, v in metric_columns(table).items() if name.startswith(("recall@", "ndcg@"))}
     values: dict[str, Floats] = {}
-    for cutoff in range(1, k + 1):
-        values[f"recall@{cutoff}"], values[f"ndcg@{cutoff}"] = recall_at(ranks, cutoff), ndcg_at(ranks, cutoff)
+    for k in drawn_cutoffs(cutoffs):
+        values[f"recall@{k}"], values[f"ndcg@{k}"] = recall_at(ranks, k), ndcg_at(ranks, k)
     return values
 
 

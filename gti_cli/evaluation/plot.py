@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from gti_cli.evaluation.accuracy import Accuracy, EvaluationFigures, read_figures
 from gti_cli.evaluation.compare import find_evaluation
 from gti_cli.plot_style import (
-    BACKGROUND_SERIES,
     COLOURS,
     DASHES,
+    ERROR_BAR,
     MARKERS,
     PRETRAINED,
     SUFFIXES,
@@ -36,7 +36,7 @@ _HEADINGS = {
 }
 # Colour, dash and marker of baselines; the tuned and the untuned form of one share their colour.
 _LOOKS: Mapping[str, tuple[str, Any, str]] = {
-    "popularity": (BACKGROUND_SERIES, DASHES[3], "v"),
+    "popularity": (ERROR_BAR, DASHES[3], "v"),
     "item-knn": (COLOURS[1], DASHES[1], "s"),
     "item-knn (untuned)": (COLOURS[1], DASHES[3], "X"),
     "sasrec": (COLOURS[2], DASHES[2], "D"),
@@ -44,6 +44,8 @@ _LOOKS: Mapping[str, tuple[str, Any, str]] = {
 }
 _OTHER_LOOKS = tuple(zip((*COLOURS[3:], COLOURS[2]), DASHES[2:], MARKERS[2:], strict=False))
 _BAND = 0.15  # opacity of an interval
+_FEW, _PALE = 10, 0.35  # Slices of fewer targets are drawn with this opacity.
+_LINEAR = 20  # With larger cut-offs the axis of K is logarithmic: most people look at the first ten or twenty items.
 
 
 def plot_accuracy(workspace: Path | str, name: str = "finetuned") -> list[Path]:
@@ -121,14 +123,27 @@ def draw_accuracy(figures: EvaluationFigures, title: str) -> Figure:
             ends = [accuracy.ends[f"{metric}@{k}"] for k in cutoffs]
             axis.fill_between(cutoffs, *zip(*ends, strict=True), color=colour, alpha=_BAND, linewidth=0)
             marked = [n for n, k in enumerate(cutoffs) if k in figures.cutoffs]
-            look = {"color": colour, "linestyle": dash, "marker": marker, "markersize": 5, "markevery": marked}
+            look = {
+                "color": colour,
+                "linestyle": dash,
+                "marker": marker,
+                "markersize": 5,
+                "markevery": marked,
+                "clip_on": False,
+            }
             axis.plot(cutoffs, means, **look, linewidth=_width(method, figures), label=method)
             labels.append((means[-1], method, colour))
-        axis.set(title=heading, xlabel="K: items shown", xticks=_ticks(figures.cutoffs))
-        axis.set_xlim(right=figures.cutoffs[-1])
+        last = figures.cutoffs[-1]
+        axis.set(title=heading, xlabel="K: length of the list", xscale="log" if last > _LINEAR else "linear")
+        axis.set_xticks(_ticks(figures.cutoffs), minor=False)
+        axis.set_xticks([], minor=True)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_xlim(min(_points(accuracy, metric)[0][0] for accuracy in figures.methods.values()), last)
         axis.set_ylim(bottom=0)
         label_lines(axis, labels)
-    figure.supxlabel("Bands: 95 % bootstrap intervals of the mean. Markers: the cut-offs in metrics.json.", fontsize=9)
+    thin = f" Thin lines: the {len(figures.runs)} runs, whose mean is the thick one." if figures.runs else ""
+    caption = f"Bands: 95 % bootstrap intervals of the mean. Markers: the cut-offs in metrics.json.{thin}"
+    figure.supxlabel(caption, fontsize=9)
     return figure
 
 
@@ -143,8 +158,10 @@ def draw_slices(figures: EvaluationFigures, title: str) -> Figure:
         The picture.
     """
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(5.5 * max(len(figures.slices), 2), 4.8), layout="constrained")
+    width = 11 if len(figures.slices) <= 2 else 4.6 * len(figures.slices)
+    figure = Figure(figsize=(width, 4.8), layout="constrained")
     figure.suptitle(title, fontsize=13)
     looks = _looks(figures.methods)
     axes = figure.subplots(1, len(figures.slices), squeeze=False, sharey=True)[0]
@@ -157,13 +174,29 @@ def draw_slices(figures: EvaluationFigures, title: str) -> Figure:
         labels = [f"{label}\n(n = {count:,})" for label, count in zip(_written(bins), counts, strict=True)]
         axis.set_xticks(range(len(bins)), labels, fontsize=9)
         axis.set(title=heading, xlabel=unit)
-        axis.set_ylim(bottom=0)
+        axis.set(xlim=(-0.5, len(bins) - 0.5), ylim=(0, None))
         axis.yaxis.set_tick_params(labelleft=True)
+        if not any(part.ends for methods in bins.values() for part in methods.values()):
+            note = (
+                "evaluated before baselines and\nintervals of this slice were kept:\n'gti evaluate --force' adds them"
+            )
+            axis.text(
+                0.03, 0.97, note, transform=axis.transAxes, va="top", fontsize=9, zorder=3, backgroundcolor="white"
+            )
         for border in range(1, len(bins)):
             axis.axvline(border - 0.5, color=PRETRAINED, linewidth=0.6)
     axes[0].set_ylabel(f"{name.upper() if name == 'ndcg' else name.capitalize()}@{cutoff}")
-    handles, names = axes[-1].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=10)
+    dots = [
+        Line2D([], [], linestyle="none", marker=looks[method][2], markersize=7, color=looks[method][0], label=method)
+        for method in figures.methods
+    ]
+    counts = [
+        accuracy.count for bins in figures.slices.values() for part in bins.values() for accuracy in part.values()
+    ]
+    few = f" Pale: fewer than {_FEW}, too few to say anything." if min(counts) < _FEW else ""
+    caption = f"Bars: 95 % bootstrap intervals of the mean.{few}"
+    place = {"loc": "outside lower center", "ncols": min(len(dots), 5)}
+    figure.legend(handles=dots, title=caption, title_fontsize=9, fontsize=10, **place)
     return figure
 
 
@@ -178,12 +211,16 @@ def _draw_method(
     """Draw one method's points beside those of the other methods, the model first in each slice."""
     colour, _, marker = look
     offset = 0.7 * ((number + 0.5) / len(figures.methods) - 0.5)
-    shown = [(n, part[method]) for n, part in enumerate(bins.values()) if method in part]
-    places, means = [n + offset for n, _ in shown], [part.means[figures.sliced] for _, part in shown]
-    for place, (_, part) in zip(places, shown, strict=True):
-        if part.ends:
-            axis.plot([place, place], part.ends[figures.sliced], color=colour, linewidth=_width(method, figures))
-    axis.plot(places, means, linestyle="none", marker=marker, markersize=7, color=colour, label=method)
+    for n, part in enumerate(bins.values()):
+        if method not in part:
+            continue
+        place, accuracy = n + offset, part[method]
+        opacity = 1.0 if accuracy.count >= _FEW else _PALE
+        if accuracy.ends:  # The stored slices of earlier versions have none.
+            ends = accuracy.ends[figures.sliced]
+            axis.plot([place, place], ends, color=colour, alpha=opacity, linewidth=_width(method, figures))
+        dot = {"marker": marker, "markersize": 7, "color": colour, "alpha": opacity, "clip_on": False}
+        axis.plot([place], [accuracy.means[figures.sliced]], linestyle="none", label=method, **dot)
 
 
 def _looks(methods: Mapping[str, Any]) -> dict[str, tuple[str, Any, str]]:
@@ -205,10 +242,11 @@ def _points(accuracy: Accuracy, metric: str) -> tuple[list[int], list[float]]:
 
 
 def _ticks(cutoffs: Sequence[int]) -> list[int]:
-    """Ticks at 1 and at the evaluated cut-offs, without those that stand too close to the one before."""
+    """Ticks at 1 and at the evaluated cut-offs, without those whose numbers would overlap."""
     ticks: list[int] = []
     for k in sorted({1, *cutoffs}, reverse=True):
-        if not ticks or ticks[-1] - k >= cutoffs[-1] / 25:
+        is_apart = not ticks or (k * 1.2 <= ticks[-1] if cutoffs[-1] > _LINEAR else ticks[-1] - k >= cutoffs[-1] / 20)
+        if is_apart:
             ticks.append(k)
     return ticks[::-1]
 

@@ -166,7 +166,7 @@ def draw_training(curves: TrainingCurves, title: str) -> Figure:
         panels.append(_draw_validations)
     if curves.rates:
         panels.append(_draw_rates)
-    figure = Figure(figsize=(5.4 * len(panels), 4.4), layout="constrained")
+    figure = Figure(figsize=(4.4 * max(len(panels), 1.4), 4.2), layout="constrained")
     figure.suptitle(title, fontsize=13, parse_math=False)
     for axis, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         axis.set_xlabel("training step")
@@ -180,9 +180,10 @@ def draw_training(curves: TrainingCurves, title: str) -> Figure:
 def _draw_loss(axis: Axes, curves: TrainingCurves) -> None:
     """Training loss, raw and smoothed; validation loss before training and with the saved weights."""
     axis.set(title="Loss", ylabel="nats per answer token")
-    steps, values = [step for step, _ in curves.losses], [value for _, value in curves.losses]
-    axis.plot(steps, values, color=BACKGROUND_SERIES, linewidth=0.7, alpha=0.6, label="training batches")
-    axis.plot(steps, smoothed(values), color=COLOURS[0], linewidth=2, label="training, smoothed")
+    if curves.losses:
+        steps, values = [step for step, _ in curves.losses], [value for _, value in curves.losses]
+        axis.plot(steps, values, color=BACKGROUND_SERIES, linewidth=0.7, alpha=0.6, label="training batches")
+        axis.plot(steps, smoothed(values), color=COLOURS[0], linewidth=2, label="training, smoothed")
     for number, (task, losses) in enumerate(curves.valid_losses.items(), start=1):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         label = f"validation of {task}: {losses[0]:.3f} → {losses[1]:.3f}"
@@ -220,9 +221,10 @@ def _draw_rates(axis: Axes, curves: TrainingCurves) -> None:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """The mean of each value and of those before it, over a twentieth of all values."""
-    window = max(len(values) // _SMOOTHED, 1)
-    return [sum(part) / len(part) for part in (values[max(n + 1 - window, 0) : n + 1] for n in range(len(values)))]
+    """The mean of each value and its neighbours, over a twentieth of all values, fewer at both ends."""
+    reach = len(values) // _SMOOTHED // 2
+    parts = [values[max(n - reach, 0) : n + reach + 1] for n in range(len(values))]
+    return [sum(part) / len(part) for part in parts]
 
 
 def _points(log: Mapping[str, Sequence[Any]], name: str) -> Points:
