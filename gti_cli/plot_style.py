@@ -59,7 +59,7 @@ def label_lines(axis: Axes, lines: Sequence[tuple[float, str, str]], size: float
         size: Font size in points.
     """
     low, high = axis.get_ylim()
-    panel_height = axis.get_position().height * axis.figure.get_figheight() * 72  # in points
+    panel_height = axis.get_window_extent().height / axis.figure.dpi * 72  # in points
     gap = 1.25 * size / panel_height * (high - low)
     ordered = sorted(lines)
     places = spread_out([value for value, _, _ in ordered], gap)

@@ -22,6 +22,8 @@ STAGES = {
     "recommend": ("gti_cli.recommendation.recommend", ["workspace"]),
 }
 PICTURES = {
+    "plot_accuracy": ("gti_cli.evaluation.plot", ["workspace", "name"]),
+    "plot_training": ("gti_cli.recommendation.plot", ["workspace", "name"]),
     "plot_curves": ("gti_cli.grounding.plot", ["workspace", "name"]),
     "plot_quality": ("gti_cli.semantic_ids.quality.plot", ["workspace"]),
 }

@@ -137,7 +137,7 @@ def _slice_accuracy(
     values: Mapping[str, Mapping[str, Floats]], metric: str, owners: Sequence[str], mask: npt.NDArray[np.bool_]
 ) -> dict[str, Accuracy]:
     """Accuracy of each method on the targets or queries of a slice."""
-    inside = [owners[n] for n in np.flatnonzero(mask)]
+    inside = [owners[n] for n in np.flatnonzero(mask).tolist()]
     return {method: _accuracy({metric: columns[metric][mask]}, inside, 0) for method, columns in values.items()}
 
 

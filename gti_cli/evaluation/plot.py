@@ -195,7 +195,7 @@ def draw_slices(figures: EvaluationFigures, title: str) -> Figure:
     ]
     few = f" Pale: fewer than {_FEW}, too few to say anything." if min(counts) < _FEW else ""
     caption = f"Bars: 95 % bootstrap intervals of the mean.{few}"
-    place = {"loc": "outside lower center", "ncols": min(len(dots), 5)}
+    place: dict[str, Any] = {"loc": "outside lower center", "ncols": min(len(dots), 5)}
     figure.legend(handles=dots, title=caption, title_fontsize=9, fontsize=10, **place)
     return figure
 
@@ -219,7 +219,7 @@ def _draw_method(
         if accuracy.ends:  # The stored slices of earlier versions have none.
             ends = accuracy.ends[figures.sliced]
             axis.plot([place, place], ends, color=colour, alpha=opacity, linewidth=_width(method, figures))
-        dot = {"marker": marker, "markersize": 7, "color": colour, "alpha": opacity, "clip_on": False}
+        dot: dict[str, Any] = {"marker": marker, "markersize": 7, "color": colour, "alpha": opacity, "clip_on": False}
         axis.plot([place], [accuracy.means[figures.sliced]], linestyle="none", label=method, **dot)
 
 

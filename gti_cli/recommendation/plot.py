@@ -187,7 +187,14 @@ def _draw_loss(axis: Axes, curves: TrainingCurves) -> None:
     for number, (task, losses) in enumerate(curves.valid_losses.items(), start=1):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         label = f"validation of {task}: {losses[0]:.3f} → {losses[1]:.3f}"
-        look = {"color": colour, "marker": marker, "linestyle": "none", "markersize": 7, "clip_on": False, "zorder": 4}
+        look: dict[str, Any] = {
+            "color": colour,
+            "marker": marker,
+            "linestyle": "none",
+            "markersize": 7,
+            "clip_on": False,
+            "zorder": 4,
+        }
         axis.plot([0, curves.saved_step], losses, **look, label=label)
     axis.legend(fontsize=9, loc="upper right")
 
@@ -199,7 +206,13 @@ def _draw_validations(axis: Axes, curves: TrainingCurves) -> None:
     axis.plot(steps, values, color=COLOURS[2], marker="o", markersize=4, linewidth=1.6, clip_on=False)
     best = dict(curves.validations).get(curves.saved_step)
     if best is not None:
-        look = {"marker": "*", "markersize": 15, "color": COLOURS[1], "linestyle": "none", "clip_on": False}
+        look: dict[str, Any] = {
+            "marker": "*",
+            "markersize": 15,
+            "color": COLOURS[1],
+            "linestyle": "none",
+            "clip_on": False,
+        }
         label = f"saved: step {curves.saved_step:,}, {best:.4f}"
         axis.plot([curves.saved_step], [best], **look, zorder=4, label=label)
         axis.legend(fontsize=9, loc="lower right")

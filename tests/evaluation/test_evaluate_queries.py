@@ -133,7 +133,7 @@ def test_command(world: World, queries: Path, capsys: pytest.CaptureFixture[str]
     given = ["evaluate", "-w", str(world.workspace), "--queries", str(queries), "--k", "5"]
     assert run([*given, "-q"]) == 0
     out = capsys.readouterr().out
-    assert all(word in out for word in ("7 queries", "bm25", "precision_good@5", "ndcg@5", "1 queries have no item"))
+    assert all(word in out for word in ("7 queries", "bm25", "_good@5", "ndcg@5", "1 queries have no item"))
     assert run([*given, "-q", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["counts"]["evaluated"] == 7
     assert run([*given, "-q", "--baselines", "sasrec"]) == 2
