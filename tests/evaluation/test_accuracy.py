@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +15,8 @@ from gti_cli.evaluation.metrics.ranking import TargetRanks, ndcg_at, recall_at, 
 from gti_cli.evaluation.several_seeds import evaluate_several, summarise
 from gti_cli.workspace import Workspace
 from tests.support.evaluation import add_checkpoint, make_world
+
+POPULARITY: Any = {"baselines": ("popularity",)}
 
 
 @pytest.mark.parametrize("k", [1, 2, 20])
@@ -80,7 +83,7 @@ def test_a_group_of_seeds_has_the_curve_of_its_mean_and_of_each_run(tmp_path: Pa
     world = make_world(tmp_path)
     space = Workspace(world.workspace)
     add_checkpoint(space, space.require("semantic_ids", ""), "other", seed=5)
-    runs, name = evaluate_several(["finetuned", "other"], world.interactions, world.workspace, k=[2, 4])
+    runs, name = evaluate_several(["finetuned", "other"], world.interactions, world.workspace, k=[2, 4], **POPULARITY)
     manifest = summarise(runs, world.workspace, name, seed=3)
     figures = read_figures(space, manifest)
     mean = next(iter(figures.methods.values()))
@@ -91,7 +94,7 @@ def test_a_group_of_seeds_has_the_curve_of_its_mean_and_of_each_run(tmp_path: Pa
         assert mean.ends[metric] == pytest.approx(tuple(manifest.metrics["intervals"][metric]))
     assert manifest.metrics["slices"]["history_length"]
     # A run that was evaluated again no longer belongs to the group: the group's own table has the evaluated cut-offs.
-    evaluate(world.interactions, world.workspace, checkpoint="other", k=[3], force=True)
+    evaluate(world.interactions, world.workspace, checkpoint="other", k=[3], force=True, **POPULARITY)
     without = read_figures(space, manifest)
     assert without.runs == {}
     assert set(next(iter(without.methods.values())).means) == {"recall@2", "recall@4", "ndcg@2", "ndcg@4"}
