@@ -71,6 +71,7 @@ def load_merged(adapter: Adapter, base: str, device: torch.device, dtype: torch.
             where=str(adapter.folder),
             remedy="merge it with the program that trained it, and give that checkpoint",
         )
+    merged.requires_grad_(True)  # peft froze the weights; a loaded model trains
     merged.eval()  # type: ignore[no-untyped-call]
     _say(adapter, base, untied=was_tied and not is_tied)
     return merged
@@ -133,7 +134,7 @@ def _merge(adapted: PeftModel, adapter: Adapter) -> PreTrainedModel:
     embedding, head = _plain_layer(plain.get_input_embeddings()), _plain_layer(plain.get_output_embeddings())
     parted = concerns_token_rows(adapter.tensors) and embedding.weight is head.weight
     if parted:
-        head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        head.weight = torch.nn.Parameter(head.weight.detach().clone())
     merger: Any = adapted
     merged: PreTrainedModel = merger.merge_and_unload()
     if parted and torch.equal(_embedding_weight(merged), _head_weight(merged)):

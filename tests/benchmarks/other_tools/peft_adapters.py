@@ -1,11 +1,11 @@
-"""Train small adapters with peft on a checkpoint of `gti`, and let `gti` read each: one row of Markdown for each command.
+"""Train small adapters with peft on a checkpoint of `gti`, and let `gti` read each: a row of Markdown per command.
 
     python peft_adapters.py --workspace WORKSPACE --checkpoint grounded --interactions TABLE
 
-Needs a workspace with Semantic IDs and the checkpoint, and the table of interactions; peft comes with `gti`. The workspace
-is copied first and stays as it is. ``--steps`` and ``--users`` set how long an adapter trains and how many users are
-evaluated. Each kind of adapter is trained on the checkpoint as it is, and on a copy whose head and embedding are two
-matrices (``untied``).
+Needs a workspace with Semantic IDs and the checkpoint, and the table of interactions; peft comes with `gti`. The
+workspace is copied first and stays as it is. ``--steps`` and ``--users`` set how long an adapter trains and how many
+users are evaluated. Each kind of adapter is trained on the checkpoint as it is, and on a copy whose head and embedding
+are two matrices (``untied``).
 """
 
 from __future__ import annotations
