@@ -17,7 +17,7 @@ FLOORS = [
     ["prompts"],
     ["decoding", "cards"],
     ["training"],
-    ["importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "evaluation", "diagnostics"],
+    ["importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "evaluation", "diagnostics", "merging"],
     ["commands"],
     ["app"],
     ["__main__"],

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.options import DEFAULT_WORKSPACE, AdapterOptions, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.commands.outcome import print_outcome
 
 
@@ -17,6 +17,7 @@ def _diagnose(
         list[str],
         typer.Argument(metavar="CKPT...", help="Checkpoints: folders of the workspace by name, or any other folders."),
     ],
+    adapter: AdapterOptions,
     common: CommonOptions,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     plot: Annotated[bool, typer.Option("--plot", help="Also write pictures (PNG and SVG) and report.html.")] = False,
@@ -51,6 +52,7 @@ def _diagnose(
     # from the stored rows on the CPU in float64.
     from gti_cli.diagnostics.diagnose import diagnose as stage
 
+    checkpoints, base = adapter.merged(checkpoints, workspace, common)
     manifest = stage(
         checkpoints,
         workspace,
@@ -63,6 +65,7 @@ def _diagnose(
         seed=common.seed,
         force=common.force,
         columns=common.columns,
+        base=base,
     )
     labels = manifest.details["checkpoints"]
     console.table("Rows of the new tokens", _COLUMNS, _table_rows(manifest.metrics, labels))
@@ -74,7 +77,7 @@ def _diagnose(
     print_outcome(manifest, workspace / manifest.name)
 
 
-diagnose = expand_options(_diagnose)
+diagnose = expand_options(_diagnose, {AdapterOptions: "Adapters (PEFT)"})
 
 _COLUMNS = (
     "checkpoint",

@@ -9,7 +9,14 @@ import typer
 
 from gti_cli import console
 from gti_cli.commands.evaluation_tables import print_differences, print_metrics, print_slices
-from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.options import (
+    DEFAULT_WORKSPACE,
+    TABLE,
+    AdapterOptions,
+    CommonOptions,
+    WorkspaceOption,
+    expand_options,
+)
 from gti_cli.commands.outcome import print_outcome
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.tables.equal_times import InteractionOptions
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 def _evaluate(
     options: EvaluateOptions,
     reading: InteractionOptions,
+    adapter: AdapterOptions,
     common: CommonOptions,
     interactions: Annotated[
         str | None, typer.Option("--interactions", metavar=TABLE, help="The table of interactions that finetune read.")
@@ -63,17 +71,25 @@ def _evaluate(
 ) -> None:
     """Rank all items for each user or query, count the hits, and compare with baselines without a language model."""
     common.configure_console()
+    given, base = adapter.merged(checkpoints or [], workspace, common)
     if compare is not None:
         # A comparison that is impossible must fail now, not after hours of search.
-        own_name = name or _default_name(checkpoints or [], queries)
+        own_name = name or _default_name(given, queries)
         _check_comparison(workspace, compare, options, reading, own_name, queries, common.seed)
-    keywords = {"queries": queries, "name": name, **vars(options), **vars(reading), **common.run_keywords()}
-    if len(checkpoints or []) > 1:
-        manifest = _evaluate_several(checkpoints or [], interactions, workspace, keywords, common)
+    keywords = {
+        "queries": queries,
+        "base": base,
+        "name": name,
+        **vars(options),
+        **vars(reading),
+        **common.run_keywords(),
+    }
+    if len(given) > 1:
+        manifest = _evaluate_several(given, interactions, workspace, keywords, common)
     else:
         from gti_cli.evaluation.evaluate import evaluate as stage
 
-        manifest = stage(interactions, workspace, checkpoint=checkpoints[0] if checkpoints else None, **keywords)
+        manifest = stage(interactions, workspace, checkpoint=given[0] if given else None, **keywords)
     if manifest is None or processes.rank() > 0:
         return  # only the first process has the results
     print_metrics(manifest, wide=wide)
@@ -90,7 +106,10 @@ def _evaluate(
         _print_comparison(manifest, compare, workspace, common)
 
 
-evaluate = expand_options(_evaluate, {EvaluateOptions: "Evaluation", InteractionOptions: "Interactions"})
+evaluate = expand_options(
+    _evaluate,
+    {EvaluateOptions: "Evaluation", InteractionOptions: "Interactions", AdapterOptions: "Adapters (PEFT)"},
+)
 
 
 def _evaluate_several(

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gti_cli import console
-from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.options import (
+    DEFAULT_WORKSPACE,
+    TABLE,
+    AdapterOptions,
+    CommonOptions,
+    WorkspaceOption,
+    expand_options,
+)
 from gti_cli.commands.outcome import note_short_run, print_outcome
 from gti_cli.recommendation.options import LoRAOptions, TaskOptions, TrainingOptions
 from gti_cli.tables.equal_times import InteractionOptions
@@ -22,6 +29,7 @@ def _finetune(
     reading: InteractionOptions,
     training: TrainingOptions,
     lora: LoRAOptions,
+    adapter: AdapterOptions,
     common: CommonOptions,
     interactions: Annotated[
         str | None,
@@ -51,11 +59,13 @@ def _finetune(
     from gti_cli.recommendation.finetune import finetune as stage
 
     common.configure_console()
+    start, base = adapter.merged([from_] if from_ is not None else [], workspace, common)
     manifest = stage(
         interactions,
         workspace,
         queries=queries,
-        from_=from_,
+        from_=start[0] if start else None,
+        base=base,
         name=name,
         **vars(tasks),
         **vars(reading),
@@ -80,6 +90,7 @@ finetune = expand_options(
         InteractionOptions: "Interactions",
         TrainingOptions: "Training",
         LoRAOptions: "LoRA",
+        AdapterOptions: "Adapters (PEFT)",
     },
 )
 

@@ -13,6 +13,7 @@ from gti_cli import console
 from gti_cli.commands.options import (
     DEFAULT_WORKSPACE,
     TABLE,
+    AdapterOptions,
     CommonOptions,
     WorkspaceOption,
     expand_options,
@@ -32,6 +33,7 @@ _COLUMNS = ("rank", "item_id", "title", "score")
 def _recommend(
     options: RecommendOptions,
     reading: InteractionOptions,
+    adapter: AdapterOptions,
     checkpoint: Annotated[
         str | None, typer.Argument(help="Checkpoint of the workspace, or a folder (default: finetuned).")
     ] = None,
@@ -66,9 +68,11 @@ def _recommend(
     # Located here, since the columns of the table decide on those of the output.
     table, exclude, only = tables.locate_all([table, options.exclude, options.only], common.columns)
     options = replace(options, exclude=exclude, only=only)
+    chosen, base = adapter.merged([checkpoint] if checkpoint is not None else [], workspace, common)
     recommendations = stage(
         workspace,
-        checkpoint=checkpoint,
+        checkpoint=chosen[0] if chosen else None,
+        base=base,
         histories={_SINGLE: [item for part in history for item in parse_names(part)]} if history is not None else None,
         queries={_SINGLE: query} if query is not None else None,
         table=table,
@@ -88,7 +92,7 @@ def _recommend(
 
 recommend = expand_options(
     _recommend,
-    {RecommendOptions: "The lists", InteractionOptions: "Interactions"},
+    {RecommendOptions: "The lists", InteractionOptions: "Interactions", AdapterOptions: "Adapters (PEFT)"},
     common=("seed", "device", "dtype", "columns", "json_output", "quiet"),
 )
 

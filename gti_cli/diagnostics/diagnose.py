@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli import console, tables
-from gti_cli.diagnostics.checkpoint_rows import INPUT, OUTPUT
+from gti_cli.checkpoints.embeddings import INPUT, OUTPUT
 from gti_cli.diagnostics.inputs import DiagnosisInputs, read_inputs
 from gti_cli.diagnostics.matrix_diagnosis import MatrixDiagnosis, diagnose_matrix, write_tables
 from gti_cli.diagnostics.nearest_words import TextWords
@@ -37,6 +37,7 @@ def diagnose(
     seed: int = 0,
     force: bool = False,
     columns: str | None = None,
+    base: str | None = None,
 ) -> Manifest:
     """Measure the rows of the new tokens of checkpoints, and compare them with pretrained rows and codebooks.
 
@@ -56,6 +57,7 @@ def diagnose(
         seed: Seed of the sample of pretrained rows, the permutation test, the bootstrap and sampled pairs.
         force: Replace an existing diagnosis of the same name that was made from other inputs or options.
         columns: What the column of a table of tokens is called: ``"token=NAME"``.
+        base: Base model of the adapters (PEFT) among the checkpoints. None: the one that each names.
 
     Returns:
         The manifest. Its ``metrics`` hold the figures of each checkpoint by label.
@@ -67,7 +69,7 @@ def diagnose(
     check_seed(seed)
     tokens_from = tables.locate_all([tokens_from], columns)[0]
     space = Workspace(workspace)
-    inputs, timeline = _read(space, checkpoints, trajectory, tokens_from, base_vocab, codebooks_from, seed)
+    inputs, timeline = _read(space, checkpoints, trajectory, tokens_from, base_vocab, codebooks_from, seed, base)
     labels = [checkpoint.label for checkpoint in inputs.checkpoints]
     artifact = f"diagnostics/{_output_name(name, labels)}"
     options = {**_options(inputs, timeline, tokens_from, base_vocab, codebooks_from), "plot": plot}
@@ -91,7 +93,7 @@ def diagnose(
             run.device = "cpu"
             run.metrics.update(_measure_and_write(inputs, timeline, folder, plot, seed))
             run.counts.update({checkpoint.label: len(checkpoint.rows.tokens.ids) for checkpoint in inputs.checkpoints})
-            run.details["checkpoints"] = labels
+            run.details.update(inputs.details, checkpoints=labels)
     return run.result()
 
 
@@ -103,6 +105,7 @@ def _read(
     base_vocab: int | None,
     codebooks_from: str,
     seed: int,
+    base: str | None,
 ) -> tuple[DiagnosisInputs, list[TimelineCheckpoint]]:
     """Read all inputs; with ``trajectory``, folders of checkpoints are expanded and the checkpoints placed in time."""
     paths = [CheckpointPath(str(path)) for path in checkpoints]
@@ -116,6 +119,7 @@ def _read(
         codebooks_from=codebooks_from,
         seed=seed,
         inherit_tokens=trajectory,
+        base=base,
     )
     return inputs, build_timeline(space, paths, inputs.checkpoints) if trajectory else []
 

@@ -54,6 +54,7 @@ def evaluate(
     *,
     queries: Path | str | None = None,
     checkpoint: str | None = None,
+    base: str | None = None,
     name: str | None = None,
     **keywords: Unpack[EvaluateKeywords],
 ) -> Manifest:
@@ -66,7 +67,8 @@ def evaluate(
         interactions: Table of interactions, the one that `finetune` read.
         workspace: Folder of the workspace.
         queries: Instead of ``interactions``, a table of queries with graded items.
-        checkpoint: Name in the workspace or path (None: ``finetuned``).
+        checkpoint: Name in the workspace or path (None: ``finetuned``); also an adapter of PEFT.
+        base: Base model of an adapter (None: the one that it names).
         name: Name of the output below ``evaluation/`` (None: the checkpoint's; for queries with ``-search`` added).
         **keywords: See `EvaluateOptions`, `InteractionOptions` and `gti_cli.options.RunOptions`.
 
@@ -95,6 +97,7 @@ def evaluate(
         seed=run_options.seed,
         device=run_options.device,
         dtype=run_options.dtype,
+        base=base,
     )
     if interactions is not None:
         manifest = _evaluate_users(plan, interactions, reading, name, run_options)
@@ -154,13 +157,14 @@ def _evaluate_users(
 
 def _was_trained_on_another_table(plan: EvaluationPlan, interactions: Path | str) -> bool:
     """Whether the checkpoint's manifest says that it was fine-tuned on other interactions than these."""
-    trained_on = plan.checkpoint.manifest.inputs.get("interactions") if plan.checkpoint.manifest else None
+    manifest = plan.checkpoint.known_manifest
+    trained_on = manifest.inputs.get("interactions") if manifest else None
     return trained_on is not None and trained_on["sha256"] != digest_input(interactions)
 
 
 def _was_trained_with_other_duplicates(plan: EvaluationPlan, reading: InteractionOptions) -> bool:
     """Whether the checkpoint's manifest says that it was fine-tuned on other rows of the same table."""
-    manifest = plan.checkpoint.manifest
+    manifest = plan.checkpoint.known_manifest
     if manifest is None or "interactions" not in manifest.inputs:
         return False
     return manifest.options.get("duplicates") != reading.recorded().get("duplicates")

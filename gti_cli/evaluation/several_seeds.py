@@ -46,6 +46,7 @@ def evaluate_several(
     workspace: Path | str = Path("gti-workspace"),
     *,
     queries: Path | str | None = None,
+    base: str | None = None,
     name: str | None = None,
     **keywords: Unpack[EvaluateKeywords],
 ) -> tuple[list[Manifest], str]:
@@ -56,6 +57,7 @@ def evaluate_several(
         interactions: As for `gti_cli.evaluation.evaluate.evaluate`.
         workspace: Folder of the workspace.
         queries: As for `gti_cli.evaluation.evaluate.evaluate`.
+        base: As for `gti_cli.evaluation.evaluate.evaluate`.
         name: Name of the summary (None: made from the first checkpoint's name).
         **keywords: As for `gti_cli.evaluation.evaluate.evaluate`.
 
@@ -80,9 +82,9 @@ def evaluate_several(
             f"--name {name!r} is the evaluation of a single checkpoint", remedy="give the summary another name"
         )
     for checkpoint in checkpoints:  # A misspelt name is refused before the first checkpoint is searched.
-        find_ids_and_checkpoint(Workspace(workspace), checkpoint)
+        find_ids_and_checkpoint(Workspace(workspace), checkpoint, base)
     runs = [
-        evaluate(interactions, workspace, queries=queries, checkpoint=checkpoint, **keywords)
+        evaluate(interactions, workspace, queries=queries, checkpoint=checkpoint, base=base, **keywords)
         for checkpoint in checkpoints
     ]
     return runs, name

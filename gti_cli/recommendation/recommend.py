@@ -13,7 +13,6 @@ from gti_cli import console, tables
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
 from gti_cli.checkpoints.limits import check_positions
-from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.ranked_items import RankedItems, first_items, item_groups
@@ -88,6 +87,7 @@ def recommend(
     workspace: Path | str = Path("gti-workspace"),
     *,
     checkpoint: str | None = None,
+    base: str | None = None,
     histories: Mapping[str, Sequence[str]] | None = None,
     queries: Mapping[str, str] | None = None,
     table: Path | str | None = None,
@@ -103,7 +103,8 @@ def recommend(
 
     Args:
         workspace: Folder of the workspace.
-        checkpoint: Name or path of a checkpoint. None: ``finetuned``.
+        checkpoint: Name or path of a checkpoint, also of an adapter of PEFT. None: ``finetuned``.
+        base: Base model of an adapter. None: the one that it names.
         histories: Item ids of each user, oldest first.
         queries: Words of each query.
         table: Table of interactions, or of queries where it has a column `query`.
@@ -128,7 +129,7 @@ def recommend(
     table, exclude, only = tables.locate_all([table, options.exclude, options.only], columns)
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
-    source = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
+    source = find_checkpoint(space, checkpoint, "finetuned", "gti finetune", adapters=True, base=base)
     check_same_ids(source, ids)
     token_ids = code_ids(source.item_tokens(), ids.details["sizes"])
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
@@ -179,11 +180,11 @@ def _search(
 ) -> list[RankedItems]:
     """The top ``k`` of the allowed rows of the catalogue for each request."""
     chosen = choose_device(device)
-    tokenizer = load_tokenizer(recommender.checkpoint.path)
+    tokenizer = recommender.checkpoint.load_tokenizer()
     check_tokenizer(tokenizer, recommender.checkpoint.item_tokens())
     prompts, hidden_rows = _prompts(recommender, requests, options, tokenizer)
     trie = build_trie(recommender.catalogue.codes[recommender.rows])
-    model = load_model(recommender.checkpoint.path, chosen, choose_dtype(dtype, chosen))
+    model = recommender.checkpoint.load_model(chosen, choose_dtype(dtype, chosen))
     longest = max(map(len, prompts)) + recommender.catalogue.codes.shape[1] - 1  # the last code is never read
     remedy = "use a smaller --max-history" if requests.queries is None else "use a model with more positions"
     check_positions(model.config, longest, recommender.checkpoint.path, remedy=remedy)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from gti_cli import console, tables
-from gti_cli.checkpoints.loading import load_model
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.prompts.prompt_file import write_prompt_file
 from gti_cli.recommendation.examples import TaskExamples, encode_tasks, pack_histories
@@ -35,20 +34,18 @@ def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
         run: Gets counts, metrics and details for the manifest.
         folder: Folder of the checkpoint.
     """
-    from transformers import AutoConfig
-
     from gti_cli.checkpoints.devices import describe, seed_everything
 
     run.device = describe(job.device)
     run.measured["dtype"] = f"{'bfloat16' if job.autocast else 'float32'}, {job.dtype_reason}"
     console.note(f"computing in {run.measured['dtype']}; the weights that train are float32")
     seed_everything(job.seed)
-    config = AutoConfig.from_pretrained(job.checkpoint.path)
+    config = job.checkpoint.load_config()
     examples = encode_tasks(job, config, run.work)
     # From here on the encoded examples are read; whoever holds the job must not keep the others in memory.
     job.tasks[:] = [replace(task, train=()) for task in job.tasks]
     saved_dtype = config.dtype or torch.float32
-    model = load_model(job.checkpoint.path, job.device, torch.float32)
+    model = job.checkpoint.load_model(job.device, torch.float32)
     job = with_rows_rate(job, model)
     run.metrics["rows_learning_rate"] = job.options.rows_learning_rate
     pack_histories(job, model, examples, run)
@@ -137,7 +134,7 @@ def _train(
     if job.options.lora:
         merged: PreTrainedModel = trained.merge_and_unload()  # adapters and new rows become plain weights
         return merged, trainer.state.log_history
-    return gathered(model, job.checkpoint.path, job.device), trainer.state.log_history
+    return gathered(model, job.checkpoint.load_model, job.device), trainer.state.log_history
 
 
 def _plan(job: FinetuneJob, examples: TaskExamples) -> MixedPlan:

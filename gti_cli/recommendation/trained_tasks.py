@@ -25,6 +25,8 @@ def trained_tasks(space: Workspace, checkpoint: Checkpoint) -> set[str] | None:
     if checkpoint.manifest is None:
         return None
     lineage = lineage_of(space, checkpoint.manifest)
+    if any(manifest.command == "merge" for manifest in lineage):
+        return None  # nothing tells what the adapter was trained on
     stages = [manifest for manifest in lineage if manifest.command in ("finetune", "ground", "extend")]
     tuned = [manifest for manifest in stages if manifest.command == "finetune"]
     if any("tasks" not in manifest.metrics for manifest in tuned):
