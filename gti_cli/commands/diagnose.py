@@ -78,13 +78,12 @@ diagnose = expand_options(_diagnose)
 
 _COLUMNS = (
     "checkpoint",
-    "tokens",
-    "effective rank",
-    "pretrained's",
-    "stable rank",
+    "effective rank (usual)",
     "mean cosine",
-    "RSA r",
-    "RSA rho",
+    "nearest cosine (usual)",
+    "RSA within a level",
+    "p",
+    "words in texts (chance)",
     "verdict",
 )
 
@@ -102,19 +101,44 @@ _TRAJECTORY_COLUMNS = (
 
 
 def _table_rows(metrics: dict[str, Any], labels: list[str]) -> list[list[Any]]:
-    """Return one row of `_COLUMNS` for each matrix of each checkpoint."""
-    rank_keys = ("tokens", "effective_rank", "pretrained_effective_rank", "stable_rank")
-    keys = (*rank_keys, "mean_cosine", "rsa_pearson", "rsa_spearman", "verdict")
-    return [[title, *(figures[key] for key in keys)] for title, figures in _matrices(metrics, labels)]
+    """Return one row of `_COLUMNS` for each matrix of each checkpoint: the figures that decide the verdict."""
+    rows = []
+    for title, figures in _matrices(metrics, labels):
+        rank = f"{figures['effective_rank']:,.1f} ({figures['pretrained_effective_rank']:,.1f})"
+        near = f"{figures['nearest_pretrained_cosine_q50']:.2f} ({figures['pretrained_nearest_cosine_q05']:.2f})"
+        cosine = f"{figures['mean_cosine']:.2f}"
+        p = None if figures["deciding_rsa_p"] is None else f"{figures['deciding_rsa_p']:.3f}"
+        rows.append([title, rank, cosine, near, _rsa(figures), p, _words(figures), figures["verdict"]])
+    return rows
+
+
+def _rsa(figures: dict[str, Any]) -> str | None:
+    """Return the correlation that decides, and its level."""
+    if figures["deciding_rsa_r"] is None:
+        return None
+    level = figures["deciding_rsa_level"]
+    return f"{figures['deciding_rsa_r']:.2f} ({'all codes' if level is None else f'level {level}'})"
+
+
+def _words(figures: dict[str, Any]) -> str | None:
+    """Return how many of the nearest words occur in the items' texts, and how many do by chance."""
+    if figures["word_agreement"] is None:
+        return None
+    return f"{100 * figures['word_agreement']:.0f} % ({100 * figures['word_agreement_chance']:.0f} %)"
 
 
 def _verdict_lines(metrics: dict[str, Any], labels: list[str]) -> list[str]:
-    """Return one line for each matrix of each checkpoint: the verdict, its reason, and advice if there is any."""
+    """Return the lines under the table: each verdict with its reason and advice, and what the words mean."""
+    from gti_cli.diagnostics.verdict import CAVEAT, EXPLANATIONS  # with numpy, which `gti --help` does without
+
+    matrices = list(_matrices(metrics, labels))
     lines = []
-    for title, figures in _matrices(metrics, labels):
-        advice = f" What to do: {figures['advice']}." if figures["advice"] else ""
-        lines.append(f"{title}: {figures['verdict']}, because {figures['reason']}.{advice}")
-    return lines
+    for title, figures in matrices:
+        reasons = figures["reason"].split("; ")
+        lines += [f"{title}: {figures['verdict']}", *(f"  {reason}" for reason in reasons)]
+        lines.append(f"  What to do: {figures['advice']}.")
+    grades = dict.fromkeys(figures["verdict"] for _, figures in matrices)
+    return [*lines, *(f"{grade.capitalize()}: {EXPLANATIONS[grade]}." for grade in grades), CAVEAT]
 
 
 def _trajectory_rows(metrics: dict[str, Any], labels: list[str]) -> list[list[Any]]:

@@ -21,8 +21,10 @@ def test_one_row_a_matrix_and_the_verdict_explained(made, tmp_path, capsys):
     assert run([*arguments, "--codebooks", str(made / "codebooks.safetensors"), "--plot"]) == 0
     out = capsys.readouterr().out
     assert "untied (input)" in out
-    assert "untied (output): collapsed, because effective rank 1.0" in out
-    assert "What to do" in out
+    assert "untied (output): collapsed\n  effective rank 1.0, 0 % of the way" in out
+    assert out.count("  What to do: ") == 3
+    assert out.count("\nAligned: the rows lie among the pretrained rows") == 1  # of two matrices, explained once
+    assert "not how well the model recommends" in out
     assert str(tmp_path / "diagnostics" / "grounded-untied") in out
     assert run([*arguments, "--codebooks", str(made / "codebooks.safetensors")]) == 0
     assert "untied (output): collapsed" in capsys.readouterr().out  # printed again from the manifest
