@@ -30,8 +30,8 @@ EXPLANATIONS = {
 VERSION = 2  # of the grades; a diagnosis with the grades of another version is made again
 # What no grade says.
 CAVEAT = (
-    "Rows follow the codebooks where codes with similar codebook vectors have similar rows. A verdict describes where the "
-    "rows lie, not how well the model recommends: 'gti evaluate' measures that."
+    "Rows follow the codebooks where codes with similar codebook vectors have similar rows. A verdict describes where "
+    "the rows lie, not how well the model recommends: 'gti evaluate' measures that."
 )
 
 # Thresholds of (r - 1) / (p - 1), where r is the effective rank of the new rows and p that of the same number of
@@ -118,7 +118,8 @@ def judge(figures: Mapping[str, Any], history: History = UNKNOWN) -> Verdict:
     rsa = deciding_rsa(figures)
     reasons = [
         f"effective rank {rank:,.1f}, {100 * share:.0f} % of the way from one point (1) to as many pretrained rows "
-        f"({reference:,.1f}): up to {100 * COLLAPSED_UP_TO:.0f} % is collapsed, up to {100 * CROWDED_UP_TO:.0f} % crowded"
+        f"({reference:,.1f}): up to {100 * COLLAPSED_UP_TO:.0f} % is collapsed, up to {100 * CROWDED_UP_TO:.0f} % "
+        "crowded"
     ]
     if share <= COLLAPSED_UP_TO:
         grade = COLLAPSED
@@ -180,7 +181,8 @@ def _describe_following(rsa: DecidingRSA | None, figures: Mapping[str, Any]) -> 
     if rsa.significant:
         strength = "following" if rsa.r >= LEAST_RSA else "weakly following"
     scope = "over all codes" if rsa.level is None else f"within level {rsa.level}"
-    return f"{strength} the codebooks: RSA {rsa.r:.2f} {scope}, p = {rsa.p:.3f} (needs {LEAST_RSA}, p up to {rsa.most_p:.2g})"
+    needed = f"needs {LEAST_RSA}, p up to {rsa.most_p:.2g}"
+    return f"{strength} the codebooks: RSA {rsa.r:.2f} {scope}, p = {rsa.p:.3f} ({needed})"
 
 
 def _describe_history(history: History) -> list[str]:

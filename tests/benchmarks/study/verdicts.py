@@ -2,9 +2,9 @@
 
     python verdicts.py DATA MODEL FOLDER [--levels 3] [--codes 64] [--ground-steps 90] [--steps 80] [--sample 1000]
 
-DATA holds items.parquet and interactions.parquet. FOLDER is a workspace; a second run keeps finished stages. One process,
-one thread. `mean-model-rate` is `mean` with the new rows at the model's rate, where they stay near one point. The table is
-printed as markdown and written to FOLDER/verdicts.json.
+DATA holds items.parquet and interactions.parquet. FOLDER is a workspace; a second run keeps finished stages. One row is
+`mean` with the new rows at the model's rate, where they stay near one point. Prints the table as markdown, and writes
+its figures to FOLDER/verdicts.json. With --table, only what is finished is diagnosed; nothing is trained.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from scipy.stats import spearmanr
 
 import gti_cli as gti
 
 STARTS = ("mean", "text-lstsq", "random", "text", "codebook", "noisy-mean", "text-permuted", "hf-mean")
 GROUNDED = ("mean", "text-lstsq")  # starts that are grounded as well
 RATE = 5e-4  # of the pretrained weights in fine-tuning, the default of `gti finetune`
-SEEN = "recall@10"
+METRIC = "recall@10"
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,54 @@ def train(data: Path, model: str, folder: Path, arguments: argparse.Namespace) -
         )
 
 
+def diagnosed(folder: Path) -> list[dict[str, Any]]:
+    """Diagnose all runs that are finished, and collect the figures before and after fine-tuning with the accuracy."""
+    finished = [run for run in runs() if (folder / "evaluation" / run.tuned).is_dir()]
+    names = list(dict.fromkeys(name for run in finished for name in (run.start, run.tuned)))
+    metrics = gti.diagnose(names, folder, name="verdicts").metrics
+    rows = []
+    for run in finished:
+        accuracy = gti.Workspace(folder).require(f"evaluation/{run.tuned}", "gti evaluate").metrics
+        rows.append(
+            {
+                "name": run.name,
+                "before": metrics[run.start],
+                "after": metrics[run.tuned],
+                METRIC: accuracy["metrics"][METRIC],
+                "interval": accuracy["intervals"][METRIC],
+                "popularity": accuracy["baselines"]["popularity"][METRIC],
+            }
+        )
+    return rows
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print a row of each run, then the accuracy of each grade and how figures correlate with accuracy."""
+    print("| start | verdict | RSA, p | words (chance) | after fine-tuning | RSA, p | Recall@10 | interval |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in sorted(rows, key=lambda row: row[METRIC]):
+        before, after = row["before"], row["after"]
+        words = f"{100 * before['word_agreement']:.0f} % ({100 * before['word_agreement_chance']:.0f} %)"
+        low, high = row["interval"]
+        cells = [row["name"], before["verdict"], _rsa(before), words, after["verdict"], _rsa(after)]
+        print(f"| {' | '.join(cells)} | {row[METRIC]:.4f} | {low:.4f} to {high:.4f} |")
+    print(f"\npopularity: {rows[0]['popularity']:.4f}\n")
+    for when in ("before", "after"):
+        for grade in dict.fromkeys(row[when]["verdict"] for row in rows):
+            recalls = [row[METRIC] for row in rows if row[when]["verdict"] == grade]
+            print(f"{grade}, {when}: {len(recalls)} runs, {min(recalls):.4f} to {max(recalls):.4f}")
+        for figure in ("effective_rank", "mean_cosine", "deciding_rsa_r", "rsa_pearson", "word_agreement"):
+            # A row of equal rows has no RSA; it follows the codebooks less than any other.
+            values = [-1.0 if row[when][figure] is None else row[when][figure] for row in rows]
+            rho = spearmanr(values, [row[METRIC] for row in rows]).statistic
+            print(f"{figure}, {when}: Spearman's rho with {METRIC} {rho:.2f}")
+
+
+def _rsa(figures: dict[str, Any]) -> str:
+    r, p = figures["deciding_rsa_r"], figures["deciding_rsa_p"]
+    return "–" if r is None else f"{r:.2f}, {p:.3f}"
+
+
 def main() -> None:
     """Train, diagnose, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -94,8 +142,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     for name, default in (("levels", 3), ("codes", 64), ("ground-steps", 90), ("steps", 80), ("sample", 1000)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
-    train(arguments.data, arguments.model, arguments.folder, arguments)
+    if not arguments.table:
+        train(arguments.data, arguments.model, arguments.folder, arguments)
+    rows = diagnosed(arguments.folder)
+    (arguments.folder / "verdicts.json").write_text(json.dumps(rows, indent=2), "utf-8")
+    print_table(rows)
 
 
 if __name__ == "__main__":
