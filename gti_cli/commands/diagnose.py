@@ -81,7 +81,7 @@ _COLUMNS = (
     "effective rank (usual)",
     "mean cosine",
     "nearest cosine (usual)",
-    "RSA within a level",
+    "RSA in a level",
     "p",
     "words in texts (chance)",
     "verdict",
@@ -102,29 +102,24 @@ _TRAJECTORY_COLUMNS = (
 
 def _table_rows(metrics: dict[str, Any], labels: list[str]) -> list[list[Any]]:
     """Return one row of `_COLUMNS` for each matrix of each checkpoint: the figures that decide the verdict."""
-    rows = []
-    for title, figures in _matrices(metrics, labels):
-        rank = f"{figures['effective_rank']:,.1f} ({figures['pretrained_effective_rank']:,.1f})"
-        near = f"{figures['nearest_pretrained_cosine_q50']:.2f} ({figures['pretrained_nearest_cosine_q05']:.2f})"
-        cosine = f"{figures['mean_cosine']:.2f}"
-        p = None if figures["deciding_rsa_p"] is None else f"{figures['deciding_rsa_p']:.3f}"
-        rows.append([title, rank, cosine, near, _rsa(figures), p, _words(figures), figures["verdict"]])
-    return rows
+    return [
+        [
+            title,
+            _beside(figures["effective_rank"], figures["pretrained_effective_rank"], 1),
+            f"{figures['mean_cosine']:.2f}",
+            _beside(figures["nearest_pretrained_cosine_q50"], figures["pretrained_nearest_cosine_q05"]),
+            None if figures["deciding_rsa_r"] is None else f"{figures['deciding_rsa_r']:.2f}",
+            None if figures["deciding_rsa_p"] is None else f"{figures['deciding_rsa_p']:.3f}",
+            _beside(figures["word_agreement"], figures["word_agreement_chance"]),
+            figures["verdict"],
+        ]
+        for title, figures in _matrices(metrics, labels)
+    ]
 
 
-def _rsa(figures: dict[str, Any]) -> str | None:
-    """Return the correlation that decides, and its level."""
-    if figures["deciding_rsa_r"] is None:
-        return None
-    level = figures["deciding_rsa_level"]
-    return f"{figures['deciding_rsa_r']:.2f} ({'all codes' if level is None else f'level {level}'})"
-
-
-def _words(figures: dict[str, Any]) -> str | None:
-    """Return how many of the nearest words occur in the items' texts, and how many do by chance."""
-    if figures["word_agreement"] is None:
-        return None
-    return f"{100 * figures['word_agreement']:.0f} % ({100 * figures['word_agreement_chance']:.0f} %)"
+def _beside(value: float | None, yardstick: float | None, decimals: int = 2) -> str | None:
+    """Return a figure with its yardstick in parentheses."""
+    return None if value is None else f"{value:,.{decimals}f} ({yardstick:,.{decimals}f})"
 
 
 def _verdict_lines(metrics: dict[str, Any], labels: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """The verdict on a set of new rows: a grade, the figures and thresholds that decided it, and advice.
 
-A grade describes where the rows lie. It does not say how well a model recommends: the measurement in the README of this
-folder found no grade but `COLLAPSED` and `CROWDED` that goes with accuracy.
+A grade describes where the rows lie. It does not say how well a model recommends: in the measurement of this folder's
+README, models with `ALIGNED` rows were among the best and below popularity.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _describe_history(history: History) -> list[str]:
 
 
 _FASTER_ROWS = "for longer, or its rows at a higher rate ('gti finetune --rows-learning-rate')"
-_OTHER_START = "start the rows from the items' texts ('gti extend', its default) or ground them ('gti ground')"
+_FROM_TEXTS = "start the rows from the items' texts ('gti extend', its default)"
 
 
 def _advise(grade: str, compared: bool, history: History) -> str:
@@ -209,20 +209,21 @@ def _advise(grade: str, compared: bool, history: History) -> str:
     """
     if history.accuracy is not None and history.accuracy.popularity is not None:
         return _advise_by_accuracy(grade, history.accuracy, history.accuracy.popularity)
+    other_start = f"{_FROM_TEXTS} or ground them {'for longer ' if history.has(GROUND) else ''}('gti ground')"
     narrow, tuned = grade in (COLLAPSED, CROWDED), history.has(FINETUNE)
     measure = f"measure how well it recommends ('gti evaluate {history.name}')"
     if tuned or tuned is None:
         if narrow:
-            return f"train it {_FASTER_ROWS}, or {_OTHER_START}; then {measure}"
+            return f"train it {_FASTER_ROWS}, or {other_start}; then {measure}"
         if not compared and not history.commands:
             return "diagnose it in the workspace that holds the codebooks, or pass --codebooks FILE"
         return measure
     fine_tune = f"fine-tune from it ('gti finetune --from {history.name}')"
     if narrow:
-        return f"{_OTHER_START}; or {fine_tune}, its rows at a rate of their own, which is the default"
+        return f"{other_start}; or {fine_tune}, its rows at a rate of their own, which is the default"
     if grade in (ALIGNED, GROUNDED):
         return fine_tune
-    return f"{fine_tune}; for a short training, first {_OTHER_START}"
+    return f"{fine_tune}; for a short training, first {other_start}"
 
 
 def _advise_by_accuracy(grade: str, accuracy: FoundAccuracy, popularity: float) -> str:

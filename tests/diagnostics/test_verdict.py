@@ -200,6 +200,11 @@ COLLAPSED_FIGURES = {"effective_rank": 1.0, "mean_cosine": 1.0}
         (COLLAPSED_FIGURES, TUNED, "its rows at a higher rate"),
         (COLLAPSED_FIGURES, evaluated(TUNED, 0.04), "its rows at a higher rate"),
         (COLLAPSED_FIGURES, evaluated(TUNED, 0.06), "but the rows are collapsed"),
+        (
+            {"rsa_levels": {"0": level(0.0, 0.6)}},
+            History("random", ("ground", "extend"), True),
+            "or ground them for longer ('gti ground')",
+        ),
         ({"rsa_levels": {"0": level(0.0, 0.6)}}, START, "for a short training, first start the rows from the items'"),
         ({"rsa_levels": {}, "rsa_pearson": None, "rsa_tokens": 0}, History("x"), "--codebooks FILE"),
         ({"rsa_levels": {}, "rsa_pearson": None, "rsa_tokens": 0}, TUNED, "measure how well it recommends"),

@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 import gti_cli as gti
 
 STARTS = ("mean", "text-lstsq", "random", "text", "codebook", "noisy-mean", "text-permuted", "hf-mean")
-GROUNDED = ("mean", "text-lstsq")  # starts that are grounded as well
+GROUNDED = ("mean", "text-lstsq", "random")  # starts that are grounded as well
 RATE = 5e-4  # of the pretrained weights in fine-tuning, the default of `gti finetune`
 METRIC = "recall@10"
 
@@ -90,7 +90,7 @@ def diagnosed(folder: Path) -> list[dict[str, Any]]:
     """Diagnose all runs that are finished, and collect the figures before and after fine-tuning with the accuracy."""
     finished = [run for run in runs() if (folder / "evaluation" / run.tuned).is_dir()]
     names = list(dict.fromkeys(name for run in finished for name in (run.start, run.tuned)))
-    metrics = gti.diagnose(names, folder, name="verdicts").metrics
+    metrics = gti.diagnose(names, folder, name="verdicts", force=True).metrics
     rows = []
     for run in finished:
         accuracy = gti.Workspace(folder).require(f"evaluation/{run.tuned}", "gti evaluate").metrics
@@ -108,15 +108,12 @@ def diagnosed(folder: Path) -> list[dict[str, Any]]:
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print a row of each run, then the accuracy of each grade and how figures correlate with accuracy."""
-    print("| start | verdict | RSA, p | words (chance) | after fine-tuning | RSA, p | Recall@10 | interval |")
+    """Print a row of each run, the best first, then the accuracy of each grade and how figures go with accuracy."""
+    print("| start | verdict | RSA, p | words (chance) | after | RSA, p | words (chance) | Recall@10 |")
     print("|---|---|---|---|---|---|---|---|")
-    for row in sorted(rows, key=lambda row: row[METRIC]):
-        before, after = row["before"], row["after"]
-        words = f"{100 * before['word_agreement']:.0f} % ({100 * before['word_agreement_chance']:.0f} %)"
-        low, high = row["interval"]
-        cells = [row["name"], before["verdict"], _rsa(before), words, after["verdict"], _rsa(after)]
-        print(f"| {' | '.join(cells)} | {row[METRIC]:.4f} | {low:.4f} to {high:.4f} |")
+    for row in sorted(rows, key=lambda row: -row[METRIC]):
+        sides = [f"`{side['verdict']}` | {_rsa(side)} | {_words(side)}" for side in (row["before"], row["after"])]
+        print(f"| {row['name']} | {' | '.join(sides)} | {row[METRIC]:.3f} |")
     print(f"\npopularity: {rows[0]['popularity']:.4f}\n")
     for when in ("before", "after"):
         for grade in dict.fromkeys(row[when]["verdict"] for row in rows):
@@ -132,6 +129,10 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 def _rsa(figures: dict[str, Any]) -> str:
     r, p = figures["deciding_rsa_r"], figures["deciding_rsa_p"]
     return "–" if r is None else f"{r:.2f}, {p:.3f}"
+
+
+def _words(figures: dict[str, Any]) -> str:
+    return f"{figures['word_agreement']:.2f} ({figures['word_agreement_chance']:.2f})"
 
 
 def main() -> None:
