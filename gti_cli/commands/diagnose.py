@@ -93,7 +93,7 @@ _TRAJECTORY_COLUMNS = (
     "effective rank",
     "mean cosine",
     "norm",
-    "RSA r",
+    "RSA, all codes",
     "CKA",
     "cosine, same row",
     "movement",

@@ -42,7 +42,7 @@ class History:
     """How a checkpoint came about, as far as manifests tell.
 
     Attributes:
-        name: What commands call the checkpoint: its name in the workspace, or its folder.
+        name: Its name in the workspace. ``CKPT`` for a folder elsewhere, whose path is not the same on every machine.
         commands: The stages that made it, the last one first, for example ``("finetune", "extend")``. Empty where no
             stage of `gti` wrote it.
         complete: Whether ``commands`` reaches back to the stage that added the tokens.
@@ -89,7 +89,7 @@ def read_history(space: Workspace, manifests: Mapping[str, Manifest], checkpoint
     folder = checkpoint.rows.folder
     own = checkpoint.manifest
     in_workspace = own is not None and space.path(own.name).resolve() == folder.resolve()
-    name = own.name if own is not None and in_workspace else str(folder)
+    name = own.name if own is not None and in_workspace else UNKNOWN.name
     accuracy = _newest_accuracy(manifests, own, folder)
     if own is None:
         return History(name, accuracy=accuracy)

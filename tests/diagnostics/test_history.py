@@ -65,7 +65,7 @@ def test_manifests_tell_the_stages_of_a_checkpoint(space, name, commands, ground
 
 def test_what_is_not_known_is_not_claimed(space, tmp_path):
     foreign = history_of(space, tmp_path / "foreign")
-    assert (foreign.commands, foreign.has(GROUND), foreign.name) == ((), None, str(tmp_path / "foreign"))
+    assert (foreign.commands, foreign.has(GROUND), foreign.name) == ((), None, "CKPT")
     gti, extended = space.manifest("gti"), space.manifest("extended")
     for name in ("extended", "grounded"):
         (space.path(name) / "gti.json").unlink()
@@ -78,7 +78,7 @@ def test_checkpoints_beside_it_tell_where_another_workspace_made_it(space, tmp_p
     here = Workspace(tmp_path / "here")
     history = history_of(here, space.path("gti"), space.manifest("gti"))
     assert history.commands == ("finetune", "ground", "extend")
-    assert history.name == str(space.path("gti"))  # no name of this workspace
+    assert history.name == "CKPT"  # no name of this workspace
     grounded = space.path("grounded") / "gti.json"
     other = json.loads(grounded.read_text("utf-8")) | {"seed": 7}
     grounded.write_text(json.dumps(other), "utf-8")  # its digest no longer fits
