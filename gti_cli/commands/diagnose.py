@@ -81,13 +81,12 @@ diagnose = expand_options(_diagnose, {AdapterOptions: "Adapters (PEFT)"})
 
 _COLUMNS = (
     "checkpoint",
-    "tokens",
-    "effective rank",
-    "pretrained's",
-    "stable rank",
+    "effective rank (usual)",
     "mean cosine",
-    "RSA r",
-    "RSA rho",
+    "nearest cosine (usual)",
+    "RSA in a level",
+    "p",
+    "words in texts (chance)",
     "verdict",
 )
 
@@ -97,7 +96,7 @@ _TRAJECTORY_COLUMNS = (
     "effective rank",
     "mean cosine",
     "norm",
-    "RSA r",
+    "RSA, all codes",
     "CKA",
     "cosine, same row",
     "movement",
@@ -105,19 +104,39 @@ _TRAJECTORY_COLUMNS = (
 
 
 def _table_rows(metrics: dict[str, Any], labels: list[str]) -> list[list[Any]]:
-    """Return one row of `_COLUMNS` for each matrix of each checkpoint."""
-    rank_keys = ("tokens", "effective_rank", "pretrained_effective_rank", "stable_rank")
-    keys = (*rank_keys, "mean_cosine", "rsa_pearson", "rsa_spearman", "verdict")
-    return [[title, *(figures[key] for key in keys)] for title, figures in _matrices(metrics, labels)]
+    """Return one row of `_COLUMNS` for each matrix of each checkpoint: the figures that decide the verdict."""
+    return [
+        [
+            title,
+            _beside(figures["effective_rank"], figures["pretrained_effective_rank"], 1),
+            f"{figures['mean_cosine']:.2f}",
+            _beside(figures["nearest_pretrained_cosine_q50"], figures["pretrained_nearest_cosine_q05"]),
+            None if figures["deciding_rsa_r"] is None else f"{figures['deciding_rsa_r']:.2f}",
+            None if figures["deciding_rsa_p"] is None else f"{figures['deciding_rsa_p']:.3f}",
+            _beside(figures["word_agreement"], figures["word_agreement_chance"]),
+            figures["verdict"],
+        ]
+        for title, figures in _matrices(metrics, labels)
+    ]
+
+
+def _beside(value: float | None, yardstick: float | None, decimals: int = 2) -> str | None:
+    """Return a figure with its yardstick in parentheses."""
+    return None if value is None else f"{value:,.{decimals}f} ({yardstick:,.{decimals}f})"
 
 
 def _verdict_lines(metrics: dict[str, Any], labels: list[str]) -> list[str]:
-    """Return one line for each matrix of each checkpoint: the verdict, its reason, and advice if there is any."""
+    """Return the lines under the table: each verdict with its reason and advice, and what the words mean."""
+    from gti_cli.diagnostics.verdict import CAVEAT, EXPLANATIONS  # with numpy, which `gti --help` does without
+
+    matrices = list(_matrices(metrics, labels))
     lines = []
-    for title, figures in _matrices(metrics, labels):
-        advice = f" What to do: {figures['advice']}." if figures["advice"] else ""
-        lines.append(f"{title}: {figures['verdict']}, because {figures['reason']}.{advice}")
-    return lines
+    for title, figures in matrices:
+        reasons = figures["reason"].split("; ")
+        lines += [f"{title}: {figures['verdict']}", *(f"  {reason}" for reason in reasons)]
+        lines.append(f"  What to do: {figures['advice']}.")
+    grades = dict.fromkeys(figures["verdict"] for _, figures in matrices)
+    return [*lines, *(f"{grade.capitalize()}: {EXPLANATIONS[grade]}." for grade in grades), CAVEAT]
 
 
 def _trajectory_rows(metrics: dict[str, Any], labels: list[str]) -> list[list[Any]]:
