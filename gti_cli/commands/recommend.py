@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _SINGLE = "1"  # the id of the user of --history, and of the query of --query
 _COLUMNS = ("rank", "item_id", "title", "score")
+_PROVEN = "proven"  # in files and JSON; on the screen a warning says it
 
 
 def _recommend(
@@ -117,7 +118,7 @@ def _has_queries(table: str) -> bool:
 
 def _record(recommendation: Recommendation, id_column: str) -> dict[str, Any]:
     """Return one recommendation by column; the field ``user_id`` holds the id of a query too."""
-    values = {name: getattr(recommendation, name) for name in _COLUMNS}
+    values = {name: getattr(recommendation, name) for name in (*_COLUMNS, _PROVEN)}
     return {id_column: recommendation.user_id, **values}
 
 
@@ -126,14 +127,20 @@ def _kind_and_count(recommendations: list[Recommendation], id_column: str) -> tu
     return kind, len({recommendation.user_id for recommendation in recommendations})
 
 
+def _may_be_missing(recommendations: list[Recommendation]) -> int:
+    """Return for how many users or queries the search may have missed more probable items."""
+    return len({recommendation.user_id for recommendation in recommendations if not recommendation.proven})
+
+
 def _write(recommendations: list[Recommendation], id_column: str, output: Path) -> None:
     from gti_cli import tables
 
     records = [_record(recommendation, id_column) for recommendation in recommendations]
-    tables.write(output, {name: [record[name] for record in records] for name in (id_column, *_COLUMNS)})
+    tables.write(output, {name: [record[name] for record in records] for name in (id_column, *_COLUMNS, _PROVEN)})
     kind, count = _kind_and_count(recommendations, id_column)
     console.say(f"{output}  ({len(records):,} lines, {count:,} {kind})")
-    console.result({"output": str(output), "lines": len(records), kind: count})
+    missing = _may_be_missing(recommendations)
+    console.result({"output": str(output), "lines": len(records), kind: count, "may_be_missing_for": missing})
 
 
 def _print(recommendations: list[Recommendation], id_column: str, title: str | None) -> None:
@@ -152,4 +159,5 @@ def _print(recommendations: list[Recommendation], id_column: str, title: str | N
         columns,
         [[record[name] for name in columns] for record in records],
     )
-    console.result({"recommendations": records})
+    missing = _may_be_missing(recommendations)
+    console.result({"recommendations": records, kind: count, "may_be_missing_for": missing})

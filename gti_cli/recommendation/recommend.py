@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console, tables
+from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
 from gti_cli.checkpoints.limits import check_positions
@@ -37,7 +38,6 @@ from gti_cli.recommendation.requests import (
     RecommendOptions,
     read_requests,
 )
-from gti_cli.recommendation.trained_tasks import say_if_untrained
 from gti_cli.tables import SemanticIDs
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.tables.near_misses import near_miss
@@ -58,6 +58,8 @@ class Recommendation:
         item_id: Id of the item.
         title: Title of the item.
         score: Log-probability of the item's semantic ID.
+        proven: Whether the search proves that no item is more probable than those of this list. False: some may be
+            missing, see ``search``.
     """
 
     user_id: str
@@ -65,6 +67,7 @@ class Recommendation:
     item_id: str
     title: str
     score: float
+    proven: bool = True
 
 
 @dataclass(frozen=True)
@@ -137,12 +140,12 @@ def recommend(
     say_if_untrained(space, source, "histories" if requests.histories is not None else "queries")
     recommender = Recommender(source, catalogue, token_ids, _allowed_rows(row_of, exclude, only))
     seed_everything(seed)
-    lists = _search(recommender, requests, options, device, dtype)
+    lists, proven = _search(recommender, requests, options, device, dtype)
     short = sum(len(items.rows) < options.k for items in lists)
     if short:
         who = "queries" if requests.histories is None else "users"
         console.warn(f"{short:,} of {len(lists):,} {who} have fewer than {options.k} items left to be recommended")
-    return _as_recommendations(requests.names, lists, catalogue, _titles(space))
+    return _as_recommendations(requests.names, lists, proven, catalogue, _titles(space))
 
 
 def _allowed_rows(row_of: Mapping[str, int], exclude: Path | str | None, only: Path | str | None) -> np.ndarray:
@@ -176,8 +179,8 @@ def _listed_rows(path: Path | str, row_of: Mapping[str, int]) -> list[int]:
 
 def _search(
     recommender: Recommender, requests: RecommendationRequests, options: RecommendOptions, device: str, dtype: str
-) -> list[RankedItems]:
-    """The top ``k`` of the allowed rows of the catalogue for each request."""
+) -> tuple[list[RankedItems], list[bool]]:
+    """The top ``k`` of the allowed rows of the catalogue for each request, and whether that is proven."""
     chosen = choose_device(device)
     tokenizer = load_tokenizer(recommender.checkpoint.path)
     check_tokenizer(tokenizer, recommender.checkpoint.item_tokens())
@@ -203,6 +206,7 @@ def _search(
         description="Recommending",
         unit=unit,
     )
+    unproven = answer.unproven(search)
     _say_what_may_be_missing(search, answer, options, unit)
     # The trie holds the allowed rows only, so its row numbers differ from those of the catalogue.
     trie_row_of = {int(row): number for number, row in enumerate(recommender.rows)}
@@ -211,7 +215,7 @@ def _search(
         groups = item_groups(answer.ranking, trie, number, [trie_row_of[row] for row in hidden if row in trie_row_of])
         best = first_items(groups, options.k)
         lists.append(RankedItems(recommender.rows[best.rows].tolist(), best.scores))
-    return lists
+    return lists, (~unproven).tolist()
 
 
 def _say_what_may_be_missing(search: SearchRequest, answer: SearchResult, options: RecommendOptions, unit: str) -> None:
@@ -223,7 +227,7 @@ def _say_what_may_be_missing(search: SearchRequest, answer: SearchResult, option
     if not unproven:
         return
     stopped = f"--search auto ends after {EXACT_PREFIXES:,} prefixes for each"
-    console.note(
+    console.warn(
         f"more probable items than those listed may be missing for {unproven:,} of {len(search.prompts):,} {unit}, "
         f"since {stopped if search.exact else 'a beam drops prefixes'}: use --search exact"
         f"{'' if search.exact else ', or more --beams'}"
@@ -274,11 +278,11 @@ def _titles(space: Workspace) -> dict[str, str]:
 
 
 def _as_recommendations(
-    names: list[str], lists: list[RankedItems], catalogue: SemanticIDs, titles: Mapping[str, str]
+    names: list[str], lists: list[RankedItems], proven: list[bool], catalogue: SemanticIDs, titles: Mapping[str, str]
 ) -> list[Recommendation]:
     """The lists item by item, with ids and titles."""
     return [
-        Recommendation(name, rank, catalogue.item_ids[row], titles.get(catalogue.item_ids[row], ""), score)
-        for name, items in zip(names, lists, strict=True)
+        Recommendation(name, rank, catalogue.item_ids[row], titles.get(catalogue.item_ids[row], ""), score, is_proven)
+        for name, items, is_proven in zip(names, lists, proven, strict=True)
         for rank, (row, score) in enumerate(zip(items.rows, items.scores, strict=True), start=1)
     ]

@@ -39,19 +39,20 @@ def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False)
     if converted_from is not None:
         what = f"its {len(given):,} ids became whole numbers (7, not 7.0)"
         remark(path, f"column {column!r} is of type {converted_from}: {what}")
+    what = "token" if column == "token" else "id"
     row_of: dict[str, int] = {}
     texts: list[str] = []
     for row, text in enumerate(given, start=1):
         if not text:
             where = f"{path}, column {column!r}, row {row:,}"
-            raise InputError("the id is missing", where=where, remedy="give every row an id or drop the row")
+            raise InputError(f"the {what} is missing", where=where, remedy="give every row one, or drop the row")
         if unique:
             first = row_of.setdefault(text, row)
             if first != row:
                 raise InputError(
-                    f"duplicate id {text!r} (first in row {first:,})",
+                    f"duplicate {what} {text!r} (first in row {first:,})",
                     where=f"{path}, column {column!r}, row {row:,}",
-                    remedy="keep one row for each id",
+                    remedy=f"keep one row for each {what}",
                 )
         texts.append(text)
     return texts
