@@ -70,6 +70,17 @@ class Recommendation:
     proven: bool = True
 
 
+class Recommendations(list[Recommendation]):
+    """The items of all lists, by user or query, then by rank.
+
+    Attributes:
+        never_trained_on: ``queries`` or ``histories`` where the checkpoint was asked for what it never saw in training,
+            so that the lists may be as good as chance; None otherwise.
+    """
+
+    never_trained_on: str | None = None
+
+
 @dataclass(frozen=True)
 class Recommender:
     """A checkpoint, and the part of the catalogue that it may recommend.
@@ -99,7 +110,7 @@ def recommend(
     dtype: str = "auto",
     columns: str | None = None,
     **keywords: Unpack[RecommendKeywords],
-) -> list[Recommendation]:
+) -> Recommendations:
     """Recommend the ``k`` most probable items to each user, or for each query.
 
     Exactly one of ``histories``, ``queries`` and ``table`` is given.
@@ -137,7 +148,7 @@ def recommend(
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
     requests = read_requests(histories, queries, table, row_of, reading)
-    say_if_untrained(space, source, "histories" if requests.histories is not None else "queries")
+    untrained = say_if_untrained(space, source, "histories" if requests.histories is not None else "queries")
     recommender = Recommender(source, catalogue, token_ids, _allowed_rows(row_of, exclude, only))
     seed_everything(seed)
     lists, proven = _search(recommender, requests, options, device, dtype)
@@ -145,7 +156,9 @@ def recommend(
     if short:
         who = "queries" if requests.histories is None else "users"
         console.warn(f"{short:,} of {len(lists):,} {who} have fewer than {options.k} items left to be recommended")
-    return _as_recommendations(requests.names, lists, proven, catalogue, _titles(space))
+    recommendations = _as_recommendations(requests.names, lists, proven, catalogue, _titles(space))
+    recommendations.never_trained_on = untrained.get("never_trained_on")
+    return recommendations
 
 
 def _allowed_rows(row_of: Mapping[str, int], exclude: Path | str | None, only: Path | str | None) -> np.ndarray:
@@ -279,10 +292,10 @@ def _titles(space: Workspace) -> dict[str, str]:
 
 def _as_recommendations(
     names: list[str], lists: list[RankedItems], proven: list[bool], catalogue: SemanticIDs, titles: Mapping[str, str]
-) -> list[Recommendation]:
+) -> Recommendations:
     """The lists item by item, with ids and titles."""
-    return [
+    return Recommendations(
         Recommendation(name, rank, catalogue.item_ids[row], titles.get(catalogue.item_ids[row], ""), score, is_proven)
         for name, items, is_proven in zip(names, lists, proven, strict=True)
         for rank, (row, score) in enumerate(zip(items.rows, items.scores, strict=True), start=1)
-    ]
+    )

@@ -11,7 +11,7 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.app import run
-from gti_cli.recommendation.recommend import Recommendation
+from gti_cli.recommendation.recommend import Recommendation, Recommendations
 from tests.support.commands import RecordingStage
 
 
@@ -21,7 +21,7 @@ def answer(user: str, rank: int) -> Recommendation:
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> RecordingStage:
-    stage = RecordingStage([answer("1", 1), answer("1", 2)])
+    stage = RecordingStage(Recommendations([answer("1", 1), answer("1", 2)]))
     monkeypatch.setattr("gti_cli.recommendation.recommend.recommend", stage)
     return stage
 
@@ -88,7 +88,9 @@ def test_a_query_and_its_title(stage: RecordingStage, capsys: pytest.CaptureFixt
 def test_a_table_of_users_or_queries_goes_to_a_file(
     column: str, owner: str, kind: str, stage: RecordingStage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage.result = [answer("u", 1), *(replace(answer("v", rank), proven=False) for rank in (1, 2))]
+    unproven = [replace(answer("v", rank), proven=False) for rank in (1, 2)]
+    stage.result = Recommendations([answer("u", 1), *unproven])
+    stage.result.never_trained_on = kind
     tables.write(tmp_path / "in.parquet", {column: ["x"]})
     output = tmp_path / "out.parquet"
     command = ["recommend", "--input", str(tmp_path / "in.parquet")]
@@ -107,6 +109,7 @@ def test_a_table_of_users_or_queries_goes_to_a_file(
         "lines": 3,
         kind: 2,
         "may_be_missing_for": 1,
+        "never_trained_on": kind,
     }
 
 
