@@ -58,8 +58,7 @@ class Recommendation:
         item_id: Id of the item.
         title: Title of the item.
         score: Log-probability of the item's semantic ID.
-        proven: Whether the search proves that no item is more probable than those of this list. False: some may be
-            missing, see ``search``.
+        proven: Whether the search proves that no more probable item is missing in the list.
     """
 
     user_id: str
@@ -74,8 +73,7 @@ class Recommendations(list[Recommendation]):
     """The items of all lists, by user or query, then by rank.
 
     Attributes:
-        never_trained_on: ``queries`` or ``histories`` where the checkpoint was asked for what it never saw in training,
-            so that the lists may be as good as chance; None otherwise.
+        never_trained_on: ``queries`` or ``histories`` where they were asked of a checkpoint that never saw any.
     """
 
     never_trained_on: str | None = None

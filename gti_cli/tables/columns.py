@@ -162,17 +162,18 @@ def _first_non_number(values: Sequence[str | None]) -> int | None:
     return None
 
 
-def name_unread(table: pa.Table, known: Collection[str], path: Path | str) -> None:
+def name_unread(table: pa.Table, known: Collection[str], path: Path | str, what: str = "not read") -> None:
     """Remark on the columns of a table that no stage reads, so that nobody believes that they count.
 
     Args:
         table: What `gti_cli.tables.read` returned.
         known: Names of the columns that some stage reads.
         path: The file that the table was read from.
+        what: What is said of them.
     """
     unread = [name for name in table.column_names if name not in known]
     if unread:
-        remark(path, f"not read: column{'s' if len(unread) > 1 else ''} {list_some(unread, 10)}")
+        remark(path, f"{what}: column{'s' if len(unread) > 1 else ''} {list_some(unread, 10)}")
 
 
 def refuse_unknown_items(items: Sequence[str], catalogue: Collection[str], path: Path | str, rows: str) -> None:
