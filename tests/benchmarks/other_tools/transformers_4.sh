@@ -25,6 +25,8 @@ fi
 import json, sys
 folder = sys.argv[1]
 exported = json.load(open(f"{folder}/export.json"))
+if "script" not in exported:
+    sys.exit("the checkpoint has no gti_prompt.json with a question for the next item: gti finetune writes it")
 open(f"{folder}/script.py", "w").write(exported["script"])
 PYTHON
 
