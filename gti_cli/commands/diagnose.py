@@ -48,8 +48,11 @@ def _diagnose(
 ) -> None:
     """Show whether new tokens have collapsed, are scattered, or are grounded: spectrum, cosines, RSA, a verdict."""
     common.configure_console()
-    # The options --device, --dtype and --no-resume have no effect here: no model runs, and all figures are computed
-    # from the stored rows on the CPU in float64.
+    if (common.device, common.dtype, common.resume) != ("auto", "auto", True):
+        console.note(
+            "--device, --dtype and --no-resume change nothing here: no model runs, and all figures are computed from "
+            "the stored rows, on the CPU, in float64"
+        )
     from gti_cli.diagnostics.diagnose import diagnose as stage
 
     checkpoints, base = adapter.merged(checkpoints, workspace, common)

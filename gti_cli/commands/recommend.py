@@ -24,10 +24,11 @@ from gti_cli.recommendation.requests import RecommendOptions
 from gti_cli.tables.equal_times import InteractionOptions
 
 if TYPE_CHECKING:
-    from gti_cli.recommendation.recommend import Recommendation
+    from gti_cli.recommendation.recommend import Recommendation, Recommendations
 
 _SINGLE = "1"  # the id of the user of --history, and of the query of --query
 _COLUMNS = ("rank", "item_id", "title", "score")
+_PROVEN = "proven"  # in files and JSON; on the screen a warning says it
 
 
 def _recommend(
@@ -121,26 +122,37 @@ def _has_queries(table: str) -> bool:
 
 def _record(recommendation: Recommendation, id_column: str) -> dict[str, Any]:
     """Return one recommendation by column; the field ``user_id`` holds the id of a query too."""
-    values = {name: getattr(recommendation, name) for name in _COLUMNS}
+    values = {name: getattr(recommendation, name) for name in (*_COLUMNS, _PROVEN)}
     return {id_column: recommendation.user_id, **values}
 
 
-def _kind_and_count(recommendations: list[Recommendation], id_column: str) -> tuple[str, int]:
+def _kind_and_count(recommendations: Recommendations, id_column: str) -> tuple[str, int]:
     kind = "queries" if id_column == "query_id" else "users"
     return kind, len({recommendation.user_id for recommendation in recommendations})
 
 
-def _write(recommendations: list[Recommendation], id_column: str, output: Path) -> None:
+def _reservations(recommendations: Recommendations) -> dict[str, Any]:
+    """Return what a reader of the JSON has to know, since warnings and notes stand on stderr alone.
+
+    That is for how many users or queries the search may have missed more probable items, and what the checkpoint was
+    asked for although it never saw it in training.
+    """
+    missing = len({recommendation.user_id for recommendation in recommendations if not recommendation.proven})
+    asked = recommendations.never_trained_on
+    return {"may_be_missing_for": missing, **({"never_trained_on": asked} if asked is not None else {})}
+
+
+def _write(recommendations: Recommendations, id_column: str, output: Path) -> None:
     from gti_cli import tables
 
     records = [_record(recommendation, id_column) for recommendation in recommendations]
-    tables.write(output, {name: [record[name] for record in records] for name in (id_column, *_COLUMNS)})
+    tables.write(output, {name: [record[name] for record in records] for name in (id_column, *_COLUMNS, _PROVEN)})
     kind, count = _kind_and_count(recommendations, id_column)
     console.say(f"{output}  ({len(records):,} lines, {count:,} {kind})")
-    console.result({"output": str(output), "lines": len(records), kind: count})
+    console.result({"output": str(output), "lines": len(records), kind: count, **_reservations(recommendations)})
 
 
-def _print(recommendations: list[Recommendation], id_column: str, title: str | None) -> None:
+def _print(recommendations: Recommendations, id_column: str, title: str | None) -> None:
     """Print the recommendations for one history or query, or for a whole table.
 
     Args:
@@ -156,4 +168,4 @@ def _print(recommendations: list[Recommendation], id_column: str, title: str | N
         columns,
         [[record[name] for name in columns] for record in records],
     )
-    console.result({"recommendations": records})
+    console.result({"recommendations": records, kind: count, **_reservations(recommendations)})

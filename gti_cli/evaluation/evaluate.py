@@ -21,6 +21,7 @@ import numpy as np
 
 from gti_cli import console, tables
 from gti_cli.cards.card import refresh_card
+from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.decoding.search_parts import SearchRequest, SearchResult, extra_beams
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
@@ -132,6 +133,7 @@ def _evaluate_users(
         )
     elif _was_trained_with_other_duplicates(plan, reading):
         console.warn(f"{plan.name} was fine-tuned with another --duplicates: targets may have been trained on")
+    details = say_if_untrained(plan.space, plan.checkpoint, "histories")
     with open_stage(
         plan,
         artifact,
@@ -143,7 +145,7 @@ def _evaluate_users(
             **reading.recorded(),
         },
         inputs={"interactions": interactions},
-        details={"other_table": True} if is_other_table else {},
+        details={**details, "other_table": True} if is_other_table else details,
         counts={"not_drawn": available - len(entries)},
     ) as run:
         if not run.done:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console, tables
+from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.decoding.ranked_items import first_items, item_groups
 from gti_cli.decoding.search_parts import SearchRequest, SearchResult
 from gti_cli.decoding.trie import Trie, build_trie
@@ -75,7 +76,7 @@ def evaluate_queries(plan: EvaluationPlan, path: Path | str, name: str | None, r
         run_options,
         options={},
         inputs={"queries": path},
-        details={},
+        details=say_if_untrained(plan.space, plan.checkpoint, "queries"),
         counts={"not_drawn": len(with_good) - len(evaluated), "left_out_without_good": without_good},
     ) as run:
         if not run.done:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console, tables
+from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
 from gti_cli.checkpoints.limits import check_positions
@@ -36,7 +37,6 @@ from gti_cli.recommendation.requests import (
     RecommendOptions,
     read_requests,
 )
-from gti_cli.recommendation.trained_tasks import say_if_untrained
 from gti_cli.tables import SemanticIDs
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.tables.near_misses import near_miss
@@ -57,6 +57,7 @@ class Recommendation:
         item_id: Id of the item.
         title: Title of the item.
         score: Log-probability of the item's semantic ID.
+        proven: Whether the search proves that no more probable item is missing in the list.
     """
 
     user_id: str
@@ -64,6 +65,17 @@ class Recommendation:
     item_id: str
     title: str
     score: float
+    proven: bool = True
+
+
+class Recommendations(list[Recommendation]):
+    """The items of all lists, by user or query, then by rank.
+
+    Attributes:
+        never_trained_on: ``queries`` or ``histories`` where they were asked of a checkpoint that never saw any.
+    """
+
+    never_trained_on: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,7 @@ def recommend(
     dtype: str = "auto",
     columns: str | None = None,
     **keywords: Unpack[RecommendKeywords],
-) -> list[Recommendation]:
+) -> Recommendations:
     """Recommend the ``k`` most probable items to each user, or for each query.
 
     Exactly one of ``histories``, ``queries`` and ``table`` is given.
@@ -135,15 +147,17 @@ def recommend(
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
     requests = read_requests(histories, queries, table, row_of, reading)
-    say_if_untrained(space, source, "histories" if requests.histories is not None else "queries")
+    untrained = say_if_untrained(space, source, "histories" if requests.histories is not None else "queries")
     recommender = Recommender(source, catalogue, token_ids, _allowed_rows(row_of, exclude, only))
     seed_everything(seed)
-    lists = _search(recommender, requests, options, device, dtype)
+    lists, proven = _search(recommender, requests, options, device, dtype)
     short = sum(len(items.rows) < options.k for items in lists)
     if short:
         who = "queries" if requests.histories is None else "users"
         console.warn(f"{short:,} of {len(lists):,} {who} have fewer than {options.k} items left to be recommended")
-    return _as_recommendations(requests.names, lists, catalogue, _titles(space))
+    recommendations = _as_recommendations(requests.names, lists, proven, catalogue, _titles(space))
+    recommendations.never_trained_on = untrained.get("never_trained_on")
+    return recommendations
 
 
 def _allowed_rows(row_of: Mapping[str, int], exclude: Path | str | None, only: Path | str | None) -> np.ndarray:
@@ -177,8 +191,8 @@ def _listed_rows(path: Path | str, row_of: Mapping[str, int]) -> list[int]:
 
 def _search(
     recommender: Recommender, requests: RecommendationRequests, options: RecommendOptions, device: str, dtype: str
-) -> list[RankedItems]:
-    """The top ``k`` of the allowed rows of the catalogue for each request."""
+) -> tuple[list[RankedItems], list[bool]]:
+    """The top ``k`` of the allowed rows of the catalogue for each request, and whether that is proven."""
     chosen = choose_device(device)
     tokenizer = recommender.checkpoint.load_tokenizer()
     check_tokenizer(tokenizer, recommender.checkpoint.item_tokens())
@@ -204,6 +218,7 @@ def _search(
         description="Recommending",
         unit=unit,
     )
+    unproven = answer.unproven(search)
     _say_what_may_be_missing(search, answer, options, unit)
     # The trie holds the allowed rows only, so its row numbers differ from those of the catalogue.
     trie_row_of = {int(row): number for number, row in enumerate(recommender.rows)}
@@ -212,7 +227,7 @@ def _search(
         groups = item_groups(answer.ranking, trie, number, [trie_row_of[row] for row in hidden if row in trie_row_of])
         best = first_items(groups, options.k)
         lists.append(RankedItems(recommender.rows[best.rows].tolist(), best.scores))
-    return lists
+    return lists, (~unproven).tolist()
 
 
 def _say_what_may_be_missing(search: SearchRequest, answer: SearchResult, options: RecommendOptions, unit: str) -> None:
@@ -224,7 +239,7 @@ def _say_what_may_be_missing(search: SearchRequest, answer: SearchResult, option
     if not unproven:
         return
     stopped = f"--search auto ends after {EXACT_PREFIXES:,} prefixes for each"
-    console.note(
+    console.warn(
         f"more probable items than those listed may be missing for {unproven:,} of {len(search.prompts):,} {unit}, "
         f"since {stopped if search.exact else 'a beam drops prefixes'}: use --search exact"
         f"{'' if search.exact else ', or more --beams'}"
@@ -275,11 +290,11 @@ def _titles(space: Workspace) -> dict[str, str]:
 
 
 def _as_recommendations(
-    names: list[str], lists: list[RankedItems], catalogue: SemanticIDs, titles: Mapping[str, str]
-) -> list[Recommendation]:
+    names: list[str], lists: list[RankedItems], proven: list[bool], catalogue: SemanticIDs, titles: Mapping[str, str]
+) -> Recommendations:
     """The lists item by item, with ids and titles."""
-    return [
-        Recommendation(name, rank, catalogue.item_ids[row], titles.get(catalogue.item_ids[row], ""), score)
-        for name, items in zip(names, lists, strict=True)
+    return Recommendations(
+        Recommendation(name, rank, catalogue.item_ids[row], titles.get(catalogue.item_ids[row], ""), score, is_proven)
+        for name, items, is_proven in zip(names, lists, proven, strict=True)
         for rank, (row, score) in enumerate(zip(items.rows, items.scores, strict=True), start=1)
-    ]
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gti_cli.checkpoints.configuration import drop_missing_attention
 from gti_cli.checkpoints.limits import count_used_rows
 from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens
 from gti_cli.checkpoints.older_transformers import write_older_config_keys
@@ -132,6 +133,7 @@ def _write_config(folder: Path, target: Path, height: int, dtype: torch.dtype | 
             if isinstance(part, dict) and (part is config or "dtype" in part or "torch_dtype" in part):
                 part.pop("torch_dtype", None)
                 part["dtype"] = str(dtype).removeprefix("torch.")
+    drop_missing_attention(config)
     (target / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 

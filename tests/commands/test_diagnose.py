@@ -39,6 +39,10 @@ def test_json(made, tmp_path, capsys):
     assert run(arguments) == 0
     payload = json.loads(capsys.readouterr().out)
     assert payload["name"] == "diagnostics/x"
+    assert run([argument for argument in arguments if argument != "-q"]) == 0
+    assert "change nothing here" not in capsys.readouterr().err
+    assert run([*(argument for argument in arguments if argument != "-q"), "--device", "cpu"]) == 0
+    assert "--device, --dtype and --no-resume change nothing here" in " ".join(capsys.readouterr().err.split())
     assert payload["metrics"]["grounded"]["verdict"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.app import run
-from gti_cli.recommendation.recommend import Recommendation
+from gti_cli.recommendation.recommend import Recommendation, Recommendations
 from tests.support.commands import RecordingStage
 
 
@@ -20,7 +21,7 @@ def answer(user: str, rank: int) -> Recommendation:
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> RecordingStage:
-    stage = RecordingStage([answer("1", 1), answer("1", 2)])
+    stage = RecordingStage(Recommendations([answer("1", 1), answer("1", 2)]))
     monkeypatch.setattr("gti_cli.recommendation.recommend.recommend", stage)
     return stage
 
@@ -66,10 +67,19 @@ def test_a_query_and_its_title(stage: RecordingStage, capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert out.startswith("For 'red hat'") and "Hat 2" in out and "-1.0000" in out and "query_id" not in out
     assert run(["recommend", "--query", "red hat", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["recommendations"] == [
-        {"query_id": "1", "rank": rank, "item_id": f"i{rank}", "title": f"Hat {rank}", "score": -0.5 * rank}
+    answered = json.loads(capsys.readouterr().out)
+    assert answered.pop("recommendations") == [
+        {
+            "query_id": "1",
+            "rank": rank,
+            "item_id": f"i{rank}",
+            "title": f"Hat {rank}",
+            "score": -0.5 * rank,
+            "proven": True,
+        }
         for rank in (1, 2)
     ]
+    assert answered == {"queries": 1, "may_be_missing_for": 0}
 
 
 @pytest.mark.parametrize(
@@ -78,18 +88,29 @@ def test_a_query_and_its_title(stage: RecordingStage, capsys: pytest.CaptureFixt
 def test_a_table_of_users_or_queries_goes_to_a_file(
     column: str, owner: str, kind: str, stage: RecordingStage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage.result = [answer("u", 1), answer("v", 1), answer("v", 2)]
+    unproven = [replace(answer("v", rank), proven=False) for rank in (1, 2)]
+    stage.result = Recommendations([answer("u", 1), *unproven])
+    stage.result.never_trained_on = kind
     tables.write(tmp_path / "in.parquet", {column: ["x"]})
     output = tmp_path / "out.parquet"
     command = ["recommend", "--input", str(tmp_path / "in.parquet")]
     assert run([*command, "-o", str(output)]) == 0
     assert capsys.readouterr().out == f"{output}  (3 lines, 2 {kind})\n"
     written: dict[str, Any] = tables.read(output).to_pydict()
-    assert list(written) == [owner, "rank", "item_id", "title", "score"]
+    assert list(written) == [owner, "rank", "item_id", "title", "score", "proven"]
+    assert written["proven"] == [True, False, False]
     assert written[owner] == ["u", "v", "v"] and written["score"] == [-0.5, -0.5, -1.0]
     assert run(command) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"3 items for 2 {kind}") and owner in out
+    assert out.startswith(f"3 items for 2 {kind}") and owner in out and "proven" not in out
+    assert run([*command, "-o", str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "output": str(output),
+        "lines": 3,
+        kind: 2,
+        "may_be_missing_for": 1,
+        "never_trained_on": kind,
+    }
 
 
 @pytest.mark.parametrize("name", ["lists.csv", "absent/lists.parquet", "folder.parquet"])
