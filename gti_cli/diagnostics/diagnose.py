@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def diagnose(
             folder = run.path(artifact)
             folder.mkdir(parents=True)
             run.device = "cpu"
-            run.metrics.update(_measure_and_write(inputs, timeline, folder, plot, seed))
+            line = _command_line(checkpoints, workspace, options, trajectory, artifact)
+            run.metrics.update(_measure_and_write(inputs, timeline, folder, seed, (space, line) if plot else None))
             run.counts.update({checkpoint.label: len(checkpoint.rows.tokens.ids) for checkpoint in inputs.checkpoints})
             run.details["checkpoints"] = labels
     return run.result()
@@ -148,6 +150,17 @@ def _options(
     return options
 
 
+def _command_line(
+    checkpoints: Sequence[str | Path], workspace: Path | str, options: dict[str, Any], trajectory: bool, artifact: str
+) -> str:
+    """The command line that makes this diagnosis with its page, for a shell."""
+    words = ["gti", "diagnose", *map(str, checkpoints), "--plot", *(["--trajectory"] if trajectory else [])]
+    words += ["--name", artifact.removeprefix("diagnostics/"), "--workspace", str(workspace)]
+    given = {"--tokens-from": options["tokens_from"], "--base-vocab": options["base_vocab"]}
+    words += [str(word) for flag, value in given.items() if value is not None for word in (flag, value)]
+    return shlex.join(words)
+
+
 def _adjust_plot_and_force(
     space: Workspace, artifact: str, options: dict[str, Any], plot: bool, force: bool
 ) -> tuple[bool, bool]:
@@ -175,9 +188,21 @@ def _output_name(name: str | None, labels: list[str]) -> str:
 
 
 def _measure_and_write(
-    inputs: DiagnosisInputs, timeline: Sequence[TimelineCheckpoint], folder: Path, plot: bool, seed: int
+    inputs: DiagnosisInputs,
+    timeline: Sequence[TimelineCheckpoint],
+    folder: Path,
+    seed: int,
+    page: tuple[Workspace, str] | None,
 ) -> dict[str, Any]:
-    """Measure all matrices, write tables and pictures into ``folder``, and return the figures by checkpoint."""
+    """Measure all matrices, write tables and pictures into ``folder``, and return the figures by checkpoint.
+
+    Args:
+        inputs: Everything that was read.
+        timeline: The checkpoints as points in time; empty without ``--trajectory``.
+        folder: Where tables and pictures go.
+        seed: Seed of everything random.
+        page: Workspace and command line, for ``report.html``. None: no pictures and no page are written.
+    """
     texts = TextWords(inputs.items.texts) if inputs.items is not None else None
     count = sum(len(checkpoint.rows.matrices) for checkpoint in inputs.checkpoints)
     diagnoses: list[MatrixDiagnosis] = []
@@ -200,9 +225,9 @@ def _measure_and_write(
     if points:
         write_trajectory(points, folder)
     write_json(folder / "metrics.json", metrics)
-    if plot:
+    if page is not None:
         plot_all([diagnosis.series for diagnosis in diagnoses], folder)
         if points:
             save_picture(plot_trajectory(points), folder / "trajectory")
-        write_report(diagnoses, inputs.items, folder)
+        write_report(diagnoses, inputs.items, folder, space=page[0], command=page[1], metrics=metrics)
     return metrics
