@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gti_cli.grounding.ground import ground
     from gti_cli.grounding.plot import plot_curves
     from gti_cli.importing.import_data import import_data
+    from gti_cli.pages.report import report
     from gti_cli.recommendation.finetune import finetune
     from gti_cli.recommendation.recommend import recommend
     from gti_cli.semantic_ids.build import build_ids
@@ -36,6 +37,7 @@ __all__ = [
     "plot_curves",
     "plot_quality",
     "recommend",
+    "report",
 ]
 
 _MODULE_OF = {
@@ -51,6 +53,7 @@ _MODULE_OF = {
     "plot_curves": "gti_cli.grounding.plot",
     "plot_quality": "gti_cli.semantic_ids.quality.plot",
     "recommend": "gti_cli.recommendation.recommend",
+    "report": "gti_cli.pages.report",
 }
 
 

@@ -38,7 +38,8 @@ def test_the_shell_is_whole_and_its_parts_escape_what_they_show() -> None:
     name = "<b>\u05d0 & \U0001f457</b>"
     page = make_environment([]).from_string(source).render(name=name, picture=embed(png()))
     reader = PageReader(page)
-    assert reader.text.count(name) == 5 and "<b>" not in page
+    assert reader.text.count(name) == 6 and "<b>" not in page
+    assert reader.pictures == [name]
     assert 'lang="en"' in page and 'name="viewport"' in page and "50 %" in reader.text
     assert all(link.startswith("data:") for link in reader.links) and "script" not in reader.tags
     assert reader.headings == []
