@@ -1,7 +1,7 @@
 """The section on single users: their histories, what was recommended, and whether the held-out item is among it.
 
-Everything comes from files of an evaluation: the lists that it stored, the targets, and the table of interactions, whose
-place and digest stand in its manifest.
+Everything comes from files of an evaluation: the lists that it stored, the targets, and the table of interactions,
+whose place and digest stand in its manifest.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
     **DIAGNOSIS,
     "semantic_ids": (
         "Quality of the Semantic IDs",
-        "Use of the codes of each level, how much of the embeddings the levels explain, what items with a shared prefix "
-        "have in common beside chance, and the first codes that most items carry.",
+        "Use of the codes of each level, how much of the embeddings the levels explain, what items with a shared "
+        "prefix have in common beside chance, and the first codes that most items carry.",
     ),
     "rqvae_history": (
         "Training of the quantizer",

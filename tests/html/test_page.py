@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import base64
-import io
 from pathlib import Path
 
 from gti_cli.html.page import embed, embed_file, make_environment, render_page
 from tests.support.html import PageReader
-
-
-def png(width: int = 7, height: int = 3) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height)).save(buffer, "PNG")
-    return buffer.getvalue()
+from tests.support.pages import png
 
 
 def test_a_picture_is_embedded_with_its_size(tmp_path: Path) -> None:
