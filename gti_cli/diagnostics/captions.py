@@ -58,7 +58,7 @@ def name_alike(cosines: npt.NDArray[np.floating], names: Sequence[str]) -> str:
         names: Their c names.
     """
     others = np.asarray(cosines) - 2 * np.eye(len(names))  # a row is not compared with itself
-    alike = [names[row] for row in np.flatnonzero((others >= ALIKE).any(axis=1))] if len(names) > 1 else []
+    alike = [names[row] for row in np.flatnonzero((others >= ALIKE).any(axis=1)).tolist()] if len(names) > 1 else []
     if not alike:
         return ""
     # Names come from the model's vocabulary: Ġ stands for the space before a word.

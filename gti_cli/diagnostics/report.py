@@ -18,7 +18,7 @@ from gti_cli.diagnostics.captions import CAPTIONS, name_alike
 from gti_cli.diagnostics.coded_items import CodedItems
 from gti_cli.diagnostics.matrix_diagnosis import MatrixDiagnosis, PlotSeries
 from gti_cli.diagnostics.verdict import COLLAPSED_UP_TO, CROWDED_UP_TO, LEAST_RSA, MOST_P
-from gti_cli.diagnostics.verdict_table import evaluation_sentence, grades_of, verdict_rows
+from gti_cli.diagnostics.verdict_table import advices_of, evaluation_sentence, grades_of, verdict_rows
 from gti_cli.html.page import embed_file, render_page
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import Manifest
@@ -62,6 +62,7 @@ def write_report(
         command=command,
         verdicts=verdicts,
         grades=grades_of(verdicts),
+        advices=advices_of(verdicts),
         thresholds=THRESHOLDS,
         series=series,
         pictures={stem: picture for stem in CAPTIONS if (picture := embed_file(folder / f"{stem}.png")) is not None},

@@ -8,14 +8,12 @@ from typing import Any
 
 from gti_cli.cards.results import find_evaluations
 from gti_cli.checkpoints.finding import Checkpoint
-from gti_cli.diagnostics.verdict import COLLAPSED, CROWDED, DISTINCT, GROUNDED, PARTLY, SCATTERED, STRUCTURED
 from gti_cli.html.figures import format_figure, format_percent
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import Manifest
 
-# How a page marks a grade: `good`, `middle` or `bad`.
-_TONES = {COLLAPSED: "bad", CROWDED: "bad", SCATTERED: "middle", DISTINCT: "middle", STRUCTURED: "middle"}
-_TONES |= {PARTLY: "middle"}
+# How pages mark a grade; all others are `middle`. Grades are names here: diagnoses of other versions are shown, too.
+_TONES = {"collapsed": "bad", "crowded": "bad", "grounded": "good", "aligned": "good"}
 _CUTOFF = 10  # of the metric that stands beside a verdict
 
 
@@ -60,7 +58,7 @@ def verdict_rows(metrics: Mapping[str, Any], labels: Sequence[str], evaluations:
         VerdictRow(
             name=name,
             grade=figures["verdict"],
-            tone=_TONES.get(figures["verdict"], "good"),
+            tone=_TONES.get(figures["verdict"], "middle"),
             directions=_directions(figures),
             place=_place(figures),
             codebooks=_codebooks(figures),
@@ -94,7 +92,11 @@ def _place(figures: Mapping[str, Any]) -> str:
 
 
 def _codebooks(figures: Mapping[str, Any]) -> str:
-    """The level with the highest r among those with the smallest p, mean rows subtracted, as the verdict takes it."""
+    """The correlation that decides the verdict; diagnoses that do not name it have it in one of their levels."""
+    if figures.get("deciding_rsa_r") is not None:
+        level = figures["deciding_rsa_level"]
+        scope = "over all codes" if level is None else f"in level {level}"
+        return f"{format_figure(figures['deciding_rsa_r'], 2)} {scope} (p {format_figure(figures['deciding_rsa_p'])})"
     levels = [
         (float(entry["centred_pearson"]), float(entry["centred_p"]), f"level {level}")
         for level, entry in figures.get("rsa_levels", {}).items()
@@ -156,12 +158,18 @@ def grades_of(rows: Sequence[VerdictRow]) -> list[tuple[str, str, list[VerdictRo
     ]
 
 
+def advices_of(rows: Sequence[VerdictRow]) -> list[tuple[str, list[str]]]:
+    """Return each advice once, with the names of the rows that it is for."""
+    advices = dict.fromkeys(row.advice for row in rows)
+    return [(advice, [row.name for row in rows if row.advice == advice]) for advice in advices]
+
+
 EXPLANATIONS = {
-    COLLAPSED: "The rows are almost one point: the model cannot tell the tokens apart.",
-    CROWDED: "The rows have begun to separate, but use far fewer directions than pretrained rows.",
-    SCATTERED: "The rows are distinct, but lie away from the pretrained rows and do not follow the codebooks.",
-    DISTINCT: "The rows are distinct and lie among the pretrained rows, but do not follow the codebooks.",
-    STRUCTURED: "The rows follow the codebooks, but lie away from the pretrained rows.",
-    PARTLY: "The rows lie among the pretrained rows and follow the codebooks weakly.",
-    GROUNDED: "The rows lie among the pretrained rows and follow the codebooks.",
+    "collapsed": "the rows are almost one point, so the model cannot tell the tokens apart",
+    "crowded": "the rows have begun to separate, but use far fewer directions than pretrained rows",
+    "scattered": "the rows are distinct, but lie away from the pretrained rows and do not follow the codebooks",
+    "distinct": "the rows are distinct and lie among the pretrained rows, but do not follow the codebooks",
+    "structured": "the rows follow the codebooks, but lie away from the pretrained rows",
+    "partly grounded": "the rows lie among the pretrained rows and follow the codebooks weakly",
+    "grounded": "the rows lie among the pretrained rows and follow the codebooks",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli.diagnostics.report import THRESHOLDS
-from gti_cli.diagnostics.verdict_table import evaluation_sentence, grades_of, verdict_rows
+from gti_cli.diagnostics.verdict_table import advices_of, evaluation_sentence, grades_of, verdict_rows
 from gti_cli.errors import InputError
 from gti_cli.html.page import render_page
 from gti_cli.pages.catalogue import catalogue_facts, catalogue_or_reason, example_prefixes, quality_rows
@@ -217,6 +217,7 @@ def _diagnosis(contents: _Contents) -> dict[str, Any]:
                 "finished": str(manifest.run.get("finished", "")),
                 "rows": rows,
                 "grades": grades_of(rows),
+                "advices": advices_of(rows),
                 "pictures": contents.pictures(manifest),
             }
         )

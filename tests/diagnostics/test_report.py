@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,9 @@ def test_the_page_is_whole_and_needs_nothing_else(diagnosed):
     reader = PageReader(page)
     assert "script" not in reader.tags
     assert all(link.startswith("data:image/png;base64,") for link in reader.links)
-    assert reader.tags.count("img") == 4
+    assert reader.tags.count("img") == 4 and all(reader.pictures)
+    levels = [level for level, _ in reader.headings]
+    assert levels[0] == 1 and all(after <= before + 1 for before, after in pairwise(levels))
     assert not re.search(r"https?://", page)
     assert "{{" not in page
     assert "{%" not in page

@@ -1,11 +1,8 @@
 """Verdicts as pages show them."""
 
 from gti_cli.diagnostics import verdict
-from gti_cli.diagnostics.verdict_table import EXPLANATIONS, evaluation_sentence, grades_of, verdict_rows
+from gti_cli.diagnostics.verdict_table import EXPLANATIONS, advices_of, evaluation_sentence, grades_of, verdict_rows
 from gti_cli.workspace import Workspace
-
-GRADES = {getattr(verdict, name) for name in ("COLLAPSED", "CROWDED", "SCATTERED", "DISTINCT", "STRUCTURED")}
-GRADES |= {verdict.PARTLY, verdict.GROUNDED}
 
 
 def figures(grade, **more):
@@ -30,11 +27,15 @@ def test_a_row_for_each_matrix_with_the_figures_that_decide():
     assert (first.evaluation, second.evaluation) == ("found", "")
     assert (first.tone, third.tone, third.codebooks) == ("good", "bad", "–")
     grades = grades_of([first, second, third])
+    assert advices_of([first, second, third]) == [("a", ["one", "two (input)", "two (output)"])]
     assert [(grade, len(rows)) for grade, _, rows in grades] == [("grounded", 2), ("collapsed", 1)]
 
 
 def test_every_grade_has_one_explanation():
-    assert set(EXPLANATIONS) >= GRADES and len(set(EXPLANATIONS.values())) == len(EXPLANATIONS)
+    grades = {value for name, value in vars(verdict).items() if name.isupper() and isinstance(value, str)}
+    assert {grade for grade in grades if " " not in grade or grade == "partly grounded"} <= set(EXPLANATIONS) and len(
+        set(EXPLANATIONS.values())
+    ) == len(EXPLANATIONS)
 
 
 def test_what_evaluations_found(tmp_path):
@@ -48,3 +49,9 @@ def test_what_evaluations_found(tmp_path):
         run.path("evaluation/x").mkdir(parents=True)
         run.metrics.update(metrics)
     assert evaluation_sentence(space, checkpoint) == "NDCG@5 0.100, below b (0.300)"
+
+
+def test_the_correlation_that_decided_is_shown_where_a_diagnosis_names_it():
+    decided = {"deciding_rsa_r": 0.25, "deciding_rsa_p": 0.004, "deciding_rsa_level": None}
+    (row,) = verdict_rows({"x": figures("distinct", **decided)}, ["x"], {})
+    assert (row.codebooks, row.tone) == ("0.25 over all codes (p 0.004)", "middle")
