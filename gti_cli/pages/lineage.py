@@ -10,6 +10,7 @@ from gti_cli.workspace.lineage import ArtifactState
 
 # Nearly everything is made from them. A copied workspace records the table as a file from outside.
 _SEMANTIC_IDS = ("semantic_ids", "semantic_ids.parquet")
+_INHERITED = " is stale"  # how `gti_cli.workspace.lineage` ends a reason that comes from a source
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,16 @@ def _row(state: ArtifactState, depth: int, parent: str | None) -> LineageRow:
         finished=str(manifest.run.get("finished", "")),
         seconds=manifest.seconds,
         tone="bad" if state.damaged else "middle" if state.reasons else "good",
-        state=state.state.replace("stale:", "out of date:", 1),
+        state=_state(state),
         seed=manifest.seed,
         options=option_text(manifest.options) or "–",
         inputs="; ".join(f"{line.role} {line.file} ({line.digest})" for line in input_lines([manifest])) or "–",
     )
+
+
+def _state(state: ArtifactState) -> str:
+    """Say in words whether an artifact is up to date. What is wrong with its sources stands at these."""
+    if state.damaged or not state.reasons:
+        return state.state
+    own = [reason for reason in state.reasons if not reason.endswith(_INHERITED)]
+    return "out of date: " + ("; ".join(own) or "what it was made from is")

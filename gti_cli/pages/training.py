@@ -57,7 +57,10 @@ def _is_told_twice(metrics: dict[str, Any]) -> bool:
 
 
 def _title(name: str) -> str:
-    for start, words in (("accuracy_level_", "code of level {} right"), ("retrieval_prefix_", "text finds {} codes")):
+    for start, words in (
+        ("accuracy_level_", "code of level {} right"),
+        ("retrieval_prefix_", "text finds the codes up to number {}"),
+    ):
         if name.startswith(start):
             return words.format(name.removeprefix(start))
     return _TITLES.get(name, name.replace("_", " "))

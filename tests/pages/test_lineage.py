@@ -1,9 +1,13 @@
 """The lineage of a workspace as a tree."""
 
+from pathlib import Path
+
 from gti_cli.pages.lineage import lineage_rows
-from gti_cli.workspace.lineage import ArtifactState
+from gti_cli.workspace import Workspace
+from gti_cli.workspace.lineage import ArtifactState, inspect
 from gti_cli.workspace.manifest import Manifest
 from tests.support.commands import make_manifest
+from tests.support.stages import run_stage
 
 
 def state(name: str, *upstream: str, reasons: tuple[str, ...] = (), **fields: object) -> ArtifactState:
@@ -18,7 +22,9 @@ def test_an_artifact_stands_below_the_one_with_the_longest_past() -> None:
         state("extended", "semantic_ids"),
         state("other", "semantic_ids"),
         state("grounded", "extended", "semantic_ids", inputs=table, options={"epochs": 2}),
-        state("evaluation/x", "semantic_ids", "grounded", "other", reasons=("grounded is stale",)),
+        state(
+            "evaluation/x", "semantic_ids", "grounded", "other", reasons=("grounded is stale", "other was made again")
+        ),
     ]
     rows = lineage_rows(states)
     assert [(row.name, row.depth) for row in rows] == [
@@ -30,8 +36,18 @@ def test_an_artifact_stands_below_the_one_with_the_longest_past() -> None:
     ]
     assert [row.sources for row in rows] == ["–", "–", "titles.csv", "other", "–"]
     assert (rows[2].options, rows[2].inputs) == ("epochs 2", f"titles.csv titles.csv ({'0' * 16})")
-    assert (rows[3].tone, rows[3].state) == ("middle", "out of date: grounded is stale")
+    assert (rows[3].tone, rows[3].state) == ("middle", "out of date: other was made again")
     assert (rows[0].tone, rows[0].state, rows[0].seconds) == ("good", "up to date", 2.5)
+
+
+def test_what_is_wrong_with_a_source_is_not_repeated(tmp_path: Path) -> None:
+    source = tmp_path / "items.csv"
+    source.write_text("x")
+    _, first = run_stage(tmp_path / "ws", inputs={"items": source})
+    run_stage(tmp_path / "ws", "two", name="other", upstream={"thing": first})
+    (tmp_path / "ws" / "thing.txt").write_text("edited")
+    rows = lineage_rows(inspect(Workspace(tmp_path / "ws")))
+    assert [row.state for row in rows] == ["out of date: thing.txt was edited", "out of date: what it was made from is"]
 
 
 def test_damaged_artifacts_and_circles_are_listed() -> None:
