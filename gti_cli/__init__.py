@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gti_cli.grounding.ground import ground
     from gti_cli.grounding.plot import plot_curves
     from gti_cli.importing.import_data import import_data
+    from gti_cli.pages.report import report
     from gti_cli.recommendation.finetune import finetune
     from gti_cli.recommendation.plot import plot_training
     from gti_cli.recommendation.recommend import recommend
@@ -40,6 +41,7 @@ __all__ = [
     "plot_quality",
     "plot_training",
     "recommend",
+    "report",
 ]
 
 _MODULE_OF = {
@@ -57,6 +59,7 @@ _MODULE_OF = {
     "plot_quality": "gti_cli.semantic_ids.quality.plot",
     "plot_training": "gti_cli.recommendation.plot",
     "recommend": "gti_cli.recommendation.recommend",
+    "report": "gti_cli.pages.report",
 }
 
 

@@ -20,6 +20,7 @@ STAGES = {
     "evaluate": ("gti_cli.evaluation.evaluate", ["interactions", "workspace"]),
     "diagnose": ("gti_cli.diagnostics.diagnose", ["checkpoints", "workspace"]),
     "recommend": ("gti_cli.recommendation.recommend", ["workspace"]),
+    "report": ("gti_cli.pages.report", ["workspace"]),
 }
 PICTURES = {
     "plot_accuracy": ("gti_cli.evaluation.plot", ["workspace", "name"]),

@@ -57,6 +57,17 @@ def set_muted(muted: bool) -> None:
     _state.muted = muted
 
 
+@contextmanager
+def silence() -> Iterator[None]:
+    """Print nothing but errors inside the block."""
+    muted = _state.muted
+    _state.muted = True
+    try:
+        yield
+    finally:
+        _state.muted = muted
+
+
 def is_quiet() -> bool:
     """Tell whether progress and notes are off."""
     return _state.quiet or _state.muted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,10 @@ def diagnose(
             folder = run.path(artifact)
             folder.mkdir(parents=True)
             run.device = "cpu"
-            run.metrics.update(_measure_and_write(inputs, timeline, histories, folder, plot, seed))
+            line = _command_line(checkpoints, workspace, options, trajectory, artifact)
+            run.metrics.update(
+                _measure_and_write(inputs, timeline, histories, folder, seed, (space, line) if plot else None)
+            )
             run.counts.update({checkpoint.label: len(checkpoint.rows.tokens.ids) for checkpoint in inputs.checkpoints})
             run.details.update(inputs.details, checkpoints=labels)
     return run.result()
@@ -164,6 +168,17 @@ def _evaluations(histories: Mapping[str, History]) -> list[str]:
     return sorted({history.accuracy.artifact for history in histories.values() if history.accuracy is not None})
 
 
+def _command_line(
+    checkpoints: Sequence[str | Path], workspace: Path | str, options: dict[str, Any], trajectory: bool, artifact: str
+) -> str:
+    """The command line that makes this diagnosis with its page, for a shell."""
+    words = ["gti", "diagnose", *map(str, checkpoints), "--plot", *(["--trajectory"] if trajectory else [])]
+    words += ["--name", artifact.removeprefix("diagnostics/"), "--workspace", str(workspace)]
+    given = {"--tokens-from": options["tokens_from"], "--base-vocab": options["base_vocab"]}
+    words += [str(word) for flag, value in given.items() if value is not None for word in (flag, value)]
+    return shlex.join(words)
+
+
 def adjust_plot_and_force(
     existing: Manifest | None, options: dict[str, Any], upstream: Mapping[str, Manifest], seed: int, force: bool
 ) -> tuple[bool, bool]:
@@ -215,10 +230,18 @@ def _measure_and_write(
     timeline: Sequence[TimelineCheckpoint],
     histories: Mapping[str, History],
     folder: Path,
-    plot: bool,
     seed: int,
+    page: tuple[Workspace, str] | None,
 ) -> dict[str, Any]:
-    """Measure all matrices, write tables and pictures into ``folder``, and return the figures by checkpoint."""
+    """Measure all matrices, write tables and pictures into ``folder``, and return the figures by checkpoint.
+
+    Args:
+        inputs: Everything that was read.
+        timeline: The checkpoints as points in time; empty without ``--trajectory``.
+        folder: Where tables and pictures go.
+        seed: Seed of everything random.
+        page: Workspace and command line, for ``report.html``. None: no pictures and no page are written.
+    """
     texts = TextWords(inputs.items.texts) if inputs.items is not None else None
     count = sum(len(checkpoint.rows.matrices) for checkpoint in inputs.checkpoints)
     diagnoses: list[MatrixDiagnosis] = []
@@ -241,9 +264,9 @@ def _measure_and_write(
     if points:
         write_trajectory(points, folder)
     write_json(folder / "metrics.json", metrics)
-    if plot:
+    if page is not None:
         plot_all([diagnosis.series for diagnosis in diagnoses], folder)
         if points:
             save_picture(plot_trajectory(points), folder / "trajectory")
-        write_report(diagnoses, inputs.items, folder)
+        write_report(diagnoses, inputs.items, folder, space=page[0], command=page[1], metrics=metrics)
     return metrics

@@ -70,6 +70,16 @@ def test_quiet_keeps_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out == ""
 
 
+def test_silence_lasts_as_long_as_its_block(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="inside"), console.silence():
+        console.note("unheard")
+        console.warn("unheard")
+        console.error("heard")
+        raise ValueError("inside")
+    console.note("afterwards")
+    assert capsys.readouterr().err == "error: heard\nafterwards\n"
+
+
 def test_progress_says_rate(capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress("Encoding", 4, "texts") as advance:
         for _ in range(4):
