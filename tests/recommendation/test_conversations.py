@@ -20,7 +20,7 @@ from gti_cli.prompts.chat import choose_prompt_form
 from gti_cli.recommendation.conversations import export_conversations
 from gti_cli.recommendation.finetune import finetune
 from gti_cli.recommendation.options import TaskOptions
-from tests.support.models import CHAT_TEMPLATE, make_tokenizer
+from tests.support.models import make_tokenizer
 from tests.support.thinking import THINKING
 from tests.support.trained_tokens import spread, trained_examples
 

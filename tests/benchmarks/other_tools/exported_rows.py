@@ -29,7 +29,7 @@ def matrix(folder: Path, name: str) -> torch.Tensor | None:
 
 def main(checkpoint: Path, exported: Path) -> None:
     """Print the line."""
-    ids = pq.read_table(checkpoint / "new_tokens.parquet").column("token_id").to_pylist()
+    ids = pq.read_table(checkpoint / "new_tokens.parquet").column("id").to_pylist()
     before, after = matrix(checkpoint, EMBEDDING), matrix(exported, EMBEDDING)
     assert before is not None and after is not None
     moved = (after.float() - before.float())[ids].abs().mean()
