@@ -67,8 +67,9 @@ def _recommend(
     from gti_cli.recommendation.recommend import recommend as stage
 
     # Located here, since the columns of the table decide on those of the output.
-    table, exclude, only = tables.locate_all([table, options.exclude, options.only], common.columns)
-    options = replace(options, exclude=exclude, only=only)
+    given = [table, options.exclude, options.only, options.candidates]
+    table, exclude, only, candidates = tables.locate_all(given, common.columns)
+    options = replace(options, exclude=exclude, only=only, candidates=candidates)
     chosen, base = adapter.merged([checkpoint] if checkpoint is not None else [], workspace, common)
     recommendations = stage(
         workspace,
@@ -120,9 +121,15 @@ def _has_queries(table: str) -> bool:
     return "query" in tables.read(table, []).column_names
 
 
-def _record(recommendation: Recommendation, id_column: str) -> dict[str, Any]:
+def _columns(recommendations: list[Recommendation]) -> tuple[str, ...]:
+    """The columns of the lists; those scores that the candidates came with, if they did, among them."""
+    with_scores = any(recommendation.retriever_score is not None for recommendation in recommendations)
+    return (*_COLUMNS, *(["retriever_score"] if with_scores else []), _PROVEN)
+
+
+def _record(recommendation: Recommendation, id_column: str, columns: tuple[str, ...]) -> dict[str, Any]:
     """Return one recommendation by column; the field ``user_id`` holds the id of a query too."""
-    values = {name: getattr(recommendation, name) for name in (*_COLUMNS, _PROVEN)}
+    values = {name: getattr(recommendation, name) for name in columns}
     return {id_column: recommendation.user_id, **values}
 
 
@@ -145,8 +152,9 @@ def _reservations(recommendations: Recommendations) -> dict[str, Any]:
 def _write(recommendations: Recommendations, id_column: str, output: Path) -> None:
     from gti_cli import tables
 
-    records = [_record(recommendation, id_column) for recommendation in recommendations]
-    tables.write(output, {name: [record[name] for record in records] for name in (id_column, *_COLUMNS, _PROVEN)})
+    columns = _columns(recommendations)
+    records = [_record(recommendation, id_column, columns) for recommendation in recommendations]
+    tables.write(output, {name: [record[name] for record in records] for name in (id_column, *columns)})
     kind, count = _kind_and_count(recommendations, id_column)
     console.say(f"{output}  ({len(records):,} lines, {count:,} {kind})")
     console.result({"output": str(output), "lines": len(records), kind: count, **_reservations(recommendations)})
@@ -161,11 +169,13 @@ def _print(recommendations: Recommendations, id_column: str, title: str | None) 
         title: The title of the table; None when there may be several users or queries, which then get a column.
     """
     kind, count = _kind_and_count(recommendations, id_column)
-    columns = _COLUMNS if title is not None else (id_column, *_COLUMNS)
-    records = [_record(recommendation, id_column) for recommendation in recommendations]
+    columns = _columns(recommendations)
+    records = [_record(recommendation, id_column, columns) for recommendation in recommendations]
+    shown = tuple(name for name in columns if name != _PROVEN)
+    shown = shown if title is not None else (id_column, *shown)
     console.table(
         title or f"{len(records):,} items for {count:,} {kind}",
-        columns,
-        [[record[name] for name in columns] for record in records],
+        shown,
+        [[record[name] for name in shown] for record in records],
     )
     console.result({"recommendations": records, kind: count, **_reservations(recommendations)})

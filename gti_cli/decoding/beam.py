@@ -46,6 +46,7 @@ class TrieTensors:
     """A trie on the model's device, with the token id of each node's code.
 
     Attributes:
+        trie: The same trie as numpy arrays.
         levels: Number of codes in a semantic ID, L.
         starts: L int64 tensors, as in `Trie`.
         max_children: L integers. The largest number of children of a node of each level.
@@ -60,7 +61,7 @@ class TrieTensors:
             token_ids: L arrays. The token id of each code of a level.
             device: Device of the model.
         """
-        self.levels = trie.levels
+        self.trie, self.levels = trie, trie.levels
         self.starts = [torch.from_numpy(np.ascontiguousarray(starts)).to(device) for starts in trie.starts]
         self.max_children = trie.max_children()
         # Where all nodes of a level have the same number of children, no score of `children` has to be masked.

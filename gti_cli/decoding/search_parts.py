@@ -1,17 +1,15 @@
 """Searches divided into parts, so that processes share the work and an interrupted search is resumed.
 
-A part is a fixed set of prompts that does not depend on which process searches it. So the lists are the same bytes with
-one process or many, in one run or after a kill. Where a folder is given, each finished part is a file there.
+`gti_cli.decoding.shared_parts` shares the parts out, stores them and resumes.
 
 A stage (`gti evaluate`, `gti recommend`) makes a `SearchRequest` from its prompts and passes it to `search_parts`.
 Each part goes through `gti_cli.decoding.beam_batches` (beam search) and, where the request is exact,
-`gti_cli.decoding.exact`. The stage then turns the `SearchResult` into lists of items.
+`gti_cli.decoding.exact`. The stage then turns the `SearchResult` into lists of items. `score_parts` with a
+`ScoreRequest` does the same for given items, with `gti_cli.decoding.candidate_scores`.
 """
 
 from __future__ import annotations
 
-import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,25 +18,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli import console
 from gti_cli.decoding.beam import Ranking, TrieTensors
 from gti_cli.decoding.beam_batches import search_all
+from gti_cli.decoding.candidate_scores import CandidateLists, by_work, score_items
 from gti_cli.decoding.exact import exact_search
-from gti_cli.errors import InputError
-from gti_cli.workspace import processes
-from gti_cli.workspace.files import replacing
+from gti_cli.decoding.shared_parts import PartArrays, share_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Ints = npt.NDArray[np.int64]
-# Arrays of one part of P prompts: leaves and scores (P, k); dropped, missed and followed (P,).
-PartArrays = dict[str, np.ndarray]
 
 PROMPTS_PER_PART = 64  # Rounded down to whole batches; one batch where batches are larger.
 MIN_BEAMS = 20  # Default. A beam as narrow as a short list often drops the best item at the first level.
 EXACT_COUNTS = ("users_whose_beam_missed", "semantic_ids_the_beam_missed", "prefixes_followed")
-PATIENCE = 3600.0  # Seconds to wait for a part that another process searches.
 
 
 @dataclass(frozen=True)
@@ -136,7 +129,11 @@ class Searcher:
     pad_id: int
 
     def search_part(self, request: SearchRequest, part: Sequence[int], batch_size: int) -> PartArrays:
-        """Search for the prompts of one part, given by their numbers."""
+        """Search for the P prompts of one part, given by their numbers.
+
+        Returns:
+            ``leaves`` and ``scores`` (P, k); ``dropped``, ``missed`` and ``followed`` (P,).
+        """
         prompts, extra = [request.prompts[number] for number in part], request.extra[part[0]]
         beam = search_all(
             self.model,
@@ -184,30 +181,81 @@ def search_parts(
         On the first process the complete result. On other ranks the result is incomplete; do not use it.
 
     Raises:
-        InputError: When another process has not finished its part `PATIENCE` seconds after it was needed.
+        InputError: When another process has not finished its part `shared_parts.PATIENCE` seconds after it was needed.
     """
     parts = request.parts(batch_size)
-    numbered = list(enumerate(parts))
-    own_parts = numbered if folder is None else numbered[processes.rank() :: processes.world()]
-    results: dict[int, PartArrays] = {}
-    searched = 0
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    with console.progress(description, sum(len(part) for _, part in own_parts), unit) as advance:
-        for number, part in own_parts:
-            arrays = _read(_part_path(folder, number), len(part)) if folder is not None else None
-            if arrays is None:
-                arrays = searcher.search_part(request, part, batch_size)
-                searched += len(part)
-                if folder is not None:
-                    _write(_part_path(folder, number), arrays)
-            results[number] = arrays
-            advance(len(part))
-    if folder is not None and processes.rank() == 0:
-        for number, part in numbered:
-            if number not in results:
-                results[number] = _wait_for(_part_path(folder, number), len(part))
+    results, searched = share_parts(
+        parts,
+        lambda part: searcher.search_part(request, part, batch_size),
+        names=("leaves", "scores", "dropped", "missed", "followed"),
+        lengths=[len(part) for part in parts],
+        folder=folder,
+        description=description,
+        unit=unit,
+    )
     return _join(parts, results, len(request.prompts), searched)
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """Prompts, and the items to score for each of them.
+
+    Attributes:
+        prompts: P token-id lists, none empty.
+        candidates: The items of each prompt.
+    """
+
+    prompts: Sequence[Sequence[int]]
+    candidates: CandidateLists
+
+    def parts(self, batch_size: int) -> list[list[int]]:
+        """Divide the numbers of the prompts that have candidates into parts of similar work."""
+        size = max(PROMPTS_PER_PART // batch_size, 1) * batch_size
+        order = by_work(np.asarray([len(prompt) for prompt in self.prompts]), self.candidates.counts)
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def score_parts(
+    searcher: Searcher,
+    request: ScoreRequest,
+    *,
+    batch_size: int,
+    folder: Path | None = None,
+    description: str,
+    unit: str,
+) -> npt.NDArray[np.float32]:
+    """Score the candidates of all prompts of a request, part by part.
+
+    Args:
+        searcher: The model and the catalogue.
+        request: The prompts and their candidates.
+        batch_size: Most prompts in a batch. It changes speed, not results.
+        folder: Where finished parts are stored and shared, as for `search_parts`.
+        description: Text before the progress bar.
+        unit: What the progress bar counts, such as ``users``.
+
+    Returns:
+        (C,) float32, as `gti_cli.decoding.candidate_scores.score_items`. On other ranks than the first the scores are
+        incomplete; do not use them.
+
+    Raises:
+        InputError: When another process does not finish its part in time.
+    """
+
+    def work(part: Sequence[int]) -> dict[str, np.ndarray]:
+        prompts, candidates = [request.prompts[number] for number in part], request.candidates.select(part)
+        options = {"pad_id": searcher.pad_id, "batch_size": batch_size}
+        return {"scores": score_items(searcher.model, prompts, searcher.trie, candidates, **options)}
+
+    parts = request.parts(batch_size)
+    lengths = [int(request.candidates.counts[part].sum()) for part in parts]
+    results, _ = share_parts(
+        parts, work, names=("scores",), lengths=lengths, folder=folder, description=description, unit=unit
+    )
+    scores = np.full(len(request.candidates.rows), -np.inf, dtype=np.float32)
+    for number, arrays in results.items():
+        scores[request.candidates.places(parts[number])] = arrays["scores"]
+    return scores
 
 
 def _join(parts: Sequence[Sequence[int]], results: dict[int, PartArrays], count: int, searched: int) -> SearchResult:
@@ -221,39 +269,3 @@ def _join(parts: Sequence[Sequence[int]], results: dict[int, PartArrays], count:
         leaves[rows, :columns], scores[rows, :columns] = arrays["leaves"], arrays["scores"]
         missed[rows], followed[rows], dropped[rows] = arrays["missed"], arrays["followed"], arrays["dropped"]
     return SearchResult(Ranking(leaves, scores, dropped), missed, followed, searched)
-
-
-def _part_path(folder: Path, number: int) -> Path:
-    return folder / f"part-{number:06d}.npz"
-
-
-def _write(path: Path, arrays: PartArrays) -> None:
-    with replacing(path, writer=str(processes.rank())) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
-def _read(path: Path, count: int) -> PartArrays | None:
-    """Read a part; None where the file is missing or incomplete (a full disk, a lost machine)."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        return None
-    is_whole = set(arrays) == {"leaves", "scores", "dropped", "missed", "followed"} and len(arrays["leaves"]) == count
-    return arrays if is_whole else None
-
-
-def _wait_for(path: Path, count: int) -> PartArrays:
-    """Read a part that another process writes, as soon as it is there."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        arrays = _read(path, count)
-        if arrays is not None:
-            return arrays
-        if time.monotonic() > deadline:
-            raise InputError(
-                f"another process of this launch has not finished its part of the search within {PATIENCE:,.0f} s",
-                where=str(path),
-                remedy="give all processes the same --workspace, and run it again: finished parts are reused",
-            )
-        time.sleep(0.05)

@@ -7,6 +7,7 @@ in the next level, sorted by code. So a level is two arrays: where each node's c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,27 @@ class Trie:
     def items_of(self, leaf: int) -> Ints:
         """Catalogue rows of the items that have the semantic ID ``leaf``."""
         return self.items[self.item_starts[leaf] : self.item_starts[leaf + 1]]
+
+    @cached_property
+    def leaf_of_row(self) -> Ints:
+        """The leaf of each row of the catalogue, (N,)."""
+        leaves = np.empty(len(self.items), dtype=np.int64)
+        leaves[self.items] = np.repeat(np.arange(self.leaves), np.diff(self.item_starts))
+        return leaves
+
+    def paths(self, leaves: Ints) -> list[Ints]:
+        """The nodes from the root down to some leaves.
+
+        Args:
+            leaves: (n,) int64.
+
+        Returns:
+            L + 1 arrays (n,) int64: the root, the node of level 1 above each leaf, …, the leaves themselves.
+        """
+        paths = [leaves]
+        for starts in reversed(self.starts):
+            paths.append(np.searchsorted(starts, paths[-1], side="right") - 1)
+        return paths[::-1]
 
     def max_children(self) -> list[int]:
         """The largest number of children that a node has, level by level."""

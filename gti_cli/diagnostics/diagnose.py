@@ -238,6 +238,7 @@ def _measure_and_write(
     Args:
         inputs: Everything that was read.
         timeline: The checkpoints as points in time; empty without ``--trajectory``.
+        histories: How each checkpoint was made, and what evaluation found, by label.
         folder: Where tables and pictures go.
         seed: Seed of everything random.
         page: Workspace and command line, for ``report.html``. None: no pictures and no page are written.

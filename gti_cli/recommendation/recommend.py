@@ -26,10 +26,11 @@ from gti_cli.decoding.search_parts import (
     search_parts,
 )
 from gti_cli.decoding.trie import build_trie
-from gti_cli.errors import InputError, list_some
 from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, make_frame, opening_ids
 from gti_cli.prompts.query import encode_queries
+from gti_cli.recommendation.listing.allowed import allowed_rows
+from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
 from gti_cli.recommendation.requests import (
     EXACT_PREFIXES,
     RecommendationRequests,
@@ -39,7 +40,6 @@ from gti_cli.recommendation.requests import (
 )
 from gti_cli.tables import SemanticIDs
 from gti_cli.tables.equal_times import InteractionOptions
-from gti_cli.tables.near_misses import near_miss
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Recommendation:
         title: Title of the item.
         score: Log-probability of the item's semantic ID.
         proven: Whether the search proves that no more probable item is missing in the list.
+        retriever_score: The score that a table of candidates gave the item; None without one.
     """
 
     user_id: str
@@ -66,6 +67,7 @@ class Recommendation:
     title: str
     score: float
     proven: bool = True
+    retriever_score: float | None = None
 
 
 class Recommendations(list[Recommendation]):
@@ -87,12 +89,14 @@ class Recommender:
         catalogue: All items with their semantic IDs.
         code_ids: For each level, the token id of each code.
         rows: (M,) rows of the catalogue that may be recommended, ascending.
+        candidates: The items of each request that are to be ranked. None: the best of all are searched.
     """
 
     checkpoint: Checkpoint
     catalogue: SemanticIDs
     code_ids: list[np.ndarray]
     rows: np.ndarray
+    candidates: Candidates | None = None
 
 
 def recommend(
@@ -109,7 +113,7 @@ def recommend(
     columns: str | None = None,
     **keywords: Unpack[RecommendKeywords],
 ) -> Recommendations:
-    """Recommend the ``k`` most probable items to each user, or for each query.
+    """Recommend the ``k`` most probable items to each user, or for each query; of candidates, where they are given.
 
     Exactly one of ``histories``, ``queries`` and ``table`` is given.
 
@@ -138,7 +142,9 @@ def recommend(
     options.check()
     reading.check(reads_table=table is not None)
     check_seed(seed)
-    table, exclude, only = tables.locate_all([table, options.exclude, options.only], columns)
+    table, exclude, only, listed = tables.locate_all(
+        [table, options.exclude, options.only, options.candidates], columns
+    )
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
     source = find_checkpoint(space, checkpoint, "finetuned", "gti finetune", adapters=True, base=base)
@@ -147,61 +153,44 @@ def recommend(
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     row_of = catalogue.row_of()
     requests = read_requests(histories, queries, table, row_of, reading)
+    candidates = None
+    if listed is not None:
+        candidates = read_candidates(listed, requests, row_of, names_are_given=table is not None)
     untrained = say_if_untrained(space, source, "histories" if requests.histories is not None else "queries")
-    recommender = Recommender(source, catalogue, token_ids, _allowed_rows(row_of, exclude, only))
+    recommender = Recommender(source, catalogue, token_ids, allowed_rows(row_of, exclude, only), candidates)
     seed_everything(seed)
     lists, proven = _search(recommender, requests, options, device, dtype)
     short = sum(len(items.rows) < options.k for items in lists)
-    if short:
+    if short and candidates is None:
         who = "queries" if requests.histories is None else "users"
         console.warn(f"{short:,} of {len(lists):,} {who} have fewer than {options.k} items left to be recommended")
-    recommendations = _as_recommendations(requests.names, lists, proven, catalogue, _titles(space))
+    recommendations = _as_recommendations(requests.names, lists, proven, recommender, _titles(space))
     recommendations.never_trained_on = untrained.get("never_trained_on")
     return recommendations
-
-
-def _allowed_rows(row_of: Mapping[str, int], exclude: Path | str | None, only: Path | str | None) -> np.ndarray:
-    """Rows of the catalogue that may be recommended, ascending."""
-    allowed = np.ones(len(row_of), dtype=bool)
-    if only is not None:
-        allowed[:] = False
-        allowed[_listed_rows(only, row_of)] = True
-    if exclude is not None:
-        allowed[_listed_rows(exclude, row_of)] = False
-    if not allowed.any():
-        raise InputError("--only and --exclude leave no item to recommend", remedy="list other items")
-    return np.flatnonzero(allowed)
-
-
-@tables.in_terms_of_the_file
-def _listed_rows(path: Path | str, row_of: Mapping[str, int]) -> list[int]:
-    """Rows of the catalogue of the items that a table lists."""
-    listed = tables.ids(tables.read(path, ["item_id"]), "item_id", path)
-    unknown = list(dict.fromkeys(item for item in listed if item not in row_of))
-    if unknown:
-        row = listed.index(unknown[0]) + 1
-        miss = near_miss(unknown, row_of)
-        raise InputError(
-            f"items that the catalogue does not have: {list_some(unknown)}{miss.problem if miss else ''}",
-            where=f"{path}, column 'item_id', row {row:,}",
-            remedy=miss.remedy if miss else "drop them from the list",
-        )
-    return [row_of[item] for item in listed]
 
 
 def _search(
     recommender: Recommender, requests: RecommendationRequests, options: RecommendOptions, device: str, dtype: str
 ) -> tuple[list[RankedItems], list[bool]]:
-    """The top ``k`` of the allowed rows of the catalogue for each request, and whether that is proven."""
+    """The top ``k`` of the allowed rows, or of the candidates, for each request, and whether that is proven."""
     chosen = choose_device(device)
     tokenizer = recommender.checkpoint.load_tokenizer()
     check_tokenizer(tokenizer, recommender.checkpoint.item_tokens())
     prompts, hidden_rows = _prompts(recommender, requests, options, tokenizer)
-    trie = build_trie(recommender.catalogue.codes[recommender.rows])
+    candidates = recommender.candidates
+    if candidates is not None:
+        candidates = leave_out(candidates, recommender.rows, hidden_rows, requests.unit)
     model = recommender.checkpoint.load_model(chosen, choose_dtype(dtype, chosen))
     longest = max(map(len, prompts)) + recommender.catalogue.codes.shape[1] - 1  # the last code is never read
     remedy = "use a smaller --max-history" if requests.queries is None else "use a model with more positions"
     check_positions(model.config, longest, recommender.checkpoint.path, remedy=remedy)
+    pad_id = int(tokenizer.pad_token_id)
+    if candidates is not None:
+        whole = TrieTensors(build_trie(recommender.catalogue.codes), recommender.code_ids, chosen)
+        searcher, size = Searcher(model, whole, pad_id), options.batch_size
+        lists = rank_candidates(searcher, prompts, candidates, k=options.k, batch_size=size, unit=requests.unit)
+        return lists, [True] * len(lists)  # Every candidate is scored, so nothing is missing.
+    trie = build_trie(recommender.catalogue.codes[recommender.rows])
     search = SearchRequest(
         prompts,
         [extra_beams(len(hidden)) for hidden in hidden_rows],
@@ -212,7 +201,7 @@ def _search(
     )
     unit = "users" if requests.histories is not None else "queries"
     answer = search_parts(
-        Searcher(model, TrieTensors(trie, recommender.code_ids, chosen), int(tokenizer.pad_token_id)),
+        Searcher(model, TrieTensors(trie, recommender.code_ids, chosen), pad_id),
         search,
         batch_size=options.batch_size,
         description="Recommending",
@@ -290,11 +279,24 @@ def _titles(space: Workspace) -> dict[str, str]:
 
 
 def _as_recommendations(
-    names: list[str], lists: list[RankedItems], proven: list[bool], catalogue: SemanticIDs, titles: Mapping[str, str]
+    names: list[str],
+    lists: list[RankedItems],
+    proven: list[bool],
+    recommender: Recommender,
+    titles: Mapping[str, str],
 ) -> Recommendations:
     """The lists item by item, with ids and titles."""
+    item_ids, candidates = recommender.catalogue.item_ids, recommender.candidates
     return Recommendations(
-        Recommendation(name, rank, catalogue.item_ids[row], titles.get(catalogue.item_ids[row], ""), score, is_proven)
-        for name, items, is_proven in zip(names, lists, proven, strict=True)
+        Recommendation(
+            name,
+            rank,
+            item_ids[row],
+            titles.get(item_ids[row], ""),
+            score,
+            is_proven,
+            None if candidates is None else candidates.retriever_score(number, row),
+        )
+        for number, (name, items, is_proven) in enumerate(zip(names, lists, proven, strict=True))
         for rank, (row, score) in enumerate(zip(items.rows, items.scores, strict=True), start=1)
     )

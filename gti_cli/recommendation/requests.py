@@ -32,6 +32,7 @@ class RecommendOptions:
         exclude: Table of `item_id`: items that are never recommended. They are not searched, so that they take no
             place in a beam.
         only: Table of `item_id`: the only items that are recommended. No others are searched.
+        candidates: Table of `user_id` and `item_id`: score exactly these items for each user, and search for no others.
         filter_seen: Whether to leave out items of the user's own history.
         max_history: Most items of a history that a prompt shows. None: as in fine-tuning.
         batch_size: Prompts in a batch. It changes the speed, not the results.
@@ -48,6 +49,11 @@ class RecommendOptions:
         None, "Table of item_id: never recommended (out of stock, ...).", written=str | None
     )
     only: Path | str | None = option(None, "Table of item_id: the only items that are recommended.", written=str | None)
+    candidates: Path | str | None = option(
+        None,
+        "Table of user_id, item_id (score): a retriever's items for each user, to be put in the model's order.",
+        written=str | None,
+    )
     filter_seen: bool = option(False, "Do not recommend items of the user's own history.")
     max_history: int | None = option(None, "Most items shown.", shown="as in fine-tuning")
     batch_size: int = option(32, "Prompts in a batch; changes the speed only.")
@@ -66,6 +72,10 @@ class RecommendOptions:
             raise InputError(
                 f"--beams {self.beams} is fewer than the {self.k} items of a list", remedy=f"use {self.k} or more"
             )
+        if self.candidates is not None and (self.search != "auto" or self.beams is not None):
+            raise InputError(
+                "--candidates are scored exactly, without a search", remedy="leave out --search and --beams"
+            )
         if self.max_history is not None and self.max_history < 1:
             raise InputError(f"--max-history {self.max_history} shows no item", remedy="use 1 or more")
 
@@ -82,6 +92,7 @@ class RecommendKeywords(InteractionKeywords, total=False):
     beams: int | None
     exclude: Path | str | None
     only: Path | str | None
+    candidates: Path | str | None
     filter_seen: bool
     max_history: int | None
     batch_size: int
@@ -103,6 +114,11 @@ class RecommendationRequests:
     def names(self) -> list[str]:
         """Ids of the users or queries."""
         return list(self.histories if self.histories is not None else self.queries or {})
+
+    @property
+    def unit(self) -> str:
+        """What the requests are: ``users`` or ``queries``."""
+        return "users" if self.histories is not None else "queries"
 
 
 @tables.in_terms_of_the_file

@@ -14,7 +14,7 @@ from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.prompts.prompt_file import write_prompt_file
 from gti_cli.recommendation.examples import TaskExamples, encode_tasks, pack_histories
 from gti_cli.recommendation.job import FinetuneJob
-from gti_cli.recommendation.optimizer import make_optimizer, record_reach, row_matrices, with_rows_rate
+from gti_cli.recommendation.parameters.optimizer import make_optimizer, record_reach, row_matrices, with_rows_rate
 from gti_cli.recommendation.plot import TRAINING_LOG, log_columns
 from gti_cli.recommendation.validation import make_validation, validation_losses, with_validations
 from gti_cli.workspace import StageRun, processes

@@ -28,7 +28,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> RecordingStage:
 
 def test_every_option_reaches_the_stage(stage: RecordingStage, tmp_path: Path) -> None:
     flags = "-k 3 --search exact --beams 7 --exclude out.csv --only in.csv --filter-seen --max-history 4 --batch-size 5"
-    flags += " --ties refuse --duplicates drop"
+    flags += " --candidates found.csv --ties refuse --duplicates drop"
     common = "--seed 6 --device cpu --dtype float32 -q"
     history = ["--history", "a, b", "--history", "c"]
     assert run(["recommend", "tuned", "-w", str(tmp_path), *history, *flags.split(), *common.split()]) == 0
@@ -44,6 +44,7 @@ def test_every_option_reaches_the_stage(stage: RecordingStage, tmp_path: Path) -
         "beams": 7,
         "exclude": "out.csv",
         "only": "in.csv",
+        "candidates": "found.csv",
         "filter_seen": True,
         "max_history": 4,
         "batch_size": 5,

@@ -13,17 +13,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.decoding import search_parts
-from gti_cli.decoding.search_parts import Searcher, SearchRequest, extra_beams
+from gti_cli.decoding.beam import TrieTensors
+from gti_cli.decoding.candidate_scores import CandidateLists
+from gti_cli.decoding.search_parts import ScoreRequest, Searcher, SearchRequest, extra_beams, score_parts
+from gti_cli.decoding.trie import build_trie
 from gti_cli.evaluation.evaluate import evaluate
+from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, token_ids
 from tests.support.evaluation import World, make_world
 from tests.support.evaluation_parts import evaluate_counted
 from tests.support.launch import preloaded_processes
+from tests.support.models import make_model
 
 ROOT = Path(__file__).parents[2]
 OPTIONS: dict[str, Any] = {"k": [3, 5], "batch_size": 2, "device": "cpu", "name": "e"}
@@ -169,3 +175,32 @@ def test_every_prompt_is_in_one_part_with_others_of_its_width(
         assert len({request.extra[number] for number in part}) == 1
     # A user's width depends on that user alone, has room for the seen items, and is less than twice as wide as that.
     assert all(n <= request.extra[number] < max(2 * n, 9) for number, n in enumerate(seen))
+
+
+def test_scores_of_finished_parts_are_stored_and_not_scored_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, prompts = case(8, items=30, levels=2, prompts=5)
+    model, trie = make_model(vocab_size=VOCAB), build_trie(codes)
+    lists = [[1, 2], [], list(range(9)), [4], [7, 7, 5]]
+    request = ScoreRequest(prompts, CandidateLists.of(lists))
+    searcher = Searcher(model, TrieTensors(trie, token_ids(2), CPU), PAD)
+    monkeypatch.setattr(search_parts, "PROMPTS_PER_PART", 1)
+    options: dict[str, Any] = {"batch_size": 1, "description": "", "unit": "users"}
+    assert sorted(request.parts(1)) == [[0], [2], [3], [4]]
+    whole = score_parts(searcher, request, **options)
+    expected = [
+        every_score(model, prompts[n], trie, token_ids(2))[trie.leaf_of_row[rows]]
+        for n, rows in enumerate(lists)
+        if rows
+    ]
+    np.testing.assert_allclose(whole, np.concatenate(expected), atol=2e-5)
+    np.testing.assert_array_equal(score_parts(searcher, request, folder=tmp_path, **options), whole)
+    stored = sorted(tmp_path.glob("part-*.npz"))
+    assert len(stored) == 4
+    stored[2].write_bytes(b"half a part")
+    again: list[int] = []
+    score = search_parts.score_items
+    monkeypatch.setattr(search_parts, "score_items", lambda *a, **k: again.append(len(a[1])) or score(*a, **k))
+    np.testing.assert_array_equal(score_parts(searcher, request, folder=tmp_path, **options), whole)
+    assert again == [1]

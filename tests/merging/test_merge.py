@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from gti_cli.recommendation.trained_tasks import trained_tasks
 
 from gti_cli.cards.results import find_evaluations
 from gti_cli.checkpoints.finding import find_checkpoint
 from gti_cli.errors import InputError
 from gti_cli.merging.merge import merge
 from gti_cli.prompts.prompt_file import PROMPT_FILE
-from gti_cli.recommendation.trained_tasks import trained_tasks
 from gti_cli.workspace import Workspace
 from tests.support.adapters import IDS, write_adapter
 from tests.support.diagnostics import make_extended

@@ -1,0 +1,1 @@
+"""Which items a list of `gti recommend` may have: `--only`, `--exclude`, and the candidates of `--candidates`."""
