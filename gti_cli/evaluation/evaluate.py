@@ -197,20 +197,7 @@ def _write_results(
     )
     values = per_user(ranks, options.ks)
     coverage_and_novelty = list_metrics(as_array(lists, options.ks[-1]), options.ks, train_counts(splits.train, row_of))
-    cache = plan.space.path(".gti") / "baselines"
-    setting = Setting(
-        splits,
-        options.split,
-        entries,
-        row_of,
-        options.ks,
-        options.filter_seen,
-        plan.seed,
-        plan.device,
-        cache,
-        plan.space.path(EMBEDDINGS),
-    )
-    outcome = evaluate_baselines(options.baselines, setting)
+    outcome = evaluate_baselines(options.baselines, _baseline_setting(plan, splits, entries))
     baselines, slices = outcome.results, user_slices(entries, splits.train)
     users = [entry.user_id for entry in entries]
     run.metrics.update(
@@ -245,3 +232,20 @@ def _write_results(
     }
     tables.write(folder / "per_user.parquet", {**keys, "items_ahead": ranks.ahead, "items_tied": ranks.ties, **values})
     write_baseline_tables(folder, keys, baselines)
+
+
+def _baseline_setting(plan: EvaluationPlan, splits: Splits, entries: Sequence[History]) -> Setting:
+    """The data and options that baselines are evaluated with: those of the model."""
+    options = plan.options
+    return Setting(
+        splits,
+        options.split,
+        entries,
+        plan.catalogue.row_of(),
+        options.ks,
+        options.filter_seen,
+        plan.seed,
+        plan.device,
+        cache=plan.space.path(".gti") / "baselines",
+        embeddings=plan.space.path(EMBEDDINGS),
+    )
