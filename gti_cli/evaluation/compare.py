@@ -16,6 +16,7 @@ import pyarrow as pa
 from gti_cli import console, tables
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines.results import Floats, baseline_table_path, file_stem
+from gti_cli.evaluation.baselines.run import CONTENT_KNN, EMBEDDINGS
 from gti_cli.evaluation.metrics.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differences
 from gti_cli.evaluation.options import BASELINES
 from gti_cli.options import check_seed
@@ -55,6 +56,12 @@ def check_other(
             with other options.
     """
     available = ["popularity", "bm25"] if baselines is None else list(baselines)
+    if name == CONTENT_KNN and name in available and not space.path(EMBEDDINGS).is_file():
+        raise InputError(
+            f"--compare {name}: the workspace has no embeddings of the items",
+            where=str(space.path(EMBEDDINGS)),
+            remedy="run 'gti build-ids' again with --force, or compare with another baseline",
+        )
     if "item-knn" in available:
         available.append("item-knn-untuned")
     if file_stem(name) in available and not _is_evaluation(space, name):

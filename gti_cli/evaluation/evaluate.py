@@ -27,7 +27,7 @@ from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.baselines.base import train_counts
 from gti_cli.evaluation.baselines.results import write_baseline_tables
-from gti_cli.evaluation.baselines.run import Setting, evaluate_baselines
+from gti_cli.evaluation.baselines.run import EMBEDDINGS, Setting, evaluate_baselines
 from gti_cli.evaluation.evaluate_queries import evaluate_queries
 from gti_cli.evaluation.metrics.intervals import bounds
 from gti_cli.evaluation.metrics.ranking import averages, list_metrics, per_user
@@ -205,22 +205,19 @@ def _write_results(
     )
     values = per_user(ranks, options.ks)
     coverage_and_novelty = list_metrics(as_array(lists, options.ks[-1]), options.ks, train_counts(splits.train, row_of))
-    cache = plan.space.path(".gti") / "baselines"
-    setting = Setting(
-        splits, options.split, entries, row_of, options.ks, options.filter_seen, plan.seed, plan.device, cache
-    )
-    baselines, tuning = evaluate_baselines(options.baselines, setting)
+    outcome = evaluate_baselines(options.baselines, _baseline_setting(plan, splits, entries))
+    baselines, slices = outcome.results, user_slices(entries, splits.train)
     users = [entry.user_id for entry in entries]
     run.metrics.update(
         metrics={**averages(values), **coverage_and_novelty},
         baselines={name: baseline.metrics for name, baseline in baselines.items()},
-        tuning=tuning,
+        tuning=outcome.tuning,
         intervals=bounds(values, users),
         baseline_intervals={name: bounds(baseline.values, users) for name, baseline in baselines.items()},
     )
-    slices = user_slices(entries, splits.train)
     run.metrics["slices"] = slice_means(values, slices)
-    run.metrics["baseline_slices"] = {name: slice_means(item.values, slices) for name, item in baselines.items()}
+    run.metrics["baseline_slices"] = {name: slice_means(one.values, slices) for name, one in baselines.items()}
+    run.details["baselines_left_out"] = outcome.left_out
     run.counts.update(
         splits.counts,
         evaluated=len(entries),
@@ -229,6 +226,7 @@ def _write_results(
         beams=options.beams,
         interactions_not_shown=sum(cut_history(entry.items, options.history)[1] for entry in entries),
         lists_shorter_than_k=sum(len(items.rows) < options.ks[-1] for items in lists),
+        baselines_left_out=len(outcome.left_out),
         targets_in_history=sum(entry.target in entry.items for entry in entries),
     )
     folder.mkdir(parents=True)
@@ -244,3 +242,20 @@ def _write_results(
     rank_columns = {"items_ahead": ranks.ahead, "items_tied": ranks.ties}
     tables.write(folder / "per_user.parquet", {**keys, "target_training_interactions": seen, **rank_columns, **values})
     write_baseline_tables(folder, keys, baselines)
+
+
+def _baseline_setting(plan: EvaluationPlan, splits: Splits, entries: Sequence[History]) -> Setting:
+    """The data and options that baselines are evaluated with: those of the model."""
+    options = plan.options
+    return Setting(
+        splits,
+        options.split,
+        entries,
+        plan.catalogue.row_of(),
+        options.ks,
+        options.filter_seen,
+        plan.seed,
+        plan.device,
+        cache=plan.space.path(".gti") / "baselines",
+        embeddings=plan.space.path(EMBEDDINGS),
+    )

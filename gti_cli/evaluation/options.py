@@ -12,7 +12,7 @@ from gti_cli.tables.equal_times import InteractionKeywords
 KS = (5, 10, 20, 50, 100)
 SEARCHES = ("beam", "exact")
 SPLITS = ("test", "valid")
-BASELINES = ("popularity", "item-knn", "sasrec")
+BASELINES = ("popularity", "item-knn", "content-knn", "sasrec")
 
 
 def main_cutoff(cutoffs: Sequence[int]) -> int:
@@ -34,7 +34,8 @@ class EvaluateOptions:
         history: Most items that a prompt shows. None: as in fine-tuning.
         batch_size: Prompts in a batch. It changes speed, not results.
         sample: Number of users or queries to evaluate, drawn with the seed. None: all of them.
-        baselines: Some of `BASELINES`; ``sasrec`` is trained. Queries always have ``popularity`` and ``bm25``.
+        baselines: Some of `BASELINES`; ``sasrec`` is trained, ``content-knn`` needs the workspace's embeddings. Queries
+            always have ``popularity`` and ``bm25``.
     """
 
     split: str = option("test", "test or valid.")
@@ -52,7 +53,8 @@ class EvaluateOptions:
         None, "Evaluate this many users or queries, drawn with --seed; intervals are wider then.", shown="all"
     )
     baselines: tuple[str, ...] = option(
-        ("popularity", "item-knn"), "popularity, item-knn (tuned and untuned), sasrec (trained and tuned)."
+        ("popularity", "item-knn", "content-knn"),
+        "popularity, item-knn (tuned and untuned), content-knn (tuned), sasrec (trained and tuned).",
     )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gti_cli.evaluation.baselines.sasrec import Size
-from gti_cli.evaluation.baselines.sasrec_tuning import SASRecInputs
+from gti_cli.evaluation.baselines.sasrec_tuning import SASRecInputs, SizeSearch
 from gti_cli.tables.histories import History
 
 ITEMS = 15
@@ -14,12 +14,18 @@ ROW_OF = {f"i{n}": n for n in range(ITEMS)}
 SASREC_ITEMS = 12
 SASREC_ROW_OF = {f"i{n}": n for n in range(SASREC_ITEMS)}
 SMALL = Size(hidden=16, dropout=0.1, length=6)
+NO_SEARCH = SizeSearch(SMALL, {"length": (6,)}, 1)
 
 
 def random_train() -> dict[str, list[str]]:
     """Items of 30 users. The last three items of the catalogue never occur; items repeat within a user."""
     rng = np.random.default_rng(3)
     return {f"u{n}": [f"i{row}" for row in rng.integers(0, ITEMS - 3, 1 + n % 9)] for n in range(30)}
+
+
+def item_vectors() -> np.ndarray:
+    """(ITEMS, 4) float32 embeddings."""
+    return (1 + np.random.default_rng(8).normal(size=(ITEMS, 4))).astype(np.float32)
 
 
 def ordered_sequences(users: int) -> tuple[dict[str, list[str]], list[History]]:

@@ -7,8 +7,10 @@ the validation item too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,36 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _USERS_AT_ONCE = 256  # Users scored at a time.
+_CELLS_AT_ONCE = 1 << 25  # Most scores in memory at a time: 256 MB. A catalogue of millions is scored for a few users.
+_USERS_FOR_BLOCKS = 1024  # Users for whom one pass over a catalogue is made in blocks.
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The items to score for each of U users: lists of any lengths, one after the other.
+
+    Attributes:
+        starts: (U + 1,) int64. The candidates of user u are ``rows[starts[u] : starts[u + 1]]``.
+        rows: (M,) int64 catalogue rows.
+    """
+
+    starts: Ints
+    rows: Ints
+
+    @classmethod
+    def from_lists(cls, lists: Sequence[Sequence[int]]) -> Candidates:
+        """Join the lists of U users."""
+        starts = np.cumsum([0, *map(len, lists)], dtype=np.int64)
+        return cls(starts, np.fromiter(itertools.chain.from_iterable(lists), np.int64, int(starts[-1])))
+
+    def owners(self) -> Ints:
+        """(M,) number of the user, from 0, whose candidate each row is."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+    def part(self, first: int, last: int) -> Candidates:
+        """The candidates of the users ``first`` to ``last`` - 1."""
+        starts = self.starts[first : last + 1]
+        return Candidates(starts - starts[0], self.rows[starts[0] : starts[-1]])
 
 
 class Baseline(Protocol):
@@ -30,6 +62,26 @@ class Baseline(Protocol):
 
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
         """(U, N) scores after each of U histories (catalogue rows, oldest first); -inf for an item not recommended."""
+
+    def candidate_scores(self, histories: Sequence[Sequence[int]], candidates: Candidates) -> Floats:
+        """(M,) scores of each user's candidates alone, in the order of ``candidates.rows``; otherwise as `scores`."""
+
+
+@runtime_checkable
+class ScoresInBlocks(Protocol):
+    """A baseline that makes one pass over the catalogue for many users, and never holds all of their scores."""
+
+    def score_blocks(self, histories: Sequence[Sequence[int]]) -> Iterator[tuple[int, Floats]]:
+        """The first row of a block of the catalogue, and the (U, n) scores of its items, for block after block."""
+
+
+def user_parts(
+    histories: Sequence[Sequence[int]], candidates: Candidates, users: int = _USERS_AT_ONCE
+) -> Iterator[tuple[Sequence[Sequence[int]], Candidates]]:
+    """Divide histories and their candidates into parts of at most ``users`` users."""
+    for first in range(0, len(histories), users):
+        last = min(first + users, len(histories))
+        yield histories[first:last], candidates.part(first, last)
 
 
 def train_counts(train: Mapping[str, list[str]], row_of: Mapping[str, int]) -> Floats:
@@ -64,18 +116,77 @@ def rank_all_items(
         The targets' ranks, where equal scores are one tie; and the lists, (U, k) catalogue rows with -1 after the last
         item, where equal scores are in the catalogue's order.
     """
+    in_blocks = baseline if isinstance(baseline, ScoresInBlocks) else None
+    at_once = _USERS_FOR_BLOCKS if in_blocks else max(1, min(_USERS_AT_ONCE, _CELLS_AT_ONCE // len(row_of)))
     ranks: list[TargetRanks] = []
     lists: list[Ints] = []
     with console.progress(f"Baseline {baseline.name}", len(entries), "users") as advance:
-        for start in range(0, len(entries), _USERS_AT_ONCE):
-            part = entries[start : start + _USERS_AT_ONCE]
+        for start in range(0, len(entries), at_once):
+            part = entries[start : start + at_once]
             histories = [[row_of[item] for item in entry.items] for entry in part]
-            scores = baseline.scores(histories)
             targets = [row_of[entry.target] for entry in part]
-            ranks.append(target_ranks(scores, histories, targets, filter_seen=filter_seen))
-            lists.append(top_columns(scores, k))  # `target_ranks` has removed seen items from the scores.
+            if in_blocks is not None:
+                own = baseline.candidate_scores(histories, Candidates.from_lists([[row] for row in targets]))
+                blocks = in_blocks.score_blocks(histories)
+                of_part = rank_in_blocks(blocks, own, histories, targets, filter_seen=filter_seen, k=k)
+            else:
+                scores = baseline.scores(histories)
+                of_targets = target_ranks(scores, histories, targets, filter_seen=filter_seen)
+                of_part = of_targets, top_columns(scores, k)  # `target_ranks` has removed seen items from the scores.
+            ranks.append(of_part[0])
+            lists.append(of_part[1])
             advance(len(part))
     return join_ranks(ranks), np.concatenate(lists)
+
+
+def rank_in_blocks(
+    blocks: Iterator[tuple[int, Floats]],
+    own: Floats,
+    histories: Sequence[Sequence[int]],
+    targets: Sequence[int],
+    *,
+    filter_seen: bool,
+    k: int,
+) -> tuple[TargetRanks, Ints]:
+    """Rank the targets and find the best items, as `target_ranks` and `top_columns` do, from one block after another.
+
+    Args:
+        blocks: From `ScoresInBlocks.score_blocks`; changed in place.
+        own: (U,) score of each user's target; -inf where it is not recommended. Changed in place.
+        histories: Catalogue rows of each user's history.
+        targets: (U,) catalogue rows.
+        filter_seen: Do not recommend the items of a user's own history.
+        k: Length of the lists; 0: ranks only.
+
+    Returns:
+        The targets' ranks, and the (U, k) catalogue rows of the best items.
+    """
+    users, target_rows = np.arange(len(targets)), np.asarray(targets)
+    owners = np.repeat(users, [len(rows) for rows in histories])
+    seen = np.fromiter(itertools.chain.from_iterable(histories), np.int64, len(owners))
+    if filter_seen:
+        own[owners[seen == target_rows[owners]]] = -np.inf
+    ahead, ties = np.zeros(len(users), np.int64), np.zeros(len(users), np.int64)
+    best_rows, best_scores = np.full((len(users), k), -1), np.full((len(users), k), -np.inf)
+    for first, scores in blocks:
+        if filter_seen:
+            inside = (seen >= first) & (seen < first + scores.shape[1])
+            scores[owners[inside], seen[inside] - first] = -np.inf
+        inside = (target_rows >= first) & (target_rows < first + scores.shape[1])
+        # The same number as in the comparison below, however it was rounded: the target ties with itself.
+        scores[users[inside], target_rows[inside] - first] = own[inside]
+        ahead += (scores > own[:, None]).sum(1)
+        ties += (scores == own[:, None]).sum(1)
+        if k:
+            # Items of earlier blocks stand first, so equal scores stay in the catalogue's order.
+            columns = top_columns(scores, min(k, scores.shape[1]))
+            kept = np.where(columns >= 0, np.take_along_axis(scores, np.maximum(columns, 0), 1), -np.inf)
+            all_scores = np.concatenate([best_scores, kept], axis=1)
+            all_rows = np.concatenate([best_rows, np.where(columns >= 0, columns + first, -1)], axis=1)
+            order = np.argsort(-all_scores, axis=1, kind="stable")[:, :k]
+            best_scores, best_rows = (np.take_along_axis(both, order, 1) for both in (all_scores, all_rows))
+    is_recommended = np.isfinite(own)
+    return TargetRanks(np.where(is_recommended, ahead, -1), np.where(is_recommended, ties, 1)), best_rows
 
 
 def target_ranks(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from gti_cli.evaluation.baselines.base import train_counts
+from gti_cli.evaluation.baselines.base import Candidates, train_counts, user_parts
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,6 +73,15 @@ class ItemKNN:
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
         """(U, N) scores after U histories of catalogue rows; -inf for an item without a neighbour."""
         scores = self.sparse_scores(histories).toarray()
+        return np.where(scores > 0, scores, -np.inf)
+
+    def candidate_scores(self, histories: Sequence[Sequence[int]], candidates: Candidates) -> Floats:
+        """(M,) scores of the candidates, from a few users' sparse scores at a time."""
+        parts = [
+            np.asarray(self.sparse_scores(part)[of_part.owners(), of_part.rows]).reshape(-1)
+            for part, of_part in user_parts(histories, candidates)
+        ]
+        scores = np.concatenate(parts) if parts else np.zeros(0)
         return np.where(scores > 0, scores, -np.inf)
 
     def sparse_scores(self, histories: Sequence[Sequence[int]]) -> sparse.csr_matrix:

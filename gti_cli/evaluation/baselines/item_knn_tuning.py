@@ -1,28 +1,23 @@
 """Tuning of `item-knn` by NDCG on held-out items, never on the items that are reported.
 
-One setting at a time is changed, in the order of `GRID`, and the change is kept if it is better. Passes over the grid
-go on until one changes nothing, or `PASSES` are done. Measured values are remembered, so nothing is measured twice. Of
-many held-out items only `TARGETS` are used, evenly spread over the users.
+`gti_cli.evaluation.baselines.setting_search` searches the settings of `GRID`. Of many held-out items only `TARGETS` are
+used, evenly spread over the users.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from gti_cli import console
 from gti_cli.evaluation.baselines.base import spread_sample
 from gti_cli.evaluation.baselines.item_knn import ItemKNN, Neighbourhood
+from gti_cli.evaluation.baselines.setting_search import CUT_OFF, TuningOutcome, search_settings, settings_at_edge
 from gti_cli.evaluation.metrics.ranking import TargetRanks, ndcg_at
 from gti_cli.tables.histories import History
 
-CUT_OFF = 10
-PASSES = 2
 TARGETS = 4000
 GRID: dict[str, tuple[float, ...]] = {
     "window": (1, 2, 3, 5, 8, 12, 20),
@@ -35,41 +30,21 @@ GRID: dict[str, tuple[float, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class TuningOutcome:
-    """The outcome of the tuning.
-
-    Attributes:
-        best: The best settings.
-        ndcg: Their NDCG@10 on the held-out items.
-        untuned_ndcg: NDCG@10 of the default settings.
-        tried: Number of settings measured.
-        targets: Number of held-out items that they were measured on.
-        held_out: Number of held-out items there are.
-    """
-
-    best: Neighbourhood
-    ndcg: float
-    untuned_ndcg: float
-    tried: int
-    targets: int
-    held_out: int
-
-    def report(self) -> dict[str, Any]:
-        """The outcome as the manifest has it."""
-        return {
-            "chosen": asdict(self.best),
-            f"ndcg@{CUT_OFF}": self.ndcg,
-            f"ndcg@{CUT_OFF}_untuned": self.untuned_ndcg,
-            "settings_tried": self.tried,
-            "held_out_targets": self.held_out,
-            "held_out_targets_used": self.targets,
-        }
+# Beyond these values there is nothing to search.
+ENDS: dict[str, tuple[float, ...]] = {
+    "window": (1,),
+    "falloff": (0.0,),
+    "backwards": (0.0, 1.0),
+    "last": (1,),
+    "decay": (1.0,),
+    "normalisation": (0.0,),
+    "shrinkage": (0.0,),
+}
 
 
 def tune(
     train: Mapping[str, list[str]], held_out: Sequence[History], row_of: Mapping[str, int], *, filter_seen: bool
-) -> TuningOutcome:
+) -> TuningOutcome[Neighbourhood]:
     """Find settings that predict held-out items well.
 
     Args:
@@ -81,35 +56,23 @@ def tune(
     entries = spread_sample(held_out, TARGETS)
     histories = [[row_of[item] for item in entry.items] for entry in entries]
     targets = np.asarray([row_of[entry.target] for entry in entries])
-    measured: dict[Neighbourhood, float] = {}
-    # The default settings, and in each pass at most every other value of every setting.
-    most = 1 + sum(len(values) - 1 for values in GRID.values()) * PASSES
-    with console.progress("Tuning item-knn", most, "settings") as advance:
 
-        def ndcg_of(settings: Neighbourhood) -> float:
-            """NDCG on the held-out items, computed once for each of the settings."""
-            if settings not in measured:
-                advance()
-                scores = ItemKNN(train, row_of, settings).sparse_scores(histories)
-                ranks = sparse_target_ranks(scores, histories, targets, filter_seen)
-                measured[settings] = float(ndcg_at(ranks, CUT_OFF).mean())
-            return measured[settings]
+    def ndcg_of(settings: Neighbourhood) -> float:
+        scores = ItemKNN(train, row_of, settings).sparse_scores(histories)
+        return float(ndcg_at(sparse_target_ranks(scores, histories, targets, filter_seen), CUT_OFF).mean())
 
-        best = untuned = Neighbourhood()
-        for _ in range(PASSES):
-            before = best
-            for name, values in GRID.items():
-                # `max` returns the first of equals: the present settings stay unless another value is truly better.
-                best = max([best, *(_with_value(best, name, value) for value in values)], key=ndcg_of)
-            if best == before:
-                break
-        ndcg_of(untuned)
-    return TuningOutcome(best, measured[best], measured[untuned], len(measured), len(entries), len(held_out))
-
-
-def _with_value(settings: Neighbourhood, name: str, value: float) -> Neighbourhood:
-    changes: dict[str, Any] = {name: value}
-    return replace(settings, **changes)
+    untuned = Neighbourhood()
+    best, measured = search_settings(untuned, GRID, ndcg_of, "item-knn")
+    return TuningOutcome(
+        best,
+        measured[best],
+        measured[untuned],
+        tried=len(measured),
+        targets=len(entries),
+        held_out=len(held_out),
+        grid=GRID,
+        at_edge=settings_at_edge(best, GRID, ENDS),
+    )
 
 
 def sparse_target_ranks(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.evaluation.baselines.base import train_counts
+from gti_cli.evaluation.baselines.base import Candidates, train_counts
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,3 +24,8 @@ class Popularity:
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
         """(U, N) scores, the same after every history."""
         return np.tile(self._scores, (len(histories), 1))
+
+    def candidate_scores(self, histories: Sequence[Sequence[int]], candidates: Candidates) -> Floats:
+        """(M,) scores of the candidates."""
+        scores: Floats = self._scores[candidates.rows]
+        return scores

@@ -14,17 +14,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
+from gti_cli.evaluation.baselines import content_knn_tuning, item_knn_tuning
 from gti_cli.evaluation.baselines.base import Baseline, rank_all_items, train_counts
 from gti_cli.evaluation.baselines.cache import cache_path, load_results, store_results
+from gti_cli.evaluation.baselines.content_knn import ContentKNN, ItemSpace, Spread
+from gti_cli.evaluation.baselines.content_knn_tuning import tune_content_knn
 from gti_cli.evaluation.baselines.item_knn import ItemKNN
 from gti_cli.evaluation.baselines.item_knn_tuning import tune
 from gti_cli.evaluation.baselines.popularity import Popularity
 from gti_cli.evaluation.baselines.results import BaselineResult
 from gti_cli.evaluation.metrics.ranking import averages, list_metrics, per_user
 from gti_cli.tables.histories import History, Splits
+from gti_cli.tensors.vector_file import VectorFile
+from gti_cli.workspace.inputs import digest_input
 
 if TYPE_CHECKING:
     import torch
+
+EMBEDDINGS = "embeddings.safetensors"  # Written by `gti build-ids`.
+POPULARITY, ITEM_KNN, CONTENT_KNN, SASREC = "popularity", "item-knn", "content-knn", "sasrec"
+UNTUNED = (ITEM_KNN, CONTENT_KNN)  # These have settings to fall back to where there is nothing to tune them on.
+NOTHING_HELD_OUT = "there are no held-out items to tune it on"
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Setting:
         seed: Seed of the training.
         device: Where a network trains.
         cache: Folder in which results are cached.
+        embeddings: ``embeddings.safetensors`` of the workspace, which ``content-knn`` reads. None: there are none.
     """
 
     splits: Splits
@@ -52,6 +63,7 @@ class Setting:
     seed: int
     device: torch.device
     cache: Path
+    embeddings: Path | None = None
 
     def cache_key(self) -> list[Any]:
         """All that affects the results of a baseline without training, as a JSON value."""
@@ -67,38 +79,87 @@ class Setting:
         ]
 
 
-def evaluate_baselines(names: Sequence[str], setting: Setting) -> tuple[dict[str, BaselineResult], dict[str, Any]]:
+@dataclass(frozen=True)
+class BaselinesOutcome:
+    """What an evaluation reports of its baselines.
+
+    Attributes:
+        results: By name. ``item-knn`` gives two results, ``item-knn (untuned)`` and ``item-knn``.
+        tuning: A report of the tuning of each tuned baseline.
+        left_out: Why a baseline could not be evaluated, by its name.
+    """
+
+    results: dict[str, BaselineResult]
+    tuning: dict[str, Any]
+    left_out: dict[str, str]
+
+
+def evaluate_baselines(names: Sequence[str], setting: Setting) -> BaselinesOutcome:
     """Evaluate baselines, or read their results from the cache.
 
     Args:
-        names: Names of the baselines. ``item-knn`` gives two results, ``item-knn (untuned)`` and ``item-knn``.
+        names: Names of the baselines.
         setting: Data and options.
-
-    Returns:
-        The results by name, and for each tuned baseline a report of the tuning.
     """
-    tuning_train, held_out = _tuning_split(setting)
-    if not held_out and set(names) - {"popularity"}:
-        console.warn("there are no held-out items to tune baselines on: sasrec and the tuned item-knn are left out")
+    left_out = find_left_out(names, setting)
     key = setting.cache_key()
-    results: dict[str, BaselineResult] = {}
-    reports: dict[str, Any] = {}
+    outcome = BaselinesOutcome({}, {}, left_out)
     for name in dict.fromkeys(names):
-        if name == "sasrec" and not held_out:
+        if name in left_out and not (name in UNTUNED and left_out[name] == NOTHING_HELD_OUT):
             continue
-        training_key = [setting.seed, setting.device.type, *_sasrec_key()] if name == "sasrec" else []
-        path = cache_path(setting.cache, name, [key, training_key])
+        path = cache_path(setting.cache, name, [key, _own_key(name, setting)])
         cached = load_results(path)
         if cached is None:
-            baselines, report = _fit(name, setting, tuning_train, held_out)
+            baselines, report = fit_baseline(name, setting)
             cached = {baseline.name: _evaluate(baseline, setting) for baseline in baselines}, report
             store_results(path, *cached)
         else:
             console.note(f"{name}: evaluated already on the same users")
-        results |= cached[0]
+        outcome.results.update(cached[0])
         if cached[1] is not None:
-            reports[name] = cached[1]
-    return results, reports
+            outcome.tuning[name] = cached[1]
+            _warn_of_edges(name, cached[1])
+    return outcome
+
+
+def find_left_out(names: Sequence[str], setting: Setting) -> dict[str, str]:
+    """Find the baselines that cannot be evaluated, and say which and why.
+
+    Args:
+        names: Names of the baselines.
+        setting: Data and options.
+
+    Returns:
+        The reason by name. With `NOTHING_HELD_OUT`, the names of `UNTUNED` stand for their tuned form alone.
+    """
+    has_held_out = bool(_tuning_split(setting)[1])
+    reasons = {}
+    for name in dict.fromkeys(names):
+        if name != POPULARITY and not has_held_out:
+            reasons[name] = NOTHING_HELD_OUT
+        if name == CONTENT_KNN and (setting.embeddings is None or not setting.embeddings.is_file()):
+            reasons[name] = f"the workspace has no embeddings of the items ({EMBEDDINGS})"
+    for name, reason in reasons.items():
+        is_untuned = name in UNTUNED and reason == NOTHING_HELD_OUT
+        console.warn(f"{'the tuned ' if is_untuned else ''}{name} is left out: {reason}")
+    return reasons
+
+
+def _warn_of_edges(name: str, report: Mapping[str, Any]) -> None:
+    """Say which settings stopped at the end of their grid: another value might make the baseline better."""
+    edges = [f"{setting} {report['chosen'][setting]:g}" for setting in report.get("at_edge", [])]
+    if edges:
+        console.warn(f"{name}: the best of its settings is the last that was tried: {', '.join(edges)}")
+
+
+def _own_key(name: str, setting: Setting) -> list[Any]:
+    """The part of the cache key that only this baseline has."""
+    if name == CONTENT_KNN:
+        assert setting.embeddings is not None
+        return [digest_input(setting.embeddings), content_knn_tuning.GRID]
+    if name == ITEM_KNN:
+        return [item_knn_tuning.GRID]
+    return [setting.seed, setting.device.type, *_sasrec_key()] if name == SASREC else []
 
 
 def _sasrec_key() -> list[Any]:
@@ -106,7 +167,7 @@ def _sasrec_key() -> list[Any]:
     from gti_cli.evaluation.baselines import sasrec_tuning
     from gti_cli.evaluation.baselines.sasrec_training import Budget
 
-    return [[asdict(size) for size in sasrec_tuning.GRID], asdict(Budget()), sasrec_tuning.TARGETS]
+    return [asdict(sasrec_tuning.SEARCH), asdict(Budget()), sasrec_tuning.TARGETS]
 
 
 def _tuning_split(setting: Setting) -> tuple[Mapping[str, list[str]], Sequence[History]]:
@@ -128,14 +189,23 @@ def hold_out_last(train: Mapping[str, list[str]]) -> tuple[dict[str, list[str]],
     return remaining, [History(user, items[:-1], items[-1]) for user, items in train.items() if len(items) > 1]
 
 
-def _fit(
-    name: str, setting: Setting, tuning_train: Mapping[str, list[str]], held_out: Sequence[History]
-) -> tuple[list[Baseline], dict[str, Any] | None]:
-    """The fitted baseline, or its untuned and tuned form, and a report of the tuning."""
+def fit_baseline(name: str, setting: Setting) -> tuple[list[Baseline], dict[str, Any] | None]:
+    """Tune and fit a baseline that `find_left_out` does not name.
+
+    Args:
+        name: Name of the baseline.
+        setting: Data and options.
+
+    Returns:
+        The fitted baseline, or its untuned and tuned form, and a report of the tuning.
+    """
     train, row_of = setting.splits.train, setting.row_of
-    if name == "popularity":
+    tuning_train, held_out = _tuning_split(setting)
+    if name == POPULARITY:
         return [Popularity(train, row_of)], None
-    if name == "item-knn":
+    if name == CONTENT_KNN:
+        return _fit_content_knn(setting, held_out)
+    if name == ITEM_KNN:
         untuned = ItemKNN(train, row_of)
         if not held_out:
             return [untuned], None
@@ -146,6 +216,18 @@ def _fit(
     inputs = SASRecInputs(train, tuning_train, held_out, row_of, setting.filter_seen, setting.seed)
     model, report = tune_sasrec(inputs, setting.cache, setting.device)
     return [model], report
+
+
+def _fit_content_knn(setting: Setting, held_out: Sequence[History]) -> tuple[list[Baseline], dict[str, Any] | None]:
+    assert setting.embeddings is not None
+    vectors = VectorFile(setting.embeddings)
+    spread = Spread.measure(vectors)
+    if not held_out:
+        return [ContentKNN(ItemSpace(vectors, spread, centring=0, whitening=0))], None
+    outcome = tune_content_knn(vectors, spread, held_out, setting.row_of, filter_seen=setting.filter_seen)
+    best = outcome.best
+    space = ItemSpace(vectors, spread, centring=best.centring, whitening=best.whitening)
+    return [ContentKNN(space, best, CONTENT_KNN)], outcome.report()
 
 
 def _evaluate(baseline: Baseline, setting: Setting) -> BaselineResult:

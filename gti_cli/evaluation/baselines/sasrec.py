@@ -20,7 +20,11 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from gti_cli.evaluation.baselines.base import Candidates, user_parts
+
 Floats = npt.NDArray[np.float64]
+
+_CANDIDATES_AT_ONCE = 1 << 16  # Candidates whose vectors are in memory at a time.
 
 
 @dataclass(frozen=True)
@@ -126,12 +130,29 @@ class SASRec:
     @torch.inference_mode()
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
         """(U, N) scores of all items after each history's last `Size.length` items."""
+        scores: Floats = self._network.logits(self._last_states(histories)).double().cpu().numpy()
+        return scores
+
+    @torch.inference_mode()
+    def candidate_scores(self, histories: Sequence[Sequence[int]], candidates: Candidates) -> Floats:
+        """(M,) scores of the candidates; they agree with `scores` up to the rounding of float32."""
+        scores = [np.zeros(0)]
+        for part, of_part in user_parts(histories, candidates):
+            states, device = self._last_states(part), self._network.items.weight.device
+            for start in range(0, len(of_part.rows), _CANDIDATES_AT_ONCE):
+                rows = torch.from_numpy(of_part.rows[start : start + _CANDIDATES_AT_ONCE]).to(device)
+                owners = torch.from_numpy(of_part.owners()[start : start + _CANDIDATES_AT_ONCE]).to(device)
+                vectors = self._network.items.weight[rows]
+                scores.append((vectors * states[owners]).sum(1).double().cpu().numpy())
+        return np.concatenate(scores)
+
+    def _last_states(self, histories: Sequence[Sequence[int]]) -> torch.Tensor:
+        """(U, hidden) states after the last item of each history, without dropout."""
         was_training = self._network.training
         self._network.eval()
         device = self._network.items.weight.device
         rows, lengths = batch_of([history[-self._network.size.length :] for history in histories], device)
         states = self._network(rows, lengths)
-        last = states[torch.arange(len(rows), device=device), lengths - 1]
         self._network.train(was_training)
-        scores: Floats = self._network.logits(last).double().cpu().numpy()
-        return scores
+        last: torch.Tensor = states[torch.arange(len(rows), device=device), lengths - 1]
+        return last

@@ -59,10 +59,12 @@ class HeldOutTargets:
     def ndcg(self, network: Network) -> float:
         """Mean NDCG@10 of a network."""
         model, ranks = SASRec(network), []
-        for start in range(0, len(self.histories), _USERS_AT_ONCE):
-            part = slice(start, start + _USERS_AT_ONCE)
-            scores = model.scores(self.histories[part])
-            ranks.append(target_ranks(scores, self.histories[part], self.targets[part], filter_seen=self.filter_seen))
+        # Users with histories of similar length together: otherwise one long history would fill up those of its batch.
+        order = sorted(range(len(self.histories)), key=lambda user: len(self.histories[user]))
+        for start in range(0, len(order), _USERS_AT_ONCE):
+            part = order[start : start + _USERS_AT_ONCE]
+            histories, targets = [self.histories[user] for user in part], [self.targets[user] for user in part]
+            ranks.append(target_ranks(model.scores(histories), histories, targets, filter_seen=self.filter_seen))
         return float(ndcg_at(join_ranks(ranks), CUT_OFF).mean())
 
 

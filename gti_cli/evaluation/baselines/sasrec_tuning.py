@@ -1,7 +1,8 @@
-"""Tuning of `sasrec`: every setting of `GRID` is trained, and NDCG@10 on held-out items decides.
+"""Tuning of `sasrec`: networks of several sizes are trained, and NDCG@10 on held-out items decides.
 
-`gti_cli.evaluation.baselines.sasrec_training` trains one setting. The chosen network is stored, and used again with the
-same data and options.
+The search starts at one size and goes to larger and smaller values of each setting while that helps
+(`gti_cli.evaluation.baselines.setting_search`). `gti_cli.evaluation.baselines.sasrec_training` trains one network. The
+chosen network is stored, and used again with the same data and options.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,52 @@ from gti_cli.evaluation.baselines.sasrec_training import (
     train_network,
     training_sequences,
 )
+from gti_cli.evaluation.baselines.setting_search import climb_settings, settings_at_edge
 from gti_cli.tables.histories import History
 from gti_cli.workspace.files import replacing
 
-GRID = tuple(Size(hidden, dropout) for hidden in (64, 128) for dropout in (0.2, 0.5))
+# Beyond these values there is nothing to search.
+ENDS: dict[str, tuple[float, ...]] = {"dropout": (0.0,), "blocks": (1,)}
 TARGETS = 4000  # Most held-out items measured after each epoch, evenly spread over the users.
+
+
+@dataclass(frozen=True)
+class SizeSearch:
+    """Which sizes are tried.
+
+    Attributes:
+        start: The first one.
+        grid: The values of each setting in ascending order. Settings are searched in this order.
+        trainings: Most networks to train.
+        gain: Another size must be better by more than this share of NDCG@10. Smaller differences are within the sampling
+            error of some thousand held-out items, and to follow them leads to networks that learn by heart.
+    """
+
+    start: Size = field(default_factory=lambda: Size(hidden=128, dropout=0.35))
+    grid: dict[str, tuple[float, ...]] = field(
+        default_factory=lambda: {
+            "dropout": (0.0, 0.2, 0.35, 0.5, 0.65, 0.8),
+            "hidden": (32, 64, 128, 256, 512),
+            "blocks": (1, 2, 3, 4),
+            "length": (10, 20, 50, 100, 200),
+        }
+    )
+    trainings: int = 12
+    gain: float = 0.01
+
+    def within(self, longest: int) -> SizeSearch:
+        """The search without lengths that are all the same, because no sequence of training items is so long.
+
+        Args:
+            longest: Items of the longest training sequence before its last target.
+        """
+        lengths = self.grid["length"]
+        enough = min((length for length in lengths if length >= longest), default=lengths[-1])
+        start = replace(self.start, length=min(self.start.length, int(enough)))
+        return replace(self, start=start, grid={**self.grid, "length": tuple(n for n in lengths if n <= enough)})
+
+
+SEARCH = SizeSearch()
 
 
 @dataclass(frozen=True)
@@ -52,7 +94,7 @@ class SASRecInputs:
     filter_seen: bool
     seed: int
 
-    def cache_key(self, device: torch.device, grid: Sequence[Size], budget: Budget) -> str:
+    def cache_key(self, device: torch.device, search: SizeSearch, budget: Budget) -> str:
         """SHA-256 of all that affects the trained network."""
         held_out = [(entry.items, entry.target) for entry in self.held_out]
         data = [
@@ -62,7 +104,7 @@ class SASRecInputs:
             held_out,
             self.filter_seen,
         ]
-        options = [self.seed, device.type, [asdict(size) for size in grid], asdict(budget), TARGETS]
+        options = [self.seed, device.type, asdict(search), asdict(budget), TARGETS]
         return hashlib.sha256(json.dumps([data, options]).encode()).hexdigest()
 
     def targets(self) -> HeldOutTargets:
@@ -76,10 +118,10 @@ def tune_sasrec(
     inputs: SASRecInputs,
     folder: Path,
     device: torch.device,
-    grid: Sequence[Size] | None = None,
+    search: SizeSearch | None = None,
     budget: Budget | None = None,
 ) -> tuple[SASRec, dict[str, Any]]:
-    """Train every setting and return the best network, or read it from the cache.
+    """Search for the best network, or read it from the cache.
 
     Where ``inputs.tuning_train`` is less than ``inputs.train``, the chosen setting is trained once more on all of it,
     for the number of epochs that was best.
@@ -88,7 +130,7 @@ def tune_sasrec(
         inputs: Training items, held-out targets and seed.
         folder: Folder of the cache.
         device: Where it trains.
-        grid: Settings to try (None: `GRID`).
+        search: Sizes to try (None: `SEARCH`).
         budget: Length of each training (None: the default).
 
     Returns:
@@ -96,13 +138,13 @@ def tune_sasrec(
     """
     from safetensors.torch import save_file
 
-    grid, budget = grid or GRID, budget or Budget()
-    path = folder / f"sasrec-{inputs.cache_key(device, grid, budget)[:16]}.safetensors"
+    search, budget = search or SEARCH, budget or Budget()
+    path = folder / f"sasrec-{inputs.cache_key(device, search, budget)[:16]}.safetensors"
     stored = _load_network(path, len(inputs.row_of))
     if stored is not None:
         console.note("sasrec: trained already on the same data")
         return SASRec(stored[0].to(device)), stored[1]
-    network, report = _train_grid(inputs, device, grid, budget)
+    network, report = _search_sizes(inputs, device, search, budget)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         save_file({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, temporary)
@@ -125,36 +167,49 @@ def _load_network(path: Path, items: int) -> tuple[Network, dict[str, Any]] | No
     return network, report
 
 
-def _train_grid(
-    inputs: SASRecInputs, device: torch.device, grid: Sequence[Size], budget: Budget
+def _search_sizes(
+    inputs: SASRecInputs, device: torch.device, search: SizeSearch, budget: Budget
 ) -> tuple[Network, dict[str, Any]]:
-    """Train every setting, and the best one again if it has not seen all training items."""
-    held_out = inputs.targets()
-    trials: list[tuple[Size, int, float]] = []  # Setting, best epoch, NDCG@10.
-    best: Network | None = None
-    items = len(inputs.row_of)
-    for size in grid:
+    """Train networks of several sizes, and the best one again if it has not seen all training items."""
+    held_out, items = inputs.targets(), len(inputs.row_of)
+    longest = max((len(rows) for rows in inputs.tuning_train.values()), default=1) - 1
+    search = search.within(longest)
+    last = search.grid["length"][-1]
+    ends = {**ENDS, "length": (last,) if last >= longest else ()}
+    epochs_of: dict[Size, int] = {}
+    kept: list[tuple[float, Network]] = []  # The network of the size that the search is at, and its NDCG.
+
+    def ndcg_of(size: Size) -> float:
+        """NDCG of a network of this size after its best epoch; the network stays in memory if the search goes there."""
         sequences = training_sequences(inputs.tuning_train, inputs.row_of, size.length)
-        network, epochs, ndcg = train_network(
+        network, epochs_of[size], ndcg = train_network(
             sequences, items, size, budget, held_out=held_out, seed=inputs.seed, device=device
         )
-        if best is None or ndcg > max(earlier for _, _, earlier in trials):
-            best = network
-        trials.append((size, epochs, ndcg))
-    assert best is not None
-    chosen, epochs, ndcg = max(trials, key=lambda trial: trial[2])
+        if not kept or ndcg > kept[0][0] * (1 + search.gain):
+            kept[:] = [(ndcg, network)]
+        return ndcg
+
+    chosen, measured, is_complete = climb_settings(search.start, search.grid, ndcg_of, search.trainings, search.gain)
+    network, epochs = kept[0][1], epochs_of[chosen]
     train_again = inputs.tuning_train != inputs.train
     if train_again:
         sequences = training_sequences(inputs.train, inputs.row_of, chosen.length)
         best_epochs = replace(budget, epochs=epochs)
-        best, _, _ = train_network(
+        network, _, _ = train_network(
             sequences, items, chosen, best_epochs, held_out=None, seed=inputs.seed, device=device
         )
-    return best, {
+    return network, {
         "chosen": asdict(chosen),
         "epochs": epochs,
-        f"ndcg@{CUT_OFF}": ndcg,
-        "settings_tried": [{**asdict(size), "epochs": n, f"ndcg@{CUT_OFF}": value} for size, n, value in trials],
+        f"ndcg@{CUT_OFF}": measured[chosen],
+        "settings_tried": [
+            {**asdict(size), "epochs": epochs_of[size], f"ndcg@{CUT_OFF}": value} for size, value in measured.items()
+        ],
+        "at_most_settings": search.trainings,
+        "least_gain": search.gain,
+        "grid": {name: list(values) for name, values in search.grid.items()},
+        "at_edge": settings_at_edge(chosen, search.grid, ends),
+        "neighbours_all_tried": is_complete,
         "at_most_epochs": budget.epochs,
         "patience": budget.patience,
         "batch_size": budget.batch_size,

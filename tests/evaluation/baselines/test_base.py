@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gti_cli.evaluation.baselines.base import rank_all_items, spread_sample, top_columns, train_counts
+from gti_cli.evaluation.baselines.base import (
+    Baseline,
+    Candidates,
+    rank_all_items,
+    spread_sample,
+    top_columns,
+    train_counts,
+)
+from gti_cli.evaluation.baselines.content_knn import ContentKNN, ContentNeighbourhood, ItemSpace
 from gti_cli.evaluation.baselines.item_knn import ItemKNN
 from gti_cli.evaluation.baselines.popularity import Popularity
+from gti_cli.evaluation.baselines.sasrec import Network, SASRec
 from gti_cli.evaluation.metrics.ranking import recall_at
 from gti_cli.tables.histories import History
-from tests.support.baselines import ITEMS, ROW_OF, random_train
+from tests.support.baselines import ITEMS, ROW_OF, SMALL, item_vectors, random_train
 
 
 @pytest.mark.parametrize("filter_seen", [False, True])
@@ -40,6 +50,53 @@ def test_ranks_and_lists_by_a_loop(kind: type, filter_seen: bool) -> None:
         assert ranks.ahead[user] == sum(score > scores[target] for score in scores.values())
         assert ranks.ties[user] == sum(score == scores[target] for score in scores.values())
     assert recall_at(ranks, ITEMS).max() == 1
+
+
+def every_baseline() -> list[Baseline]:
+    space = ItemSpace(item_vectors(), None, centring=0, whitening=0)
+    torch.manual_seed(0)
+    train = random_train()
+    return [
+        Popularity(train, ROW_OF),
+        ItemKNN(train, ROW_OF),
+        SASRec(Network(ITEMS, SMALL)),
+        ContentKNN(space),
+        ContentKNN(space, ContentNeighbourhood(repeats=0)),
+    ]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_candidates_have_the_scores_of_the_whole_catalogue(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gti_cli.evaluation.baselines.base._USERS_AT_ONCE", 3)
+    monkeypatch.setattr("gti_cli.evaluation.baselines.sasrec._CANDIDATES_AT_ONCE", 5)
+    monkeypatch.setattr("gti_cli.evaluation.baselines.content_knn._ITEMS_AT_ONCE", 4)
+    baseline, rng = every_baseline()[number], np.random.default_rng(5)
+    histories = [rng.integers(0, ITEMS, 1 + n % 4).tolist() for n in range(10)]
+    lists = [rng.integers(0, ITEMS, n % 7).tolist() for n in range(9)] + [list(range(ITEMS))]
+    found = baseline.candidate_scores(histories, Candidates.from_lists(lists))
+    whole = baseline.scores(histories)
+    expected = [whole[user, row] for user, rows in enumerate(lists) for row in rows]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert len(baseline.candidate_scores([], Candidates.from_lists([]))) == 0
+
+
+def test_a_part_of_candidates() -> None:
+    candidates = Candidates.from_lists([[4], [], [2, 2, 1], [3]])
+    part = candidates.part(1, 3)
+    assert part.starts.tolist() == [0, 0, 3] and part.rows.tolist() == [2, 2, 1] and part.owners().tolist() == [1, 1, 1]
+    assert candidates.owners().tolist() == [0, 2, 2, 2, 3]
+
+
+def test_a_large_catalogue_is_scored_for_fewer_users_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [History("u", [f"i{n % ITEMS}"], f"i{n * 7 % ITEMS}") for n in range(20)]
+    baseline = ItemKNN(random_train(), ROW_OF)
+    ranks, lists = rank_all_items(baseline, entries, ROW_OF, filter_seen=False, k=4)
+    scored = []
+    monkeypatch.setattr(baseline, "scores", lambda some: scored.append(len(some)) or ItemKNN.scores(baseline, some))
+    monkeypatch.setattr("gti_cli.evaluation.baselines.base._CELLS_AT_ONCE", 3 * ITEMS + 1)
+    again, lists_again = rank_all_items(baseline, entries, ROW_OF, filter_seen=False, k=4)
+    assert max(scored) == 3
+    assert again.ahead.tolist() == ranks.ahead.tolist() and lists_again.tolist() == lists.tolist()
 
 
 @given(

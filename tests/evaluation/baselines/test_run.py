@@ -7,16 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from gti_cli.evaluation.baselines import run as methods
 from gti_cli.evaluation.baselines import sasrec_tuning
-from gti_cli.evaluation.baselines.item_knn_tuning import TuningOutcome, tune
+from gti_cli.evaluation.baselines.item_knn import Neighbourhood
+from gti_cli.evaluation.baselines.item_knn_tuning import tune
 from gti_cli.evaluation.baselines.run import Setting, evaluate_baselines, hold_out_last
 from gti_cli.evaluation.baselines.sasrec import Size
+from gti_cli.evaluation.baselines.sasrec_tuning import SizeSearch
+from gti_cli.evaluation.baselines.setting_search import TuningOutcome
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.tables.histories import History, read_interactions, split
+from gti_cli.tensors.vector_file import write_vectors
 from tests.support.evaluation import World, make_world
 
 
@@ -32,11 +37,20 @@ def setting(world: World, part: str) -> Setting:
     return Setting(splits, part, entries, row_of, [3, 5], False, 0, torch.device("cpu"), world.workspace / "cache")
 
 
+def with_embeddings(given: Setting, seed: int = 0) -> Setting:
+    vectors = np.random.default_rng(seed).normal(size=(len(given.row_of), 4)).astype(np.float32)
+    path = given.cache.with_name("embeddings.safetensors")
+    write_vectors(path, vectors.shape, [vectors])
+    return replace(given, embeddings=path)
+
+
 @pytest.mark.parametrize("part", ["test", "valid"])
 def test_nothing_is_tuned_on_what_is_reported(world: World, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Mapping[str, list[str]], Sequence[History]]] = []
 
-    def watched(train: Mapping[str, list[str]], held_out: Sequence[History], *more: Any, **named: Any) -> TuningOutcome:
+    def watched(
+        train: Mapping[str, list[str]], held_out: Sequence[History], *more: Any, **named: Any
+    ) -> TuningOutcome[Neighbourhood]:
         seen.append((train, held_out))
         return tune(train, held_out, *more, **named)
 
@@ -57,13 +71,60 @@ def test_nothing_is_tuned_on_what_is_reported(world: World, part: str, monkeypat
 def test_nothing_to_tune_on(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     given = setting(world, "test")
     given.splits.valid.clear()
-    found, reports = evaluate_baselines(["popularity", "item-knn", "sasrec"], given)
-    assert set(found) == {"popularity", "item-knn (untuned)"} and reports == {}
-    assert "no held-out items to tune baselines on" in capsys.readouterr().err
+    outcome = evaluate_baselines(["popularity", "item-knn", "content-knn", "sasrec"], with_embeddings(given))
+    assert set(outcome.results) == {"popularity", "item-knn (untuned)", "content-knn (untuned)"}
+    assert outcome.tuning == {} and set(outcome.left_out) == {"item-knn", "content-knn", "sasrec"}
+    told = capsys.readouterr().err
+    assert (
+        "the tuned item-knn is left out: there are no held-out items" in told and "warning: sasrec is left out" in told
+    )
+
+
+def test_content_knn_needs_embeddings(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = evaluate(world.interactions, world.workspace, k=[5])
+    assert "content-knn is left out: the workspace has no embeddings" in capsys.readouterr().err
+    assert set(manifest.metrics["baselines"]) == {"popularity", "item-knn (untuned)", "item-knn"}
+    assert (
+        list(manifest.details["baselines_left_out"]) == ["content-knn"] and manifest.counts["baselines_left_out"] == 1
+    )
+
+
+def test_content_knn_is_tuned_and_evaluated_once_for_its_embeddings(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = with_embeddings(setting(world, "test"))
+    first = evaluate_baselines(["content-knn"], given)
+    assert set(first.results) == {"content-knn"} and first.left_out == {}
+    assert first.tuning["content-knn"]["held_out_targets"] == len(given.splits.valid)
+    monkeypatch.setattr(methods, "rank_all_items", None)
+    assert evaluate_baselines(["content-knn"], given).tuning == first.tuning
+    with pytest.raises(TypeError):  # It is made again, by what is None.
+        evaluate_baselines(["content-knn"], with_embeddings(given, seed=1))
+
+
+def test_a_setting_at_the_edge_of_its_grid_is_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    report = {"chosen": {"window": 20, "decay": 0.5}, "at_edge": ["window"]}
+    methods._warn_of_edges("item-knn", report)
+    assert "item-knn: the best of its settings is the last that was tried: window 20" in capsys.readouterr().err
+    methods._warn_of_edges("item-knn", {"chosen": {"window": 20}})  # A report of an older version says nothing.
+    assert capsys.readouterr().err == ""
+
+
+def test_slices_of_baselines(world: World) -> None:
+    manifest = evaluate(world.interactions, world.workspace, k=[3, 5])
+    slices = manifest.metrics["baseline_slices"]
+    assert set(slices) == set(manifest.metrics["baselines"])
+    for name, of_baseline in slices.items():
+        for label, bins in of_baseline.items():
+            assert bins.keys() == manifest.metrics["slices"][label].keys()
+            counts = [of_bin["targets"] for of_bin in bins.values()]
+            mean = sum(of_bin["targets"] * of_bin["recall@5"] for of_bin in bins.values()) / sum(counts)
+            assert mean == pytest.approx(manifest.metrics["baselines"][name]["recall@5"])
 
 
 def test_sasrec_on_request_and_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sasrec_tuning, "GRID", (Size(8, 0.0, length=4), Size(4, 0.1, length=4)))
+    search = SizeSearch(Size(4, 0.1, length=4), {"hidden": (4, 8), "length": (4,)}, 2)
+    monkeypatch.setattr(sasrec_tuning, "SEARCH", search)
     first = evaluate(world.interactions, world.workspace, k=[5], baselines=["sasrec"], name="a")
     assert set(first.metrics["baselines"]) == {"sasrec"}
     assert set(first.metrics["baselines"]["sasrec"]) == set(first.metrics["metrics"])
@@ -79,8 +140,8 @@ def test_baselines_are_evaluated_once(world: World, monkeypatch: pytest.MonkeyPa
     first = evaluate_baselines(["popularity", "item-knn"], given)
     monkeypatch.setattr(methods, "rank_all_items", None)
     again = evaluate_baselines(["item-knn", "popularity"], given)
-    assert again[1] == first[1] and {n: one.metrics for n, one in again[0].items()} == {
-        n: one.metrics for n, one in first[0].items()
+    assert again.tuning == first.tuning and {n: one.metrics for n, one in again.results.items()} == {
+        n: one.metrics for n, one in first.results.items()
     }
     for changed in ({"ks": [3]}, {"filter_seen": True}, {"entries": given.entries[1:]}, {"part": "valid"}):
         with pytest.raises(TypeError):  # it is made again, by what is None

@@ -15,20 +15,20 @@ from gti_cli.evaluation.baselines.base import rank_all_items
 from gti_cli.evaluation.baselines.popularity import Popularity
 from gti_cli.evaluation.baselines.sasrec import Network, SASRec, Size
 from gti_cli.evaluation.baselines.sasrec_training import Budget, train_network, training_sequences
-from gti_cli.evaluation.baselines.sasrec_tuning import SASRecInputs, tune_sasrec
+from gti_cli.evaluation.baselines.sasrec_tuning import SASRecInputs, SizeSearch, tune_sasrec
 from gti_cli.evaluation.metrics.ranking import ndcg_at
 from gti_cli.tables.histories import History
-from tests.support.baselines import SASREC_ITEMS, SASREC_ROW_OF, SMALL, ordered_sequences, sasrec_inputs
+from tests.support.baselines import NO_SEARCH, SASREC_ITEMS, SASREC_ROW_OF, SMALL, ordered_sequences, sasrec_inputs
 
 CPU = torch.device("cpu")
-GRID = (Size(32, 0.0, length=6), Size(2, 0.5, blocks=1, length=6))
+SEARCH = SizeSearch(Size(2, 0.0, length=6), {"hidden": (2, 32), "length": (6,)}, 2)
 BUDGET = Budget(25, 8, 32, 5e-3)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[SASRec, dict[str, object], Path]:
     folder = tmp_path_factory.mktemp("cache")
-    model, report = tune_sasrec(sasrec_inputs(300), folder, CPU, GRID, BUDGET)
+    model, report = tune_sasrec(sasrec_inputs(300), folder, CPU, SEARCH, BUDGET)
     return model, report, folder
 
 
@@ -42,7 +42,8 @@ def test_it_learns_order_where_popularity_cannot(trained: tuple[SASRec, dict[str
     assert ndcg[0] > 0.8 > ndcg[1] + 0.2
     assert ndcg[0] == pytest.approx(report["ndcg@10"])
     assert report["chosen"] == {"hidden": 32, "dropout": 0.0, "blocks": 2, "length": 6}
-    assert len(report["settings_tried"]) == 2  # type: ignore[arg-type]
+    assert [tried["hidden"] for tried in report["settings_tried"]] == [2, 32]  # type: ignore[attr-defined]
+    assert report["at_edge"] == ["hidden"] and report["neighbours_all_tried"] is True
 
 
 def test_it_is_not_trained_twice(
@@ -53,16 +54,16 @@ def test_it_is_not_trained_twice(
     monkeypatch.setattr(
         sasrec_tuning, "train_network", lambda *_, **__: calls.append(1) or (Network(SASREC_ITEMS, SMALL), 1, 0.5)
     )
-    again, stored_report = tune_sasrec(sasrec_inputs(300), folder, CPU, GRID, BUDGET)
+    again, stored_report = tune_sasrec(sasrec_inputs(300), folder, CPU, SEARCH, BUDGET)
     assert not calls and stored_report == report
     np.testing.assert_array_equal(again.scores([[1, 2, 3]]), model.scores([[1, 2, 3]]))
-    tune_sasrec(sasrec_inputs(300, seed=1), folder, CPU, GRID, BUDGET)
+    tune_sasrec(sasrec_inputs(300, seed=1), folder, CPU, SEARCH, BUDGET)
     assert len(calls) == 2  # another seed has another cache key
     stored = next(
         file for file in folder.glob("*.safetensors") if json.loads(file.with_suffix(".json").read_text()) == report
     )
     stored.write_bytes(stored.read_bytes()[:50])
-    tune_sasrec(sasrec_inputs(300), folder, CPU, GRID, BUDGET)
+    tune_sasrec(sasrec_inputs(300), folder, CPU, SEARCH, BUDGET)
     assert len(calls) == 4  # a file that cannot be read is made again
 
 
@@ -71,7 +72,7 @@ def test_it_is_trained_again_on_what_was_held_out(tmp_path: Path) -> None:
     without_last = {user: items[:-1] for user, items in train.items()}
     held_out = [History(user, items[:-1], items[-1]) for user, items in train.items()]
     inputs = SASRecInputs(train, without_last, held_out, SASREC_ROW_OF, filter_seen=False, seed=0)
-    model, report = tune_sasrec(inputs, tmp_path, CPU, (SMALL,), Budget(4, 4, 16))
+    model, report = tune_sasrec(inputs, tmp_path, CPU, NO_SEARCH, Budget(4, 4, 16))
     assert report["trained_again_on_all"] is True
     expected, _, _ = train_network(
         training_sequences(train, SASREC_ROW_OF, 6),
@@ -96,12 +97,12 @@ def test_the_cache_key_covers_every_input_and_option(monkeypatch: pytest.MonkeyP
         replace(inputs, filter_seen=True),
         replace(inputs, seed=1),
     ]
-    keys = [one.cache_key(CPU, GRID, BUDGET) for one in (inputs, *changed)]
-    keys.append(inputs.cache_key(torch.device("cuda"), GRID, BUDGET))
-    keys.append(inputs.cache_key(CPU, GRID[:1], BUDGET))
-    keys.append(inputs.cache_key(CPU, GRID, Budget()))
+    keys = [one.cache_key(CPU, SEARCH, BUDGET) for one in (inputs, *changed)]
+    keys.append(inputs.cache_key(torch.device("cuda"), SEARCH, BUDGET))
+    keys.append(inputs.cache_key(CPU, replace(SEARCH, trainings=1), BUDGET))
+    keys.append(inputs.cache_key(CPU, SEARCH, Budget()))
     monkeypatch.setattr(sasrec_tuning, "TARGETS", 3)
-    keys.append(inputs.cache_key(CPU, GRID, BUDGET))
+    keys.append(inputs.cache_key(CPU, SEARCH, BUDGET))
     assert len(set(keys)) == len(keys)
     assert len(inputs.targets().targets) == 3 < len(inputs.held_out)
 
@@ -118,6 +119,18 @@ def test_report_states_the_limit_of_epochs_after_the_best_setting_was_trained_ag
     monkeypatch.setattr(sasrec_tuning, "train_network", train_network)
     inputs = sasrec_inputs(300)
     fewer = replace(inputs, tuning_train=dict(list(inputs.train.items())[:-1]))
-    _, report = tune_sasrec(fewer, tmp_path, CPU, GRID, BUDGET)
-    assert budgets == [25, 25, 3]
+    _, report = tune_sasrec(fewer, tmp_path, CPU, SEARCH, BUDGET)
+    assert budgets == [25, 25, 3]  # Both sizes are as good, so the search stays at the first.
     assert (report["at_most_epochs"], report["epochs"]) == (25, 3)
+
+
+def test_lengths_beyond_the_longest_sequence_are_not_tried() -> None:
+    search = SizeSearch(Size(length=50), {"length": (10, 20, 50, 100, 200)}, 9)
+    assert search.within(60).grid["length"] == (10, 20, 50, 100) and search.within(60).start.length == 50
+    assert search.within(15).grid["length"] == (10, 20) and search.within(15).start.length == 20
+    assert search.within(999).grid["length"] == search.grid["length"]
+
+
+def test_the_default_search_starts_inside_its_grid() -> None:
+    for name, values in sasrec_tuning.SEARCH.grid.items():
+        assert values[0] < getattr(sasrec_tuning.SEARCH.start, name) < values[-1]
