@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from gti_cli.diagnostics.matrix_diagnosis import MatrixDiagnosis, diagnose_matri
 from gti_cli.diagnostics.nearest_words import TextWords
 from gti_cli.diagnostics.pictures.plot_trajectory import plot_trajectory
 from gti_cli.diagnostics.pictures.plots import plot_all
-from gti_cli.diagnostics.report import write_report
+from gti_cli.diagnostics.report import ReportContext, command_line, write_report
 from gti_cli.diagnostics.timeline import CheckpointPath, TimelineCheckpoint, build_timeline, expand_folders
 from gti_cli.diagnostics.trajectory import add_persistence, lines, trajectory_points, write_trajectory
 from gti_cli.diagnostics.verdict import VERSION
@@ -98,10 +97,8 @@ def diagnose(
             folder = run.path(artifact)
             folder.mkdir(parents=True)
             run.device = "cpu"
-            line = _command_line(checkpoints, workspace, options, trajectory, artifact)
-            run.metrics.update(
-                _measure_and_write(inputs, timeline, histories, folder, seed, (space, line) if plot else None)
-            )
+            context = ReportContext(space, command_line(options, artifact))
+            run.metrics.update(_measure_and_write(inputs, timeline, histories, folder, plot, seed, context))
             run.counts.update({checkpoint.label: len(checkpoint.rows.tokens.ids) for checkpoint in inputs.checkpoints})
             run.details.update(inputs.details, checkpoints=labels)
     return run.result()
@@ -168,17 +165,6 @@ def _evaluations(histories: Mapping[str, History]) -> list[str]:
     return sorted({history.accuracy.artifact for history in histories.values() if history.accuracy is not None})
 
 
-def _command_line(
-    checkpoints: Sequence[str | Path], workspace: Path | str, options: dict[str, Any], trajectory: bool, artifact: str
-) -> str:
-    """The command line that makes this diagnosis with its page, for a shell."""
-    words = ["gti", "diagnose", *map(str, checkpoints), "--plot", *(["--trajectory"] if trajectory else [])]
-    words += ["--name", artifact.removeprefix("diagnostics/"), "--workspace", str(workspace)]
-    given = {"--tokens-from": options["tokens_from"], "--base-vocab": options["base_vocab"]}
-    words += [str(word) for flag, value in given.items() if value is not None for word in (flag, value)]
-    return shlex.join(words)
-
-
 def adjust_plot_and_force(
     existing: Manifest | None, options: dict[str, Any], upstream: Mapping[str, Manifest], seed: int, force: bool
 ) -> tuple[bool, bool]:
@@ -230,19 +216,11 @@ def _measure_and_write(
     timeline: Sequence[TimelineCheckpoint],
     histories: Mapping[str, History],
     folder: Path,
+    plot: bool,
     seed: int,
-    page: tuple[Workspace, str] | None,
+    context: ReportContext,
 ) -> dict[str, Any]:
-    """Measure all matrices, write tables and pictures into ``folder``, and return the figures by checkpoint.
-
-    Args:
-        inputs: Everything that was read.
-        timeline: The checkpoints as points in time; empty without ``--trajectory``.
-        histories: How each checkpoint was made, and what evaluation found, by label.
-        folder: Where tables and pictures go.
-        seed: Seed of everything random.
-        page: Workspace and command line, for ``report.html``. None: no pictures and no page are written.
-    """
+    """Measure all matrices, write tables and pictures into ``folder``, and return the figures by checkpoint."""
     texts = TextWords(inputs.items.texts) if inputs.items is not None else None
     count = sum(len(checkpoint.rows.matrices) for checkpoint in inputs.checkpoints)
     diagnoses: list[MatrixDiagnosis] = []
@@ -265,9 +243,9 @@ def _measure_and_write(
     if points:
         write_trajectory(points, folder)
     write_json(folder / "metrics.json", metrics)
-    if page is not None:
+    if plot:
         plot_all([diagnosis.series for diagnosis in diagnoses], folder)
         if points:
             save_picture(plot_trajectory(points), folder / "trajectory")
-        write_report(diagnoses, inputs.items, folder, space=page[0], command=page[1], metrics=metrics)
+        write_report(diagnoses, inputs.items, folder, metrics, context)
     return metrics

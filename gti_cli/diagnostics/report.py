@@ -7,8 +7,10 @@ shell of `gti_cli.html`.
 from __future__ import annotations
 
 import os
+import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,46 @@ _RSA_KEYS = ("pearson", "spearman", "p", "spearman_p", "pearson_interval", "spea
 THRESHOLDS = {"collapsed": COLLAPSED_UP_TO, "crowded": CROWDED_UP_TO, "rsa": LEAST_RSA, "p": MOST_P}
 
 
+@dataclass(frozen=True)
+class ReportContext:
+    """What the page says besides the figures.
+
+    Attributes:
+        space: The workspace, whose manifests say what was diagnosed and what evaluations found.
+        command: The command line of the diagnosis.
+    """
+
+    space: Workspace
+    command: str
+
+
+def command_line(options: Mapping[str, Any], artifact: str) -> str:
+    """Return the command line of a diagnosis with its page, without the folders of one machine.
+
+    Args:
+        options: The options as the manifest has them.
+        artifact: The name of the artifact, ``diagnostics/NAME``.
+    """
+    words = [
+        "gti",
+        "diagnose",
+        *options["checkpoints"],
+        "--plot",
+        *(["--trajectory"] if "trajectory" in options else []),
+    ]
+    words += ["--name", artifact.removeprefix("diagnostics/")]
+    given = {"--tokens-from": options["tokens_from"], "--base-vocab": options["base_vocab"]}
+    given["--codebooks"] = {"auto": None, "file": "FILE"}.get(options["codebooks"], options["codebooks"])
+    words += [str(word) for flag, value in given.items() if value is not None for word in (flag, value)]
+    return shlex.join(words)
+
+
 def write_report(
     diagnoses: Sequence[MatrixDiagnosis],
     items: CodedItems | None,
     folder: Path,
-    *,
-    space: Workspace,
-    command: str,
-    metrics: dict[str, Any],
+    metrics: Mapping[str, Any],
+    context: ReportContext,
 ) -> None:
     """Write ``report.html`` into ``folder``, with the pictures that lie there embedded.
 
@@ -45,10 +79,10 @@ def write_report(
         diagnoses: The diagnoses of all matrices, in the order of the page.
         items: The items of the workspace. None: the nearest words are shown without items.
         folder: The folder of the diagnosis.
-        space: The workspace, whose manifests say what was diagnosed and what evaluations found.
-        command: The command line of the diagnosis.
         metrics: The figures of each checkpoint by label, as the manifest has them.
+        context: What the page says besides.
     """
+    space = context.space
     series = [diagnosis.series for diagnosis in diagnoses]
     manifests = {diagnosis.checkpoint.label: diagnosis.checkpoint.manifest for diagnosis in diagnoses}
     found = {label: evaluation_sentence(space, manifest) for label, manifest in manifests.items()}
@@ -59,7 +93,7 @@ def write_report(
         ["gti_cli.diagnostics"],
         "report.html.jinja",
         facts=[*_facts(space, manifests, items), ("Made on", f"{_today()} (UTC)")],
-        command=command,
+        command=context.command,
         verdicts=verdicts,
         grades=grades_of(verdicts),
         advices=advices_of(verdicts),
@@ -86,7 +120,7 @@ def _today() -> str:
 def _facts(
     space: Workspace, manifests: dict[str, Manifest | None], items: CodedItems | None
 ) -> Iterator[tuple[str, str]]:
-    """Say what was diagnosed: the models, their starts, the data behind the Semantic IDs, and the workspace."""
+    """Say what was diagnosed: the models, their starts, the data behind the Semantic IDs."""
     made = [manifest for manifest in manifests.values() if manifest is not None]
     models = dict.fromkeys(str(m.details["model"]) for m in made if m.details.get("model"))
     if models:
@@ -100,7 +134,6 @@ def _facts(
         codes = " × ".join(map(str, ids.details.get("sizes", [])))
         yield "Data", f"{tables or 'items'}: {len(items.texts):,} items"
         yield "Semantic IDs", f"{codes} codes ({ids.details.get('encoder')}, {ids.details.get('quantizer')})"
-    yield "Workspace", str(space.root)
 
 
 def _rsa_rows(series: Sequence[PlotSeries]) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gti_cli.cards.results import find_evaluations
 from gti_cli.checkpoints.finding import Checkpoint
+from gti_cli.diagnostics.verdict import EXPLANATIONS
 from gti_cli.html.figures import format_figure, format_percent
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import Manifest
@@ -153,7 +154,7 @@ def _ndcg(metrics: Mapping[str, float]) -> str | None:
 def grades_of(rows: Sequence[VerdictRow]) -> list[tuple[str, str, list[VerdictRow]]]:
     """Return grade, explanation and rows of each grade that occurs, in the order of the rows."""
     return [
-        (grade, EXPLANATIONS.get(grade, ""), [row for row in rows if row.grade == grade])
+        (grade, {**_EARLIER, **EXPLANATIONS}.get(grade, ""), [row for row in rows if row.grade == grade])
         for grade in dict.fromkeys(row.grade for row in rows)
     ]
 
@@ -164,12 +165,5 @@ def advices_of(rows: Sequence[VerdictRow]) -> list[tuple[str, list[str]]]:
     return [(advice, [row.name for row in rows if row.advice == advice]) for advice in advices]
 
 
-EXPLANATIONS = {
-    "collapsed": "the rows are almost one point, so the model cannot tell the tokens apart",
-    "crowded": "the rows have begun to separate, but use far fewer directions than pretrained rows",
-    "scattered": "the rows are distinct, but lie away from the pretrained rows and do not follow the codebooks",
-    "distinct": "the rows are distinct and lie among the pretrained rows, but do not follow the codebooks",
-    "structured": "the rows follow the codebooks, but lie away from the pretrained rows",
-    "partly grounded": "the rows lie among the pretrained rows and follow the codebooks weakly",
-    "grounded": "the rows lie among the pretrained rows and follow the codebooks",
-}
+# Grades that earlier versions gave.
+_EARLIER = {"partly grounded": "the rows lie among the pretrained rows and follow the codebooks weakly"}

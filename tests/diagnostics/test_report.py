@@ -6,8 +6,8 @@ import pytest
 
 import gti_cli
 from gti_cli.diagnostics.diagnose import diagnose
-from gti_cli.diagnostics.report import TOKENS_SHOWN
-from gti_cli.diagnostics.verdict_table import EXPLANATIONS
+from gti_cli.diagnostics.report import TOKENS_SHOWN, command_line
+from gti_cli.diagnostics.verdict import EXPLANATIONS
 from gti_cli.html.figures import format_figure, format_interval
 from gti_cli.workspace import Workspace
 from tests.support.diagnostics import make_extended, write_items
@@ -92,14 +92,23 @@ def test_an_installed_package_carries_the_files_of_the_page():
     assert files == {path for path in folder.rglob("*.*") if path.suffix not in (".py", ".pyc", ".md")}
 
 
-def test_the_page_says_what_was_diagnosed_and_what_evaluation_found(diagnosed, tmp_path):
+def test_the_page_says_what_was_diagnosed_and_what_evaluation_found(diagnosed):
     folder, manifest = diagnosed
     root = folder.parents[1]
     page = (folder / "report.html").read_text("utf-8")
     reader = PageReader(page)
-    assert "gti diagnose" in reader.text and f"--plot --name x --workspace {root}" in reader.text
-    assert "36 items" in reader.text and str(root) in reader.text
+    assert "gti diagnose 'grounded & <co>' 'collapsed & <co>' --plot --name x" in reader.text
+    assert "36 items" in reader.text and str(root) not in reader.text
     assert "No evaluation of these checkpoints" in reader.text
     assert re.search(r"20\d\d-\d\d-\d\d \(UTC\)", reader.text)
     for explanation in {EXPLANATIONS[figures["verdict"]] for figures in manifest.metrics.values()}:
         assert reader.text.count(explanation) == 1
+
+
+def test_the_command_line_of_a_diagnosis():
+    options = {"checkpoints": ["a", "b c"], "tokens_from": "x.*", "base_vocab": None, "codebooks": "none"}
+    assert command_line(options, "diagnostics/n") == (
+        "gti diagnose a 'b c' --plot --name n --tokens-from 'x.*' --codebooks none"
+    )
+    other = {"checkpoints": ["a"], "trajectory": [["a"]], "tokens_from": None, "base_vocab": 7, "codebooks": "auto"}
+    assert command_line(other, "diagnostics/n") == "gti diagnose a --plot --trajectory --name n --base-vocab 7"

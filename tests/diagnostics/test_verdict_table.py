@@ -1,7 +1,7 @@
 """Verdicts as pages show them."""
 
-from gti_cli.diagnostics import verdict
-from gti_cli.diagnostics.verdict_table import EXPLANATIONS, advices_of, evaluation_sentence, grades_of, verdict_rows
+from gti_cli.diagnostics.verdict import EXPLANATIONS
+from gti_cli.diagnostics.verdict_table import advices_of, evaluation_sentence, grades_of, verdict_rows
 from gti_cli.workspace import Workspace
 
 
@@ -31,11 +31,15 @@ def test_a_row_for_each_matrix_with_the_figures_that_decide():
     assert [(grade, len(rows)) for grade, _, rows in grades] == [("grounded", 2), ("collapsed", 1)]
 
 
-def test_every_grade_has_one_explanation():
-    grades = {value for name, value in vars(verdict).items() if name.isupper() and isinstance(value, str)}
-    assert {grade for grade in grades if " " not in grade or grade == "partly grounded"} <= set(EXPLANATIONS) and len(
-        set(EXPLANATIONS.values())
-    ) == len(EXPLANATIONS)
+def test_grades_of_this_and_of_an_earlier_version_are_explained():
+    rows = verdict_rows(
+        {name: figures(name) for name in (*EXPLANATIONS, "partly grounded", "unheard of")},
+        [*EXPLANATIONS, "partly grounded", "unheard of"],
+        {},
+    )
+    explained = {grade: sentence for grade, sentence, _ in grades_of(rows)}
+    assert explained.pop("unheard of") == "" and all(explained.values())
+    assert {grade: explained[grade] for grade in EXPLANATIONS} == EXPLANATIONS
 
 
 def test_what_evaluations_found(tmp_path):
