@@ -103,4 +103,4 @@ def _write(source: Checkpoint, run: StageRun, folder: Path) -> None:
         saved_dtype=str(model.dtype).removeprefix("torch."),
         tied=head.weight is embedding.weight,
     )
-    run.counts.update(rows=int(embedding.weight.shape[0]))  # type: ignore[union-attr, index]
+    run.counts.update(rows=int(embedding.weight.shape[0]))  # type: ignore[index]

@@ -30,7 +30,7 @@ def test_one_checkpoint_and_its_options(stage: RecordingStage, tmp_path: Path) -
     assert run(["evaluate", "tuned", "-w", str(tmp_path), *flags.split()]) == 0
     ((arguments, keywords),) = stage.calls
     assert arguments == ("i.csv", tmp_path)
-    expected: dict[str, Any] = {"queries": None, "name": "here", "checkpoint": "tuned"}
+    expected: dict[str, Any] = {"queries": None, "name": "here", "checkpoint": "tuned", "base": None}
     for kind in (EvaluateOptions, InteractionOptions, RunOptions):
         expected |= {entry.name: entry.default for entry in dataclasses.fields(kind)}
     expected |= {

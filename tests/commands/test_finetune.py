@@ -55,7 +55,7 @@ def test_defaults_and_given_options_reach_the_stage(stage: RecordingStage, tmp_p
     expected: dict[str, Any] = {}
     for kind in (TaskOptions, InteractionOptions, TrainingOptions, LoRAOptions, RunOptions):
         expected |= {entry.name: entry.default for entry in dataclasses.fields(kind)}
-    expected |= {"queries": "q.csv", "from_": "extended", "name": "tuned", "max_steps": 9, "history": 4}
+    expected |= {"queries": "q.csv", "from_": "extended", "base": None, "name": "tuned", "max_steps": 9, "history": 4}
     expected |= {"tasks": ("next-item:1", "search:0.5"), "seed": 3, "resume": False, "force": True, "ties": "refuse"}
     assert keywords == expected
 

@@ -36,6 +36,7 @@ def test_every_option_reaches_the_stage(stage: RecordingStage, tmp_path: Path) -
     assert arguments == (tmp_path,)
     assert keywords == {
         "checkpoint": "tuned",
+        "base": None,
         "histories": {"1": ["a", "b", "c"]},
         "queries": None,
         "table": None,

@@ -12,10 +12,13 @@ IDS = torch.arange(2, 26).reshape(2, 12)
 LAYERS = ["q_proj", "v_proj"]
 
 
-def write_adapter(base: Path, folder: Path, *, resize: int | None = None, **settings: Any) -> torch.Tensor:
+def write_adapter(
+    base: Path, folder: Path, *, resize: int | None = None, whole_rows: bool = True, **settings: Any
+) -> torch.Tensor:
     """Write an adapter for the model in ``base``; returns the logits of `IDS` with the adapter beside the model.
 
-    ``resize``: the vocabulary's size in the training of the adapter. ``settings``: those of peft's `LoraConfig`.
+    ``resize``: the vocabulary's size in the training of the adapter; without ``whole_rows`` the grown matrices are not
+    stored with it. ``settings``: those of peft's `LoraConfig`.
     """
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -33,5 +36,5 @@ def write_adapter(base: Path, folder: Path, *, resize: int | None = None, **sett
                 if parameter.requires_grad:
                     parameter += 0.1 * torch.randn_like(parameter)
             logits: torch.Tensor = adapted(input_ids=IDS).logits
-        adapted.save_pretrained(str(folder))
+        adapted.save_pretrained(str(folder), save_embedding_layers="auto" if whole_rows else False)
     return logits

@@ -111,8 +111,9 @@ def _attach(model: PreTrainedModel, adapter: Adapter, base: str, device: torch.d
     adapted = PeftModel.from_pretrained(model, str(adapter.folder), torch_device=str(device))
     # Loaded once more, because only this call tells what did not fit.
     result = adapted.load_adapter(str(adapter.folder), adapted.active_adapter, torch_device=str(device))
-    if strangers := sorted([*result.unexpected_keys, *result.missing_keys]):
-        what = "has weights that its base has no place for" if result.unexpected_keys else "lacks weights"
+    unexpected = [name for name in result.unexpected_keys if not _is_tied_copy(name, adapter)]
+    if strangers := sorted([*unexpected, *result.missing_keys]):
+        what = "has weights that its base has no place for" if unexpected else "lacks weights"
         raise InputError(
             f"the adapter {what}: {list_some(strangers)} (base {base})",
             where=str(adapter.folder),
@@ -120,6 +121,19 @@ def _attach(model: PreTrainedModel, adapter: Adapter, base: str, device: torch.d
         )
     adapted.eval()
     return adapted
+
+
+def _is_tied_copy(name: str, adapter: Adapter) -> bool:
+    """Return whether a tensor of an adapter repeats the token rows of the matrix that its own is tied to.
+
+    peft stores both where the vocabulary grew, and has a place for one.
+    """
+    ending = "trainable_tokens_delta"
+    rows = {other: place for other, place in adapter.tensors.items() if other.endswith(ending)}
+    place = rows.pop(name, None)
+    return place is not None and any(
+        (other.shape, other.dtype) == (place.shape, place.dtype) and place.holds(other.raw()) for other in rows.values()
+    )
 
 
 def _merge(adapted: PeftModel, adapter: Adapter) -> PreTrainedModel:

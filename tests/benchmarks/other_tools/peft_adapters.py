@@ -128,8 +128,8 @@ def rows_of_adapter(
     figures = answer.get("metrics", {}).get(adapter.name, {})
     tie = "embedding and head are one" if figures.get("tied") else "embedding and head are two"
     yield "diagnose", code, f"{tie}, effective rank {figures.get('effective_rank', float('nan')):.1f}"
-    name = f"tuned-{adapter.name}"
-    code, answer, _ = gti(workspace, "finetune", *shop, "--from", str(adapter), "--name", name, "--max-steps", "2")
+    name, short = f"tuned-{adapter.name}", ["--max-steps", "2", "--targets", "last", "--valid-sample", "50"]
+    code, answer, _ = gti(workspace, "finetune", *shop, "--from", str(adapter), "--name", name, *short)
     metrics = answer.get("metrics", {})
     yield "finetune --from", code, f"validation loss before {metrics.get('valid_loss_before', float('nan')):.3f}"
 

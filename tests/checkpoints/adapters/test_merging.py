@@ -81,13 +81,15 @@ def test_the_merged_model_has_the_logits_of_peft(
 def test_rows_that_the_adapter_adds_are_added(bases: dict[bool, Path], tmp_path: Path) -> None:
     grown = ROWS + 3
     by_matrix = write_adapter(bases[True], tmp_path / "matrix", resize=grown)
-    by_rows = write_adapter(bases[True], tmp_path / "rows", resize=grown, trainable_token_indices=[48, 49, 50])
-    for name, expected in (("matrix", by_matrix), ("rows", by_rows)):
+    rows = {"trainable_token_indices": [48, 49, 50]}
+    by_rows = write_adapter(bases[True], tmp_path / "rows", resize=grown, whole_rows=False, **rows)
+    by_both = write_adapter(bases[True], tmp_path / "both", resize=grown, **rows)
+    for name, expected in (("matrix", by_matrix), ("rows", by_rows), ("both", by_both)):
         merged = load_merged(read_adapter(tmp_path / name), str(bases[True]), CPU, "auto")
         with torch.no_grad():
             assert largest(merged(input_ids=IDS).logits - expected) < 1e-4
         assert merged.config.vocab_size == grown
-    write_adapter(bases[True], tmp_path / "gap", resize=grown, trainable_token_indices=[48, 50])
+    write_adapter(bases[True], tmp_path / "gap", resize=grown, whole_rows=False, trainable_token_indices=[48, 50])
     with pytest.raises(
         InputError, match="51 rows of tokens, its base has 48, and nothing holds the row of token id 49"
     ):
