@@ -174,7 +174,7 @@ def draw_slices(figures: EvaluationFigures, title: str) -> Figure:
         labels = [f"{label}\n(n = {count:,})" for label, count in zip(_written(bins), counts, strict=True)]
         axis.set_xticks(range(len(bins)), labels, fontsize=9)
         axis.set(title=heading, xlabel=unit)
-        axis.set(xlim=(-0.5, len(bins) - 0.5), ylim=(0, None))
+        axis.set_xlim(-0.5, len(bins) - 0.5)
         axis.yaxis.set_tick_params(labelleft=True)
         if not any(part.ends for methods in bins.values() for part in methods.values()):
             note = (
@@ -185,6 +185,8 @@ def draw_slices(figures: EvaluationFigures, title: str) -> Figure:
             )
         for border in range(1, len(bins)):
             axis.axvline(border - 0.5, color=PRETRAINED, linewidth=0.6)
+    # After all panels are drawn: a limit holds for all of them and is not widened by what is drawn later.
+    axes[0].set_ylim(bottom=0)
     axes[0].set_ylabel(f"{name.upper() if name == 'ndcg' else name.capitalize()}@{cutoff}")
     dots = [
         Line2D([], [], linestyle="none", marker=looks[method][2], markersize=7, color=looks[method][0], label=method)

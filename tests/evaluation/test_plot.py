@@ -73,6 +73,13 @@ def test_slices_are_the_figures_and_few_targets_are_pale() -> None:
     assert axis.get_ylabel() == "Recall@2"
 
 
+def test_the_panels_of_slices_share_an_axis_that_holds_all_points() -> None:
+    slices = {"history_length": {"1-2": {"mine": accuracy(0.01)}}, "query_words": {"1": {"mine": accuracy(0.3)}}}
+    for axis in draw_slices(figures(slices=slices), "").axes:
+        low, high = axis.get_ylim()
+        assert low == 0 and 0.62 < high < 0.8  # the upper end of the higher interval, and a little room
+
+
 def known_ends(known: EvaluationFigures) -> tuple[float, float]:
     return known.slices["history_length"]["0"]["mine"].ends["recall@2"]
 
