@@ -43,8 +43,8 @@ class SizeSearch:
         start: The first one.
         grid: The values of each setting in ascending order. Settings are searched in this order.
         trainings: Most networks to train.
-        gain: Another size must be better by more than this share of NDCG@10. Smaller differences are within the sampling
-            error of some thousand held-out items, and to follow them leads to networks that learn by heart.
+        gain: Another size must be better by more than this share of NDCG@10. Smaller differences are within the
+            sampling error of some thousand held-out items, and to follow them leads to networks that learn by heart.
     """
 
     start: Size = field(default_factory=lambda: Size(hidden=128, dropout=0.35))
