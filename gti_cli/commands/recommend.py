@@ -24,7 +24,7 @@ from gti_cli.recommendation.requests import RecommendOptions
 from gti_cli.tables.equal_times import InteractionOptions
 
 if TYPE_CHECKING:
-    from gti_cli.recommendation.recommend import Recommendation, Recommendations
+    from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
 
 _SINGLE = "1"  # the id of the user of --history, and of the query of --query
 _COLUMNS = ("rank", "item_id", "title", "score")

@@ -31,6 +31,7 @@ from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items
 from gti_cli.prompts.query import encode_queries
 from gti_cli.recommendation.listing.allowed import allowed_rows
 from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
+from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
 from gti_cli.recommendation.requests import (
     EXACT_PREFIXES,
     RecommendationRequests,
@@ -45,39 +46,6 @@ from gti_cli.workspace import Workspace
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from typing_extensions import Unpack
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One item of a recommendation list.
-
-    Attributes:
-        user_id: Id of the user, or of the query.
-        rank: Place in the list, from 1.
-        item_id: Id of the item.
-        title: Title of the item.
-        score: Log-probability of the item's semantic ID.
-        proven: Whether the search proves that no more probable item is missing in the list.
-        retriever_score: The score that a table of candidates gave the item; None without one.
-    """
-
-    user_id: str
-    rank: int
-    item_id: str
-    title: str
-    score: float
-    proven: bool = True
-    retriever_score: float | None = None
-
-
-class Recommendations(list[Recommendation]):
-    """The items of all lists, by user or query, then by rank.
-
-    Attributes:
-        never_trained_on: ``queries`` or ``histories`` where they were asked of a checkpoint that never saw any.
-    """
-
-    never_trained_on: str | None = None
 
 
 @dataclass(frozen=True)

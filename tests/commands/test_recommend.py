@@ -11,7 +11,7 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.app import run
-from gti_cli.recommendation.recommend import Recommendation, Recommendations
+from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
 from tests.support.commands import RecordingStage
 
 
