@@ -31,7 +31,7 @@ moved() {  # EXPORTED
 # LoRA on the rows that are exactly finetune's, then its export. $1: name; $2: more settings, a line each.
 train() {
   cat > "$output/$1.yaml" <<END
-model_name_or_path: $workspace/grounded
+model_name_or_path: $output/grounded
 stage: sft
 do_train: true
 finetuning_type: lora
@@ -50,7 +50,7 @@ output_dir: $output/$1
 $2
 END
   cat > "$output/$1-export.yaml" <<END
-model_name_or_path: $workspace/grounded
+model_name_or_path: $output/grounded
 adapter_name_or_path: $output/$1
 template: empty
 export_dir: $output/$1-exported
@@ -71,6 +71,13 @@ tokens "$workspace/grounded" "$output/as-it-is" "the checkpoint's own template"
 item=$("$python" -c "
 import sys, pyarrow.parquet as pq
 print(pq.read_table(sys.argv[1]).column('item_id')[0])" "$workspace/semantic_ids.parquet")
+# In float32: in a float16 checkpoint LLaMA-Factory fails on a CPU, because additional_target is trained in float32.
+"$FACTORY/python" - "$workspace/grounded" "$output/grounded" > "$output/log" 2>&1 <<'END'
+import sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32).save_pretrained(sys.argv[2])
+AutoTokenizer.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2])
+END
 train plain "" "as it is"
 train rows "additional_target: embed_tokens" "additional_target: embed_tokens"
 
