@@ -31,7 +31,7 @@ from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items
 from gti_cli.prompts.query import encode_queries
 from gti_cli.recommendation.listing.allowed import allowed_rows
 from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
-from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
+from gti_cli.recommendation.listing.recommendations import Recommendations, as_recommendations
 from gti_cli.recommendation.requests import (
     EXACT_PREFIXES,
     RecommendationRequests,
@@ -132,7 +132,7 @@ def recommend(
     if short and candidates is None:
         who = "queries" if requests.histories is None else "users"
         console.warn(f"{short:,} of {len(lists):,} {who} have fewer than {options.k} items left to be recommended")
-    recommendations = _as_recommendations(requests.names, lists, proven, recommender, _titles(space))
+    recommendations = as_recommendations(requests.names, lists, proven, catalogue.item_ids, _titles(space), candidates)
     recommendations.never_trained_on = untrained.get("never_trained_on")
     return recommendations
 
@@ -244,27 +244,3 @@ def _titles(space: Workspace) -> dict[str, str]:
     table = tables.read(path, ["item_id"])
     column = "title" if "title" in table.column_names else "text"
     return dict(zip(tables.ids(table, "item_id", path), tables.strings(table, column, path), strict=True))
-
-
-def _as_recommendations(
-    names: list[str],
-    lists: list[RankedItems],
-    proven: list[bool],
-    recommender: Recommender,
-    titles: Mapping[str, str],
-) -> Recommendations:
-    """The lists item by item, with ids and titles."""
-    item_ids, candidates = recommender.catalogue.item_ids, recommender.candidates
-    return Recommendations(
-        Recommendation(
-            name,
-            rank,
-            item_ids[row],
-            titles.get(item_ids[row], ""),
-            score,
-            is_proven,
-            None if candidates is None else candidates.retriever_score(number, row),
-        )
-        for number, (name, items, is_proven) in enumerate(zip(names, lists, proven, strict=True))
-        for rank, (row, score) in enumerate(zip(items.rows, items.scores, strict=True), start=1)
-    )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from gti_cli.decoding.ranked_items import RankedItems
+from gti_cli.recommendation.listing.candidates import Candidates
 
 
 @dataclass(frozen=True)
@@ -36,3 +40,36 @@ class Recommendations(list[Recommendation]):
     """
 
     never_trained_on: str | None = None
+
+
+def as_recommendations(
+    names: Sequence[str],
+    lists: Sequence[RankedItems],
+    proven: Sequence[bool],
+    item_ids: Sequence[str],
+    titles: Mapping[str, str],
+    candidates: Candidates | None = None,
+) -> Recommendations:
+    """Give each item of each list its rank, its id and its title.
+
+    Args:
+        names: Ids of the users or queries.
+        lists: The items of each, best first.
+        proven: Whether each list is proven to be the best.
+        item_ids: Item id of each catalogue row.
+        titles: Title of each item by its id; an item without one gets "".
+        candidates: The candidates that were ranked, whose own scores are kept.
+    """
+    return Recommendations(
+        Recommendation(
+            name,
+            rank,
+            item_ids[row],
+            titles.get(item_ids[row], ""),
+            score,
+            is_proven,
+            None if candidates is None else candidates.retriever_score(number, row),
+        )
+        for number, (name, items, is_proven) in enumerate(zip(names, lists, proven, strict=True))
+        for rank, (row, score) in enumerate(zip(items.rows, items.scores, strict=True), start=1)
+    )
