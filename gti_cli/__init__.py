@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from gti_cli.diagnostics.diagnose import diagnose
     from gti_cli.errors import InputError
     from gti_cli.evaluation.evaluate import evaluate
+    from gti_cli.evaluation.plot import plot_accuracy
     from gti_cli.grounding.ground import ground
     from gti_cli.grounding.plot import plot_curves
     from gti_cli.importing.import_data import import_data
+    from gti_cli.pages.report import report
     from gti_cli.recommendation.finetune import finetune
+    from gti_cli.recommendation.plot import plot_training
     from gti_cli.recommendation.recommend import recommend
     from gti_cli.semantic_ids.build import build_ids
     from gti_cli.semantic_ids.quality.plot import plot_quality
@@ -33,9 +36,12 @@ __all__ = [
     "finetune",
     "ground",
     "import_data",
+    "plot_accuracy",
     "plot_curves",
     "plot_quality",
+    "plot_training",
     "recommend",
+    "report",
 ]
 
 _MODULE_OF = {
@@ -48,9 +54,12 @@ _MODULE_OF = {
     "finetune": "gti_cli.recommendation.finetune",
     "ground": "gti_cli.grounding.ground",
     "import_data": "gti_cli.importing.import_data",
+    "plot_accuracy": "gti_cli.evaluation.plot",
     "plot_curves": "gti_cli.grounding.plot",
     "plot_quality": "gti_cli.semantic_ids.quality.plot",
+    "plot_training": "gti_cli.recommendation.plot",
     "recommend": "gti_cli.recommendation.recommend",
+    "report": "gti_cli.pages.report",
 }
 
 

@@ -25,6 +25,7 @@ from gti_cli.commands import (
     ground,
     import_data,
     recommend,
+    report,
     status,
 )
 from gti_cli.errors import InputError
@@ -63,6 +64,7 @@ app.command("finetune")(finetune.finetune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("diagnose")(diagnose.diagnose)
 app.command("recommend")(recommend.recommend)
+app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("status")(status.status)
 

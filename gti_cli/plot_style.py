@@ -6,12 +6,13 @@ style and a marker of its own, and bars have hatching, so that pictures can be r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Every colour of every picture stands here: COLOURS for series, greys for what stays in the background.
@@ -48,6 +49,62 @@ def style() -> Iterator[None]:
     settings: dict[Any, Any] = {**mpl.rcParamsDefault, "backend": "agg", **ours}
     with mpl.rc_context(settings):
         yield
+
+
+def label_lines(axis: Axes, lines: Sequence[tuple[float, str, str]], size: float = 9.5) -> None:
+    """Write the name of each line at its right end, moved up or down where names would overlap.
+
+    Args:
+        axis: The panel, with its limits set. Its right border is the end of all lines.
+        lines: Last value, name and colour of each line.
+        size: Font size in points.
+    """
+    low, high = axis.get_ylim()
+    panel_height = axis.get_window_extent().height / axis.figure.dpi * 72  # in points
+    gap = 1.25 * size / panel_height * (high - low)
+    ordered = sorted(lines)
+    places = spread_out([value for value, _, _ in ordered], gap)
+    for (value, name, colour), place in zip(ordered, places, strict=True):
+        axis.annotate(
+            name,
+            (1, value),
+            (1.03, place),
+            xycoords=("axes fraction", "data"),
+            textcoords=("axes fraction", "data"),
+            color=colour,
+            fontsize=size,
+            verticalalignment="center",
+            annotation_clip=False,
+            parse_math=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0},
+        )
+
+
+def spread_out(values: Sequence[float], gap: float) -> list[float]:
+    """Move values apart to a least distance, as little as possible.
+
+    Args:
+        values: Ascending.
+        gap: The least distance between two of them.
+
+    Returns:
+        The moved values, in the same order.
+    """
+    # Groups that touch are merged, and each is centred on the mean of its values.
+    groups: list[list[float]] = []
+    for value in values:
+        groups.append([value])
+        while (
+            len(groups) > 1
+            and _centre(groups[-1]) - _centre(groups[-2]) < gap * (len(groups[-1]) + len(groups[-2])) / 2
+        ):
+            last = groups.pop()
+            groups[-1] += last
+    return [_centre(group) + gap * (n - (len(group) - 1) / 2) for group in groups for n in range(len(group))]
+
+
+def _centre(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def save_picture(figure: Figure, stem: Path) -> list[Path]:

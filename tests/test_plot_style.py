@@ -1,7 +1,8 @@
 import matplotlib as mpl
+import pytest
 from matplotlib.figure import Figure
 
-from gti_cli.plot_style import COLOURS, DASHES, HATCHES, MARKERS, save_picture, style
+from gti_cli.plot_style import COLOURS, DASHES, HATCHES, MARKERS, label_lines, save_picture, spread_out, style
 
 
 def draw(folder, stem="picture"):
@@ -44,3 +45,20 @@ def test_settings_of_the_user_change_nothing_and_are_restored(tmp_path):
 
 def test_every_series_can_be_told_apart_without_colour():
     assert len(set(COLOURS)) == len(set(DASHES)) == len(set(MARKERS)) == len(set(HATCHES)) == 7
+
+
+def test_values_are_spread_to_a_gap_and_no_further():
+    assert spread_out([0.0, 5.0], 1.0) == [0.0, 5.0]
+    assert spread_out([1.0, 1.0, 1.0], 0.5) == [0.5, 1.0, 1.5]
+    moved = spread_out([0.0, 0.1, 0.9, 1.0, 4.0], 0.5)
+    assert moved == pytest.approx([-0.25, 0.25, 0.75, 1.25, 4.0])
+    assert spread_out([], 1.0) == []
+
+
+def test_the_names_of_lines_stand_apart_beside_their_ends():
+    axis = Figure(figsize=(4, 3)).subplots()
+    axis.set_ylim(0, 1)
+    label_lines(axis, [(0.5, "one", COLOURS[0]), (0.5, "two", COLOURS[1]), (0.9, "three", COLOURS[2])])
+    places = {text.get_text(): text.xyann for text in axis.texts}
+    assert places["three"] == (1.03, 0.9) and places["one"][1] + places["two"][1] == pytest.approx(1)
+    assert abs(places["one"][1] - places["two"][1]) * axis.get_position().height * 3 * 72 > 9.5  # in points

@@ -20,8 +20,11 @@ STAGES = {
     "evaluate": ("gti_cli.evaluation.evaluate", ["interactions", "workspace"]),
     "diagnose": ("gti_cli.diagnostics.diagnose", ["checkpoints", "workspace"]),
     "recommend": ("gti_cli.recommendation.recommend", ["workspace"]),
+    "report": ("gti_cli.pages.report", ["workspace"]),
 }
 PICTURES = {
+    "plot_accuracy": ("gti_cli.evaluation.plot", ["workspace", "name"]),
+    "plot_training": ("gti_cli.recommendation.plot", ["workspace", "name"]),
     "plot_curves": ("gti_cli.grounding.plot", ["workspace", "name"]),
     "plot_quality": ("gti_cli.semantic_ids.quality.plot", ["workspace"]),
 }

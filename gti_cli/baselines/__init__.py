@@ -1,1 +1,1 @@
-"""Baselines without a language model: popularity, item-kNN and SASRec for users, BM25 for queries."""
+"""Baselines without a language model: popularity, item-kNN, content-kNN and SASRec for users, BM25 for queries."""

@@ -209,11 +209,13 @@ class ContentKNN:
 
     def _profiles(self, histories: Sequence[Sequence[int]]) -> tuple[Floats, Mask]:
         """(U, d) weighted sums of the last items' embeddings, and whether any of these items is known."""
-        recent = [list(history[-self.settings.last :])[::-1] for history in histories]
-        owners = np.repeat(np.arange(len(recent)), [len(rows) for rows in recent])
-        weights = np.concatenate([self.settings.decay ** np.arange(len(rows)) for rows in recent])
-        distinct, places = np.unique(list(itertools.chain(*recent)), return_inverse=True)
-        items, is_known = self._space.read(distinct.astype(np.int64))
+        recent = [history[-self.settings.last :][::-1] for history in histories]
+        of_users = Candidates.from_lists(recent)
+        owners = of_users.owners()
+        steps_back = np.arange(len(owners)) - of_users.starts[owners]
+        weights = np.asarray(self.settings.decay**steps_back, dtype=np.float64)
+        distinct, places = np.unique(of_users.rows, return_inverse=True)
+        items, is_known = self._space.read(distinct)
         shape = (len(recent), len(distinct))
         # An item that occurs twice gets the sum of both weights.
         history_weights = sparse.csr_matrix((weights, (owners, places.reshape(-1))), shape=shape)

@@ -1,8 +1,8 @@
 """Tuning of `content-knn` by NDCG on held-out items, never on the items that are reported.
 
 `gti_cli.baselines.setting_search` searches the settings of `GRID`. The budget is bounded. Of a large
-catalogue, only `ITEMS` items, evenly spread, are ranked, and those of the targets and the histories. The number of held-out
-targets is such that about `CELLS` scores are computed for each setting.
+catalogue, only `ITEMS` items, evenly spread, are ranked, and those of the targets and the histories. The number of
+held-out targets is such that about `CELLS` scores are computed for each setting.
 """
 
 from __future__ import annotations

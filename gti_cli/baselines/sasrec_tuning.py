@@ -43,9 +43,11 @@ class SizeSearch:
         start: The first one.
         grid: The values of each setting in ascending order. Settings are searched in this order.
         trainings: Most networks to train.
+        gain: Another size must be better by more than this share of NDCG@10. Smaller differences are within the
+            sampling error of some thousand held-out items, and to follow them leads to networks that learn by heart.
     """
 
-    start: Size = field(default_factory=lambda: Size(hidden=128, dropout=0.5))
+    start: Size = field(default_factory=lambda: Size(hidden=128, dropout=0.35))
     grid: dict[str, tuple[float, ...]] = field(
         default_factory=lambda: {
             "dropout": (0.0, 0.2, 0.35, 0.5, 0.65, 0.8),
@@ -55,6 +57,7 @@ class SizeSearch:
         }
     )
     trainings: int = 12
+    gain: float = 0.01
 
     def within(self, longest: int) -> SizeSearch:
         """The search without lengths that are all the same, because no sequence of training items is so long.
@@ -174,20 +177,20 @@ def _search_sizes(
     last = search.grid["length"][-1]
     ends = {**ENDS, "length": (last,) if last >= longest else ()}
     epochs_of: dict[Size, int] = {}
-    best: list[tuple[float, Network]] = []
+    kept: list[tuple[float, Network]] = []  # The network of the size that the search is at, and its NDCG.
 
     def ndcg_of(size: Size) -> float:
-        """NDCG of a network of this size after its best epoch; the best network of all stays in memory."""
+        """NDCG of a network of this size after its best epoch; the network stays in memory if the search goes there."""
         sequences = training_sequences(inputs.tuning_train, inputs.row_of, size.length)
         network, epochs_of[size], ndcg = train_network(
             sequences, items, size, budget, held_out=held_out, seed=inputs.seed, device=device
         )
-        if not best or ndcg > best[0][0]:
-            best[:] = [(ndcg, network)]
+        if not kept or ndcg > kept[0][0] * (1 + search.gain):
+            kept[:] = [(ndcg, network)]
         return ndcg
 
-    chosen, measured, is_complete = climb_settings(search.start, search.grid, ndcg_of, search.trainings)
-    network, epochs = best[0][1], epochs_of[chosen]
+    chosen, measured, is_complete = climb_settings(search.start, search.grid, ndcg_of, search.trainings, search.gain)
+    network, epochs = kept[0][1], epochs_of[chosen]
     train_again = inputs.tuning_train != inputs.train
     if train_again:
         sequences = training_sequences(inputs.train, inputs.row_of, chosen.length)
@@ -203,6 +206,7 @@ def _search_sizes(
             {**asdict(size), "epochs": epochs_of[size], f"ndcg@{CUT_OFF}": value} for size, value in measured.items()
         ],
         "at_most_settings": search.trainings,
+        "least_gain": search.gain,
         "grid": {name: list(values) for name, values in search.grid.items()},
         "at_edge": settings_at_edge(chosen, search.grid, ends),
         "neighbours_all_tried": is_complete,

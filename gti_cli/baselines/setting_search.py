@@ -102,7 +102,7 @@ def search_settings(
 
 
 def climb_settings(
-    start: Settings, grid: Grid, ndcg_of: Callable[[Settings], float], most: int
+    start: Settings, grid: Grid, ndcg_of: Callable[[Settings], float], most: int, gain: float = 0.0
 ) -> tuple[Settings, dict[Settings, float], bool]:
     """Go from one value of a setting to its neighbour while that is better, for one setting after another.
 
@@ -113,6 +113,7 @@ def climb_settings(
         grid: The values of each setting in ascending order. Settings are searched in the order of the grid.
         ndcg_of: Measures settings; called once for each of them.
         most: Most settings to measure, at least 1.
+        gain: A neighbour must be better by more than this share of the NDCG. Smaller differences are chance.
 
     Returns:
         The best settings; NDCG of all that were measured, in this order; and whether these include all neighbours of
@@ -129,7 +130,7 @@ def climb_settings(
                         if len(measured) >= most:
                             return best, measured, False
                         measured[neighbour] = ndcg_of(neighbour)
-                    if measured[neighbour] <= measured[best]:
+                    if measured[neighbour] <= measured[best] * (1 + gain):
                         break
                     best, is_better = neighbour, True
     return best, measured, True

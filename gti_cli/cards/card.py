@@ -16,6 +16,7 @@ from gti_cli.cards.origin import UNKNOWN, Origin, hub_name, origin_of
 from gti_cli.cards.results import describe_evaluation, find_evaluations, hub_results, metric_names
 from gti_cli.cards.usage import usage_of
 from gti_cli.checkpoints.finding import Checkpoint
+from gti_cli.checkpoints.older_transformers import is_read_by_version_4
 from gti_cli.errors import InputError
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace, processes
 from gti_cli.workspace.files import replacing
@@ -124,6 +125,7 @@ def render_card(
         origin=origin,
         licence_is_known=origin.license_name != UNKNOWN,
         usage=usage,
+        reads_in_version_4=is_read_by_version_4(folder),
         stages=stage_lines(lineage),
         inputs=input_lines(lineage),
         counts=figures(manifest.counts),

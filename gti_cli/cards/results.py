@@ -65,7 +65,11 @@ def find_evaluations(space: Workspace, checkpoint: Checkpoint, latest: Manifest 
             manifest
             for manifest in space.manifests().values()
             if manifest.command == "evaluate" and "metrics" in manifest.metrics
-            if (checkpoint.artifact and manifest.upstream.get(checkpoint.artifact) == checkpoint.manifest.identity)
+            if (
+                checkpoint.artifact
+                and manifest.upstream.get(checkpoint.artifact) == checkpoint.manifest.identity
+                and "checkpoint" not in manifest.inputs  # else an adapter was evaluated, with this one as its base
+            )
             or (outside and manifest.inputs.get("checkpoint", {}).get("sha256") == outside)
         ),
         key=lambda manifest: manifest.name,

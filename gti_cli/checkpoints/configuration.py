@@ -125,6 +125,21 @@ def replace_attention(config: PreTrainedConfig, where: str) -> bool:
     return True
 
 
+def drop_missing_attention(content: dict[str, Any]) -> None:
+    """Remove the wish for a kind of attention that this machine lacks, so that plain transformers loads the checkpoint.
+
+    Args:
+        content: The content of a ``config.json``, changed in place, with the parts for text, vision and the like in it.
+    """
+    for name in ("_attn_implementation", "attn_implementation"):
+        wish = content.get(name)
+        if isinstance(wish, str) and not _is_available(wish):
+            del content[name]
+    for part in content.values():
+        if isinstance(part, dict):
+            drop_missing_attention(part)
+
+
 def _is_available(attention: str | None) -> bool:
     """Return whether gti runs this kind of attention on this machine.
 

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "*.spm", "tekken.json", "merges.txt")
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Return whether a folder has at least one file of a tokenizer."""
+    return any(next(folder.glob(name), None) for name in _TOKENIZER_FILES)
+
+
 def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
     """Load a tokenizer; one without a pad token gets its end-of-sequence token for it.
 
@@ -39,7 +44,7 @@ def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
     no_tokenizer = InputError(
         "no tokenizer in this folder", where=path, remedy="save it there with tokenizer.save_pretrained"
     )
-    if folder.is_dir() and not options and not any(next(folder.glob(name), None) for name in _TOKENIZER_FILES):
+    if folder.is_dir() and not options and not has_tokenizer(folder):
         raise no_tokenizer
     with translate_loading_errors(path, "a tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
@@ -88,9 +93,26 @@ def load_model(
         loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
     model, info = loaded
     _check_complete(model, info, where)
+    if not is_gguf:  # those are tied after loading
+        untie_configuration(model)
     model.to(device)  # type: ignore[arg-type]
     model.eval()  # type: ignore[no-untyped-call]
     return model
+
+
+def untie_configuration(model: PreTrainedModel) -> None:
+    """Let a model's configuration say that embedding and head are not tied, where they are two matrices.
+
+    transformers 5 unties a model whose stored head differs from its embedding, and leaves the configuration as it is.
+    Older versions would tie a checkpoint that is saved so.
+    """
+    embedding: Any = model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if head is None or head.weight is embedding.weight:
+        return
+    for config in (model.config, model.config.get_text_config(decoder=True)):
+        if getattr(config, "tie_word_embeddings", False):
+            config.tie_word_embeddings = False
 
 
 def _check_complete(model: PreTrainedModel, info: dict[str, Any], where: str) -> None:

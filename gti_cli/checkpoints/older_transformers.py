@@ -124,6 +124,22 @@ def _older_rope_keys(kind: str, rope: Mapping[str, Any]) -> dict[str, Any] | Non
     return keys
 
 
+def is_read_by_version_4(folder: Path) -> bool:
+    """Return whether a checkpoint has all keys with which transformers 4.57 reads it as version 5 does.
+
+    Args:
+        folder: The checkpoint. Its weights are not looked at, and no library is loaded.
+    """
+    config = read_config_file(folder / CONFIG_FILE)
+    if with_older_keys(config) != config:
+        return False
+    path = folder / TOKENIZER_CONFIG
+    if not path.is_file():
+        return True
+    written = read_config_file(path)
+    return _older_tokenizer(written) == written
+
+
 def write_older_tokenizer_keys(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write class and special tokens into a ``tokenizer_config.json`` in the form that transformers 4.57 reads.
 

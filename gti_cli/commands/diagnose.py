@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.options import DEFAULT_WORKSPACE, AdapterOptions, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.commands.outcome import print_outcome
 
 
@@ -17,6 +17,7 @@ def _diagnose(
         list[str],
         typer.Argument(metavar="CKPT...", help="Checkpoints: folders of the workspace by name, or any other folders."),
     ],
+    adapter: AdapterOptions,
     common: CommonOptions,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     plot: Annotated[bool, typer.Option("--plot", help="Also write pictures (PNG and SVG) and report.html.")] = False,
@@ -47,10 +48,14 @@ def _diagnose(
 ) -> None:
     """Show whether new tokens have collapsed, are scattered, or are grounded: spectrum, cosines, RSA, a verdict."""
     common.configure_console()
-    # The options --device, --dtype and --no-resume have no effect here: no model runs, and all figures are computed
-    # from the stored rows on the CPU in float64.
+    if (common.device, common.dtype, common.resume) != ("auto", "auto", True):
+        console.note(
+            "--device, --dtype and --no-resume change nothing here: no model runs, and all figures are computed from "
+            "the stored rows, on the CPU, in float64"
+        )
     from gti_cli.diagnostics.diagnose import diagnose as stage
 
+    checkpoints, base = adapter.merged(checkpoints, workspace, common)
     manifest = stage(
         checkpoints,
         workspace,
@@ -63,6 +68,7 @@ def _diagnose(
         seed=common.seed,
         force=common.force,
         columns=common.columns,
+        base=base,
     )
     labels = manifest.details["checkpoints"]
     console.table("Rows of the new tokens", _COLUMNS, _table_rows(manifest.metrics, labels))
@@ -74,17 +80,16 @@ def _diagnose(
     print_outcome(manifest, workspace / manifest.name)
 
 
-diagnose = expand_options(_diagnose)
+diagnose = expand_options(_diagnose, {AdapterOptions: "Adapters (PEFT)"})
 
 _COLUMNS = (
     "checkpoint",
-    "tokens",
-    "effective rank",
-    "pretrained's",
-    "stable rank",
+    "effective rank (usual)",
     "mean cosine",
-    "RSA r",
-    "RSA rho",
+    "nearest cosine (usual)",
+    "RSA in a level",
+    "p",
+    "words in texts (chance)",
     "verdict",
 )
 
@@ -94,7 +99,7 @@ _TRAJECTORY_COLUMNS = (
     "effective rank",
     "mean cosine",
     "norm",
-    "RSA r",
+    "RSA, all codes",
     "CKA",
     "cosine, same row",
     "movement",
@@ -102,19 +107,39 @@ _TRAJECTORY_COLUMNS = (
 
 
 def _table_rows(metrics: dict[str, Any], labels: list[str]) -> list[list[Any]]:
-    """Return one row of `_COLUMNS` for each matrix of each checkpoint."""
-    rank_keys = ("tokens", "effective_rank", "pretrained_effective_rank", "stable_rank")
-    keys = (*rank_keys, "mean_cosine", "rsa_pearson", "rsa_spearman", "verdict")
-    return [[title, *(figures[key] for key in keys)] for title, figures in _matrices(metrics, labels)]
+    """Return one row of `_COLUMNS` for each matrix of each checkpoint: the figures that decide the verdict."""
+    return [
+        [
+            title,
+            _beside(figures["effective_rank"], figures["pretrained_effective_rank"], 1),
+            f"{figures['mean_cosine']:.2f}",
+            _beside(figures["nearest_pretrained_cosine_q50"], figures["pretrained_nearest_cosine_q05"]),
+            None if figures["deciding_rsa_r"] is None else f"{figures['deciding_rsa_r']:.2f}",
+            None if figures["deciding_rsa_p"] is None else f"{figures['deciding_rsa_p']:.3f}",
+            _beside(figures["word_agreement"], figures["word_agreement_chance"]),
+            figures["verdict"],
+        ]
+        for title, figures in _matrices(metrics, labels)
+    ]
+
+
+def _beside(value: float | None, yardstick: float | None, decimals: int = 2) -> str | None:
+    """Return a figure with its yardstick in parentheses."""
+    return None if value is None else f"{value:,.{decimals}f} ({yardstick:,.{decimals}f})"
 
 
 def _verdict_lines(metrics: dict[str, Any], labels: list[str]) -> list[str]:
-    """Return one line for each matrix of each checkpoint: the verdict, its reason, and advice if there is any."""
+    """Return the lines under the table: each verdict with its reason and advice, and what the words mean."""
+    from gti_cli.diagnostics.verdict import CAVEAT, EXPLANATIONS  # with numpy, which `gti --help` does without
+
+    matrices = list(_matrices(metrics, labels))
     lines = []
-    for title, figures in _matrices(metrics, labels):
-        advice = f" What to do: {figures['advice']}." if figures["advice"] else ""
-        lines.append(f"{title}: {figures['verdict']}, because {figures['reason']}.{advice}")
-    return lines
+    for title, figures in matrices:
+        reasons = figures["reason"].split("; ")
+        lines += [f"{title}: {figures['verdict']}", *(f"  {reason}" for reason in reasons)]
+        lines.append(f"  What to do: {figures['advice']}.")
+    grades = dict.fromkeys(figures["verdict"] for _, figures in matrices)
+    return [*lines, *(f"{grade.capitalize()}: {EXPLANATIONS[grade]}." for grade in grades), CAVEAT]
 
 
 def _trajectory_rows(metrics: dict[str, Any], labels: list[str]) -> list[list[Any]]:

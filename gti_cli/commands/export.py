@@ -10,10 +10,12 @@ import typer
 from gti_cli import console
 from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.errors import InputError
+from gti_cli.prompts.conversation_rows import FORMATS, MESSAGES, PROMPT_COMPLETION
 from gti_cli.recommendation.options import TaskOptions
 from gti_cli.tables.equal_times import InteractionOptions
 
 if TYPE_CHECKING:
+    from gti_cli.prompts.conversation_rows import Exported
     from gti_cli.workspace import Workspace
 
 KINDS = ("index", "catalog", "conversations")
@@ -49,6 +51,28 @@ def _export(
     queries: Annotated[
         str | None, typer.Option("--queries", metavar=TABLE, help="As for finetune.", rich_help_panel=_CHAT)
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="|".join(FORMATS),
+            help="Rows as messages, or as a prompt and a completion with the chat template applied, which TRL reads as "
+            "exactly the tokens and the loss of finetune. Default: messages.",
+            show_default=False,
+            rich_help_panel=_CHAT,
+        ),
+    ] = None,
+    training_template: Annotated[
+        Path | None,
+        typer.Option(
+            "--training-template",
+            metavar="FILE.jinja",
+            help="With messages: also write a copy of the checkpoint's chat template that marks the answers, for TRL's "
+            "assistant_only_loss.",
+            show_default=False,
+            rich_help_panel=_CHAT,
+        ),
+    ] = None,
     tasks: TaskOptions = TaskOptions(),
     reading: InteractionOptions = InteractionOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -58,10 +82,15 @@ def _export(
     common.configure_console()
     output = _check_output(what, output, common.force)
     if what == "conversations":
-        _export_conversations(output, workspace, interactions, queries, checkpoint, tasks, reading, common)
+        if training_template is not None:
+            training_template = _check_output(what, training_template, common.force)
+        tables = (interactions, queries)
+        _export_conversations(
+            output, form or MESSAGES, training_template, workspace, tables, checkpoint, tasks, reading, common
+        )
         return
-    given = (interactions, queries, common.columns, tasks, reading)
-    if given != (None, None, None, TaskOptions(), InteractionOptions()):
+    given = (interactions, queries, form, training_template, common.columns, tasks, reading)
+    if given != (None, None, None, None, None, TaskOptions(), InteractionOptions()):
         raise InputError(f"{what} takes no tables and no options of tasks", remedy="use them with conversations")
     _export_ids(what, output, workspace, checkpoint)
 
@@ -100,9 +129,10 @@ def _export_ids(what: str, output: Path, workspace: Path, checkpoint: str | None
 
 def _export_conversations(
     output: Path,
+    form: str,
+    template_file: Path | None,
     workspace: Path,
-    interactions: str | None,
-    queries: str | None,
+    tables: tuple[str | None, str | None],
     checkpoint: str | None,
     tasks: TaskOptions,
     reading: InteractionOptions,
@@ -111,27 +141,47 @@ def _export_conversations(
     """Write the conversations, and print how many there are and how other trainers read them."""
     from gti_cli.recommendation.conversations import export_conversations
 
-    counts = export_conversations(
+    done = export_conversations(
         output,
         workspace,
-        interactions,
-        queries,
+        *tables,
         checkpoint=checkpoint,
+        form=form,
+        template_file=template_file,
         options=tasks,
         reading=reading,
         seed=common.seed,
         columns=common.columns,
     )
-    rows = counts.pop("rows")
     if tasks.tasks is not None and any(":" in task for task in tasks.tasks):
         console.note("each row is written once; the weights in --tasks have to be applied by the trainer")
-    console.table("Conversations", ["kind", "rows"], [[kind, count] for kind, count in counts.items()])
-    console.say(
-        f"{output}  ({rows:,} rows: task, messages of role and content)\n"
-        "TRL reads the file as it is; LLaMA-Factory with formatting: sharegpt, role_tag: role, content_tag: content; "
+    console.table("Conversations", ["kind", "rows"], [[kind, count] for kind, count in done.kinds.items()])
+    columns = "prompt, completion" if form == PROMPT_COMPLETION else "messages of role and content"
+    console.say(f"{output}  ({done.rows:,} rows: task, {columns})")
+    if template_file is not None:
+        console.say(f"{template_file}  (chat template that marks the answers)")
+    console.say(_how_to_read(done, form, template_file))
+    written = {"output": str(output), "format": form}
+    if template_file is not None:
+        written["training_template"] = str(template_file)
+    console.result({**written, **done.numbers()})
+
+
+def _how_to_read(done: Exported, form: str, template_file: Path | None) -> str:
+    """Return how other trainers read the rows."""
+    if form == PROMPT_COMPLETION:
+        told = "" if done.ends_as_trl else f", with SFTConfig(eos_token={done.end!r})"
+        return (
+            f"TRL reads the file as it is and trains on the completion alone{told}; LLaMA-Factory with formatting: "
+            "alpaca, columns: {prompt: prompt, response: completion} and template: empty."
+        )
+    trl = "TRL reads the file as it is"
+    if template_file is not None:
+        trl = f"TRL: SFTConfig(assistant_only_loss=True, chat_template_path={str(template_file)!r})"
+    return (
+        f"{trl}; LLaMA-Factory with formatting: sharegpt, role_tag: role, content_tag: content; "
         "axolotl with type: chat_template. Train on the assistant's messages only."
     )
-    console.result({"output": str(output), "rows": rows, "kinds": counts})
 
 
 def _check_output(what: str, output: Path | None, force: bool) -> Path:

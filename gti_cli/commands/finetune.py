@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gti_cli import console
-from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.options import (
+    DEFAULT_WORKSPACE,
+    TABLE,
+    AdapterOptions,
+    CommonOptions,
+    WorkspaceOption,
+    expand_options,
+)
 from gti_cli.commands.outcome import note_short_run, print_outcome
 from gti_cli.recommendation.options import LoRAOptions, TaskOptions, TrainingOptions
 from gti_cli.tables.equal_times import InteractionOptions
+from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
     from gti_cli.workspace.manifest import Manifest
@@ -21,6 +29,7 @@ def _finetune(
     reading: InteractionOptions,
     training: TrainingOptions,
     lora: LoRAOptions,
+    adapter: AdapterOptions,
     common: CommonOptions,
     interactions: Annotated[
         str | None,
@@ -41,17 +50,22 @@ def _finetune(
         typer.Option("--from", help="Checkpoint to start from: name or folder (default: grounded)."),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Folder for the result in the workspace.")] = "finetuned",
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Also draw the training (NAME_training.png and .svg in the workspace).")
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Fine-tune the model to generate the semantic ID of a user's next item, or of an item for a query."""
     from gti_cli.recommendation.finetune import finetune as stage
 
     common.configure_console()
+    start, base = adapter.merged([from_] if from_ is not None else [], workspace, common)
     manifest = stage(
         interactions,
         workspace,
         queries=queries,
-        from_=from_,
+        from_=start[0] if start else None,
+        base=base,
         name=name,
         **vars(tasks),
         **vars(reading),
@@ -60,6 +74,11 @@ def _finetune(
         **common.run_keywords(),
     )
     print_summary(manifest)
+    if plot and processes.rank() == 0:
+        from gti_cli.recommendation.plot import plot_training
+
+        for path in plot_training(workspace, name):
+            console.say(str(path))
     note_short_run(manifest, "targets", "it may rank items worse than popularity does ('gti evaluate' shows both)")
     print_outcome(manifest, workspace / name)
 
@@ -71,6 +90,7 @@ finetune = expand_options(
         InteractionOptions: "Interactions",
         TrainingOptions: "Training",
         LoRAOptions: "LoRA",
+        AdapterOptions: "Adapters (PEFT)",
     },
 )
 

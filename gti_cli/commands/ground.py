@@ -9,7 +9,7 @@ import typer
 
 from gti_cli import console
 from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
-from gti_cli.commands.outcome import note_short_run, print_outcome
+from gti_cli.commands.outcome import note_short_run, note_small_movement, print_outcome
 from gti_cli.grounding.options import FurtherOptions, ObjectiveOptions, PairsOptions, RowsOptions
 from gti_cli.workspace import processes
 
@@ -70,6 +70,7 @@ def _ground(
         for path in plot_curves(workspace, name):
             console.say(str(path))
     note_short_run(manifest, "pairs", "many new rows are where they started ('gti diagnose' measures it)")
+    note_small_movement(manifest)
     print_outcome(manifest, workspace / name)
 
 
@@ -147,6 +148,7 @@ def _training_figures(counts: dict[str, int], metrics: dict[str, Any], run: dict
         ["passes over the pairs", metrics["epochs"]],
         ["training loss (last tenth of the steps)", metrics["train_loss"]],
         ["movement of the rows per coordinate", metrics["rows_moved"]],
+        ["distance between pretrained rows per coordinate", metrics.get("pretrained_rows_spread")],
         ["examples per second", run.get("examples_per_second")],
         ["frozen weights", run.get("weights")],
         ["frozen weights on this process", run.get("weights_held")],

@@ -62,6 +62,51 @@ class CommonOptions(RunOptions):
         }
 
 
+@dataclass(frozen=True)
+class AdapterOptions:
+    """The options in the help panel "Adapters".
+
+    Attributes:
+        base: Base model of an adapter.
+        merge_into: Write the merged checkpoint into the workspace under this name, and use it.
+    """
+
+    base: str | None = option(None, "Base model of an adapter (default: the one that its adapter_config.json names).")
+    merge_into: str | None = option(None, "Write the adapter, merged with its base, as this checkpoint, and use it.")
+
+    def merged(
+        self, checkpoints: Sequence[str], workspace: Path, common: CommonOptions
+    ) -> tuple[list[str], str | None]:
+        """Apply ``--merge-into``: write the merged checkpoint, and put its name in the place of the adapter.
+
+        Args:
+            checkpoints: Names or paths, as given on the command line.
+            workspace: Folder of the workspace.
+            common: Options of the command.
+
+        Returns:
+            The checkpoints to work on, and the base model for adapters among them.
+
+        Raises:
+            InputError: When not exactly one of the checkpoints is an adapter, or it cannot be merged.
+        """
+        if self.merge_into is None:
+            return list(checkpoints), self.base
+        from gti_cli.checkpoints.finding import names_adapter
+        from gti_cli.merging.merge import merge
+        from gti_cli.workspace import Workspace
+
+        adapters = [given for given in checkpoints if names_adapter(Workspace(workspace), given)]
+        if len(adapters) != 1:
+            raise InputError(
+                f"--merge-into writes one adapter, and {len(adapters)} are given",
+                remedy="name the folder of one adapter (adapter_config.json)",
+            )
+        merge(adapters[0], self.merge_into, workspace, base=self.base, force=common.force, resume=common.resume)
+        console.note(f"merged {adapters[0]} into {workspace / self.merge_into}")
+        return [self.merge_into if given == adapters[0] else given for given in checkpoints], None
+
+
 def expand_options(
     command: Callable[..., None],
     panels: Mapping[type, str] | None = None,

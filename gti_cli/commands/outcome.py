@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 SHORT = 0.5  # passes: of shorter runs, most targets were never seen
 
 
+STILL = 0.2  # of the distance between pretrained rows: new rows that moved less are close to where they started
+
+
 def note_short_run(manifest: Manifest, over: str, consequence: str) -> None:
     """Print a note where a training was told to end before half a pass, so that nobody takes it for a finished one.
 
@@ -30,6 +33,27 @@ def note_short_run(manifest: Manifest, over: str, consequence: str) -> None:
             f"this run made {passes:.3g} passes over the {over}, so it never saw most of them: {consequence}. "
             "More --max-steps, or --epochs alone, train longer"
         )
+
+
+def note_small_movement(manifest: Manifest) -> None:
+    """Print a note where grounding was told to end before the new rows had moved.
+
+    A pass over few pairs is few steps. A run that stopped by itself has found nothing more to learn, and a run that
+    `note_short_run` names is not named twice.
+
+    Args:
+        manifest: Manifest of the grounding.
+    """
+    metrics, counts = manifest.metrics, manifest.counts
+    spread, steps = metrics.get("pretrained_rows_spread"), counts["steps"]
+    ended_early = steps != counts.get("steps_planned", steps)
+    if not spread or metrics["epochs"] < SHORT or ended_early or metrics["rows_moved"] >= STILL * spread:
+        return
+    console.note(
+        f"{steps:,} step{'s' if steps > 1 else ''} moved the new rows by {metrics['rows_moved']:.2g} a coordinate, "
+        f"{metrics['rows_moved'] / spread:.1%} of the distance between pretrained rows: they are still close to where "
+        "they started. More --epochs or --max-steps, or a smaller --batch-size, train longer"
+    )
 
 
 def print_outcome(manifest: Manifest, path: Path) -> None:

@@ -13,6 +13,7 @@ from gti_cli import console
 from gti_cli.commands.options import (
     DEFAULT_WORKSPACE,
     TABLE,
+    AdapterOptions,
     CommonOptions,
     WorkspaceOption,
     expand_options,
@@ -23,15 +24,17 @@ from gti_cli.recommendation.requests import RecommendOptions
 from gti_cli.tables.equal_times import InteractionOptions
 
 if TYPE_CHECKING:
-    from gti_cli.recommendation.recommend import Recommendation
+    from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
 
 _SINGLE = "1"  # the id of the user of --history, and of the query of --query
 _COLUMNS = ("rank", "item_id", "title", "score")
+_PROVEN = "proven"  # in files and JSON; on the screen a warning says it
 
 
 def _recommend(
     options: RecommendOptions,
     reading: InteractionOptions,
+    adapter: AdapterOptions,
     checkpoint: Annotated[
         str | None, typer.Argument(help="Checkpoint of the workspace, or a folder (default: finetuned).")
     ] = None,
@@ -67,9 +70,11 @@ def _recommend(
     given = [table, options.exclude, options.only, options.candidates]
     table, exclude, only, candidates = tables.locate_all(given, common.columns)
     options = replace(options, exclude=exclude, only=only, candidates=candidates)
+    chosen, base = adapter.merged([checkpoint] if checkpoint is not None else [], workspace, common)
     recommendations = stage(
         workspace,
-        checkpoint=checkpoint,
+        checkpoint=chosen[0] if chosen else None,
+        base=base,
         histories={_SINGLE: [item for part in history for item in parse_names(part)]} if history is not None else None,
         queries={_SINGLE: query} if query is not None else None,
         table=table,
@@ -89,7 +94,7 @@ def _recommend(
 
 recommend = expand_options(
     _recommend,
-    {RecommendOptions: "The lists", InteractionOptions: "Interactions"},
+    {RecommendOptions: "The lists", InteractionOptions: "Interactions", AdapterOptions: "Adapters (PEFT)"},
     common=("seed", "device", "dtype", "columns", "json_output", "quiet"),
 )
 
@@ -117,9 +122,9 @@ def _has_queries(table: str) -> bool:
 
 
 def _columns(recommendations: list[Recommendation]) -> tuple[str, ...]:
-    """The columns of the lists; with those scores that the candidates came with, if they did."""
+    """The columns of the lists; those scores that the candidates came with, if they did, among them."""
     with_scores = any(recommendation.retriever_score is not None for recommendation in recommendations)
-    return (*_COLUMNS, "retriever_score") if with_scores else _COLUMNS
+    return (*_COLUMNS, *(["retriever_score"] if with_scores else []), _PROVEN)
 
 
 def _record(recommendation: Recommendation, id_column: str, columns: tuple[str, ...]) -> dict[str, Any]:
@@ -128,12 +133,23 @@ def _record(recommendation: Recommendation, id_column: str, columns: tuple[str, 
     return {id_column: recommendation.user_id, **values}
 
 
-def _kind_and_count(recommendations: list[Recommendation], id_column: str) -> tuple[str, int]:
+def _kind_and_count(recommendations: Recommendations, id_column: str) -> tuple[str, int]:
     kind = "queries" if id_column == "query_id" else "users"
     return kind, len({recommendation.user_id for recommendation in recommendations})
 
 
-def _write(recommendations: list[Recommendation], id_column: str, output: Path) -> None:
+def _reservations(recommendations: Recommendations) -> dict[str, Any]:
+    """Return what a reader of the JSON has to know, since warnings and notes stand on stderr alone.
+
+    That is for how many users or queries the search may have missed more probable items, and what the checkpoint was
+    asked for although it never saw it in training.
+    """
+    missing = len({recommendation.user_id for recommendation in recommendations if not recommendation.proven})
+    asked = recommendations.never_trained_on
+    return {"may_be_missing_for": missing, **({"never_trained_on": asked} if asked is not None else {})}
+
+
+def _write(recommendations: Recommendations, id_column: str, output: Path) -> None:
     from gti_cli import tables
 
     columns = _columns(recommendations)
@@ -141,10 +157,10 @@ def _write(recommendations: list[Recommendation], id_column: str, output: Path) 
     tables.write(output, {name: [record[name] for record in records] for name in (id_column, *columns)})
     kind, count = _kind_and_count(recommendations, id_column)
     console.say(f"{output}  ({len(records):,} lines, {count:,} {kind})")
-    console.result({"output": str(output), "lines": len(records), kind: count})
+    console.result({"output": str(output), "lines": len(records), kind: count, **_reservations(recommendations)})
 
 
-def _print(recommendations: list[Recommendation], id_column: str, title: str | None) -> None:
+def _print(recommendations: Recommendations, id_column: str, title: str | None) -> None:
     """Print the recommendations for one history or query, or for a whole table.
 
     Args:
@@ -155,10 +171,11 @@ def _print(recommendations: list[Recommendation], id_column: str, title: str | N
     kind, count = _kind_and_count(recommendations, id_column)
     columns = _columns(recommendations)
     records = [_record(recommendation, id_column, columns) for recommendation in recommendations]
-    columns = columns if title is not None else (id_column, *columns)
+    shown = tuple(name for name in columns if name != _PROVEN)
+    shown = shown if title is not None else (id_column, *shown)
     console.table(
         title or f"{len(records):,} items for {count:,} {kind}",
-        columns,
-        [[record[name] for name in columns] for record in records],
+        shown,
+        [[record[name] for name in shown] for record in records],
     )
-    console.result({"recommendations": records})
+    console.result({"recommendations": records, kind: count, **_reservations(recommendations)})

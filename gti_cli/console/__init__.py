@@ -10,6 +10,7 @@ from gti_cli.console.output import (
     result,
     say,
     set_muted,
+    silence,
     table,
     warn,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "result",
     "say",
     "set_muted",
+    "silence",
     "table",
     "warn",
 ]

@@ -130,7 +130,8 @@ def _width_limits(
         words = lines if numeric[i] else [word for line in lines for word in line.split()]
         longest = max(map(cell_len, words), default=0)
         least = max(longest if numeric[i] else min(longest, longest_word), *map(cell_len, name.split() or [""]), 1)
-        limits.append((least, max([cell_len(name), *map(cell_len, lines), least])))
+        heading = max(map(cell_len, name.splitlines()), default=0)
+        limits.append((least, max([heading, *map(cell_len, lines), least])))
     return limits
 
 

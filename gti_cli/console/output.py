@@ -57,6 +57,17 @@ def set_muted(muted: bool) -> None:
     _state.muted = muted
 
 
+@contextmanager
+def silence() -> Iterator[None]:
+    """Print nothing but errors inside the block."""
+    muted = _state.muted
+    _state.muted = True
+    try:
+        yield
+    finally:
+        _state.muted = muted
+
+
 def is_quiet() -> bool:
     """Tell whether progress and notes are off."""
     return _state.quiet or _state.muted
@@ -141,7 +152,11 @@ def _visible_progress(description: str, total: int | None, unit: str) -> Iterato
             if note:
                 bar.update(task, note=note)
 
-        yield advance
+        try:
+            yield advance
+        except BaseException:
+            bar.update(task, note="stopped")
+            raise
         if total is not None and bar.tasks[0].completed < total:
             bar.update(task, note="ended early")
 
@@ -151,14 +166,14 @@ def _plain_progress(console: Console, description: str, total: int | None, unit:
     import time
 
     started = last = time.monotonic()
-    done, ended = 0, False
+    done, how_it_ended = 0, ""
 
     def line(now: float, comment: str) -> str:
         """Return the count so far, the rate and the remaining time."""
         rate = done / max(now - started, 1e-9)
         of_total = f"/{total:,}" if total is not None else ""
         eta = f", ETA {(total - done) / rate:,.0f} s" if total is not None and rate > 0 and done < total else ""
-        eta = ", ended early" if eta and ended else eta
+        eta = f", {how_it_ended}" if eta and how_it_ended else eta
         comment = f"  {comment}" if comment else ""
         return f"{description}: {done:,}{of_total} {unit}, {rate:,.4g} {unit}/s{eta}{comment}"
 
@@ -171,9 +186,13 @@ def _plain_progress(console: Console, description: str, total: int | None, unit:
             last = now
             console.print(line(now, note), style="dim", markup=False)
 
-    yield advance
-    ended = True
-    console.print(line(time.monotonic(), ""), style="dim", markup=False)
+    how_it_ended = "stopped"  # by an error or by hand
+    try:
+        yield advance
+        how_it_ended = "ended early"
+    finally:
+        if done or how_it_ended != "stopped":
+            console.print(line(time.monotonic(), ""), style="dim", markup=False)
 
 
 def table(

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gti_cli import console, tables
-from gti_cli.diagnostics.checkpoint_rows import INPUT, OUTPUT
+from gti_cli.checkpoints.embeddings import INPUT, OUTPUT
+from gti_cli.diagnostics.history import History, read_history
 from gti_cli.diagnostics.inputs import DiagnosisInputs, read_inputs
 from gti_cli.diagnostics.matrix_diagnosis import MatrixDiagnosis, diagnose_matrix, write_tables
 from gti_cli.diagnostics.nearest_words import TextWords
 from gti_cli.diagnostics.pictures.plot_trajectory import plot_trajectory
 from gti_cli.diagnostics.pictures.plots import plot_all
-from gti_cli.diagnostics.report import write_report
+from gti_cli.diagnostics.report import ReportContext, command_line, write_report
 from gti_cli.diagnostics.timeline import CheckpointPath, TimelineCheckpoint, build_timeline, expand_folders
 from gti_cli.diagnostics.trajectory import add_persistence, lines, trajectory_points, write_trajectory
+from gti_cli.diagnostics.verdict import VERSION
 from gti_cli.errors import InputError
 from gti_cli.options import check_seed
 from gti_cli.plot_style import save_picture
@@ -37,6 +39,7 @@ def diagnose(
     seed: int = 0,
     force: bool = False,
     columns: str | None = None,
+    base: str | None = None,
 ) -> Manifest:
     """Measure the rows of the new tokens of checkpoints, and compare them with pretrained rows and codebooks.
 
@@ -56,6 +59,7 @@ def diagnose(
         seed: Seed of the sample of pretrained rows, the permutation test, the bootstrap and sampled pairs.
         force: Replace an existing diagnosis of the same name that was made from other inputs or options.
         columns: What the column of a table of tokens is called: ``"token=NAME"``.
+        base: Base model of the adapters (PEFT) among the checkpoints. None: the one that each names.
 
     Returns:
         The manifest. Its ``metrics`` hold the figures of each checkpoint by label.
@@ -67,11 +71,15 @@ def diagnose(
     check_seed(seed)
     tokens_from = tables.locate_all([tokens_from], columns)[0]
     space = Workspace(workspace)
-    inputs, timeline = _read(space, checkpoints, trajectory, tokens_from, base_vocab, codebooks_from, seed)
+    inputs, timeline = _read(space, checkpoints, trajectory, tokens_from, base_vocab, codebooks_from, seed, base)
     labels = [checkpoint.label for checkpoint in inputs.checkpoints]
+    manifests = space.manifests()
+    histories = {entry.label: read_history(space, manifests, entry) for entry in inputs.checkpoints}
+    evaluations = {name: manifests[name] for name in _evaluations(histories)}
+    upstream = {**inputs.upstream, **evaluations}
     artifact = f"diagnostics/{_output_name(name, labels)}"
     options = {**_options(inputs, timeline, tokens_from, base_vocab, codebooks_from), "plot": plot}
-    plot, force = _adjust_plot_and_force(space, artifact, options, plot, force)
+    plot, force = adjust_plot_and_force(space.manifest(artifact), options, upstream, seed, force)
     with space.stage(
         "diagnose",
         artifact,
@@ -81,7 +89,7 @@ def diagnose(
             "codebooks": inputs.codebooks_file,
             "tokens": _list_of_tokens(tokens_from),
         },
-        upstream=inputs.upstream,
+        upstream=upstream,
         seed=seed,
         force=force,
     ) as run:
@@ -89,9 +97,10 @@ def diagnose(
             folder = run.path(artifact)
             folder.mkdir(parents=True)
             run.device = "cpu"
-            run.metrics.update(_measure_and_write(inputs, timeline, folder, plot, seed))
+            context = ReportContext(space, command_line(options, artifact))
+            run.metrics.update(_measure_and_write(inputs, timeline, histories, folder, plot, seed, context))
             run.counts.update({checkpoint.label: len(checkpoint.rows.tokens.ids) for checkpoint in inputs.checkpoints})
-            run.details["checkpoints"] = labels
+            run.details.update(inputs.details, checkpoints=labels)
     return run.result()
 
 
@@ -103,6 +112,7 @@ def _read(
     base_vocab: int | None,
     codebooks_from: str,
     seed: int,
+    base: str | None,
 ) -> tuple[DiagnosisInputs, list[TimelineCheckpoint]]:
     """Read all inputs; with ``trajectory``, folders of checkpoints are expanded and the checkpoints placed in time."""
     paths = [CheckpointPath(str(path)) for path in checkpoints]
@@ -116,6 +126,7 @@ def _read(
         codebooks_from=codebooks_from,
         seed=seed,
         inherit_tokens=trajectory,
+        base=base,
     )
     return inputs, build_timeline(space, paths, inputs.checkpoints) if trajectory else []
 
@@ -142,27 +153,53 @@ def _options(
         "tokens_from": tokens_from,
         "base_vocab": base_vocab,
         "codebooks": codebooks_from if codebooks_from in ("auto", "none") else "file",
+        "verdicts": VERSION,
     }
     if timeline:
         options["trajectory"] = [[entry.checkpoint.label for entry in line] for line in lines(timeline)]
     return options
 
 
-def _adjust_plot_and_force(
-    space: Workspace, artifact: str, options: dict[str, Any], plot: bool, force: bool
+def _evaluations(histories: Mapping[str, History]) -> list[str]:
+    """The names of the evaluations that advice is based on."""
+    return sorted({history.accuracy.artifact for history in histories.values() if history.accuracy is not None})
+
+
+def adjust_plot_and_force(
+    existing: Manifest | None, options: dict[str, Any], upstream: Mapping[str, Manifest], seed: int, force: bool
 ) -> tuple[bool, bool]:
     """The values of ``plot`` and ``force`` to use where a diagnosis of this name exists.
 
-    If it differs in ``plot`` alone, a run with ``plot`` replaces it without ``force``, which adds the pictures, and a
-    run without ``plot`` keeps the pictures.
+    It is replaced without ``force`` where the rows are the same, and only its verdicts or its pictures are not up to
+    date: there is a new evaluation, another version gave its verdicts, or pictures are asked for. Pictures that are
+    there are kept, also where none are asked for.
+
+    Args:
+        existing: The manifest of the diagnosis of this name. None where there is none.
+        options: The options of this run.
+        upstream: The artifacts that this run reads.
+        seed: The seed of this run.
+        force: The caller's ``--force``.
     """
-    existing = space.manifest(artifact)
+    plot = bool(options["plot"])
     if existing is None:
         return plot, force
-    same = {**existing.options, "plot": plot} == options
-    if same and existing.options.get("plot"):
-        return True, force
-    return plot, force or same
+    adjusted = dict.fromkeys(("plot", "verdicts"))
+    sources = {name: manifest.identity for name, manifest in upstream.items()}
+    is_same = (
+        {**existing.options, **adjusted} == {**options, **adjusted}
+        and _without_evaluations(existing.upstream) == _without_evaluations(sources)
+        and existing.seed == seed
+    )
+    if not is_same:
+        return plot, force
+    plot = plot or bool(existing.options.get("plot"))
+    has_changed = existing.options != {**options, "plot": plot} or existing.upstream != sources
+    return plot, force or has_changed
+
+
+def _without_evaluations(identities: Mapping[str, str]) -> dict[str, str]:
+    return {name: identity for name, identity in identities.items() if not name.startswith("evaluation/")}
 
 
 def _output_name(name: str | None, labels: list[str]) -> str:
@@ -175,7 +212,13 @@ def _output_name(name: str | None, labels: list[str]) -> str:
 
 
 def _measure_and_write(
-    inputs: DiagnosisInputs, timeline: Sequence[TimelineCheckpoint], folder: Path, plot: bool, seed: int
+    inputs: DiagnosisInputs,
+    timeline: Sequence[TimelineCheckpoint],
+    histories: Mapping[str, History],
+    folder: Path,
+    plot: bool,
+    seed: int,
+    context: ReportContext,
 ) -> dict[str, Any]:
     """Measure all matrices, write tables and pictures into ``folder``, and return the figures by checkpoint."""
     texts = TextWords(inputs.items.texts) if inputs.items is not None else None
@@ -184,7 +227,7 @@ def _measure_and_write(
     with console.progress("Diagnosing", count, "matrices") as advance:
         for checkpoint in inputs.checkpoints:
             for matrix in checkpoint.rows.matrices:
-                diagnoses.append(diagnose_matrix(checkpoint, matrix, texts, seed))
+                diagnoses.append(diagnose_matrix(checkpoint, matrix, texts, seed, histories[checkpoint.label]))
                 advance()
     add_persistence(timeline, diagnoses)
     points = trajectory_points(timeline, diagnoses)
@@ -204,5 +247,5 @@ def _measure_and_write(
         plot_all([diagnosis.series for diagnosis in diagnoses], folder)
         if points:
             save_picture(plot_trajectory(points), folder / "trajectory")
-        write_report(diagnoses, inputs.items, folder)
+        write_report(diagnoses, inputs.items, folder, metrics, context)
     return metrics

@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.checkpoints.codebook_vectors import CodebookVectors, match_codebooks
-from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint, names_adapter
 from gti_cli.checkpoints.hub import list_checkpoints
 from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE
 from gti_cli.diagnostics.checkpoint_rows import CheckpointRows, read_checkpoint
 from gti_cli.diagnostics.coded_items import CodedItems, read_coded_items
 from gti_cli.diagnostics.pictures.hierarchy import hierarchy_order
+from gti_cli.diagnostics.token_selection import TOKENIZER_FILE
 from gti_cli.errors import InputError
 from gti_cli.tensors.codebooks import read_codebooks
 from gti_cli.workspace import Workspace
@@ -58,12 +60,14 @@ class DiagnosisInputs:
         items: The items of the workspace. None without semantic IDs, or where other codebooks are used.
         upstream: Manifests of the stages whose output was read, by artifact.
         codebooks_file: The file of codebooks that the user passed. None where the workspace's or none are used.
+        details: What the manifest says of adapters, and of heads that differ from a tied embedding, by label.
     """
 
     checkpoints: list[DiagnosedCheckpoint]
     items: CodedItems | None
     upstream: dict[str, Manifest]
     codebooks_file: Path | None
+    details: dict[str, Any]
 
 
 def read_inputs(
@@ -75,6 +79,7 @@ def read_inputs(
     codebooks_from: str,
     seed: int,
     inherit_tokens: bool = False,
+    base: str | None = None,
 ) -> DiagnosisInputs:
     """Read all checkpoints, and the codebooks and items to compare them with.
 
@@ -89,13 +94,16 @@ def read_inputs(
         seed: Seed of the sample of pretrained rows.
         inherit_tokens: A checkpoint without a list of its new tokens takes the list of the checkpoint before it.
             The ``checkpoint-N`` folders that a Trainer saves have no such list.
+        base: Base model of the adapters among the checkpoints. None: the one that each names.
 
     Raises:
         InputError: See `diagnose.diagnose`.
     """
     if not paths:
         raise InputError("no checkpoint given", remedy="name at least one, e.g. 'gti diagnose extended grounded'")
-    sources = [find_local_checkpoint(space, str(path)) for path in paths]
+    sources = [find_local_checkpoint(space, str(path), base) for path in paths]
+    if base is not None and not any(source.adapter for source in sources):
+        raise InputError("--base is for adapters, and none of the checkpoints is one", remedy="leave --base out")
     labels = distinct_labels(sources)
     upstream: dict[str, Manifest] = {}
     codebooks: list[npt.NDArray[np.float32]] | None = None
@@ -113,12 +121,16 @@ def read_inputs(
     checkpoints = []
     last_list: str | None = None  # the list of new tokens that the last checkpoint with one of its own has
     for label, source in zip(labels, sources, strict=True):
-        rows_before = source.manifest.details.get("base_vocab") if source.manifest else None
+        rows_before = source.known_manifest.details.get("base_vocab") if source.known_manifest else None
         folder = Path(source.path)
-        own_list = folder / NEW_TOKENS_FILE
+        own_list = source.beside(NEW_TOKENS_FILE)  # of an adapter, that of its base
         token_list = tokens_from or (last_list if base_vocab is None and not own_list.is_file() else None)
+        if token_list is None and base_vocab is None and own_list.is_file() and own_list.parent != folder:
+            token_list = str(own_list)
         rows = read_checkpoint(
             folder,
+            embeddings=source.embeddings(),
+            vocabulary_from=source.beside(TOKENIZER_FILE).parent,
             tokens_from=token_list,
             base_vocab=base_vocab,
             seed=seed,
@@ -133,7 +145,8 @@ def read_inputs(
         checkpoints.append(replace(checkpoint, manifest=source.manifest))
     if codebooks is None and codebooks_from == "auto":
         console.note(f"no semantic IDs in {space.root}: no RSA with codebooks (or pass --codebooks FILE)")
-    return DiagnosisInputs(checkpoints, items, upstream, codebooks_file)
+    details = {label: facts for label, source in zip(labels, sources, strict=True) if (facts := source.details())}
+    return DiagnosisInputs(checkpoints, items, upstream, codebooks_file, {"sources": details} if details else {})
 
 
 def _match(
@@ -154,8 +167,13 @@ def _match(
     return DiagnosedCheckpoint(label, rows, vectors, order, parents, carriers)
 
 
-def find_local_checkpoint(space: Workspace, path: str) -> Checkpoint:
+def find_local_checkpoint(space: Workspace, path: str, base: str | None = None) -> Checkpoint:
     """Find a checkpoint on this machine: a folder of the workspace by name, or any folder, also one without manifest.
+
+    Args:
+        space: The workspace.
+        path: Name or path.
+        base: Base model, if the checkpoint is an adapter. None: the one that the adapter names.
 
     Raises:
         InputError: When there is no such folder, or no checkpoint in it.
@@ -163,7 +181,8 @@ def find_local_checkpoint(space: Workspace, path: str) -> Checkpoint:
     inside = space.path(path)
     if not Path(path).is_dir() and inside.is_dir() and not (inside / "gti.json").is_file():
         path = str(inside)
-    checkpoint = find_checkpoint(space, path, path, "gti extend", hub=False)
+    base = base if names_adapter(space, path) else None
+    checkpoint = find_checkpoint(space, path, path, "gti extend", hub=False, adapters=True, base=base)
     if not checkpoint.local:
         raise InputError(
             "no such checkpoint or folder",

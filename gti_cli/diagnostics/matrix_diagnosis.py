@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from gti_cli import tables
 from gti_cli.diagnostics.checkpoint_rows import CheckpointMatrix
+from gti_cli.diagnostics.history import UNKNOWN, History
 from gti_cli.diagnostics.inputs import DiagnosedCheckpoint
 from gti_cli.diagnostics.measure import measure
 from gti_cli.diagnostics.nearest_words import NearestWords, TextWords, WordAgreement, nearest_words, word_agreement
 from gti_cli.diagnostics.pictures.hierarchy import binned_cosines
-from gti_cli.diagnostics.verdict import judge
+from gti_cli.diagnostics.verdict import deciding_rsa, judge, rsa_figures
 from gti_cli.geometry.sampling import evenly
 from gti_cli.geometry.similarity import cosine_matrix
 
@@ -84,7 +85,7 @@ class MatrixDiagnosis:
 
 
 def diagnose_matrix(
-    checkpoint: DiagnosedCheckpoint, matrix: str, texts: TextWords | None, seed: int
+    checkpoint: DiagnosedCheckpoint, matrix: str, texts: TextWords | None, seed: int, history: History = UNKNOWN
 ) -> MatrixDiagnosis:
     """Measure one matrix of a checkpoint and judge it.
 
@@ -93,6 +94,7 @@ def diagnose_matrix(
         matrix: ``input`` or ``output``.
         texts: The words of the items' texts. None without items.
         seed: Seed of the permutation test, the bootstrap and sampled pairs.
+        history: How the checkpoint came about, and what its evaluation found.
     """
     tokens, vocabulary = checkpoint.rows.tokens, checkpoint.rows.vocabulary
     rows = checkpoint.rows.matrices[matrix]
@@ -113,7 +115,8 @@ def diagnose_matrix(
         agreement = word_agreement(words, checkpoint.carriers, texts.of(vocabulary))
         if agreement.tokens:
             figures.update(word_agreement=agreement.mean, word_agreement_chance=agreement.chance)
-    verdict = judge(figures)
+    verdict = judge(figures, history)
+    figures.update(**rsa_figures(deciding_rsa(figures)), **history.figures())
     figures.update(verdict=verdict.grade, reason=verdict.reason, advice=verdict.advice)
     # The picture of cosines shows evenly spread tokens; the new ones are spread over the hierarchy.
     old_shown, new_shown = evenly(len(rows.pretrained), SHOWN), checkpoint.order[evenly(len(rows.new), SHOWN)]

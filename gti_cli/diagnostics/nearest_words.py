@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gti_cli.diagnostics.token_selection import Vocabulary
 from gti_cli.geometry.neighbours import Neighbours, nearest
 from gti_cli.geometry.sampling import evenly
-from gti_cli.tensors.safetensors_rows import TensorPlace
+from gti_cli.tensors.safetensors_rows import TokenMatrix
 
 WORDS = 10  # nearest words of each token
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
@@ -56,7 +56,7 @@ class WordAgreement:
 
 def nearest_words(
     new: npt.NDArray[np.float32],
-    place: TensorPlace,
+    place: TokenMatrix,
     pretrained: npt.NDArray[np.int64],
     vocabulary: Vocabulary | None,
     *,

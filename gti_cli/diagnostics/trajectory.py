@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gti_cli import tables
-from gti_cli.diagnostics.checkpoint_rows import INPUT
+from gti_cli.checkpoints.embeddings import INPUT
 from gti_cli.diagnostics.matrix_diagnosis import MatrixDiagnosis
 from gti_cli.diagnostics.timeline import TimelineCheckpoint
 from gti_cli.geometry.persistence import cka, moved, row_cosine

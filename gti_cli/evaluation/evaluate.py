@@ -24,17 +24,19 @@ from gti_cli.baselines.base import train_counts
 from gti_cli.baselines.results import write_baseline_tables
 from gti_cli.baselines.run import EMBEDDINGS, Setting, evaluate_baselines
 from gti_cli.cards.card import refresh_card
+from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.decoding.search_parts import SearchRequest, SearchResult, extra_beams
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.evaluate_queries import evaluate_queries
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, make_plan, open_stage, output_name
+from gti_cli.evaluation.plot import remove_pictures
 from gti_cli.evaluation.recommended_lists import as_array, recommend_items, write_lists
 from gti_cli.evaluation.sample import draw_sample
 from gti_cli.metrics.intervals import bounds
 from gti_cli.metrics.ranking import averages, list_metrics, per_user
-from gti_cli.metrics.slices import slice_means, user_slices
+from gti_cli.metrics.slices import slice_means, times_seen, user_slices
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.next_item import cut_history, encode_items, make_frame
 from gti_cli.tables.equal_times import InteractionOptions
@@ -53,6 +55,7 @@ def evaluate(
     *,
     queries: Path | str | None = None,
     checkpoint: str | None = None,
+    base: str | None = None,
     name: str | None = None,
     **keywords: Unpack[EvaluateKeywords],
 ) -> Manifest:
@@ -65,7 +68,8 @@ def evaluate(
         interactions: Table of interactions, the one that `finetune` read.
         workspace: Folder of the workspace.
         queries: Instead of ``interactions``, a table of queries with graded items.
-        checkpoint: Name in the workspace or path (None: ``finetuned``).
+        checkpoint: Name in the workspace or path (None: ``finetuned``); also an adapter of PEFT.
+        base: Base model of an adapter (None: the one that it names).
         name: Name of the output below ``evaluation/`` (None: the checkpoint's; for queries with ``-search`` added).
         **keywords: See `EvaluateOptions`, `InteractionOptions` and `gti_cli.options.RunOptions`.
 
@@ -94,6 +98,7 @@ def evaluate(
         seed=run_options.seed,
         device=run_options.device,
         dtype=run_options.dtype,
+        base=base,
     )
     if interactions is not None:
         manifest = _evaluate_users(plan, interactions, reading, name, run_options)
@@ -128,6 +133,7 @@ def _evaluate_users(
         )
     elif _was_trained_with_other_duplicates(plan, reading):
         console.warn(f"{plan.name} was fine-tuned with another --duplicates: targets may have been trained on")
+    details = say_if_untrained(plan.space, plan.checkpoint, "histories")
     with open_stage(
         plan,
         artifact,
@@ -139,7 +145,7 @@ def _evaluate_users(
             **reading.recorded(),
         },
         inputs={"interactions": interactions},
-        details={"other_table": True} if is_other_table else {},
+        details={**details, "other_table": True} if is_other_table else details,
         counts={"not_drawn": available - len(entries)},
     ) as run:
         if not run.done:
@@ -147,18 +153,20 @@ def _evaluate_users(
             result = _search(plan, entries, trie, run)
             if processes.rank() == 0:
                 _write_results(plan, splits, entries, trie, result, run, run.path(artifact))
+                remove_pictures(plan.space, artifact)
     return run.result()
 
 
 def _was_trained_on_another_table(plan: EvaluationPlan, interactions: Path | str) -> bool:
     """Whether the checkpoint's manifest says that it was fine-tuned on other interactions than these."""
-    trained_on = plan.checkpoint.manifest.inputs.get("interactions") if plan.checkpoint.manifest else None
+    manifest = plan.checkpoint.known_manifest
+    trained_on = manifest.inputs.get("interactions") if manifest else None
     return trained_on is not None and trained_on["sha256"] != digest_input(interactions)
 
 
 def _was_trained_with_other_duplicates(plan: EvaluationPlan, reading: InteractionOptions) -> bool:
     """Whether the checkpoint's manifest says that it was fine-tuned on other rows of the same table."""
-    manifest = plan.checkpoint.manifest
+    manifest = plan.checkpoint.known_manifest
     if manifest is None or "interactions" not in manifest.inputs:
         return False
     return manifest.options.get("duplicates") != reading.recorded().get("duplicates")
@@ -198,20 +206,7 @@ def _write_results(
     )
     values = per_user(ranks, options.ks)
     coverage_and_novelty = list_metrics(as_array(lists, options.ks[-1]), options.ks, train_counts(splits.train, row_of))
-    cache = plan.space.path(".gti") / "baselines"
-    setting = Setting(
-        splits,
-        options.split,
-        entries,
-        row_of,
-        options.ks,
-        options.filter_seen,
-        plan.seed,
-        plan.device,
-        cache,
-        plan.space.path(EMBEDDINGS),
-    )
-    outcome = evaluate_baselines(options.baselines, setting)
+    outcome = evaluate_baselines(options.baselines, _baseline_setting(plan, splits, entries))
     baselines, slices = outcome.results, user_slices(entries, splits.train)
     users = [entry.user_id for entry in entries]
     run.metrics.update(
@@ -244,5 +239,24 @@ def _write_results(
         "target": [entry.target for entry in entries],
         "history": np.asarray([len(entry.items) for entry in entries], dtype=np.int32),
     }
-    tables.write(folder / "per_user.parquet", {**keys, "items_ahead": ranks.ahead, "items_tied": ranks.ties, **values})
+    seen = times_seen(entries, splits.train)
+    rank_columns = {"items_ahead": ranks.ahead, "items_tied": ranks.ties}
+    tables.write(folder / "per_user.parquet", {**keys, "target_training_interactions": seen, **rank_columns, **values})
     write_baseline_tables(folder, keys, baselines)
+
+
+def _baseline_setting(plan: EvaluationPlan, splits: Splits, entries: Sequence[History]) -> Setting:
+    """The data and options that baselines are evaluated with: those of the model."""
+    options = plan.options
+    return Setting(
+        splits,
+        options.split,
+        entries,
+        plan.catalogue.row_of(),
+        options.ks,
+        options.filter_seen,
+        plan.seed,
+        plan.device,
+        cache=plan.space.path(".gti") / "baselines",
+        embeddings=plan.space.path(EMBEDDINGS),
+    )

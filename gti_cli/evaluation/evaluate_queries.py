@@ -19,18 +19,20 @@ from gti_cli import console, tables
 from gti_cli.baselines.base import top_columns
 from gti_cli.baselines.bm25 import BM25
 from gti_cli.baselines.results import BaselineResult, write_baseline_tables
+from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.decoding.ranked_items import first_items, item_groups
 from gti_cli.decoding.search_parts import SearchRequest, SearchResult
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, open_stage, output_name
+from gti_cli.evaluation.plot import remove_pictures
 from gti_cli.evaluation.recommended_lists import as_array, write_lists
 from gti_cli.evaluation.sample import draw_sample
 from gti_cli.metrics.graded import as_columns, count_grades, query_metrics
 from gti_cli.metrics.intervals import bounds
 from gti_cli.metrics.ranking import averages, list_metrics
-from gti_cli.metrics.slices import query_slices, slice_means
+from gti_cli.metrics.slices import good_in_training, query_slices, slice_means
 from gti_cli.options import RunOptions
 from gti_cli.prompts.next_item import opening_ids
 from gti_cli.prompts.query import encode_queries
@@ -74,7 +76,7 @@ def evaluate_queries(plan: EvaluationPlan, path: Path | str, name: str | None, r
         run_options,
         options={},
         inputs={"queries": path},
-        details={},
+        details=say_if_untrained(plan.space, plan.checkpoint, "queries"),
         counts={"not_drawn": len(with_good) - len(evaluated), "left_out_without_good": without_good},
     ) as run:
         if not run.done:
@@ -82,6 +84,7 @@ def evaluate_queries(plan: EvaluationPlan, path: Path | str, name: str | None, r
             result = _search(plan, evaluated, trie, run)
             if processes.rank() == 0:
                 _write_results(plan, queries, evaluated, trie, result, run, run.path(artifact))
+                remove_pictures(plan.space, artifact)
     return run.result()
 
 
@@ -118,13 +121,15 @@ def _write_results(
     counts = _count_good(queries.train, row_of)
     query_ids = [query.query_id for query in evaluated]
     baselines = _evaluate_baselines(plan, evaluated, grades, counts)
+    slices = query_slices(evaluated, queries.train)
     run.metrics.update(
         metrics={**averages(values), **list_metrics(as_array(lists, ks[-1]), ks, counts)},
         baselines={name: baseline.metrics for name, baseline in baselines.items()},
         tuning={},
         intervals=bounds(values, query_ids),
         baseline_intervals={name: bounds(baseline.values, query_ids) for name, baseline in baselines.items()},
-        slices=slice_means(values, query_slices(evaluated, queries.train), "queries"),
+        slices=slice_means(values, slices, "queries"),
+        baseline_slices={name: slice_means(item.values, slices, "queries") for name, item in baselines.items()},
     )
     run.counts.update(
         queries.counts,
@@ -138,7 +143,8 @@ def _write_results(
     write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
     write_lists(folder, "query_id", query_ids, lists, plan.catalogue.item_ids)
     keys = _key_columns(evaluated)
-    tables.write(folder / "per_query.parquet", {**keys, **values})
+    shown_in_training = {"good_items_good_in_training": good_in_training(evaluated, queries.train)}
+    tables.write(folder / "per_query.parquet", {**keys, **shown_in_training, **values})
     write_baseline_tables(folder, keys, baselines)
 
 

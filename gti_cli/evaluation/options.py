@@ -15,6 +15,11 @@ SPLITS = ("test", "valid")
 BASELINES = ("popularity", "item-knn", "content-knn", "sasrec")
 
 
+def main_cutoff(cutoffs: Sequence[int]) -> int:
+    """The cut-off that stands for all: 10 where it was evaluated, else the one nearest to it."""
+    return min(cutoffs, key=lambda k: abs(k - 10))
+
+
 @dataclass(frozen=True)
 class EvaluateOptions:
     """Options of `gti evaluate`, as fields with defaults and help lines.

@@ -17,7 +17,6 @@ from gti_cli import tables
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
 from gti_cli.checkpoints.limits import check_positions
-from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.search_parts import Searcher, SearchRequest, SearchResult, beams_for, search_parts
@@ -82,15 +81,15 @@ class EvaluationPlan:
             "search": self.options.search,
             "beams": self.options.beams,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "checkpoint": self.checkpoint.path if not self.checkpoint.local else None,
+            "checkpoint": next((c.path for c in (self.checkpoint, self.checkpoint.base) if c and not c.local), None),
         }
 
     def load(self, trie: Trie) -> tuple[PreTrainedTokenizerBase, Searcher, LoadedPrior | None]:
         """Load the checkpoint's tokenizer, its model together with the catalogue's trie, and its behaviour prior."""
-        tokenizer = load_tokenizer(self.checkpoint.path)
+        tokenizer = self.checkpoint.load_tokenizer()
         new_tokens = self.checkpoint.item_tokens()
         check_tokenizer(tokenizer, new_tokens)
-        model = load_model(self.checkpoint.path, self.device, self.dtype)
+        model = self.checkpoint.load_model(self.device, self.dtype)
         ids = code_ids(new_tokens, self.ids.details["sizes"])
         prior = load_prior(Path(self.checkpoint.path), self.catalogue.row_of(), trie, ids, self.device)
         of_model = prior.model if prior is not None else None
@@ -135,12 +134,15 @@ class EvaluationPlan:
         return result
 
 
-def find_ids_and_checkpoint(space: Workspace, checkpoint: str | None) -> tuple[Manifest, Checkpoint]:
+def find_ids_and_checkpoint(
+    space: Workspace, checkpoint: str | None, base: str | None = None
+) -> tuple[Manifest, Checkpoint]:
     """Find the workspace's semantic IDs and a checkpoint that has their tokens.
 
     Args:
         space: The workspace.
         checkpoint: Name in the workspace or path (None: ``finetuned``).
+        base: Base model, if the checkpoint is an adapter (None: the one that the adapter names).
 
     Returns:
         The manifest of the semantic IDs, and the checkpoint.
@@ -149,14 +151,21 @@ def find_ids_and_checkpoint(space: Workspace, checkpoint: str | None) -> tuple[M
         InputError: When one of them is missing, or they do not belong together.
     """
     ids = space.require("semantic_ids", "gti build-ids")
-    resolved = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
+    resolved = find_checkpoint(space, checkpoint, "finetuned", "gti finetune", adapters=True, base=base)
     check_same_ids(resolved, ids)
     code_ids(resolved.item_tokens(), ids.details["sizes"])
     return ids, resolved
 
 
 def make_plan(
-    space: Workspace, checkpoint: str | None, options: EvaluateOptions, *, seed: int, device: str, dtype: str
+    space: Workspace,
+    checkpoint: str | None,
+    options: EvaluateOptions,
+    *,
+    seed: int,
+    device: str,
+    dtype: str,
+    base: str | None = None,
 ) -> EvaluationPlan:
     """Check the options and the checkpoint, and resolve the options that depend on others.
 
@@ -167,12 +176,13 @@ def make_plan(
         seed: Seed of everything random.
         device: ``auto``, or a device.
         dtype: ``auto``, or a number format.
+        base: Base model, if the checkpoint is an adapter (None: the one that the adapter names).
 
     Raises:
         InputError: When checkpoint and semantic IDs do not belong together, or an option is out of range.
     """
     options.check()
-    ids, resolved = find_ids_and_checkpoint(space, checkpoint)
+    ids, resolved = find_ids_and_checkpoint(space, checkpoint, base)
     chosen_device = choose_device(device)
     options = replace(
         options,
@@ -228,7 +238,7 @@ def open_stage(
         if not run.done:
             seed_everything(run_options.seed)
             run.device = describe(plan.device)
-            run.details.update(details)
+            run.details.update({**plan.checkpoint.details(), **details})
             run.counts.update(counts)
         yield run
 

@@ -21,7 +21,9 @@ from gti_cli.evaluation.compare import in_order_of, key_columns, metric_columns,
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.evaluation.options import EvaluateKeywords
 from gti_cli.evaluation.plan import find_ids_and_checkpoint
+from gti_cli.evaluation.plot import remove_pictures
 from gti_cli.metrics.intervals import intervals
+from gti_cli.metrics.slices import slice_means, table_slices
 from gti_cli.options import RunOptions, pick
 from gti_cli.workspace import Workspace, check_output_name, write_json
 from gti_cli.workspace.manifest import Manifest
@@ -35,7 +37,7 @@ _MUST_MATCH = (
     *("split", "k", "search", "beams", "history", "filter_seen"),
     *("sample", "sample_seed", "baselines", "duplicates"),
 )
-_OF_BASELINES = ("baselines", "tuning", "baseline_intervals", "baseline_slices")
+_OF_BASELINES = ("baselines", "tuning", "baseline_intervals", "baseline_slices")  # equal in all runs
 
 
 def evaluate_several(
@@ -44,6 +46,7 @@ def evaluate_several(
     workspace: Path | str = Path("gti-workspace"),
     *,
     queries: Path | str | None = None,
+    base: str | None = None,
     name: str | None = None,
     **keywords: Unpack[EvaluateKeywords],
 ) -> tuple[list[Manifest], str]:
@@ -54,6 +57,7 @@ def evaluate_several(
         interactions: As for `gti_cli.evaluation.evaluate.evaluate`.
         workspace: Folder of the workspace.
         queries: As for `gti_cli.evaluation.evaluate.evaluate`.
+        base: As for `gti_cli.evaluation.evaluate.evaluate`.
         name: Name of the summary (None: made from the first checkpoint's name).
         **keywords: As for `gti_cli.evaluation.evaluate.evaluate`.
 
@@ -78,9 +82,9 @@ def evaluate_several(
             f"--name {name!r} is the evaluation of a single checkpoint", remedy="give the summary another name"
         )
     for checkpoint in checkpoints:  # A misspelt name is refused before the first checkpoint is searched.
-        find_ids_and_checkpoint(Workspace(workspace), checkpoint)
+        find_ids_and_checkpoint(Workspace(workspace), checkpoint, base)
     runs = [
-        evaluate(interactions, workspace, queries=queries, checkpoint=checkpoint, **keywords)
+        evaluate(interactions, workspace, queries=queries, checkpoint=checkpoint, base=base, **keywords)
         for checkpoint in checkpoints
     ]
     return runs, name
@@ -131,14 +135,17 @@ def summarise(
     ) as stage:
         if not stage.done:
             table, values = _means(space, runs, names)
-            owners = table.column(key_columns(table)[0]).to_pylist()
+            keys = key_columns(table)
+            owners = table.column(keys[0]).to_pylist()
             stage.metrics.update(
                 _mean_and_spread({run_name: run.metrics["metrics"] for run_name, run in zip(names, runs, strict=True)}),
                 intervals={key: list(ends) for key, ends in intervals(values, owners, seed=run_options.seed).items()},
                 **{key: runs[0].metrics.get(key, {}) for key in _OF_BASELINES},
+                slices=slice_means(values, table_slices(table), "queries" if "query_id" in keys else "targets"),
             )
             stage.counts.update({key: value for key, value in runs[0].counts.items() if _is_equal_in(runs, key)})
             stage.counts.update(_sum_exact_counts(runs), runs=len(runs))
+            remove_pictures(space, artifact)
             folder = stage.path(artifact)
             folder.mkdir(parents=True)
             if (baselines := space.path(runs[0].name) / "baselines").is_dir():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from gti_cli import console, tables
 from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.prompts.pair_prompts import FORMS, TEXT_FORM, Pair, cut_texts, forms_of
+from gti_cli.tables.columns import name_unread
 from gti_cli.tables.near_misses import near_miss
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from gti_cli.workspace import StageRun
+
+
+# Columns of an items table, which is often given as the table of pairs: nobody is surprised that no pair has them.
+_ITEM_COLUMNS = ("text", "brand", "categories", "embedding")
 
 
 class _WithTokens(Protocol):
@@ -93,12 +98,15 @@ def read_pairs(path: Path | str, tokens_of_item: Mapping[str, str] | None, names
     # `text` is what `gti build-ids` encodes. It may hold brand and categories, which no form of a prompt names, so it
     # is used only where there is neither title nor description.
     used = [name for name in ("title", "description") if name in columns] or ["text"]
+    if "same_as" not in columns:  # else it is the workspace's own table of items, which nobody gave
+        name_unread(table, ("item_id", *used, *_ITEM_COLUMNS), path)
     texts = {name: tables.strings(table, name, path) for name in used}
     missing = {f"rows_without_{name}": sum(not text for text in texts.get(name, [])) for name in used}
     return _with_counts(texts, [tokens_of_item[item] for item in items], {"items": len(set(items)), **missing}, path)
 
 
 def _read_text_and_tokens(table: pa.Table, path: Path | str, names: Sequence[str]) -> PairsTable:
+    name_unread(table, ("text", "tokens", "context"), path)
     known_tokens = frozenset(names)
     longest = max(map(len, names))
     tokens = []

@@ -6,6 +6,7 @@ gathers what the objective needs, `unfreeze` is the optional second phase.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -33,7 +34,7 @@ from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.training.batches.batch_plan import BatchPlan, SharedPlan
 from gti_cli.training.batches.stored_examples import example_lengths
 from gti_cli.training.callbacks.best import BestState
-from gti_cli.training.rows_learning_rate import default_rows_rate
+from gti_cli.training.rows_learning_rate import default_rows_rate, pretrained_spread
 from gti_cli.training.sharding import count_weights, load_sharded
 from gti_cli.training.trainer import PlannedTrainer, last_tenth_loss
 from gti_cli.workspace import StageRun, processes
@@ -111,11 +112,15 @@ def _load_frozen(job: GroundingJob, run: StageRun) -> PreTrainedModel:
 def _with_learning_rate(job: GroundingJob, run: StageRun, model: PreTrainedModel, height: int) -> GroundingJob:
     """The job with a learning rate: the option's or, without one, a rate that fits the embedding matrix.
 
-    ``height`` is the number of the matrix's rows that have a token. The chosen rate goes to ``run``.
+    ``height`` is the number of the matrix's rows that have a token. The chosen rate goes to ``run``, and the distance
+    between pretrained rows.
     """
+    embedding: Any = model.get_input_embeddings()
+    spread = pretrained_spread(embedding.weight, job.new_tokens.ids, height)
+    if math.isfinite(spread):
+        run.metrics["pretrained_rows_spread"] = spread
     if job.options.learning_rate is not None:
         return job
-    embedding: Any = model.get_input_embeddings()
     rate = default_rows_rate(embedding.weight, job.new_tokens.ids, height, "--learning-rate")
     run.metrics["learning_rate"] = rate
     return replace(job, options=replace(job.options, learning_rate=rate))

@@ -7,12 +7,16 @@ items and words.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gti_cli.tables.histories import History
 from gti_cli.tables.queries import Query
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -22,6 +26,18 @@ TARGET_SEEN = (0, 4, 19, 99)
 HISTORY_LENGTH = (2, 5, 10, 20)
 GOOD_ITEMS = (1, 3, 10)
 QUERY_WORDS = (1, 2, 4)
+
+
+# Lowest value, and the upper ends, of the bins of each slice.
+_BINS: Mapping[str, tuple[int, Sequence[int]]] = {
+    "target_training_interactions": (0, TARGET_SEEN),
+    "history_length": (1, HISTORY_LENGTH),
+    "good_items": (1, GOOD_ITEMS),
+    "query_words": (1, QUERY_WORDS),
+    "good_items_good_in_training": (0, (0, *GOOD_ITEMS)),
+}
+
+SLICES = tuple(_BINS)
 
 
 def user_slices(entries: Sequence[History], train: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Mask]]:
@@ -35,16 +51,17 @@ def user_slices(entries: Sequence[History], train: Mapping[str, Sequence[str]]) 
         A (U,) mask for each bin of the slices ``target_training_interactions`` (``0`` is cold start) and
         ``history_length`` (all items before the target). Bins without a target are left out.
     """
+    lengths = np.asarray([len(entry.items) for entry in entries])
+    return _divide({"target_training_interactions": times_seen(entries, train), "history_length": lengths})
+
+
+def times_seen(entries: Sequence[History], train: Mapping[str, Sequence[str]]) -> npt.NDArray[np.int32]:
+    """(U,) number of training interactions of each target."""
     counts: dict[str, int] = {}
     for items in train.values():
         for item in items:
             counts[item] = counts.get(item, 0) + 1
-    times_seen = np.asarray([counts.get(entry.target, 0) for entry in entries])
-    lengths = np.asarray([len(entry.items) for entry in entries])
-    return {
-        "target_training_interactions": _bins(times_seen, 0, TARGET_SEEN),
-        "history_length": _bins(lengths, 1, HISTORY_LENGTH),
-    }
+    return np.asarray([counts.get(entry.target, 0) for entry in entries], dtype=np.int32)
 
 
 def query_slices(queries: Sequence[Query], train: Sequence[Query]) -> dict[str, dict[str, Mask]]:
@@ -59,19 +76,48 @@ def query_slices(queries: Sequence[Query], train: Sequence[Query]) -> dict[str, 
         ``good_items_good_in_training``: how many of the query's good items are good for a training query too (``0``:
         training showed none of them as a good item). Bins without a query are left out.
     """
-    good_in_training = {item for query in train for item in query.items()}
-    return {
-        "good_items": _bins(np.asarray([len(query.items()) for query in queries]), 1, GOOD_ITEMS),
-        "query_words": _bins(np.asarray([len(query.text.split()) for query in queries]), 1, QUERY_WORDS),
-        "good_items_good_in_training": _bins(
-            np.asarray([sum(item in good_in_training for item in query.items()) for query in queries]),
-            0,
-            (0, *GOOD_ITEMS),
-        ),
+    return _divide(
+        {
+            "good_items": np.asarray([len(query.items()) for query in queries]),
+            "query_words": np.asarray([len(query.text.split()) for query in queries]),
+            "good_items_good_in_training": good_in_training(queries, train),
+        }
+    )
+
+
+def good_in_training(queries: Sequence[Query], train: Sequence[Query]) -> npt.NDArray[np.int32]:
+    """(Q,) number of each query's good items that are good for a training query, too."""
+    known = {item for query in train for item in query.items()}
+    return np.asarray([sum(item in known for item in query.items()) for query in queries], dtype=np.int32)
+
+
+def table_slices(table: pa.Table) -> dict[str, dict[str, Mask]]:
+    """Divide the rows of ``per_user.parquet`` or ``per_query.parquet`` as `user_slices` and `query_slices` do.
+
+    Tables that were written before they had a column for a slice lack that slice.
+    """
+    columns = {
+        "target_training_interactions": "target_training_interactions",
+        "history_length": "history",
+        "good_items": "good",
+        "good_items_good_in_training": "good_items_good_in_training",
     }
+    values = {
+        name: np.asarray(table.column(column).to_numpy())
+        for name, column in columns.items()
+        if column in table.column_names
+    }
+    if "query" in table.column_names:
+        values["query_words"] = np.asarray([len(text.split()) for text in table.column("query").to_pylist()])
+    return _divide(values)
 
 
-def _bins(values: npt.NDArray[np.int64], lowest: int, ends: Sequence[int]) -> dict[str, Mask]:
+def _divide(values: Mapping[str, npt.NDArray[Any]]) -> dict[str, dict[str, Mask]]:
+    """The masks of the bins of each slice, from the value of each user or query."""
+    return {name: _bins(column, *_BINS[name]) for name, column in values.items()}
+
+
+def _bins(values: npt.NDArray[Any], lowest: int, ends: Sequence[int]) -> dict[str, Mask]:
     """Masks of the non-empty bins, by label: ``0``, ``1-4``, ``100+``."""
     starts = [lowest, *(end + 1 for end in ends)]
     masks = {}

@@ -185,7 +185,7 @@ def _render(
         return str(
             tokenizer.apply_chat_template(
                 messages,
-                chat_template=_dated(tokenizer.get_chat_template()),
+                chat_template=dated_template(tokenizer.get_chat_template()),
                 tokenize=False,
                 add_generation_prompt=opened,
                 **given,
@@ -200,7 +200,7 @@ def _render(
         ) from cause
 
 
-def _dated(template: str) -> str:
+def dated_template(template: str) -> str:
     """Define ``strftime_now`` in front of a template that asks for the date, so that it answers `PROMPT_DATE`.
 
     It has to be a Jinja macro: transformers 5.23 offers no way to pass a function to a template.

@@ -34,6 +34,11 @@ def is_open(prompt: str) -> bool:
     return prompt.rfind(_OPEN) > prompt.rfind(_CLOSE)
 
 
+def has_thought(text: str) -> bool:
+    """Return whether a thought is closed in a text, be it empty."""
+    return _CLOSE in text
+
+
 def close(prompt: str) -> str:
     """Close the thought in which a prompt ends, with nothing in it."""
     if not is_open(prompt):

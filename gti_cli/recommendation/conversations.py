@@ -1,40 +1,45 @@
-"""``gti export conversations``: the examples that `finetune` would train on, as chat messages for other tools.
+"""``gti export conversations``: the examples that `finetune` would train on, as rows for other trainers.
 
-Each target is one row with ``messages``, a list of ``{"role": …, "content": …}`` (system, user, assistant; no system
-message where the checkpoint's chat template refuses it, see `gti_cli.prompts.chat.turns`), and ``task``. Rendered by
-that template, the messages are token by token the example that `finetune` trains on; where they are not, a warning says
-how they differ. Where the template thinks unless it is told otherwise, each row has ``chat_template_kwargs``, too,
-which TRL passes on to it. Only the assistant's turn is to be trained on.
+Each target is one row, with ``task`` and, by the format:
+
+- ``messages``: a list of ``{"role": …, "content": …}`` (system, user, assistant; no system message where the
+  checkpoint's chat template refuses it, see `gti_cli.prompts.chat.turns`). Where the template thinks unless it is told
+  otherwise, each row has ``chat_template_kwargs``, too, which TRL passes on to it. Only the assistant's turn is to be
+  trained on. A copy of the template that marks it is written where asked.
+- ``prompt-completion``: two texts, ``prompt`` and ``completion``. The template is already applied.
+
+Every row is tokenised as other trainers do it, and compared with the tokens that `finetune` trains on. How many rows
+differ, and how, is said.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli import console, tables
+from gti_cli import tables
 from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
 from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.errors import InputError
 from gti_cli.options import check_seed
-from gti_cli.prompts.chat import template_options
-from gti_cli.prompts.conversations import rendered_otherwise
+from gti_cli.prompts.conversation_rows import FORMATS, MESSAGES, PROMPT_COMPLETION, Exported, RowMaker
+from gti_cli.prompts.training_template import training_template
 from gti_cli.recommendation.options import FinetuneOptions, TaskOptions
 from gti_cli.recommendation.task_data import read_task_data
-from gti_cli.recommendation.tasks import Task, make_tasks, task_conversations
+from gti_cli.recommendation.tasks import make_tasks, task_conversations
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.files import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from transformers import PreTrainedTokenizerBase
 
 ENDINGS = (".parquet", ".jsonl")
+TEMPLATE_ENDINGS = (".jinja", ".j2")  # other files TRL takes for the names of tokenizers
 
 
 def export_conversations(
@@ -44,12 +49,14 @@ def export_conversations(
     queries: Path | str | None = None,
     *,
     checkpoint: str | None = None,
+    form: str = MESSAGES,
+    template_file: Path | None = None,
     options: TaskOptions | None = None,
     reading: InteractionOptions = InteractionOptions(),
     seed: int = 0,
     columns: str | None = None,
-) -> dict[str, int]:
-    """Write the training rows of the tasks as conversations.
+) -> Exported:
+    """Write the training rows of the tasks for other trainers.
 
     Args:
         output: The file, ``.parquet`` or ``.jsonl``.
@@ -57,25 +64,25 @@ def export_conversations(
         interactions: Table of interactions, as for `finetune`.
         queries: Table of queries, as for `finetune`.
         checkpoint: Checkpoint that is to be trained. None: ``grounded``. Its tokenizer decides where texts are cut.
+        form: ``messages`` or ``prompt-completion``.
+        template_file: With ``messages``: also write a copy of the checkpoint's chat template that marks the answers
+            (``.jinja``), see `gti_cli.prompts.training_template`.
         options: As for `finetune`. Weights of the tasks have no effect: each row is written once.
         reading: How the interactions are read, as for `finetune`.
         seed: Seed of samples; the same seed gives the samples of `finetune`.
         columns: What the columns of the tables are called, see `gti_cli.tables.locate`.
 
     Returns:
-        Number of rows of each kind of conversation, and of all as ``rows``.
+        What was written, and what other trainers make of it.
 
     Raises:
-        InputError: When `finetune` would refuse the input, or the file has another ending.
+        InputError: When `finetune` would refuse the input, or a file or the format is not as described.
     """
     options = options or TaskOptions()
     FinetuneOptions(**vars(options)).check()
     check_seed(seed)
     reading.check(reads_table=interactions is not None)
-    if output.suffix not in ENDINGS:
-        raise InputError(
-            f"the ending {output.suffix!r} is not known", where=str(output), remedy="write a .parquet or .jsonl file"
-        )
+    _check_form(output, form, template_file)
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
     source = find_checkpoint(space, checkpoint, "grounded", "gti ground", weights=False)
@@ -85,53 +92,44 @@ def export_conversations(
     data = read_task_data(space, interactions, queries, options.tasks, reading)
     tokenizer = load_tokenizer(source.path)
     check_tokenizer(tokenizer, source.item_tokens())
+    template = training_template(tokenizer) if template_file is not None else None
+    maker = RowMaker(tokenizer, form, template)
+    tokens = data.catalogue.tokens
     tasks = make_tasks(data, tokenizer, options, seed)
-    counts: Counter[str] = Counter()
-    told = template_options(tokenizer)
-    with replacing(output) as temporary:
-        rows = _rows(tasks, data.catalogue.tokens, tokenizer, told, counts)
+    rows = (row for task in tasks for row in maker.rows(task.name, task_conversations(task, tokens)))
+    with replacing(output) as temporary, nullcontext() if template_file is None else replacing(template_file) as copy:
+        if copy is not None:
+            copy.write_text(str(template), encoding="utf-8")
         if output.suffix == ".parquet":
-            _write_parquet(temporary, rows, _schema(told))
+            _write_parquet(temporary, rows, _schema(form, maker.told))
         else:
             _write_json(temporary, rows)
-    if told:
-        console.note(
-            "the chat template thinks unless it is told otherwise: the rows have chat_template_kwargs, which TRL "
-            f"passes on; give other tools the same ({json.dumps(told)})"
+    maker.say_differences()
+    return maker.exported
+
+
+def _check_form(output: Path, form: str, template_file: Path | None) -> None:
+    """Refuse a format, or the names of the files, before anything is read."""
+    if output.suffix not in ENDINGS:
+        raise InputError(
+            f"the ending {output.suffix!r} is not known", where=str(output), remedy="write a .parquet or .jsonl file"
         )
-    return {**counts, "rows": counts.total()}
-
-
-def _rows(
-    tasks: Sequence[Task],
-    tokens: Sequence[str],
-    tokenizer: PreTrainedTokenizerBase,
-    told: Mapping[str, bool],
-    counts: Counter[str],
-) -> Iterator[dict[str, Any]]:
-    """Each row, and a warning where other tools make other tokens of it than we train on.
-
-    Args:
-        tasks: The tasks.
-        tokens: The tokens of each item.
-        tokenizer: Tokenizer of the checkpoint.
-        told: Options that its chat template needs.
-        counts: Gets the number of rows of each kind.
-
-    Yields:
-        ``messages``, ``task`` and, where there are options, ``chat_template_kwargs``.
-    """
-    more = {"chat_template_kwargs": dict(told)} if told else {}
-    differences: set[str] = set()
-    for task in tasks:
-        for conversation in task_conversations(task, tokens):
-            if not counts[conversation.kind]:  # one conversation of each kind is compared
-                difference = rendered_otherwise(tokenizer, conversation)
-                if difference is not None and difference not in differences:
-                    console.warn(f"other tools make other tokens of these rows than finetune trains on: {difference}")
-                    differences.add(difference)
-            counts[conversation.kind] += 1
-            yield {"messages": conversation.messages(tokenizer), "task": task.name, **more}
+    if form not in FORMATS:
+        raise InputError(f"the format {form!r} is not known", remedy=f"use {' or '.join(FORMATS)}")
+    if template_file is None:
+        return
+    if form != MESSAGES:
+        raise InputError(
+            f"{form} needs no training template: the rows say themselves what to train on",
+            where=str(template_file),
+            remedy="leave out --training-template, or use --format messages",
+        )
+    if template_file.suffix not in TEMPLATE_ENDINGS:
+        raise InputError(
+            f"the ending {template_file.suffix!r} is not known",
+            where=str(template_file),
+            remedy="call the training template something.jinja, as TRL expects it",
+        )
 
 
 def _write_json(path: Path, rows: Iterator[dict[str, Any]]) -> None:
@@ -155,10 +153,12 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema
         writer.write_table(pa.Table.from_pylist(buffer, schema))
 
 
-def _schema(told: Mapping[str, bool]) -> pa.Schema:
+def _schema(form: str, told: Mapping[str, bool]) -> pa.Schema:
     """The columns of the file; ``told`` are the options of the chat template."""
     import pyarrow as pa
 
+    if form == PROMPT_COMPLETION:
+        return pa.schema([(name, pa.string()) for name in ("prompt", "completion", "task")])
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
     more = [("chat_template_kwargs", pa.struct([(name, pa.bool_()) for name in told]))] if told else []
     return pa.schema([("messages", pa.list_(message)), ("task", pa.string()), *more])

@@ -26,10 +26,11 @@ from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.recommendation.job import FinetuneJob, prepare_job
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
+from gti_cli.recommendation.plot import remove_picture
 from gti_cli.recommendation.task_data import read_task_data
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.training.callbacks.tracking import trackers
-from gti_cli.workspace import StageRun, Workspace, check_output_name
+from gti_cli.workspace import StageRun, Workspace, check_output_name, processes
 from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def finetune(
     *,
     queries: Path | str | None = None,
     from_: str | None = None,
+    base: str | None = None,
     name: str = "finetuned",
     **keywords: Unpack[FinetuneKeywords],
 ) -> Manifest:
@@ -52,7 +54,8 @@ def finetune(
             `intent` (what the user was looking for) and `preference` (what the user likes).
         workspace: Folder of the workspace.
         queries: Table of `query`, `item_id`, `relevance` and optionally `query_id`, `split`.
-        from_: Checkpoint to start from. None: the workspace's ``grounded``.
+        from_: Checkpoint to start from, also an adapter of PEFT. None: the workspace's ``grounded``.
+        base: Base model of an adapter. None: the one that it names.
         name: Folder of the output.
         **keywords: See `FinetuneOptions`, `InteractionOptions` and `gti_cli.options.RunOptions`. ``dtype="bfloat16"``
             computes in bfloat16 (``auto``: where the machine is fast at it). The weights that train are float32 in any
@@ -70,8 +73,9 @@ def finetune(
     interactions, queries = tables.locate_all([interactions, queries], run_options.columns)
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
-    checkpoint = find_checkpoint(space, from_, "grounded", "gti ground")
-    check_output_name(name, default="finetuned", start=checkpoint.artifact)
+    checkpoint = find_checkpoint(space, from_, "grounded", "gti ground", adapters=True, base=base)
+    start = checkpoint if checkpoint.base is None else checkpoint.base
+    check_output_name(name, default="finetuned", start=start.artifact)
     check_same_ids(checkpoint, ids)
     code_ids(checkpoint.item_tokens(), ids.details["sizes"])  # refuses a checkpoint without these tokens
     data = read_task_data(space, interactions, queries, options.tasks, reading)
@@ -94,13 +98,15 @@ def finetune(
         force=run_options.force,
         resume=run_options.resume,
         checkpoint=True,
-        describe=partial(write_card, space, checkpoint),
+        describe=partial(write_card, space, start),
     ) as run:
         if not run.done:
             _record_sources(job, ids, run)
             from gti_cli.recommendation.train import train_and_save
 
             train_and_save(job, run, run.path(name))
+            if processes.rank() == 0:
+                remove_picture(space, name)
     return run.result()
 
 
@@ -109,7 +115,9 @@ def _record_sources(job: FinetuneJob, ids: Manifest, run: StageRun) -> None:
     run.counts.update(job.data.counts)
     for task in job.tasks:
         run.counts.update(task.counts)
-    run.details.update(job.checkpoint.manifest.details if job.checkpoint.manifest else {})
+    known = job.checkpoint.known_manifest
+    run.details.update(known.details if known else {})
+    run.details.update(job.checkpoint.details())
     run.details["semantic_ids"] = ids.identity
     run.details["new_tokens"] = len(job.new_tokens.names)
     run.details["new_tokens_sha256"] = job.new_tokens.digest

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer
 from gti_cli.errors import InputError
 from gti_cli.recommendation.tasks import make_tasks
@@ -102,7 +101,7 @@ def prepare_job(
         },
     )
     dtype, dtype_reason = choose_training_dtype(run_options.dtype, device)
-    tokenizer, new_tokens = load_tokenizer(checkpoint.path), checkpoint.item_tokens()
+    tokenizer, new_tokens = checkpoint.load_tokenizer(), checkpoint.item_tokens()
     check_tokenizer(tokenizer, new_tokens)
     tasks = make_tasks(data, tokenizer, options, run_options.seed)
     if options.validations and not any(task.target_rows for task in tasks):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console, tables
+from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
 from gti_cli.checkpoints.limits import check_positions
-from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.ranked_items import RankedItems, first_items, item_groups
@@ -31,6 +31,7 @@ from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items
 from gti_cli.prompts.query import encode_queries
 from gti_cli.recommendation.listing.allowed import allowed_rows
 from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
+from gti_cli.recommendation.listing.recommendations import Recommendations, as_recommendations
 from gti_cli.recommendation.requests import (
     EXACT_PREFIXES,
     RecommendationRequests,
@@ -38,7 +39,6 @@ from gti_cli.recommendation.requests import (
     RecommendOptions,
     read_requests,
 )
-from gti_cli.recommendation.trained_tasks import say_if_untrained
 from gti_cli.tables import SemanticIDs
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
@@ -46,27 +46,6 @@ from gti_cli.workspace import Workspace
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from typing_extensions import Unpack
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One item of a recommendation list.
-
-    Attributes:
-        user_id: Id of the user, or of the query.
-        rank: Place in the list, from 1.
-        item_id: Id of the item.
-        title: Title of the item.
-        score: Log-probability of the item's semantic ID.
-        retriever_score: The score that a table of candidates gave the item; None without one.
-    """
-
-    user_id: str
-    rank: int
-    item_id: str
-    title: str
-    score: float
-    retriever_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +71,7 @@ def recommend(
     workspace: Path | str = Path("gti-workspace"),
     *,
     checkpoint: str | None = None,
+    base: str | None = None,
     histories: Mapping[str, Sequence[str]] | None = None,
     queries: Mapping[str, str] | None = None,
     table: Path | str | None = None,
@@ -100,14 +80,15 @@ def recommend(
     dtype: str = "auto",
     columns: str | None = None,
     **keywords: Unpack[RecommendKeywords],
-) -> list[Recommendation]:
+) -> Recommendations:
     """Recommend the ``k`` most probable items to each user, or for each query; of candidates, where they are given.
 
     Exactly one of ``histories``, ``queries`` and ``table`` is given.
 
     Args:
         workspace: Folder of the workspace.
-        checkpoint: Name or path of a checkpoint. None: ``finetuned``.
+        checkpoint: Name or path of a checkpoint, also of an adapter of PEFT. None: ``finetuned``.
+        base: Base model of an adapter. None: the one that it names.
         histories: Item ids of each user, oldest first.
         queries: Words of each query.
         table: Table of interactions, or of queries where it has a column `query`.
@@ -134,7 +115,7 @@ def recommend(
     )
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
-    source = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
+    source = find_checkpoint(space, checkpoint, "finetuned", "gti finetune", adapters=True, base=base)
     check_same_ids(source, ids)
     token_ids = code_ids(source.item_tokens(), ids.details["sizes"])
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
@@ -143,29 +124,31 @@ def recommend(
     candidates = None
     if listed is not None:
         candidates = read_candidates(listed, requests, row_of, names_are_given=table is not None)
-    say_if_untrained(space, source, "histories" if requests.histories is not None else "queries")
+    untrained = say_if_untrained(space, source, "histories" if requests.histories is not None else "queries")
     recommender = Recommender(source, catalogue, token_ids, allowed_rows(row_of, exclude, only), candidates)
     seed_everything(seed)
-    lists = _search(recommender, requests, options, device, dtype)
+    lists, proven = _search(recommender, requests, options, device, dtype)
     short = sum(len(items.rows) < options.k for items in lists)
     if short and candidates is None:
         who = "queries" if requests.histories is None else "users"
         console.warn(f"{short:,} of {len(lists):,} {who} have fewer than {options.k} items left to be recommended")
-    return _as_recommendations(requests.names, lists, recommender, _titles(space))
+    recommendations = as_recommendations(requests.names, lists, proven, catalogue.item_ids, _titles(space), candidates)
+    recommendations.never_trained_on = untrained.get("never_trained_on")
+    return recommendations
 
 
 def _search(
     recommender: Recommender, requests: RecommendationRequests, options: RecommendOptions, device: str, dtype: str
-) -> list[RankedItems]:
-    """The top ``k`` of the allowed rows of the catalogue, or of the candidates, for each request."""
+) -> tuple[list[RankedItems], list[bool]]:
+    """The top ``k`` of the allowed rows, or of the candidates, for each request, and whether that is proven."""
     chosen = choose_device(device)
-    tokenizer = load_tokenizer(recommender.checkpoint.path)
+    tokenizer = recommender.checkpoint.load_tokenizer()
     check_tokenizer(tokenizer, recommender.checkpoint.item_tokens())
     prompts, hidden_rows = _prompts(recommender, requests, options, tokenizer)
     candidates = recommender.candidates
     if candidates is not None:
         candidates = leave_out(candidates, recommender.rows, hidden_rows, requests.unit)
-    model = load_model(recommender.checkpoint.path, chosen, choose_dtype(dtype, chosen))
+    model = recommender.checkpoint.load_model(chosen, choose_dtype(dtype, chosen))
     longest = max(map(len, prompts)) + recommender.catalogue.codes.shape[1] - 1  # the last code is never read
     remedy = "use a smaller --max-history" if requests.queries is None else "use a model with more positions"
     check_positions(model.config, longest, recommender.checkpoint.path, remedy=remedy)
@@ -173,7 +156,8 @@ def _search(
     if candidates is not None:
         whole = TrieTensors(build_trie(recommender.catalogue.codes), recommender.code_ids, chosen)
         searcher, size = Searcher(model, whole, pad_id), options.batch_size
-        return rank_candidates(searcher, prompts, candidates, k=options.k, batch_size=size, unit=requests.unit)
+        lists = rank_candidates(searcher, prompts, candidates, k=options.k, batch_size=size, unit=requests.unit)
+        return lists, [True] * len(lists)  # Every candidate is scored, so nothing is missing.
     trie = build_trie(recommender.catalogue.codes[recommender.rows])
     search = SearchRequest(
         prompts,
@@ -191,6 +175,7 @@ def _search(
         description="Recommending",
         unit=unit,
     )
+    unproven = answer.unproven(search)
     _say_what_may_be_missing(search, answer, options, unit)
     # The trie holds the allowed rows only, so its row numbers differ from those of the catalogue.
     trie_row_of = {int(row): number for number, row in enumerate(recommender.rows)}
@@ -199,7 +184,7 @@ def _search(
         groups = item_groups(answer.ranking, trie, number, [trie_row_of[row] for row in hidden if row in trie_row_of])
         best = first_items(groups, options.k)
         lists.append(RankedItems(recommender.rows[best.rows].tolist(), best.scores))
-    return lists
+    return lists, (~unproven).tolist()
 
 
 def _say_what_may_be_missing(search: SearchRequest, answer: SearchResult, options: RecommendOptions, unit: str) -> None:
@@ -211,7 +196,7 @@ def _say_what_may_be_missing(search: SearchRequest, answer: SearchResult, option
     if not unproven:
         return
     stopped = f"--search auto ends after {EXACT_PREFIXES:,} prefixes for each"
-    console.note(
+    console.warn(
         f"more probable items than those listed may be missing for {unproven:,} of {len(search.prompts):,} {unit}, "
         f"since {stopped if search.exact else 'a beam drops prefixes'}: use --search exact"
         f"{'' if search.exact else ', or more --beams'}"
@@ -259,22 +244,3 @@ def _titles(space: Workspace) -> dict[str, str]:
     table = tables.read(path, ["item_id"])
     column = "title" if "title" in table.column_names else "text"
     return dict(zip(tables.ids(table, "item_id", path), tables.strings(table, column, path), strict=True))
-
-
-def _as_recommendations(
-    names: list[str], lists: list[RankedItems], recommender: Recommender, titles: Mapping[str, str]
-) -> list[Recommendation]:
-    """The lists item by item, with ids and titles."""
-    item_ids, candidates = recommender.catalogue.item_ids, recommender.candidates
-    return [
-        Recommendation(
-            name,
-            rank,
-            item_ids[row],
-            titles.get(item_ids[row], ""),
-            score,
-            None if candidates is None else candidates.retriever_score(number, row),
-        )
-        for number, (name, items) in enumerate(zip(names, lists, strict=True))
-        for rank, (row, score) in enumerate(zip(items.rows, items.scores, strict=True), start=1)
-    ]

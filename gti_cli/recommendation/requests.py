@@ -9,9 +9,11 @@ from pathlib import Path
 from gti_cli import tables
 from gti_cli.errors import InputError, list_some
 from gti_cli.options import option
+from gti_cli.tables.columns import name_unread
 from gti_cli.tables.equal_times import InteractionKeywords, InteractionOptions
 from gti_cli.tables.histories import read_interactions
 from gti_cli.tables.near_misses import near_miss
+from gti_cli.tables.queries import COLUMNS as QUERY_COLUMNS
 
 SEARCHES = ("auto", "beam", "exact")
 EXACT_PROMPTS = 300  # `auto` searches exactly for as many users or queries: loading the model costs more than that.
@@ -180,6 +182,7 @@ def _check_histories(histories: dict[str, list[str]], row_of: Mapping[str, int])
 def _read_queries(path: Path | str) -> dict[str, str]:
     """Words of each query; the table may repeat a query for each judged item, as that of `gti evaluate` does."""
     table = tables.read(path, ["query"])
+    name_unread(table, QUERY_COLUMNS, path)
     texts = [text.strip() for text in tables.strings(table, "query", path)]
     names = tables.ids(table, "query_id", path) if "query_id" in table.column_names else texts
     queries: dict[str, str] = {}

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from gti_cli import console
-from gti_cli.checkpoints.loading import load_model
+from gti_cli import console, tables
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.prompts.prompt_file import write_prompt_file
 from gti_cli.recommendation.examples import TaskExamples, encode_tasks, pack_histories
 from gti_cli.recommendation.job import FinetuneJob
-from gti_cli.recommendation.optimizer import make_optimizer, record_reach, row_matrices, with_rows_rate
-from gti_cli.recommendation.prior import JobPrior, add_prior
+from gti_cli.recommendation.parameters.optimizer import make_optimizer, record_reach, row_matrices, with_rows_rate
+from gti_cli.recommendation.parameters.prior import JobPrior, add_prior
+from gti_cli.recommendation.plot import TRAINING_LOG, log_columns
 from gti_cli.recommendation.validation import make_validation, validation_losses, with_validations
 from gti_cli.training.prior_weights import detach
 from gti_cli.workspace import StageRun, processes
@@ -36,20 +36,18 @@ def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
         run: Gets counts, metrics and details for the manifest.
         folder: Folder of the checkpoint.
     """
-    from transformers import AutoConfig
-
     from gti_cli.checkpoints.devices import describe, seed_everything
 
     run.device = describe(job.device)
     run.measured["dtype"] = f"{'bfloat16' if job.autocast else 'float32'}, {job.dtype_reason}"
     console.note(f"computing in {run.measured['dtype']}; the weights that train are float32")
     seed_everything(job.seed)
-    config = AutoConfig.from_pretrained(job.checkpoint.path)
+    config = job.checkpoint.load_config()
     examples = encode_tasks(job, config, run.work)
     # From here on the encoded examples are read; whoever holds the job must not keep the others in memory.
     job.tasks[:] = [replace(task, train=()) for task in job.tasks]
     saved_dtype = config.dtype or torch.float32
-    model = load_model(job.checkpoint.path, job.device, torch.float32)
+    model = job.checkpoint.load_model(job.device, torch.float32)
     job = with_rows_rate(job, model)
     run.metrics["rows_learning_rate"] = job.options.rows_learning_rate
     pack_histories(job, model, examples, run)
@@ -58,7 +56,7 @@ def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
 
     losses_before = validation_losses(job, model, examples)
     rows_before = _new_rows(job, model)
-    model = _train(job, model, examples, run, prior)
+    model, log = _train(job, model, examples, run, prior)
     # Measure the weights as they are saved: in the number format of the checkpoint, not in that of the training. Only
     # parameters are rounded: a model's constants (the angles of its positions) are computed anew on loading.
     for weight in model.parameters():
@@ -70,6 +68,7 @@ def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
     learned = detach(cast("Any", model)) if prior is not None else None
     run.details["saved_dtype"] = str(saved_dtype).removeprefix("torch.")
     save_checkpoint(folder, cast("Any", model).to(saved_dtype), job.tokenizer, job.new_tokens)
+    tables.write(folder / TRAINING_LOG, log_columns(log))
     write_prompt_file(
         folder,
         job.tokenizer,
@@ -92,8 +91,12 @@ def _new_rows(job: FinetuneJob, model: PreTrainedModel) -> torch.Tensor:
 
 def _train(
     job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, run: StageRun, prior: JobPrior | None
-) -> PreTrainedModel:
-    """Train, and return the plain model: with its adapters merged, or gathered where it was sharded."""
+) -> tuple[PreTrainedModel, list[dict[str, Any]]]:
+    """Train.
+
+    Returns:
+        The plain model, with its adapters merged, or gathered where it was sharded; and the Trainer's log.
+    """
     from gti_cli.training.answer_loss import answer_loss
     from gti_cli.training.arguments import last_checkpoint, train_or_resume
     from gti_cli.training.callbacks.divergence import end_if_diverged
@@ -136,8 +139,8 @@ def _train(
         validation.restore_best()
     if job.options.lora:
         merged: PreTrainedModel = trained.merge_and_unload()  # adapters and new rows become plain weights
-        return merged
-    return gathered(model, job.checkpoint.path, job.device)
+        return merged, trainer.state.log_history
+    return gathered(model, job.checkpoint.load_model, job.device), trainer.state.log_history
 
 
 def _plan(job: FinetuneJob, examples: TaskExamples) -> MixedPlan:

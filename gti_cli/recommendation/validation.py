@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gti_cli.recommendation.examples import TaskExamples
     from gti_cli.recommendation.job import FinetuneJob
-    from gti_cli.recommendation.prior import JobPrior
+    from gti_cli.recommendation.parameters.prior import JobPrior
     from gti_cli.training.batches.history_examples import HistoryExample
     from gti_cli.training.batches.mixture import MixedPlan
     from gti_cli.training.callbacks.validation import Validation

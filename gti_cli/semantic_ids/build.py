@@ -122,6 +122,7 @@ def _build(run: StageRun, plan: BuildPlan, seed: int, machine: Machine) -> None:
     first_equal = first_equal_rows(vectors)
     items = artifact.with_same_as(artifact.items_table(plan.catalogue), first_equal)
     run.counts.update(report.count_items(items, vectors), **encoded.counts)
+    run.measured.update(encoded.measured)
     if plan.index is None:
         distinct = int((first_equal == np.arange(len(first_equal))).sum())
         check_enough(distinct, plan.sizes, "different embeddings")

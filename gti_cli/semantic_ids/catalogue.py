@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gti_cli import tables
 from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.tables import TableLocation
+from gti_cli.tables.columns import name_unread
 from gti_cli.tables.text_types import text_column
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ def read_catalogue(path: Path | str, text_columns: Sequence[str] | None = None) 
     parts = [tables.strings(table, name, path) for name in chosen]
     texts = ["\n".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(item_ids)
     has_embeddings = EMBEDDING in tables.column_names(path, table)
+    if not named and not has_embeddings:  # else the columns were chosen, or no text is encoded
+        name_unread(table, (*chosen, *OWN_COLUMNS), path, "not in the items' texts (see --text-columns)")
     return Catalogue(tables.locate(path), item_ids, texts, chosen, table, has_embeddings)
 
 

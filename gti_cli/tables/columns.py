@@ -39,19 +39,20 @@ def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False)
     if converted_from is not None:
         what = f"its {len(given):,} ids became whole numbers (7, not 7.0)"
         remark(path, f"column {column!r} is of type {converted_from}: {what}")
+    what = "token" if column == "token" else "id"
     row_of: dict[str, int] = {}
     texts: list[str] = []
     for row, text in enumerate(given, start=1):
         if not text:
             where = f"{path}, column {column!r}, row {row:,}"
-            raise InputError("the id is missing", where=where, remedy="give every row an id or drop the row")
+            raise InputError(f"the {what} is missing", where=where, remedy="give every row one, or drop the row")
         if unique:
             first = row_of.setdefault(text, row)
             if first != row:
                 raise InputError(
-                    f"duplicate id {text!r} (first in row {first:,})",
+                    f"duplicate {what} {text!r} (first in row {first:,})",
                     where=f"{path}, column {column!r}, row {row:,}",
-                    remedy="keep one row for each id",
+                    remedy=f"keep one row for each {what}",
                 )
         texts.append(text)
     return texts
@@ -161,17 +162,18 @@ def _first_non_number(values: Sequence[str | None]) -> int | None:
     return None
 
 
-def name_unread(table: pa.Table, known: Collection[str], path: Path | str) -> None:
+def name_unread(table: pa.Table, known: Collection[str], path: Path | str, what: str = "not read") -> None:
     """Remark on the columns of a table that no stage reads, so that nobody believes that they count.
 
     Args:
         table: What `gti_cli.tables.read` returned.
         known: Names of the columns that some stage reads.
         path: The file that the table was read from.
+        what: What is said of them.
     """
     unread = [name for name in table.column_names if name not in known]
     if unread:
-        remark(path, f"not read: column{'s' if len(unread) > 1 else ''} {list_some(unread, 10)}")
+        remark(path, f"{what}: column{'s' if len(unread) > 1 else ''} {list_some(unread, 10)}")
 
 
 def refuse_unknown_items(items: Sequence[str], catalogue: Collection[str], path: Path | str, rows: str) -> None:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,30 @@ _REPAIR = "the file is damaged or truncated: copy or save it again"
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors package
 _PIECE = 1 << 22  # bytes read at a time
+
+
+class TokenMatrix(Protocol):
+    """A (V, d) matrix of which single rows can be read: a `TensorPlace`, or a `loaded_matrix.LoadedMatrix`."""
+
+    @property
+    def name(self) -> str:
+        """The tensor's name."""
+
+    @property
+    def file(self) -> Path:
+        """The file or folder that it comes from, for error lines."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(V, d)."""
+
+    def rows(self, ids: npt.NDArray[np.int64] | Sequence[int]) -> npt.NDArray[np.float32]:
+        """Return the rows ``ids`` (n,) as (n, d) float32."""
+
+    def blocks(
+        self, ids: npt.NDArray[np.int64], rows: int = 8192
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+        """Yield the rows ``ids`` (n,) in blocks of at most ``rows``, as pairs of ids (m,) and rows (m, d) float32."""
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,18 @@ def rms_difference(rows: npt.NDArray[Any]) -> float:
     return float(np.sqrt(2 * np.mean(np.var(rows.astype(np.float64), axis=0, ddof=1)))) if len(rows) > 1 else 0.0
 
 
+def pretrained_spread(weight: torch.Tensor, new_ids: npt.NDArray[np.int64], height: int) -> float:
+    """Root mean square difference between two pretrained rows, per coordinate.
+
+    Args:
+        weight: (V, d), the matrix.
+        new_ids: Numbers of the new rows.
+        height: Number of rows up to the tokenizer's last token; the rows after them are padding.
+    """
+    pretrained = torch.from_numpy(_pretrained_ids(weight, new_ids, height))
+    return rms_difference(weight.detach()[pretrained.to(weight.device)].float().cpu().numpy())
+
+
 def default_rows_rate(weight: torch.Tensor, new_ids: npt.NDArray[np.int64], height: int, option: str) -> float:
     """The default learning rate of new rows, which fits the scale of an embedding matrix.
 
@@ -113,8 +125,7 @@ def default_rows_rate(weight: torch.Tensor, new_ids: npt.NDArray[np.int64], heig
     Raises:
         InputError: When the pretrained rows are all equal, or hold NaN or infinity.
     """
-    pretrained = torch.from_numpy(_pretrained_ids(weight, new_ids, height))
-    rate = STEP_SHARE * rms_difference(weight.detach()[pretrained.to(weight.device)].float().cpu().numpy())
+    rate = STEP_SHARE * pretrained_spread(weight, new_ids, height)
     if not 0 < rate < float("inf"):
         raise InputError(
             "no learning rate can be derived from the model's embedding matrix: its pretrained rows "

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,19 +260,19 @@ def check_training(device: torch.device, unsupported: Mapping[str, bool]) -> Non
         raise InputError(f"{given[0]} does not go with {name}", remedy=f"leave it out, or use torchrun without {name}")
 
 
-def gathered(model: PreTrainedModel, path: str, device: torch.device) -> PreTrainedModel:
+def gathered(
+    model: PreTrainedModel, load: Callable[[torch.device, torch.dtype], PreTrainedModel], device: torch.device
+) -> PreTrainedModel:
     """A model with whole weights: the model itself, or a whole copy on each process where training sharded it.
 
     Args:
         model: The trained model.
-        path: Folder of a checkpoint with its architecture and vocabulary, from which the copy is made.
+        load: Loads a checkpoint with its architecture and vocabulary, from which the copy is made.
         device: Device of the copy.
     """
     import torch
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
     from torch.distributed.tensor import DTensor
-
-    from gti_cli.checkpoints.loading import load_model
 
     state: dict[str, Any]
     if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
@@ -281,7 +281,7 @@ def gathered(model: PreTrainedModel, path: str, device: torch.device) -> PreTrai
         state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
     else:
         return model
-    whole = load_model(path, device, torch.float32)
+    whole = load(device, torch.float32)
     whole.load_state_dict(state)
     return whole
 

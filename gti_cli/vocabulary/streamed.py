@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gti_cli.checkpoints.configuration import drop_missing_attention
 from gti_cli.checkpoints.limits import count_used_rows
 from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE, NewTokens
 from gti_cli.checkpoints.older_transformers import write_older_config_keys
@@ -93,7 +94,7 @@ def extend_files(
         growths[layout.bias.name] = _growth(height, added, mean_bias.expand(len(added.ids)), mean_bias)
     if text is None:
         counts = rewrite(folder, target, growths, dtype)
-        _write_config(folder, target, height, dtype)
+        _write_config(folder, target, height, dtype, untied=len(layout.matrices) > 1)
     else:
         counts = rewrite(folder, target, growths, dtype, text.names)
         _write_text_config(text, target, height, dtype)
@@ -116,9 +117,10 @@ def _vector(place: TensorPlace) -> torch.Tensor:
     return torch.frombuffer(bytearray(b"".join(place.raw())), dtype=DTYPES[place.dtype])
 
 
-def _write_config(folder: Path, target: Path, height: int, dtype: torch.dtype | None) -> None:
+def _write_config(folder: Path, target: Path, height: int, dtype: torch.dtype | None, *, untied: bool) -> None:
     """Copy the configuration with the new size of the vocabulary, and with the number format if that changes.
 
+    With ``untied`` it says that embedding and head are two, also where the source's configuration ties them.
     Some configurations have the text model's part in ``text_config``; the size stands there and perhaps outside, too.
     """
     config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
@@ -127,11 +129,15 @@ def _write_config(folder: Path, target: Path, height: int, dtype: torch.dtype | 
         inner["vocab_size"] = height
     if "vocab_size" in config or not isinstance(inner, dict):
         config["vocab_size"] = height
+    for part in (config, inner):
+        if untied and isinstance(part, dict) and part.get("tie_word_embeddings"):
+            part["tie_word_embeddings"] = False
     if dtype is not None:
         for part in (config, inner):
             if isinstance(part, dict) and (part is config or "dtype" in part or "torch_dtype" in part):
                 part.pop("torch_dtype", None)
                 part["dtype"] = str(dtype).removeprefix("torch.")
+    drop_missing_attention(config)
     (target / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 

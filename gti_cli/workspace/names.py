@@ -10,13 +10,14 @@ GROUPS = ("evaluation", "diagnostics")  # folders with one artifact for each eva
 _RESERVED = (*GROUPS, "semantic_ids", "extended", "items", "embeddings", "codebooks")
 
 
-def check_output_name(name: str, *, default: str, start: str | None = None) -> None:
-    """Check the value of ``--name`` before anything is written.
+def check_output_name(name: str, *, default: str, start: str | None = None, option: str = "--name") -> None:
+    """Check the value of ``--name``, or of another option that names an output, before anything is written.
 
     Args:
         name: The name of the output's folder.
         default: The default name of this stage's output, which is allowed although it may be reserved.
         start: The name of the artifact that the stage starts from; the output must not replace it.
+        option: The option, for the error line.
 
     Raises:
         InputError: When the name is no plain folder name (it could lie outside the workspace).
@@ -25,6 +26,6 @@ def check_output_name(name: str, *, default: str, start: str | None = None) -> N
     """
     plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name)
     if not plain or (name in _RESERVED and name != default):
-        raise InputError(f"--name {name!r} cannot be used", remedy=f"give a plain folder name such as {default}")
+        raise InputError(f"{option} {name!r} cannot be used", remedy=f"give a plain folder name such as {default}")
     if name == start:
-        raise InputError(f"--name {name!r} is the checkpoint to start from", remedy="give the output another name")
+        raise InputError(f"{option} {name!r} is the checkpoint to start from", remedy="give the output another name")

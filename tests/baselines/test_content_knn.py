@@ -59,7 +59,7 @@ def test_scores(settings: ContentNeighbourhood) -> None:
 
 def test_equal_embeddings_tie_and_unknown_items_are_not_recommended() -> None:
     vectors = item_vectors()
-    vectors[6], vectors[11] = 3 * vectors[2], 0
+    vectors[6], vectors[11] = 4 * vectors[2], 0
     for settings in SETTINGS:
         scores = model(vectors, settings).scores([[0, 3], [11]])
         assert scores[0, 2] == scores[0, 6]

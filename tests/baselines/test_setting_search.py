@@ -58,6 +58,13 @@ def test_a_climb_measures_the_neighbours_alone() -> None:
     assert set(hill.calls) == {Point(4, 0.5), Point(8, 0.5), Point(2, 0.5), Point(4, 0.0), Point(4, 1.0)}
 
 
+def test_a_climb_does_not_follow_small_gains() -> None:
+    slope = {1: 1.0, 2: 1.04, 4: 1.3, 8: 1.31}
+    assert climb_settings(Point(1), GRID, lambda point: slope[int(point.a)], 20)[0].a == 8
+    assert climb_settings(Point(1), GRID, lambda point: slope[int(point.a)], 20, gain=0.05)[0].a == 1
+    assert climb_settings(Point(2), GRID, lambda point: slope[int(point.a)], 20, gain=0.05)[0].a == 4
+
+
 def test_edges_are_named_unless_nothing_lies_beyond() -> None:
     assert settings_at_edge(Point(8, 1.0), GRID, {}) == ["a", "b"]
     assert settings_at_edge(Point(8, 1.0), GRID, {"b": (1.0,)}) == ["a"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 from functools import partial
 from pathlib import Path
@@ -101,7 +102,20 @@ def test_equal_runs_give_equal_cards(tmp_path: Path, start: Checkpoint) -> None:
         for evaluation in ("b", "a"):
             refresh_card(space, checkpoint_of(space), add_evaluation(space, world.interactions, evaluation))
         texts.append(path.read_bytes())
+    assert b"transformers 4.57 and 5 read it alike" in texts[0]
     assert texts[0] == texts[1] and texts[0].count(b"### Next-item recommendation: ") == 2
+
+
+def test_a_card_says_which_transformers_a_checkpoint_needs(world: World, start: Checkpoint) -> None:
+    space = Workspace(world.workspace)
+    manifest, folder = checkpoint_of(space).manifest, space.path("finetuned")
+    assert manifest is not None
+    config = folder / "config.json"
+    content = json.loads(config.read_text())
+    content.pop("rope_theta")  # as transformers 5 writes it, and gti before it wrote the older keys, too
+    config.write_text(json.dumps(content))
+    write_card(space, start, manifest, folder)
+    assert "needs transformers 5 or newer" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("edit", ["inside", "behind", "all", "licence"])

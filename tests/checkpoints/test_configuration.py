@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from gti_cli.checkpoints.configuration import check_number_formats, load_config, read_config
+from gti_cli.checkpoints.configuration import check_number_formats, drop_missing_attention, load_config, read_config
 from gti_cli.checkpoints.finding import find_checkpoint
 from gti_cli.checkpoints.loading import load_model
 from gti_cli.errors import InputError
@@ -78,6 +78,16 @@ def test_attention_that_is_not_here_is_replaced_with_a_note(
     assert f"asks for the attention '{attention}', which cannot run here; sdpa is used instead" in said
     load_model(str(folder), CPU, torch.float32)
     assert capsys.readouterr().err == ""  # once for a checkpoint
+
+
+def test_a_configuration_to_write_asks_for_no_attention_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    wish = {"_attn_implementation": "flash_attention_2", "vocab_size": 3}
+    for is_here in (True, False):
+        monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda is_here=is_here: is_here)
+        content: dict[str, Any] = {**wish, "text_config": {**wish}, "attn_implementation": "sdpa"}
+        drop_missing_attention(content)
+        left = wish if is_here else {"vocab_size": 3}
+        assert content == {**left, "text_config": left, "attn_implementation": "sdpa"}
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa", "flash_attention_2"])

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
+from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint, names_adapter
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import NewTokens, code_ids
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.errors import InputError
 from gti_cli.workspace import Workspace
+from tests.support.adapters import IDS, write_adapter
 from tests.support.models import make_model, make_tokenizer
 
 CPU = torch.device("cpu")
@@ -132,3 +133,52 @@ def test_codes_are_found_behind_words_that_were_added_later(workspace: Workspace
     assert both.names == ["<a_0>", "<a_1>", "<palluse>"] and both.levels.tolist() == [0, 0, -1]
     assert both.ids.tolist() == tokenizer.convert_tokens_to_ids(both.names)
     assert [part.tolist() for part in code_ids(both, [2])] == [both.ids[:2].tolist()]
+
+
+def test_an_adapter_is_found_with_its_base(workspace: Workspace, tmp_path: Path) -> None:
+    base, folder = workspace.path("extended"), tmp_path / "adapter"
+    expected = write_adapter(base, folder)
+    assert names_adapter(workspace, str(folder)) and not names_adapter(workspace, "extended")
+    found = find_checkpoint(workspace, str(folder), "x", "y", adapters=True)
+    assert found.base == find_checkpoint(workspace, "extended", "x", "y")
+    assert found.manifest is None and found.known_manifest is not None
+    assert found.inputs() == {"checkpoint": str(folder)} and list(found.upstream()) == ["extended"]
+    assert found.details() == {"adapter": {"kind": "LORA", "base": "extended"}}
+    # What the adapter's folder lacks comes from the base.
+    assert found.new_tokens().names == ["<a_0>", "<a_1>"]
+    assert found.load_tokenizer().get_vocab()["<a_1>"] == found.new_tokens().ids[1]
+    assert found.load_config().vocab_size == found.embeddings().input.shape[0]
+    with torch.no_grad():
+        logits = found.load_model(CPU, torch.float32)(input_ids=IDS).logits
+    assert float((logits - expected).abs().max()) < 1e-4
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["<of-the-adapter>"])
+    tokenizer.save_pretrained(folder)
+    assert "<of-the-adapter>" in found.load_tokenizer().get_vocab()
+
+
+def test_a_base_that_is_not_there_is_named_with_a_remedy(workspace: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    write_adapter(workspace.path("extended"), folder)
+    config = folder / "adapter_config.json"
+    text = config.read_text("utf-8")
+    config.write_text(text.replace(str(workspace.path("extended")), "/other/machine/extended"), "utf-8")
+    with pytest.raises(InputError, match="its base model cannot be used: /other/machine/extended: no such") as caught:
+        find_checkpoint(workspace, str(folder), "x", "y", adapters=True)
+    assert "Pass --base" in str(caught.value) and "holds extended" in str(caught.value)
+    found = find_checkpoint(workspace, str(folder), "x", "y", adapters=True, base="extended")
+    assert found.base is not None and found.base.artifact == "extended"
+    config.write_text(text.replace(f'"{workspace.path("extended")}"', "null"), "utf-8")
+    with pytest.raises(InputError, match="does not name its base model"):
+        find_checkpoint(workspace, str(folder), "x", "y", adapters=True)
+
+
+def test_adapters_and_bases_are_refused_where_they_do_not_belong(workspace: Workspace, tmp_path: Path) -> None:
+    write_adapter(workspace.path("extended"), tmp_path / "adapter")
+    with pytest.raises(InputError, match="this command reads whole checkpoints") as caught:
+        find_checkpoint(workspace, str(tmp_path / "adapter"), "x", "y")
+    assert "--merge-into NAME" in str(caught.value)
+    with pytest.raises(InputError, match="--base is for adapters"):
+        find_checkpoint(workspace, "extended", "x", "y", adapters=True, base="extended")
+    with pytest.raises(InputError, match="this command reads whole checkpoints"):  # an adapter as the base of another
+        find_checkpoint(workspace, str(tmp_path / "adapter"), "x", "y", adapters=True, base=str(tmp_path / "adapter"))

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gti_cli.checkpoints.new_tokens import NewTokens
-from gti_cli.checkpoints.older_transformers import with_older_keys
+from gti_cli.checkpoints.older_transformers import is_read_by_version_4, with_older_keys
 from gti_cli.checkpoints.saving import save_checkpoint
 from tests.support.models import make_model, make_tokenizer
 
@@ -131,12 +131,14 @@ def test_older_keys_say_what_the_newer_ones_say(tmp_path: Path, kind: str) -> No
 
     save(tmp_path / "new", kind, "PreTrainedTokenizerFast", **MODELS[kind])
     path = tmp_path / "new" / "config.json"
+    assert is_read_by_version_4(path.parent)
     config = json.loads(path.read_text())
     assert config["torch_dtype"] == config["dtype"] == "float32"
     before = AutoConfig.from_pretrained(path.parent)
     for newer in ("rope_parameters", "dtype"):
         config.pop(newer, None)
     path.write_text(json.dumps(config))
+    assert is_read_by_version_4(path.parent)
     after = AutoConfig.from_pretrained(path.parent)
     ropes = [dict(getattr(one, "rope_parameters", None) or {}) for one in (before, after)]
     for rope in ropes:
@@ -151,6 +153,17 @@ def test_a_position_embedding_that_version_4_lacks_is_said(tmp_path: Path, capsy
     save(tmp_path / "new", "olmo3", "PreTrainedTokenizerFast", rope_parameters=rope, layer_types=BOTH_LAYERS)
     assert "rope_theta" not in json.loads((tmp_path / "new" / "config.json").read_text())
     assert "load this checkpoint with transformers 5" in " ".join(capsys.readouterr().err.split())
+    assert not is_read_by_version_4(tmp_path / "new")
+
+
+def test_what_version_5_writes_by_itself_is_not_for_version_4(tmp_path: Path) -> None:
+    make_model("qwen3").config.save_pretrained(tmp_path)
+    assert not is_read_by_version_4(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(with_older_keys(config)))
+    assert is_read_by_version_4(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "TokenizersBackend"}))
+    assert not is_read_by_version_4(tmp_path)
 
 
 def test_keys_that_stand_there_stay() -> None:

@@ -21,9 +21,15 @@ def test_one_row_a_matrix_and_the_verdict_explained(made, tmp_path, capsys):
     assert run([*arguments, "--codebooks", str(made / "codebooks.safetensors"), "--plot"]) == 0
     out = capsys.readouterr().out
     assert "untied (input)" in out
-    assert "untied (output): collapsed, because effective rank 1.0" in out
-    assert "What to do" in out
+    assert "untied (output): collapsed\n  effective rank 1.0, 0 % of the way" in out
+    assert out.count("  What to do: ") == 3
+    assert out.count("\nAligned: the rows lie among the pretrained rows") == 1  # of two matrices, explained once
+    assert "not how well the model recommends" in out
     assert str(tmp_path / "diagnostics" / "grounded-untied") in out
+    figures = json.loads((tmp_path / "diagnostics" / "grounded-untied" / "metrics.json").read_text("utf-8"))["grounded"]
+    line = next(line for line in out.splitlines() if line.startswith("│ grounded"))
+    assert f" {figures['deciding_rsa_r']:.2f} " in line  # what decided the verdict stands in the table
+    assert f" {figures['deciding_rsa_p']:.3f} " in line
     assert run([*arguments, "--codebooks", str(made / "codebooks.safetensors")]) == 0
     assert "untied (output): collapsed" in capsys.readouterr().out  # printed again from the manifest
 
@@ -33,6 +39,10 @@ def test_json(made, tmp_path, capsys):
     assert run(arguments) == 0
     payload = json.loads(capsys.readouterr().out)
     assert payload["name"] == "diagnostics/x"
+    assert run([argument for argument in arguments if argument != "-q"]) == 0
+    assert "change nothing here" not in capsys.readouterr().err
+    assert run([*(argument for argument in arguments if argument != "-q"), "--device", "cpu"]) == 0
+    assert "--device, --dtype and --no-resume change nothing here" in " ".join(capsys.readouterr().err.split())
     assert payload["metrics"]["grounded"]["verdict"]
 
 

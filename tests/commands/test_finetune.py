@@ -55,7 +55,7 @@ def test_defaults_and_given_options_reach_the_stage(stage: RecordingStage, tmp_p
     expected: dict[str, Any] = {}
     for kind in (TaskOptions, InteractionOptions, TrainingOptions, LoRAOptions, RunOptions):
         expected |= {entry.name: entry.default for entry in dataclasses.fields(kind)}
-    expected |= {"queries": "q.csv", "from_": "extended", "name": "tuned", "max_steps": 9, "history": 4}
+    expected |= {"queries": "q.csv", "from_": "extended", "base": None, "name": "tuned", "max_steps": 9, "history": 4}
     expected |= {"tasks": ("next-item:1", "search:0.5"), "seed": 3, "resume": False, "force": True, "ties": "refuse"}
     assert keywords == expected
 
@@ -89,3 +89,14 @@ def test_the_best_step_of_a_validation_is_printed(stage: RecordingStage, capsys:
 def test_json_is_the_manifest(stage: RecordingStage, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["finetune", "--interactions", "i.csv", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == MANIFEST.to_json()
+
+
+def test_the_picture_is_drawn_where_asked(
+    stage: RecordingStage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plot = RecordingStage([Path("ws/tuned_training.png")])
+    monkeypatch.setattr("gti_cli.recommendation.plot.plot_training", plot)
+    assert run(["finetune", "--interactions", "i.csv", "-w", "ws", "--name", "tuned"]) == 0 and plot.calls == []
+    assert run(["finetune", "--interactions", "i.csv", "-w", "ws", "--name", "tuned", "--plot"]) == 0
+    assert plot.calls == [((Path("ws"), "tuned"), {})]
+    assert capsys.readouterr().out.splitlines()[-2] == "ws/tuned_training.png"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from gti_cli import console
-from gti_cli.commands.options import CommonOptions, expand_options, parse_names, parse_numbers
+from gti_cli.commands.options import AdapterOptions, CommonOptions, expand_options, parse_names, parse_numbers
 from gti_cli.errors import InputError
 from gti_cli.options import option
 
@@ -121,3 +121,20 @@ def test_other_texts_are_no_numbers(text: str) -> None:
 
 def test_names_lose_their_spaces_and_empty_ones_are_dropped() -> None:
     assert parse_names(" title, brand,,") == ["title", "brand"] and parse_names(" , ") == []
+
+
+def test_merge_into_takes_one_adapter_and_puts_its_name_in_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}", "utf-8")
+    calls = []
+    monkeypatch.setattr("gti_cli.merging.merge.merge", lambda *given, **options: calls.append((given, options)))
+    given, adapter = ["grounded", str(tmp_path / "adapter")], AdapterOptions(base="b", merge_into="m")
+    assert adapter.merged(given, tmp_path / "w", CommonOptions(force=True)) == (["grounded", "m"], None)
+    assert calls == [((given[1], "m", tmp_path / "w"), {"base": "b", "force": True, "resume": True})]
+    assert AdapterOptions(base="b").merged(given, tmp_path / "w", CommonOptions()) == (given, "b")
+    for wrong in ([], ["grounded"], [given[1], given[1]]):
+        with pytest.raises(InputError, match="--merge-into writes one adapter"):
+            adapter.merged(wrong, tmp_path / "w", CommonOptions())
+    assert len(calls) == 1

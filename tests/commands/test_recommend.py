@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.app import run
-from gti_cli.recommendation.recommend import Recommendation
+from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
 from tests.support.commands import RecordingStage
 
 
@@ -20,14 +21,14 @@ def answer(user: str, rank: int) -> Recommendation:
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> RecordingStage:
-    stage = RecordingStage([answer("1", 1), answer("1", 2)])
+    stage = RecordingStage(Recommendations([answer("1", 1), answer("1", 2)]))
     monkeypatch.setattr("gti_cli.recommendation.recommend.recommend", stage)
     return stage
 
 
 def test_every_option_reaches_the_stage(stage: RecordingStage, tmp_path: Path) -> None:
     flags = "-k 3 --search exact --beams 7 --exclude out.csv --only in.csv --filter-seen --max-history 4 --batch-size 5"
-    flags += " --ties refuse --duplicates drop"
+    flags += " --candidates found.csv --ties refuse --duplicates drop"
     common = "--seed 6 --device cpu --dtype float32 -q"
     history = ["--history", "a, b", "--history", "c"]
     assert run(["recommend", "tuned", "-w", str(tmp_path), *history, *flags.split(), *common.split()]) == 0
@@ -35,6 +36,7 @@ def test_every_option_reaches_the_stage(stage: RecordingStage, tmp_path: Path) -
     assert arguments == (tmp_path,)
     assert keywords == {
         "checkpoint": "tuned",
+        "base": None,
         "histories": {"1": ["a", "b", "c"]},
         "queries": None,
         "table": None,
@@ -43,6 +45,7 @@ def test_every_option_reaches_the_stage(stage: RecordingStage, tmp_path: Path) -
         "beams": 7,
         "exclude": "out.csv",
         "only": "in.csv",
+        "candidates": "found.csv",
         "filter_seen": True,
         "max_history": 4,
         "batch_size": 5,
@@ -66,10 +69,19 @@ def test_a_query_and_its_title(stage: RecordingStage, capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert out.startswith("For 'red hat'") and "Hat 2" in out and "-1.0000" in out and "query_id" not in out
     assert run(["recommend", "--query", "red hat", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["recommendations"] == [
-        {"query_id": "1", "rank": rank, "item_id": f"i{rank}", "title": f"Hat {rank}", "score": -0.5 * rank}
+    answered = json.loads(capsys.readouterr().out)
+    assert answered.pop("recommendations") == [
+        {
+            "query_id": "1",
+            "rank": rank,
+            "item_id": f"i{rank}",
+            "title": f"Hat {rank}",
+            "score": -0.5 * rank,
+            "proven": True,
+        }
         for rank in (1, 2)
     ]
+    assert answered == {"queries": 1, "may_be_missing_for": 0}
 
 
 @pytest.mark.parametrize(
@@ -78,18 +90,29 @@ def test_a_query_and_its_title(stage: RecordingStage, capsys: pytest.CaptureFixt
 def test_a_table_of_users_or_queries_goes_to_a_file(
     column: str, owner: str, kind: str, stage: RecordingStage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage.result = [answer("u", 1), answer("v", 1), answer("v", 2)]
+    unproven = [replace(answer("v", rank), proven=False) for rank in (1, 2)]
+    stage.result = Recommendations([answer("u", 1), *unproven])
+    stage.result.never_trained_on = kind
     tables.write(tmp_path / "in.parquet", {column: ["x"]})
     output = tmp_path / "out.parquet"
     command = ["recommend", "--input", str(tmp_path / "in.parquet")]
     assert run([*command, "-o", str(output)]) == 0
     assert capsys.readouterr().out == f"{output}  (3 lines, 2 {kind})\n"
     written: dict[str, Any] = tables.read(output).to_pydict()
-    assert list(written) == [owner, "rank", "item_id", "title", "score"]
+    assert list(written) == [owner, "rank", "item_id", "title", "score", "proven"]
+    assert written["proven"] == [True, False, False]
     assert written[owner] == ["u", "v", "v"] and written["score"] == [-0.5, -0.5, -1.0]
     assert run(command) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"3 items for 2 {kind}") and owner in out
+    assert out.startswith(f"3 items for 2 {kind}") and owner in out and "proven" not in out
+    assert run([*command, "-o", str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "output": str(output),
+        "lines": 3,
+        kind: 2,
+        "may_be_missing_for": 1,
+        "never_trained_on": kind,
+    }
 
 
 @pytest.mark.parametrize("name", ["lists.csv", "absent/lists.parquet", "folder.parquet"])

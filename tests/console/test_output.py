@@ -70,11 +70,29 @@ def test_quiet_keeps_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out == ""
 
 
+def test_silence_lasts_as_long_as_its_block(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="inside"), console.silence():
+        console.note("unheard")
+        console.warn("unheard")
+        console.error("heard")
+        raise ValueError("inside")
+    console.note("afterwards")
+    assert capsys.readouterr().err == "error: heard\nafterwards\n"
+
+
 def test_progress_says_rate(capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress("Encoding", 4, "texts") as advance:
         for _ in range(4):
             advance(note="loss 1")
     assert "Encoding: 4/4 texts" in capsys.readouterr().err
+
+
+def test_work_that_fails_leaves_no_line_half(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyError), console.progress("Training", 100, "steps") as advance:
+        advance(40)
+        raise KeyError
+    words = capsys.readouterr().err
+    assert "Training: 40/100 steps" in words and words.endswith("stopped\n") and "ETA" not in words
 
 
 def test_work_that_ends_early_is_called_so_and_has_no_time_left(capsys: pytest.CaptureFixture[str]) -> None:

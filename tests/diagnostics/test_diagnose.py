@@ -1,12 +1,14 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from gti_cli.diagnostics.diagnose import diagnose
+from gti_cli.diagnostics.diagnose import adjust_plot_and_force, diagnose
 from gti_cli.errors import InputError
-from tests.support.diagnostics import SIZES, make_extended, write_codebooks
+from gti_cli.workspace import Workspace
+from tests.support.diagnostics import SIZES, made_manifest, make_extended, write_codebooks, write_stage
 
 N = sum(SIZES)
 
@@ -33,7 +35,7 @@ def test_several_checkpoints_side_by_side(made, tmp_path):
     assert [manifest.metrics[label]["verdict"] for label in manifest.details["checkpoints"]] == [
         "collapsed",
         "distinct",
-        "grounded",
+        "aligned",
     ]
     folder = tmp_path / "ws" / "diagnostics" / "collapsed-scattered-grounded"
     assert json.loads((folder / "metrics.json").read_text()) == manifest.metrics
@@ -68,7 +70,7 @@ def test_same_seed_same_bytes(made, tmp_path):
 def test_untied_matrices_are_judged_apart(made, tmp_path):
     metrics = run(made, tmp_path, "untied").metrics["untied"]
     assert not metrics["tied"]
-    assert (metrics["verdict"], metrics["output"]["verdict"]) == ("grounded", "distinct")
+    assert (metrics["verdict"], metrics["output"]["verdict"]) == ("aligned", "distinct")
     assert run(made, tmp_path, "grounded").metrics["grounded"]["tied"]
 
 
@@ -118,8 +120,6 @@ def test_refused_input_writes_nothing(made, tmp_path):
 
 
 def test_codebooks_of_the_workspace_and_their_lineage(made, tmp_path):
-    from gti_cli.workspace import Workspace
-
     space = Workspace(tmp_path)
 
     def write_ids(seed, **options):
@@ -162,3 +162,58 @@ def test_a_foreign_sharded_untied_checkpoint_with_a_file_of_tokens(made, tmp_pat
     for one, other in ((found, ours), (found["output"], ours["output"])):
         for key in ("effective_rank", "mean_cosine", "rsa_pearson", "rsa_spearman", "verdict"):
             assert one[key] == other[key]
+
+
+def evaluate(space, name, value, popularity):
+    """Write what `gti evaluate` writes into the manifest."""
+    artifact = f"evaluation/{name}"
+    upstream = {name: space.manifest(name)}
+    with space.stage("evaluate", artifact, [artifact], options={"x": value}, upstream=upstream, force=True) as run:
+        run.path(artifact).mkdir(parents=True)
+        run.metrics.update(metrics={"recall@10": value}, baselines={"popularity": {"recall@10": popularity}})
+
+
+def test_advice_knows_an_evaluation_that_was_made_later(made, tmp_path):
+    space = Workspace(tmp_path)
+    write_stage(space, "tuned", "grounded")
+    codebooks = str(made / "codebooks.safetensors")
+
+    def look(**options):
+        return diagnose(["tuned"], tmp_path, codebooks_from=codebooks, **options)
+
+    first = look()
+    assert "gti evaluate tuned" in first.metrics["tuned"]["advice"]
+    evaluate(space, "tuned", 0.01, 0.05)
+    later = look()  # without --force: the rows are the same
+    assert later.metrics["tuned"]["advice"].startswith("train it for longer: Recall@10 0.0100 is below popularity's")
+    assert later.metrics["tuned"]["evaluation_value"] == 0.01
+    assert "evaluation/tuned" in later.upstream
+    assert look().run == later.run
+    evaluate(space, "tuned", 0.09, 0.05)
+    assert look().metrics["tuned"]["advice"].startswith("nothing: Recall@10 0.0900 is above popularity's")
+
+
+def test_only_verdicts_and_pictures_are_made_again_without_force():
+    ids, evaluation = made_manifest("semantic_ids"), made_manifest("evaluation/x")
+    options = {"rows": {"x": "digest"}, "plot": False, "verdicts": 2}
+    existing = replace(made_manifest("diagnostics/x", "semantic_ids"), options={**options, "plot": True}, seed=3)
+
+    def adjusted(upstream=(ids,), seed=3, **changed):
+        sources = {manifest.name: manifest for manifest in upstream}
+        return adjust_plot_and_force(existing, {**options, **changed}, sources, seed, False)
+
+    assert adjusted() == (True, False)  # pictures that are there are kept
+    assert adjusted(upstream=(ids, evaluation)) == (True, True)
+    assert adjusted(verdicts=3) == (True, True)
+    for other in (adjusted(rows={"x": "others"}), adjusted(seed=4), adjusted(upstream=(evaluation,))):
+        assert other == (False, False)  # refused by the stage
+    assert adjust_plot_and_force(None, options, {}, 3, True) == (False, True)
+
+
+def test_verdicts_of_an_earlier_version_are_given_again(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("gti_cli.diagnostics.diagnose.VERSION", None)  # earlier versions recorded none
+    first = run(made, tmp_path, "grounded")
+    monkeypatch.undo()
+    second = run(made, tmp_path, "grounded")
+    assert second.request != first.request
+    assert run(made, tmp_path, "grounded").run == second.run

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gti_cli.diagnostics.inputs import distinct_labels, find_local_checkpoint, read_inputs
 from gti_cli.errors import InputError
 from gti_cli.workspace import Workspace
+from tests.support.adapters import write_adapter
 from tests.support.diagnostics import SIZES, make_extended, write_codebooks, write_items, write_stage
 
 NAMES = ("a", "b", "checkpoint-1")
@@ -115,3 +116,23 @@ def test_equal_folder_names_of_real_checkpoints(space, tmp_path):
     copies = [make_extended(tmp_path / parent / "extended") for parent in ("a", "b")]
     labels = [checkpoint.label for checkpoint in read(space, *copies, codebooks_from="none").checkpoints]
     assert labels == ["a/extended", "b/extended"]
+
+
+def test_an_adapter_is_read_with_the_rows_that_it_changes(space, tmp_path):
+    from safetensors.numpy import load_file
+
+    first = read(space, "extended").checkpoints[0].rows
+    chosen = [int(token) for token in first.tokens.ids[:4]]
+    write_adapter(space.path("extended"), tmp_path / "adapter", trainable_token_indices=chosen)
+    inputs = read(space, "extended", str(tmp_path / "adapter"), codebooks_from="none")
+    base, adapter = (checkpoint.rows for checkpoint in inputs.checkpoints)
+    assert adapter.tokens.names == base.tokens.names
+    assert np.array_equal(adapter.vocabulary.names, base.vocabulary.names)
+    stored = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    (rows,) = [numbers for name, numbers in stored.items() if "trainable_tokens" in name]
+    assert np.array_equal(adapter.matrices["input"].new[:4], rows)
+    assert np.array_equal(adapter.matrices["input"].new[4:], base.matrices["input"].new[4:])
+    assert inputs.details == {"sources": {"adapter": {"adapter": {"kind": "LORA", "base": "extended"}}}}
+    assert list(inputs.upstream) == ["extended"]
+    with pytest.raises(InputError, match="none of the checkpoints is one"):
+        read(space, "extended", base="extended")

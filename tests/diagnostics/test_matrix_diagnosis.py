@@ -49,7 +49,11 @@ def test_figures_are_those_of_measure_with_words_and_verdict(made):
         parents=checkpoint.parents,
     )
     assert expected.figures.items() <= figures.items()
-    assert figures["verdict"] == "grounded"
+    assert figures["verdict"] == "aligned"  # no manifest says that it was grounded
+    levels = figures["rsa_levels"]
+    assert figures["deciding_rsa_r"] == levels[figures["deciding_rsa_level"]]["centred_pearson"]
+    assert figures["deciding_rsa_p"] == levels[figures["deciding_rsa_level"]]["centred_p"]
+    assert (figures["made_by"], figures["evaluation"]) == ([], None)
     assert figures["word_agreement"] == diagnosis.agreement.mean
     assert figures["words_searched"] == len(checkpoint.rows.pretrained)
     assert np.array_equal(diagnosis.series.singular_values, expected.singular_values)

@@ -12,6 +12,7 @@ from sklearn.metrics import ndcg_score
 
 from gti_cli import tables
 from gti_cli.app import run
+from gti_cli.cards import trained_tasks
 from gti_cli.evaluation.compare import compare
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.evaluation.evaluate_queries import tied_groups
@@ -75,8 +76,13 @@ def test_equal_to_scoring_every_item(world: World, queries: Path) -> None:
     assert low <= manifest.metrics["metrics"]["ndcg@10"] <= high
 
 
-def test_baselines_stand_beside_it(world: World, queries: Path) -> None:
+def test_baselines_stand_beside_it_and_a_checkpoint_that_never_saw_a_query_is_named(
+    world: World, queries: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trained_tasks, "trained_tasks", lambda *_: {"next-item"})
     manifest = evaluate(queries=queries, workspace=world.workspace, k=[5])
+    assert manifest.details["never_trained_on"] == "queries"
+    assert "never saw queries in training" in " ".join(capsys.readouterr().err.split())
     baselines = manifest.metrics["baselines"]
     assert set(baselines) == {"popularity", "bm25"}
     assert set(baselines["bm25"]) == set(manifest.metrics["metrics"])
@@ -133,7 +139,7 @@ def test_command(world: World, queries: Path, capsys: pytest.CaptureFixture[str]
     given = ["evaluate", "-w", str(world.workspace), "--queries", str(queries), "--k", "5"]
     assert run([*given, "-q"]) == 0
     out = capsys.readouterr().out
-    assert all(word in out for word in ("7 queries", "bm25", "precision_good@5", "ndcg@5", "1 queries have no item"))
+    assert all(word in out for word in ("7 queries", "bm25", "_good@5", "ndcg@5", "1 queries have no item"))
     assert run([*given, "-q", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["counts"]["evaluated"] == 7
     assert run([*given, "-q", "--baselines", "sasrec"]) == 2

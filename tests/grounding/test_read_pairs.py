@@ -49,6 +49,15 @@ def test_titles_alone_and_encoded_text_alone(tmp_path: Path, tokenizer: object) 
         assert [(p.form, p.text) for p in pairs] == [(form, "T")]
 
 
+def test_columns_of_no_pair_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read_pairs(table(tmp_path, "item_id,title,rating,brand\n1,T,5,B\n"), CATALOGUE, NAMES)
+    assert capsys.readouterr().err.count("not read: column 'rating'\n") == 1
+    read_pairs(table(tmp_path, "text,tokens,rating,item_id\nA,new,5,1\n"), None, NAMES)
+    assert "not read: columns 'rating', 'item_id'\n" in capsys.readouterr().err
+    read_pairs(table(tmp_path, "item_id,title,text,same_as,rating\n1,T,T,,5\n"), CATALOGUE, NAMES)
+    assert capsys.readouterr().err == ""  # the workspace's own table
+
+
 def test_text_and_tokens_of_any_vocabulary(tmp_path: Path, tokenizer: object) -> None:
     texts = read_pairs(table(tmp_path, "text,tokens\nA,newsnew\nB,<a_0> <b_1>\n"), None, NAMES)
     assert texts.tokens == ["newsnew", "<a_0><b_1>"]

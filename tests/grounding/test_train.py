@@ -49,6 +49,9 @@ def test_only_new_rows_change(make_world: Any, kind: str, tied: bool, dtype: Any
     metrics = manifest.metrics
     assert metrics["loss_to_tokens"] < metrics["loss_to_tokens_before"]
     assert metrics["rows_moved"] > 0 and ("output_rows_moved" in metrics) == (not tied)
+    pretrained = np.delete(before["model.embed_tokens.weight"].double().numpy(), world.tokens.ids, axis=0)
+    differences = (pretrained[:, None] - pretrained[None])[~np.eye(len(pretrained), dtype=bool)]
+    assert metrics["pretrained_rows_spread"] == pytest.approx(np.sqrt((differences**2).mean()), rel=1e-3)
     assert manifest.details["saved_dtype"] == str(dtype).removeprefix("torch.")
 
 

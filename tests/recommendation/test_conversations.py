@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -15,19 +17,12 @@ from gti_cli.app import run as gti
 from gti_cli.errors import InputError
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.prompts.chat import choose_prompt_form
-from gti_cli.prompts.conversations import encode_conversations
-from gti_cli.prompts.examples import Example
-from gti_cli.prompts.next_item import encode_items, make_frame
 from gti_cli.recommendation.conversations import export_conversations
 from gti_cli.recommendation.finetune import finetune
 from gti_cli.recommendation.options import TaskOptions
-from gti_cli.recommendation.task_data import read_task_data
-from gti_cli.recommendation.tasks import make_tasks
-from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
-from gti_cli.training.batches.history_packing import HistoryLayout
-from gti_cli.workspace import Workspace
 from tests.support.models import make_tokenizer
 from tests.support.thinking import THINKING
+from tests.support.trained_tokens import spread, trained_examples
 
 ALL = TaskOptions(tasks=("next-item", "search", "lc-rec"), history=5)
 # As Gemma 2's: no system message, and white space around messages is cut.
@@ -40,20 +35,8 @@ REFUSING = (
 
 def trained_on(world: Any, tokenizer: Any) -> list[list[int]]:
     """Token ids of every example that finetune trains on: prompt, answer, end of the turn; by its own layout."""
-    data = read_task_data(Workspace(world.workspace), world.interactions, world.queries, ALL.tasks)
-    tokens = data.catalogue.tokens
-    frames = [make_frame(tokenizer, tokens[0], wording) for wording in range(3)]
-    layout = HistoryLayout(frames[0], encode_items(tokenizer, tokens, world.tokens), 2, 0, tuple(frames[1:]))
-    found: list[Example] = []
-    for task in make_tasks(data, tokenizer, ALL, 0):
-        for example in task.train:
-            if isinstance(example, HistoryExample):
-                for single in single_target_examples(example):
-                    answer = [*layout.item_token_ids[single.items[-1]].tolist(), layout.end_id]
-                    found.append(Example(layout.prompt(single), answer))
-            else:
-                found += encode_conversations(tokenizer, [example])
-    return [example.prompt + example.answer for example in found]
+    examples = trained_examples(world.workspace, world.interactions, world.queries, tokenizer, ALL)
+    return [example.prompt + example.answer for _, example in examples]
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -78,11 +61,12 @@ def same_tokens(found: list[dict[str, Any]], expected: list[list[int]], tokenize
 def test_tokenised_by_the_template_it_is_what_finetune_trains_on(make_world: Any, tmp_path: Path, ending: str) -> None:
     world = make_world()
     path = tmp_path / f"chat{ending}"
-    counts = export_conversations(path, world.workspace, world.interactions, world.queries, options=ALL)
+    done = export_conversations(path, world.workspace, world.interactions, world.queries, options=ALL)
     tokenizer = AutoTokenizer.from_pretrained(world.workspace / "grounded")
     expected = trained_on(world, tokenizer)
     found = rows(path)
-    assert len(found) == len(expected) == counts["rows"] == sum(counts.values()) - counts["rows"]
+    assert len(found) == len(expected) == done.rows == done.behind and not done.otherwise
+    assert done.longest == max(map(len, expected)) and (done.behind_text, done.end) == ("\n", "<|im_end|>")
     same_tokens(found, expected, tokenizer, ["system", "user", "assistant"])
     assert {row["task"] for row in found} == {"next-item", "search", "lc-rec"}
 
@@ -137,7 +121,14 @@ def test_command(make_world: Any, tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "chat.jsonl"
     command = ["export", "conversations", "-w", str(world.workspace), "-o", str(path), "--queries", str(world.queries)]
     assert gti([*command, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"output": str(path), "rows": 16, "kinds": {"search": 16}}
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert result.pop("longest") > 20
+    assert result == {
+        "output": str(path), "format": "messages", "rows": 16, "kinds": {"search": 16}, "otherwise": {},
+        "behind_the_end": 16, "with_empty_thought": 0, "longer_than_trl_takes": 0,
+    }  # fmt: skip
+    assert r"16 of 16 rows have '\n' behind <|im_end|>" in " ".join(said.err.split())
     assert gti(command) == 2 and "there already" in capsys.readouterr().err
     assert gti([*command, "--force", "--tasks", "search:2"]) == 0
     said = capsys.readouterr()
@@ -148,6 +139,117 @@ def test_command(make_world: Any, tmp_path: Path, capsys: Any) -> None:
     assert gti(other) == 2 and "index takes no tables" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"ending '.txt' is not known"):
         export_conversations(tmp_path / "chat.txt", world.workspace, world.interactions)
+    assert gti([*other, "--format", "messages"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (["--format", "chat"], "the format 'chat' is not known. Use messages or prompt-completion."),
+        (["--training-template", "t.txt"], "the ending '.txt' is not known"),
+        (["--training-template", "t.jinja", "--format", "prompt-completion"], "needs no training template"),
+        (["--training-template", "no/t.jinja"], "no such folder"),
+        (["--training-template", "old.jinja"], "the file is there already"),
+    ],
+)
+def test_formats_that_are_refused(
+    make_world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, given: list[str], problem: str
+) -> None:
+    world = make_world()
+    monkeypatch.chdir(tmp_path)
+    Path("old.jinja").write_text("mine")
+    command = ["export", "conversations", "-w", str(world.workspace), "--queries", str(world.queries)]
+    assert gti([*command, "-o", "chat.jsonl", *given]) == 2
+    assert problem in " ".join(capsys.readouterr().err.split())
+    assert not Path("chat.jsonl").exists() and Path("old.jinja").read_text() == "mine"
+
+
+def with_template(world: Any, folder: Path, template: str | None) -> str:
+    """A copy of the checkpoint with another chat template."""
+    shutil.copytree(world.workspace / "grounded", folder)
+    (folder / "chat_template.jinja").unlink()
+    if template is not None:
+        (folder / "chat_template.jinja").write_text(template)
+    return str(folder)
+
+
+def test_other_formats_have_the_tokens_and_the_loss_of_finetune(
+    make_world: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = make_world()
+    checkpoint = with_template(world, tmp_path / "it", THINKING["qwen3"][0])
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    tables = (world.workspace, world.interactions, world.queries)
+    examples = [example for _, example in trained_examples(*tables, tokenizer, ALL)]
+    expected = [example.prompt + example.answer for example in examples]
+    text, chat, template = tmp_path / "text.parquet", tmp_path / "chat.jsonl", tmp_path / "it.jinja"
+    done = [
+        export_conversations(text, *tables, checkpoint=checkpoint, options=ALL, form="prompt-completion"),
+        export_conversations(chat, *tables, checkpoint=checkpoint, options=ALL, template_file=template),
+    ]
+    assert all(one.rows == len(examples) and not one.otherwise for one in done)
+    assert "other" not in capsys.readouterr().err
+    found = pq.read_table(text).to_pydict()
+    assert tokenizer(found["prompt"])["input_ids"] == [example.prompt for example in examples]
+    both = [prompt + completion for prompt, completion in zip(found["prompt"], found["completion"], strict=True)]
+    assert tokenizer(both)["input_ids"] == expected
+    marked: Any = {"return_dict": True, "return_assistant_tokens_mask": True, "chat_template": template.read_text()}
+    messages = [json.loads(line)["messages"] for line in chat.read_text().splitlines()]
+    made = tokenizer.apply_chat_template(messages, **marked)
+    assert made["input_ids"] == expected
+    assert made["assistant_masks"] == [[0] * len(e.prompt) + [1] * len(e.answer) for e in examples]
+    plain = export_conversations(tmp_path / "plain.jsonl", *tables, checkpoint=checkpoint, options=ALL)
+    assert plain.thoughts == plain.behind == len(examples)
+    assert f"{len(examples)} of {len(examples)} rows have an empty thought" in " ".join(capsys.readouterr().err.split())
+
+
+def test_rows_that_trl_would_read_otherwise_are_counted(
+    make_world: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = make_world()
+    checkpoint = with_template(world, tmp_path / "it", None)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    tables = (world.workspace, world.interactions, world.queries)
+    path = tmp_path / "text.jsonl"
+    done = export_conversations(path, *tables, checkpoint=checkpoint, options=ALL, form="prompt-completion")
+    # A plain prompt ends with a space, which joins the first word of an answer that is a text.
+    expected: Counter[str] = Counter()
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    for row, (kind, example) in zip(found, trained_examples(*tables, tokenizer, ALL), strict=True):
+        ids = tokenizer(row["prompt"] + row["completion"])["input_ids"]
+        expected[kind] += ids != example.prompt + example.answer
+    assert done.otherwise == +expected and set(done.otherwise) == {"item->text", "items->title"}
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{expected['item->text']} of {done.kinds['item->text']} item->text" in said
+
+
+@pytest.mark.parametrize("way", ["prompt-completion", "messages"])
+def test_trl_itself_trains_on_the_tokens_of_finetune(make_world: Any, tmp_path: Path, way: str) -> None:
+    trl = pytest.importorskip("trl", reason="TRL is not installed: pip install trl")
+    world = make_world()
+    path, template, source = tmp_path / "rows.jsonl", tmp_path / "it.jinja", world.workspace / "grounded"
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tables = (world.workspace, world.interactions, world.queries)
+    more: dict[str, Any] = {"template_file": template} if way == "messages" else {}
+    export_conversations(path, *tables, options=ALL, form=way, **more)
+    examples = trained_examples(*tables, tokenizer, ALL)
+    kinds = {kind: [n for n, (found, _) in enumerate(examples) if found == kind] for kind, _ in examples}
+    kept = [group[n] for group in kinds.values() for n in spread(len(group), 50)]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[n] for n in kept), encoding="utf-8")
+    told = {"assistant_only_loss": True, "chat_template_path": str(template)} if way == "messages" else {}
+    datasets = pytest.importorskip("datasets")
+    trainer = trl.SFTTrainer(
+        AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32),
+        args=trl.SFTConfig(str(tmp_path / "out"), max_length=None, report_to=[], use_cpu=True, bf16=False, **told),
+        train_dataset=datasets.load_dataset("json", data_files=str(path), cache_dir=str(tmp_path), split="train"),
+        processing_class=tokenizer,
+    )
+    assert len(kinds) == 6 and len(trainer.train_dataset) == len(kept)
+    for row, n in zip(trainer.train_dataset, kept, strict=True):
+        example = examples[n][1]
+        assert row["input_ids"] == example.prompt + example.answer
+        assert row["labels"] == [-100] * len(example.prompt) + example.answer
 
 
 def test_a_checkpoint_that_comes_back_from_elsewhere_is_evaluated(make_world: Any, tmp_path: Path) -> None:

@@ -207,7 +207,10 @@ def test_by_default_few_users_are_searched_exactly(
         words = " ".join(capsys.readouterr().err.split())
         found = re.search(r"may be missing for (\d+) of (\d+) users", words)
         assert found is not None and "use --search exact" in words, number
-        wrong = sum(line != best for line, best in zip(narrow, exact, strict=True))
+        assert int(found[1]) == sum(not line.proven for line in narrow)
+        different = [line for line, best in zip(narrow, exact, strict=True) if line.item_id != best.item_id]
+        assert not any(line.proven for line in different) and all(line.proven for line in exact)
+        wrong = len(different)
         assert 0 < wrong <= int(found[1]) <= int(found[2]) == len(histories)
 
 
@@ -222,10 +225,14 @@ def test_a_table_of_queries(world: World, tmp_path: Path, capsys: pytest.Capture
     alone = recommend(world.workspace, queries={"x": "red dress"}, k=2)
     assert [line["item_id"] for line in lines[2:]] == [line.item_id for line in alone]
     assert run([*start, str(path), "-o", str(tmp_path / "out.parquet")]) == 0
-    assert pq.read_table(tmp_path / "out.parquet").column_names == ["query_id", "rank", "item_id", "title", "score"]
-    tables.write(path, {"query_id": ["a", "a"], "query": ["blue", "red"]})
-    assert run([*start, str(path)]) == 2
-    assert "row 2: the query 'a' reads 'red' here" in capsys.readouterr().err
+    assert pq.read_table(tmp_path / "out.parquet").column_names == [
+        *("query_id", "rank", "item_id", "title", "score", "proven"),
+    ]
+    capsys.readouterr()
+    tables.write(path, {"query_id": ["a", "a"], "query": ["blue", "red"], "clicks": [1, 2]})
+    assert run([argument for argument in [*start, str(path)] if argument != "-q"]) == 2
+    notes = capsys.readouterr().err
+    assert "row 2: the query 'a' reads 'red' here" in notes and notes.count("not read: column 'clicks'") == 1
 
 
 def test_new_items_are_recommended_without_training(tmp_path: Path, make_checkpoint: Callable[..., Path]) -> None:

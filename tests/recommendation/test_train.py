@@ -80,7 +80,10 @@ def test_resumed_run_equals_an_unbroken_one(make_world: Any, resumed: Any, lora:
 def test_same_seed_same_bytes_and_nothing_to_do_twice(make_world: Any, capsys: Any) -> None:
     world = make_world()
     one = finetune(world.interactions, world.workspace, name="one", **FEW)
+    picture = world.workspace / "two_training.png"  # of a checkpoint that the run replaces
+    picture.touch()
     two = finetune(world.interactions, world.workspace, name="two", **FEW)
+    assert not picture.exists()
     assert digest_path(world.workspace / "one", "gti.json") == digest_path(world.workspace / "two", "gti.json")
     assert one.metrics == two.metrics
     other = finetune(world.interactions, world.workspace, name="three", seed=1, **FEW)

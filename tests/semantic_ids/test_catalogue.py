@@ -23,6 +23,17 @@ def test_texts_join_the_chosen_columns(tmp_path: Path) -> None:
     assert make_catalogue(tmp_path, ["brand", "brand"], title=["a", "b"], brand=["c", "d"]).texts == ["c", "d"]
 
 
+def test_columns_outside_the_texts_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = {"title": ["a", "b"], "brand": ["c", "d"], "genres": ["x", "y"], "price": [1.0, 2.0]}
+    path = make_catalogue(tmp_path, **columns).path
+    read_catalogue(path)
+    words = " ".join(capsys.readouterr().err.split())
+    assert words.count("not in the items' texts (see --text-columns): columns 'genres', 'price'") == 1
+    for named, more in ((["title"], {}), (None, {"embedding": [[1.0], [2.0]]})):  # chosen by hand; no texts are encoded
+        make_catalogue(tmp_path, named, **columns, **more)
+        assert "not in the items' texts" not in capsys.readouterr().err
+
+
 def test_dictionary_columns_are_text(tmp_path: Path) -> None:
     made = make_catalogue(tmp_path, title=["a", "b"], brand=pa.array(["x", "x"]).dictionary_encode())
     assert made.texts == ["a\nx", "b\nx"]

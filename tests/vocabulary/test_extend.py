@@ -228,7 +228,7 @@ def test_without_semantic_ids(tmp_path: Path, checkpoint: Callable[..., Path]) -
 
 def test_duplicate_tokens_in_the_file(tmp_path: Path, checkpoint: Callable[..., Path]) -> None:
     (tmp_path / "t.csv").write_text("token\nx\nx\n")
-    with pytest.raises(InputError, match="duplicate id 'x'"):
+    with pytest.raises(InputError, match="duplicate token 'x'"):
         extend(str(checkpoint()), tmp_path / "w", tokens=tmp_path / "t.csv")
 
 

@@ -139,3 +139,16 @@ print(peak() - before)
     grown = int(done.stdout)
     assert grown < 100_000_000, f"{grown:,} bytes"
     assert (tmp_path / "new" / "model.safetensors").stat().st_size > 400_000_000
+
+
+def test_a_head_that_differs_from_a_tied_embedding_is_said_and_untied(
+    tmp_path: Path, words: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write_checkpoint(tmp_path / "base", tied=False)
+    change_config(base, tie_word_embeddings=True)
+    extend(str(base), tmp_path / "w", tokens=words, device="cpu")
+    assert "the files store another head" in capsys.readouterr().err
+    new = tmp_path / "w" / "extended"
+    assert json.loads((new / "config.json").read_text())["tie_word_embeddings"] is False
+    old_head = load_file(base / "model.safetensors")["lm_head.weight"]
+    assert torch.equal(load(new)[0].get_output_embeddings().weight[: len(old_head)], old_head)

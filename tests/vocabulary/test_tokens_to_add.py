@@ -55,7 +55,7 @@ def test_a_table_of_other_tokens_needs_no_semantic_ids(tmp_path: Path, descripti
 
 def test_a_table_that_names_a_token_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("token\nx\nx\n")
-    with pytest.raises(InputError, match="duplicate id 'x'"):
+    with pytest.raises(InputError, match="duplicate token 'x'"):
         collect_tokens_to_add(Workspace(tmp_path / "w"), tmp_path / "t.csv")
 
 

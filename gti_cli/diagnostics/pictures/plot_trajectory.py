@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gti_cli.diagnostics.checkpoint_rows import INPUT
+from gti_cli.checkpoints.embeddings import INPUT
 from gti_cli.diagnostics.matrix_diagnosis import shorten
 from gti_cli.diagnostics.pictures.plots import legend
 from gti_cli.diagnostics.trajectory import TrajectoryPoint

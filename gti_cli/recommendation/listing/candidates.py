@@ -91,7 +91,7 @@ def read_candidates(
     # Each item once for a request: the first row of it counts.
     _, first = np.unique(owner[usable] * len(row_of) + row[usable], return_index=True)
     if len(first) < len(usable):
-        console.note(f"{path}: {len(usable) - len(first):,} rows repeat a candidate; the first row of each counts")
+        console.note(f"{path}: rows that repeat a candidate: {len(usable) - len(first):,}; the first of each counts")
     usable = usable[np.sort(first)]
     usable = usable[np.argsort(owner[usable], kind="stable")]
     counts = np.bincount(owner[usable], minlength=len(requests.names))
@@ -175,7 +175,7 @@ def _say_unknown(items: Sequence[str], row_of: Mapping[str, int], path: Path | s
         )
     rows = sum(item not in row_of for item in items)
     advice = f"{miss.problem}; {miss.remedy}" if miss else ""
-    console.warn(f"{path}: {problem}{advice}; their {rows:,} rows are left out")
+    console.warn(f"{path}: {problem}{advice}; rows left out: {rows:,}")
 
 
 def rank_candidates(
@@ -210,7 +210,8 @@ def rank_candidates(
     most = int(lists.counts.max(initial=0))
     if most > k:
         longer = int((lists.counts > k).sum())
-        console.note(f"{longer:,} {unit} have more than {k} candidates; the first {k} are listed: -k {most} lists all")
+        of = f"{longer:,} of {len(prompts):,} {unit}"
+        console.note(f"the first {k} candidates are listed where there are more ({of}): -k {most} lists all")
     return ranked
 
 

@@ -9,6 +9,7 @@ changed.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -63,8 +64,18 @@ def check_capacity(n: int, sizes: Sequence[int], policy: str) -> None:
         product = " x ".join(f"{size:,}" for size in sizes)
         raise InputError(
             f"{n:,} items cannot all have their own of {product} = {tuples:,} tuples of codes",
-            remedy="raise --codes or --levels, or use --collisions suffix or allow",
+            remedy=f"{_larger(n, sizes)}, or use --collisions suffix or allow",
         )
+
+
+def _larger(n: int, sizes: Sequence[int]) -> str:
+    """Return the fewest codes that would do on as many levels, and the fewest levels of as many codes."""
+    codes = next(size for size in itertools.count(2) if size ** len(sizes) >= n)
+    enough = f"raise --codes to {codes:,} or more"
+    if min(sizes) < 2:  # levels of one code tell nothing apart, however many there are
+        return enough
+    levels = next(count for count in itertools.count(1) if min(sizes) ** count >= n)
+    return f"{enough}, or --levels to {levels}"
 
 
 def resolve_collisions(

@@ -40,11 +40,13 @@ class Encoded:
         vectors: (N, d) float32; a `VectorFile` where they were written to disk.
         counts: Entries for the manifest's ``counts``, e.g. ``texts_cut``.
         state: The fitted LSA, which encodes later items the same way; None for the other encoders.
+        measured: Entries for what the manifest says of this run, on this machine: a model's ``batch_tokens``.
     """
 
     vectors: VectorRows
     counts: dict[str, int] = field(default_factory=dict)
     state: LsaState | None = None
+    measured: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,10 +138,10 @@ def encode(
     model = TextModel(encoder, options or EncoderOptions(), device, dtype)
     vectors, counts = encode_texts(model, catalogue.texts, scratch)
     if store is None or not isinstance(vectors, VectorFile):
-        return Encoded(vectors, counts)
+        return Encoded(vectors, counts, measured={"batch_tokens": model.batch_tokens})
     # A second link, not a move: the file stays in scratch, so that an interruption later in the stage does not cost
     # the encoding.
-    return Encoded(vectors.also_at(store), counts)
+    return Encoded(vectors.also_at(store), counts, measured={"batch_tokens": model.batch_tokens})
 
 
 def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encoded:

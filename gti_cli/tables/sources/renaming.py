@@ -10,7 +10,7 @@ from gti_cli.errors import InputError, list_some
 OUR_COLUMNS = (
     *("item_id", "title", "description", "brand", "categories", "embedding"),
     *("user_id", "timestamp", "split", "rating", "intent", "preference"),
-    *("query", "query_id", "relevance"),
+    *("query", "query_id", "relevance", "score"),
     *("text", "tokens", "token", "context"),
 )
 

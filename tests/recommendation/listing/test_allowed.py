@@ -29,5 +29,5 @@ def test_only_and_exclude_together(tmp_path: Path) -> None:
 
 
 def test_unknown_items_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="row 2: .*'i9'"):
+    with pytest.raises(InputError, match=r"row 2: .*'i9'"):
         allowed_rows(ROW_OF, listed(tmp_path / "out.parquet", ["i1", "i9"]), None)

@@ -72,8 +72,8 @@ def test_what_is_wrong_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert lists_of(found) == [[5, 2], [1], []]
     assert [found.retriever_score(0, 5), found.retriever_score(0, 2)] == [None, 4.0]
     said = capsys.readouterr().err
-    assert "1 of 4 candidate items are not in the catalogue: 'x1'; their 1 rows are left out" in said
-    assert "1 rows repeat a candidate" in said
+    assert "1 of 4 candidate items are not in the catalogue: 'x1'; rows left out: 1" in said
+    assert "rows that repeat a candidate: 1;" in said
     assert "1 of 3 users have no candidates" in said
     assert "1 of 3 users are not asked for" in said
 
@@ -135,15 +135,16 @@ def test_one_query_or_history_needs_no_user_id(
 ) -> None:
     rows = [9, 4, 20, 11]
     listed = tmp_path / "candidates.csv"
-    listed.write_text("item_id,score\n" + "".join(f"i{row},{row / 2}\n" for row in rows))
+    listed.write_text("item_id,points\n" + "".join(f"i{row},{row / 2}\n" for row in rows))
     start = ["recommend", "-w", str(world.workspace), "--candidates", str(listed), "--json", "--dtype", "float32"]
+    start += ["--columns", "score=points"]
     assert run([*start, "--query", "a red dress", "-k", "3"]) == 0
     captured = capsys.readouterr()
     lines = json.loads(captured.out)["recommendations"]
     values = query_scores(world, "a red dress")
     order = sorted(rows, key=lambda row: -values[row])[:3]
     assert [(line["item_id"], line["retriever_score"]) for line in lines] == [(f"i{row}", row / 2) for row in order]
-    assert "1 queries have more than 3 candidates" in captured.err
+    assert "(1 of 1 queries): -k 4 lists all" in captured.err
     assert run([*start, "-q", "--history", "i1,i2"]) == 0
     lines = json.loads(capsys.readouterr().out)["recommendations"]
     exact = recommend(world.workspace, histories={"u": ["i1", "i2"]}, k=26, search="exact", dtype="float32")

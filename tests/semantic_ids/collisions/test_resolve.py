@@ -91,6 +91,11 @@ def test_allow_changes_nothing() -> None:
 def test_refused_with_the_arithmetic() -> None:
     with pytest.raises(InputError, match=r"13 items cannot all have their own of 3 x 4 = 12 tuples"):
         check_capacity(13, [3, 4], "next-best")
+    with pytest.raises(InputError, match=r"Raise --codes to 10 or more, or --levels to 4, or use --collisions"):
+        check_capacity(1000, [6, 7, 8], "next-best")
+    with pytest.raises(InputError, match=r"Raise --codes to 10 or more, or use --collisions"):
+        check_capacity(1000, [1, 1, 1], "next-best")
+    check_capacity(1000, [10, 10, 10], "next-best")
     check_capacity(12, [3, 4], "sinkhorn")
     check_capacity(13, [3, 4], "suffix")
     with pytest.raises(InputError, match="unknown --collisions 'mend'"):

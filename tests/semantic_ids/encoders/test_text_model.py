@@ -36,7 +36,7 @@ def test_sentence_transformers_model_one_text_at_a_time(tmp_path: Path) -> None:
     for row, title in enumerate(titles):
         expected = model.encode([title])[0]
         np.testing.assert_allclose(encoded.vectors[row], expected / np.linalg.norm(expected), atol=1e-5)
-    assert encoded.counts == {"texts_cut": 1}
+    assert encoded.counts == {"texts_cut": 1} and encoded.measured == {"batch_tokens": CPU_BATCH}
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])

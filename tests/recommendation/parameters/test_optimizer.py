@@ -11,8 +11,8 @@ import torch
 
 from gti_cli.checkpoints.loading import load_model
 from gti_cli.recommendation.finetune import finetune
-from gti_cli.recommendation.optimizer import row_matrices, with_rows_rate
 from gti_cli.recommendation.options import FinetuneOptions
+from gti_cli.recommendation.parameters.optimizer import row_matrices, with_rows_rate
 from gti_cli.training.sharding import Sharding
 from gti_cli.workspace.manifest import digest_path
 from tests.support.models import make_model

@@ -25,6 +25,8 @@ def trained_tasks(space: Workspace, checkpoint: Checkpoint) -> set[str] | None:
     if checkpoint.manifest is None:
         return None
     lineage = lineage_of(space, checkpoint.manifest)
+    if any(manifest.command == "merge" for manifest in lineage):
+        return None  # nothing tells what the adapter was trained on
     stages = [manifest for manifest in lineage if manifest.command in ("finetune", "ground", "extend")]
     tuned = [manifest for manifest in stages if manifest.command == "finetune"]
     if any("tasks" not in manifest.metrics for manifest in tuned):
@@ -35,20 +37,24 @@ def trained_tasks(space: Workspace, checkpoint: Checkpoint) -> set[str] | None:
     return {name for manifest in tuned for name in manifest.metrics["tasks"]}
 
 
-def say_if_untrained(space: Workspace, checkpoint: Checkpoint, asked: str) -> None:
+def say_if_untrained(space: Workspace, checkpoint: Checkpoint, asked: str) -> dict[str, str]:
     """Print a note where a checkpoint never learned to answer what it is asked.
 
     Args:
         space: The workspace.
         checkpoint: The checkpoint.
         asked: ``queries`` or ``histories``.
+
+    Returns:
+        The detail ``never_trained_on`` for the manifest; nothing where the checkpoint learned it, or nobody knows.
     """
     tasks = trained_tasks(space, checkpoint)
     if tasks is None or tasks & _ANSWERING[asked]:
-        return
+        return {}
     name = checkpoint.artifact or checkpoint.path
     what = f"fine-tuned on {list_names(sorted(tasks))} alone" if tasks else "not fine-tuned"
     console.note(
         f"{name} never saw {asked} in training (it was {what}): its lists may be as good as chance. "
         f"'{_COMMAND[asked]} …' trains on them"
     )
+    return {"never_trained_on": asked}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gti_cli.errors import InputError
-from gti_cli.recommendation.adapters import add_lora
+from gti_cli.recommendation.parameters.adapters import add_lora
 from tests.support.models import make_model
 
 NEW = np.array([5, 40, 41, 99])

@@ -54,7 +54,7 @@ def make_optimizer(job: FinetuneJob, model: PreTrainedModel) -> tuple[Any, torch
         The module that trains (the model itself, or the model with adapters and new rows around it), and its
         optimizer.
     """
-    from gti_cli.recommendation.adapters import add_lora
+    from gti_cli.recommendation.parameters.adapters import add_lora
     from gti_cli.training.adamw import adamw, scale_row_steps
 
     options, rows_rate = job.options, _rows_rate(job)

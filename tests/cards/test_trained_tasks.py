@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gti_cli.cards.trained_tasks import say_if_untrained, trained_tasks
 from gti_cli.checkpoints.finding import Checkpoint
-from gti_cli.recommendation.trained_tasks import say_if_untrained, trained_tasks
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import Manifest
 
@@ -49,7 +49,8 @@ def test_tasks_of_all_stages_count(
     assert trained_tasks(space, checkpoint) == expected
     for asked in ("queries", "histories"):
         capsys.readouterr()
-        say_if_untrained(space, checkpoint, asked)
+        details = say_if_untrained(space, checkpoint, asked)
+        assert details == ({"never_trained_on": asked} if asked in said else {})
         words = capsys.readouterr().err
         assert (f"never saw {asked} in training" in words) == (asked in said) and said.get(asked, "") in words
 

@@ -1,0 +1,1 @@
+"""Adapters of PEFT: reading them, and merging them into their base models."""

@@ -1,0 +1,1 @@
+"""The shell of HTML pages: one file each, without scripts and without anything from outside."""

@@ -1,0 +1,1 @@
+"""Writing adapters of PEFT, merged with their base models, into the workspace."""

@@ -1,0 +1,1 @@
+"""Pages about a whole workspace, made from what its artifacts say; no model is loaded."""
