@@ -25,6 +25,7 @@ DASHES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "oo", "++")
 SUFFIXES = (".png", ".svg")
+DOTS_PER_INCH = 150  # of the PNG files
 
 
 @contextmanager
@@ -107,7 +108,7 @@ def _centre(values: Sequence[float]) -> float:
 
 
 def save_picture(figure: Figure, stem: Path) -> list[Path]:
-    """Write ``stem.png`` (150 dots per inch) and ``stem.svg``, without a date in them.
+    """Write ``stem.png`` (`DOTS_PER_INCH`) and ``stem.svg``, without a date in them.
 
     Args:
         figure: The picture.
@@ -118,7 +119,7 @@ def save_picture(figure: Figure, stem: Path) -> list[Path]:
     """
     paths = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
     with style():
-        figure.savefig(paths[0], dpi=150, metadata={"Software": None})
+        figure.savefig(paths[0], dpi=DOTS_PER_INCH, metadata={"Software": None})
         # The layout has been computed, in fractions of the figure. Computing it again for the SVG would move things.
         figure.set_layout_engine("none")
         figure.savefig(paths[1], metadata={"Date": None, "Creator": None})

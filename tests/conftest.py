@@ -43,6 +43,12 @@ def saved_as_planned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes time by the number of dots. What tests ask of pictures does not depend on it."""
+    monkeypatch.setattr("gti_cli.plot_style.DOTS_PER_INCH", 30)
+
+
+@pytest.fixture(autouse=True)
 def _console_as_it_starts() -> Any:
     """What one test's command line set (``-q``, ``--json``) must not silence the next test."""
     from gti_cli import console
