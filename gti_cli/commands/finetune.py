@@ -18,7 +18,7 @@ from gti_cli.commands.options import (
 from gti_cli.commands.outcome import note_short_run, print_outcome
 from gti_cli.recommendation.options import LoRAOptions, TaskOptions, TrainingOptions
 from gti_cli.tables.equal_times import InteractionOptions
-from gti_cli.workspace import processes
+from gti_cli.workspace import check_output_name, processes
 
 if TYPE_CHECKING:
     from gti_cli.workspace.manifest import Manifest
@@ -59,6 +59,7 @@ def _finetune(
     from gti_cli.recommendation.finetune import finetune as stage
 
     common.configure_console()
+    check_output_name(name, default="finetuned", start=adapter.merge_into)  # before the merged checkpoint is written
     start, base = adapter.merged([from_] if from_ is not None else [], workspace, common)
     manifest = stage(
         interactions,

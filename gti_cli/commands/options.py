@@ -98,8 +98,9 @@ class AdapterOptions:
 
         adapters = [given for given in checkpoints if names_adapter(Workspace(workspace), given)]
         if len(adapters) != 1:
+            told = ", ".join(adapters or checkpoints) or "no checkpoint"
             raise InputError(
-                f"--merge-into writes one adapter, and {len(adapters)} are given",
+                f"--merge-into is for one adapter, and {told} {'are several' if adapters else 'is none'}",
                 remedy="name the folder of one adapter (adapter_config.json)",
             )
         merge(adapters[0], self.merge_into, workspace, base=self.base, force=common.force, resume=common.resume)

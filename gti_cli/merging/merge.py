@@ -55,6 +55,11 @@ def merge(
             remedy="leave --merge-into out",
         )
     check_output_name(name, default="merged", start=source.base.artifact, option="--merge-into")
+    existing = space.manifest(name)
+    if existing is not None and existing.command != "merge":
+        raise InputError(
+            f"--merge-into {name!r} is a checkpoint that 'gti {existing.command}' wrote", remedy="give another name"
+        )
     with space.stage(
         "merge",
         name,

@@ -134,7 +134,11 @@ def test_merge_into_takes_one_adapter_and_puts_its_name_in_the_place(
     assert adapter.merged(given, tmp_path / "w", CommonOptions(force=True)) == (["grounded", "m"], None)
     assert calls == [((given[1], "m", tmp_path / "w"), {"base": "b", "force": True, "resume": True})]
     assert AdapterOptions(base="b").merged(given, tmp_path / "w", CommonOptions()) == (given, "b")
-    for wrong in ([], ["grounded"], [given[1], given[1]]):
-        with pytest.raises(InputError, match="--merge-into writes one adapter"):
+    for wrong, told in (
+        ([], "no checkpoint is none"),
+        (["grounded"], "grounded is none"),
+        ([given[1]] * 2, "are several"),
+    ):
+        with pytest.raises(InputError, match=f"--merge-into is for one adapter, and .*{told}"):
             adapter.merged(wrong, tmp_path / "w", CommonOptions())
     assert len(calls) == 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from gti_cli.recommendation.trained_tasks import trained_tasks
 
 from gti_cli.cards.results import find_evaluations
+from gti_cli.cards.trained_tasks import trained_tasks
 from gti_cli.checkpoints.finding import find_checkpoint
 from gti_cli.errors import InputError
 from gti_cli.merging.merge import merge
@@ -72,4 +73,7 @@ def test_what_cannot_be_merged_is_refused_before_anything_is_written(space: Work
     for name, message in (("tuned", "is the checkpoint to start from"), ("a/b", "cannot be used")):
         with pytest.raises(InputError, match=f"--merge-into {name!r} {message}"):
             merge(tmp_path / "adapter", name, space.root)
+    shutil.copytree(space.path("tuned"), space.path("other"))
+    with pytest.raises(InputError, match="--merge-into 'other' is a checkpoint that 'gti finetune' wrote"):
+        merge(tmp_path / "adapter", "other", space.root, force=True)
     assert not space.path("merged").exists()

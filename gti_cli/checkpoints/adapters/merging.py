@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from gti_cli import console
 from gti_cli.checkpoints.adapters.folder import OTHER_BASE, Adapter, peft_errors
 from gti_cli.checkpoints.embeddings import Embeddings, concerns_token_rows, find_embeddings
-from gti_cli.checkpoints.loading import load_model, untie_configuration
+from gti_cli.checkpoints.loading import has_tokenizer, load_model, load_tokenizer, untie_configuration
+from gti_cli.checkpoints.new_tokens import find_code_tokens
 from gti_cli.errors import InputError, list_some
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def load_merged(adapter: Adapter, base: str, device: torch.device, dtype: torch.
         )
     model = load_model(base, device, dtype)
     was_tied = _head_weight(model) is _embedding_weight(model)
+    height = len(_embedding_weight(model))
     _grow(model, adapter, base)
+    _check_tokens(model, adapter, base)
     with peft_errors(adapter.folder, base), torch.no_grad():
         adapted = _attach(model, adapter, base, device)
         probes = torch.linspace(0, len(_embedding_weight(model)) - 1, _PROBES, device=device).long()[None]
@@ -62,6 +65,13 @@ def load_merged(adapter: Adapter, base: str, device: torch.device, dtype: torch.
         merged = _merge(adapted, adapter)
         actual = merged(input_ids=probes).logits.float()
     is_tied = _head_weight(merged) is _embedding_weight(merged)
+    if was_tied and not is_tied and len(_head_weight(merged)) > height and len(_stored_heights(adapter)) < 2:
+        raise InputError(
+            f"the adapter changes the input embedding of a tied model, and nothing holds the rows of the output head "
+            f"from token id {height} on",
+            where=str(adapter.folder),
+            remedy=f"{OTHER_BASE}, with the rows that were added to it",
+        )
     untie_configuration(merged)
     allowed = _ROUNDING if merged.dtype == torch.float32 else _ROUNDING_16_BIT
     error = float((actual - expected).norm() / expected.norm())
@@ -167,11 +177,7 @@ def _plain_layer(layer: Any) -> Any:
 def _grow(model: PreTrainedModel, adapter: Adapter, base: str) -> None:
     """Give a model the rows that its vocabulary had when the adapter was trained, where these are more."""
     height = len(_embedding_weight(model))
-    stored = [
-        place.shape[0]
-        for name, place in adapter.tensors.items()
-        if name.endswith(".weight") and ".lora_" not in name and len(place.shape) == 2 and concerns_token_rows([name])
-    ]
+    stored = _stored_heights(adapter)
     indices = adapter.token_indices
     needed = max([height, *stored, *(index + 1 for index in indices)])
     if needed == height:
@@ -187,6 +193,31 @@ def _grow(model: PreTrainedModel, adapter: Adapter, base: str) -> None:
     model.resize_token_embeddings(needed, mean_resizing=False)
     if str(adapter.folder) not in _said:
         console.note(f"{adapter.folder}: the adapter adds {needed - height:,} rows of tokens to its base {base}")
+
+
+def _stored_heights(adapter: Adapter) -> list[int]:
+    """Return the number of rows of each whole matrix with a row for each token that an adapter holds."""
+    return [
+        place.shape[0]
+        for name, place in adapter.tensors.items()
+        if name.endswith(".weight") and ".lora_" not in name and len(place.shape) == 2 and concerns_token_rows([name])
+    ]
+
+
+def _check_tokens(model: PreTrainedModel, adapter: Adapter, base: str) -> None:
+    """Refuse a base without rows for the codes of the adapter's own tokenizer."""
+    if not has_tokenizer(adapter.folder):
+        return
+    codes = find_code_tokens(load_tokenizer(str(adapter.folder)).get_vocab())
+    height = len(_embedding_weight(model))
+    if codes is not None and codes.ids.max() >= height:
+        last = int(codes.ids.argmax())
+        raise InputError(
+            f"its tokenizer gives {codes.names[last]!r} the id {codes.ids[last]}, and its base {base} has {height:,} "
+            "rows of tokens",
+            where=str(adapter.folder),
+            remedy=OTHER_BASE,
+        )
 
 
 def _embedding_weight(model: Any) -> Any:

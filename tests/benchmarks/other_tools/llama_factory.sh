@@ -65,7 +65,9 @@ END
   code=0
   PYTHONPATH=$repository "$python" -m gti_cli recommend "$output/$1-exported" -w "$workspace" --history "$item" -k 3 -q \
     --json > "$output/list" 2> "$output/log" || code=$?
-  row "its export ($3), read by gti recommend" $code "$(tr '\n' ' ' < "$output/log" | tail -c 300)"
+  outcome="$({ grep -o '"item_id"' "$output/list" || true; } | wc -l) items"
+  row "its export ($3), read by \`gti recommend -k 3\`" $code "$outcome$(sed 's/^/; /' "$output/log" | tr '\n' ' ' |
+    sed "s#$output/##g; s# *\$##")"
 }
 tokens "$workspace/grounded" "$output/as-it-is" "the checkpoint's own template"
 item=$("$python" -c "

@@ -1,4 +1,4 @@
-"""Train small adapters with peft on a checkpoint of `gti`, and let `gti` read each: a row of Markdown per command.
+"""Train small adapters with peft on a checkpoint of `gti`, and let `gti` read each: a row of Markdown for each adapter.
 
     python peft_adapters.py --workspace WORKSPACE --checkpoint grounded --interactions TABLE
 
@@ -29,6 +29,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 LAYERS = ["q_proj", "v_proj"]
 HEAD_NOTE = "store another head"
+COMMANDS = "evaluate, evaluate --merge-into, recommend, diagnose, finetune --from"
 
 
 def kinds(new_ids: list[int]) -> dict[str, dict[str, Any]]:
@@ -106,32 +107,46 @@ def untie(source: Path, target: Path, *, config_ties: bool = False) -> None:
         (target / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}, indent=2), "utf-8")
 
 
-def rows_of_adapter(
+def commands_on(
     workspace: Path, base: Path, adapter: Path, row: torch.Tensor, arguments: argparse.Namespace
-) -> Iterator[tuple[str, int, str]]:
-    """Run the commands on one adapter; what was done, the exit code, and what came out."""
+) -> Iterator[tuple[int, str]]:
+    """Run the commands on one adapter; the exit code of each, and what came out (the error line where it failed)."""
     shop = ["--interactions", str(arguments.interactions)]
-    few = ["--sample", str(arguments.users), "--baselines", "popularity"]
-    code, answer, _ = gti(workspace, "evaluate", str(adapter), *shop, *few)
-    in_memory = answer.get("metrics", {}).get("metrics", {}).get("recall@10", float("nan"))
-    yield "evaluate", code, f"recall@10 {in_memory:.4f}"
-    merged = f"merged-{adapter.name}"
-    code, answer, _ = gti(workspace, "evaluate", str(adapter), *shop, *few, "--merge-into", merged)
-    written = answer.get("metrics", {}).get("metrics", {}).get("recall@10", float("nan"))
-    worst = difference(base, adapter, workspace / merged, row) if code == 0 else float("nan")
-    yield "evaluate --merge-into", code, f"recall@10 {written:.4f}; logits differ from peft's by at most {worst:.2g}"
+    evaluate = ["evaluate", str(adapter), *shop, "--sample", str(arguments.users), "--baselines", "popularity"]
+    merged, recall = f"merged-{adapter.name}", {}
+    for where, more in (("in memory", []), ("merged", ["--merge-into", merged])):
+        code, answer, said = gti(workspace, *evaluate, *more)
+        recall[where] = answer.get("metrics", {}).get("metrics", {}).get("recall@10", float("nan"))
+        outcome = f"recall@10 {recall[where]:.2f} {where}"
+        if more and code == 0:
+            outcome += f", logits within {difference(base, adapter, workspace / merged, row):.1g} of peft's"
+        yield code, outcome if code == 0 else said
     item = pq.read_table(workspace / "semantic_ids.parquet", columns=["item_id"]).column(0)[0].as_py()
-    code, answer, _ = gti(workspace, "recommend", str(adapter), "--history", item, "--k", "3")
+    code, answer, said = gti(workspace, "recommend", str(adapter), "--history", item, "--k", "3")
     listed = next((value for value in answer.values() if isinstance(value, list)), [])
-    yield "recommend", code, f"{len(listed)} items" if code == 0 else ""
-    code, answer, _ = gti(workspace, "diagnose", str(adapter), arguments.checkpoint, "--name", f"d-{adapter.name}")
-    figures = answer.get("metrics", {}).get(adapter.name, {})
-    tie = "embedding and head are one" if figures.get("tied") else "embedding and head are two"
-    yield "diagnose", code, f"{tie}, effective rank {figures.get('effective_rank', float('nan')):.1f}"
+    yield code, f"{len(listed)} items" if code == 0 else said
+    code, answer, said = gti(workspace, "diagnose", str(adapter), arguments.checkpoint, "--name", f"d-{adapter.name}")
+    tied = answer.get("metrics", {}).get(adapter.name, {}).get("tied")
+    yield code, f"embedding and head are {'one' if tied else 'two'}" if code == 0 else said
     name, short = f"tuned-{adapter.name}", ["--max-steps", "2", "--targets", "last", "--valid-sample", "50"]
-    code, answer, _ = gti(workspace, "finetune", *shop, "--from", str(adapter), "--name", name, *short)
-    metrics = answer.get("metrics", {})
-    yield "finetune --from", code, f"validation loss before {metrics.get('valid_loss_before', float('nan')):.3f}"
+    code, answer, said = gti(workspace, "finetune", *shop, "--from", str(adapter), "--name", name, *short)
+    loss = answer.get("metrics", {}).get("valid_loss_before", float("nan"))
+    yield code, f"loss before training {loss:.2f}" if code == 0 else said
+
+
+def commands_on_differing_head(workspace: Path, exported: Path, interactions: Path) -> Iterator[tuple[int, str]]:
+    """Run the commands on a checkpoint whose head is not the embedding that its configuration ties it to."""
+    item = pq.read_table(workspace / "semantic_ids.parquet", columns=["item_id"]).column(0)[0].as_py()
+    shop = ["--interactions", str(interactions)]
+    for command in (
+        ["evaluate", str(exported), *shop, "--sample", "10"],
+        ["recommend", str(exported), "--history", item],
+        ["diagnose", str(exported)],
+        ["finetune", *shop, "--from", str(exported), "--name", "tuned-head", "--max-steps", "2", "--targets", "last"],
+    ):
+        code, _, errors = gti(workspace, *command)
+        says = "says that the stored head is used" if HEAD_NOTE in errors else "says nothing"
+        yield code, f"{command[0]} {says}"
 
 
 def main() -> None:
@@ -148,8 +163,10 @@ def main() -> None:
     os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     print("| tool | version | what was done | exit code | what came out |\n|---|---|---|---|---|")
 
-    def show(what: str, code: int, outcome: str) -> None:
-        print(f"| peft | {version('peft')} | {what} | {code} | {outcome} |", flush=True)
+    def show(what: str, outcomes: Iterator[tuple[int, str]]) -> None:
+        codes, texts = zip(*outcomes, strict=True)
+        outcome = "; ".join(" ".join(text.split()) for text in texts)
+        print(f"| peft | {version('peft')} | {what} | {' '.join(map(str, codes))} | {outcome} |", flush=True)
 
     with tempfile.TemporaryDirectory() as scratch:
         workspace = Path(shutil.copytree(arguments.workspace, Path(scratch) / "workspace"))
@@ -165,17 +182,16 @@ def main() -> None:
             for state, base in (("as it is", checkpoint), ("untied", untied)):
                 adapter = Path(scratch) / f"adapter-{number}-{base.name}"
                 train(base, adapter, settings, examples, arguments.steps)
-                for what, code, outcome in rows_of_adapter(workspace, base, adapter, examples[0][None], arguments):
-                    show(f"{kind}, on {arguments.checkpoint} {state}: `gti {what}`", code, outcome)
+                show(
+                    f"{kind}, on `{arguments.checkpoint}` {state}: {COMMANDS}",
+                    commands_on(workspace, base, adapter, examples[0][None], arguments),
+                )
         exported = Path(scratch) / "exported"
         untie(checkpoint, exported, config_ties=True)
-        for command in (
-            ["evaluate", str(exported), "--interactions", str(arguments.interactions), "--sample", "10"],
-            ["diagnose", str(exported)],
-        ):
-            code, _, errors = gti(workspace, *command)
-            said = "says that the stored head is used" if HEAD_NOTE in errors else "says nothing"
-            show(f"head that differs under `tie_word_embeddings: true`: `gti {command[0]}`", code, said)
+        show(
+            "none; a head that differs under `tie_word_embeddings: true`: evaluate, recommend, diagnose, finetune",
+            commands_on_differing_head(workspace, exported, arguments.interactions),
+        )
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 CHECKPOINT is one that `gti finetune` wrote; HISTORIES (20) are made of five items of the catalogue each. The server
 needs `pip install 'transformers[serving]'`, and is started and stopped here. Every history is asked over HTTP in the
 wording of ``gti_prompt.json``, greedily: as a chat (``/v1/chat/completions``, the server renders the template) and as
-the text of the prompt (``/v1/completions``). Prints two rows of a Markdown table. The exit code is 1 where an answer is
-not what `generate` gives in this process.
+the text of the prompt (``/v1/completions``). Prints two rows of a Markdown table. The exit code, in a row and of this
+script, is 1 where an answer is not what `generate` gives in this process, or the server refuses a request.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 ITEMS_SHOWN = 5
 
 
+class Refusal(str):
+    """What the server said instead of an answer."""
+
+
 def main() -> int:
     """Ask for every history in both ways, and print a row for each way."""
     workspace, name = Path(sys.argv[1]), sys.argv[2]
@@ -54,9 +58,13 @@ def main() -> int:
                 for path, body_of in (("/v1/chat/completions", chat_body), ("/v1/completions", text_body))
             }
     greedy = greedy_answers(folder, asked, tokenizer, questions, length)
-    for path, texts_of_path in answers.items():
-        print_row(path, compare(texts_of_path, greedy, [texts[item] for item in best], set(texts.values())))
-    return 0 if all(texts_of_path == greedy for texts_of_path in answers.values()) else 1
+    for path, of_path in answers.items():
+        refused = [answer for answer in of_path if isinstance(answer, Refusal)]
+        outcome = (
+            refused[0] if refused else compare(of_path, greedy, [texts[item] for item in best], set(texts.values()))
+        )
+        print_row(path, int(of_path != greedy), outcome)
+    return int(any(of_path != greedy for of_path in answers.values()))
 
 
 def item_texts(workspace: Path, name: str, scratch: Path, asked: dict[str, Any]) -> dict[str, str]:
@@ -164,7 +172,7 @@ def plain(folder: Path, length: int) -> dict[str, Any]:
 
 
 def ask(server: str, path: str, body: dict[str, Any]) -> str:
-    """Send a request, and return the text of the answer."""
+    """Send a request, and return the text of the answer, or the server's refusal."""
     request = urllib.request.Request(
         server + path, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
     )
@@ -172,7 +180,7 @@ def ask(server: str, path: str, body: dict[str, Any]) -> str:
         with urllib.request.urlopen(request, timeout=120) as response:
             choice = json.load(response)["choices"][0]
     except urllib.error.HTTPError as error:
-        sys.exit(f"{path}: HTTP {error.code}: {error.read().decode()[:300]}")
+        return Refusal(f"HTTP {error.code}: {' '.join(error.read().decode()[:300].split())}")
     return str(choice["text"] if "text" in choice else choice["message"]["content"]).strip()
 
 
@@ -188,10 +196,10 @@ def compare(answers: Sequence[str], greedy: Sequence[str], best: Sequence[str], 
     )
 
 
-def print_row(path: str, outcome: str) -> None:
+def print_row(path: str, code: int, outcome: str) -> None:
     """Print a row of the table."""
     what = f"serves a checkpoint of `gti finetune`; asked over HTTP, `{path}`, greedy"
-    print(f"| transformers serve | {transformers.__version__} | {what} | 0 | {outcome} |", flush=True)
+    print(f"| transformers serve | {transformers.__version__} | {what} | {code} | {outcome} |", flush=True)
 
 
 if __name__ == "__main__":

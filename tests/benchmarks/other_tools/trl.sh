@@ -29,8 +29,10 @@ import sys, pyarrow.parquet as pq
 print(pq.read_table(sys.argv[1]).column('item_id')[0])" "$workspace/semantic_ids.parquet")
 code=0
 PYTHONPATH=$repository "$python" -m gti_cli recommend "$output/as-it-is/trained" -w "$workspace" --history "$item" -k 3 -q \
-  > "$output/list" 2>&1 || code=$?
-echo "| gti | | recommend with what TRL saved | $code | $(grep -c "$item\|│" "$output/list" || true) lines of a list |"
+  --json > "$output/list" 2> "$output/log" || code=$?
+outcome=$({ grep -o '"item_id"' "$output/list" || true; } | wc -l)
+if [ $code = 0 ]; then outcome="$outcome items"; else outcome=$(tail -1 "$output/log"); fi
+echo "| TRL | 1.16.0 | what it saved, read by \`gti recommend -k 3\` | $code | $outcome |"
 
 # The same checkpoint with Qwen3's chat template, which writes an empty thought before an answer.
 cp -r "$workspace/grounded" "$output/qwen3"

@@ -16,7 +16,7 @@ from gti_cli.checkpoints.adapters.merging import load_merged, merged_embeddings
 from gti_cli.errors import InputError
 from gti_cli.tensors.safetensors_rows import TensorPlace
 from tests.support.adapters import IDS, LAYERS, write_adapter
-from tests.support.models import make_model
+from tests.support.models import make_model, make_tokenizer
 
 CPU = torch.device("cpu")
 ROWS = 48
@@ -115,6 +115,24 @@ def test_an_adapter_of_another_base_is_refused(bases: dict[bool, Path], tmp_path
         with pytest.raises(InputError, match=messages[name]) as caught:
             load_merged(read_adapter(tmp_path / "adapter"), str(tmp_path / name), CPU, "auto")
         assert "--base" in str(caught.value)
+
+
+def test_a_base_without_the_rows_of_the_new_tokens_is_refused(bases: dict[bool, Path], tmp_path: Path) -> None:
+    base, grown = str(bases[True]), tmp_path / "grown"
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["<a_0>", "<a_1>"])
+    last = max(tokenizer.get_vocab().values())
+    assert last >= ROWS
+    make_model(vocab_size=last + 1).save_pretrained(grown)
+    write_adapter(grown, tmp_path / "adapter")
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    load_merged(read_adapter(tmp_path / "adapter"), str(grown), CPU, "auto")
+    with pytest.raises(InputError, match=f"gives '<a_1>' the id {last}, and its base .* has 48 rows of tokens"):
+        load_merged(read_adapter(tmp_path / "adapter"), base, CPU, "auto")
+    # The adapter holds the embedding; the head of the base has no row for the tokens that were added.
+    write_adapter(grown, tmp_path / "copy", modules_to_save=["embed_tokens"])
+    with pytest.raises(InputError, match="nothing holds the rows of the output head from token id 48 on"):
+        load_merged(read_adapter(tmp_path / "copy"), base, CPU, "auto")
 
 
 def test_a_merged_model_with_other_logits_is_refused(
