@@ -96,7 +96,7 @@ def test_best_weights_are_kept_and_patience_stops(make_world: Any, monkeypatch: 
     values = iter([0.3, 0.5, 0.1, 0.1, 0.1, 0.1])
     finetune(world.interactions, world.workspace, name="on", validations=6, **FEW)
     finetune(world.interactions, world.workspace, name="last", **FEW)
-    digests = [digest_path(world.workspace / name, "gti.json") for name in ("stopped", "on", "last")]
+    digests = [digest_path(world.workspace / name / "model.safetensors") for name in ("stopped", "on", "last")]
     assert digests[0] == digests[1] != digests[2]
 
 
