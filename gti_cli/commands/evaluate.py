@@ -106,15 +106,31 @@ def print_metrics(manifest: Manifest) -> None:
     total = f" of {counts['evaluated'] + counts['not_drawn']:,}, drawn by seed" if counts.get("not_drawn") else ""
     console.table(
         f"{counts['evaluated']:,} {subjects}{total}, {counts['catalogue']:,} items "
-        f"({counts['semantic_ids']:,} semantic IDs), {manifest.options['split']} part, {counts['beams']} beams",
+        f"({counts['semantic_ids']:,} semantic IDs), {manifest.options['split']} part, {_searched(counts)}",
         ["method", *columns],
         [[method, *_cells(values, intervals.get(method), columns)] for method, values in scores.items()],
     )
     console.say("Below each figure: the 95 % bootstrap interval of the mean.")
+    if metrics.get("without"):
+        _print_without(metrics["without"], columns)
     for baseline, report in metrics["tuning"].items():
         _print_tuning(baseline, report)
     for line in _remarks(manifest, subjects):
         console.say(line)
+
+
+def _searched(counts: Mapping[str, Any]) -> str:
+    """What was ranked: the beams of a search, or the lists of a blend."""
+    return f"{counts['beams']} beams" if "beams" in counts else f"the members' first {counts['list_length']} items"
+
+
+def _print_without(without: Mapping[str, Any], columns: Sequence[str]) -> None:
+    """Print what each member adds to a blend."""
+    rows = []
+    for member, report in without.items():
+        gains = [report["differences"][column] for column in columns]
+        rows.append([member, *(f"{g['difference']:+.4f}\n{g['low']:+.4f}–{g['high']:+.4f}" for g in gains)])
+    console.table("What each member adds: the blend minus the blend fitted without it", ["member", *columns], rows)
 
 
 def _remarks(manifest: Manifest, subjects: str) -> list[str]:
@@ -125,7 +141,7 @@ def _remarks(manifest: Manifest, subjects: str) -> list[str]:
         lines.append(f"{counts['left_out_without_good']:,} queries have no item of relevance 2 and are left out.")
     if counts.get("queries_cut"):
         lines.append(f"{counts['queries_cut']:,} queries are longer than a prompt can hold and were shortened.")
-    if counts.get("widest_beam", 0) > counts["beams"]:
+    if counts.get("widest_beam", 0) > counts.get("beams", 0):
         lines.append(
             f"The search used up to {counts['widest_beam']:,} beams, to replace items that a user has already seen."
         )
