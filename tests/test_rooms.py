@@ -18,7 +18,7 @@ FLOORS = [
     ["decoding", "cards"],
     ["training", "priors"],
     ["blends"],
-    ["importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "evaluation", "diagnostics"],
+    ["importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "blending", "evaluation", "diagnostics"],
     ["commands"],
     ["app"],
     ["__main__"],

@@ -48,7 +48,7 @@ def choose_members(space: Workspace, given: Sequence[str], ids: Manifest) -> Cho
     names = [name if name in BASELINES else Path(name).name for name in given]
     repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if repeated:
-        raise InputError(f"--of names {list_some(repeated)} twice", remedy="give each member once, by a name of its own")
+        raise InputError(f"--of names {list_some(repeated)} twice", remedy="give each member once, by its own name")
     if len(names) < 2:
         raise InputError(
             f"--of names {len(names)} member{'' if len(names) == 1 else 's'}, and a blend mixes at least two",

@@ -36,8 +36,8 @@ def _evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[CHECKPOINT]...",
-            help="Checkpoints of the workspace, or folders (default: finetuned). Several, from several seeds: also "
-            "their mean and standard deviation.",
+            help="Checkpoints or blends of the workspace, or folders (default: finetuned). Several, from several seeds: "
+            "also their mean and standard deviation.",
         ),
     ] = None,
     name: Annotated[
@@ -129,7 +129,7 @@ def _print_without(without: Mapping[str, Any], columns: Sequence[str]) -> None:
     rows = []
     for member, report in without.items():
         gains = [report["differences"][column] for column in columns]
-        rows.append([member, *(f"{g['difference']:+.4f}\n{g['low']:+.4f}–{g['high']:+.4f}" for g in gains)])
+        rows.append([member, *(f"{g['difference']:+.4f}\n{g['low']:+.4f} to {g['high']:+.4f}" for g in gains)])
     console.table("What each member adds: the blend minus the blend fitted without it", ["member", *columns], rows)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gti_cli import console, tables
+from gti_cli.blends.stored_blend import blend_name, find_blend
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
 from gti_cli.checkpoints.limits import check_positions
@@ -30,6 +31,7 @@ from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, make_frame, opening_ids
 from gti_cli.prompts.query import encode_queries
 from gti_cli.recommendation.listing.allowed import allowed_rows
+from gti_cli.recommendation.listing.blended import recommend_by_blend, refuse_model_options
 from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
 from gti_cli.recommendation.requests import (
     EXACT_PREFIXES,
@@ -57,7 +59,7 @@ class Recommendation:
         rank: Place in the list, from 1.
         item_id: Id of the item.
         title: Title of the item.
-        score: Log-probability of the item's semantic ID.
+        score: Log-probability of the item's semantic ID; of a blend, a number whose order alone has a meaning.
         retriever_score: The score that a table of candidates gave the item; None without one.
     """
 
@@ -107,7 +109,7 @@ def recommend(
 
     Args:
         workspace: Folder of the workspace.
-        checkpoint: Name or path of a checkpoint. None: ``finetuned``.
+        checkpoint: Name or path of a checkpoint, or name of a blend. None: ``finetuned``.
         histories: Item ids of each user, oldest first.
         queries: Words of each query.
         table: Table of interactions, or of queries where it has a column `query`.
@@ -133,6 +135,17 @@ def recommend(
         [table, options.exclude, options.only, options.candidates], columns
     )
     space = Workspace(workspace)
+    blend = blend_name(space, checkpoint)
+    if blend is not None:
+        refuse_model_options(blend, options)
+        blended = find_blend(space, blend)
+        row_of = blended.catalogue.row_of()
+        requests = read_requests(histories, queries, table, row_of, reading)
+        rows = allowed_rows(row_of, exclude, only)
+        seed_everything(seed)
+        lists = recommend_by_blend(blended, requests, rows, options, device, dtype)
+        _say_short_lists(lists, options.k, requests.unit)
+        return _as_recommendations(requests.names, lists, blended.catalogue, None, _titles(space))
     ids = space.require("semantic_ids", "gti build-ids")
     source = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
     check_same_ids(source, ids)
@@ -147,11 +160,15 @@ def recommend(
     recommender = Recommender(source, catalogue, token_ids, allowed_rows(row_of, exclude, only), candidates)
     seed_everything(seed)
     lists = _search(recommender, requests, options, device, dtype)
-    short = sum(len(items.rows) < options.k for items in lists)
-    if short and candidates is None:
-        who = "queries" if requests.histories is None else "users"
-        console.warn(f"{short:,} of {len(lists):,} {who} have fewer than {options.k} items left to be recommended")
-    return _as_recommendations(requests.names, lists, recommender, _titles(space))
+    if candidates is None:
+        _say_short_lists(lists, options.k, requests.unit)
+    return _as_recommendations(requests.names, lists, catalogue, candidates, _titles(space))
+
+
+def _say_short_lists(lists: Sequence[RankedItems], k: int, unit: str) -> None:
+    short = sum(len(items.rows) < k for items in lists)
+    if short:
+        console.warn(f"{short:,} of {len(lists):,} {unit} have fewer than {k} items left to be recommended")
 
 
 def _search(
@@ -262,10 +279,14 @@ def _titles(space: Workspace) -> dict[str, str]:
 
 
 def _as_recommendations(
-    names: list[str], lists: list[RankedItems], recommender: Recommender, titles: Mapping[str, str]
+    names: list[str],
+    lists: list[RankedItems],
+    catalogue: SemanticIDs,
+    candidates: Candidates | None,
+    titles: Mapping[str, str],
 ) -> list[Recommendation]:
     """The lists item by item, with ids and titles."""
-    item_ids, candidates = recommender.catalogue.item_ids, recommender.candidates
+    item_ids = catalogue.item_ids
     return [
         Recommendation(
             name,
