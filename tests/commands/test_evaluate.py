@@ -174,3 +174,16 @@ def test_a_sample_and_several_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].startswith("90 users of 1,000, drawn by seed, ")
     names = [line.split("│")[1].strip() for line in lines if line.startswith("│")]
     assert [name for name in names if name] == ["a", "b", "mean of 2 runs", "standard deviation", "popularity"]
+
+
+def test_a_blend_and_what_its_members_add(capsys: pytest.CaptureFixture[str]) -> None:
+    gain = {"difference": 0.0312, "low": 0.013, "high": 0.0485, "p": 0.01}
+    columns = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
+    counts = {"evaluated": 90, "catalogue": 1200, "semantic_ids": 1190, "list_length": 100}
+    report = {"metrics": {}, "differences": dict.fromkeys(columns, gain)}
+    metrics = {**USERS.metrics, "without": {"item-knn": report}}
+    lines = printed(dataclasses.replace(USERS, counts=counts, metrics=metrics), capsys).splitlines()
+    assert "first 100 items" in " ".join(lines[:2])
+    row = next(line for line in lines if "+0.0312" in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["item-knn", *["+0.0312"] * 4]
+    assert any("+0.0130 to +0.0485" in line for line in lines)
