@@ -36,8 +36,8 @@ def _evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[CHECKPOINT]...",
-            help="Checkpoints or blends of the workspace, or folders (default: finetuned). Several, from several seeds: "
-            "also their mean and standard deviation.",
+            help="Checkpoints or blends of the workspace, or folders (default: finetuned). Several, from several "
+            "seeds: also their mean and standard deviation.",
         ),
     ] = None,
     name: Annotated[
@@ -121,7 +121,7 @@ def print_metrics(manifest: Manifest) -> None:
 
 def _searched(counts: Mapping[str, Any]) -> str:
     """What was ranked: the beams of a search, or the lists of a blend."""
-    return f"{counts['beams']} beams" if "beams" in counts else f"the members' first {counts['list_length']} items"
+    return f"{counts['beams']} beams" if "beams" in counts else f"lists of {counts['list_length']}"
 
 
 def _print_without(without: Mapping[str, Any], columns: Sequence[str]) -> None:

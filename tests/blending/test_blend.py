@@ -67,7 +67,7 @@ def test_refused(blended: Blended, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(TypeError, match="no option is called samples"):
         blend(["finetuned", "item-knn"], table, space, samples=3)  # type: ignore[call-arg]
     short = tmp_path / "short.csv"
-    short.write_text("user_id,item_id,timestamp\na,i1,1\na,i2,2\n")
+    short.write_text("user_id,item_id,timestamp,split\na,i1,1,train\na,i2,2,test\n")
     with pytest.raises(InputError, match="0 validation targets, and the weights of a blend are chosen by them"):
         blend(["finetuned", "item-knn"], short, space)
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -12,7 +12,7 @@ from tests.support.blends import made_up_scores
 
 
 def test_shares_of_those_who_know_something() -> None:
-    said, targets = made_up_scores()
+    said, targets = made_up_scores(users=200, items=30)
     done: list[int] = []
     users = [f"u{n}" for n in range(len(targets))]
     fitted = fit_with_and_without(said, targets, users, seed=0, advance=lambda: done.append(1))

@@ -26,6 +26,6 @@ def test_parts_and_samples(blended: Blended, tmp_path: Path) -> None:
             assert entry.target == f"i{known[entry.user_id][-back]}"
         assert found.users == [entry.user_id for entry in found.entries]
     short = tmp_path / "short.csv"
-    short.write_text("user_id,item_id,timestamp\na,i1,1\na,i2,2\n")
+    short.write_text("user_id,item_id,timestamp,split\na,i1,1,train\na,i2,2,valid\n")
     with pytest.raises(InputError, match="no user has a test item"):
         read_users(short, catalogue, EvaluateOptions(), InteractionOptions(), 0)
