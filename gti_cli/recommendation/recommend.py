@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gti_cli import console, tables
-from gti_cli.blends.stored_blend import blend_name, find_blend
+from gti_cli.blends.stored_blend import blend_name
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
 from gti_cli.checkpoints.limits import check_positions
@@ -30,8 +30,8 @@ from gti_cli.decoding.trie import build_trie
 from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, make_frame, opening_ids
 from gti_cli.prompts.query import encode_queries
-from gti_cli.recommendation.listing.allowed import allowed_rows
-from gti_cli.recommendation.listing.blended import recommend_by_blend, refuse_model_options
+from gti_cli.recommendation.listing.allowed import allowed_rows, say_short_lists
+from gti_cli.recommendation.listing.blended import recommend_by_blend
 from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
 from gti_cli.recommendation.requests import (
     EXACT_PREFIXES,
@@ -137,15 +137,10 @@ def recommend(
     space = Workspace(workspace)
     blend = blend_name(space, checkpoint)
     if blend is not None:
-        refuse_model_options(blend, options)
-        blended = find_blend(space, blend)
-        row_of = blended.catalogue.row_of()
-        requests = read_requests(histories, queries, table, row_of, reading)
-        rows = allowed_rows(row_of, exclude, only)
         seed_everything(seed)
-        lists = recommend_by_blend(blended, requests, rows, options, device, dtype)
-        _say_short_lists(lists, options.k, requests.unit)
-        return _as_recommendations(requests.names, lists, blended.catalogue, None, _titles(space))
+        chosen, requested = replace(options, exclude=exclude, only=only), (histories, queries, table)
+        by_blend = recommend_by_blend(space, blend, requested, reading, chosen, device=device, dtype=dtype)
+        return _as_recommendations(by_blend.names, by_blend.lists, by_blend.catalogue, None, _titles(space))
     ids = space.require("semantic_ids", "gti build-ids")
     source = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
     check_same_ids(source, ids)
@@ -161,14 +156,8 @@ def recommend(
     seed_everything(seed)
     lists = _search(recommender, requests, options, device, dtype)
     if candidates is None:
-        _say_short_lists(lists, options.k, requests.unit)
+        say_short_lists(lists, options.k, requests.unit)
     return _as_recommendations(requests.names, lists, catalogue, candidates, _titles(space))
-
-
-def _say_short_lists(lists: Sequence[RankedItems], k: int, unit: str) -> None:
-    short = sum(len(items.rows) < k for items in lists)
-    if short:
-        console.warn(f"{short:,} of {len(lists):,} {unit} have fewer than {k} items left to be recommended")
 
 
 def _search(
