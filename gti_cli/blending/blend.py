@@ -20,7 +20,7 @@ import numpy as np
 
 from gti_cli import console, tables
 from gti_cli.baselines.base import Baseline, spread_sample, train_counts
-from gti_cli.baselines.run import EMBEDDINGS, Setting, fit_baseline
+from gti_cli.baselines.run import EMBEDDINGS, Setting, fit_baseline, warn_of_edges
 from gti_cli.baselines.stored.files import StoredBaselines, write_baselines
 from gti_cli.blending.choose_members import ChosenMembers, choose_members
 from gti_cli.blending.options import FEWEST_TARGETS, BlendKeywords, BlendOptions
@@ -218,6 +218,7 @@ def _fit_baselines(inputs: _Inputs) -> tuple[dict[str, Baseline], dict[str, Any]
         baselines[name] = forms[-1]  # The tuned form comes last.
         if report is not None:
             tuning[name] = report
+            warn_of_edges(name, report)
     return baselines, tuning
 
 

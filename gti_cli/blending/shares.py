@@ -32,6 +32,7 @@ class FittedBlends:
     Attributes:
         blend: The blend of all members.
         choice: How it was chosen.
+        weights: Mean weight of each member over the candidates.
         interval: 95 % interval of its mean NDCG@10.
         without: The blend without each member.
         without_ndcg: Mean NDCG@10 of these.
@@ -41,6 +42,7 @@ class FittedBlends:
 
     blend: Blend
     choice: Choice
+    weights: dict[str, float]
     interval: list[float]
     without: dict[str, Blend]
     without_ndcg: dict[str, float]
@@ -52,11 +54,11 @@ class FittedBlends:
         members = {
             name: {
                 METRIC: self.alone[name],
-                "weight": float(weight),
+                "weight": self.weights[name],
                 f"{METRIC}_without": self.without_ndcg[name],
                 "loss_without": asdict(self.losses[name]),
             }
-            for name, weight in zip(self.blend.members, self.blend.mixing.weights, strict=True)
+            for name in self.blend.members
         }
         return {
             METRIC: float(self.choice.cross_fitted.mean()),
@@ -94,4 +96,5 @@ def fit_with_and_without(
         alone[name] = float(single.cross_fitted.mean())
         advance()
     interval = bounds({METRIC: choice.cross_fitted}, users)[METRIC]
-    return FittedBlends(blend, choice, interval, without, without_ndcg, losses, alone)
+    weights = dict(zip(said.members, blend.mixing.mean_weights(said.contexts).tolist(), strict=True))
+    return FittedBlends(blend, choice, weights, interval, without, without_ndcg, losses, alone)

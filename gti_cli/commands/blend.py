@@ -8,6 +8,7 @@ import typer
 
 from gti_cli import console
 from gti_cli.blending.options import BlendOptions
+from gti_cli.commands.evaluate import print_tuning
 from gti_cli.commands.options import (
     DEFAULT_WORKSPACE,
     TABLE,
@@ -83,9 +84,14 @@ def print_blend(manifest: Manifest) -> None:
         f"{choice['settings_tried']} settings tried)."
     )
     if choice["form"] == "contextual product":
-        console.say("Its weights depend on the history's length and the item's interactions; shown are their bases.")
+        console.say(
+            "Its weights depend on the length of the history and on the item's interactions: shown are their means "
+            "over all candidates."
+        )
     if not choice["search_complete"]:
         console.note("a search for weights ended at its budget: other weights might be better")
+    for baseline, report in metrics["tuning"].items():
+        print_tuning(baseline, report)
     console.say(
         f"{counts['targets_among_candidates']:,} of {counts['targets_used']:,} targets are among the candidates, "
         f"{counts['candidates'] / counts['targets_used']:.0f} for a user."

@@ -114,7 +114,7 @@ def print_metrics(manifest: Manifest) -> None:
     if metrics.get("without"):
         _print_without(metrics["without"], columns)
     for baseline, report in metrics["tuning"].items():
-        _print_tuning(baseline, report)
+        print_tuning(baseline, report)
     for line in _remarks(manifest, subjects):
         console.say(line)
 
@@ -183,7 +183,8 @@ def _cells(
     return [f"{scores[column]:.4f}\n{intervals[column][0]:.4f}–{intervals[column][1]:.4f}" for column in columns]
 
 
-def _print_tuning(baseline: str, report: Mapping[str, Any]) -> None:
+def print_tuning(baseline: str, report: Mapping[str, Any]) -> None:
+    """Print which settings of a baseline were chosen, and by what."""
     tried = report["settings_tried"]
     settings = tried if isinstance(tried, int) else len(tried)
     values = ", ".join(f"{name} {value:g}" for name, value in report["chosen"].items())
