@@ -30,8 +30,8 @@ from gti_cli.decoding.trie import build_trie
 from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, make_frame, opening_ids
 from gti_cli.prompts.query import encode_queries
-from gti_cli.recommendation.listing.allowed import allowed_rows, say_short_lists
-from gti_cli.recommendation.listing.blended import recommend_by_blend
+from gti_cli.recommendation.listing.allowed import allowed_rows
+from gti_cli.recommendation.listing.blended import BlendedLists, recommend_by_blend
 from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
 from gti_cli.recommendation.requests import (
     EXACT_PREFIXES,
@@ -140,7 +140,7 @@ def recommend(
         seed_everything(seed)
         chosen, requested = replace(options, exclude=exclude, only=only), (histories, queries, table)
         by_blend = recommend_by_blend(space, blend, requested, reading, chosen, device=device, dtype=dtype)
-        return _as_recommendations(by_blend.names, by_blend.lists, by_blend.catalogue, None, _titles(space))
+        return _as_recommendations(by_blend.names, by_blend.lists, by_blend, _titles(space))
     ids = space.require("semantic_ids", "gti build-ids")
     source = find_checkpoint(space, checkpoint, "finetuned", "gti finetune")
     check_same_ids(source, ids)
@@ -155,9 +155,11 @@ def recommend(
     recommender = Recommender(source, catalogue, token_ids, allowed_rows(row_of, exclude, only), candidates)
     seed_everything(seed)
     lists = _search(recommender, requests, options, device, dtype)
-    if candidates is None:
-        say_short_lists(lists, options.k, requests.unit)
-    return _as_recommendations(requests.names, lists, catalogue, candidates, _titles(space))
+    short = sum(len(items.rows) < options.k for items in lists)
+    if short and candidates is None:
+        who = "queries" if requests.histories is None else "users"
+        console.warn(f"{short:,} of {len(lists):,} {who} have fewer than {options.k} items left to be recommended")
+    return _as_recommendations(requests.names, lists, recommender, _titles(space))
 
 
 def _search(
@@ -270,12 +272,11 @@ def _titles(space: Workspace) -> dict[str, str]:
 def _as_recommendations(
     names: list[str],
     lists: list[RankedItems],
-    catalogue: SemanticIDs,
-    candidates: Candidates | None,
+    recommender: Recommender | BlendedLists,
     titles: Mapping[str, str],
 ) -> list[Recommendation]:
     """The lists item by item, with ids and titles."""
-    item_ids = catalogue.item_ids
+    item_ids, candidates = recommender.catalogue.item_ids, recommender.candidates
     return [
         Recommendation(
             name,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from gti_cli import console, tables
-from gti_cli.decoding.ranked_items import RankedItems
+from gti_cli import tables
 from gti_cli.errors import InputError, list_some
 from gti_cli.tables.near_misses import near_miss
 
@@ -49,16 +48,3 @@ def _listed_rows(path: Path | str, row_of: Mapping[str, int]) -> list[int]:
             remedy=miss.remedy if miss else "drop them from the list",
         )
     return [row_of[item] for item in listed]
-
-
-def say_short_lists(lists: Sequence[RankedItems], k: int, unit: str) -> None:
-    """Warn of lists that are shorter than was asked for.
-
-    Args:
-        lists: The list of each request.
-        k: Number of items that was asked for.
-        unit: ``users`` or ``queries``.
-    """
-    short = sum(len(items.rows) < k for items in lists)
-    if short:
-        console.warn(f"{short:,} of {len(lists):,} {unit} have fewer than {k} items left to be recommended")

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from gti_cli import console
 from gti_cli.blends.candidate_table import best_of_each
 from gti_cli.blends.stored_blend import find_blend
 from gti_cli.checkpoints.devices import choose_device, choose_dtype
 from gti_cli.decoding.ranked_items import RankedItems
 from gti_cli.errors import InputError
-from gti_cli.recommendation.listing.allowed import allowed_rows, say_short_lists
+from gti_cli.recommendation.listing.allowed import allowed_rows
 from gti_cli.recommendation.requests import RecommendOptions, read_requests
 from gti_cli.tables import SemanticIDs
 from gti_cli.tables.equal_times import InteractionOptions
@@ -30,11 +31,13 @@ class BlendedLists:
         names: Ids of U users.
         lists: U lists. Of the scores only the order has a meaning.
         catalogue: The catalogue whose rows are in the lists.
+        candidates: None: a blend finds its candidates itself.
     """
 
     names: list[str]
     lists: list[RankedItems]
     catalogue: SemanticIDs
+    candidates: None = None
 
 
 def recommend_by_blend(
@@ -82,7 +85,9 @@ def recommend_by_blend(
         RankedItems(of_user[of_user >= 0].tolist(), values[of_user >= 0].tolist())
         for of_user, values in zip(best, scores, strict=True)
     ]
-    say_short_lists(lists, options.k, requests.unit)
+    short = sum(len(items.rows) < options.k for items in lists)
+    if short:
+        console.warn(f"{short:,} of {len(lists):,} users have fewer than {options.k} items left to be recommended")
     return BlendedLists(requests.names, lists, source.catalogue)
 
 
