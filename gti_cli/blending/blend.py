@@ -36,6 +36,7 @@ from gti_cli.tables import SemanticIDs
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.tables.histories import History, Splits, read_interactions, split
 from gti_cli.workspace import StageRun, Workspace, check_output_name, processes
+from gti_cli.workspace.inputs import is_other_input
 from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def blend(
 def _warn_of_other_tables(members: ChosenMembers, interactions: Path | str) -> None:
     """Warn of checkpoints that may have been trained on the targets by which the weights are chosen."""
     for name, found in members.checkpoints.items():
-        if found.was_trained_on_other(interactions):
+        if is_other_input(found.manifest, "interactions", interactions):
             console.warn(
                 f"{name} was fine-tuned on another table of interactions than {interactions}: it may have been trained "
                 "on validation targets, and would get too large a weight then"

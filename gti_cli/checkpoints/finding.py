@@ -19,8 +19,8 @@ from gti_cli.checkpoints.new_tokens import (
 from gti_cli.checkpoints.quantized import check_config, check_folder
 from gti_cli.errors import InputError
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
-from gti_cli.workspace.inputs import digest_input
 from gti_cli.workspace.manifest import Manifest, read_manifest
+from gti_cli.workspace.refusals import refuse_blend
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,6 @@ class Checkpoint:
             console.warn(f"{option} {given}, but the checkpoint was fine-tuned with {trained}")
         return int(given or trained or default)
 
-    def was_trained_on_other(self, interactions: Path | str) -> bool:
-        """Tell whether the manifest says that the checkpoint was fine-tuned on other interactions than these."""
-        trained_on = self.manifest.inputs.get("interactions") if self.manifest else None
-        return trained_on is not None and trained_on["sha256"] != digest_input(interactions)
-
     def upstream(self) -> dict[str, Manifest]:
         """Return the argument ``upstream`` of `Workspace.stage`: the artifact in the workspace that this is."""
         return {self.artifact: self.manifest} if self.artifact and self.manifest else {}
@@ -139,12 +134,7 @@ def _find(workspace: Workspace, given: str | None, default: str, made_by: str) -
                 remedy=f"run {made_by!r} first, or name a checkpoint: {list_checkpoints(workspace)}",
             )
         manifest = workspace.require(name, made_by)
-        if manifest.command == "blend":
-            raise InputError(
-                f"{name!r} is a blend of several recommenders, and no checkpoint",
-                where=str(inside),
-                remedy=f"name a checkpoint; 'gti evaluate {name}' and 'gti recommend {name}' take the blend",
-            )
+        refuse_blend(manifest, inside)
         return Checkpoint(str(inside), True, manifest, name)
     folder = Path(name)
     if folder.is_dir():

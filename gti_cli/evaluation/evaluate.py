@@ -34,6 +34,7 @@ from gti_cli.prompts.next_item import cut_history, encode_items, make_frame
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.tables.histories import History
 from gti_cli.workspace import StageRun, Workspace, processes
+from gti_cli.workspace.inputs import is_other_input
 from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _evaluate_users(
 ) -> Manifest:
     evaluated = read_users(interactions, plan.catalogue, plan.options, reading, plan.seed)
     artifact = output_name(plan, name)
-    is_other_table = plan.checkpoint.was_trained_on_other(interactions)
+    is_other_table = is_other_input(plan.checkpoint.manifest, "interactions", interactions)
     if is_other_table:
         console.warn(
             f"{plan.name} was fine-tuned on another table of interactions than {interactions}: targets may have been "

@@ -27,6 +27,7 @@ from gti_cli.metrics.ranking import TargetRanks, averages, join_ranks, per_user
 from gti_cli.options import RunOptions
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import StageRun, Workspace, check_output_name, processes
+from gti_cli.workspace.inputs import is_other_input
 from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _warn(source: BlendSource, options: EvaluateOptions, interactions: Path | st
     if options.split == "valid":
         console.warn(f"the weights of {name} were chosen on validation targets: these figures are too good")
     for member, checkpoint in source.checkpoints.items():
-        if checkpoint.was_trained_on_other(interactions):
+        if is_other_input(checkpoint.manifest, "interactions", interactions):
             console.warn(
                 f"{member} was fine-tuned on another table of interactions than {interactions}: targets may have been "
                 "trained on"
