@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gti_cli.blending.blend import blend
     from gti_cli.diagnostics.diagnose import diagnose
     from gti_cli.errors import InputError
     from gti_cli.evaluation.evaluate import evaluate
@@ -29,6 +30,7 @@ __all__ = [
     "InputError",
     "Workspace",
     "__version__",
+    "blend",
     "build_ids",
     "diagnose",
     "evaluate",
@@ -47,6 +49,7 @@ __all__ = [
 _MODULE_OF = {
     "InputError": "gti_cli.errors",
     "Workspace": "gti_cli.workspace",
+    "blend": "gti_cli.blending.blend",
     "build_ids": "gti_cli.semantic_ids.build",
     "diagnose": "gti_cli.diagnostics.diagnose",
     "evaluate": "gti_cli.evaluation.evaluate",

@@ -16,6 +16,7 @@ import typer
 
 from gti_cli import __version__, console
 from gti_cli.commands import (
+    blend,
     build_ids,
     diagnose,
     evaluate,
@@ -61,6 +62,7 @@ app.command("build-ids")(build_ids.build_ids)
 app.command("extend")(extend.extend)
 app.command("ground")(ground.ground)
 app.command("finetune")(finetune.finetune)
+app.command("blend")(blend.blend)
 app.command("evaluate")(evaluate.evaluate)
 app.command("diagnose")(diagnose.diagnose)
 app.command("recommend")(recommend.recommend)

@@ -64,6 +64,14 @@ def tokenizer() -> Any:
     return make_tokenizer()
 
 
+@pytest.fixture(scope="session")
+def blended(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A small workspace with a blend (`tests.support.blends.Blended`); tests may add evaluations to it."""
+    from tests.support.blends import make_blended
+
+    return make_blended(tmp_path_factory.mktemp("blended"))
+
+
 @pytest.fixture
 def make_checkpoint(tmp_path: Path) -> Callable[..., Path]:
     """Write a tiny pretrained checkpoint and return its folder: ``make_checkpoint("llama", tied=False)``."""

@@ -17,6 +17,7 @@ STAGES = {
     "extend": ("gti_cli.vocabulary.extend", ["model", "workspace"]),
     "ground": ("gti_cli.grounding.ground", ["workspace"]),
     "finetune": ("gti_cli.recommendation.finetune", ["interactions", "workspace"]),
+    "blend": ("gti_cli.blending.blend", ["of", "interactions", "workspace"]),
     "evaluate": ("gti_cli.evaluation.evaluate", ["interactions", "workspace"]),
     "diagnose": ("gti_cli.diagnostics.diagnose", ["checkpoints", "workspace"]),
     "recommend": ("gti_cli.recommendation.recommend", ["workspace"]),

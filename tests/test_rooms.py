@@ -18,7 +18,10 @@ FLOORS = [
     ["decoding", "cards"],
     ["training", "priors"],
     ["blends"],
-    ["importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "evaluation", "diagnostics", "merging"],
+    [
+        *("importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "blending", "evaluation"),
+        *("diagnostics", "merging"),
+    ],
     ["pages"],
     ["commands"],
     ["app"],

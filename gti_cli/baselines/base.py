@@ -21,6 +21,7 @@ from gti_cli.tables.histories import History
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 _USERS_AT_ONCE = 256  # Users scored at a time.
 _CELLS_AT_ONCE = 1 << 25  # Most scores in memory at a time: 256 MB. A catalogue of millions is scored for a few users.
@@ -139,6 +140,64 @@ def rank_all_items(
     return join_ranks(ranks), np.concatenate(lists)
 
 
+def best_items(
+    baseline: Baseline,
+    histories: Sequence[Sequence[int]],
+    items: int,
+    *,
+    filter_seen: bool,
+    k: int,
+    allowed: Mask | None = None,
+) -> Ints:
+    """Find the best items for every history, where no target is to be ranked.
+
+    Args:
+        baseline: A fitted baseline.
+        histories: Catalogue rows of U histories.
+        items: Number of items of the catalogue, N.
+        filter_seen: Leave out the items of the history itself.
+        k: Length of the lists.
+        allowed: (N,) items that may be listed. None: all.
+
+    Returns:
+        (U, k) catalogue rows, best first, with -1 after the last; equal scores are in the catalogue's order.
+    """
+    in_blocks = baseline if isinstance(baseline, ScoresInBlocks) else None
+    at_once = _USERS_FOR_BLOCKS if in_blocks else max(1, min(_USERS_AT_ONCE, _CELLS_AT_ONCE // items))
+    lists = [np.zeros((0, k), dtype=np.int64)]
+    with console.progress(f"Lists of {baseline.name}", len(histories), "users") as advance:
+        for start in range(0, len(histories), at_once):
+            part = histories[start : start + at_once]
+            if in_blocks is not None:
+                # Nobody asks for the ranks: any item can stand for the target, with its own score.
+                own = baseline.candidate_scores(part, Candidates.from_lists([[0]] * len(part)))
+                if allowed is not None and not allowed[0]:
+                    own[:] = -np.inf
+                blocks = _only_allowed(in_blocks.score_blocks(part), allowed)
+                lists.append(rank_in_blocks(blocks, own, part, [0] * len(part), filter_seen=filter_seen, k=k)[1])
+            else:
+                scores = baseline.scores(part)
+                if filter_seen:
+                    _hide_seen(scores, part)
+                if allowed is not None:
+                    scores[:, ~allowed] = -np.inf
+                lists.append(top_columns(scores, k))
+            advance(len(part))
+    return np.concatenate(lists)
+
+
+def _only_allowed(blocks: Iterator[tuple[int, Floats]], allowed: Mask | None) -> Iterator[tuple[int, Floats]]:
+    for first, scores in blocks:
+        if allowed is not None:
+            scores[:, ~allowed[first : first + scores.shape[1]]] = -np.inf
+        yield first, scores
+
+
+def _hide_seen(scores: Floats, histories: Sequence[Sequence[int]]) -> None:
+    for user, rows in enumerate(histories):
+        scores[user, rows] = -np.inf
+
+
 def rank_in_blocks(
     blocks: Iterator[tuple[int, Floats]],
     own: Floats,
@@ -202,8 +261,7 @@ def target_ranks(
         filter_seen: Do not recommend the items of a user's own history.
     """
     if filter_seen:
-        for user, rows in enumerate(histories):
-            scores[user, rows] = -np.inf
+        _hide_seen(scores, histories)
     own = scores[np.arange(len(scores)), np.asarray(targets)][:, None]
     is_recommended = np.isfinite(own[:, 0])
     ahead, ties = (scores > own).sum(1), (scores == own).sum(1)

@@ -112,7 +112,7 @@ class ItemSpace:
             centring: See `ContentNeighbourhood`.
             whitening: See `ContentNeighbourhood`.
         """
-        self._vectors = vectors
+        self._vectors, self.spread = vectors, spread
         self._shift = spread.mean * centring if spread is not None and centring else None
         self._whitener = spread.transformation(whitening) if spread is not None else None
         self._kept: tuple[Floats, Mask] | None = None
@@ -160,7 +160,7 @@ class ContentKNN:
         """
         self.name = name
         self.settings = settings or ContentNeighbourhood()
-        self._space = space
+        self.space = space
 
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
         """(U, N) scores after U histories of catalogue rows; -inf for an item not recommended."""
@@ -171,8 +171,8 @@ class ContentKNN:
         profiles, is_known = self._profiles(histories)
         owners = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
         own_rows = np.fromiter(itertools.chain.from_iterable(histories), np.int64, len(owners))
-        for start in range(0, len(self._space), _ITEMS_AT_ONCE):
-            items, is_item_known = self._space.read(slice(start, start + _ITEMS_AT_ONCE))
+        for start in range(0, len(self.space), _ITEMS_AT_ONCE):
+            items, is_item_known = self.space.read(slice(start, start + _ITEMS_AT_ONCE))
             scores = profiles @ items.T
             scores *= 1 / _RESOLUTION
             np.rint(scores, out=scores)
@@ -196,7 +196,7 @@ class ContentKNN:
             for start in range(0, len(order), _ITEMS_AT_ONCE):
                 chosen = order[start : start + _ITEMS_AT_ONCE]
                 distinct, places = np.unique(rows[chosen], return_inverse=True)
-                items, is_item_known = self._space.read(distinct)
+                items, is_item_known = self.space.read(distinct)
                 values = np.einsum("md,md->m", profiles[owners[chosen]], items[places])
                 is_scored = is_known[owners[chosen]] & is_item_known[places]
                 scores[chosen] = np.where(is_scored, np.rint(values / _RESOLUTION) * _RESOLUTION, -np.inf)
@@ -215,7 +215,7 @@ class ContentKNN:
         steps_back = np.arange(len(owners)) - of_users.starts[owners]
         weights = np.asarray(self.settings.decay**steps_back, dtype=np.float64)
         distinct, places = np.unique(of_users.rows, return_inverse=True)
-        items, is_known = self._space.read(distinct)
+        items, is_known = self.space.read(distinct)
         shape = (len(recent), len(distinct))
         # An item that occurs twice gets the sum of both weights.
         history_weights = sparse.csr_matrix((weights, (owners, places.reshape(-1))), shape=shape)

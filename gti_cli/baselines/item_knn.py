@@ -78,6 +78,15 @@ class ItemKNN:
         self.scale: Floats = np.maximum(counts + self.settings.shrinkage, 1) ** -self.settings.normalisation
         self.similarity = _similarity(rows, users, self.scale, self.settings)
 
+    @classmethod
+    def of_similarity(
+        cls, settings: Neighbourhood, scale: Floats, similarity: sparse.csr_matrix, name: str = "item-knn"
+    ) -> ItemKNN:
+        """The baseline of similarities that were counted before; see the attributes."""
+        baseline = cls({}, {}, settings, name)
+        baseline.scale, baseline.similarity = scale, similarity
+        return baseline
+
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
         """(U, N) scores after U histories of catalogue rows; -inf for an item without a neighbour."""
         scores = self.sparse_scores(histories).toarray()

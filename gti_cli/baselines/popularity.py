@@ -18,8 +18,15 @@ class Popularity:
     name = "popularity"
 
     def __init__(self, train: Mapping[str, list[str]], row_of: Mapping[str, int]) -> None:
-        counts = train_counts(train, row_of)
-        self._scores = np.where(counts > 0, counts, -np.inf)
+        self.counts = train_counts(train, row_of)
+        self._scores = np.where(self.counts > 0, self.counts, -np.inf)
+
+    @classmethod
+    def of_counts(cls, counts: Floats) -> Popularity:
+        """The baseline of (N,) counts of training interactions."""
+        baseline = cls({}, {})
+        baseline.counts, baseline._scores = counts, np.where(counts > 0, counts, -np.inf)
+        return baseline
 
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
         """(U, N) scores, the same after every history."""

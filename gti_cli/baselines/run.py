@@ -118,7 +118,7 @@ def evaluate_baselines(names: Sequence[str], setting: Setting) -> BaselinesOutco
         outcome.results.update(cached[0])
         if cached[1] is not None:
             outcome.tuning[name] = cached[1]
-            _warn_of_edges(name, cached[1])
+            warn_of_edges(name, cached[1])
     return outcome
 
 
@@ -145,7 +145,7 @@ def find_left_out(names: Sequence[str], setting: Setting) -> dict[str, str]:
     return reasons
 
 
-def _warn_of_edges(name: str, report: Mapping[str, Any]) -> None:
+def warn_of_edges(name: str, report: Mapping[str, Any]) -> None:
     """Say which settings stopped at the end of their grid: another value might make the baseline better."""
     edges = [f"{setting} {report['chosen'][setting]:g}" for setting in report.get("at_edge", [])]
     if edges:

@@ -125,12 +125,12 @@ class SASRec:
     name = "sasrec"
 
     def __init__(self, network: Network) -> None:
-        self._network = network
+        self.network = network
 
     @torch.inference_mode()
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
         """(U, N) scores of all items after each history's last `Size.length` items."""
-        scores: Floats = self._network.logits(self._last_states(histories)).double().cpu().numpy()
+        scores: Floats = self.network.logits(self._last_states(histories)).double().cpu().numpy()
         return scores
 
     @torch.inference_mode()
@@ -138,21 +138,21 @@ class SASRec:
         """(M,) scores of the candidates; they agree with `scores` up to the rounding of float32."""
         scores = [np.zeros(0)]
         for part, of_part in user_parts(histories, candidates):
-            states, device = self._last_states(part), self._network.items.weight.device
+            states, device = self._last_states(part), self.network.items.weight.device
             for start in range(0, len(of_part.rows), _CANDIDATES_AT_ONCE):
                 rows = torch.from_numpy(of_part.rows[start : start + _CANDIDATES_AT_ONCE]).to(device)
                 owners = torch.from_numpy(of_part.owners()[start : start + _CANDIDATES_AT_ONCE]).to(device)
-                vectors = self._network.items.weight[rows]
+                vectors = self.network.items.weight[rows]
                 scores.append((vectors * states[owners]).sum(1).double().cpu().numpy())
         return np.concatenate(scores)
 
     def _last_states(self, histories: Sequence[Sequence[int]]) -> torch.Tensor:
         """(U, hidden) states after the last item of each history, without dropout."""
-        was_training = self._network.training
-        self._network.eval()
-        device = self._network.items.weight.device
-        rows, lengths = batch_of([history[-self._network.size.length :] for history in histories], device)
-        states = self._network(rows, lengths)
-        self._network.train(was_training)
+        was_training = self.network.training
+        self.network.eval()
+        device = self.network.items.weight.device
+        rows, lengths = batch_of([history[-self.network.size.length :] for history in histories], device)
+        states = self.network(rows, lengths)
+        self.network.train(was_training)
         last: torch.Tensor = states[torch.arange(len(rows), device=device), lengths - 1]
         return last

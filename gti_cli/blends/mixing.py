@@ -95,6 +95,14 @@ class Mixing:
             scores += (weights + self.item_weights[member][contexts.item]) * values
         return scores
 
+    def mean_weights(self, contexts: Contexts) -> Floats:
+        """(M,) mean weight of each recommender over candidates in their contexts."""
+        if self.form != CONTEXTUAL or not len(contexts.item):
+            return self.weights
+        by_history, by_item = self.history_weights[:, contexts.history], self.item_weights[:, contexts.item]
+        means: Floats = self.weights + by_history.mean(axis=1) + by_item.mean(axis=1)
+        return means
+
     def as_json(self) -> dict[str, Any]:
         """The form and its weights as JSON values."""
         values: dict[str, Any] = {"form": self.form, "weights": self.weights.tolist()}

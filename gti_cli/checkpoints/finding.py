@@ -24,6 +24,7 @@ from gti_cli.checkpoints.quantized import check_config, check_folder
 from gti_cli.errors import InputError
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 from gti_cli.workspace.manifest import Manifest, read_manifest
+from gti_cli.workspace.refusals import refuse_blend
 
 if TYPE_CHECKING:
     import torch
@@ -257,7 +258,9 @@ def _find(workspace: Workspace, given: str | None, default: str, made_by: str) -
                 f"{inside} does not exist",
                 remedy=f"run {made_by!r} first, or name a checkpoint: {list_checkpoints(workspace)}",
             )
-        return Checkpoint(str(inside), True, workspace.require(name, made_by), name)
+        manifest = workspace.require(name, made_by)
+        refuse_blend(manifest, inside)
+        return Checkpoint(str(inside), True, manifest, name)
     folder = Path(name)
     for candidate in (folder, inside):
         if is_adapter(candidate):

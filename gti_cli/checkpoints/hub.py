@@ -43,7 +43,12 @@ def require_on_hub(name: str, workspace: Workspace) -> Path:
 
 def checkpoint_names(workspace: Workspace) -> list[str]:
     """List the checkpoints of a workspace, in the order in which they were made."""
-    return [name for name in workspace.manifests() if (workspace.path(name) / CHECKPOINT_MANIFEST).is_file()]
+    return [
+        name
+        for name, manifest in workspace.manifests().items()
+        # A blend lies in a folder of its own, too, but it is no model.
+        if (workspace.path(name) / CHECKPOINT_MANIFEST).is_file() and manifest.command != "blend"
+    ]
 
 
 def list_checkpoints(workspace: Workspace) -> str:

@@ -44,8 +44,8 @@ def _evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[CHECKPOINT]...",
-            help="Checkpoints of the workspace, or folders (default: finetuned). Several, from several seeds: also "
-            "their mean and standard deviation.",
+            help="Checkpoints or blends of the workspace, or folders (default: finetuned). Several, from several "
+            "seeds: also their mean and standard deviation.",
         ),
     ] = None,
     name: Annotated[

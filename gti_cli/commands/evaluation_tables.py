@@ -35,7 +35,7 @@ def print_metrics(manifest: Manifest, *, wide: bool = False) -> None:
     total = f" of {counts['evaluated'] + counts['not_drawn']:,}, drawn by seed" if counts.get("not_drawn") else ""
     title = (
         f"{counts['evaluated']:,} {subjects}{total}, {counts['catalogue']:,} items "
-        f"({counts['semantic_ids']:,} semantic IDs), {manifest.options['split']} part, {counts['beams']} beams"
+        f"({counts['semantic_ids']:,} semantic IDs), {manifest.options['split']} part, {_searched(counts)}"
     )
     available = list(metrics["metrics"])
     if wide:
@@ -52,10 +52,26 @@ def print_metrics(manifest: Manifest, *, wide: bool = False) -> None:
         )
         console.say("Below each figure: the 95 % bootstrap interval of the mean.")
         console.say("More figures, and slices: --wide, or metrics.json.")
+    if metrics.get("without"):
+        _print_without(metrics["without"], leading_metrics(available, manifest.options["k"], subjects))
     for baseline, report in metrics["tuning"].items():
         _print_tuning(baseline, report)
     for line in _remarks(manifest, subjects):
         console.say(line)
+
+
+def _searched(counts: Mapping[str, Any]) -> str:
+    """What was ranked: the beams of a search, or the lists of a blend."""
+    return f"{counts['beams']} beams" if "beams" in counts else f"lists of {counts['list_length']}"
+
+
+def _print_without(without: Mapping[str, Any], columns: Sequence[str]) -> None:
+    """Print what each member adds to a blend."""
+    rows = []
+    for member, report in without.items():
+        gains = [report["differences"][column] for column in columns]
+        rows.append([member, *(f"{g['difference']:+.4f}\n{g['low']:+.4f} to {g['high']:+.4f}" for g in gains)])
+    console.table("What each member adds: the blend minus the blend fitted without it", ["member", *columns], rows)
 
 
 def _remarks(manifest: Manifest, subjects: str) -> list[str]:
@@ -66,7 +82,7 @@ def _remarks(manifest: Manifest, subjects: str) -> list[str]:
         lines.append(f"{counts['left_out_without_good']:,} queries have no item of relevance 2 and are left out.")
     if counts.get("queries_cut"):
         lines.append(f"{counts['queries_cut']:,} queries are longer than a prompt can hold and were shortened.")
-    if counts.get("widest_beam", 0) > counts["beams"]:
+    if counts.get("widest_beam", 0) > counts.get("beams", 0):
         lines.append(
             f"The search used up to {counts['widest_beam']:,} beams, to replace items that a user has already seen."
         )

@@ -36,7 +36,7 @@ def _recommend(
     reading: InteractionOptions,
     adapter: AdapterOptions,
     checkpoint: Annotated[
-        str | None, typer.Argument(help="Checkpoint of the workspace, or a folder (default: finetuned).")
+        str | None, typer.Argument(help="Checkpoint or blend of the workspace, or a folder (default: finetuned).")
     ] = None,
     history: Annotated[
         list[str] | None, typer.Option("--history", help="Item ids, oldest first: A,B,C or one option for each.")

@@ -5,10 +5,10 @@ From a user's history to ``metrics.json``:
 1. `gti_cli.tables.histories` reads the table and divides it (`read_interactions`, `split`).
 2. `gti_cli.prompts.next_item` makes the prompts, and `gti_cli.decoding.search_parts` searches for the best semantic
    IDs; both are called in `_search`.
-3. `gti_cli.evaluation.recommended_lists` turns semantic IDs into items and finds the target's rank,
-   `gti_cli.metrics` turns ranks into numbers, and ``metrics.json`` is written; all in `_write_results`.
+3. `gti_cli.evaluation.recommended_lists` turns semantic IDs into items and finds the target's rank.
+4. `gti_cli.evaluation.user_results` turns ranks into numbers with `gti_cli.metrics`, and writes ``metrics.json``.
 
-`gti_cli.evaluation.evaluate_queries` does the same for queries.
+`gti_cli.evaluation.evaluate_queries` does the same for queries, and `gti_cli.evaluation.evaluate_blend` for blends.
 """
 
 from __future__ import annotations
@@ -17,32 +17,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from gti_cli import console, tables
-from gti_cli.baselines.base import train_counts
-from gti_cli.baselines.results import write_baseline_tables
-from gti_cli.baselines.run import EMBEDDINGS, Setting, evaluate_baselines
+from gti_cli.blends.stored_blend import blend_name
 from gti_cli.cards.card import refresh_card
 from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.decoding.search_parts import SearchRequest, SearchResult, extra_beams
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
+from gti_cli.evaluation.evaluate_blend import evaluate_blend
 from gti_cli.evaluation.evaluate_queries import evaluate_queries
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, make_plan, open_stage, output_name
 from gti_cli.evaluation.plot import remove_pictures
-from gti_cli.evaluation.recommended_lists import as_array, recommend_items, write_lists
-from gti_cli.evaluation.sample import draw_sample
-from gti_cli.metrics.intervals import bounds
-from gti_cli.metrics.ranking import averages, list_metrics, per_user
-from gti_cli.metrics.slices import slice_means, times_seen, user_slices
+from gti_cli.evaluation.recommended_lists import recommend_items
+from gti_cli.evaluation.user_results import EvaluatedUsers, Surroundings, read_users, write_user_results
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.next_item import cut_history, encode_items, make_frame
 from gti_cli.tables.equal_times import InteractionOptions
-from gti_cli.tables.histories import History, Splits, read_interactions, split
-from gti_cli.workspace import StageRun, Workspace, processes, write_json
-from gti_cli.workspace.inputs import digest_input
+from gti_cli.tables.histories import History
+from gti_cli.workspace import StageRun, Workspace, processes
+from gti_cli.workspace.inputs import is_other_input
 from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -68,7 +62,7 @@ def evaluate(
         interactions: Table of interactions, the one that `finetune` read.
         workspace: Folder of the workspace.
         queries: Instead of ``interactions``, a table of queries with graded items.
-        checkpoint: Name in the workspace or path (None: ``finetuned``); also an adapter of PEFT.
+        checkpoint: Name in the workspace or path (None: ``finetuned``); also an adapter of PEFT, or a blend.
         base: Base model of an adapter (None: the one that it names).
         name: Name of the output below ``evaluation/`` (None: the checkpoint's; for queries with ``-search`` added).
         **keywords: See `EvaluateOptions`, `InteractionOptions` and `gti_cli.options.RunOptions`.
@@ -91,6 +85,12 @@ def evaluate(
     reading, run_options = pick(InteractionOptions, keywords), pick(RunOptions, keywords)
     reading.check(reads_table=interactions is not None)
     interactions, queries = tables.locate_all([interactions, queries], run_options.columns)
+    blend = blend_name(Workspace(workspace), checkpoint)
+    if blend is not None:
+        if interactions is None:
+            raise InputError("a blend recommends to users, and cannot answer queries", remedy="give --interactions")
+        options = pick(EvaluateOptions, keywords)
+        return evaluate_blend(Workspace(workspace), blend, interactions, options, reading, name, run_options)
     plan = make_plan(
         Workspace(workspace),
         checkpoint,
@@ -116,16 +116,9 @@ def _evaluate_users(
     name: str | None,
     run_options: RunOptions,
 ) -> Manifest:
-    splits = split(read_interactions(interactions, plan.catalogue.row_of(), options=reading))
-    entries = splits.test if plan.options.split == "test" else splits.valid
-    if not entries:
-        raise InputError(
-            f"no user has a {plan.options.split} item", where=str(interactions), remedy="use another --split"
-        )
-    available = len(entries)
-    entries = draw_sample(entries, lambda entry: entry.user_id, plan.options.sample, plan.seed)
+    evaluated = read_users(interactions, plan.catalogue, plan.options, reading, plan.seed)
     artifact = output_name(plan, name)
-    is_other_table = _was_trained_on_another_table(plan, interactions)
+    is_other_table = is_other_input(plan.checkpoint.known_manifest, "interactions", interactions)
     if is_other_table:
         console.warn(
             f"{plan.name} was fine-tuned on another table of interactions than {interactions}: targets may have been "
@@ -146,22 +139,15 @@ def _evaluate_users(
         },
         inputs={"interactions": interactions},
         details={**details, "other_table": True} if is_other_table else details,
-        counts={"not_drawn": available - len(entries)},
+        counts={"not_drawn": evaluated.not_drawn},
     ) as run:
         if not run.done:
             trie = build_trie(plan.catalogue.codes)
-            result = _search(plan, entries, trie, run)
+            result = _search(plan, evaluated.entries, trie, run)
             if processes.rank() == 0:
-                _write_results(plan, splits, entries, trie, result, run, run.path(artifact))
+                _write_results(plan, evaluated, trie, result, run, run.path(artifact))
                 remove_pictures(plan.space, artifact)
     return run.result()
-
-
-def _was_trained_on_another_table(plan: EvaluationPlan, interactions: Path | str) -> bool:
-    """Whether the checkpoint's manifest says that it was fine-tuned on other interactions than these."""
-    manifest = plan.checkpoint.known_manifest
-    trained_on = manifest.inputs.get("interactions") if manifest else None
-    return trained_on is not None and trained_on["sha256"] != digest_input(interactions)
 
 
 def _was_trained_with_other_duplicates(plan: EvaluationPlan, reading: InteractionOptions) -> bool:
@@ -192,71 +178,26 @@ def _search(plan: EvaluationPlan, entries: Sequence[History], trie: Trie, run: S
 
 def _write_results(
     plan: EvaluationPlan,
-    splits: Splits,
-    entries: Sequence[History],
+    evaluated: EvaluatedUsers,
     trie: Trie,
     result: SearchResult,
     run: StageRun,
     folder: Path,
 ) -> None:
-    """Compute all metrics from the search's result, and write ``metrics.json`` and the tables into ``folder``."""
-    options, row_of = plan.options, plan.catalogue.row_of()
+    """Turn the search's result into lists and ranks, and write all results into ``folder``."""
+    options, entries = plan.options, evaluated.entries
     lists, ranks = recommend_items(
-        result.ranking, trie, entries, row_of, limit=options.ks[-1], filter_seen=options.filter_seen
+        result.ranking,
+        trie,
+        entries,
+        plan.catalogue.row_of(),
+        limit=options.ks[-1],
+        filter_seen=options.filter_seen,
     )
-    values = per_user(ranks, options.ks)
-    coverage_and_novelty = list_metrics(as_array(lists, options.ks[-1]), options.ks, train_counts(splits.train, row_of))
-    outcome = evaluate_baselines(options.baselines, _baseline_setting(plan, splits, entries))
-    baselines, slices = outcome.results, user_slices(entries, splits.train)
-    users = [entry.user_id for entry in entries]
-    run.metrics.update(
-        metrics={**averages(values), **coverage_and_novelty},
-        baselines={name: baseline.metrics for name, baseline in baselines.items()},
-        tuning=outcome.tuning,
-        intervals=bounds(values, users),
-        baseline_intervals={name: bounds(baseline.values, users) for name, baseline in baselines.items()},
-    )
-    run.metrics["slices"] = slice_means(values, slices)
-    run.metrics["baseline_slices"] = {name: slice_means(one.values, slices) for name, one in baselines.items()}
-    run.details["baselines_left_out"] = outcome.left_out
     run.counts.update(
-        splits.counts,
-        evaluated=len(entries),
-        catalogue=len(row_of),
         semantic_ids=trie.leaves,
         beams=options.beams,
         interactions_not_shown=sum(cut_history(entry.items, options.history)[1] for entry in entries),
-        lists_shorter_than_k=sum(len(items.rows) < options.ks[-1] for items in lists),
-        baselines_left_out=len(outcome.left_out),
-        targets_in_history=sum(entry.target in entry.items for entry in entries),
     )
-    folder.mkdir(parents=True)
-    write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
-    write_lists(folder, "user_id", users, lists, plan.catalogue.item_ids)
-    # One row for each target. A user's several targets differ in the number of items before them.
-    keys = {
-        "user_id": users,
-        "target": [entry.target for entry in entries],
-        "history": np.asarray([len(entry.items) for entry in entries], dtype=np.int32),
-    }
-    seen = times_seen(entries, splits.train)
-    rank_columns = {"items_ahead": ranks.ahead, "items_tied": ranks.ties}
-    tables.write(folder / "per_user.parquet", {**keys, "target_training_interactions": seen, **rank_columns, **values})
-    write_baseline_tables(folder, keys, baselines)
-
-
-def _baseline_setting(plan: EvaluationPlan, splits: Splits, entries: Sequence[History]) -> Setting:
-    """The data and options that baselines are evaluated with: those of the model."""
-    options = plan.options
-    return Setting(
-        splits,
-        options.split,
-        entries,
-        plan.catalogue.row_of(),
-        options.ks,
-        options.filter_seen,
-        plan.seed,
-        plan.device,
-        cache=plan.space.path(".gti") / "baselines",
-        embeddings=plan.space.path(EMBEDDINGS),
-    )
+    around = Surroundings(plan.space, plan.catalogue, options, plan.seed, plan.device)
+    write_user_results(around, evaluated, lists, ranks, run, folder)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gti_cli import tables
+from gti_cli.blends.stored_blend import blend_name
 from gti_cli.decoding.search_parts import EXACT_COUNTS
 from gti_cli.errors import InputError, list_some
 from gti_cli.evaluation.compare import in_order_of, key_columns, metric_columns, read_values_table, table_name
@@ -82,7 +83,8 @@ def evaluate_several(
             f"--name {name!r} is the evaluation of a single checkpoint", remedy="give the summary another name"
         )
     for checkpoint in checkpoints:  # A misspelt name is refused before the first checkpoint is searched.
-        find_ids_and_checkpoint(Workspace(workspace), checkpoint, base)
+        if blend_name(Workspace(workspace), checkpoint) is None:
+            find_ids_and_checkpoint(Workspace(workspace), checkpoint, base)
     runs = [
         evaluate(interactions, workspace, queries=queries, checkpoint=checkpoint, base=base, **keywords)
         for checkpoint in checkpoints

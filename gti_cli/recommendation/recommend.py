@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gti_cli import console, tables
+from gti_cli.blends.stored_blend import blend_name
 from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
@@ -30,6 +31,7 @@ from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, make_frame, opening_ids
 from gti_cli.prompts.query import encode_queries
 from gti_cli.recommendation.listing.allowed import allowed_rows
+from gti_cli.recommendation.listing.blended import recommend_by_blend
 from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
 from gti_cli.recommendation.listing.recommendations import Recommendations, as_recommendations
 from gti_cli.recommendation.requests import (
@@ -87,7 +89,7 @@ def recommend(
 
     Args:
         workspace: Folder of the workspace.
-        checkpoint: Name or path of a checkpoint, also of an adapter of PEFT. None: ``finetuned``.
+        checkpoint: Name or path of a checkpoint, also of an adapter of PEFT, or name of a blend. None: ``finetuned``.
         base: Base model of an adapter. None: the one that it names.
         histories: Item ids of each user, oldest first.
         queries: Words of each query.
@@ -114,6 +116,13 @@ def recommend(
         [table, options.exclude, options.only, options.candidates], columns
     )
     space = Workspace(workspace)
+    blend = blend_name(space, checkpoint)
+    if blend is not None:
+        seed_everything(seed)
+        chosen, requested = replace(options, exclude=exclude, only=only), (histories, queries, table)
+        by_blend = recommend_by_blend(space, blend, requested, reading, chosen, device=device, dtype=dtype)
+        names, lists = by_blend.names, by_blend.lists
+        return as_recommendations(names, lists, [True] * len(names), by_blend.catalogue.item_ids, _titles(space))
     ids = space.require("semantic_ids", "gti build-ids")
     source = find_checkpoint(space, checkpoint, "finetuned", "gti finetune", adapters=True, base=base)
     check_same_ids(source, ids)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from gti_cli.errors import InputError
-from gti_cli.workspace.manifest import canonical_digest, digest_path
+from gti_cli.workspace.manifest import Manifest, canonical_digest, digest_path
 
 _VIEW_KEYS = ("split", "columns")  # what a description says of the part of the files that is read
 
@@ -54,6 +54,21 @@ def digest_input(location: Path | str) -> str:
         InputError: When a path does not exist.
     """
     return str(describe_inputs({"input": location})["input"]["sha256"])
+
+
+def is_other_input(manifest: Manifest | None, role: str, location: Path | str) -> bool:
+    """Tell whether an artifact was made from another input than this one.
+
+    Args:
+        manifest: The manifest of the artifact; None: nothing is known of it.
+        role: The role of the input.
+        location: A path, or an object that describes itself.
+
+    Returns:
+        False where the manifest has no input of this role.
+    """
+    recorded = manifest.inputs.get(role) if manifest is not None else None
+    return recorded is not None and recorded["sha256"] != digest_input(location)
 
 
 def describe_files(path: str, files: Sequence[Path], view: Mapping[str, Any], *, local: bool) -> dict[str, Any]:

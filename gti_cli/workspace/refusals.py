@@ -1,4 +1,4 @@
-"""Cases in which a stage refuses to write: over its own input, and without ``--force`` over existing outputs."""
+"""Cases in which a stage refuses to write (over its own input, or without ``--force``) or to start (from a blend)."""
 
 from __future__ import annotations
 
@@ -56,4 +56,19 @@ def refuse_to_replace(root: Path, request: StageRequest, existing: Manifest | No
         raise InputError(
             f"{root / present[0]} exists without a manifest (not written by a finished {request.command!r})",
             remedy="move it away, or pass --force to replace it",
+        )
+
+
+def refuse_blend(manifest: Manifest, folder: Path) -> None:
+    """Refuse a blend where a checkpoint is asked for.
+
+    Raises:
+        InputError: When `gti blend` wrote the artifact in ``folder``.
+    """
+    if manifest.command == "blend":
+        name = manifest.name
+        raise InputError(
+            f"{name!r} is a blend of several recommenders, and no checkpoint",
+            where=str(folder),
+            remedy=f"name a checkpoint; 'gti evaluate {name}' and 'gti recommend {name}' take the blend",
         )

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from gti_cli.baselines.base import (
     Baseline,
     Candidates,
+    best_items,
     rank_all_items,
     spread_sample,
     top_columns,
@@ -123,3 +124,25 @@ def test_a_spread_sample_has_even_gaps(count: int, limit: int) -> None:
 def test_training_counts() -> None:
     counts = train_counts({"a": ["i1", "i1"], "b": ["i0", "i1"], "c": []}, {"i0": 0, "i1": 1, "i2": 2})
     assert counts.tolist() == [1, 3, 0]
+
+
+@pytest.mark.parametrize("filter_seen", [False, True])
+def test_best_items_of_all_and_of_some(filter_seen: bool) -> None:
+    """A baseline with one pass over all items, and one that makes blocks, against a sort."""
+    vectors = item_vectors()
+    histories = [[1, 4], [0], [2, 3, 2, 9]]
+    allowed = np.arange(ITEMS) % 3 > 0
+    for baseline in (ItemKNN(random_train(), ROW_OF), ContentKNN(ItemSpace(vectors, None, centring=0, whitening=0))):
+        scores = baseline.scores(histories)
+        for mask in (None, allowed):
+            found = best_items(baseline, histories, ITEMS, filter_seen=filter_seen, k=6, allowed=mask)
+            for user, history in enumerate(histories):
+                rows = [
+                    row
+                    for row in range(ITEMS)
+                    if np.isfinite(scores[user, row])
+                    and (mask is None or mask[row])
+                    and not (filter_seen and row in history)
+                ]
+                expected = sorted(rows, key=lambda row: (-scores[user, row], row))[:6]
+                assert found[user].tolist() == expected + [-1] * (6 - len(expected))

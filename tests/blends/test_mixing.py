@@ -53,3 +53,14 @@ def test_json_keeps_every_bit(form):
 def test_a_form_of_another_version_is_refused(change):
     with pytest.raises(ValueError, match="unknown form"):
         Mixing.from_json({**MIXINGS[CONTEXTUAL].as_json(), **change})
+
+
+def test_mean_weights_over_candidates():
+    assert MIXINGS[PRODUCT].mean_weights(CONTEXTS).tolist() == [0.3, 0.7]
+    mixing = MIXINGS[CONTEXTUAL]
+    pairs = list(zip(CONTEXTS.history, CONTEXTS.item, strict=True))
+    expected = [
+        np.mean([mixing.weights[m] + mixing.history_weights[m, h] + mixing.item_weights[m, i] for h, i in pairs])
+        for m in range(2)
+    ]
+    np.testing.assert_allclose(mixing.mean_weights(CONTEXTS), expected)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gti_cli.errors import InputError
-from gti_cli.workspace.inputs import describe_files, describe_inputs, digest_again, digest_input
+from gti_cli.workspace.inputs import describe_files, describe_inputs, digest_again, digest_input, is_other_input
+from gti_cli.workspace.manifest import Manifest
 from tests.support.stages import run_stage
 
 
@@ -55,3 +57,12 @@ def test_a_stage_does_not_write_over_a_shard_of_its_input(tmp_path: Path) -> Non
     (tmp_path / "thing.txt").symlink_to(tmp_path / "2")
     with pytest.raises(InputError, match="this is an input of the command"):
         run_stage(tmp_path, inputs={"items": Shards(tmp_path)})
+
+
+def test_another_input_than_the_recorded_one(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_text("one")
+    second.write_text("two")
+    manifest = replace(Manifest.placeholder("x"), inputs=describe_inputs({"table": first}))
+    assert is_other_input(manifest, "table", second) and not is_other_input(manifest, "table", first)
+    assert not is_other_input(manifest, "pairs", second) and not is_other_input(None, "table", second)

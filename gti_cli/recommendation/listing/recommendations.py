@@ -18,8 +18,8 @@ class Recommendation:
         rank: Place in the list, from 1.
         item_id: Id of the item.
         title: Title of the item.
-        score: Log-probability of the item's semantic ID.
-        proven: Whether the search proves that no more probable item is missing in the list.
+        score: Log-probability of the item's semantic ID; of a blend, a number whose order alone has a meaning.
+        proven: Whether the search proves that no more probable item is missing in the list. A blend does not search.
         retriever_score: The score that a table of candidates gave the item; None without one.
     """
 

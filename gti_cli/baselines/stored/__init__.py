@@ -1,0 +1,1 @@
+"""Fitted baselines in a file, for a recommender that is used again without fitting."""

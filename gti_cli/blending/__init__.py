@@ -1,0 +1,1 @@
+"""Stage `blend`: several recommenders mixed into one."""

@@ -1,0 +1,80 @@
+"""The members that ``--of`` names: baselines and checkpoints, found and checked before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gti_cli.baselines.run import CONTENT_KNN, EMBEDDINGS
+from gti_cli.blending.options import BASELINES
+from gti_cli.blends.stored_blend import find_member_checkpoint
+from gti_cli.checkpoints.finding import Checkpoint
+from gti_cli.checkpoints.hub import checkpoint_names
+from gti_cli.errors import InputError, list_some
+from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
+from gti_cli.workspace.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class ChosenMembers:
+    """The members of a blend.
+
+    Attributes:
+        names: All of them, in the order in which they were given.
+        checkpoints: The checkpoints among them, by name.
+    """
+
+    names: tuple[str, ...]
+    checkpoints: dict[str, Checkpoint]
+
+    @property
+    def baselines(self) -> list[str]:
+        """The baselines among them."""
+        return [name for name in self.names if name not in self.checkpoints]
+
+
+def choose_members(space: Workspace, given: Sequence[str], ids: Manifest) -> ChosenMembers:
+    """Find the members.
+
+    Args:
+        space: The workspace.
+        given: Names of baselines, names of checkpoints in the workspace, or paths of checkpoints.
+        ids: Manifest of the workspace's semantic IDs.
+
+    Raises:
+        InputError: When there are fewer than two, one is unknown or given twice, or a checkpoint does not fit.
+    """
+    names = [name if name in BASELINES else Path(name).name for name in given]
+    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if repeated:
+        raise InputError(f"--of names {list_some(repeated)} twice", remedy="give each member once, by its own name")
+    if len(names) < 2:
+        raise InputError(
+            f"--of names {len(names)} member{'' if len(names) == 1 else 's'}, and a blend mixes at least two",
+            remedy="give for example --of finetuned,item-knn",
+        )
+    unknown = [name for name in given if name not in BASELINES and not _is_checkpoint(space, name)]
+    if unknown:
+        there = ", ".join(checkpoint_names(space)) or "none"
+        raise InputError(
+            f"--of names {list_some(unknown)}, which is neither a baseline nor a checkpoint of {space.root}",
+            remedy=f"baselines: {', '.join(BASELINES)}; checkpoints: {there}",
+        )
+    if CONTENT_KNN in names and not space.path(EMBEDDINGS).is_file():
+        raise InputError(
+            "content-knn needs the embeddings of the items, and the workspace has none",
+            where=str(space.path(EMBEDDINGS)),
+            remedy="run 'gti build-ids' again with --force, or leave content-knn out",
+        )
+    checkpoints = {
+        name: find_member_checkpoint(space, place, ids)
+        for name, place in zip(names, given, strict=True)
+        if name not in BASELINES
+    }
+    return ChosenMembers(tuple(names), checkpoints)
+
+
+def _is_checkpoint(space: Workspace, name: str) -> bool:
+    inside = Path(name).name == name and (space.path(name) / CHECKPOINT_MANIFEST).is_file()
+    return inside or Path(name).is_dir()
