@@ -129,3 +129,16 @@ def test_the_four_figures(cutoffs: list[int], expected: list[str]) -> None:
     available = [f"{kind}@{k}" for kind in ("ndcg", "recall", "precision", "novelty") for k in cutoffs] + ["mrr"]
     assert leading_metrics(available, cutoffs, "users") == expected
     assert set(all_metrics(available)) == {name for name in available if not name.startswith("precision@")}
+
+
+def test_a_blend_and_what_its_members_add(capsys: pytest.CaptureFixture[str]) -> None:
+    gain = {"difference": 0.0312, "low": 0.013, "high": 0.0485, "p": 0.01}
+    columns = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
+    counts = {"evaluated": 90, "catalogue": 1200, "semantic_ids": 1190, "list_length": 100}
+    report = {"metrics": {}, "differences": dict.fromkeys(columns, gain)}
+    metrics = {**USERS.metrics, "without": {"item-knn": report}}
+    lines = printed(dataclasses.replace(USERS, counts=counts, metrics=metrics), capsys).splitlines()
+    assert lines[0].rstrip().endswith("test part, lists of 100")
+    row = next(line for line in lines if "+0.0312" in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["item-knn", *["+0.0312"] * 4]
+    assert any("+0.0130 to +0.0485" in line for line in lines)
