@@ -1,6 +1,6 @@
 """Train small adapters with peft on a checkpoint of `gti`, and let `gti` read each: a row of Markdown for each adapter.
 
-    python peft_adapters.py --workspace WORKSPACE --checkpoint grounded --interactions TABLE
+    python peft_adapters.py --workspace WORKSPACE --interactions TABLE [--checkpoint grounded]
 
 Needs a workspace with Semantic IDs and the checkpoint, and the table of interactions; peft comes with `gti`. The
 workspace is copied first and stays as it is. ``--steps`` and ``--users`` set how long an adapter trains and how many
