@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+# A checkpoint that was trained with a behaviour prior (`gti_cli.priors`) has it in this file beside its weights.
+PRIOR_FILE = "gti_prior.safetensors"
+
+
 def save_checkpoint(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: NewTokens
 ) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +22,11 @@ from scipy import sparse
 
 from gti_cli.decoding.trie import Trie
 
-if TYPE_CHECKING:
-    from gti_cli.decoding.runner import Runner
-
-_CELLS_AT_ONCE = 1 << 21  # Numbers held at a time: prefixes times codes.
-UNIFORM_SHARE = 0.3
-FLOOR = -6.0  # Lowest value of log(P * K): a code below which no item lies is unlikely, not impossible to unlearn.
+# The masses of a prompt are rounded to whole numbers with this sum. Sums of whole numbers are exact: so the bias behind
+# a prompt is the same to the bit, whatever other prompts are in the batch. Masses below 1e-12 of the sum are dropped.
+_WHOLE = 1 << 40
+UNIFORM_SHARE = 0.3  # of the mass is spread evenly
+FLOOR = -6.0  # Lowest value of log(P * K), also for a code that leads to no item: the model can still outvote it.
 
 
 class PriorTrie:
@@ -74,7 +72,9 @@ class PriorTrie:
         rows = np.repeat(np.arange(masses.shape[0], dtype=np.int64), np.diff(masses.indptr))
         keys = rows * self._leaves + self._leaf_of_row[masses.indices]
         order = np.argsort(keys, kind="stable")
-        sums = np.concatenate([[0.0], np.cumsum(masses.data[order], dtype=np.float64)])
+        total = np.asarray(masses.sum(axis=1), dtype=np.float64).ravel()[rows]
+        whole = np.rint(masses.data / np.where(total > 0, total, 1.0) * _WHOLE).astype(np.int64)
+        sums = np.append(0, np.cumsum(whole[order]))
         return PromptMasses(
             torch.from_numpy(keys[order]).to(self._device),
             torch.from_numpy(sums).to(self._device),
@@ -89,7 +89,7 @@ class PromptMasses:
 
     Attributes:
         keys: (n,) int64, ascending: number of the prompt times number of leaves, plus the leaf.
-        sums: (n + 1,) float64 cumulative masses in the order of ``keys``.
+        sums: (n + 1,) int64 cumulative masses in the order of ``keys``; those of a prompt sum to about `_WHOLE`, or 0.
         numbers: (P,) int64 numbers of the prompts in ``keys``.
         leaves: Number of leaves of the trie.
     """
@@ -112,7 +112,7 @@ class PromptMasses:
             end: The same shape. First leaf behind each range.
 
         Returns:
-            Float64 of the shape of ``first``.
+            Int64 of the shape of ``first``.
         """
         base = (self.numbers[prompts] * self.leaves).view(-1, *[1] * (first.dim() - 1))
         low, high = torch.searchsorted(self.keys, base + first), torch.searchsorted(self.keys, base + end)
@@ -153,16 +153,22 @@ def code_bias(
     mass = masses.between(prompts, leaves[children], leaves[children + 1])
     everywhere = torch.zeros_like(nodes), torch.full_like(nodes, masses.leaves)
     total = masses.between(prompts, *everywhere)[:, None]
+    real = _real(nodes.device)
     # A prompt of which the prior knows nothing has all its mass spread evenly.
-    share = torch.where(total > 0, uniform_share, 1.0)
-    spread = (items[children + 1] - items[children]).double() / trie.first_item[-1][-1]
-    of_child = share * spread + (1 - share) * mass / total.clamp_min(torch.finfo(torch.float64).tiny)
+    share = torch.where(total > 0, uniform_share, 1.0).to(real)
+    spread = (items[children + 1] - items[children]).to(real) / trie.first_item[-1][-1]
+    of_child = share * spread + (1 - share) * (mass.to(real) / total.clamp_min(1))
     of_child = of_child.masked_fill(~is_child, 0.0)
     ratio = (of_child / of_child.sum(1, keepdim=True) * size).clamp_min(float(np.exp(floor)))
     bias = torch.full((len(nodes), size), floor, dtype=torch.float32, device=nodes.device)
     row, place = is_child.nonzero(as_tuple=True)
     bias[row, trie.codes[level][children[row, place]]] = ratio[row, place].log().float()
     return bias
+
+
+def _real(device: torch.device) -> torch.dtype:
+    """The most precise number format of a device."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def add_bias(log_probs: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -178,81 +184,8 @@ def add_bias(log_probs: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     Returns:
         (n, K) log-probabilities with the bias.
     """
-    probabilities = log_probs.double().exp()
+    precise, factor = log_probs.to(_real(log_probs.device)), bias.to(_real(log_probs.device)).exp()
+    probabilities = precise.exp()
     others = (1 - probabilities.sum(1, keepdim=True)).clamp_min(0)
-    normaliser = others + (probabilities * bias.double().exp()).sum(1, keepdim=True)
-    return (log_probs.double() + bias - normaliser.log()).to(log_probs.dtype)
-
-
-@dataclass(frozen=True)
-class ModelPrior:
-    """A prior with the weights that were learned together with a model.
-
-    Attributes:
-        trie: The catalogue.
-        weights: (L,) float32 weight of each level.
-        code_ids: L int64 tensors. Token id of each code of a level.
-    """
-
-    trie: PriorTrie
-    weights: torch.Tensor
-    code_ids: Sequence[torch.Tensor]
-
-    def behind(self, masses: sparse.csr_matrix) -> PromptPrior:
-        """The prior behind P prompts, from (P, N) masses of items."""
-        return PromptPrior(self, self.trie.masses(masses))
-
-
-@dataclass(frozen=True)
-class PromptPrior:
-    """A prior behind some prompts.
-
-    Attributes:
-        model: The prior.
-        masses: Masses of the items behind the prompts.
-    """
-
-    model: ModelPrior
-    masses: PromptMasses
-
-    def select(self, prompts: Sequence[int] | npt.NDArray[np.int64]) -> PromptPrior:
-        """The prior behind some of the prompts, which are numbered anew."""
-        numbers = torch.as_tensor(prompts, dtype=torch.long, device=self.masses.numbers.device)
-        return PromptPrior(self.model, self.masses.select(numbers))
-
-    def log_probs(
-        self, runner: Runner, level: int, prompts: torch.Tensor, nodes: torch.Tensor, features: torch.Tensor
-    ) -> torch.Tensor:
-        """Log-probabilities of all codes of a level, with the bias of the prior.
-
-        Args:
-            runner: The model.
-            level: Level of ``nodes``; 0 is the root.
-            prompts: (n,) int64 number of the prompt of each prefix.
-            nodes: (n,) int64 node of each prefix.
-            features: (n, …) the runner's features after each prefix.
-
-        Returns:
-            (n, K) float32.
-        """
-        ids = self.model.code_ids[level]
-        out = torch.empty(len(nodes), len(ids), device=nodes.device)
-        for start in range(0, len(nodes), rows := max(_CELLS_AT_ONCE // len(ids), 1)):
-            part = slice(start, start + rows)
-            plain = runner.log_probs(features[part], ids.expand(len(nodes[part]), -1))
-            bias = code_bias(self.model.trie, self.masses, level, prompts[part], nodes[part])
-            out[part] = add_bias(plain, self.model.weights[level] * bias)
-        return out
-
-    def child_log_probs(
-        self, runner: Runner, level: int, prompts: torch.Tensor, nodes: torch.Tensor, features: torch.Tensor
-    ) -> torch.Tensor:
-        """`log_probs` of the children of each node, in the columns of `TrieTensors.children`.
-
-        Returns:
-            (n, most children of a node). Columns after a node's last child hold any number.
-        """
-        trie = self.model.trie
-        children = trie.starts[level][nodes][:, None] + torch.arange(trie.max_children[level], device=nodes.device)
-        codes = trie.codes[level][children.clamp_max(len(trie.codes[level]) - 1)]
-        return self.log_probs(runner, level, prompts, nodes, features).gather(1, codes)
+    normaliser = others + (probabilities * factor).sum(1, keepdim=True)
+    return (precise + bias - normaliser.log()).to(log_probs.dtype)

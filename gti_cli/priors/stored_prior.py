@@ -18,16 +18,19 @@ import numpy.typing as npt
 from scipy import sparse
 
 from gti_cli.baselines.item_knn import Neighbourhood
-from gti_cli.decoding.prior_bias import ModelPrior, PriorTrie
+from gti_cli.checkpoints.finding import Checkpoint
+from gti_cli.checkpoints.hub import waiting_for_hub
+from gti_cli.checkpoints.saving import PRIOR_FILE
+from gti_cli.decoding.prior_bias import FLOOR, UNIFORM_SHARE, PriorTrie
+from gti_cli.decoding.prompt_prior import ModelPrior, SearchedTrie
 from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
-from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.priors.item_knn_prior import HistoryMasses, ItemKnnPrior
 from gti_cli.workspace.files import replacing
 
 if TYPE_CHECKING:
     import torch
 
-PRIOR_FILE = "gti_prior.safetensors"
 _FORMAT = 1  # of the file; it grows when a reader of the old one would go wrong
 
 
@@ -38,10 +41,14 @@ class StoredPrior:
     Attributes:
         prior: Gives the masses of items behind a history.
         weights: (L,) float32 weight of each level.
+        uniform_share: Share of the mass that was spread evenly in training.
+        floor: Lowest bias in training.
     """
 
     prior: ItemKnnPrior
     weights: npt.NDArray[np.float32]
+    uniform_share: float = UNIFORM_SHARE
+    floor: float = FLOOR
 
 
 def write_prior(folder: Path, stored: StoredPrior, item_ids: Sequence[str]) -> None:
@@ -67,9 +74,32 @@ def write_prior(folder: Path, stored: StoredPrior, item_ids: Sequence[str]) -> N
         "format": str(_FORMAT),
         "prior": stored.prior.name,
         "settings": json.dumps(asdict(stored.prior.settings), sort_keys=True),
+        "uniform_share": repr(stored.uniform_share),
+        "floor": repr(stored.floor),
     }
     with replacing(folder / PRIOR_FILE) as temporary:
         save_file(arrays, temporary, metadata=metadata)
+
+
+def find_prior(checkpoint: Checkpoint) -> Path | None:
+    """Return the folder that holds a checkpoint's prior: its own, or the hub's cache. None: it was trained without."""
+    if checkpoint.local:
+        folder = Path(checkpoint.path)
+        return folder if (folder / PRIOR_FILE).is_file() else None
+    from transformers.utils.hub import cached_file
+
+    try:
+        with waiting_for_hub(checkpoint.path):
+            file: str | None = cached_file(
+                checkpoint.path,
+                PRIOR_FILE,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+                _raise_exceptions_for_gated_repo=False,
+            )
+    except (OSError, ValueError):  # the model was found before this: what is not found is not there
+        return None
+    return Path(file).parent if file is not None else None
 
 
 def read_prior(folder: Path, row_of: Mapping[str, int]) -> StoredPrior | None:
@@ -132,7 +162,7 @@ def _as_prior(metadata: Mapping[str, str], arrays: Mapping[str, Any], row_of: Ma
     prior = ItemKnnPrior(
         Neighbourhood(**json.loads(metadata["settings"])), (placed @ similarity @ placed.T).tocsr(), scale
     )
-    return StoredPrior(prior, arrays["weights"])
+    return StoredPrior(prior, arrays["weights"], float(metadata["uniform_share"]), float(metadata["floor"]))
 
 
 @dataclass(frozen=True)
@@ -147,22 +177,28 @@ class LoadedPrior:
     items: ItemKnnPrior
     model: ModelPrior
 
+    def masses(self, histories: Sequence[Sequence[int]]) -> HistoryMasses:
+        """The masses behind histories of catalogue rows, oldest first, for a search."""
+        return HistoryMasses(self.items, histories)
+
 
 def load_prior(
-    folder: Path,
+    checkpoint: Checkpoint,
     row_of: Mapping[str, int],
     trie: Trie,
     code_ids: Sequence[npt.NDArray[np.int64]],
     device: torch.device,
+    part: tuple[Trie, npt.NDArray[np.int64]] | None = None,
 ) -> LoadedPrior | None:
     """Load the prior of a checkpoint for a search over a catalogue.
 
     Args:
-        folder: The checkpoint.
+        checkpoint: The checkpoint.
         row_of: Catalogue row of each item id.
         trie: All semantic IDs of the catalogue.
         code_ids: L arrays. Token id of each code of a level.
         device: Device of the model.
+        part: The trie that is searched and the catalogue rows of its items, where it holds only some of the items.
 
     Returns:
         The prior; None where the checkpoint has none.
@@ -172,8 +208,9 @@ def load_prior(
     """
     import torch
 
-    stored = read_prior(folder, row_of)
-    if stored is None:
+    folder = find_prior(checkpoint)
+    stored = read_prior(folder, row_of) if folder is not None else None
+    if folder is None or stored is None:
         return None
     if len(stored.weights) != trie.levels:
         raise InputError(
@@ -183,4 +220,6 @@ def load_prior(
         )
     ids = [torch.from_numpy(np.ascontiguousarray(level)).to(device) for level in code_ids]
     ranges = PriorTrie(trie, [len(level) for level in ids], device)
-    return LoadedPrior(stored.prior, ModelPrior(ranges, torch.from_numpy(stored.weights).to(device), ids))
+    searched = SearchedTrie.of(part[0], trie, part[1], device) if part is not None else None
+    weights = torch.from_numpy(stored.weights).to(device)
+    return LoadedPrior(stored.prior, ModelPrior(ranges, weights, ids, stored.uniform_share, stored.floor, searched))
