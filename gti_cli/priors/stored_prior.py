@@ -31,6 +31,7 @@ from gti_cli.workspace.files import replacing
 if TYPE_CHECKING:
     import torch
 
+_ENTRY = "gti_prior"  # of the file's metadata: a JSON object
 _FORMAT = 1  # of the file; it grows when a reader of the old one would go wrong
 
 
@@ -70,15 +71,16 @@ def write_prior(folder: Path, stored: StoredPrior, item_ids: Sequence[str]) -> N
         "data": similarity.data.astype(np.float32),
         "item_ids": np.frombuffer(json.dumps(list(item_ids)).encode(), dtype=np.uint8),
     }
-    metadata = {
-        "format": str(_FORMAT),
+    described = {
+        "format": _FORMAT,
         "prior": stored.prior.name,
-        "settings": json.dumps(asdict(stored.prior.settings), sort_keys=True),
-        "uniform_share": repr(stored.uniform_share),
-        "floor": repr(stored.floor),
+        "settings": asdict(stored.prior.settings),
+        "uniform_share": stored.uniform_share,
+        "floor": stored.floor,
     }
+    # One entry: safetensors writes several in random order, and equal runs are to write equal bytes.
     with replacing(folder / PRIOR_FILE) as temporary:
-        save_file(arrays, temporary, metadata=metadata)
+        save_file(arrays, temporary, metadata={_ENTRY: json.dumps(described, sort_keys=True)})
 
 
 def find_prior(checkpoint: Checkpoint) -> Path | None:
@@ -119,7 +121,7 @@ def read_prior(folder: Path, row_of: Mapping[str, int]) -> StoredPrior | None:
     if not path.is_file():
         return None
     metadata, arrays = _read(path)
-    if metadata.get("format") != str(_FORMAT):
+    if metadata.get("format") != _FORMAT:
         raise InputError(
             f"the prior has format {metadata.get('format')}, and this version of gti reads {_FORMAT}",
             where=str(path),
@@ -133,21 +135,21 @@ def read_prior(folder: Path, row_of: Mapping[str, int]) -> StoredPrior | None:
         ) from error
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The metadata and the arrays of the file."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            return file.metadata() or {}, arrays
-    except (OSError, SafetensorError) as error:
+            return json.loads((file.metadata() or {}).get(_ENTRY, "{}")), arrays
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
             f"the prior cannot be read ({error})", where=str(path), remedy="run 'gti finetune' again"
         ) from error
 
 
-def _as_prior(metadata: Mapping[str, str], arrays: Mapping[str, Any], row_of: Mapping[str, int]) -> StoredPrior:
+def _as_prior(metadata: Mapping[str, Any], arrays: Mapping[str, Any], row_of: Mapping[str, int]) -> StoredPrior:
     """The prior with its rows in the order of a catalogue."""
     ids = json.loads(arrays["item_ids"].tobytes())
     similarity = sparse.csr_matrix(
@@ -159,9 +161,7 @@ def _as_prior(metadata: Mapping[str, str], arrays: Mapping[str, Any], row_of: Ma
     placed = sparse.csr_matrix((np.ones(len(kept)), (rows, kept)), shape=(len(row_of), len(ids)))
     scale = np.ones(len(row_of))
     scale[rows] = arrays["scale"][kept]
-    prior = ItemKnnPrior(
-        Neighbourhood(**json.loads(metadata["settings"])), (placed @ similarity @ placed.T).tocsr(), scale
-    )
+    prior = ItemKnnPrior(Neighbourhood(**metadata["settings"]), (placed @ similarity @ placed.T).tocsr(), scale)
     return StoredPrior(prior, arrays["weights"], float(metadata["uniform_share"]), float(metadata["floor"]))
 
 
