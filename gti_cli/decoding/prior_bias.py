@@ -13,7 +13,7 @@ prior knows nothing adds hardly anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,8 @@ class PriorTrie:
         self.first_item = [on_device(trie.item_starts[leaves]) for leaves in reversed(ranges)]
         self.starts, self.codes = [on_device(a) for a in trie.starts], [on_device(a) for a in trie.codes]
         self.max_children = trie.max_children()
+        # The node of level 1 above each leaf.
+        self._child_of_leaf = np.repeat(np.arange(len(trie.codes[0])), np.diff(ranges[-2]))
 
     def masses(self, masses: sparse.csr_matrix) -> PromptMasses:
         """Sum the masses of items behind P prompts by leaf.
@@ -69,18 +71,21 @@ class PriorTrie:
         Args:
             masses: (P, N) masses, none negative; columns are catalogue rows.
         """
-        rows = np.repeat(np.arange(masses.shape[0], dtype=np.int64), np.diff(masses.indptr))
-        keys = rows * self._leaves + self._leaf_of_row[masses.indices]
-        order = np.argsort(keys, kind="stable")
-        total = np.asarray(masses.sum(axis=1), dtype=np.float64).ravel()[rows]
-        whole = np.rint(masses.data / np.where(total > 0, total, 1.0) * _WHOLE).astype(np.int64)
-        sums = np.append(0, np.cumsum(whole[order]))
-        return PromptMasses(
-            torch.from_numpy(keys[order]).to(self._device),
-            torch.from_numpy(sums).to(self._device),
-            torch.arange(masses.shape[0], device=self._device),
-            self._leaves,
-        )
+        by_leaf = (masses.data, self._leaf_of_row[masses.indices], masses.indptr)
+        # Turning a sparse matrix twice sorts the entries of each row in linear time.
+        by_leaf = sparse.csr_matrix(by_leaf, shape=(masses.shape[0], self._leaves)).tocsc().tocsr()
+        rows = np.repeat(np.arange(masses.shape[0], dtype=np.int64), np.diff(by_leaf.indptr))
+        total = np.asarray(by_leaf.sum(axis=1), dtype=np.float64).ravel()
+        whole = np.rint(by_leaf.data * (_WHOLE / np.where(total > 0, total, 1.0))[rows])
+        keys = rows * self._leaves + by_leaf.indices
+        below_root = len(self.first_leaf[1]) - 1
+        cells = rows * below_root + self._child_of_leaf[by_leaf.indices]
+        # Sums of whole numbers are exact in float64, too, up to 2 ** 53.
+        first_level = np.bincount(cells, whole, minlength=masses.shape[0] * below_root)
+        arrays = keys, np.append(0, np.cumsum(whole.astype(np.int64))), first_level.astype(np.int64)
+        on_device = [torch.from_numpy(array).to(self._device) for array in arrays]
+        numbers = torch.arange(masses.shape[0], device=self._device)
+        return PromptMasses(on_device[0], on_device[1], on_device[2].view(-1, below_root), numbers, self._leaves)
 
 
 @dataclass(frozen=True)
@@ -90,33 +95,40 @@ class PromptMasses:
     Attributes:
         keys: (n,) int64, ascending: number of the prompt times number of leaves, plus the leaf.
         sums: (n + 1,) int64 cumulative masses in the order of ``keys``; those of a prompt sum to about `_WHOLE`, or 0.
-        numbers: (P,) int64 numbers of the prompts in ``keys``.
+        first_level: (P, C) int64 mass below each of the C nodes of level 1.
+        numbers: (P,) int64 numbers of the prompts in ``keys`` and ``first_level``.
         leaves: Number of leaves of the trie.
     """
 
     keys: torch.Tensor
     sums: torch.Tensor
+    first_level: torch.Tensor
     numbers: torch.Tensor
     leaves: int
 
     def select(self, prompts: torch.Tensor) -> PromptMasses:
         """The masses of some prompts, which are numbered anew."""
-        return PromptMasses(self.keys, self.sums, self.numbers[prompts], self.leaves)
+        return replace(self, numbers=self.numbers[prompts])
 
-    def between(self, prompts: torch.Tensor, first: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-        """Mass of ranges of leaves.
+    def total(self, prompts: torch.Tensor) -> torch.Tensor:
+        """(n,) int64 mass of all items behind n prompts."""
+        return self.first_level[self.numbers[prompts]].sum(1)
+
+    def below_root(self, prompts: torch.Tensor) -> torch.Tensor:
+        """(n, C) int64 mass below each node of level 1, behind n prompts."""
+        return self.first_level[self.numbers[prompts]]
+
+    def between(self, prompts: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
+        """Mass of neighbouring ranges of leaves.
 
         Args:
             prompts: (n,) int64.
-            first: (n, …) int64 first leaf of each range.
-            end: The same shape. First leaf behind each range.
+            bounds: (n, m + 1) int64, ascending. First leaf of each range, which is the end of the range before.
 
         Returns:
-            Int64 of the shape of ``first``.
+            (n, m) int64.
         """
-        base = (self.numbers[prompts] * self.leaves).view(-1, *[1] * (first.dim() - 1))
-        low, high = torch.searchsorted(self.keys, base + first), torch.searchsorted(self.keys, base + end)
-        return self.sums[high] - self.sums[low]
+        return self.sums[torch.searchsorted(self.keys, (self.numbers[prompts] * self.leaves)[:, None] + bounds)].diff()
 
 
 @torch.no_grad()
@@ -144,26 +156,25 @@ def code_bias(
     Returns:
         (n, K) float32.
     """
-    size = trie.sizes[level]
-    first = trie.starts[level][nodes]
-    column = torch.arange(trie.max_children[level], device=nodes.device)
-    is_child = column < (trie.starts[level][nodes + 1] - first)[:, None]
-    children = torch.where(is_child, first[:, None] + column, first[:, None])
-    leaves, items = trie.first_leaf[level + 1], trie.first_item[level + 1]
-    mass = masses.between(prompts, leaves[children], leaves[children + 1])
-    everywhere = torch.zeros_like(nodes), torch.full_like(nodes, masses.leaves)
-    total = masses.between(prompts, *everywhere)[:, None]
-    real = _real(nodes.device)
+    size, real = trie.sizes[level], _real(nodes.device)
+    # The children of a node are neighbours, so each begins where the one before ends. Columns behind the last child
+    # stay at its end: nothing is between their bounds.
+    first, end = trie.starts[level][nodes][:, None], trie.starts[level][nodes + 1][:, None]
+    column = torch.arange(trie.max_children[level] + 1, device=nodes.device)
+    bounds = torch.minimum(first + column, end)
+    total = masses.total(prompts)[:, None]
+    leaves = trie.first_leaf[level + 1][bounds]
+    mass = masses.between(prompts, leaves) if level else masses.below_root(prompts)
     # A prompt of which the prior knows nothing has all its mass spread evenly.
     share = torch.where(total > 0, uniform_share, 1.0).to(real)
-    spread = (items[children + 1] - items[children]).to(real) / trie.first_item[-1][-1]
+    spread = trie.first_item[level + 1][bounds].diff().to(real) / trie.first_item[-1][-1]
     of_child = share * spread + (1 - share) * (mass.to(real) / total.clamp_min(1))
-    of_child = of_child.masked_fill(~is_child, 0.0)
     ratio = (of_child / of_child.sum(1, keepdim=True) * size).clamp_min(float(np.exp(floor)))
-    bias = torch.full((len(nodes), size), floor, dtype=torch.float32, device=nodes.device)
-    row, place = is_child.nonzero(as_tuple=True)
-    bias[row, trie.codes[level][children[row, place]]] = ratio[row, place].log().float()
-    return bias
+    # Columns without a child go to a code behind the last one, which is cut off.
+    is_child = bounds[:, :-1] < end
+    codes = torch.where(is_child, trie.codes[level][bounds[:, :-1].clamp_max(len(trie.codes[level]) - 1)], size)
+    bias = torch.full((len(nodes), size + 1), floor, dtype=torch.float32, device=nodes.device)
+    return bias.scatter_(1, codes, ratio.log().float())[:, :size]
 
 
 def _real(device: torch.device) -> torch.dtype:

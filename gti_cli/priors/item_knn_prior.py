@@ -78,18 +78,15 @@ class ItemKnnPrior:
             (targets, N) masses, none negative; the targets of one part after those of the part before.
         """
         weights = self._history_weights(parts)
-        masses = (self._as_rows(weights, sum(len(part.places) for part in parts)) @ self.similarity).tocsr()
-        masses.sort_indices()
+        masses = self._as_rows(weights, sum(len(part.places) for part in parts)) @ self.similarity
+        masses = masses.tocsc().tocsr()  # sorts the entries of each row in linear time
         targets = np.repeat(np.arange(masses.shape[0], dtype=np.int64), np.diff(masses.indptr))
         own_targets, own_items, own = self._own_masses(weights, parts, sequences)
         # Every pair of a user is among those that were counted, so each of its masses has an entry.
         width = masses.shape[1]
         places = np.searchsorted(targets * width + masses.indices, own_targets * width + own_items)
-        remaining = masses.data.copy()
-        remaining[places] -= own
-        remaining[remaining <= _ROUNDING * masses.data] = 0.0
-        masses.data = remaining
-        masses.eliminate_zeros()
+        remaining = masses.data[places] - own
+        masses.data[places] = np.where(remaining > _ROUNDING * masses.data[places], remaining, 0.0)
         return masses
 
     def _history_weights(self, parts: Sequence[Targets]) -> tuple[Ints, Ints, Floats]:

@@ -1,4 +1,4 @@
-"""A prior beside a checkpoint: ``gti_prior.safetensors`` holds what it counted, and the weights that were learned.
+"""A prior in a checkpoint: ``gti_prior/prior.safetensors`` holds what it counted, and the weights that were learned.
 
 Catalogue rows may change between training and use (`gti build-ids --reuse` adds items). So the file holds item ids, and
 items are looked up by id. An item that the prior has never counted has no mass of its own; it keeps its part of the
@@ -8,6 +8,7 @@ mass that is spread evenly.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from gti_cli import console
 from gti_cli.baselines.item_knn import Neighbourhood
 from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.checkpoints.hub import waiting_for_hub
@@ -26,6 +28,7 @@ from gti_cli.decoding.prompt_prior import ModelPrior, SearchedTrie
 from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
 from gti_cli.priors.item_knn_prior import HistoryMasses, ItemKnnPrior
+from gti_cli.workspace import StageRun
 from gti_cli.workspace.files import replacing
 
 if TYPE_CHECKING:
@@ -79,6 +82,7 @@ def write_prior(folder: Path, stored: StoredPrior, item_ids: Sequence[str]) -> N
         "floor": stored.floor,
     }
     # One entry: safetensors writes several in random order, and equal runs are to write equal bytes.
+    (folder / PRIOR_FILE).parent.mkdir(exist_ok=True)
     with replacing(folder / PRIOR_FILE) as temporary:
         save_file(arrays, temporary, metadata={_ENTRY: json.dumps(described, sort_keys=True)})
 
@@ -101,7 +105,7 @@ def find_prior(checkpoint: Checkpoint) -> Path | None:
             )
     except (OSError, ValueError):  # the model was found before this: what is not found is not there
         return None
-    return Path(file).parent if file is not None else None
+    return Path(file.removesuffix(PRIOR_FILE)) if file is not None else None
 
 
 def read_prior(folder: Path, row_of: Mapping[str, int]) -> StoredPrior | None:
@@ -223,3 +227,33 @@ def load_prior(
     searched = SearchedTrie.of(part[0], trie, part[1], device) if part is not None else None
     weights = torch.from_numpy(stored.weights).to(device)
     return LoadedPrior(stored.prior, ModelPrior(ranges, weights, ids, stored.uniform_share, stored.floor, searched))
+
+
+def keep_prior(checkpoint: Checkpoint, folder: Path, run: StageRun) -> None:
+    """Copy the prior of a checkpoint into one that was made from it and recommends as before.
+
+    Args:
+        checkpoint: The checkpoint that was started from.
+        folder: The new checkpoint.
+        run: The run that makes it; gets what its model card says of the prior.
+    """
+    source = find_prior(checkpoint)
+    if source is None:
+        return
+    (folder / PRIOR_FILE).parent.mkdir(exist_ok=True)
+    with replacing(folder / PRIOR_FILE) as temporary:
+        shutil.copyfile(source / PRIOR_FILE, temporary)
+    run.details["behaviour_prior"] = ItemKnnPrior.name
+
+
+def leave_prior(checkpoint: Checkpoint, run: StageRun, why: str) -> None:
+    """Say that the prior of a checkpoint is not that of the one that is made from it.
+
+    Args:
+        checkpoint: The checkpoint that was started from.
+        run: The run that makes the new one; what it took over about the prior is dropped.
+        why: Why, and what would keep it, behind the first part of a sentence.
+    """
+    run.details.pop("behaviour_prior", None)
+    if find_prior(checkpoint) is not None:
+        console.warn(f"{checkpoint.artifact or checkpoint.path} was trained with a behaviour prior, {why}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -26,6 +27,7 @@ from gti_cli.errors import InputError
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.priors.stored_prior import load_prior, read_prior
 from gti_cli.prompts.next_item import encode_items, make_frame
+from gti_cli.prompts.prompt_file import PROMPT_FILE
 from gti_cli.recommendation.finetune import finetune
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import digest_path
@@ -38,12 +40,15 @@ FEW: dict[str, Any] = {
     "learning_rate": 3e-3,
     "device": "cpu",
     "dtype": "float32",
-    "validations": 4,
+    "validations": 2,
 }
 
 
-def test_a_resumed_run_equals_an_unbroken_one(make_world: Any, resumed: Any) -> None:
-    # The best weights are those of step 5, before the interruption: they are kept and read again, the prior's among them.
+def test_a_run_with_a_prior(
+    make_world: Any, resumed: Any, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One run, interrupted and resumed beside an unbroken one; then what it wrote. (Runs take time: hence one test.)"""
+    # The best weights are those of a step before the interruption: they are kept and read again, the prior's, too.
     world = make_world()
     other = world.workspace.with_name("unbroken")
     shutil.copytree(world.workspace, other)
@@ -53,18 +58,28 @@ def test_a_resumed_run_equals_an_unbroken_one(make_world: Any, resumed: Any) -> 
     assert digest_path(result, skip="gti.json") == digest_path(other / "finetuned", "gti.json")
     assert (result / PRIOR_FILE).read_bytes() == (other / "finetuned" / PRIOR_FILE).read_bytes()
     assert found.metrics == whole.metrics
+    check_the_checkpoint_is_a_plain_one(world, found, caplog, capsys)
+    check_validation_and_search_agree(world, found)
+    check_going_on_with_and_without(world, found, capsys)
 
 
-@pytest.fixture
-def tuned(make_world: Any) -> tuple[Any, Any]:
-    world = make_world()
-    return world, finetune(world.interactions, world.workspace, **FEW)
+def check_going_on_with_and_without(world: Any, manifest: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    again = {**FEW, "from_": "finetuned", "max_steps": 1, "learning_rate": 1e-6, "validations": 0}
+    without = finetune(world.interactions, world.workspace, name="without", **{**again, "prior": "none"})
+    said = " ".join(capsys.readouterr().err.split())
+    assert "finetuned was trained with a behaviour prior, and this run trains without: add --prior item-knn" in said
+    assert "behaviour_prior" not in without.details
+    assert not (world.workspace / "without" / PRIOR_FILE).exists()
+    with_prior = finetune(world.interactions, world.workspace, name="with", **again)
+    assert "trains without" not in capsys.readouterr().err
+    # It goes on from the weights that the model was trained with.
+    assert with_prior.metrics["prior_weights"] == pytest.approx(manifest.metrics["prior_weights"], abs=1e-5)
 
 
-def test_the_checkpoint_is_a_plain_one_with_the_prior_beside_it(
-    tuned: tuple[Any, Any], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+def check_the_checkpoint_is_a_plain_one(
+    world: Any, manifest: Any, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world, manifest = tuned
     folder: Path = world.workspace / "finetuned"
     with safe_open(folder / "model.safetensors", "pt") as file:
         stored = set(file.keys())
@@ -84,10 +99,15 @@ def test_the_checkpoint_is_a_plain_one_with_the_prior_beside_it(
     assert manifest.details["behaviour_prior"] == "item-knn"
     assert manifest.metrics["prior"]["ndcg@10"] > 0
     assert manifest.options["prior"] == "item-knn"
+    assert "It was trained with a behaviour prior (item-knn)" in (folder / "README.md").read_text("utf-8")
+    question = json.loads((folder / PROMPT_FILE).read_text("utf-8"))["next-item"]
+    assert question["prior"]["file"] == PRIOR_FILE
+    # Serving engines take all safetensors in the folder itself for weights.
+    assert [file.name for file in folder.glob("*.safetensors")] == ["model.safetensors"]
 
 
-def test_validation_and_search_agree(tuned: tuple[Any, Any]) -> None:
-    world, manifest = tuned
+@torch.no_grad()
+def check_validation_and_search_agree(world: Any, manifest: Any) -> None:
     folder = str(world.workspace / "finetuned")
     catalogue = tables.read_semantic_ids(world.workspace / "semantic_ids.parquet")
     checkpoint = find_checkpoint(Workspace(world.workspace), None, "finetuned", "")
