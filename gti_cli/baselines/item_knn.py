@@ -112,35 +112,39 @@ class ItemKNN:
         return history_weights @ self.similarity
 
 
-def _similarity(
-    rows: npt.NDArray[np.int64], users: npt.NDArray[np.int64], scale: Floats, settings: Neighbourhood
+def count_pairs(
+    rows: npt.NDArray[np.int64], users: npt.NDArray[np.int64], size: int, settings: Neighbourhood
 ) -> sparse.csr_matrix:
-    """Similarities of all pairs of items.
+    """Weights of all pairs of neighbours in users' sequences.
 
     Args:
-        rows: (T,) catalogue rows of all training sequences, one sequence after the other.
+        rows: (T,) number of each item of all sequences, one sequence after the other.
         users: (T,) number of the user whose sequence it is.
-        scale: (N,) factor of each item, by which pairs are normalised.
+        size: Number of items, N.
         settings: Settings of the count.
 
     Returns:
         (N, N) matrix; the row is the item of the history, the column the item that is scored.
     """
     firsts, laters, weights = [], [], []
-    longest = int(np.bincount(users).max()) - 1 if len(users) else 0
+    longest = int(np.unique(users, return_counts=True)[1].max()) - 1 if len(users) else 0
     for distance in range(1, min(settings.window, longest) + 1):
         # All pairs at this distance at once; pairs that reach from one user into the next are dropped.
         is_same_user = users[distance:] == users[:-distance]
         firsts.append(rows[:-distance][is_same_user])
         laters.append(rows[distance:][is_same_user])
         weights.append(np.full(len(firsts[-1]), float(distance) ** -settings.falloff))
-    size = (len(scale), len(scale))
     if not firsts:
-        return sparse.csr_matrix(size)
+        return sparse.csr_matrix((size, size))
     pairs = (np.concatenate(firsts), np.concatenate(laters))
-    counted = sparse.csr_matrix((np.concatenate(weights), pairs), shape=size)
-    if settings.backwards:
-        counted = counted + settings.backwards * counted.T
+    counted = sparse.csr_matrix((np.concatenate(weights), pairs), shape=(size, size))
+    return counted + settings.backwards * counted.T if settings.backwards else counted
+
+
+def _similarity(
+    rows: npt.NDArray[np.int64], users: npt.NDArray[np.int64], scale: Floats, settings: Neighbourhood
+) -> sparse.csr_matrix:
+    """(N, N) `count_pairs`, multiplied by the factors of both items, ``scale``, (N,)."""
     factors = sparse.diags(scale)
     # The diagonal stays: where users come back to an item, an item is its own neighbour.
-    return (factors @ counted @ factors).tocsr()
+    return (factors @ count_pairs(rows, users, len(scale), settings) @ factors).tocsr()

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+# A checkpoint that was trained with a behaviour prior (`gti_cli.priors`) has it in this file. It lies in a folder of
+# its own: vLLM and SGLang take all safetensors beside the configuration for weights.
+PRIOR_FILE = "gti_prior/prior.safetensors"
+
+
 def save_checkpoint(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: NewTokens
 ) -> None:

@@ -210,7 +210,7 @@ def _ways_to_serve(space: Workspace, checkpoint: str, sizes: list[int], catalog:
     """
     from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
     from gti_cli.checkpoints.new_tokens import boundary_ids, code_ids
-    from gti_cli.prompts.prompt_file import asks_for_next_item
+    from gti_cli.prompts.prompt_file import asks_for_next_item, has_prior
     from gti_cli.semantic_ids.serving import flashrec_flags, transformers_script
 
     located = find_checkpoint(space, checkpoint, checkpoint, "gti finetune", weights=False)
@@ -220,8 +220,15 @@ def _ways_to_serve(space: Workspace, checkpoint: str, sizes: list[int], catalog:
     if problem:
         console.warn(problem)
     command = " ".join(["flashrec --serve --model-path", located.path, "--sid-vocab-file", str(catalog), *flags])
+    without_prior = has_prior(Path(located.path))
+    if without_prior:
+        console.warn(
+            f"{checkpoint} was trained with a behaviour prior, which serving engines and plain `generate` leave out: "
+            "their lists differ from those of 'gti recommend', and are as a rule worse"
+        )
     if asks_for_next_item(Path(located.path)):
-        return {"command": command, "script": transformers_script(located.path, catalog)}
+        script = transformers_script(located.path, catalog, without_prior=without_prior)
+        return {"command": command, "script": script}
     console.note(
         "no script for plain transformers: the checkpoint holds no question for the next item (gti_prompt.json), which "
         "'gti finetune' writes for the task next-item"

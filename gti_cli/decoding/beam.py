@@ -19,7 +19,7 @@ import torch
 
 from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.hypothesis_caches import SharedPrefix
-from gti_cli.decoding.prior_bias import PromptPrior
+from gti_cli.decoding.prompt_prior import PromptPrior
 from gti_cli.decoding.runner import Runner
 from gti_cli.decoding.trie import Trie
 

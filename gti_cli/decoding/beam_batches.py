@@ -15,7 +15,7 @@ from gti_cli import console
 from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import Ranking, TrieTensors, beam_search_with_prefix
 from gti_cli.decoding.hypothesis_caches import SharedPrefix
-from gti_cli.decoding.prior_bias import PromptPrior
+from gti_cli.decoding.prompt_prior import PromptPrior
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -28,7 +28,7 @@ from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import Ranking, TrieTensors
 from gti_cli.decoding.frontier import Frontier
 from gti_cli.decoding.hypothesis_caches import BranchRows, BranchTree, SharedPrefix
-from gti_cli.decoding.prior_bias import PromptPrior
+from gti_cli.decoding.prompt_prior import PromptPrior
 from gti_cli.decoding.runner import Runner
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ prior knows nothing adds hardly anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +22,11 @@ from scipy import sparse
 
 from gti_cli.decoding.trie import Trie
 
-if TYPE_CHECKING:
-    from gti_cli.decoding.runner import Runner
-
-_CELLS_AT_ONCE = 1 << 21  # Numbers held at a time: prefixes times codes.
-UNIFORM_SHARE = 0.3
-FLOOR = -6.0  # Lowest value of log(P * K): a code below which no item lies is unlikely, not impossible to unlearn.
+# The masses of a prompt are rounded to whole numbers with this sum. Sums of whole numbers are exact: so the bias behind
+# a prompt is the same to the bit, whatever other prompts are in the batch. Masses below 1e-12 of the sum are dropped.
+_WHOLE = 1 << 40
+UNIFORM_SHARE = 0.3  # of the mass is spread evenly
+FLOOR = -6.0  # Lowest value of log(P * K), also for a code that leads to no item: the model can still outvote it.
 
 
 class PriorTrie:
@@ -64,6 +62,8 @@ class PriorTrie:
         self.first_item = [on_device(trie.item_starts[leaves]) for leaves in reversed(ranges)]
         self.starts, self.codes = [on_device(a) for a in trie.starts], [on_device(a) for a in trie.codes]
         self.max_children = trie.max_children()
+        # The node of level 1 above each leaf.
+        self._child_of_leaf = np.repeat(np.arange(len(trie.codes[0])), np.diff(ranges[-2]))
 
     def masses(self, masses: sparse.csr_matrix) -> PromptMasses:
         """Sum the masses of items behind P prompts by leaf.
@@ -71,16 +71,21 @@ class PriorTrie:
         Args:
             masses: (P, N) masses, none negative; columns are catalogue rows.
         """
-        rows = np.repeat(np.arange(masses.shape[0], dtype=np.int64), np.diff(masses.indptr))
-        keys = rows * self._leaves + self._leaf_of_row[masses.indices]
-        order = np.argsort(keys, kind="stable")
-        sums = np.concatenate([[0.0], np.cumsum(masses.data[order], dtype=np.float64)])
-        return PromptMasses(
-            torch.from_numpy(keys[order]).to(self._device),
-            torch.from_numpy(sums).to(self._device),
-            torch.arange(masses.shape[0], device=self._device),
-            self._leaves,
-        )
+        by_leaf = (masses.data, self._leaf_of_row[masses.indices], masses.indptr)
+        # Turning a sparse matrix twice sorts the entries of each row in linear time.
+        by_leaf = sparse.csr_matrix(by_leaf, shape=(masses.shape[0], self._leaves)).tocsc().tocsr()
+        rows = np.repeat(np.arange(masses.shape[0], dtype=np.int64), np.diff(by_leaf.indptr))
+        total = np.asarray(by_leaf.sum(axis=1), dtype=np.float64).ravel()
+        whole = np.rint(by_leaf.data * (_WHOLE / np.where(total > 0, total, 1.0))[rows])
+        keys = rows * self._leaves + by_leaf.indices
+        below_root = len(self.first_leaf[1]) - 1
+        cells = rows * below_root + self._child_of_leaf[by_leaf.indices]
+        # Sums of whole numbers are exact in float64, too, up to 2 ** 53.
+        first_level = np.bincount(cells, whole, minlength=masses.shape[0] * below_root)
+        arrays = keys, np.append(0, np.cumsum(whole.astype(np.int64))), first_level.astype(np.int64)
+        on_device = [torch.from_numpy(array).to(self._device) for array in arrays]
+        numbers = torch.arange(masses.shape[0], device=self._device)
+        return PromptMasses(on_device[0], on_device[1], on_device[2].view(-1, below_root), numbers, self._leaves)
 
 
 @dataclass(frozen=True)
@@ -89,34 +94,41 @@ class PromptMasses:
 
     Attributes:
         keys: (n,) int64, ascending: number of the prompt times number of leaves, plus the leaf.
-        sums: (n + 1,) float64 cumulative masses in the order of ``keys``.
-        numbers: (P,) int64 numbers of the prompts in ``keys``.
+        sums: (n + 1,) int64 cumulative masses in the order of ``keys``; those of a prompt sum to about `_WHOLE`, or 0.
+        first_level: (P, C) int64 mass below each of the C nodes of level 1.
+        numbers: (P,) int64 numbers of the prompts in ``keys`` and ``first_level``.
         leaves: Number of leaves of the trie.
     """
 
     keys: torch.Tensor
     sums: torch.Tensor
+    first_level: torch.Tensor
     numbers: torch.Tensor
     leaves: int
 
     def select(self, prompts: torch.Tensor) -> PromptMasses:
         """The masses of some prompts, which are numbered anew."""
-        return PromptMasses(self.keys, self.sums, self.numbers[prompts], self.leaves)
+        return replace(self, numbers=self.numbers[prompts])
 
-    def between(self, prompts: torch.Tensor, first: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-        """Mass of ranges of leaves.
+    def total(self, prompts: torch.Tensor) -> torch.Tensor:
+        """(n,) int64 mass of all items behind n prompts."""
+        return self.first_level[self.numbers[prompts]].sum(1)
+
+    def below_root(self, prompts: torch.Tensor) -> torch.Tensor:
+        """(n, C) int64 mass below each node of level 1, behind n prompts."""
+        return self.first_level[self.numbers[prompts]]
+
+    def between(self, prompts: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
+        """Mass of neighbouring ranges of leaves.
 
         Args:
             prompts: (n,) int64.
-            first: (n, …) int64 first leaf of each range.
-            end: The same shape. First leaf behind each range.
+            bounds: (n, m + 1) int64, ascending. First leaf of each range, which is the end of the range before.
 
         Returns:
-            Float64 of the shape of ``first``.
+            (n, m) int64.
         """
-        base = (self.numbers[prompts] * self.leaves).view(-1, *[1] * (first.dim() - 1))
-        low, high = torch.searchsorted(self.keys, base + first), torch.searchsorted(self.keys, base + end)
-        return self.sums[high] - self.sums[low]
+        return self.sums[torch.searchsorted(self.keys, (self.numbers[prompts] * self.leaves)[:, None] + bounds)].diff()
 
 
 @torch.no_grad()
@@ -144,25 +156,30 @@ def code_bias(
     Returns:
         (n, K) float32.
     """
-    size = trie.sizes[level]
-    first = trie.starts[level][nodes]
-    column = torch.arange(trie.max_children[level], device=nodes.device)
-    is_child = column < (trie.starts[level][nodes + 1] - first)[:, None]
-    children = torch.where(is_child, first[:, None] + column, first[:, None])
-    leaves, items = trie.first_leaf[level + 1], trie.first_item[level + 1]
-    mass = masses.between(prompts, leaves[children], leaves[children + 1])
-    everywhere = torch.zeros_like(nodes), torch.full_like(nodes, masses.leaves)
-    total = masses.between(prompts, *everywhere)[:, None]
+    size, real = trie.sizes[level], _real(nodes.device)
+    # The children of a node are neighbours, so each begins where the one before ends. Columns behind the last child
+    # stay at its end: nothing is between their bounds.
+    first, end = trie.starts[level][nodes][:, None], trie.starts[level][nodes + 1][:, None]
+    column = torch.arange(trie.max_children[level] + 1, device=nodes.device)
+    bounds = torch.minimum(first + column, end)
+    total = masses.total(prompts)[:, None]
+    leaves = trie.first_leaf[level + 1][bounds]
+    mass = masses.between(prompts, leaves) if level else masses.below_root(prompts)
     # A prompt of which the prior knows nothing has all its mass spread evenly.
-    share = torch.where(total > 0, uniform_share, 1.0)
-    spread = (items[children + 1] - items[children]).double() / trie.first_item[-1][-1]
-    of_child = share * spread + (1 - share) * mass / total.clamp_min(torch.finfo(torch.float64).tiny)
-    of_child = of_child.masked_fill(~is_child, 0.0)
+    share = torch.where(total > 0, uniform_share, 1.0).to(real)
+    spread = trie.first_item[level + 1][bounds].diff().to(real) / trie.first_item[-1][-1]
+    of_child = share * spread + (1 - share) * (mass.to(real) / total.clamp_min(1))
     ratio = (of_child / of_child.sum(1, keepdim=True) * size).clamp_min(float(np.exp(floor)))
-    bias = torch.full((len(nodes), size), floor, dtype=torch.float32, device=nodes.device)
-    row, place = is_child.nonzero(as_tuple=True)
-    bias[row, trie.codes[level][children[row, place]]] = ratio[row, place].log().float()
-    return bias
+    # Columns without a child go to a code behind the last one, which is cut off.
+    is_child = bounds[:, :-1] < end
+    codes = torch.where(is_child, trie.codes[level][bounds[:, :-1].clamp_max(len(trie.codes[level]) - 1)], size)
+    bias = torch.full((len(nodes), size + 1), floor, dtype=torch.float32, device=nodes.device)
+    return bias.scatter_(1, codes, ratio.log().float())[:, :size]
+
+
+def _real(device: torch.device) -> torch.dtype:
+    """The most precise number format of a device."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def add_bias(log_probs: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -178,81 +195,8 @@ def add_bias(log_probs: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     Returns:
         (n, K) log-probabilities with the bias.
     """
-    probabilities = log_probs.double().exp()
+    precise, factor = log_probs.to(_real(log_probs.device)), bias.to(_real(log_probs.device)).exp()
+    probabilities = precise.exp()
     others = (1 - probabilities.sum(1, keepdim=True)).clamp_min(0)
-    normaliser = others + (probabilities * bias.double().exp()).sum(1, keepdim=True)
-    return (log_probs.double() + bias - normaliser.log()).to(log_probs.dtype)
-
-
-@dataclass(frozen=True)
-class ModelPrior:
-    """A prior with the weights that were learned together with a model.
-
-    Attributes:
-        trie: The catalogue.
-        weights: (L,) float32 weight of each level.
-        code_ids: L int64 tensors. Token id of each code of a level.
-    """
-
-    trie: PriorTrie
-    weights: torch.Tensor
-    code_ids: Sequence[torch.Tensor]
-
-    def behind(self, masses: sparse.csr_matrix) -> PromptPrior:
-        """The prior behind P prompts, from (P, N) masses of items."""
-        return PromptPrior(self, self.trie.masses(masses))
-
-
-@dataclass(frozen=True)
-class PromptPrior:
-    """A prior behind some prompts.
-
-    Attributes:
-        model: The prior.
-        masses: Masses of the items behind the prompts.
-    """
-
-    model: ModelPrior
-    masses: PromptMasses
-
-    def select(self, prompts: Sequence[int] | npt.NDArray[np.int64]) -> PromptPrior:
-        """The prior behind some of the prompts, which are numbered anew."""
-        numbers = torch.as_tensor(prompts, dtype=torch.long, device=self.masses.numbers.device)
-        return PromptPrior(self.model, self.masses.select(numbers))
-
-    def log_probs(
-        self, runner: Runner, level: int, prompts: torch.Tensor, nodes: torch.Tensor, features: torch.Tensor
-    ) -> torch.Tensor:
-        """Log-probabilities of all codes of a level, with the bias of the prior.
-
-        Args:
-            runner: The model.
-            level: Level of ``nodes``; 0 is the root.
-            prompts: (n,) int64 number of the prompt of each prefix.
-            nodes: (n,) int64 node of each prefix.
-            features: (n, …) the runner's features after each prefix.
-
-        Returns:
-            (n, K) float32.
-        """
-        ids = self.model.code_ids[level]
-        out = torch.empty(len(nodes), len(ids), device=nodes.device)
-        for start in range(0, len(nodes), rows := max(_CELLS_AT_ONCE // len(ids), 1)):
-            part = slice(start, start + rows)
-            plain = runner.log_probs(features[part], ids.expand(len(nodes[part]), -1))
-            bias = code_bias(self.model.trie, self.masses, level, prompts[part], nodes[part])
-            out[part] = add_bias(plain, self.model.weights[level] * bias)
-        return out
-
-    def child_log_probs(
-        self, runner: Runner, level: int, prompts: torch.Tensor, nodes: torch.Tensor, features: torch.Tensor
-    ) -> torch.Tensor:
-        """`log_probs` of the children of each node, in the columns of `TrieTensors.children`.
-
-        Returns:
-            (n, most children of a node). Columns after a node's last child hold any number.
-        """
-        trie = self.model.trie
-        children = trie.starts[level][nodes][:, None] + torch.arange(trie.max_children[level], device=nodes.device)
-        codes = trie.codes[level][children.clamp_max(len(trie.codes[level]) - 1)]
-        return self.log_probs(runner, level, prompts, nodes, features).gather(1, codes)
+    normaliser = others + (probabilities * factor).sum(1, keepdim=True)
+    return (precise + bias - normaliser.log()).to(log_probs.dtype)

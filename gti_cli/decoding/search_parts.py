@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from gti_cli.decoding.beam import Ranking, TrieTensors
 from gti_cli.decoding.beam_batches import search_all
 from gti_cli.decoding.candidate_scores import CandidateLists, by_work, score_items
 from gti_cli.decoding.exact import exact_search
-from gti_cli.decoding.prior_bias import ModelPrior, PromptPrior
+from gti_cli.decoding.prompt_prior import ModelPrior, PromptPrior
 from gti_cli.decoding.shared_parts import PartArrays, share_parts
 
 if TYPE_CHECKING:
@@ -34,6 +34,14 @@ Ints = npt.NDArray[np.int64]
 PROMPTS_PER_PART = 64  # Rounded down to whole batches; one batch where batches are larger.
 MIN_BEAMS = 20  # Default. A beam as narrow as a short list often drops the best item at the first level.
 EXACT_COUNTS = ("users_whose_beam_missed", "semantic_ids_the_beam_missed", "prefixes_followed")
+
+
+class ItemMasses(Protocol):
+    """Masses of the N items of the catalogue behind P prompts: a (P, N) sparse matrix, or what computes its rows."""
+
+    def __getitem__(self, numbers: list[int]) -> sparse.csr_matrix:
+        """(n, N) masses behind n prompts, given by their numbers."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class SearchRequest:
         exact: After the beam search, find the true best semantic IDs.
         most_prefixes: Most prefixes that an exact search follows for a prompt; prompts that need more keep the beam's
             list. None: no limit.
-        masses: (P, N) masses of items behind the prompts, where the model has a behaviour prior.
+        masses: Masses of items behind the prompts, where the model has a behaviour prior.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -58,7 +66,7 @@ class SearchRequest:
     beams: int
     exact: bool
     most_prefixes: int | None = None
-    masses: sparse.csr_matrix | None = None
+    masses: ItemMasses | None = None
 
     def parts(self, batch_size: int) -> list[list[int]]:
         """Divide the prompts' numbers into parts; all prompts of a part have one beam width and similar lengths."""
@@ -134,7 +142,7 @@ class Searcher:
     pad_id: int
     prior: ModelPrior | None = None
 
-    def prior_behind(self, masses: sparse.csr_matrix | None, part: Sequence[int]) -> PromptPrior | None:
+    def prior_behind(self, masses: ItemMasses | None, part: Sequence[int]) -> PromptPrior | None:
         """The prior behind the prompts of a part; None where the model or the prompts have none."""
         return self.prior.behind(masses[list(part)]) if self.prior is not None and masses is not None else None
 
@@ -214,12 +222,12 @@ class ScoreRequest:
     Attributes:
         prompts: P token-id lists, none empty.
         candidates: The items of each prompt.
-        masses: (P, N) masses of items behind the prompts, where the model has a behaviour prior.
+        masses: Masses of items behind the prompts, where the model has a behaviour prior.
     """
 
     prompts: Sequence[Sequence[int]]
     candidates: CandidateLists
-    masses: sparse.csr_matrix | None = None
+    masses: ItemMasses | None = None
 
     def parts(self, batch_size: int) -> list[list[int]]:
         """Divide the numbers of the prompts that have candidates into parts of similar work."""

@@ -170,8 +170,10 @@ def _search(plan: EvaluationPlan, entries: Sequence[History], trie: Trie, run: S
         list_length=plan.options.ks[-1],
         beams=int(plan.options.beams or 0),  # `make_plan` has put the default there; None is for the type alone
         exact=plan.options.search == "exact",
-        masses=prior.items.masses([[row_of[item] for item in items] for items in shown]) if prior else None,
+        masses=prior.masses([[row_of[item] for item in items] for items in shown]) if prior else None,
     )
+    if prior:
+        run.details["behaviour_prior"] = prior.items.name
     run.counts["widest_beam"] = request.beams + max(request.extra)
     return plan.search(searcher, request, run, "Evaluating", "users")
 

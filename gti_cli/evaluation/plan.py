@@ -91,7 +91,7 @@ class EvaluationPlan:
         check_tokenizer(tokenizer, new_tokens)
         model = self.checkpoint.load_model(self.device, self.dtype)
         ids = code_ids(new_tokens, self.ids.details["sizes"])
-        prior = load_prior(Path(self.checkpoint.path), self.catalogue.row_of(), trie, ids, self.device)
+        prior = load_prior(self.checkpoint, self.catalogue.row_of(), trie, ids, self.device)
         of_model = prior.model if prior is not None else None
         tensors = TrieTensors(trie, ids, self.device)
         return tokenizer, Searcher(model, tensors, int(tokenizer.pad_token_id), of_model), prior

@@ -31,6 +31,7 @@ from gti_cli.grounding.nll.task import nll_task, split_pairs
 from gti_cli.grounding.options import DISTIL
 from gti_cli.grounding.plot import TRAJECTORY
 from gti_cli.grounding.trainable_rows import NewRows
+from gti_cli.priors.stored_prior import keep_prior
 from gti_cli.training.batches.batch_plan import BatchPlan, SharedPlan
 from gti_cli.training.batches.stored_examples import example_lengths
 from gti_cli.training.callbacks.best import BestState
@@ -94,6 +95,7 @@ def train_and_save(job: GroundingJob, run: StageRun, folder: Path) -> None:
     if processes.rank():
         return  # the first process writes for all
     save_checkpoint(folder, final, tokenizer, job.new_tokens)
+    keep_prior(job.checkpoint, folder, run)
     for name, columns in {TRAJECTORY: curve, **objective_tables}.items():
         tables.write(folder / name, columns)
 

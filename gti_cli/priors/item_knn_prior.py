@@ -8,17 +8,36 @@ there each user's own pairs are subtracted first (leave-one-out).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
+from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood, count_pairs
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
-# Masses below this share of a history's largest are rounding that subtraction has left behind.
-_ROUNDING = 1e-9
+# Where no more than this share of a mass is left after the user's own pairs were subtracted, nobody else has counted
+# it, and the rest is rounding: similarities are stored in float32, which rounds by 6e-8.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Targets in a run of one user's items.
+
+    Attributes:
+        items: Catalogue rows, oldest first.
+        places: Places of the targets: the history of each is what stands before it.
+        user: Number of the user among those who were counted, whose own pairs are to be subtracted. -1: nothing is.
+    """
+
+    items: Sequence[int]
+    places: Sequence[int]
+    user: int = -1
 
 
 class ItemKnnPrior:
@@ -43,65 +62,103 @@ class ItemKnnPrior:
 
     def masses(self, histories: Sequence[Sequence[int]]) -> sparse.csr_matrix:
         """(U, N) masses of items behind U histories of catalogue rows, oldest first."""
-        weights = [self._history_weights(history, len(history)) for history in histories]
-        return self._as_rows(weights) @ self.similarity
+        weights = self._history_weights([Targets(history, (len(history),)) for history in histories])
+        return self._as_rows(weights, len(histories)) @ self.similarity
 
-    def masses_without_own(self, items: Sequence[int], places: Sequence[int]) -> sparse.csr_matrix:
-        """Masses behind parts of one user's sequence, as if this user had not been counted.
+    def masses_without_own(self, parts: Sequence[Targets], sequences: Sequence[Sequence[int]]) -> sparse.csr_matrix:
+        """Masses behind the histories of targets, as if each target's user had not been counted.
 
-        Args:
-            items: Catalogue rows of the user's sequence, oldest first.
-            places: Places of the targets: the history of each is what stands before it.
-
-        Returns:
-            (targets, N) masses, none negative.
-        """
-        weights = [self._history_weights(items, place) for place in places]
-        masses = (self._as_rows(weights) @ self.similarity).tocsr()
-        distinct, own = self._own_pairs(items)
-        number = {row: n for n, row in enumerate(distinct)}
-        of_own = np.zeros((len(places), len(distinct)))
-        for target, of_history in enumerate(weights):
-            for row, weight in of_history.items():
-                of_own[target] += weight * own[number[row]]
-        users, columns = of_own.nonzero()
-        values = of_own[users, columns], (users, np.asarray(distinct)[columns])
-        subtracted = sparse.csr_matrix(values, shape=masses.shape)
-        remaining = (masses - subtracted).tocsr()
-        most = np.repeat(masses.max(axis=1).toarray().ravel(), np.diff(remaining.indptr))
-        remaining.data[remaining.data <= _ROUNDING * most] = 0.0
-        remaining.eliminate_zeros()
-        return remaining
-
-    def _history_weights(self, items: Sequence[int], place: int) -> dict[int, float]:
-        """Weight of each of the last items before a place; an item that occurs twice gets the sum of both."""
-        weights: dict[int, float] = {}
-        for back, row in enumerate(reversed(items[max(place - self.settings.last, 0) : place])):
-            weights[row] = weights.get(row, 0.0) + self.settings.decay**back
-        return weights
-
-    def _as_rows(self, weights: Sequence[dict[int, float]]) -> sparse.csr_matrix:
-        """(U, N) sparse matrix of weights."""
-        owners = np.repeat(np.arange(len(weights)), [len(of_history) for of_history in weights])
-        columns = np.fromiter((row for of_history in weights for row in of_history), dtype=np.int64)
-        values = np.fromiter((value for of_history in weights for value in of_history.values()), dtype=np.float64)
-        return sparse.csr_matrix((values, (owners, columns)), shape=(len(weights), len(self.scale)))
-
-    def _own_pairs(self, items: Sequence[int]) -> tuple[list[int], Floats]:
-        """The user's own part of the similarities.
+        Items are still normalised by the counts of everybody.
 
         Args:
-            items: Catalogue rows of the user's sequence.
+            parts: The targets. All items of a user's part occur in the user's sequence.
+            sequences: Catalogue rows of each user who was counted, oldest first.
 
         Returns:
-            The m distinct rows, and the (m, m) part that this user's pairs have in the similarities among them.
+            (targets, N) masses, none negative; the targets of one part after those of the part before.
         """
-        distinct, numbers = np.unique(np.asarray(items, dtype=np.int64), return_inverse=True)
-        own = np.zeros((len(distinct), len(distinct)))
-        for distance in range(1, min(self.settings.window, len(items) - 1) + 1):
-            weight = float(distance) ** -self.settings.falloff
-            first, later = numbers[:-distance], numbers[distance:]
-            np.add.at(own, (first, later), weight)
-            np.add.at(own, (later, first), weight * self.settings.backwards)
-        scale = self.scale[distinct]
-        return distinct.tolist(), own * scale[:, None] * scale
+        weights = self._history_weights(parts)
+        masses = self._as_rows(weights, sum(len(part.places) for part in parts)) @ self.similarity
+        masses = masses.tocsc().tocsr()  # sorts the entries of each row in linear time
+        targets = np.repeat(np.arange(masses.shape[0], dtype=np.int64), np.diff(masses.indptr))
+        own_targets, own_items, own = self._own_masses(weights, parts, sequences)
+        # Every pair of a user is among those that were counted, so each of its masses has an entry.
+        width = masses.shape[1]
+        places = np.searchsorted(targets * width + masses.indices, own_targets * width + own_items)
+        remaining = masses.data[places] - own
+        masses.data[places] = np.where(remaining > _ROUNDING * masses.data[places], remaining, 0.0)
+        return masses
+
+    def _history_weights(self, parts: Sequence[Targets]) -> tuple[Ints, Ints, Floats]:
+        """Weight of each of the last items before each target; an item that occurs twice has two entries.
+
+        Args:
+            parts: The targets.
+
+        Returns:
+            Three arrays (n,): number of the target, catalogue row of the item, and weight.
+        """
+        items = np.fromiter(chain.from_iterable(part.items for part in parts), dtype=np.int64)
+        first = np.cumsum([0, *(len(part.items) for part in parts)], dtype=np.int64)[:-1]
+        first = np.repeat(first, [len(part.places) for part in parts])
+        end = first + np.fromiter(chain.from_iterable(part.places for part in parts), dtype=np.int64)
+        pieces = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))]
+        for back in range(self.settings.last):
+            targets = np.flatnonzero(end - back > first)
+            weights = np.full(len(targets), float(self.settings.decay) ** back)
+            pieces.append((targets, items[end[targets] - 1 - back], weights))
+        targets, rows, weights = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        return targets, rows, weights
+
+    def _as_rows(self, weights: tuple[Ints, Ints, Floats], count: int) -> sparse.csr_matrix:
+        """(count, N) matrix of the weights of `_history_weights`."""
+        targets, rows, values = weights
+        return sparse.csr_matrix((values, (targets, rows)), shape=(count, len(self.scale)))
+
+    def _own_masses(
+        self, weights: tuple[Ints, Ints, Floats], parts: Sequence[Targets], sequences: Sequence[Sequence[int]]
+    ) -> tuple[Ints, Ints, Floats]:
+        """What each user's own pairs add to the masses behind the user's histories.
+
+        Args:
+            weights: Weights of the histories, from `_history_weights`.
+            parts: The targets.
+            sequences: Catalogue rows of each user.
+
+        Returns:
+            Three arrays (n,): number of the target, catalogue row of the item, and mass. No pair of target and item
+            occurs twice.
+        """
+        of_target = np.repeat([part.user for part in parts], [len(part.places) for part in parts]).astype(np.int64)
+        users = np.unique(of_target[of_target >= 0])
+        width = len(self.scale)
+        rows = np.fromiter(chain.from_iterable(sequences[user] for user in users), dtype=np.int64)
+        owners = np.repeat(users, [len(sequences[user]) for user in users])
+        # A column for each different pair of user and item: so the users of a batch are one sparse product.
+        keys, columns = np.unique(owners * width + rows, return_inverse=True)
+        own = count_pairs(columns.reshape(-1), owners, len(keys), self.settings)
+        factors = sparse.diags(self.scale[keys % width])
+        targets, items, values = weights
+        counted = of_target[targets] >= 0
+        targets, items, values = targets[counted], items[counted], values[counted]
+        places = np.searchsorted(keys, of_target[targets] * width + items)
+        shape = (len(of_target), len(keys))
+        masses = (sparse.csr_matrix((values, (targets, places)), shape=shape) @ (factors @ own @ factors)).tocoo()
+        return masses.row.astype(np.int64), keys[masses.col] % width, masses.data
+
+
+@dataclass(frozen=True)
+class HistoryMasses:
+    """The masses behind many histories, computed for a few of them at a time: all at once may not fit into memory.
+
+    Attributes:
+        prior: Gives the masses.
+        histories: Catalogue rows of each history, oldest first.
+    """
+
+    prior: ItemKnnPrior
+    histories: Sequence[Sequence[int]]
+
+    def __getitem__(self, numbers: Sequence[int]) -> sparse.csr_matrix:
+        """(n, N) masses behind n of the histories, given by their numbers."""
+        return self.prior.masses([self.histories[number] for number in numbers])

@@ -1,4 +1,4 @@
-"""A prior beside a checkpoint: ``gti_prior.safetensors`` holds what it counted, and the weights that were learned.
+"""A prior in a checkpoint: ``gti_prior/prior.safetensors`` holds what it counted, and the weights that were learned.
 
 Catalogue rows may change between training and use (`gti build-ids --reuse` adds items). So the file holds item ids, and
 items are looked up by id. An item that the prior has never counted has no mass of its own; it keeps its part of the
@@ -8,6 +8,7 @@ mass that is spread evenly.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,17 +18,23 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from gti_cli import console
 from gti_cli.baselines.item_knn import Neighbourhood
-from gti_cli.decoding.prior_bias import ModelPrior, PriorTrie
+from gti_cli.checkpoints.finding import Checkpoint
+from gti_cli.checkpoints.hub import waiting_for_hub
+from gti_cli.checkpoints.saving import PRIOR_FILE
+from gti_cli.decoding.prior_bias import FLOOR, UNIFORM_SHARE, PriorTrie
+from gti_cli.decoding.prompt_prior import ModelPrior, SearchedTrie
 from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
-from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.priors.item_knn_prior import HistoryMasses, ItemKnnPrior
+from gti_cli.workspace import StageRun
 from gti_cli.workspace.files import replacing
 
 if TYPE_CHECKING:
     import torch
 
-PRIOR_FILE = "gti_prior.safetensors"
+_ENTRY = "gti_prior"  # of the file's metadata: a JSON object
 _FORMAT = 1  # of the file; it grows when a reader of the old one would go wrong
 
 
@@ -38,10 +45,14 @@ class StoredPrior:
     Attributes:
         prior: Gives the masses of items behind a history.
         weights: (L,) float32 weight of each level.
+        uniform_share: Share of the mass that was spread evenly in training.
+        floor: Lowest bias in training.
     """
 
     prior: ItemKnnPrior
     weights: npt.NDArray[np.float32]
+    uniform_share: float = UNIFORM_SHARE
+    floor: float = FLOOR
 
 
 def write_prior(folder: Path, stored: StoredPrior, item_ids: Sequence[str]) -> None:
@@ -63,13 +74,38 @@ def write_prior(folder: Path, stored: StoredPrior, item_ids: Sequence[str]) -> N
         "data": similarity.data.astype(np.float32),
         "item_ids": np.frombuffer(json.dumps(list(item_ids)).encode(), dtype=np.uint8),
     }
-    metadata = {
-        "format": str(_FORMAT),
+    described = {
+        "format": _FORMAT,
         "prior": stored.prior.name,
-        "settings": json.dumps(asdict(stored.prior.settings), sort_keys=True),
+        "settings": asdict(stored.prior.settings),
+        "uniform_share": stored.uniform_share,
+        "floor": stored.floor,
     }
+    # One entry: safetensors writes several in random order, and equal runs are to write equal bytes.
+    (folder / PRIOR_FILE).parent.mkdir(exist_ok=True)
     with replacing(folder / PRIOR_FILE) as temporary:
-        save_file(arrays, temporary, metadata=metadata)
+        save_file(arrays, temporary, metadata={_ENTRY: json.dumps(described, sort_keys=True)})
+
+
+def find_prior(checkpoint: Checkpoint) -> Path | None:
+    """Return the folder that holds a checkpoint's prior: its own, or the hub's cache. None: it was trained without."""
+    if checkpoint.local:
+        folder = Path(checkpoint.path)
+        return folder if (folder / PRIOR_FILE).is_file() else None
+    from transformers.utils.hub import cached_file
+
+    try:
+        with waiting_for_hub(checkpoint.path):
+            file: str | None = cached_file(
+                checkpoint.path,
+                PRIOR_FILE,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+                _raise_exceptions_for_gated_repo=False,
+            )
+    except (OSError, ValueError):  # the model was found before this: what is not found is not there
+        return None
+    return Path(file.removesuffix(PRIOR_FILE)) if file is not None else None
 
 
 def read_prior(folder: Path, row_of: Mapping[str, int]) -> StoredPrior | None:
@@ -89,7 +125,7 @@ def read_prior(folder: Path, row_of: Mapping[str, int]) -> StoredPrior | None:
     if not path.is_file():
         return None
     metadata, arrays = _read(path)
-    if metadata.get("format") != str(_FORMAT):
+    if metadata.get("format") != _FORMAT:
         raise InputError(
             f"the prior has format {metadata.get('format')}, and this version of gti reads {_FORMAT}",
             where=str(path),
@@ -103,21 +139,21 @@ def read_prior(folder: Path, row_of: Mapping[str, int]) -> StoredPrior | None:
         ) from error
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The metadata and the arrays of the file."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            return file.metadata() or {}, arrays
-    except (OSError, SafetensorError) as error:
+            return json.loads((file.metadata() or {}).get(_ENTRY, "{}")), arrays
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
             f"the prior cannot be read ({error})", where=str(path), remedy="run 'gti finetune' again"
         ) from error
 
 
-def _as_prior(metadata: Mapping[str, str], arrays: Mapping[str, Any], row_of: Mapping[str, int]) -> StoredPrior:
+def _as_prior(metadata: Mapping[str, Any], arrays: Mapping[str, Any], row_of: Mapping[str, int]) -> StoredPrior:
     """The prior with its rows in the order of a catalogue."""
     ids = json.loads(arrays["item_ids"].tobytes())
     similarity = sparse.csr_matrix(
@@ -129,10 +165,8 @@ def _as_prior(metadata: Mapping[str, str], arrays: Mapping[str, Any], row_of: Ma
     placed = sparse.csr_matrix((np.ones(len(kept)), (rows, kept)), shape=(len(row_of), len(ids)))
     scale = np.ones(len(row_of))
     scale[rows] = arrays["scale"][kept]
-    prior = ItemKnnPrior(
-        Neighbourhood(**json.loads(metadata["settings"])), (placed @ similarity @ placed.T).tocsr(), scale
-    )
-    return StoredPrior(prior, arrays["weights"])
+    prior = ItemKnnPrior(Neighbourhood(**metadata["settings"]), (placed @ similarity @ placed.T).tocsr(), scale)
+    return StoredPrior(prior, arrays["weights"], float(metadata["uniform_share"]), float(metadata["floor"]))
 
 
 @dataclass(frozen=True)
@@ -147,22 +181,28 @@ class LoadedPrior:
     items: ItemKnnPrior
     model: ModelPrior
 
+    def masses(self, histories: Sequence[Sequence[int]]) -> HistoryMasses:
+        """The masses behind histories of catalogue rows, oldest first, for a search."""
+        return HistoryMasses(self.items, histories)
+
 
 def load_prior(
-    folder: Path,
+    checkpoint: Checkpoint,
     row_of: Mapping[str, int],
     trie: Trie,
     code_ids: Sequence[npt.NDArray[np.int64]],
     device: torch.device,
+    part: tuple[Trie, npt.NDArray[np.int64]] | None = None,
 ) -> LoadedPrior | None:
     """Load the prior of a checkpoint for a search over a catalogue.
 
     Args:
-        folder: The checkpoint.
+        checkpoint: The checkpoint.
         row_of: Catalogue row of each item id.
         trie: All semantic IDs of the catalogue.
         code_ids: L arrays. Token id of each code of a level.
         device: Device of the model.
+        part: The trie that is searched and the catalogue rows of its items, where it holds only some of the items.
 
     Returns:
         The prior; None where the checkpoint has none.
@@ -172,8 +212,9 @@ def load_prior(
     """
     import torch
 
-    stored = read_prior(folder, row_of)
-    if stored is None:
+    folder = find_prior(checkpoint)
+    stored = read_prior(folder, row_of) if folder is not None else None
+    if folder is None or stored is None:
         return None
     if len(stored.weights) != trie.levels:
         raise InputError(
@@ -183,4 +224,36 @@ def load_prior(
         )
     ids = [torch.from_numpy(np.ascontiguousarray(level)).to(device) for level in code_ids]
     ranges = PriorTrie(trie, [len(level) for level in ids], device)
-    return LoadedPrior(stored.prior, ModelPrior(ranges, torch.from_numpy(stored.weights).to(device), ids))
+    searched = SearchedTrie.of(part[0], trie, part[1], device) if part is not None else None
+    weights = torch.from_numpy(stored.weights).to(device)
+    return LoadedPrior(stored.prior, ModelPrior(ranges, weights, ids, stored.uniform_share, stored.floor, searched))
+
+
+def keep_prior(checkpoint: Checkpoint, folder: Path, run: StageRun) -> None:
+    """Copy the prior of a checkpoint into one that was made from it and recommends as before.
+
+    Args:
+        checkpoint: The checkpoint that was started from.
+        folder: The new checkpoint.
+        run: The run that makes it; gets what its model card says of the prior.
+    """
+    source = find_prior(checkpoint)
+    if source is None:
+        return
+    (folder / PRIOR_FILE).parent.mkdir(exist_ok=True)
+    with replacing(folder / PRIOR_FILE) as temporary:
+        shutil.copyfile(source / PRIOR_FILE, temporary)
+    run.details["behaviour_prior"] = ItemKnnPrior.name
+
+
+def leave_prior(checkpoint: Checkpoint, run: StageRun, why: str) -> None:
+    """Say that the prior of a checkpoint is not that of the one that is made from it.
+
+    Args:
+        checkpoint: The checkpoint that was started from.
+        run: The run that makes the new one; what it took over about the prior is dropped.
+        why: Why, and what would keep it, behind the first part of a sentence.
+    """
+    run.details.pop("behaviour_prior", None)
+    if find_prior(checkpoint) is not None:
+        console.warn(f"{checkpoint.artifact or checkpoint.path} was trained with a behaviour prior, {why}")

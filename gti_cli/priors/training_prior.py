@@ -4,38 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
-from scipy import sparse
 
 from gti_cli.decoding.prior_bias import PriorTrie, code_bias
 from gti_cli.decoding.trie import Trie
-from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.priors.item_knn_prior import ItemKnnPrior, Targets
+
+
+class Example(Protocol):
+    """A run of a user's items, the last of which are targets: a history example of `gti_cli.training`."""
+
+    @property
+    def items(self) -> Sequence[int]:
+        """Catalogue rows, oldest first."""
+        ...
+
+    @property
+    def first_target(self) -> int:
+        """Place of the first target."""
+        ...
+
+    @property
+    def user(self) -> int:
+        """Number of the user in the training part; -1 for items that are not of that part."""
+        ...
 
 
 @dataclass(frozen=True)
 class TrainingPrior:
     """Computes the biases of the codes of targets.
 
+    A training target's own user is left out of the counts. A validation target was never counted: there the masses are
+    those of `gti evaluate`.
+
     Attributes:
         prior: Gives the masses of items behind a history.
         trie: All semantic IDs of the catalogue.
         ranges: The same trie as the biases need it.
-        leave_out_own: Subtract each user's own pairs: for the users that the prior has counted.
+        sequences: Catalogue rows of each user who was counted, oldest first.
     """
 
     prior: ItemKnnPrior
     trie: Trie
     ranges: PriorTrie
-    leave_out_own: bool
+    sequences: Sequence[Sequence[int]]
 
-    def biases(self, rows: Sequence[Sequence[tuple[Sequence[int], Sequence[int]]]], most: int) -> torch.Tensor:
+    def biases(self, rows: Sequence[Sequence[Example]], most: int) -> torch.Tensor:
         """Compute the bias of every code for every target.
 
         Args:
-            rows: For each row of a batch its examples: the catalogue rows of a user's items, and the places of the
-                targets among them.
+            rows: The examples of each row of a batch.
             most: Most targets of a row, M.
 
         Returns:
@@ -43,20 +64,19 @@ class TrainingPrior:
         """
         levels, widest = self.trie.levels, max(self.ranges.sizes)
         biases = torch.zeros(len(rows), most, levels, widest)
-        examples = [example for row in rows for example in row]
-        masses = self.ranges.masses(sparse.vstack([self._masses(*example) for example in examples]).tocsr())
-        targets = np.asarray([items[place] for items, places in examples for place in places], dtype=np.int64)
-        counts = [sum(len(places) for _, places in row) for row in rows]
-        row = torch.from_numpy(np.repeat(np.arange(len(rows)), counts))
-        column = torch.cat([torch.arange(most - count, most) for count in counts])
+        parts = [
+            Targets(example.items, range(example.first_target, len(example.items)), example.user)
+            for row in rows
+            for example in row
+        ]
+        masses = self.ranges.masses(self.prior.masses_without_own(parts, self.sequences))
+        targets = np.asarray([part.items[place] for part in parts for place in part.places], dtype=np.int64)
+        counts = [sum(len(example.items) - example.first_target for example in row) for row in rows]
+        row_of = torch.from_numpy(np.repeat(np.arange(len(rows)), counts))
+        column_of = torch.cat([torch.arange(most - count, most) for count in counts])
         prompts = torch.arange(len(targets))
         paths = self.trie.paths(self.trie.leaf_of_row[targets])
         for level, nodes in enumerate(paths[:-1]):
             bias = code_bias(self.ranges, masses, level, prompts, torch.from_numpy(nodes))
-            biases[row, column, level, : bias.shape[1]] = bias
+            biases[row_of, column_of, level, : bias.shape[1]] = bias
         return biases
-
-    def _masses(self, items: Sequence[int], places: Sequence[int]) -> sparse.csr_matrix:
-        if self.leave_out_own:
-            return self.prior.masses_without_own(items, places)
-        return self.prior.masses([items[:place] for place in places])

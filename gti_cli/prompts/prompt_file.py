@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.checkpoints.configuration import read_config_file
+from gti_cli.checkpoints.saving import PRIOR_FILE
 from gti_cli.checkpoints.token_names import boundary_tokens, code_pattern
 from gti_cli.prompts import next_item, query
 from gti_cli.prompts.chat import PLACEHOLDER, end_of_turn, split_prompt
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 PROMPT_FILE = "gti_prompt.json"
 NEXT_ITEM, SEARCH = "next-item", "search"
+PRIOR_NOTE = (
+    "The model was trained with a behaviour prior, which adds to the logits of the codes what other users chose. Plain "
+    "`generate` leaves it out and ranks differently, as a rule worse; `gti recommend` and `gti evaluate` add it."
+)
 _FORMAT = 1  # of the file; it grows when a reader of the old one would go wrong
 
 
@@ -34,6 +39,7 @@ def write_prompt_file(
     style: str,
     wordings: int,
     history: int,
+    prior: str | None = None,
 ) -> None:
     """Write ``gti_prompt.json`` into a checkpoint that was trained to answer with items; nothing for any other.
 
@@ -46,6 +52,7 @@ def write_prompt_file(
         style: One of `token_names.TOKEN_STYLES`.
         wordings: Number of wordings of the next-item prompt that it was trained on.
         history: Most items of a history that a prompt shows.
+        prior: Name of the behaviour prior that the model was trained with, which is not in the weights. None: none.
     """
     begin, end = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in boundary_tokens(style))
     content: dict[str, Any] = {
@@ -63,6 +70,8 @@ def write_prompt_file(
             "wordings": [_wording(tokenizer, item_tokens, number) for number in range(wordings)],
             "history": history,
         }
+        if prior is not None:
+            content[NEXT_ITEM]["prior"] = {"name": prior, "file": PRIOR_FILE, "note": PRIOR_NOTE}
     if SEARCH in tasks:
         before, behind = split_prompt(tokenizer, query.SYSTEM, query.WORDING + PLACEHOLDER)
         content[SEARCH] = {
@@ -86,6 +95,11 @@ def asks_for_next_item(folder: Path) -> bool:
     """
     path = folder / PROMPT_FILE
     return path.is_file() and NEXT_ITEM in read_config_file(path)
+
+
+def has_prior(folder: Path) -> bool:
+    """Return whether a checkpoint was trained with a behaviour prior."""
+    return (folder / PRIOR_FILE).is_file()
 
 
 def _wording(tokenizer: PreTrainedTokenizerBase, item_tokens: str, number: int) -> dict[str, Any]:

@@ -39,13 +39,11 @@ class TaskExamples:
         collator: Makes batches of them.
         train: Training examples by task, in the order of the tasks; in memory or in a file.
         valid: Validation examples by task, in the same order.
-        valid_collator: Makes batches of the validation examples; None: as those of training.
     """
 
     collator: ExampleCollator
     train: dict[str, Sequence[TrainingExample]]
     valid: dict[str, Sequence[TrainingExample]]
-    valid_collator: ExampleCollator | None = None
 
     @property
     def histories(self) -> Sequence[HistoryExample]:

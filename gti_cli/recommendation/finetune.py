@@ -24,6 +24,7 @@ from gti_cli.cards.card import write_card
 from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
 from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.options import RunOptions, pick, refuse_unknown
+from gti_cli.priors.stored_prior import leave_prior
 from gti_cli.recommendation.job import FinetuneJob, prepare_job
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.recommendation.plot import remove_picture
@@ -118,6 +119,8 @@ def _record_sources(job: FinetuneJob, ids: Manifest, run: StageRun) -> None:
     known = job.checkpoint.known_manifest
     run.details.update(known.details if known else {})
     run.details.update(job.checkpoint.details())
+    if job.options.prior == "none":
+        leave_prior(job.checkpoint, run, "and this run trains without: add --prior item-knn to go on with it")
     run.details["semantic_ids"] = ids.identity
     run.details["new_tokens"] = len(job.new_tokens.names)
     run.details["new_tokens_sha256"] = job.new_tokens.digest

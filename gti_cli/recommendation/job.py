@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gti_cli.checkpoints.new_tokens import check_tokenizer
 from gti_cli.errors import InputError
+from gti_cli.recommendation.task_data import NEXT_ITEM
 from gti_cli.recommendation.tasks import make_tasks
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ def prepare_job(
             "--compile": options.compile,
         },
     )
+    if options.prior != "none" and NEXT_ITEM not in data.tasks:
+        raise InputError(
+            f"--prior {options.prior} is about histories, and this run trains on none",
+            remedy="give --interactions and the task next-item, or drop --prior",
+        )
     dtype, dtype_reason = choose_training_dtype(run_options.dtype, device)
     tokenizer, new_tokens = checkpoint.load_tokenizer(), checkpoint.item_tokens()
     check_tokenizer(tokenizer, new_tokens)

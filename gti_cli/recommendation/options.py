@@ -29,8 +29,6 @@ class TaskOptions:
         targets: ``all``: every item of a history after the first is a target; ``last``: the last item alone.
         wordings: Number of wordings of the next-item prompt, from 1 to 3 (the paper's number). Evaluation uses the
             first one.
-        prior: ``none``, or ``item-knn``: what other users did is added to the logits of the codes, see
-            `gti_cli.decoding.prior_bias`. The model learns what this prior does not know.
         max_text_tokens: Length at which texts of LC-Rec's tasks are cut, in tokens.
         valid_sample: Most validation targets of each task on which the loss is measured.
     """
@@ -44,11 +42,6 @@ class TaskOptions:
     history: int = option(20, "Most items shown before a target.")
     targets: str = option("all", "all: every item after the first; last: a user's last one.")
     wordings: int = option(3, "Wordings of the next-item prompt, 1 to 3; each user's prompts have one of them.")
-    prior: str = option(
-        "none",
-        "item-knn: add what other users did next to the logits of the codes, so that the model learns the rest. "
-        "none: no such prior.",
-    )
     max_text_tokens: int = option(128, "Longer texts of lc-rec's tasks are cut.")
     valid_sample: int = option(2000, "Validation targets of each task that the loss is measured on.")
 
@@ -58,6 +51,8 @@ class TrainingOptions:
     """How a run trains.
 
     Attributes:
+        prior: ``none``, or ``item-knn``: what other users did is added to the logits of the codes, see
+            `gti_cli.decoding.prior_bias`. The model learns what this prior does not know.
         epochs: Passes over the training targets; may be a fraction.
         max_steps: Number of steps; overrides ``epochs`` where it is given.
         batch_size: Targets in a step, on all processes together.
@@ -75,6 +70,11 @@ class TrainingOptions:
         report_to: Experiment trackers by the Trainer's own names. They change no result.
     """
 
+    prior: str = option(
+        "none",
+        "item-knn: add what other users did next to the logits of the codes, so that the model learns the rest. "
+        "none: add nothing.",
+    )
     epochs: float = option(3.0, "Passes over the training targets.")
     max_steps: int | None = option(None, "Steps; overrides --epochs.")
     batch_size: int = option(128, "Targets in a step, on all processes together.")
@@ -192,9 +192,9 @@ class FinetuneKeywords(InteractionKeywords, RunKeywords, total=False):
     history: int
     targets: str
     wordings: int
-    prior: str
     max_text_tokens: int
     valid_sample: int
+    prior: str
     epochs: float
     max_steps: int | None
     batch_size: int

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from gti_cli import console, tables
 from gti_cli.blends.stored_blend import blend_name
@@ -19,6 +17,7 @@ from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.ranked_items import RankedItems, first_items, item_groups
 from gti_cli.decoding.search_parts import (
+    ScoreRequest,
     Searcher,
     SearchRequest,
     SearchResult,
@@ -26,14 +25,14 @@ from gti_cli.decoding.search_parts import (
     extra_beams,
     search_parts,
 )
-from gti_cli.decoding.trie import build_trie
 from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, make_frame, opening_ids
 from gti_cli.prompts.query import encode_queries
 from gti_cli.recommendation.listing.allowed import allowed_rows
 from gti_cli.recommendation.listing.blended import recommend_by_blend
-from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
+from gti_cli.recommendation.listing.candidates import leave_out, rank_candidates, read_candidates
 from gti_cli.recommendation.listing.recommendations import Recommendations, as_recommendations
+from gti_cli.recommendation.listing.recommender import Recommender
 from gti_cli.recommendation.requests import (
     EXACT_PREFIXES,
     RecommendationRequests,
@@ -41,32 +40,12 @@ from gti_cli.recommendation.requests import (
     RecommendOptions,
     read_requests,
 )
-from gti_cli.tables import SemanticIDs
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from typing_extensions import Unpack
-
-
-@dataclass(frozen=True)
-class Recommender:
-    """A checkpoint, and the part of the catalogue that it may recommend.
-
-    Attributes:
-        checkpoint: The checkpoint.
-        catalogue: All items with their semantic IDs.
-        code_ids: For each level, the token id of each code.
-        rows: (M,) rows of the catalogue that may be recommended, ascending.
-        candidates: The items of each request that are to be ranked. None: the best of all are searched.
-    """
-
-    checkpoint: Checkpoint
-    catalogue: SemanticIDs
-    code_ids: list[np.ndarray]
-    rows: np.ndarray
-    candidates: Candidates | None = None
 
 
 def recommend(
@@ -153,7 +132,7 @@ def _search(
     chosen = choose_device(device)
     tokenizer = recommender.checkpoint.load_tokenizer()
     check_tokenizer(tokenizer, recommender.checkpoint.item_tokens())
-    prompts, hidden_rows = _prompts(recommender, requests, options, tokenizer)
+    prompts, hidden_rows, shown = _prompts(recommender, requests, options, tokenizer)
     candidates = recommender.candidates
     if candidates is not None:
         candidates = leave_out(candidates, recommender.rows, hidden_rows, requests.unit)
@@ -162,12 +141,16 @@ def _search(
     remedy = "use a smaller --max-history" if requests.queries is None else "use a model with more positions"
     check_positions(model.config, longest, recommender.checkpoint.path, remedy=remedy)
     pad_id = int(tokenizer.pad_token_id)
+    # Candidates are scored in the trie of the whole catalogue; a search goes through that of the allowed items.
+    trie = recommender.trie(whole=candidates is not None)
+    prior = recommender.prior(trie, chosen) if shown is not None else None
+    masses = prior.masses(shown) if prior is not None and shown is not None else None
+    tensors = TrieTensors(trie, recommender.code_ids, chosen)
+    searcher = Searcher(model, tensors, pad_id, prior.model if prior is not None else None)
     if candidates is not None:
-        whole = TrieTensors(build_trie(recommender.catalogue.codes), recommender.code_ids, chosen)
-        searcher, size = Searcher(model, whole, pad_id), options.batch_size
-        lists = rank_candidates(searcher, prompts, candidates, k=options.k, batch_size=size, unit=requests.unit)
+        request = ScoreRequest(prompts, candidates.lists, masses)
+        lists = rank_candidates(searcher, request, k=options.k, batch_size=options.batch_size, unit=requests.unit)
         return lists, [True] * len(lists)  # Every candidate is scored, so nothing is missing.
-    trie = build_trie(recommender.catalogue.codes[recommender.rows])
     search = SearchRequest(
         prompts,
         [extra_beams(len(hidden)) for hidden in hidden_rows],
@@ -175,10 +158,11 @@ def _search(
         beams=beams_for(options.beams, options.k),
         exact=options.is_exact(len(prompts)),
         most_prefixes=EXACT_PREFIXES if options.search == "auto" else None,
+        masses=masses,
     )
     unit = "users" if requests.histories is not None else "queries"
     answer = search_parts(
-        Searcher(model, TrieTensors(trie, recommender.code_ids, chosen), pad_id),
+        searcher,
         search,
         batch_size=options.batch_size,
         description="Recommending",
@@ -217,22 +201,24 @@ def _prompts(
     requests: RecommendationRequests,
     options: RecommendOptions,
     tokenizer: PreTrainedTokenizerBase,
-) -> tuple[list[list[int]], list[set[int]]]:
-    """Token ids of each prompt, and the catalogue rows that its list must not have."""
+) -> tuple[list[list[int]], list[set[int]], list[list[int]] | None]:
+    """Token ids of each prompt, the catalogue rows that its list must not have, and those that a history shows."""
     catalogue = recommender.catalogue
     if requests.queries is not None:
         query_prompts, cut_off = encode_queries(tokenizer, list(requests.queries.values()))
         if cut_off:
             console.note(f"{cut_off:,} queries are longer than a prompt shows, and were cut")
         opening = opening_ids(tokenizer, catalogue.tokens[0])
-        return [[*prompt, *opening] for prompt in query_prompts], [set() for _ in query_prompts]
+        return [[*prompt, *opening] for prompt in query_prompts], [set() for _ in query_prompts], None
     assert requests.histories is not None
     row_of, prompt_frame = catalogue.row_of(), make_frame(tokenizer, catalogue.tokens[0])
     item_token_ids = encode_items(tokenizer, catalogue.tokens, recommender.checkpoint.item_tokens()).tolist()
-    shown = _shown_items(recommender.checkpoint, requests.histories, options.max_history)
-    prompts = [prompt_frame.search_prompt([item_token_ids[row_of[item]] for item in items]) for items in shown]
+    cut = _shown_items(recommender.checkpoint, requests.histories, options.max_history)
+    shown = [[row_of[item] for item in items] for items in cut]
+    prompts = [prompt_frame.search_prompt([item_token_ids[row] for row in rows]) for rows in shown]
     histories = requests.histories.values()
-    return prompts, [{row_of[item] for item in items} if options.filter_seen else set() for items in histories]
+    hidden = [{row_of[item] for item in items} if options.filter_seen else set() for items in histories]
+    return prompts, hidden, shown
 
 
 def _shown_items(

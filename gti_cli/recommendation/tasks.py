@@ -94,8 +94,9 @@ def next_item_task(splits: Splits, row_of: Mapping[str, int], options: TaskOptio
     cut = users = 0
     max_history, last_only = options.history, options.targets == "last"
     wordings = np.random.default_rng([seed, 1]).integers(options.wordings, size=len(splits.train)).tolist()
-    for items, wording in zip(splits.train.values(), wordings, strict=True):
-        examples = history_examples([row_of[item] for item in items], max_history, last_only=last_only, wording=wording)
+    for user, (items, wording) in enumerate(zip(splits.train.values(), wordings, strict=True)):
+        rows = [row_of[item] for item in items]
+        examples = history_examples(rows, max_history, last_only=last_only, wording=wording, user=user)
         train += examples
         users += bool(examples)
         # Only the targets of a user's first example are shown their whole history: every later example begins later,

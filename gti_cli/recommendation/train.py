@@ -78,6 +78,7 @@ def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
         style=job.new_tokens.style,
         wordings=job.options.wordings,
         history=job.options.history,
+        prior=prior.prior.name if prior is not None else None,
     )
     if prior is not None and learned is not None:
         prior.save(folder, learned, run)

@@ -149,9 +149,7 @@ def validation_losses(job: FinetuneJob, model: PreTrainedModel, examples: TaskEx
     from gti_cli.training.answer_loss import mean_loss
 
     return {
-        name: mean_loss(
-            model, examples.valid_collator or examples.collator, valid, _LOSS_BATCH, job.device, job.autocast
-        )
+        name: mean_loss(model, examples.collator, valid, _LOSS_BATCH, job.device, job.autocast)
         for name, valid in examples.valid.items()
         if valid
     }

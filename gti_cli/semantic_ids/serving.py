@@ -13,6 +13,11 @@ import numpy.typing as npt
 from gti_cli.errors import InputError, list_some
 from gti_cli.workspace.files import replacing
 
+_WITHOUT_PRIOR = (
+    "# This checkpoint was trained with a behaviour prior (gti_prior/), which plain `generate` leaves out: these\n"
+    "# lists differ from those of `gti recommend`, and are as a rule worse."
+)
+
 
 def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int32]) -> None:
     """Write ``{"3,17,9": item id, …}`` in catalogue order; FlashRec reads it (``--sid-vocab-file``) as its constraint.
@@ -38,7 +43,7 @@ def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int
         temporary.write_text(json.dumps(catalog, ensure_ascii=False), "utf-8")
 
 
-def transformers_script(checkpoint: str, catalog: Path) -> str:
+def transformers_script(checkpoint: str, catalog: Path, *, without_prior: bool = False) -> str:
     """Write a script that recommends with plain transformers, from a checkpoint and `write_catalog`'s file alone.
 
     It reads the question from the checkpoint's ``gti_prompt.json``.
@@ -46,9 +51,11 @@ def transformers_script(checkpoint: str, catalog: Path) -> str:
     Args:
         checkpoint: Folder of the checkpoint.
         catalog: The file that holds the catalogue.
+        without_prior: The checkpoint was trained with a behaviour prior, which the script does not have: it says so.
     """
     script = files("gti_cli.semantic_ids").joinpath("templates/recommend_with_transformers.py.txt").read_text("utf-8")
-    return script.replace("CHECKPOINT, CATALOG", f"{checkpoint!r}, {str(catalog)!r}", 1)
+    script = script.replace("CHECKPOINT, CATALOG", f"{checkpoint!r}, {str(catalog)!r}", 1)
+    return f"{_WITHOUT_PRIOR}\n{script}" if without_prior else script
 
 
 def layout(ids: Sequence[npt.NDArray[np.int64]]) -> str:

@@ -22,7 +22,11 @@ class PriorWeights(nn.Module):
 
     Attributes:
         weights: (L,) parameters.
+        code_ids: (L, K) int64. Token id of each code of a level; K is the largest codebook. A level with fewer codes
+            repeats its first one.
     """
+
+    code_ids: torch.Tensor
 
     def __init__(
         self, code_ids: Sequence[npt.NDArray[np.int64]], start: Sequence[float], *, opening: int, answer_length: int
@@ -38,7 +42,9 @@ class PriorWeights(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.tensor(start, dtype=torch.float32))
         self._opening, self._answer_length = opening, answer_length
-        self._code_ids = [torch.from_numpy(np.ascontiguousarray(ids)) for ids in code_ids]
+        widest = max(map(len, code_ids))
+        padded = np.stack([np.append(ids, np.full(widest - len(ids), ids[0])) for ids in code_ids])
+        self.register_buffer("code_ids", torch.from_numpy(padded.astype(np.int64)), persistent=False)
 
     def add_to(self, logits: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """Add the weighted bias to the logits of the codes.
@@ -46,17 +52,20 @@ class PriorWeights(nn.Module):
         Args:
             logits: (B, M * A, V) float32 logits at the positions that predict the answers of M targets, A the length
                 of an answer.
-            bias: (B, M, L, K) float32 of each code; K is the largest codebook.
+            bias: (B, M, L, K) float32 of each code; 0 behind the last code of a level.
 
         Returns:
             The same tensor, which is changed in place.
         """
-        by_target = logits.view(len(logits), -1, self._answer_length, logits.shape[2])
-        for level, ids in enumerate(self._code_ids):
-            weighted = self.weights[level] * bias[:, :, level, : len(ids)]
-            # In place: logits of the whole vocabulary are large, and nothing else needs them.
-            by_target[:, :, self._opening + level].index_add_(2, ids.to(logits.device), weighted)
-        return logits
+        rows, targets, levels, widest = bias.shape
+        # The columns of an answer that predict no code get 0, added to any token.
+        shape = rows, targets, self._answer_length, widest
+        added, ids = bias.new_zeros(shape), self.code_ids.new_zeros(shape)
+        codes = slice(self._opening, self._opening + levels)
+        added[:, :, codes] = self.weights[:, None] * bias
+        ids[:, :, codes] = self.code_ids
+        # In place and all levels at once: logits of the whole vocabulary are large, and a copy of them takes time.
+        return logits.scatter_add_(2, ids.flatten(1, 2), added.flatten(1, 2))
 
 
 def attach(model: nn.Module, weights: PriorWeights) -> None:

@@ -17,6 +17,7 @@ from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.errors import InputError
 from gti_cli.options import RunOptions, pick, refuse_unknown
+from gti_cli.priors.stored_prior import keep_prior, leave_prior
 from gti_cli.prompts.chat import choose_prompt_form, end_of_turn
 from gti_cli.vocabulary import gguf
 from gti_cli.vocabulary.architectures.causality import check_causal, check_model_causal
@@ -139,6 +140,10 @@ def _extend(
     vocabulary_before = tokenizer.get_vocab()
     extension, is_causal = _write(run, base, config, target, tokenizer, to_add, init, placement, dtype)
     check_saved(target, vocabulary_before, extension.tokens)
+    if to_add.table is not None:
+        keep_prior(base, target, run)
+    else:
+        leave_prior(base, run, "which is about other semantic IDs: it is left out")
     _report(run, extension)
     if old_words is not None:
         old_words.report_changed(tokenizer, run)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gti_cli.app import run
+from gti_cli.checkpoints.saving import PRIOR_FILE
 from gti_cli.recommendation.recommend import recommend
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.tables import read_semantic_ids
@@ -114,6 +115,24 @@ def test_the_script_gives_the_lists_of_recommend(
     assert [float(score) for score, _ in printed] == pytest.approx([one.score for one in expected], abs=2e-4)
     assert run(["export", "catalog", "finetuned", *arguments]) == 0
     assert script in capsys.readouterr().out
+
+
+def test_a_checkpoint_with_a_behaviour_prior_is_served_without_it_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = Workspace(tmp_path / "ws")
+
+    def finish(folder: Path) -> None:
+        add_prompt_file(folder)
+        (folder / PRIOR_FILE).parent.mkdir()
+        (folder / PRIOR_FILE).touch()
+
+    add_checkpoint(space, add_semantic_ids(space, np.delete(make_codes(), 7, axis=0)), also=finish)
+    arguments = ["-o", str(tmp_path / "catalog.json"), "-w", str(space.root), "--json"]
+    assert run(["export", "catalog", "finetuned", *arguments]) == 0
+    output = capsys.readouterr()
+    assert "was trained with a behaviour prior" in " ".join(output.err.split())
+    assert json.loads(output.out)["script"].startswith("# This checkpoint was trained with a behaviour prior")
 
 
 @pytest.mark.parametrize("what", ["index", "catalog"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -39,6 +39,7 @@ def catalogues(draw):
     return codes, sizes, masses
 
 
+@settings(max_examples=25)
 @given(catalogues())
 def test_is_the_logarithm_of_the_share_of_mass(catalogue):
     codes, sizes, masses = catalogue
@@ -76,3 +77,14 @@ def test_an_even_prior_adds_nothing():
     zero = torch.zeros(1, dtype=torch.long)
     assert code_bias(prior, even, 0, zero, zero).abs().max() < 1e-6
     assert code_bias(prior, even, 1, zero, zero).abs().max() < 1e-6
+
+
+def test_the_bias_behind_a_prompt_does_not_depend_on_the_others_in_the_batch():
+    rng = np.random.default_rng(0)
+    codes = np.stack([rng.integers(0, 4, 30) for _ in range(2)], axis=1).astype(np.int32)
+    prior = PriorTrie(build_trie(codes), [4, 4], CPU)
+    masses = sparse.csr_matrix(rng.random((50, 30)) * 10.0 ** rng.integers(-3, 9, (50, 1)))
+    nodes = torch.zeros(1, dtype=torch.long)
+    together = code_bias(prior, prior.masses(masses), 0, torch.arange(50), nodes.expand(50))
+    alone = [code_bias(prior, prior.masses(masses[[number]]), 0, nodes, nodes) for number in range(50)]
+    assert torch.equal(together, torch.cat(alone))

@@ -12,7 +12,8 @@ from scipy import sparse
 from gti_cli.decoding.beam import TrieTensors, beam_search
 from gti_cli.decoding.candidate_scores import CandidateLists, score_items
 from gti_cli.decoding.exact import exact_search
-from gti_cli.decoding.prior_bias import ModelPrior, PriorTrie, PromptPrior, code_bias
+from gti_cli.decoding.prior_bias import PriorTrie, code_bias
+from gti_cli.decoding.prompt_prior import ModelPrior, PromptPrior
 from gti_cli.decoding.search_parts import ScoreRequest, Searcher, SearchRequest, score_parts, search_parts
 from gti_cli.decoding.trie import Trie, build_trie
 from tests.support.decoding import CPU, PAD, VOCAB, case, token_ids

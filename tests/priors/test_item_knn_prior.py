@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
-from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.priors.item_knn_prior import HistoryMasses, ItemKnnPrior, Targets
 
 SETTINGS = [
     Neighbourhood(),
@@ -32,31 +32,55 @@ def test_masses_are_the_scores_of_the_baseline(settings):
     np.testing.assert_allclose(masses.toarray(), baseline.sparse_scores(histories).toarray())
 
 
+def without(user: str, train: dict[str, list[str]], prior: ItemKnnPrior, items: list[int], places: list[int]):
+    """Masses from a count of everybody else; items are still normalised by the counts of everybody."""
+    others = ItemKNN({name: other for name, other in train.items() if name != user}, ROW_OF, prior.settings)
+    factor = prior.scale / others.scale
+    similarity = others.similarity.toarray() * factor[:, None] * factor
+    expected = []
+    for place in places:
+        recent = items[max(place - prior.settings.last, 0) : place][::-1]
+        expected.append(sum(prior.settings.decay**back * similarity[row] for back, row in enumerate(recent)))
+    return np.asarray(expected)
+
+
+@pytest.mark.parametrize("in_float32", [False, True])
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_without_its_own_pairs_a_user_has_not_been_counted(settings):
+def test_without_its_own_pairs_a_user_has_not_been_counted(settings, in_float32):
     train = sequences()
-    baseline = ItemKNN(train, ROW_OF, settings)
-    prior = ItemKnnPrior.of(baseline)
-    for user in list(train)[:10]:
-        items = [ROW_OF[item] for item in train[user]]
-        places = list(range(1, len(items)))
-        if not places:
+    prior = ItemKnnPrior.of(ItemKNN(train, ROW_OF, settings))
+    if in_float32:  # as it is stored
+        prior.similarity.data = prior.similarity.data.astype(np.float32).astype(np.float64)
+    rows = [[ROW_OF[item] for item in items] for items in train.values()]
+    parts, expected = [], []
+    for number, (user, items) in enumerate(zip(train, rows, strict=True)):
+        if len(items) < 3:
             continue
-        # Pairs are counted without the user; items are still normalised by the counts of everybody.
-        others = ItemKNN({name: other for name, other in train.items() if name != user}, ROW_OF, settings)
-        counted = np.divide(prior.scale, others.scale)
-        similarity = others.similarity.toarray() * counted[:, None] * counted
-        expected = []
-        for place in places:
-            recent = items[max(place - settings.last, 0) : place][::-1]
-            expected.append(sum(settings.decay**back * similarity[row] for back, row in enumerate(recent)))
-        actual = prior.masses_without_own(items, places)
-        np.testing.assert_allclose(actual.toarray(), expected, atol=1e-9)
-        assert (actual.data > 0).all()
+        whole = Targets(items, list(range(1, len(items))), number)
+        # A part of the sequence: what lies outside is subtracted all the same.
+        part = Targets(items[1:3], [1], number)
+        # These items are of nobody who was counted.
+        strange = Targets(items[:2], [1])
+        parts += [whole, part, strange]
+        expected += [without(user, train, prior, list(one.items), list(one.places)) for one in (whole, part)]
+        expected.append(prior.masses([items[:1]]).toarray())
+    assert len(parts) > 20
+    actual = prior.masses_without_own(parts, rows)
+    np.testing.assert_allclose(actual.toarray(), np.concatenate(expected), rtol=2e-6, atol=1e-9)
+    assert ((actual.data > 1e-5) | (actual.data == 0)).all()  # no rounding is left where nobody else has counted
 
 
 def test_a_transition_that_nobody_else_made_has_no_mass():
     train = {"a": ["0", "1", "2"], "b": ["0", "3"]}
     prior = ItemKnnPrior.of(ItemKNN(train, ROW_OF))
     assert prior.masses([[0]]).toarray()[0, [1, 3]].min() > 0
-    assert prior.masses_without_own([0, 1, 2], [1]).indices.tolist() == [3]
+    assert prior.masses_without_own([Targets([0, 1, 2], [1], 0)], [[0, 1, 2], [0, 3]]).toarray().nonzero()[
+        1
+    ].tolist() == [3]
+
+
+def test_masses_of_some_histories():
+    prior = ItemKnnPrior.of(ItemKNN(sequences(), ROW_OF))
+    histories = [[1], [2, 3], [4], [5, 1, 2]]
+    some = HistoryMasses(prior, histories)[[3, 0]].toarray()
+    np.testing.assert_array_equal(some, prior.masses(histories).toarray()[[3, 0]])

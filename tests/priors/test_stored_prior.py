@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
 from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
+from gti_cli.checkpoints.finding import Checkpoint
+from gti_cli.checkpoints.saving import PRIOR_FILE
+from gti_cli.decoding.prior_bias import UNIFORM_SHARE, code_bias
+from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError
 from gti_cli.priors.item_knn_prior import ItemKnnPrior
-from gti_cli.priors.stored_prior import PRIOR_FILE, StoredPrior, read_prior, write_prior
+from gti_cli.priors.stored_prior import StoredPrior, find_prior, leave_prior, load_prior, read_prior, write_prior
+from gti_cli.vocabulary.extend import extend
+from tests.support.evaluation import make_world
+from tests.support.priors import WITH_PRIOR, add_checkpoint_with_prior
 
 IDS = ["a", "b", "ü", "d"]
 ROW_OF = {item: row for row, item in enumerate(IDS)}
@@ -49,3 +59,74 @@ def test_a_damaged_file_is_refused(tmp_path, stored):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match="cannot be read"):
         read_prior(tmp_path, ROW_OF)
+
+
+def test_another_format_and_another_number_of_levels_are_refused(tmp_path, stored):
+    from safetensors.numpy import load_file, save_file
+
+    path = tmp_path / PRIOR_FILE
+    checkpoint = Checkpoint(str(tmp_path), True, None, None)
+    codes = np.asarray([[0, 0, 1], [1, 0, 0], [1, 1, 0], [0, 1, 1]], dtype=np.int32)
+    ids = [np.arange(2) + 2 * level for level in range(3)]
+    with pytest.raises(InputError, match="weights for 2 levels, and the semantic IDs have 3"):
+        load_prior(checkpoint, ROW_OF, build_trie(codes), ids, torch.device("cpu"))
+    save_file(load_file(path), path, metadata={"gti_prior": '{"format": 2}'})
+    with pytest.raises(InputError, match="has format 2, and this version of gti reads 1"):
+        read_prior(tmp_path, ROW_OF)
+
+
+def test_what_the_weights_were_learned_with_is_stored(tmp_path, stored):
+    write_prior(tmp_path, StoredPrior(stored, np.ones(2, dtype=np.float32), uniform_share=0.25, floor=-4.0), IDS)
+    codes = np.asarray([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.int32)
+    checkpoint = Checkpoint(str(tmp_path), True, None, None)
+    ids = [np.arange(2), np.arange(2) + 2]
+    model = load_prior(checkpoint, ROW_OF, build_trie(codes), ids, torch.device("cpu")).model
+    assert (model.uniform_share, model.floor) == (0.25, -4.0)
+
+
+def test_a_checkpoint_of_the_hub_brings_its_prior(tmp_path, stored, monkeypatch):
+    def cached_file(name, file, **_):
+        return str(tmp_path / file) if name == "owner/tuned" else None
+
+    monkeypatch.setattr("transformers.utils.hub.cached_file", cached_file)
+    folder = find_prior(Checkpoint("owner/tuned", False, None, None))
+    assert read_prior(folder, ROW_OF).weights.tolist() == [0.5, 0.25]
+    assert find_prior(Checkpoint("owner/plain", False, None, None)) is None
+
+
+def test_a_checkpoint_with_more_words_keeps_its_prior(tmp_path, capsys):
+    world = make_world(tmp_path)
+    add_checkpoint_with_prior(world)
+    words = tmp_path / "words.csv"
+    words.write_text("token\nzorp\n")
+    manifest = extend(WITH_PRIOR, world.workspace, tokens=words, name="more", device="cpu", measure_effect=False)
+    assert manifest.details["behaviour_prior"] == "item-knn"
+    kept = world.workspace / "more" / PRIOR_FILE
+    assert kept.read_bytes() == (world.workspace / WITH_PRIOR / PRIOR_FILE).read_bytes()
+    assert "behaviour prior | item-knn" in (world.workspace / "more" / "README.md").read_text("utf-8")
+
+
+def test_a_prior_that_does_not_belong_to_the_new_checkpoint_is_left_out_and_said(tmp_path, stored, capsys):
+    run = SimpleNamespace(details={"behaviour_prior": "item-knn", "model": "tiny"})
+    leave_prior(Checkpoint(str(tmp_path), True, None, "tuned"), run, "and so on")
+    assert "tuned was trained with a behaviour prior, and so on" in " ".join(capsys.readouterr().err.split())
+    assert run.details == {"model": "tiny"}
+    leave_prior(Checkpoint(str(tmp_path / "none"), True, None, "plain"), run, "and so on")
+    assert not capsys.readouterr().err
+
+
+def test_new_items_keep_their_share_of_mass(tmp_path, stored):
+    """An item that came later was never counted. It is as likely as any other of which the prior knows nothing."""
+    row_of = {**ROW_OF, "new": 4}
+    codes = np.asarray([[0, 0], [1, 0], [1, 1], [0, 1], [2, 0]], dtype=np.int32)
+    checkpoint = Checkpoint(str(tmp_path), True, None, None)
+    ids = [np.arange(3), np.arange(3) + 3]
+    prior = load_prior(checkpoint, row_of, build_trie(codes), ids, torch.device("cpu"))
+    behind = prior.masses([[0], [4]])[[0, 1]]
+    assert behind.toarray()[:, 4].tolist() == [0, 0]
+    zero = torch.zeros(2, dtype=torch.long)
+    bias = code_bias(prior.model.trie, prior.model.trie.masses(behind), 0, torch.arange(2), zero)
+    # Of K = 3 codes of the first level, the new item is alone below the third one.
+    assert bias[0, 2].item() == pytest.approx(np.log(UNIFORM_SHARE / 5 * 3), abs=1e-6)
+    # Behind a new item the prior knows nothing: every item has the same share.
+    np.testing.assert_allclose(bias[1].numpy(), np.log(np.asarray([2, 2, 1]) / 5 * 3), atol=1e-6)

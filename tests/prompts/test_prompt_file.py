@@ -11,7 +11,7 @@ import pytest
 from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.errors import InputError
 from gti_cli.prompts.next_item import SYSTEM, WORDINGS, encode_history
-from gti_cli.prompts.prompt_file import PROMPT_FILE, asks_for_next_item, write_prompt_file
+from gti_cli.prompts.prompt_file import PROMPT_FILE, asks_for_next_item, has_prior, write_prompt_file
 from gti_cli.workspace import Workspace
 from tests.support.evaluation import HISTORY, add_prompt_file, make_world
 from tests.support.models import make_tokenizer
@@ -67,3 +67,21 @@ def test_boundary_tokens_and_a_model_that_names_no_items(tmp_path: Path) -> None
     assert [tokenizer.convert_tokens_to_ids(name) for name in ("<|sid_begin|>", "<|sid_end|>")] == [
         number for key in ("opening", "closing") for number in json.loads(text)["item"][key]
     ]
+
+
+def test_a_model_with_a_behaviour_prior_says_that_it_is_not_in_the_weights(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["<a_0>", "<b_0>"])
+    item: dict[str, Any] = {"item_tokens": "<a_0><b_0>", "levels": 2, "style": "lc-rec", "wordings": 1, "history": 5}
+    write_prompt_file(tmp_path, tokenizer, ["next-item"], **item)
+    assert "prior" not in json.loads((tmp_path / PROMPT_FILE).read_text("utf-8"))["next-item"] and not has_prior(
+        tmp_path
+    )
+    write_prompt_file(tmp_path, tokenizer, ["next-item", "search"], **item, prior="item-knn")
+    content = json.loads((tmp_path / PROMPT_FILE).read_text("utf-8"))
+    assert content["next-item"]["prior"]["name"] == "item-knn" and "prior" not in content["search"]
+    assert "ranks differently" in content["next-item"]["prior"]["note"]
+    file = tmp_path / content["next-item"]["prior"]["file"]
+    file.parent.mkdir()
+    file.touch()
+    assert has_prior(tmp_path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from gti_cli.prompts.next_item import Frame
 from gti_cli.training.answer_loss import answer_loss, mean_loss, supports_tree_mask
 from gti_cli.training.batches.history_examples import HistoryExample, history_examples, single_target_examples
 from gti_cli.training.batches.history_packing import HistoryLayout
+from gti_cli.training.prior_weights import PriorWeights, attach, detach, find
 from tests.support.models import make_model
 
 RNG = np.random.default_rng(0)
@@ -126,3 +128,51 @@ def test_trees_in_bfloat16_stay_close(attention: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = answer_loss(model, LAYOUT.collate(trees))
     assert float((loss / count).detach()) == pytest.approx(float((expected / count).detach()), rel=0.02)
+
+
+@dataclass(frozen=True)
+class MadeUpPrior:
+    """Biases that depend on the history and the target alone."""
+
+    def biases(self, rows: Sequence[Sequence[HistoryExample]], most: int) -> torch.Tensor:
+        made = torch.zeros(len(rows), most, 3, 4)
+        for number, row in enumerate(rows):
+            targets = [e.items[: place + 1] for e in row for place in range(e.first_target, len(e.items))]
+            for column, items in enumerate(targets, start=most - len(targets)):
+                made[number, column] = bias_of(items)
+        return made
+
+
+def bias_of(items: Sequence[int]) -> torch.Tensor:
+    rng = np.random.default_rng([len(items), *items])
+    return torch.from_numpy(rng.normal(size=(3, 4)).astype(np.float32))
+
+
+def test_a_behaviour_prior_is_added_to_the_logits_of_codes() -> None:
+    model = make_model("qwen3", 100)
+    ids = [np.arange(20 + 20 * level, 24 + 20 * level) for level in range(3)]
+    attach(model, PriorWeights(ids, [0.5, 1.0, 2.0], opening=0, answer_length=4))
+    layout = replace(LAYOUT, prior=MadeUpPrior())
+    trees = some_examples(0)
+    total: Any = 0.0
+    for single in (single for example in trees for single in single_target_examples(example)):
+        prompt = layout.prompt(single)
+        answer = [*layout.item_token_ids[single.items[-1]].tolist(), layout.end_id]
+        logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+        bias = bias_of(single.items)
+        added = torch.zeros_like(logits)
+        for level, weight in enumerate(find(model).weights):
+            added[level, ids[level]] = weight * bias[level]
+        total = total - (logits + added).log_softmax(-1)[range(4), answer].sum()
+    # The same targets as trees, one in a row and packed.
+    for even in (0.0, 1e4):
+        loss, count = answer_loss(model, replace(layout, equal_cost_length=even).collate(trees))
+        torch.testing.assert_close(loss, total, rtol=1e-5, atol=1e-5)
+        gradients = [
+            torch.autograd.grad(value / count, list(model.parameters()), retain_graph=True) for value in (loss, total)
+        ]
+        for mine, theirs in zip(*gradients, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    detach(model)
+    with pytest.raises(ValueError, match="no weights"):
+        answer_loss(model, layout.collate(trees))

@@ -180,8 +180,7 @@ def _say_unknown(items: Sequence[str], row_of: Mapping[str, int], path: Path | s
 
 def rank_candidates(
     searcher: Searcher,
-    prompts: Sequence[Sequence[int]],
-    candidates: Candidates,
+    request: ScoreRequest,
     *,
     k: int,
     batch_size: int,
@@ -191,8 +190,7 @@ def rank_candidates(
 
     Args:
         searcher: The model, and the trie of the whole catalogue.
-        prompts: Token ids of each request.
-        candidates: The candidates of each request.
+        request: The prompts and their candidates.
         k: Most items of a list.
         batch_size: Most prompts in a batch. It changes the speed, not the results.
         unit: ``users`` or ``queries``.
@@ -201,7 +199,7 @@ def rank_candidates(
         Catalogue rows and exact scores, best first; at most ``k`` for a request. Items that share a semantic ID share a
         score, and stand in the order of the file.
     """
-    lists, request = candidates.lists, ScoreRequest(prompts, candidates.lists)
+    lists = request.candidates
     scores = score_parts(searcher, request, batch_size=batch_size, description="Scoring candidates", unit=unit)
     ranked = []
     for first, end in zip(lists.offsets[:-1], lists.offsets[1:], strict=True):

@@ -15,11 +15,12 @@ from gti_cli.baselines.item_knn import ItemKNN
 from gti_cli.baselines.item_knn_tuning import tune
 from gti_cli.baselines.run import hold_out_last
 from gti_cli.checkpoints.new_tokens import code_ids
-from gti_cli.decoding.prior_bias import ModelPrior, PriorTrie, PromptPrior
+from gti_cli.decoding.prior_bias import PriorTrie
+from gti_cli.decoding.prompt_prior import ModelPrior, PromptPrior
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError
 from gti_cli.priors.item_knn_prior import ItemKnnPrior
-from gti_cli.priors.stored_prior import StoredPrior, read_prior, write_prior
+from gti_cli.priors.stored_prior import StoredPrior, find_prior, read_prior, write_prior
 from gti_cli.priors.training_prior import TrainingPrior
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.training.batches.mixture import ExampleCollator
@@ -66,6 +67,7 @@ class JobPrior:
         weights = learned.weights.detach().float().cpu().numpy()
         write_prior(folder, StoredPrior(self.prior, weights), self.item_ids)
         run.metrics["prior_weights"] = weights.astype(float).round(6).tolist()
+        run.details["behaviour_prior"] = self.prior.name
 
 
 def add_prior(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, run: StageRun) -> JobPrior:
@@ -74,35 +76,36 @@ def add_prior(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, 
     Args:
         job: The run.
         model: The model; gets a module with the weights.
-        examples: The run's examples; their collators are changed.
+        examples: The run's examples; their collator is changed.
         run: Gets how the prior was tuned in ``metrics``.
 
     Raises:
-        InputError: When there are no interactions to count, or no history to tune the prior on.
+        InputError: When there is no history to tune the prior on.
     """
     catalogue, row_of = job.data.catalogue, job.data.catalogue.row_of()
-    prior, report = _count(job)
+    prior, sequences, report = _count(job)
     run.metrics["prior"] = report
     trie = build_trie(catalogue.codes)
     ids = code_ids(job.new_tokens, job.sizes)
     layout = examples.collator.layout
-    earlier = read_prior(Path(job.checkpoint.path), row_of)
-    start = earlier.weights.tolist() if earlier is not None else [START] * trie.levels
+    folder = find_prior(job.checkpoint)
+    earlier = read_prior(folder, row_of) if folder is not None else None
+    start = [START] * trie.levels
+    if earlier is not None and len(earlier.weights) == trie.levels:
+        start = earlier.weights.tolist()  # the model has learned with these
     weights = PriorWeights(ids, start, opening=len(layout.frame.opening), answer_length=layout.levels + 1)
     attach(model, weights.to(job.device))
-    on_cpu = PriorTrie(trie, job.sizes, torch.device("cpu"))  # Batches are made on the CPU.
-    of_training, of_validation = (TrainingPrior(prior, trie, on_cpu, leave_out_own=own) for own in (True, False))
-    examples.collator = ExampleCollator(replace(layout, prior=of_training))
-    examples.valid_collator = ExampleCollator(replace(layout, prior=of_validation))
+    # Batches are made on the CPU.
+    of_batches = TrainingPrior(prior, trie, PriorTrie(trie, job.sizes, torch.device("cpu")), sequences)
+    examples.collator = ExampleCollator(replace(layout, prior=of_batches))
     on_device = [torch.from_numpy(np.ascontiguousarray(level)).to(job.device) for level in ids]
     return JobPrior(prior, PriorTrie(trie, job.sizes, job.device), on_device, catalogue.item_ids)
 
 
-def _count(job: FinetuneJob) -> tuple[ItemKnnPrior, dict[str, Any]]:
-    """The prior that item-knn gives with its best settings, and a report of the tuning."""
+def _count(job: FinetuneJob) -> tuple[ItemKnnPrior, list[list[int]], dict[str, Any]]:
+    """The prior that item-knn gives with its best settings, the sequences it has counted, a report of the tuning."""
     splits, row_of = job.data.splits, job.data.catalogue.row_of()
-    if splits is None:
-        raise InputError("--prior item-knn has no interactions to count", remedy="give --interactions, or drop --prior")
+    assert splits is not None, "a run without histories is refused before"
     tuning_train, held_out = (splits.train, splits.valid) if splits.valid else hold_out_last(splits.train)
     if not held_out:
         raise InputError(
@@ -114,4 +117,5 @@ def _count(job: FinetuneJob) -> tuple[ItemKnnPrior, dict[str, Any]]:
     prior = ItemKnnPrior.of(ItemKNN(splits.train, row_of, outcome.best))
     # It is stored in this precision, and training sees what is stored.
     prior.similarity.data = prior.similarity.data.astype(np.float32).astype(np.float64)
-    return prior, outcome.report()
+    sequences = [[row_of[item] for item in items] for items in splits.train.values()]
+    return prior, sequences, outcome.report()

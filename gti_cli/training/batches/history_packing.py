@@ -39,8 +39,9 @@ _ROW_LENGTHS = (1, 1.5, 2, 3, 4, 6, 8, 12)
 class BranchPrior(Protocol):
     """A behaviour prior, which knows what tends to follow a history (`gti_cli.priors`)."""
 
-    def biases(self, rows: Sequence[Sequence[tuple[Sequence[int], Sequence[int]]]], most: int) -> torch.Tensor:
+    def biases(self, rows: Sequence[Sequence[HistoryExample]], most: int) -> torch.Tensor:
         """(rows, ``most``, L, K) biases of the codes of each row's targets, which stand at its end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -211,10 +212,7 @@ class HistoryLayout:
         arrays = {**dict(zip(names, columns, strict=True)), "keep": keep, "targets": targets.reshape(len(rows), -1)}
         batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
         if self.prior is not None:
-            examples = [
-                [(example.items, range(example.first_target, len(example.items))) for example in row] for row in rows
-            ]
-            batch["prior"] = self.prior.biases(examples, most)
+            batch["prior"] = self.prior.biases(rows, most)
         return batch
 
 

@@ -49,7 +49,7 @@ class Form(Generic[T]):
 ORDINARY: Form[Example] = Form(lambda example: (example.prompt, example.answer), Example, 40)
 # The rows of a catalogue are shared objects, so that a tuple of them takes a pointer each.
 HISTORY: Form[HistoryExample] = Form(
-    lambda example: (example.items, (example.first_target, example.wording)),
+    lambda example: (example.items, (example.first_target, example.wording, example.user)),
     lambda items, rest: HistoryExample(tuple(items), *rest),
     8,
 )

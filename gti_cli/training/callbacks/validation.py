@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from gti_cli import console
 from gti_cli.decoding.beam import TrieTensors, beam_search
-from gti_cli.decoding.prior_bias import PromptPrior
+from gti_cli.decoding.prompt_prior import PromptPrior
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.training.callbacks.best import BestState
 

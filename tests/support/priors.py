@@ -1,0 +1,70 @@
+"""A behaviour prior beside the checkpoint of the small workspace, and the scores of its items by forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
+from gti_cli.checkpoints.loading import load_model, load_tokenizer
+from gti_cli.checkpoints.token_names import semantic_id
+from gti_cli.decoding.prior_bias import FLOOR, UNIFORM_SHARE
+from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.priors.stored_prior import StoredPrior, write_prior
+from gti_cli.prompts.next_item import encode_history
+from gti_cli.workspace import Workspace
+from tests.support.evaluation import HISTORY, SIZES, World, add_checkpoint
+
+WEIGHTS = (0.7, 1.5, 0.4)
+WITH_PRIOR = "with-prior"
+
+
+def made_prior(world: World) -> ItemKnnPrior:
+    """The prior that the world's histories give, without their last two items."""
+    row_of = {item: row for row, item in enumerate(world.item_ids)}
+    train = {user: [world.item_ids[row] for row in rows[:-2]] for user, rows in world.histories.items()}
+    return ItemKnnPrior.of(ItemKNN(train, row_of, Neighbourhood(last=3)))
+
+
+def add_checkpoint_with_prior(world: World, name: str = WITH_PRIOR) -> ItemKnnPrior:
+    """Write a checkpoint like the world's, with a prior beside it, and return the prior."""
+    space, prior = Workspace(world.workspace), made_prior(world)
+
+    def also(folder: Path) -> None:
+        write_prior(folder, StoredPrior(prior, np.asarray(WEIGHTS, dtype=np.float32)), world.item_ids)
+
+    ids = space.require("semantic_ids", "")
+    add_checkpoint(space, ids, name, interactions=world.interactions, also=also)
+    return prior
+
+
+def shares(codes: np.ndarray, masses: np.ndarray, row: int, level: int) -> np.ndarray:
+    """log(P(code | prefix) * K) of each code behind the prefix of an item, item by item."""
+    weights = np.full(len(codes), 1 / len(codes))
+    if masses.sum() > 0:
+        weights = UNIFORM_SHARE * weights + (1 - UNIFORM_SHARE) * masses / masses.sum()
+    below = (codes[:, :level] == codes[row, :level]).all(axis=1)
+    sums = np.asarray([weights[below & (codes[:, level] == code)].sum() for code in range(SIZES[level])])
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(sums / weights[below].sum() * SIZES[level]), FLOOR)
+
+
+@torch.inference_mode()
+def scores_with_prior(world: World, prior: ItemKnnPrior, history: Sequence[int], name: str = WITH_PRIOR) -> np.ndarray:
+    """(items,) log-probability of every item behind a history, from forward passes whose logits get the bias."""
+    folder, shown = str(world.workspace / name), list(history)[-HISTORY:]
+    tokenizer, model = load_tokenizer(folder), load_model(folder, torch.device("cpu"), torch.float32)
+    answers = [tokenizer(semantic_id(codes), add_special_tokens=False)["input_ids"] for codes in world.codes]
+    prompt = encode_history(tokenizer, [semantic_id(world.codes[row]) for row in shown])
+    logits = model(torch.tensor([prompt + answer for answer in answers])).logits[:, len(prompt) - 1 : -1].double()
+    masses = prior.masses([shown]).toarray()[0]
+    for level, size in enumerate(SIZES):
+        ids = tokenizer.convert_tokens_to_ids([f"<{'abc'[level]}_{code}>" for code in range(size)])
+        for row in range(len(world.codes)):
+            bias = torch.from_numpy(shares(world.codes, masses, row, level))
+            logits[row, level, ids] += WEIGHTS[level] * bias
+    found: np.ndarray = logits.log_softmax(-1).gather(-1, torch.tensor(answers)[..., None]).sum((1, 2)).numpy()
+    return found
