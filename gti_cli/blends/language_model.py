@@ -18,7 +18,6 @@ import numpy.typing as npt
 from gti_cli.blends.candidate_table import Candidates
 from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.checkpoints.limits import check_positions
-from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.candidate_scores import CandidateLists
@@ -92,7 +91,7 @@ class LanguageModel:
         catalogue = self._setting.catalogue
         rows = np.arange(len(catalogue.codes)) if allowed is None else np.flatnonzero(allowed)
         trie = self._trie if allowed is None else build_trie(catalogue.codes[rows])
-        searcher, prior = self._searcher(trie)
+        searcher, prior = self._searcher(trie, rows)
         shown = self._shown(histories)
         hidden = [set(history) if filter_seen else set() for history in histories]
         request = SearchRequest(
@@ -101,8 +100,7 @@ class LanguageModel:
             list_length=k,
             beams=beams_for(None, k),
             exact=False,
-            # Only the order of the list depends on the masses here: the scores are those of the whole catalogue.
-            masses=prior.items.masses(shown)[:, rows] if prior is not None else None,
+            masses=prior.masses(shown) if prior is not None else None,
         )
         ranking = search_parts(
             searcher,
@@ -130,7 +128,7 @@ class LanguageModel:
             ScoreRequest(
                 self._prompts(shown),
                 CandidateLists(candidates.offsets, candidates.rows),
-                prior.items.masses(shown) if prior is not None else None,
+                prior.masses(shown) if prior is not None else None,
             ),
             batch_size=self._setting.batch_size,
             folder=self._folder(folder, "scores"),
@@ -159,11 +157,12 @@ class LanguageModel:
         )
         return prompts
 
-    def _searcher(self, trie: Trie) -> tuple[Searcher, LoadedPrior | None]:
-        """The model with a trie of all or of some items, and its behaviour prior."""
+    def _searcher(self, trie: Trie, rows: Ints | None = None) -> tuple[Searcher, LoadedPrior | None]:
+        """The model with a trie of all items, or of those of some ``rows``, and its behaviour prior."""
         setting = self._setting
         ids = code_ids(self._checkpoint.item_tokens(), setting.sizes)
-        prior = load_prior(Path(self._checkpoint.path), setting.catalogue.row_of(), trie, ids, setting.device)
+        part = (trie, rows) if rows is not None and trie is not self._trie else None
+        prior = load_prior(self._checkpoint, setting.catalogue.row_of(), self._trie, ids, setting.device, part)
         of_model = prior.model if prior is not None else None
         pad_id = int(self._tokenizer.pad_token_id)
         return Searcher(self._model, TrieTensors(trie, ids, setting.device), pad_id, of_model), prior
@@ -174,7 +173,7 @@ class LanguageModel:
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
-        tokenizer = load_tokenizer(self._checkpoint.path)
+        tokenizer = self._checkpoint.load_tokenizer()
         check_tokenizer(tokenizer, self._checkpoint.item_tokens())
         return tokenizer
 
@@ -188,4 +187,4 @@ class LanguageModel:
 
     @cached_property
     def _model(self) -> PreTrainedModel:
-        return load_model(self._checkpoint.path, self._setting.device, self._setting.dtype)
+        return self._checkpoint.load_model(self._setting.device, self._setting.dtype)

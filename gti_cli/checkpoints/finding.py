@@ -258,8 +258,7 @@ def _find(workspace: Workspace, given: str | None, default: str, made_by: str) -
                 f"{inside} does not exist",
                 remedy=f"run {made_by!r} first, or name a checkpoint: {list_checkpoints(workspace)}",
             )
-        manifest = workspace.require(name, made_by)
-        refuse_blend(manifest, inside)
+        refuse_blend(manifest := workspace.require(name, made_by), inside)
         return Checkpoint(str(inside), True, manifest, name)
     folder = Path(name)
     for candidate in (folder, inside):

@@ -55,7 +55,7 @@ def print_metrics(manifest: Manifest, *, wide: bool = False) -> None:
     if metrics.get("without"):
         _print_without(metrics["without"], leading_metrics(available, manifest.options["k"], subjects))
     for baseline, report in metrics["tuning"].items():
-        _print_tuning(baseline, report)
+        print_tuning(baseline, report)
     for line in _remarks(manifest, subjects):
         console.say(line)
 
@@ -205,7 +205,8 @@ def _short(value: float) -> str:
     return f"{value:.4f}".removeprefix("0") if abs(value) < 1 else f"{value:.4f}"
 
 
-def _print_tuning(baseline: str, report: Mapping[str, Any]) -> None:
+def print_tuning(baseline: str, report: Mapping[str, Any]) -> None:
+    """Print how a baseline was tuned, in one line."""
     tried = report["settings_tried"]
     settings = tried if isinstance(tried, int) else len(tried)
     values = ", ".join(f"{name} {value:g}" for name, value in report["chosen"].items())

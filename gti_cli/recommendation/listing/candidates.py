@@ -208,7 +208,7 @@ def rank_candidates(
     most = int(lists.counts.max(initial=0))
     if most > k:
         longer = int((lists.counts > k).sum())
-        of = f"{longer:,} of {len(prompts):,} {unit}"
+        of = f"{longer:,} of {len(request.prompts):,} {unit}"
         console.note(f"the first {k} candidates are listed where there are more ({of}): -k {most} lists all")
     return ranked
 
