@@ -68,7 +68,7 @@ def test_the_manifest_records_tasks_by_weight_and_trackers_never() -> None:
     ],
 )
 def test_options_without_effect_are_not_recorded(values: dict[str, Any], tasks: list[str], left_out: set[str]) -> None:
-    everything = {field.name for field in fields(FinetuneOptions)} - {"report_to"}
+    everything = {field.name for field in fields(FinetuneOptions)} - {"report_to", "prior"}
     assert everything - set(FinetuneOptions(**values).resolved(dict.fromkeys(tasks))) == left_out
 
 
@@ -87,3 +87,9 @@ def test_validations_are_recorded_as_they_will_be(values: dict[str, Any], record
     assert resolved["validations"] == recorded and ("rank_sample" in resolved) == bool(recorded)
     assert resolved["rows_learning_rate"] == "auto"
     assert FinetuneOptions(rows_learning_rate=0.1).resolved({"next-item": None})["rows_learning_rate"] == 0.1
+
+
+def test_a_run_without_a_prior_is_recorded_as_before_there_were_priors() -> None:
+    tasks = dict.fromkeys(["next-item"])
+    assert "prior" not in FinetuneOptions().resolved(tasks)
+    assert FinetuneOptions(prior="item-knn").resolved(tasks)["prior"] == "item-knn"
