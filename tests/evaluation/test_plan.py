@@ -119,7 +119,7 @@ def test_prompts_longer_than_the_model_are_refused_and_the_last_code_needs_no_po
     space = Workspace(world.workspace)
     add_checkpoint(space, space.require("semantic_ids", ""), "short", max_position_embeddings=12)
     plan = make_plan(space, "short", EvaluateOptions(k=(2,)), seed=0, device="cpu", dtype="float32")
-    tokenizer, searcher = plan.load(build_trie(plan.catalogue.codes))
+    tokenizer, searcher, _ = plan.load(build_trie(plan.catalogue.codes))
     assert searcher.pad_id == tokenizer.pad_token_id
     longest = 12 - (len(SIZES) - 1)
     run = StageRun(False, tmp_path, tmp_path / "scratch", False, None)  # type: ignore[arg-type]
