@@ -42,3 +42,6 @@ echo "6. Diagnosis: the new rows before and after fine-tuning"
 gti diagnose mean-start extended grounded mean text gti --name demo --plot
 
 python "$here/compare.py" "$GTI_WORKSPACE"
+
+echo "7. One page about all of it"
+gti report
