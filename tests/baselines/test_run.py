@@ -104,9 +104,9 @@ def test_content_knn_is_tuned_and_evaluated_once_for_its_embeddings(
 
 def test_a_setting_at_the_edge_of_its_grid_is_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     report = {"chosen": {"window": 20, "decay": 0.5}, "at_edge": ["window"]}
-    methods._warn_of_edges("item-knn", report)
+    methods.warn_of_edges("item-knn", report)
     assert "item-knn: the best of its settings is the last that was tried: window 20" in capsys.readouterr().err
-    methods._warn_of_edges("item-knn", {"chosen": {"window": 20}})  # A report of an older version says nothing.
+    methods.warn_of_edges("item-knn", {"chosen": {"window": 20}})  # A report of an older version says nothing.
     assert capsys.readouterr().err == ""
 
 
