@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gti_cli import plot_style
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
 from gti_cli.grounding.plot import draw, plot_curves
@@ -21,7 +22,10 @@ def test_files_of_a_run(make_world: Any, capsys: pytest.CaptureFixture[str]) -> 
     assert "grounded_curves.svg" in capsys.readouterr().out
     paths = [world.workspace / f"grounded_curves.{ending}" for ending in ("png", "svg")]
     first = [path.read_bytes() for path in paths]
-    assert min(Image.open(paths[0]).size) > 400 and np.asarray(Image.open(paths[0]).convert("L")).std() > 5
+    assert (
+        min(Image.open(paths[0]).size) > 2.6 * plot_style.DOTS_PER_INCH
+        and np.asarray(Image.open(paths[0]).convert("L")).std() > 5
+    )
     assert gti(call) == 0  # up to date: drawn again, to the same bytes
     assert [path.read_bytes() for path in paths] == first
     assert gti(["ground", "--from", "grounded", "--name", "more", *call[1:-1]]) == 0  # the checkpoint is as it was
