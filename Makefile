@@ -29,7 +29,8 @@ install: $(VENV)/.installed
 demo: install
 	PATH="$(abspath $(BIN)):$$PATH" bash sample_data/run.sh $(DEMO)
 
-test: install lint test-only
+test: install
+	$(MAKE) -j2 lint test-only
 
 test-only: install
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
@@ -40,8 +41,8 @@ $(VENV)/transformers4/.installed: $(VENV)/.installed Makefile
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) $(OLDER)
 	touch $@
 
-test-all: install lint $(VENV)/transformers4/.installed
-	GTI_TRANSFORMERS4="$(abspath $(VENV))/transformers4" $(MAKE) test-only
+test-all: install $(VENV)/transformers4/.installed
+	GTI_TRANSFORMERS4="$(abspath $(VENV))/transformers4" $(MAKE) -j2 lint test-only
 
 lint: install
 	$(BIN)/ruff check gti_cli tests sample_data

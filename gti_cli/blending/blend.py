@@ -166,7 +166,7 @@ def blend(
 def _warn_of_other_tables(members: ChosenMembers, interactions: Path | str) -> None:
     """Warn of checkpoints that may have been trained on the targets by which the weights are chosen."""
     for name, found in members.checkpoints.items():
-        if is_other_input(found.manifest, "interactions", interactions):
+        if is_other_input(found.known_manifest, "interactions", interactions):
             console.warn(
                 f"{name} was fine-tuned on another table of interactions than {interactions}: it may have been trained "
                 "on validation targets, and would get too large a weight then"

@@ -53,7 +53,7 @@ def print_metrics(manifest: Manifest, *, wide: bool = False) -> None:
         console.say("Below each figure: the 95 % bootstrap interval of the mean.")
         console.say("More figures, and slices: --wide, or metrics.json.")
     if metrics.get("without"):
-        _print_without(metrics["without"], leading_metrics(available, manifest.options["k"], subjects))
+        _print_without(metrics["without"], names)
     for baseline, report in metrics["tuning"].items():
         print_tuning(baseline, report)
     for line in _remarks(manifest, subjects):
@@ -65,13 +65,15 @@ def _searched(counts: Mapping[str, Any]) -> str:
     return f"{counts['beams']} beams" if "beams" in counts else f"lists of {counts['list_length']}"
 
 
-def _print_without(without: Mapping[str, Any], columns: Sequence[str]) -> None:
-    """Print what each member adds to a blend."""
+def _print_without(without: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Print what each member adds to a blend, by those of the metrics that are compared."""
+    compared = [name for name in names if all(name in report["differences"] for report in without.values())]
     rows = []
     for member, report in without.items():
-        gains = [report["differences"][column] for column in columns]
-        rows.append([member, *(f"{g['difference']:+.4f}\n{g['low']:+.4f} to {g['high']:+.4f}" for g in gains)])
-    console.table("What each member adds: the blend minus the blend fitted without it", ["member", *columns], rows)
+        gains = [report["differences"][name] for name in compared]
+        rows.append([member, *(f"{g['difference']:+.4f}\n{g['low']:+.4f} {g['high']:+.4f}" for g in gains)])
+    headings = [_heading(name) for name in compared]
+    console.table("What each member adds: the blend minus the blend without it", ["member", *headings], rows)
 
 
 def _remarks(manifest: Manifest, subjects: str) -> list[str]:

@@ -186,12 +186,13 @@ def _plain_progress(console: Console, description: str, total: int | None, unit:
             last = now
             console.print(line(now, note), style="dim", markup=False)
 
-    how_it_ended = "stopped"  # by an error or by hand
+    is_whole = False
     try:
         yield advance
-        how_it_ended = "ended early"
+        is_whole = True
     finally:
-        if done or how_it_ended != "stopped":
+        how_it_ended = "ended early" if is_whole else "stopped"  # stopped: by an error or by hand
+        if done or is_whole:
             console.print(line(time.monotonic(), ""), style="dim", markup=False)
 
 

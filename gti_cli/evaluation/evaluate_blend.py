@@ -21,6 +21,7 @@ from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, s
 from gti_cli.decoding.ranked_items import RankedItems
 from gti_cli.errors import InputError
 from gti_cli.evaluation.options import EvaluateOptions
+from gti_cli.evaluation.plot import remove_pictures
 from gti_cli.evaluation.user_results import EvaluatedUsers, Surroundings, read_users, write_user_results
 from gti_cli.metrics.intervals import differences
 from gti_cli.metrics.ranking import TargetRanks, averages, join_ranks, per_user
@@ -117,6 +118,7 @@ def evaluate_blend(
             run.counts["not_drawn"] = evaluated.not_drawn
             around = Surroundings(space, source.catalogue, options, run_options.seed, device)
             _run(source, around, evaluated, dtype, run, run.path(artifact))
+            remove_pictures(space, artifact)
     return run.result()
 
 
@@ -148,7 +150,7 @@ def _warn(source: BlendSource, options: EvaluateOptions, interactions: Path | st
     if options.split == "valid":
         console.warn(f"the weights of {name} were chosen on validation targets: these figures are too good")
     for member, checkpoint in source.checkpoints.items():
-        if is_other_input(checkpoint.manifest, "interactions", interactions):
+        if is_other_input(checkpoint.known_manifest, "interactions", interactions):
             console.warn(
                 f"{member} was fine-tuned on another table of interactions than {interactions}: targets may have been "
                 "trained on"

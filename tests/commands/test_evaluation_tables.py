@@ -141,4 +141,4 @@ def test_a_blend_and_what_its_members_add(capsys: pytest.CaptureFixture[str]) ->
     assert lines[0].rstrip().endswith("test part, lists of 100")
     row = next(line for line in lines if "+0.0312" in line)
     assert [cell.strip() for cell in row.split("│")[1:-1]] == ["item-knn", *["+0.0312"] * 4]
-    assert any("+0.0130 to +0.0485" in line for line in lines)
+    assert any("+0.0130 +0.0485" in line for line in lines)

@@ -80,6 +80,20 @@ def test_silence_lasts_as_long_as_its_block(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == "error: heard\nafterwards\n"
 
 
+def test_a_line_on_the_way_says_how_long_it_will_take(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 10.0, 40.0, 50.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with console.progress("Training", 100, "steps") as advance:
+        advance(10)
+        advance(10)
+        monkeypatch.setattr("time.monotonic", lambda: 50.0)
+        lines = capsys.readouterr().err.splitlines()
+        advance(80)
+    assert [" ".join(line.split()) for line in lines] == ["Training: 20/100 steps, 0.5 steps/s, ETA 160 s"]
+
+
 def test_progress_says_rate(capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress("Encoding", 4, "texts") as advance:
         for _ in range(4):

@@ -35,7 +35,7 @@ from gti_cli.workspace.manifest import digest_path
 CPU = torch.device("cpu")
 FEW: dict[str, Any] = {
     "prior": "item-knn",
-    "max_steps": 20,
+    "max_steps": 12,
     "batch_size": 16,
     "learning_rate": 3e-3,
     "device": "cpu",
