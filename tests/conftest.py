@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,26 +23,15 @@ settings.register_profile("gti", deadline=None, derandomize=bool(os.environ.get(
 settings.load_profile("gti")
 
 
-# Tests, by parts of their names, that train or draw for long, most of them to compare a whole run with another one.
-# Measuring coverage makes a training a third slower; without these tests the suite still reaches 98 % of the lines.
-COMPARES_RUNS = re.compile(
-    "resum|unbroken|bit_identical|same_bytes|same_seed|same_figures|two_processes|two_halves|killed|repeats|twice|fsdp|"
-    "zero_3|brute_force|no_result|comes_to|trains_like|bfloat16|only_new_rows|diverges|overlaps|can_be_read|best_weights|"
-    "lora|adapters|trackers|stop|learned|evaluations"
-)
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-benchmarks", action="store_true", help="run tests/benchmarks (ratios against named peers)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip benchmarks unless they are asked for, and trace no lines where a run is only compared with another one."""
+    """Skip benchmarks unless they are asked for."""
     for item in items:
         if "benchmarks" in item.path.parts and not config.getoption("--run-benchmarks"):
             item.add_marker(pytest.mark.skip(reason="a benchmark: pass --run-benchmarks"))
-        if COMPARES_RUNS.search(item.name):
-            item.add_marker(pytest.mark.no_cover)
 
 
 @pytest.fixture(autouse=True)
