@@ -41,7 +41,7 @@ test-only: install
 
 $(VENV)/transformers4/.installed: $(VENV)/.installed Makefile
 	rm -rf $(@D)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) $(OLDER)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --target $(@D) $(OLDER)
 	touch $@
 
 test-all: install $(VENV)/transformers4/.installed
