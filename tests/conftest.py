@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,17 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _versions_read_once() -> Iterator[None]:
+    """Reading the versions of packages, for each manifest, takes time, and they do not change between tests."""
+    from gti_cli.workspace import stage_run
+
+    versions = stage_run.package_versions()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage_run, "package_versions", lambda: dict(versions))
+        yield
 
 
 @pytest.fixture(autouse=True)
