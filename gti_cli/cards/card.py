@@ -7,6 +7,7 @@ This module decides when a card is written. Its fixed words are ``templates/card
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from gti_cli.workspace.sealed import CARD, read_seal, seal
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
+    from jinja2 import Template
 
 _TAGS = ("gti", "semantic-ids", "recommendation")
 
@@ -92,6 +94,23 @@ def refresh_card(space: Workspace, checkpoint: Checkpoint, evaluation: Manifest)
         console.warn(f"{path} was not refreshed: {error}")
 
 
+@cache
+def _template() -> Template:
+    """The template of a card, compiled once."""
+    # Jinja is needed for the card alone, so it is not loaded with the module.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("gti_cli.cards", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(cell=_cell, python=repr)
+    return environment.get_template("card.md.jinja")
+
+
 def render_card(
     manifest: Manifest, folder: Path, origin: Origin, lineage: Sequence[Manifest], evaluations: Sequence[Manifest]
 ) -> str:
@@ -104,19 +123,8 @@ def render_card(
         lineage: Its manifest and those of what it was made from.
         evaluations: Manifests of its evaluations.
     """
-    # Jinja is needed for the card alone, so it is not loaded with the module.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("gti_cli.cards", "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(cell=_cell, python=repr)
     usage = usage_of(folder, manifest)
-    text = environment.get_template("card.md.jinja").render(
+    text = _template().render(
         metadata=card_metadata(manifest, origin, evaluations, answers_with_items=usage is not None).to_yaml(),
         name=manifest.name,
         command=manifest.command,
