@@ -1,4 +1,4 @@
-"""The last table of the demo: three starts of the new rows side by side, read from the workspace.
+"""The last table of the demo: three starts of the new rows, and a behaviour prior, side by side.
 
 Usage: ``python sample_data/compare.py [FOLDER]``
 """
@@ -18,6 +18,7 @@ METHODS = {
     "mean + SFT": ("mean-start", "mean", ("mean",)),
     "text-lstsq + SFT": ("extended", "text", ("text",)),
     "text-lstsq + GTI + SFT": ("grounded", "gti", ("grounded", "gti")),
+    "text-lstsq + SFT, item-knn inside": ("extended", "prior", ("prior",)),
 }
 COLUMNS = ["method", "steps", "training s", "R@10", "NDCG@10", "eff. rank: start", "after", "RSA r: start", "after"]
 
@@ -46,7 +47,7 @@ def main(folder: Path) -> None:
         )
     for name, scores in read(folder / "evaluation" / "gti" / "metrics.json")["baselines"].items():
         rows.append([name, None, None, scores["recall@10"], scores["ndcg@10"], None, None, None, None])
-    console.table("The sample shop (synthetic; one seed): three starts, about the same training time", COLUMNS, rows)
+    console.table("The sample shop (synthetic; one seed): three starts and a prior, about the same training time", COLUMNS, rows)
     pictures = sorted(path.name for path in (folder / "diagnostics" / "demo").glob("*.png"))
     print(f"Pictures in {folder / 'diagnostics' / 'demo'}: {', '.join(pictures)}")
     print(f"Next: gti status -w {folder}    gti diagnose --help    or your own table: gti build-ids items.parquet")

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All stages on the sample shop: semantic IDs, new tokens, fine-tuning from three starts of the new rows (the mean of the old
-# rows, rows made of the items' texts, and these rows grounded by GTI) with the same training time, evaluation and diagnosis.
+# rows, rows made of the items' texts, and these rows grounded by GTI) with the same training time, once more with what other
+# customers chose next inside the model, evaluation and diagnosis.
 #
 #   bash sample_data/run.sh [FOLDER]      results go to FOLDER (default: demo); a second run keeps finished stages
 #
@@ -33,15 +34,19 @@ gti finetune "${shop[@]}" --from mean-start --name mean --max-steps "$STEPS" "${
 gti finetune "${shop[@]}" --from extended --name text --max-steps "$STEPS" "${cpu[@]}"
 gti finetune "${shop[@]}" --from grounded --name gti --max-steps "$((STEPS - grounding))" "${cpu[@]}"
 
-echo "5. Evaluation: predict every user's last rental from the rentals before it"
+echo "5. The second of these again with a behaviour prior: the model learns what other customers' choices do not tell already"
+gti finetune "${shop[@]}" --from extended --name prior --prior item-knn --max-steps "$STEPS" "${cpu[@]}"
+
+echo "6. Evaluation: predict every user's last rental from the rentals before it"
 for name in mean text gti; do
   gti evaluate "$name" "${shop[@]}" --k 5,10,20 "${cpu[@]}"
 done
+gti evaluate prior "${shop[@]}" --k 5,10,20 --compare item-knn "${cpu[@]}"
 
-echo "6. Diagnosis: the new rows before and after fine-tuning"
-gti diagnose mean-start extended grounded mean text gti --name demo --plot
+echo "7. Diagnosis: the new rows before and after fine-tuning"
+gti diagnose mean-start extended grounded mean text gti prior --name demo --plot
 
 python "$here/compare.py" "$GTI_WORKSPACE"
 
-echo "7. One page about all of it"
+echo "8. One page about all of it"
 gti report
