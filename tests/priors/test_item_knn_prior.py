@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
-from gti_cli.priors.item_knn_prior import HistoryMasses, ItemKnnPrior, Targets
+from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.priors.masses import HistoryMasses, Targets
 
 SETTINGS = [
     Neighbourhood(),

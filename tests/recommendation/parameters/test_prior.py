@@ -147,7 +147,7 @@ def check_validation_and_search_agree(world: Any, manifest: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"prior": "sasrec"}, "--prior is 'sasrec'. Use none or item-knn"),
+        ({"prior": "bm25"}, "--prior is 'bm25'. Use none, item-knn, sasrec or item-knn"),
         ({"prior": "item-knn", "lora": True}, "--prior does not train together with --lora"),
         ({"prior": "item-knn", "tasks": ("lc-rec",)}, "is about histories"),
     ],
