@@ -11,18 +11,19 @@ import numpy as np
 import torch
 
 from gti_cli import console
+from gti_cli.baselines import sasrec_tuning
 from gti_cli.baselines.base import spread_sample
 from gti_cli.baselines.item_knn import ItemKNN
 from gti_cli.baselines.item_knn_tuning import tune
 from gti_cli.baselines.run import hold_out_last
 from gti_cli.baselines.sasrec import SASRec, Size
-from gti_cli.baselines.sasrec_tuning import SEARCH, TARGETS, SASRecInputs, tune_sasrec
+from gti_cli.baselines.sasrec_tuning import TARGETS, SASRecInputs, tune_sasrec
 from gti_cli.errors import InputError
 from gti_cli.priors.calibration import TargetProbabilities, calibrate, choose_shares
 from gti_cli.priors.item_knn_prior import ItemKnnPrior, LeaveOneOut
 from gti_cli.priors.masses import Prior, TargetMasses, Targets
 from gti_cli.priors.mixed_prior import MixedPrior, MixedTargetMasses
-from gti_cli.priors.sasrec_folds import FoldTraining
+from gti_cli.priors.sasrec_folds import FOLDS, FoldTraining
 from gti_cli.priors.sasrec_prior import CrossFitted, SasrecPrior
 from gti_cli.tables.histories import History
 
@@ -119,7 +120,11 @@ def _fit_sasrec(data: PriorData) -> FittedPrior:
     """The prior that sasrec gives with its best setting; for training one network for each fold of the users."""
     tuning_train, held_out = data.tuning_split()
     inputs = SASRecInputs(data.train, tuning_train, held_out, data.row_of, filter_seen=False, seed=data.seed)
-    console.note(f"prior sasrec: at most {SEARCH.trainings} networks are trained to find its setting, then two halves")
+    most = sasrec_tuning.SEARCH.trainings
+    console.note(
+        f"prior sasrec: its setting is found with at most {most} networks, as that of the baseline; then one network "
+        f"more is trained for each of {FOLDS} parts of the users"
+    )
     # A network that is read from the cache must leave the same random numbers to the model as one that is trained.
     with torch.random.fork_rng([data.device] if data.device.type == "cuda" else []):
         model, tuning = tune_sasrec(inputs, data.cache, data.device)
