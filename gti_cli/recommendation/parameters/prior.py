@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from gti_cli import console
 from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.decoding.prior_bias import PriorTrie
 from gti_cli.decoding.prompt_prior import ModelPrior, PromptPrior
@@ -87,7 +88,12 @@ def add_prior(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, 
     folder = find_prior(job.checkpoint)
     earlier = read_prior(folder, row_of) if folder is not None else None
     start = [START] * trie.levels
-    if earlier is not None and len(earlier.weights) == trie.levels and earlier.prior.name == fitted.prior.name:
+    if earlier is not None and earlier.prior.name != fitted.prior.name:
+        console.note(
+            f"{job.checkpoint.artifact or job.checkpoint.path} was trained with the prior {earlier.prior.name}, and "
+            f"this run trains with {fitted.prior.name}: the weights of its levels start at {START}"
+        )
+    elif earlier is not None and len(earlier.weights) == trie.levels:
         start = earlier.weights.tolist()  # the model has learned with these
     weights = PriorWeights(ids, start, opening=len(layout.frame.opening), answer_length=layout.levels + 1)
     attach(model, weights.to(job.device))

@@ -86,6 +86,12 @@ def check_going_on_with_and_without(world: Any, manifest: Any, capsys: pytest.Ca
     assert "trains without" not in capsys.readouterr().err
     # It goes on from the weights that the model was trained with.
     assert with_prior.metrics["prior_weights"] == pytest.approx(manifest.metrics["prior_weights"], abs=1e-5)
+    # Weights of another prior are no start.
+    other = finetune(world.interactions, world.workspace, name="other", **{**again, "prior": "item-knn"})
+    assert "trained with the prior item-knn+sasrec, and this run trains with item-knn" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert other.metrics["prior_weights"] == pytest.approx([0.7] * 3, abs=1e-5)
 
 
 def check_the_checkpoint_is_a_plain_one(
