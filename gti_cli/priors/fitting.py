@@ -23,7 +23,7 @@ from gti_cli.priors.calibration import TargetProbabilities, calibrate, choose_sh
 from gti_cli.priors.item_knn_prior import ItemKnnPrior, LeaveOneOut
 from gti_cli.priors.masses import Prior, TargetMasses, Targets
 from gti_cli.priors.mixed_prior import MixedPrior, MixedTargetMasses
-from gti_cli.priors.sasrec_folds import FOLDS, FoldTraining
+from gti_cli.priors.sasrec_folds import FOLDS, FoldTraining, divide_users
 from gti_cli.priors.sasrec_prior import CrossFitted, SasrecPrior
 from gti_cli.tables.histories import History
 
@@ -120,6 +120,7 @@ def _fit_sasrec(data: PriorData) -> FittedPrior:
     """The prior that sasrec gives with its best setting; for training one network for each fold of the users."""
     tuning_train, held_out = data.tuning_split()
     inputs = SASRecInputs(data.train, tuning_train, held_out, data.row_of, filter_seen=False, seed=data.seed)
+    fold_of_user = divide_users(inputs)  # refuses too few users before anything is trained
     most = sasrec_tuning.SEARCH.trainings
     console.note(
         f"prior sasrec: its setting is found with at most {most} networks, as that of the baseline; then one network "
@@ -129,7 +130,6 @@ def _fit_sasrec(data: PriorData) -> FittedPrior:
     with torch.random.fork_rng([data.device] if data.device.type == "cuda" else []):
         model, tuning = tune_sasrec(inputs, data.cache, data.device)
         training = FoldTraining(inputs, Size(**tuning["chosen"]), tuning["epochs"], data.device)
-        fold_of_user = training.fold_of_user()
         networks = training.networks(fold_of_user, data.cache)
     known_row = np.arange(len(data.row_of), dtype=np.int64)
     # Batches are made on the CPU.

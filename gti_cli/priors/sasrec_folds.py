@@ -24,6 +24,26 @@ Ints = npt.NDArray[np.int64]
 FOLDS = 2
 
 
+def divide_users(inputs: SASRecInputs) -> Ints:
+    """(users,) fold of each user. Users with training targets are divided evenly and at random.
+
+    Raises:
+        InputError: When there are fewer users with training targets than folds.
+    """
+    has_targets = np.asarray([len(items) > 1 for items in inputs.train.values()], dtype=bool)
+    users = np.flatnonzero(has_targets)
+    if len(users) < FOLDS:
+        raise InputError(
+            f"--prior sasrec trains on some users for the targets of others, and fewer than {FOLDS} users have two "
+            "training items",
+            remedy="use --prior item-knn, or drop --prior",
+        )
+    folds = np.zeros(len(has_targets), dtype=np.int64)
+    order = np.random.default_rng([inputs.seed, len(users)]).permutation(len(users))
+    folds[users[order]] = np.arange(len(users)) % FOLDS
+    return folds
+
+
 @dataclass(frozen=True)
 class FoldTraining:
     """How the network of each fold is trained: as the one of all users was.
@@ -39,25 +59,6 @@ class FoldTraining:
     size: Size
     epochs: int
     device: torch.device
-
-    def fold_of_user(self) -> Ints:
-        """(users,) fold of each user. Users with training targets are divided evenly and at random.
-
-        Raises:
-            InputError: When there are fewer users with training targets than folds.
-        """
-        has_targets = np.asarray([len(items) > 1 for items in self.inputs.train.values()], dtype=bool)
-        users = np.flatnonzero(has_targets)
-        if len(users) < FOLDS:
-            raise InputError(
-                "--prior sasrec trains on some users for the targets of others, and fewer than "
-                f"{FOLDS} users have two training items",
-                remedy="use --prior item-knn, or drop --prior",
-            )
-        folds = np.zeros(len(has_targets), dtype=np.int64)
-        order = np.random.default_rng([self.inputs.seed, len(users)]).permutation(len(users))
-        folds[users[order]] = np.arange(len(users)) % FOLDS
-        return folds
 
     def networks(self, fold_of_user: Ints, folder: Path) -> list[Network]:
         """Train the network of each fold, or read all of them from the cache.

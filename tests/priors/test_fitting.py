@@ -98,7 +98,8 @@ def test_items_that_are_left_without_mass_are_counted_and_said(
     assert "the 4 likeliest items have mass" in " ".join(capsys.readouterr().err.split())
 
 
-def test_too_few_users_are_refused(data: PriorData) -> None:
+def test_too_few_users_are_refused(data: PriorData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sasrec_tuning, "train_network", lambda *_, **__: pytest.fail("nothing is trained before"))
     one = dict(list(data.train.items())[:2])
     with pytest.raises(InputError, match="fewer than 2 users have two training items"):
         fit_prior("sasrec", replace(data, train=one, valid=list(data.valid)[:1]))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gti_cli.errors import InputError
-from gti_cli.priors.sasrec_folds import FoldTraining
+from gti_cli.priors.sasrec_folds import FoldTraining, divide_users
 from tests.support.baselines import SMALL, sasrec_inputs
 
 TRAINING = FoldTraining(sasrec_inputs(21), SMALL, 1, torch.device("cpu"))
@@ -18,17 +18,17 @@ TRAINING = FoldTraining(sasrec_inputs(21), SMALL, 1, torch.device("cpu"))
 
 def test_users_with_targets_are_divided_evenly() -> None:
     train = {**TRAINING.inputs.train, **{f"one-{n}": ["i0"] for n in range(9)}}
-    folds = replace(TRAINING, inputs=replace(TRAINING.inputs, train=train)).fold_of_user()
+    folds = divide_users(replace(TRAINING.inputs, train=train))
     assert np.bincount(folds[:21]).tolist() == [11, 10] and len(folds) == 30
-    other = replace(TRAINING, inputs=replace(TRAINING.inputs, train=train, seed=1)).fold_of_user()
+    other = divide_users(replace(TRAINING.inputs, train=train, seed=1))
     assert (other != folds).any()
     few = dict(list(train.items())[20:])
     with pytest.raises(InputError, match="fewer than 2 users have two training items"):
-        replace(TRAINING, inputs=replace(TRAINING.inputs, train=few)).fold_of_user()
+        divide_users(replace(TRAINING.inputs, train=few))
 
 
 def test_a_damaged_cache_is_trained_again(tmp_path: Path) -> None:
-    folds = TRAINING.fold_of_user()
+    folds = divide_users(TRAINING.inputs)
     first = TRAINING.networks(folds, tmp_path)
     [file] = tmp_path.iterdir()
     content = file.read_bytes()
