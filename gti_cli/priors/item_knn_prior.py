@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood, count_pairs
+from gti_cli.priors.masses import Targets
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -23,21 +24,6 @@ Ints = npt.NDArray[np.int64]
 # Where no more than this share of a mass is left after the user's own pairs were subtracted, nobody else has counted
 # it, and the rest is rounding: similarities are stored in float32, which rounds by 6e-8.
 _ROUNDING = 1e-6
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Targets in a run of one user's items.
-
-    Attributes:
-        items: Catalogue rows, oldest first.
-        places: Places of the targets: the history of each is what stands before it.
-        user: Number of the user among those who were counted, whose own pairs are to be subtracted. -1: nothing is.
-    """
-
-    items: Sequence[int]
-    places: Sequence[int]
-    user: int = -1
 
 
 class ItemKnnPrior:
@@ -148,17 +134,17 @@ class ItemKnnPrior:
 
 
 @dataclass(frozen=True)
-class HistoryMasses:
-    """The masses behind many histories, computed for a few of them at a time: all at once may not fit into memory.
+class LeaveOneOut:
+    """Masses for training: each target's user is left out of the counts.
 
     Attributes:
-        prior: Gives the masses.
-        histories: Catalogue rows of each history, oldest first.
+        prior: What was counted.
+        sequences: Catalogue rows of each user who was counted, oldest first.
     """
 
     prior: ItemKnnPrior
-    histories: Sequence[Sequence[int]]
+    sequences: Sequence[Sequence[int]]
 
-    def __getitem__(self, numbers: Sequence[int]) -> sparse.csr_matrix:
-        """(n, N) masses behind n of the histories, given by their numbers."""
-        return self.prior.masses([self.histories[number] for number in numbers])
+    def masses_of_targets(self, parts: Sequence[Targets]) -> sparse.csr_matrix:
+        """(targets, N) masses; the targets of one part after those of the part before."""
+        return self.prior.masses_without_own(parts, self.sequences)

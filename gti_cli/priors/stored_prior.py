@@ -10,16 +10,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from gti_cli import console
-from gti_cli.baselines.item_knn import Neighbourhood
 from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.checkpoints.hub import waiting_for_hub
 from gti_cli.checkpoints.saving import PRIOR_FILE
@@ -27,7 +25,9 @@ from gti_cli.decoding.prior_bias import FLOOR, UNIFORM_SHARE, PriorTrie
 from gti_cli.decoding.prompt_prior import ModelPrior, SearchedTrie
 from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
-from gti_cli.priors.item_knn_prior import HistoryMasses, ItemKnnPrior
+from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.priors.masses import HistoryMasses, Prior
+from gti_cli.priors.packed_prior import FORMATS, packed, unpacked
 from gti_cli.workspace import StageRun
 from gti_cli.workspace.files import replacing
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     import torch
 
 _ENTRY = "gti_prior"  # of the file's metadata: a JSON object
-_FORMAT = 1  # of the file; it grows when a reader of the old one would go wrong
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class StoredPrior:
         floor: Lowest bias in training.
     """
 
-    prior: ItemKnnPrior
+    prior: Prior
     weights: npt.NDArray[np.float32]
     uniform_share: float = UNIFORM_SHARE
     floor: float = FLOOR
@@ -65,22 +64,10 @@ def write_prior(folder: Path, stored: StoredPrior, item_ids: Sequence[str]) -> N
     """
     from safetensors.numpy import save_file
 
-    similarity = stored.prior.similarity
-    arrays = {
-        "weights": stored.weights,
-        "scale": stored.prior.scale,
-        "indptr": similarity.indptr.astype(np.int64),
-        "indices": similarity.indices.astype(np.int32),
-        "data": similarity.data.astype(np.float32),
-        "item_ids": np.frombuffer(json.dumps(list(item_ids)).encode(), dtype=np.uint8),
-    }
-    described = {
-        "format": _FORMAT,
-        "prior": stored.prior.name,
-        "settings": asdict(stored.prior.settings),
-        "uniform_share": stored.uniform_share,
-        "floor": stored.floor,
-    }
+    prior_arrays, described = packed(stored.prior)
+    ids = np.frombuffer(json.dumps(list(item_ids)).encode(), dtype=np.uint8)
+    arrays = {"weights": stored.weights, **prior_arrays, "item_ids": ids}
+    described = {**described, "uniform_share": stored.uniform_share, "floor": stored.floor}
     # One entry: safetensors writes several in random order, and equal runs are to write equal bytes.
     (folder / PRIOR_FILE).parent.mkdir(exist_ok=True)
     with replacing(folder / PRIOR_FILE) as temporary:
@@ -125,15 +112,16 @@ def read_prior(folder: Path, row_of: Mapping[str, int]) -> StoredPrior | None:
     if not path.is_file():
         return None
     metadata, arrays = _read(path)
-    if metadata.get("format") != _FORMAT:
+    if metadata.get("format") not in FORMATS:
         raise InputError(
-            f"the prior has format {metadata.get('format')}, and this version of gti reads {_FORMAT}",
+            f"the prior has format {metadata.get('format')}, and this version of gti reads "
+            f"{' and '.join(map(str, FORMATS))}",
             where=str(path),
             remedy="use the version of gti that wrote the checkpoint, or run 'gti finetune' again",
         )
     try:
         return _as_prior(metadata, arrays, row_of)
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise InputError(
             f"the prior is damaged ({error})", where=str(path), remedy="run 'gti finetune' again"
         ) from error
@@ -155,17 +143,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _as_prior(metadata: Mapping[str, Any], arrays: Mapping[str, Any], row_of: Mapping[str, int]) -> StoredPrior:
     """The prior with its rows in the order of a catalogue."""
-    ids = json.loads(arrays["item_ids"].tobytes())
-    similarity = sparse.csr_matrix(
-        (arrays["data"].astype(np.float64), arrays["indices"], arrays["indptr"]), shape=(len(ids), len(ids))
-    )
-    kept = np.asarray([number for number, item_id in enumerate(ids) if item_id in row_of], dtype=np.int64)
-    rows = np.asarray([row_of[ids[number]] for number in kept], dtype=np.int64)
-    # (catalogue, stored): a 1 where both are the same item.
-    placed = sparse.csr_matrix((np.ones(len(kept)), (rows, kept)), shape=(len(row_of), len(ids)))
-    scale = np.ones(len(row_of))
-    scale[rows] = arrays["scale"][kept]
-    prior = ItemKnnPrior(Neighbourhood(**metadata["settings"]), (placed @ similarity @ placed.T).tocsr(), scale)
+    prior = unpacked(metadata, arrays, json.loads(arrays["item_ids"].tobytes()), row_of)
     return StoredPrior(prior, arrays["weights"], float(metadata["uniform_share"]), float(metadata["floor"]))
 
 
@@ -178,7 +156,7 @@ class LoadedPrior:
         model: Gives the biases of codes, with the learned weights.
     """
 
-    items: ItemKnnPrior
+    items: Prior
     model: ModelPrior
 
     def masses(self, histories: Sequence[Sequence[int]]) -> HistoryMasses:
@@ -243,7 +221,7 @@ def keep_prior(checkpoint: Checkpoint, folder: Path, run: StageRun) -> None:
     (folder / PRIOR_FILE).parent.mkdir(exist_ok=True)
     with replacing(folder / PRIOR_FILE) as temporary:
         shutil.copyfile(source / PRIOR_FILE, temporary)
-    run.details["behaviour_prior"] = ItemKnnPrior.name
+    run.details["behaviour_prior"] = _read(source / PRIOR_FILE)[0].get("prior", ItemKnnPrior.name)
 
 
 def leave_prior(checkpoint: Checkpoint, run: StageRun, why: str) -> None:

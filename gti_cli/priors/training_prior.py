@@ -11,7 +11,7 @@ import torch
 
 from gti_cli.decoding.prior_bias import PriorTrie, code_bias
 from gti_cli.decoding.trie import Trie
-from gti_cli.priors.item_knn_prior import ItemKnnPrior, Targets
+from gti_cli.priors.masses import TargetMasses, Targets
 
 
 class Example(Protocol):
@@ -37,20 +37,18 @@ class Example(Protocol):
 class TrainingPrior:
     """Computes the biases of the codes of targets.
 
-    A training target's own user is left out of the counts. A validation target was never counted: there the masses are
+    A training target's own user is left out of the prior. A validation target was never in it: there the masses are
     those of `gti evaluate`.
 
     Attributes:
-        prior: Gives the masses of items behind a history.
+        masses: Gives the masses of items behind the history of a target.
         trie: All semantic IDs of the catalogue.
         ranges: The same trie as the biases need it.
-        sequences: Catalogue rows of each user who was counted, oldest first.
     """
 
-    prior: ItemKnnPrior
+    masses: TargetMasses
     trie: Trie
     ranges: PriorTrie
-    sequences: Sequence[Sequence[int]]
 
     def biases(self, rows: Sequence[Sequence[Example]], most: int) -> torch.Tensor:
         """Compute the bias of every code for every target.
@@ -69,7 +67,7 @@ class TrainingPrior:
             for row in rows
             for example in row
         ]
-        masses = self.ranges.masses(self.prior.masses_without_own(parts, self.sequences))
+        masses = self.ranges.masses(self.masses.masses_of_targets(parts))
         targets = np.asarray([part.items[place] for part in parts for place in part.places], dtype=np.int64)
         counts = [sum(len(example.items) - example.first_target for example in row) for row in rows]
         row_of = torch.from_numpy(np.repeat(np.arange(len(rows)), counts))

@@ -82,7 +82,15 @@ def finetune(
     data = read_task_data(space, interactions, queries, options.tasks, reading)
     logs = space.path("runs") / name
     job = prepare_job(
-        checkpoint, data, ids.details["sizes"], options, run_options, name=name, report_to=report_to, logs=logs
+        checkpoint,
+        data,
+        ids.details["sizes"],
+        options,
+        run_options,
+        name=name,
+        report_to=report_to,
+        logs=logs,
+        baselines=space.path(".gti") / "baselines",
     )
     with space.stage(
         "finetune",
@@ -120,7 +128,8 @@ def _record_sources(job: FinetuneJob, ids: Manifest, run: StageRun) -> None:
     run.details.update(known.details if known else {})
     run.details.update(job.checkpoint.details())
     if job.options.prior == "none":
-        leave_prior(job.checkpoint, run, "and this run trains without: add --prior item-knn to go on with it")
+        prior = run.details.get("behaviour_prior", "item-knn")
+        leave_prior(job.checkpoint, run, f"and this run trains without: add --prior {prior} to go on with it")
     run.details["semantic_ids"] = ids.identity
     run.details["new_tokens"] = len(job.new_tokens.names)
     run.details["new_tokens_sha256"] = job.new_tokens.digest

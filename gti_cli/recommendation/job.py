@@ -43,6 +43,7 @@ class FinetuneJob:
         name: Name of the output.
         report_to: Experiment trackers.
         logs: Folder for trackers that write files.
+        baselines: Folder in which `gti evaluate` and the behaviour priors keep trained networks.
     """
 
     checkpoint: Checkpoint
@@ -59,6 +60,7 @@ class FinetuneJob:
     name: str
     report_to: Sequence[str]
     logs: Path
+    baselines: Path
 
 
 def prepare_job(
@@ -71,6 +73,7 @@ def prepare_job(
     name: str,
     report_to: Sequence[str],
     logs: Path,
+    baselines: Path,
 ) -> FinetuneJob:
     """Make the tasks, and check everything that can be checked before the model is loaded.
 
@@ -83,6 +86,7 @@ def prepare_job(
         name: Name of the output.
         report_to: Experiment trackers.
         logs: Folder for trackers that write files.
+        baselines: Folder in which trained networks of baselines are kept.
 
     Raises:
         InputError: When the options do not fit the launcher, the machine, the checkpoint or the tables.
@@ -129,4 +133,5 @@ def prepare_job(
         name=name,
         report_to=report_to,
         logs=logs,
+        baselines=baselines,
     )

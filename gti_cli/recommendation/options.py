@@ -13,7 +13,7 @@ from gti_cli.tables.equal_times import InteractionKeywords
 from gti_cli.workspace import processes
 
 TARGETS = ("all", "last")
-PRIORS = ("none", "item-knn")
+PRIORS = ("none", "item-knn", "sasrec", "item-knn+sasrec")
 MAX_WORDINGS = 3
 MAX_UNVALIDATED_EPOCHS = 3  # longer runs are validated during training where the options do not say otherwise
 
@@ -51,7 +51,7 @@ class TrainingOptions:
     """How a run trains.
 
     Attributes:
-        prior: ``none``, or ``item-knn``: what other users did is added to the logits of the codes, see
+        prior: ``none``, or one of `PRIORS`: what other users did is added to the logits of the codes, see
             `gti_cli.decoding.prior_bias`. The model learns what this prior does not know.
         epochs: Passes over the training targets; may be a fraction.
         max_steps: Number of steps; overrides ``epochs`` where it is given.
@@ -72,8 +72,8 @@ class TrainingOptions:
 
     prior: str = option(
         "none",
-        "item-knn: add what other users did next to the logits of the codes, so that the model learns the rest. "
-        "none: add nothing.",
+        "item-knn, sasrec or item-knn+sasrec: add what other users did next to the logits of the codes, so that the "
+        "model learns the rest. none: add nothing.",
     )
     epochs: float = option(3.0, "Passes over the training targets.")
     max_steps: int | None = option(None, "Steps; overrides --epochs.")
@@ -140,7 +140,7 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
         if self.targets not in TARGETS:
             raise InputError(f"--targets is {self.targets!r}", remedy="use all (every prefix of a history) or last")
         if self.prior not in PRIORS:
-            raise InputError(f"--prior is {self.prior!r}", remedy="use none or item-knn")
+            raise InputError(f"--prior is {self.prior!r}", remedy=f"use {', '.join(PRIORS[:-1])} or {PRIORS[-1]}")
         if self.prior != "none" and self.lora:
             raise InputError("--prior does not train together with --lora", remedy="drop one of them")
         if self.prior != "none" and processes.world() > 1:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
-from gti_cli.priors.item_knn_prior import HistoryMasses, ItemKnnPrior, Targets
+from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.priors.masses import Targets
 
 SETTINGS = [
     Neighbourhood(),
@@ -77,10 +78,3 @@ def test_a_transition_that_nobody_else_made_has_no_mass():
     assert prior.masses_without_own([Targets([0, 1, 2], [1], 0)], [[0, 1, 2], [0, 3]]).toarray().nonzero()[
         1
     ].tolist() == [3]
-
-
-def test_masses_of_some_histories():
-    prior = ItemKnnPrior.of(ItemKNN(sequences(), ROW_OF))
-    histories = [[1], [2, 3], [4], [5, 1, 2]]
-    some = HistoryMasses(prior, histories)[[3, 0]].toarray()
-    np.testing.assert_array_equal(some, prior.masses(histories).toarray()[[3, 0]])

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
 from gti_cli.checkpoints.finding import Checkpoint
@@ -18,7 +19,7 @@ from gti_cli.priors.item_knn_prior import ItemKnnPrior
 from gti_cli.priors.stored_prior import StoredPrior, find_prior, leave_prior, load_prior, read_prior, write_prior
 from gti_cli.vocabulary.extend import extend
 from tests.support.evaluation import make_world
-from tests.support.priors import WITH_PRIOR, add_checkpoint_with_prior
+from tests.support.priors import WITH_PRIOR, add_checkpoint_with_prior, made_mixture
 
 IDS = ["a", "b", "ü", "d"]
 ROW_OF = {item: row for row, item in enumerate(IDS)}
@@ -62,16 +63,14 @@ def test_a_damaged_file_is_refused(tmp_path, stored):
 
 
 def test_another_format_and_another_number_of_levels_are_refused(tmp_path, stored):
-    from safetensors.numpy import load_file, save_file
-
     path = tmp_path / PRIOR_FILE
     checkpoint = Checkpoint(str(tmp_path), True, None, None)
     codes = np.asarray([[0, 0, 1], [1, 0, 0], [1, 1, 0], [0, 1, 1]], dtype=np.int32)
     ids = [np.arange(2) + 2 * level for level in range(3)]
     with pytest.raises(InputError, match="weights for 2 levels, and the semantic IDs have 3"):
         load_prior(checkpoint, ROW_OF, build_trie(codes), ids, torch.device("cpu"))
-    save_file(load_file(path), path, metadata={"gti_prior": '{"format": 2}'})
-    with pytest.raises(InputError, match="has format 2, and this version of gti reads 1"):
+    save_file(load_file(path), path, metadata={"gti_prior": '{"format": 3}'})
+    with pytest.raises(InputError, match="has format 3, and this version of gti reads 1 and 2"):
         read_prior(tmp_path, ROW_OF)
 
 
@@ -96,14 +95,14 @@ def test_a_checkpoint_of_the_hub_brings_its_prior(tmp_path, stored, monkeypatch)
 
 def test_a_checkpoint_with_more_words_keeps_its_prior(tmp_path, capsys):
     world = make_world(tmp_path)
-    add_checkpoint_with_prior(world)
+    add_checkpoint_with_prior(world, make=made_mixture)
     words = tmp_path / "words.csv"
     words.write_text("token\nzorp\n")
     manifest = extend(WITH_PRIOR, world.workspace, tokens=words, name="more", device="cpu", measure_effect=False)
-    assert manifest.details["behaviour_prior"] == "item-knn"
+    assert manifest.details["behaviour_prior"] == "item-knn+sasrec"
     kept = world.workspace / "more" / PRIOR_FILE
     assert kept.read_bytes() == (world.workspace / WITH_PRIOR / PRIOR_FILE).read_bytes()
-    assert "behaviour prior | item-knn" in (world.workspace / "more" / "README.md").read_text("utf-8")
+    assert "behaviour prior | item-knn+sasrec" in (world.workspace / "more" / "README.md").read_text("utf-8")
 
 
 def test_a_prior_that_does_not_belong_to_the_new_checkpoint_is_left_out_and_said(tmp_path, stored, capsys):

@@ -8,7 +8,7 @@ import torch
 from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
 from gti_cli.decoding.prior_bias import PriorTrie, code_bias
 from gti_cli.decoding.trie import build_trie
-from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.priors.item_knn_prior import ItemKnnPrior, LeaveOneOut
 from gti_cli.priors.training_prior import TrainingPrior
 from gti_cli.training.batches.history_examples import HistoryExample, history_examples
 
@@ -30,7 +30,8 @@ def prior_of(sequences: list[list[int]]) -> ItemKnnPrior:
     return ItemKnnPrior.of(ItemKNN(train, names, settings))
 
 
-PRIOR = TrainingPrior(prior_of(SEQUENCES), TRIE, RANGES, SEQUENCES)
+COUNTED = prior_of(SEQUENCES)
+PRIOR = TrainingPrior(LeaveOneOut(COUNTED, SEQUENCES), TRIE, RANGES)
 
 
 def expected_bias(prior: ItemKnnPrior, history: list[int], target: int) -> np.ndarray:
@@ -65,5 +66,5 @@ def test_each_target_gets_the_bias_behind_its_own_history_without_its_own_user()
 def test_a_user_who_was_not_counted_gets_the_bias_of_a_search() -> None:
     examples = [HistoryExample((3, 5, 7), 2), HistoryExample((1, 1), 1)]
     actual = PRIOR.biases([[example] for example in examples], 1).numpy()[:, 0]
-    expected = [expected_bias(PRIOR.prior, list(e.items[:-1]), e.items[-1]) for e in examples]
+    expected = [expected_bias(COUNTED, list(e.items[:-1]), e.items[-1]) for e in examples]
     np.testing.assert_array_equal(actual, expected)

@@ -140,6 +140,7 @@ def make_job() -> Callable[..., FinetuneJob]:
             name="out",
             report_to=[],
             logs=Path("logs"),
+            baselines=world.workspace / ".gti" / "baselines",
         )
 
     return make

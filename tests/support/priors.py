@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
+from gti_cli.baselines.sasrec import Network, SASRec, Size
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.token_names import semantic_id
 from gti_cli.decoding.prior_bias import FLOOR, UNIFORM_SHARE
 from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.priors.masses import Prior
+from gti_cli.priors.mixed_prior import MixedPrior
+from gti_cli.priors.sasrec_prior import SasrecPrior
 from gti_cli.priors.stored_prior import StoredPrior, write_prior
 from gti_cli.prompts.next_item import encode_history
 from gti_cli.workspace import Workspace
@@ -20,6 +25,15 @@ from tests.support.evaluation import HISTORY, SIZES, World, add_checkpoint
 
 WEIGHTS = (0.7, 1.5, 0.4)
 WITH_PRIOR = "with-prior"
+SMALL = Size(hidden=8, dropout=0.1, length=3)
+
+
+def random_sasrec(items: int, seed: int = 0, **settings: Any) -> SasrecPrior:
+    """The prior of a network with random weights, which prefers some items clearly."""
+    torch.manual_seed(seed)
+    network = Network(items, SMALL).eval()
+    network.items.weight.data *= 40
+    return SasrecPrior(SASRec(network), np.arange(items), **settings)
 
 
 def made_prior(world: World) -> ItemKnnPrior:
@@ -29,9 +43,16 @@ def made_prior(world: World) -> ItemKnnPrior:
     return ItemKnnPrior.of(ItemKNN(train, row_of, Neighbourhood(last=3)))
 
 
-def add_checkpoint_with_prior(world: World, name: str = WITH_PRIOR) -> ItemKnnPrior:
+def made_mixture(world: World) -> MixedPrior:
+    """The same mixed with that of a random network."""
+    return MixedPrior([made_prior(world), random_sasrec(len(world.item_ids), temperature=1.5)], [0.3, 0.7])
+
+
+def add_checkpoint_with_prior(
+    world: World, name: str = WITH_PRIOR, make: Callable[[World], Prior] = made_prior
+) -> Prior:
     """Write a checkpoint like the world's, with a prior beside it, and return the prior."""
-    space, prior = Workspace(world.workspace), made_prior(world)
+    space, prior = Workspace(world.workspace), make(world)
 
     def also(folder: Path) -> None:
         write_prior(folder, StoredPrior(prior, np.asarray(WEIGHTS, dtype=np.float32)), world.item_ids)
@@ -53,7 +74,7 @@ def shares(codes: np.ndarray, masses: np.ndarray, row: int, level: int) -> np.nd
 
 
 @torch.inference_mode()
-def scores_with_prior(world: World, prior: ItemKnnPrior, history: Sequence[int], name: str = WITH_PRIOR) -> np.ndarray:
+def scores_with_prior(world: World, prior: Prior, history: Sequence[int], name: str = WITH_PRIOR) -> np.ndarray:
     """(items,) log-probability of every item behind a history, from forward passes whose logits get the bias."""
     folder, shown = str(world.workspace / name), list(history)[-HISTORY:]
     tokenizer, model = load_tokenizer(folder), load_model(folder, torch.device("cpu"), torch.float32)

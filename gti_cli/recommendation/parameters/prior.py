@@ -1,25 +1,22 @@
-"""The behaviour prior of a fine-tuning run: counted before training, learned with the model, saved beside it."""
+"""The behaviour prior of a fine-tuning run: fitted before training, learned with the model, saved beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from gti_cli import console
-from gti_cli.baselines.item_knn import ItemKNN
-from gti_cli.baselines.item_knn_tuning import tune
-from gti_cli.baselines.run import hold_out_last
 from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.decoding.prior_bias import PriorTrie
 from gti_cli.decoding.prompt_prior import ModelPrior, PromptPrior
 from gti_cli.decoding.trie import build_trie
-from gti_cli.errors import InputError
-from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.priors.fitting import FittedPrior, PriorData, fit_prior
+from gti_cli.priors.masses import Prior
 from gti_cli.priors.stored_prior import StoredPrior, find_prior, read_prior, write_prior
 from gti_cli.priors.training_prior import TrainingPrior
 from gti_cli.recommendation.job import FinetuneJob
@@ -46,7 +43,7 @@ class JobPrior:
         item_ids: Item id of each row of the catalogue.
     """
 
-    prior: ItemKnnPrior
+    prior: Prior
     trie: PriorTrie
     code_ids: Sequence[torch.Tensor]
     item_ids: Sequence[str]
@@ -71,7 +68,7 @@ class JobPrior:
 
 
 def add_prior(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, run: StageRun) -> JobPrior:
-    """Tune and count the prior, give its weights to the model, and its biases to the batches.
+    """Tune and fit the prior, give its weights to the model, and its biases to the batches.
 
     Args:
         job: The run.
@@ -83,39 +80,35 @@ def add_prior(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, 
         InputError: When there is no history to tune the prior on.
     """
     catalogue, row_of = job.data.catalogue, job.data.catalogue.row_of()
-    prior, sequences, report = _count(job)
-    run.metrics["prior"] = report
+    fitted = _fit(job)
+    run.metrics["prior"] = fitted.report
     trie = build_trie(catalogue.codes)
     ids = code_ids(job.new_tokens, job.sizes)
     layout = examples.collator.layout
     folder = find_prior(job.checkpoint)
     earlier = read_prior(folder, row_of) if folder is not None else None
     start = [START] * trie.levels
-    if earlier is not None and len(earlier.weights) == trie.levels:
+    if earlier is not None and earlier.prior.name != fitted.prior.name:
+        console.note(
+            f"{job.checkpoint.artifact or job.checkpoint.path} was trained with the prior {earlier.prior.name}, and "
+            f"this run trains with {fitted.prior.name}: the weights of its levels start at {START}"
+        )
+    elif earlier is not None and len(earlier.weights) == trie.levels:
         start = earlier.weights.tolist()  # the model has learned with these
     weights = PriorWeights(ids, start, opening=len(layout.frame.opening), answer_length=layout.levels + 1)
     attach(model, weights.to(job.device))
     # Batches are made on the CPU.
-    of_batches = TrainingPrior(prior, trie, PriorTrie(trie, job.sizes, torch.device("cpu")), sequences)
+    of_batches = TrainingPrior(fitted.of_targets, trie, PriorTrie(trie, job.sizes, torch.device("cpu")))
     examples.collator = ExampleCollator(replace(layout, prior=of_batches))
     on_device = [torch.from_numpy(np.ascontiguousarray(level)).to(job.device) for level in ids]
-    return JobPrior(prior, PriorTrie(trie, job.sizes, job.device), on_device, catalogue.item_ids)
+    return JobPrior(fitted.prior, PriorTrie(trie, job.sizes, job.device), on_device, catalogue.item_ids)
 
 
-def _count(job: FinetuneJob) -> tuple[ItemKnnPrior, list[list[int]], dict[str, Any]]:
-    """The prior that item-knn gives with its best settings, the sequences it has counted, a report of the tuning."""
-    splits, row_of = job.data.splits, job.data.catalogue.row_of()
+def _fit(job: FinetuneJob) -> FittedPrior:
+    """The prior, and its form for training."""
+    splits = job.data.splits
     assert splits is not None, "a run without histories is refused before"
-    tuning_train, held_out = (splits.train, splits.valid) if splits.valid else hold_out_last(splits.train)
-    if not held_out:
-        raise InputError(
-            "--prior item-knn has no history to be tuned on",
-            remedy="it needs users with at least two training items; or drop --prior",
-        )
-    outcome = tune(tuning_train, held_out, row_of, filter_seen=False)
-    console.note(f"prior item-knn: NDCG@10 {outcome.ndcg:.4f} on {outcome.targets:,} held-out items, seen items kept")
-    prior = ItemKnnPrior.of(ItemKNN(splits.train, row_of, outcome.best))
-    # It is stored in this precision, and training sees what is stored.
-    prior.similarity.data = prior.similarity.data.astype(np.float32).astype(np.float64)
-    sequences = [[row_of[item] for item in items] for items in splits.train.values()]
-    return prior, sequences, outcome.report()
+    row_of = job.data.catalogue.row_of()
+    return fit_prior(
+        job.options.prior, PriorData(splits.train, splits.valid, row_of, job.seed, job.device, job.baselines)
+    )

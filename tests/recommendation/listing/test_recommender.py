@@ -11,10 +11,10 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.evaluation.evaluate import evaluate
-from gti_cli.priors.item_knn_prior import ItemKnnPrior
+from gti_cli.priors.masses import Prior
 from gti_cli.recommendation.recommend import recommend
 from tests.support.evaluation import ITEMS, World, item_scores, make_world
-from tests.support.priors import WITH_PRIOR, add_checkpoint_with_prior, scores_with_prior
+from tests.support.priors import WITH_PRIOR, add_checkpoint_with_prior, made_mixture, scores_with_prior
 
 SETTINGS: dict[str, Any] = {"checkpoint": WITH_PRIOR, "device": "cpu", "dtype": "float32"}
 
@@ -25,7 +25,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="module")
-def prior(world: World) -> ItemKnnPrior:
+def prior(world: World) -> Prior:
     return add_checkpoint_with_prior(world)
 
 
@@ -38,7 +38,7 @@ def some_user(world: World) -> tuple[str, list[int]]:
     return next((user, rows[:-1]) for user, rows in world.histories.items() if len(rows) == 6)
 
 
-def test_lists_are_those_of_biased_logits(world: World, prior: ItemKnnPrior, tmp_path: Path) -> None:
+def test_lists_are_those_of_biased_logits(world: World, prior: Prior, tmp_path: Path) -> None:
     user, items = some_user(world)
     expected = scores_with_prior(world, prior, items)
     assert np.abs(expected - item_scores(world)[user]).max() > 0.5
@@ -59,7 +59,19 @@ def test_lists_are_those_of_biased_logits(world: World, prior: ItemKnnPrior, tmp
         np.testing.assert_allclose([line.score for line in found], expected[best], atol=1e-4)
 
 
-def test_evaluation_gives_the_same_lists_to_the_bit(world: World, prior: ItemKnnPrior) -> None:
+@pytest.mark.parametrize("search", ["exact", "beam"])
+def test_lists_with_a_mixture_are_those_of_biased_logits(world: World, search: str) -> None:
+    mixture = add_checkpoint_with_prior(world, "mixed", made_mixture)
+    user, items = some_user(world)
+    expected = scores_with_prior(world, mixture, items, "mixed")
+    options: dict[str, Any] = {**SETTINGS, "checkpoint": "mixed", "search": search, "beams": 40}
+    found = recommend(world.workspace, histories={user: [f"i{row}" for row in items]}, k=8, **options)
+    best = np.argsort(-np.round(expected, 4), kind="stable")[:8]
+    assert [line.item_id for line in found] == [f"i{row}" for row in best]
+    np.testing.assert_allclose([line.score for line in found], expected[best], atol=1e-4)
+
+
+def test_evaluation_gives_the_same_lists_to_the_bit(world: World, prior: Prior) -> None:
     options: dict[str, Any] = {"filter_seen": True, "search": "exact"}
     manifest = evaluate(world.interactions, world.workspace, k=(5,), baselines=(), **SETTINGS, **options)
     assert manifest.details["behaviour_prior"] == "item-knn"
@@ -70,7 +82,7 @@ def test_evaluation_gives_the_same_lists_to_the_bit(world: World, prior: ItemKnn
     assert len(keys) > 50 and keys == [(line.user_id, line.item_id, line.score) for line in found]
 
 
-def test_a_query_has_no_prior(world: World, prior: ItemKnnPrior) -> None:
+def test_a_query_has_no_prior(world: World, prior: Prior) -> None:
     plain, biased = (
         recommend(world.workspace, queries={"q": "dress"}, k=5, **{**SETTINGS, "checkpoint": name})
         for name in ("finetuned", WITH_PRIOR)

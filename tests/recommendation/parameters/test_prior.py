@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from gti_cli import tables
+from gti_cli.baselines import sasrec_tuning
 from gti_cli.checkpoints.finding import find_checkpoint
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import code_ids
@@ -31,10 +32,11 @@ from gti_cli.prompts.prompt_file import PROMPT_FILE
 from gti_cli.recommendation.finetune import finetune
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import digest_path
+from tests.support.baselines import NO_SEARCH
 
 CPU = torch.device("cpu")
 FEW: dict[str, Any] = {
-    "prior": "item-knn",
+    "prior": "item-knn+sasrec",
     "max_steps": 12,
     "batch_size": 16,
     "learning_rate": 3e-3,
@@ -45,9 +47,16 @@ FEW: dict[str, Any] = {
 
 
 def test_a_run_with_a_prior(
-    make_world: Any, resumed: Any, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    make_world: Any,
+    resumed: Any,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One run, interrupted and resumed beside an unbroken one; then what it wrote. (Runs take time: hence one test.)"""
+    monkeypatch.setattr(sasrec_tuning, "SEARCH", NO_SEARCH)
+    budget = sasrec_tuning.Budget(epochs=2)
+    monkeypatch.setattr(sasrec_tuning, "Budget", lambda: budget)
     # The best weights are those of a step before the interruption: they are kept and read again, the prior's, too.
     world = make_world()
     other = world.workspace.with_name("unbroken")
@@ -68,13 +77,21 @@ def check_going_on_with_and_without(world: Any, manifest: Any, capsys: pytest.Ca
     again = {**FEW, "from_": "finetuned", "max_steps": 1, "learning_rate": 1e-6, "validations": 0}
     without = finetune(world.interactions, world.workspace, name="without", **{**again, "prior": "none"})
     said = " ".join(capsys.readouterr().err.split())
-    assert "finetuned was trained with a behaviour prior, and this run trains without: add --prior item-knn" in said
+    assert (
+        "finetuned was trained with a behaviour prior, and this run trains without: add --prior item-knn+sasrec" in said
+    )
     assert "behaviour_prior" not in without.details
     assert not (world.workspace / "without" / PRIOR_FILE).exists()
     with_prior = finetune(world.interactions, world.workspace, name="with", **again)
     assert "trains without" not in capsys.readouterr().err
     # It goes on from the weights that the model was trained with.
     assert with_prior.metrics["prior_weights"] == pytest.approx(manifest.metrics["prior_weights"], abs=1e-5)
+    # Weights of another prior are no start.
+    other = finetune(world.interactions, world.workspace, name="other", **{**again, "prior": "item-knn"})
+    assert "trained with the prior item-knn+sasrec, and this run trains with item-knn" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert other.metrics["prior_weights"] == pytest.approx([0.7] * 3, abs=1e-5)
 
 
 def check_the_checkpoint_is_a_plain_one(
@@ -96,10 +113,10 @@ def check_the_checkpoint_is_a_plain_one(
     # The weights were learned: all of them have moved, each in its own way.
     assert (np.abs(prior.weights - 0.7) > 1e-3).all() and len(set(prior.weights.tolist())) == 3
     assert manifest.metrics["prior_weights"] == pytest.approx(prior.weights.tolist(), abs=1e-6)
-    assert manifest.details["behaviour_prior"] == "item-knn"
-    assert manifest.metrics["prior"]["ndcg@10"] > 0
-    assert manifest.options["prior"] == "item-knn"
-    assert "It was trained with a behaviour prior (item-knn)" in (folder / "README.md").read_text("utf-8")
+    assert manifest.details["behaviour_prior"] == "item-knn+sasrec"
+    assert all(manifest.metrics["prior"][member]["ndcg@10"] > 0 for member in ("item-knn", "sasrec"))
+    assert manifest.options["prior"] == "item-knn+sasrec"
+    assert "It was trained with a behaviour prior (item-knn+sasrec)" in (folder / "README.md").read_text("utf-8")
     question = json.loads((folder / PROMPT_FILE).read_text("utf-8"))["next-item"]
     assert question["prior"]["file"] == PRIOR_FILE
     # Serving engines take all safetensors in the folder itself for weights.
@@ -147,7 +164,7 @@ def check_validation_and_search_agree(world: Any, manifest: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"prior": "sasrec"}, "--prior is 'sasrec'. Use none or item-knn"),
+        ({"prior": "bm25"}, "--prior is 'bm25'. Use none, item-knn, sasrec or item-knn"),
         ({"prior": "item-knn", "lora": True}, "--prior does not train together with --lora"),
         ({"prior": "item-knn", "tasks": ("lc-rec",)}, "is about histories"),
     ],
