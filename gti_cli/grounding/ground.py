@@ -23,6 +23,7 @@ from gti_cli.grounding.read_pairs import read_pairs
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES
 from gti_cli.prompts.templates import read_templates
+from gti_cli.tables.cold_start.held_out_items import hand_on
 from gti_cli.training.callbacks.tracking import trackers
 from gti_cli.training.sharding import Sharding, plain_launch, requested_sharding
 from gti_cli.workspace import Workspace, check_output_name
@@ -98,6 +99,7 @@ def ground(
 
             job = replace(job, sharding=sharding, name=name, report_to=report_to, logs=space.path("runs") / name)
             train_and_save(job, run, run.path(name))
+            hand_on(job.checkpoint.path, run.path(name), run)
     return run.result()
 
 
