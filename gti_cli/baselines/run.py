@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 EMBEDDINGS = "embeddings.safetensors"  # Written by `gti build-ids`.
 POPULARITY, ITEM_KNN, CONTENT_KNN, SASREC = "popularity", "item-knn", "content-knn", "sasrec"
+LEARN_ITEMS = (ITEM_KNN, SASREC)  # All that these know of an item of the history comes from interactions.
 UNTUNED = (ITEM_KNN, CONTENT_KNN)  # These have settings to fall back to where there is nothing to tune them on.
 NOTHING_HELD_OUT = "there are no held-out items to tune it on"
 
@@ -77,7 +78,7 @@ class Setting:
 
     def hide(self, name: str, baseline: Baseline) -> Baseline:
         """The baseline, with hidden items left out of histories where it learns from interactions alone."""
-        if name not in (ITEM_KNN, SASREC) or not self.hidden:
+        if name not in LEARN_ITEMS or not self.hidden:
             return baseline
         hidden = np.asarray(sorted(self.row_of[item] for item in self.hidden if item in self.row_of), dtype=np.int64)
         return without_items(baseline, hidden, len(self.row_of))
