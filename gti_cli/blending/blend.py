@@ -23,7 +23,7 @@ from gti_cli.baselines.base import Baseline, train_counts
 from gti_cli.baselines.run import EMBEDDINGS, Setting, fit_baseline, warn_of_edges
 from gti_cli.baselines.stored.files import StoredBaselines, write_baselines
 from gti_cli.blending.choose_members import ChosenMembers, choose_members
-from gti_cli.blending.options import NEW, BlendKeywords, BlendOptions
+from gti_cli.blending.options import ALL, BlendKeywords, BlendOptions
 from gti_cli.blending.shares import FittedBlends, fit_with_and_without
 from gti_cli.blending.targets import FittingData, choose_targets
 from gti_cli.blends.fit import MemberScores
@@ -115,9 +115,9 @@ def blend(
     if name in members.names:
         raise InputError(f"--name {name!r} is one of the members", remedy="give the blend another name")
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
-    if options.targets == NEW and members.held_out is None:
+    if options.targets != ALL and members.held_out is None:
         raise InputError(
-            "--targets new is about items that the members never saw, and there are none",
+            f"--targets {options.targets} is about items that the members never saw, and there are none",
             remedy="train the members with 'gti finetune --hold-out-items 0.1', or leave it out",
         )
     interactions_table = read_interactions(table, catalogue.row_of(), options=reading)
@@ -145,7 +145,7 @@ def blend(
             "sample": options.sample,
             "list_length": options.list_length,
             "filter_seen": options.filter_seen,
-            **({"targets": NEW} if options.targets == NEW else {}),
+            **({"targets": options.targets} if options.targets != ALL else {}),
             "dtype": str(inputs.dtype).removeprefix("torch."),
             **reading.recorded(),
         },

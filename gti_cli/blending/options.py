@@ -9,7 +9,7 @@ from gti_cli.options import RunKeywords, option
 from gti_cli.tables.equal_times import InteractionKeywords
 
 BASELINES = ("popularity", "item-knn", "content-knn", "sasrec")
-ALL, NEW = TARGETS = ("all", "new")
+ALL, BALANCED, NEW = TARGETS = ("all", "balanced", "new")
 FEWEST_TARGETS = 2  # one for each fold of the cross-fitting
 
 
@@ -23,8 +23,8 @@ class BlendOptions:
             are the union of the lists.
         filter_seen: Do not recommend items of the user's own history.
         batch_size: Prompts in a batch. It changes speed, not results.
-        targets: ``all``, or ``new``: choose by those validation targets alone that no member has learned about, which a
-            split by items has (`gti finetune --hold-out-items`).
+        targets: Which validation targets choose. ``all``; ``new``: those alone that no member has learned about, where
+            there is a split by items (`gti finetune --hold-out-items`); ``balanced``: these and as many others.
     """
 
     sample: int = option(4000, "Validation targets by which form and weights are chosen, evenly spread over all.")
@@ -32,7 +32,9 @@ class BlendOptions:
     filter_seen: bool = option(False, "Do not recommend items of the user's own history.")
     batch_size: int = option(32, "Prompts in a batch; changes speed, not results.")
     targets: str = option(
-        "all", "all: choose by all validation targets; new: by those with items that finetune --hold-out-items hid."
+        "all",
+        "Validation targets that choose: all; new: with items that finetune --hold-out-items hid; balanced: new ones and "
+        "as many others.",
     )
 
     def check(self) -> None:

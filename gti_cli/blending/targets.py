@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.baselines.base import spread_sample
-from gti_cli.blending.options import FEWEST_TARGETS, NEW, BlendOptions
+from gti_cli.blending.options import ALL, BALANCED, FEWEST_TARGETS, BlendOptions
 from gti_cli.errors import InputError
 from gti_cli.tables.cold_start.cold_splits import describe_taken_out, split_by_items
 from gti_cli.tables.cold_start.held_out_items import HeldOutItems
@@ -77,7 +77,10 @@ def choose_targets(
     console.note(describe_taken_out(divided.counts))
     if not divided.cold_valid:
         console.warn("no validation target is a held-out item: the blend cannot learn how to treat new items")
-    chosen = divided.cold_valid if options.targets == NEW else divided.valid
+    chosen = divided.valid if options.targets == ALL else divided.cold_valid
+    if options.targets == BALANCED:
+        others = [entry for entry in divided.valid if entry.target not in held.valid]
+        chosen = [*chosen, *spread_sample(others, len(chosen))]
     counts = {**divided.known.counts, **divided.counts, "valid_targets": len(chosen)}
     return FittingData(divided.known, _drawn(chosen, options, table), divided.cold_valid, held, counts)
 
@@ -85,7 +88,7 @@ def choose_targets(
 def _drawn(targets: Sequence[History], options: BlendOptions, table: Path | str) -> Sequence[History]:
     """At most ``--sample`` of the targets."""
     if len(targets) < FEWEST_TARGETS:
-        new = options.targets == NEW
+        new = options.targets != ALL
         raise InputError(
             f"{len(targets)} validation targets{' with held-out items' if new else ''}, and the weights of a blend are "
             "chosen by them",

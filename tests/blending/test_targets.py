@@ -36,6 +36,8 @@ def test_targets_of_a_split() -> None:
     assert allowed is not None and allowed.tolist() == [True, True, True, False, True]
     new = choose_targets(table, HELD, BlendOptions(targets="new"), "a table")
     assert new.entries == new.cold_valid == [History("c", ["2", "3"], "V"), History("d", ["2", "1"], "V")]
+    balanced = choose_targets(table, HELD, BlendOptions(targets="balanced"), "a table")
+    assert [entry.target for entry in balanced.entries] == ["V", "V", "2", "2"]
     plain = choose_targets(table, None, BlendOptions(), "a table")
     assert plain.allowed(ROW_OF) is None and len(plain.entries) == 4 and not plain.cold_valid
 
