@@ -33,7 +33,7 @@ class BlendOptions:
     batch_size: int = option(32, "Prompts in a batch; changes speed, not results.")
     targets: str = option(
         "all",
-        "Validation targets that choose: all; new: with items that finetune --hold-out-items hid; balanced: new ones and "
+        "Validation targets that choose: all; new: with items that finetune --hold-out-items hid; balanced: these and "
         "as many others.",
     )
 
