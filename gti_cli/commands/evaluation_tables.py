@@ -34,8 +34,9 @@ def print_metrics(manifest: Manifest, *, wide: bool = False) -> None:
     scores, intervals = _scores(manifest), {_own_name(manifest): metrics["intervals"]}
     intervals |= metrics.get("baseline_intervals", {})
     total = f" of {counts['evaluated'] + counts['not_drawn']:,}, drawn by seed" if counts.get("not_drawn") else ""
+    cold = " whose target is held out" if "held_out_items" in manifest.options else ""
     title = (
-        f"{counts['evaluated']:,} {subjects}{total}, {counts['catalogue']:,} items "
+        f"{counts['evaluated']:,} {subjects}{total}{cold}, {counts['catalogue']:,} items "
         f"({counts['semantic_ids']:,} semantic IDs), {manifest.options['split']} part, {_searched(counts)}"
     )
     available = list(metrics["metrics"])

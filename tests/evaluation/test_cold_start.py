@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from gti_cli.app import run
+from gti_cli.cards.results import describe_evaluation, hub_results
 from gti_cli.errors import InputError
 from gti_cli.evaluation.cold_start import split_of_all
 from gti_cli.evaluation.evaluate import evaluate
+from gti_cli.evaluation.plot import title_of
 from gti_cli.tables.cold_start.held_out_items import HeldOutItems
 from gti_cli.workspace import Workspace
 from tests.support.evaluation import World, add_checkpoint, item_scores, make_world
@@ -57,6 +59,9 @@ def test_figures_are_those_of_users_with_held_out_targets(world: World) -> None:
     assert manifest.metrics["other_targets"]["metrics"][f"recall@{K}"] == pytest.approx(np.mean(hits[False]))
     assert (manifest.counts["evaluated"], manifest.counts["other_targets"]) == (len(hits[True]), len(hits[False]))
     assert manifest.options["held_out_items"] == held.recorded()
+    assert "with held-out items (test part)" in title_of(manifest)
+    assert "targets are items that were held out of training" in describe_evaluation(manifest).settings
+    assert {result.dataset_split for result in hub_results(manifest)} == {"test, held-out items"}
     table = pq.read_table(world.workspace / "evaluation/cold/per_user.parquet")
     assert set(table.column("target").to_pylist()) <= held.test
     # No interaction with these items has taught a baseline anything.
@@ -90,6 +95,7 @@ def test_checkpoints_with_different_splits_are_refused(world: World, capsys: pyt
     assert not space.path("evaluation").exists()
     assert run([*command, "--hold-out-items", "--k", "5", "--baselines", "popularity"]) == 0
     said = capsys.readouterr().out
+    assert "users whose target is held out," in said
     assert "Cold starts: 4 items are held out for the test and 1 for validation" in said
     assert "The other" in said and "targets, which are not held out" in said
 

@@ -66,6 +66,8 @@ def test_the_checkpoint_holds_the_split(make_world: Any, capsys: Any, tmp_path: 
     assert manifest.options["hold_out_items"] == 0.1
     assert manifest.options["held_out_sha256"] == held.recorded()["sha256"]
     assert manifest.details["held_out_items"] == held.recorded()
+    card = (world.workspace / "cold/README.md").read_text("utf-8")
+    assert "| held-out items | 5, listed in `gti_held_out_items.parquet`: no interaction" in card
     before = digest_path(world.workspace / "cold")
     assert gti([*command, "--hold-out-items", "0.1"]) == 0
     assert "is up to date" in capsys.readouterr().err and digest_path(world.workspace / "cold") == before
