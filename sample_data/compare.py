@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
         )
     for name, scores in read(folder / "evaluation" / "gti" / "metrics.json")["baselines"].items():
         rows.append([name, None, None, scores["recall@10"], scores["ndcg@10"], None, None, None, None])
-    console.table("The sample shop (synthetic; one seed): three starts and a prior, about the same training time", COLUMNS, rows)
+    console.table("The sample shop (synthetic; one seed): three starts, and a behaviour prior", COLUMNS, rows)
     pictures = sorted(path.name for path in (folder / "diagnostics" / "demo").glob("*.png"))
     print(f"Pictures in {folder / 'diagnostics' / 'demo'}: {', '.join(pictures)}")
     print(f"Next: gti status -w {folder}    gti diagnose --help    or your own table: gti build-ids items.parquet")

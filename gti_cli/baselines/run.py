@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gti_cli import console
 from gti_cli.baselines import content_knn_tuning, item_knn_tuning
 from gti_cli.baselines.base import Baseline, rank_all_items, train_counts
@@ -23,6 +25,7 @@ from gti_cli.baselines.item_knn import ItemKNN
 from gti_cli.baselines.item_knn_tuning import tune
 from gti_cli.baselines.popularity import Popularity
 from gti_cli.baselines.results import BaselineResult
+from gti_cli.baselines.stored.known_items import without_items
 from gti_cli.metrics.ranking import averages, list_metrics, per_user
 from gti_cli.tables.histories import History, Splits
 from gti_cli.tensors.vector_file import VectorFile
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 EMBEDDINGS = "embeddings.safetensors"  # Written by `gti build-ids`.
 POPULARITY, ITEM_KNN, CONTENT_KNN, SASREC = "popularity", "item-knn", "content-knn", "sasrec"
+LEARN_ITEMS = (ITEM_KNN, SASREC)  # All that these know of an item of the history comes from interactions.
 UNTUNED = (ITEM_KNN, CONTENT_KNN)  # These have settings to fall back to where there is nothing to tune them on.
 NOTHING_HELD_OUT = "there are no held-out items to tune it on"
 
@@ -52,6 +56,10 @@ class Setting:
         device: Where a network trains.
         cache: Folder in which results are cached.
         embeddings: ``embeddings.safetensors`` of the workspace, which ``content-knn`` reads. None: there are none.
+        others: Further targets of that part, whose figures stand beside those of ``entries``.
+        cold_valid: Validation targets with items that have no training interaction. Where there are some, and test
+            items are evaluated, ``content-knn`` is tuned on them alone: the others say nothing about new items.
+        hidden: Ids of the items whose interactions ``splits`` lacks in training and validation.
     """
 
     splits: Splits
@@ -64,10 +72,20 @@ class Setting:
     device: torch.device
     cache: Path
     embeddings: Path | None = None
+    others: Sequence[History] = ()
+    cold_valid: Sequence[History] = ()
+    hidden: frozenset[str] = frozenset()
 
-    def cache_key(self) -> list[Any]:
-        """All that affects the results of a baseline without training, as a JSON value."""
-        parts = (self.splits.valid, self.entries)
+    def hide(self, name: str, baseline: Baseline) -> Baseline:
+        """The baseline, with hidden items left out of histories where it learns from interactions alone."""
+        if name not in LEARN_ITEMS or not self.hidden:
+            return baseline
+        hidden = np.asarray(sorted(self.row_of[item] for item in self.hidden if item in self.row_of), dtype=np.int64)
+        return without_items(baseline, hidden, len(self.row_of))
+
+    def cache_key(self, entries: Sequence[History]) -> list[Any]:
+        """All that affects the results of a baseline on some entries without training, as a JSON value."""
+        parts = (self.splits.valid, entries, *([self.cold_valid] if self.hidden else []))
         histories = [[(entry.user_id, entry.items, entry.target) for entry in part] for part in parts]
         return [
             list(self.splits.train.items()),
@@ -76,6 +94,7 @@ class Setting:
             list(self.row_of),
             list(self.ks),
             self.filter_seen,
+            *([sorted(self.hidden)] if self.hidden else []),
         ]
 
 
@@ -85,11 +104,13 @@ class BaselinesOutcome:
 
     Attributes:
         results: By name. ``item-knn`` gives two results, ``item-knn (untuned)`` and ``item-knn``.
+        others: The same for `Setting.others`; empty where there are none.
         tuning: A report of the tuning of each tuned baseline.
         left_out: Why a baseline could not be evaluated, by its name.
     """
 
     results: dict[str, BaselineResult]
+    others: dict[str, BaselineResult]
     tuning: dict[str, Any]
     left_out: dict[str, str]
 
@@ -102,23 +123,29 @@ def evaluate_baselines(names: Sequence[str], setting: Setting) -> BaselinesOutco
         setting: Data and options.
     """
     left_out = find_left_out(names, setting)
-    key = setting.cache_key()
-    outcome = BaselinesOutcome({}, {}, left_out)
+    groups = [setting.entries, *([setting.others] if setting.others else [])]
+    keys = [setting.cache_key(entries) for entries in groups]
+    outcome = BaselinesOutcome({}, {}, {}, left_out)
     for name in dict.fromkeys(names):
         if name in left_out and not (name in UNTUNED and left_out[name] == NOTHING_HELD_OUT):
             continue
-        path = cache_path(setting.cache, name, [key, _own_key(name, setting)])
-        cached = load_results(path)
-        if cached is None:
+        paths = [cache_path(setting.cache, name, [key, _own_key(name, setting)]) for key in keys]
+        cached = [load_results(path) for path in paths]
+        if None in cached:
             baselines, report = fit_baseline(name, setting)
-            cached = {baseline.name: _evaluate(baseline, setting) for baseline in baselines}, report
-            store_results(path, *cached)
+            hiding = [setting.hide(name, baseline) for baseline in baselines]
+            for number, (path, entries) in enumerate(zip(paths, groups, strict=True)):
+                results = {baseline.name: _evaluate(baseline, entries, setting) for baseline in hiding}
+                store_results(path, results, report)
+                cached[number] = results, report
         else:
             console.note(f"{name}: evaluated already on the same users")
-        outcome.results.update(cached[0])
-        if cached[1] is not None:
-            outcome.tuning[name] = cached[1]
-            warn_of_edges(name, cached[1])
+        for of_group, measured in zip((outcome.results, outcome.others), cached, strict=False):
+            assert measured is not None
+            of_group.update(measured[0])
+            if measured[1] is not None and name not in outcome.tuning:
+                outcome.tuning[name] = measured[1]
+                warn_of_edges(name, measured[1])
     return outcome
 
 
@@ -204,7 +231,8 @@ def fit_baseline(name: str, setting: Setting) -> tuple[list[Baseline], dict[str,
     if name == POPULARITY:
         return [Popularity(train, row_of)], None
     if name == CONTENT_KNN:
-        return _fit_content_knn(setting, held_out)
+        is_cold = setting.part == "test" and setting.cold_valid
+        return _fit_content_knn(setting, setting.cold_valid if is_cold else held_out)
     if name == ITEM_KNN:
         untuned = ItemKNN(train, row_of)
         if not held_out:
@@ -230,11 +258,11 @@ def _fit_content_knn(setting: Setting, held_out: Sequence[History]) -> tuple[lis
     return [ContentKNN(space, best, CONTENT_KNN)], outcome.report()
 
 
-def _evaluate(baseline: Baseline, setting: Setting) -> BaselineResult:
+def _evaluate(baseline: Baseline, entries: Sequence[History], setting: Setting) -> BaselineResult:
     counts = train_counts(setting.splits.train, setting.row_of)
     ranks, lists = rank_all_items(
         baseline,
-        setting.entries,
+        entries,
         setting.row_of,
         filter_seen=setting.filter_seen,
         k=min(setting.ks[-1], len(setting.row_of)),

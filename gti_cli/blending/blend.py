@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gti_cli import console, tables
-from gti_cli.baselines.base import Baseline, spread_sample, train_counts
+from gti_cli.baselines.base import Baseline, train_counts
 from gti_cli.baselines.run import EMBEDDINGS, Setting, fit_baseline, warn_of_edges
 from gti_cli.baselines.stored.files import StoredBaselines, write_baselines
 from gti_cli.blending.choose_members import ChosenMembers, choose_members
-from gti_cli.blending.options import FEWEST_TARGETS, BlendKeywords, BlendOptions
+from gti_cli.blending.options import ALL, BlendKeywords, BlendOptions
 from gti_cli.blending.shares import FittedBlends, fit_with_and_without
+from gti_cli.blending.targets import FittingData, choose_targets
 from gti_cli.blends.fit import MemberScores
 from gti_cli.blends.language_model import LanguageModel, ModelSetting
 from gti_cli.blends.members import BaselineMember, Member, ask_members
@@ -33,8 +34,9 @@ from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, s
 from gti_cli.errors import InputError
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.cold_start.held_out_items import DETAIL
 from gti_cli.tables.equal_times import InteractionOptions
-from gti_cli.tables.histories import History, Splits, read_interactions, split
+from gti_cli.tables.histories import read_interactions
 from gti_cli.workspace import StageRun, Workspace, check_output_name, processes
 from gti_cli.workspace.inputs import is_other_input
 from gti_cli.workspace.manifest import Manifest
@@ -55,8 +57,7 @@ class _Inputs:
         ids: Manifest of its semantic IDs.
         catalogue: All items with their semantic IDs.
         members: The members.
-        splits: The interactions, divided into training, validation and test.
-        entries: The validation targets that are used, with their histories.
+        data: The interactions, and the validation targets that are used.
         options: The options.
         seed: Seed of the training of a baseline and of the folds.
         device: Where networks run.
@@ -67,8 +68,7 @@ class _Inputs:
     ids: Manifest
     catalogue: SemanticIDs
     members: ChosenMembers
-    splits: Splits
-    entries: Sequence[History]
+    data: FittingData
     options: BlendOptions
     seed: int
     device: torch.device
@@ -115,13 +115,13 @@ def blend(
     if name in members.names:
         raise InputError(f"--name {name!r} is one of the members", remedy="give the blend another name")
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
-    splits = split(read_interactions(table, catalogue.row_of(), options=reading))
-    if len(splits.valid) < FEWEST_TARGETS:
+    if options.targets != ALL and members.held_out is None:
         raise InputError(
-            f"{len(splits.valid)} validation targets, and the weights of a blend are chosen by them",
-            where=str(table),
-            remedy="give users with at least three interactions, or a column 'split' with more rows 'valid'",
+            f"--targets {options.targets} is about items that the members never saw, and there are none",
+            remedy="train the members with 'gti finetune --hold-out-items 0.1', or leave it out",
         )
+    interactions_table = read_interactions(table, catalogue.row_of(), options=reading)
+    data = choose_targets(interactions_table, members.held_out, options, table)
     _warn_of_other_tables(members, table)
     upstream, outside = inputs_of(members.checkpoints)
     device = choose_device(run_options.device)
@@ -130,8 +130,7 @@ def blend(
         ids,
         catalogue,
         members,
-        splits,
-        spread_sample(splits.valid, options.sample),
+        data,
         options,
         run_options.seed,
         device,
@@ -146,6 +145,7 @@ def blend(
             "sample": options.sample,
             "list_length": options.list_length,
             "filter_seen": options.filter_seen,
+            **({"targets": options.targets} if options.targets != ALL else {}),
             "dtype": str(inputs.dtype).removeprefix("torch."),
             **reading.recorded(),
         },
@@ -177,11 +177,11 @@ def _make(inputs: _Inputs, run: StageRun, folder: Path) -> None:
     """Fit the blend and write its files, and put its figures into the run."""
     baselines, tuning = _fit_baselines(inputs)
     row_of = inputs.catalogue.row_of()
-    counts = train_counts(inputs.splits.train, row_of)
+    counts = train_counts(inputs.data.splits.train, row_of)
     said = _ask(inputs, baselines, counts, run.scratch)
-    targets = np.asarray([row_of[entry.target] for entry in inputs.entries], dtype=np.int64)
+    targets = np.asarray([row_of[entry.target] for entry in inputs.data.entries], dtype=np.int64)
     with console.progress("Choosing weights", len(said.members) + 1, "blends") as advance:
-        users = [entry.user_id for entry in inputs.entries]
+        users = [entry.user_id for entry in inputs.data.entries]
         fitted = fit_with_and_without(said, targets, users, seed=inputs.seed, advance=advance)
     folder.mkdir(parents=True)
     records = tuple(
@@ -195,23 +195,15 @@ def _make(inputs: _Inputs, run: StageRun, folder: Path) -> None:
         folder / BLEND_FILE
     )
     write_baselines(folder / BASELINES_FILE, StoredBaselines(baselines, counts), inputs.catalogue.item_ids)
+    if inputs.data.held_out is not None:
+        inputs.data.held_out.write(folder)
+        run.details[DETAIL] = inputs.data.held_out.recorded()
     _record(inputs, run, said, targets, fitted, tuning)
 
 
 def _fit_baselines(inputs: _Inputs) -> tuple[dict[str, Baseline], dict[str, Any]]:
     """The tuned baselines by name, and a report of the tuning of each."""
-    setting = Setting(
-        inputs.splits,
-        "test",  # Settings are chosen on the validation items, as for an evaluation of the test items.
-        inputs.entries,
-        inputs.catalogue.row_of(),
-        (10,),
-        inputs.options.filter_seen,
-        inputs.seed,
-        inputs.device,
-        inputs.space.path(".gti") / "baselines",
-        inputs.space.path(EMBEDDINGS),
-    )
+    setting = _setting(inputs)
     baselines: dict[str, Baseline] = {}
     tuning: dict[str, Any] = {}
     for name in inputs.members.baselines:
@@ -223,24 +215,44 @@ def _fit_baselines(inputs: _Inputs) -> tuple[dict[str, Baseline], dict[str, Any]
     return baselines, tuning
 
 
+def _setting(inputs: _Inputs) -> Setting:
+    """The data and options that baselines are fitted with."""
+    return Setting(
+        inputs.data.splits,
+        "test",  # Settings are chosen on the validation items, as for an evaluation of the test items.
+        inputs.data.entries,
+        inputs.catalogue.row_of(),
+        (10,),
+        inputs.options.filter_seen,
+        inputs.seed,
+        inputs.device,
+        inputs.space.path(".gti") / "baselines",
+        inputs.space.path(EMBEDDINGS),
+        cold_valid=inputs.data.cold_valid,
+        hidden=inputs.data.hidden,
+    )
+
+
 def _ask(inputs: _Inputs, baselines: dict[str, Baseline], counts: np.ndarray, scratch: Path) -> MemberScores:
     """Ask all members about the validation targets' histories."""
     catalogue, row_of = inputs.catalogue, inputs.catalogue.row_of()
     setting = ModelSetting(
         catalogue, inputs.ids.details["sizes"], inputs.device, inputs.dtype, inputs.options.batch_size
     )
+    fitting = _setting(inputs)
     members: list[Member] = [
         LanguageModel(name, inputs.members.checkpoints[name], setting)
         if name in inputs.members.checkpoints
-        else BaselineMember(name, baselines[name], len(row_of))
+        else BaselineMember(name, fitting.hide(name, baselines[name]), len(row_of))
         for name in inputs.members.names
     ]
     return ask_members(
         members,
-        [[row_of[item] for item in entry.items] for entry in inputs.entries],
+        [[row_of[item] for item in entry.items] for entry in inputs.data.entries],
         counts,
         list_length=inputs.options.list_length,
         filter_seen=inputs.options.filter_seen,
+        allowed=inputs.data.allowed(row_of),
         folder=scratch,
     )
 
@@ -257,7 +269,7 @@ def _record(
     run.details["semantic_ids"] = inputs.ids.identity
     run.metrics.update(fitted.report(), tuning=tuning)
     run.counts.update(
-        inputs.splits.counts,
+        inputs.data.counts,
         targets_used=len(targets),
         candidates=len(said.candidates.rows),
         targets_among_candidates=int((said.candidates.places_of(targets) >= 0).sum()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from gti_cli.blends.stored_blend import find_member_checkpoint
 from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.checkpoints.hub import checkpoint_names
 from gti_cli.errors import InputError, list_some
+from gti_cli.tables.cold_start.held_out_items import HeldOutItems, read_held_out
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 from gti_cli.workspace.manifest import Manifest
 
@@ -23,10 +24,12 @@ class ChosenMembers:
     Attributes:
         names: All of them, in the order in which they were given.
         checkpoints: The checkpoints among them, by name.
+        held_out: The items that the checkpoints have learned nothing about; None: there are none.
     """
 
     names: tuple[str, ...]
     checkpoints: dict[str, Checkpoint]
+    held_out: HeldOutItems | None = None
 
     @property
     def baselines(self) -> list[str]:
@@ -72,7 +75,20 @@ def choose_members(space: Workspace, given: Sequence[str], ids: Manifest) -> Cho
         for name, place in zip(names, given, strict=True)
         if name not in BASELINES
     }
-    return ChosenMembers(tuple(names), checkpoints)
+    return ChosenMembers(tuple(names), checkpoints, _common_split(checkpoints))
+
+
+def _common_split(checkpoints: Mapping[str, Checkpoint]) -> HeldOutItems | None:
+    """The split by items of all checkpoints; refused where they disagree: one would know what is new to another."""
+    splits = {name: read_held_out(found.path) for name, found in checkpoints.items()}
+    first, *others = splits.items() or [("", None)]
+    different = [name for name, held in others if held != first[1]]
+    if different:
+        raise InputError(
+            f"{list_some([first[0], *different])} were trained with different items held out",
+            remedy="blend checkpoints with the same --hold-out-items, or with none",
+        )
+    return first[1]
 
 
 def _is_checkpoint(space: Workspace, name: str) -> bool:

@@ -35,6 +35,7 @@ from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.priors.stored_prior import LoadedPrior, load_prior
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, encode_items, make_frame
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.cold_start.held_out_items import read_held_out
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +101,7 @@ class LanguageModel:
             list_length=k,
             beams=beams_for(None, k),
             exact=False,
-            masses=prior.masses(shown) if prior is not None else None,
+            masses=prior.masses(self._counted(shown)) if prior is not None else None,
         )
         ranking = search_parts(
             searcher,
@@ -128,7 +129,7 @@ class LanguageModel:
             ScoreRequest(
                 self._prompts(shown),
                 CandidateLists(candidates.offsets, candidates.rows),
-                prior.masses(shown) if prior is not None else None,
+                prior.masses(self._counted(shown)) if prior is not None else None,
             ),
             batch_size=self._setting.batch_size,
             folder=self._folder(folder, "scores"),
@@ -146,6 +147,11 @@ class LanguageModel:
         """The last items of each history, as many as in fine-tuning."""
         most = self._checkpoint.history_length(None, "--history", DEFAULT_HISTORY)
         return [list(history[-most:]) for history in histories]
+
+    def _counted(self, shown: Sequence[Sequence[int]]) -> list[list[int]]:
+        """The histories without items that a behaviour prior has not counted, where something is left."""
+        hidden = self._hidden
+        return [[row for row in rows if row not in hidden] or list(rows) for rows in shown]
 
     def _prompts(self, shown: Sequence[Sequence[int]]) -> list[list[int]]:
         """Token ids of each prompt, after a check that the model has positions for the longest."""
@@ -166,6 +172,12 @@ class LanguageModel:
         of_model = prior.model if prior is not None else None
         pad_id = int(self._tokenizer.pad_token_id)
         return Searcher(self._model, TrieTensors(trie, ids, setting.device), pad_id, of_model), prior
+
+    @cached_property
+    def _hidden(self) -> frozenset[int]:
+        """Catalogue rows of the items that were held out of the checkpoint's training."""
+        held, row_of = read_held_out(self._checkpoint.path), self._setting.catalogue.row_of()
+        return frozenset(row_of[item] for item in held.all if item in row_of) if held is not None else frozenset()
 
     @cached_property
     def _trie(self) -> Trie:

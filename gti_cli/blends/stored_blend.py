@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
-from gti_cli.baselines.run import EMBEDDINGS
+from gti_cli.baselines.run import EMBEDDINGS, LEARN_ITEMS
 from gti_cli.baselines.stored.files import read_baselines
+from gti_cli.baselines.stored.known_items import without_items
 from gti_cli.blends.fit import Blend, MemberScores
 from gti_cli.blends.language_model import LanguageModel, ModelSetting
 from gti_cli.blends.members import BaselineMember, Member, ask_members
@@ -24,6 +25,7 @@ from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpo
 from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.errors import InputError
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.cold_start.held_out_items import read_held_out
 from gti_cli.workspace import Workspace, write_json
 from gti_cli.workspace.inputs import digest_input
 from gti_cli.workspace.manifest import Manifest
@@ -164,11 +166,15 @@ class BlendSource:
             device,
             remedy=f"run 'gti blend --name {name} --force'",
         )
+        row_of, held = self.catalogue.row_of(), read_held_out(self.space.path(name))
+        hidden = np.asarray([row_of[item] for item in held.all if item in row_of] if held else [], dtype=np.int64)
         setting = ModelSetting(self.catalogue, self.ids.details["sizes"], device, dtype, batch_size)
         members: list[Member] = []
         for record in self.stored.members:
             if record.checkpoint is None:
                 baseline = read.baselines[record.name]
+                if len(hidden) and record.name in LEARN_ITEMS:
+                    baseline = without_items(baseline, hidden, len(row_of))
                 members.append(BaselineMember(record.name, baseline, len(self.catalogue.item_ids)))
             else:
                 members.append(LanguageModel(record.name, self.checkpoints[record.name], setting))

@@ -117,7 +117,8 @@ def hub_results(manifest: Manifest) -> list[EvalResult]:
             dataset_name=public_name(table["path"]),
             # Evaluations of one table with different settings must not be merged into one.
             dataset_config=manifest.name.removeprefix("evaluation/"),
-            dataset_split=str(manifest.options.get("split", "test")),
+            dataset_split=str(manifest.options.get("split", "test"))
+            + (", held-out items" if "held_out_items" in manifest.options else ""),
             dataset_args={"sha256": table["sha256"][:DIGEST_LETTERS]},
             metric_type=metric,
             metric_name=metric,
@@ -139,6 +140,7 @@ def _settings(manifest: Manifest) -> str:
     parts += [f"{options['beams']} beams" if options.get("beams") else ""]
     parts += [f"histories of at most {options['history']} items" if options.get("history") else ""]
     parts += ["items of the history left out" if options.get("filter_seen") else ""]
+    parts += ["targets are items that were held out of training" if "held_out_items" in options else ""]
     parts += ["a random sample" if options.get("sample") else "", str(options.get("dtype", ""))]
     parts += ["a table that the model was not trained on" if manifest.details.get("other_table") else ""]
     return ", ".join(filter(None, parts))

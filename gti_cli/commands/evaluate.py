@@ -75,7 +75,7 @@ def _evaluate(
     if compare is not None:
         # A comparison that is impossible must fail now, not after hours of search.
         own_name = name or _default_name(given, queries)
-        _check_comparison(workspace, compare, options, reading, own_name, queries, common.seed)
+        _check_comparison(workspace, compare, options, reading, own_name, given, queries, common.seed)
     keywords = {
         "queries": queries,
         "base": base,
@@ -149,10 +149,12 @@ def _check_comparison(
     options: EvaluateOptions,
     reading: InteractionOptions,
     own_name: str,
+    checkpoints: list[str],
     queries: str | None,
     seed: int,
 ) -> None:
     """Refuse a comparison with an evaluation that was measured in another way."""
+    from gti_cli.evaluation.cold_start import split_of_all
     from gti_cli.evaluation.compare import check_other
     from gti_cli.workspace import Workspace
 
@@ -163,6 +165,7 @@ def _check_comparison(
         "filter_seen": None if queries else options.filter_seen,
         "sample": options.sample,
         "sample_seed": None if options.sample is None else seed,
+        **(split_of_all(Workspace(workspace), checkpoints or ["finetuned"]) if options.hold_out_items else {}),
         **reading.recorded(),
     }
     baselines = None if queries else options.baselines

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
 from gti_cli.evaluation.options import main_cutoff
+from gti_cli.tables.cold_start.cold_splits import describe_taken_out
 
 if TYPE_CHECKING:
     from gti_cli.workspace.manifest import Manifest
@@ -33,8 +34,9 @@ def print_metrics(manifest: Manifest, *, wide: bool = False) -> None:
     scores, intervals = _scores(manifest), {_own_name(manifest): metrics["intervals"]}
     intervals |= metrics.get("baseline_intervals", {})
     total = f" of {counts['evaluated'] + counts['not_drawn']:,}, drawn by seed" if counts.get("not_drawn") else ""
+    cold = " whose target is held out" if "held_out_items" in manifest.options else ""
     title = (
-        f"{counts['evaluated']:,} {subjects}{total}, {counts['catalogue']:,} items "
+        f"{counts['evaluated']:,} {subjects}{total}{cold}, {counts['catalogue']:,} items "
         f"({counts['semantic_ids']:,} semantic IDs), {manifest.options['split']} part, {_searched(counts)}"
     )
     available = list(metrics["metrics"])
@@ -52,6 +54,8 @@ def print_metrics(manifest: Manifest, *, wide: bool = False) -> None:
         )
         console.say("Below each figure: the 95 % bootstrap interval of the mean.")
         console.say("More figures, and slices: --wide, or metrics.json.")
+    if metrics.get("other_targets"):
+        _print_other_targets(manifest, names)
     if metrics.get("without"):
         _print_without(metrics["without"], names)
     for baseline, report in metrics["tuning"].items():
@@ -63,6 +67,19 @@ def print_metrics(manifest: Manifest, *, wide: bool = False) -> None:
 def _searched(counts: Mapping[str, Any]) -> str:
     """What was ranked: the beams of a search, or the lists of a blend."""
     return f"{counts['beams']} beams" if "beams" in counts else f"lists of {counts['list_length']}"
+
+
+def _print_other_targets(manifest: Manifest, names: Sequence[str]) -> None:
+    """Print the figures of users whose target is not held out, beside which those of cold starts are to be read."""
+    figures = manifest.metrics["other_targets"]
+    scores = {_own_name(manifest): figures["metrics"], **dict(sorted(figures["baselines"].items()))}
+    intervals = {_own_name(manifest): figures["intervals"], **figures["baseline_intervals"]}
+    shown = [name for name in names if name in figures["metrics"]]
+    console.table(
+        f"The other {manifest.counts['other_targets']:,} targets, which are not held out",
+        ["method", *map(_heading, shown)],
+        [[method, *_cells(values, intervals[method], shown, "\n")] for method, values in scores.items()],
+    )
 
 
 def _print_without(without: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -80,6 +97,8 @@ def _remarks(manifest: Manifest, subjects: str) -> list[str]:
     """Return what a reader needs to know about the evaluated users or queries and the search."""
     counts, options = manifest.counts, manifest.options
     lines = []
+    if "held_out_test_items" in counts:
+        lines.append(f"Cold starts: {describe_taken_out(counts)}.")
     if counts.get("left_out_without_good"):
         lines.append(f"{counts['left_out_without_good']:,} queries have no item of relevance 2 and are left out.")
     if counts.get("queries_cut"):

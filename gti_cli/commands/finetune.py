@@ -50,6 +50,14 @@ def _finetune(
         typer.Option("--from", help="Checkpoint to start from: name or folder (default: grounded)."),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Folder for the result in the workspace.")] = "finetuned",
+    hold_out_items: Annotated[
+        str | None,
+        typer.Option(
+            "--hold-out-items",
+            metavar="SHARE|TABLE",
+            help="Hide all interactions with some items, to measure cold starts: a share (0.1), or a table of item_id.",
+        ),
+    ] = None,
     plot: Annotated[
         bool, typer.Option("--plot", help="Also draw the training (NAME_training.png and .svg in the workspace).")
     ] = False,
@@ -68,6 +76,7 @@ def _finetune(
         from_=start[0] if start else None,
         base=base,
         name=name,
+        hold_out_items=hold_out_items,
         **vars(tasks),
         **vars(reading),
         **vars(training),

@@ -31,6 +31,14 @@ def _ground(
             help="Table of item_id with title, description, or of text, tokens (default: the texts of the items).",
         ),
     ] = None,
+    items: Annotated[
+        str | None,
+        typer.Option(
+            "--items",
+            metavar=TABLE,
+            help="Ground only these new items (item_id): rows of codes that other items have stay as they are.",
+        ),
+    ] = None,
     prompts: Annotated[
         Path | None,
         typer.Option("--prompts", help="Your own wordings of the prompts (a JSON file; see prompts/templates.py)."),
@@ -52,6 +60,7 @@ def _ground(
     manifest = stage(
         workspace,
         pairs=pairs,
+        items=items,
         prompts=prompts,
         from_=from_,
         name=name,

@@ -24,7 +24,7 @@ from gti_cli.workspace import Workspace, write_json
 from gti_cli.workspace.manifest import Manifest
 
 _METRICS = ("recall@", "ndcg@", "mrr", "hit_rate@", "precision")
-_MUST_MATCH = ("split", "filter_seen", "sample", "sample_seed", "duplicates")
+_MUST_MATCH = ("split", "filter_seen", "sample", "sample_seed", "duplicates", "held_out_items")
 _SEARCH_OPTIONS = ("search", "beams", "history", "dtype")
 
 

@@ -13,7 +13,6 @@ From a user's history to ``metrics.json``:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.decoding.search_parts import SearchRequest, SearchResult, extra_beams
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
+from gti_cli.evaluation.cold_start import find_held_out, recorded_split, unseen_detail
 from gti_cli.evaluation.evaluate_blend import evaluate_blend
 from gti_cli.evaluation.evaluate_queries import evaluate_queries
 from gti_cli.evaluation.options import EvaluateKeywords, EvaluateOptions
@@ -34,7 +34,6 @@ from gti_cli.evaluation.user_results import EvaluatedUsers, Surroundings, read_u
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.next_item import cut_history, encode_items, make_frame
 from gti_cli.tables.equal_times import InteractionOptions
-from gti_cli.tables.histories import History
 from gti_cli.workspace import StageRun, Workspace, processes
 from gti_cli.workspace.inputs import is_other_input
 from gti_cli.workspace.manifest import Manifest
@@ -83,6 +82,8 @@ def evaluate(
     if queries is not None and keywords.get("history") is not None:
         raise InputError("--history is about users' items, and queries have none", remedy="leave it out")
     reading, run_options = pick(InteractionOptions, keywords), pick(RunOptions, keywords)
+    if queries is not None and keywords.get("hold_out_items"):
+        raise InputError("--hold-out-items is about users' items, and queries have none", remedy="leave it out")
     reading.check(reads_table=interactions is not None)
     interactions, queries = tables.locate_all([interactions, queries], run_options.columns)
     blend = blend_name(Workspace(workspace), checkpoint)
@@ -116,7 +117,8 @@ def _evaluate_users(
     name: str | None,
     run_options: RunOptions,
 ) -> Manifest:
-    evaluated = read_users(interactions, plan.catalogue, plan.options, reading, plan.seed)
+    held = find_held_out(plan.checkpoint.path, is_wanted=plan.options.hold_out_items)
+    evaluated = read_users(interactions, plan.catalogue, plan.options, reading, plan.seed, held)
     artifact = output_name(plan, name)
     is_other_table = is_other_input(plan.checkpoint.known_manifest, "interactions", interactions)
     if is_other_table:
@@ -127,6 +129,7 @@ def _evaluate_users(
     elif _was_trained_with_other_duplicates(plan, reading):
         console.warn(f"{plan.name} was fine-tuned with another --duplicates: targets may have been trained on")
     details = say_if_untrained(plan.space, plan.checkpoint, "histories")
+    details |= unseen_detail(plan.checkpoint.path, held)
     with open_stage(
         plan,
         artifact,
@@ -135,6 +138,7 @@ def _evaluate_users(
             "history": plan.options.history,
             "filter_seen": plan.options.filter_seen,
             "baselines": list(plan.options.baselines),
+            **recorded_split(held),
             **reading.recorded(),
         },
         inputs={"interactions": interactions},
@@ -143,7 +147,7 @@ def _evaluate_users(
     ) as run:
         if not run.done:
             trie = build_trie(plan.catalogue.codes)
-            result = _search(plan, evaluated.entries, trie, run)
+            result = _search(plan, evaluated, trie, run)
             if processes.rank() == 0:
                 _write_results(plan, evaluated, trie, result, run, run.path(artifact))
                 remove_pictures(plan.space, artifact)
@@ -158,19 +162,22 @@ def _was_trained_with_other_duplicates(plan: EvaluationPlan, reading: Interactio
     return manifest.options.get("duplicates") != reading.recorded().get("duplicates")
 
 
-def _search(plan: EvaluationPlan, entries: Sequence[History], trie: Trie, run: StageRun) -> SearchResult:
-    """Make every user's prompt, and search for the best semantic IDs after it, in the order of ``entries``."""
+def _search(plan: EvaluationPlan, evaluated: EvaluatedUsers, trie: Trie, run: StageRun) -> SearchResult:
+    """Make every user's prompt, and search for the best semantic IDs after it, in the order of the ranked targets."""
+    entries = evaluated.ranked
     tokenizer, searcher, prior = plan.load(trie)
     row_of, prompt_frame = plan.catalogue.row_of(), make_frame(tokenizer, plan.catalogue.tokens[0])
     item_ids = encode_items(tokenizer, plan.catalogue.tokens, plan.checkpoint.item_tokens()).tolist()
     shown = [cut_history(entry.items, plan.options.history)[0] for entry in entries]
+    # A behaviour prior has counted nothing after these items, so it looks at the others alone, if there are any.
+    counted = [[item for item in items if item not in evaluated.hidden] or items for items in shown]
     request = SearchRequest(
         [prompt_frame.search_prompt([item_ids[row_of[item]] for item in items]) for items in shown],
         [extra_beams(len(set(entry.items)) if plan.options.filter_seen else 0) for entry in entries],
         list_length=plan.options.ks[-1],
         beams=int(plan.options.beams or 0),  # `make_plan` has put the default there; None is for the type alone
         exact=plan.options.search == "exact",
-        masses=prior.masses([[row_of[item] for item in items] for items in shown]) if prior else None,
+        masses=prior.masses([[row_of[item] for item in items] for items in counted]) if prior else None,
     )
     if prior:
         run.details["behaviour_prior"] = prior.items.name
@@ -187,7 +194,7 @@ def _write_results(
     folder: Path,
 ) -> None:
     """Turn the search's result into lists and ranks, and write all results into ``folder``."""
-    options, entries = plan.options, evaluated.entries
+    options, entries = plan.options, evaluated.ranked
     lists, ranks = recommend_items(
         result.ranking,
         trie,

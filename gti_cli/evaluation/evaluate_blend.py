@@ -20,9 +20,16 @@ from gti_cli.blends.stored_blend import BlendSource, OpenBlend, find_blend
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.decoding.ranked_items import RankedItems
 from gti_cli.errors import InputError
+from gti_cli.evaluation.cold_start import find_held_out, recorded_split, unseen_detail
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.evaluation.plot import remove_pictures
-from gti_cli.evaluation.user_results import EvaluatedUsers, Surroundings, read_users, write_user_results
+from gti_cli.evaluation.user_results import (
+    EvaluatedUsers,
+    Surroundings,
+    divide_ranks,
+    read_users,
+    write_user_results,
+)
 from gti_cli.metrics.intervals import differences
 from gti_cli.metrics.ranking import TargetRanks, averages, join_ranks, per_user
 from gti_cli.options import RunOptions
@@ -89,7 +96,8 @@ def evaluate_blend(
     source = find_blend(space, blend)
     device = choose_device(run_options.device)
     dtype = choose_dtype(run_options.dtype, device)
-    evaluated = read_users(interactions, source.catalogue, options, reading, run_options.seed)
+    held = find_held_out(space.path(blend), is_wanted=options.hold_out_items)
+    evaluated = read_users(interactions, source.catalogue, options, reading, run_options.seed, held)
     _warn(source, options, interactions)
     sample = {} if options.sample is None else {"sample": options.sample, "sample_seed": run_options.seed}
     artifact = f"evaluation/{name or blend}"
@@ -104,6 +112,7 @@ def evaluate_blend(
             "dtype": str(dtype).removeprefix("torch."),
             "filter_seen": options.filter_seen,
             "baselines": list(options.baselines),
+            **recorded_split(held),
             **reading.recorded(),
         },
         inputs={"interactions": interactions},
@@ -116,6 +125,7 @@ def evaluate_blend(
             seed_everything(run_options.seed)
             run.device = describe(device)
             run.counts["not_drawn"] = evaluated.not_drawn
+            run.details.update(unseen_detail(space.path(blend), held))
             around = Surroundings(space, source.catalogue, options, run_options.seed, device)
             _run(source, around, evaluated, dtype, run, run.path(artifact))
             remove_pictures(space, artifact)
@@ -168,10 +178,11 @@ def _run(
     """Ask the members, rank, and write everything."""
     opened = source.open(around.device, dtype, around.options.batch_size)
     outcome = _rank(opened, around, evaluated, run.scratch)
-    values = per_user(outcome.ranks, around.options.ks)
+    first = len(evaluated.entries)  # What members add is said of the targets that the main figures are about.
+    values = per_user(divide_ranks(outcome.ranks, first)[0], around.options.ks)
     without: dict[str, Any] = {}
     for member, ranks in outcome.ranks_without.items():
-        own = per_user(ranks, around.options.ks)
+        own = per_user(divide_ranks(ranks, first)[0], around.options.ks)
         compared = {metric: column for metric, column in values.items() if metric.startswith(_SHOWN)}
         found = differences(compared, own, evaluated.users)
         without[member] = {
@@ -195,8 +206,9 @@ def _rank(opened: OpenBlend, around: Surroundings, evaluated: EvaluatedUsers, sc
     ranks: list[TargetRanks] = []
     ranks_without: dict[str, list[TargetRanks]] = {member: [] for member in opened.stored.without}
     candidates = found = 0
-    for start in range(0, len(evaluated.entries), USERS_AT_ONCE):
-        part = evaluated.entries[start : start + USERS_AT_ONCE]
+    entries = evaluated.ranked
+    for start in range(0, len(entries), USERS_AT_ONCE):
+        part = entries[start : start + USERS_AT_ONCE]
         histories = [[row_of[item] for item in entry.items] for entry in part]
         targets = np.asarray([row_of[entry.target] for entry in part], dtype=np.int64)
         said = opened.ask(

@@ -34,6 +34,8 @@ class EvaluateOptions:
         history: Most items that a prompt shows. None: as in fine-tuning.
         batch_size: Prompts in a batch. It changes speed, not results.
         sample: Number of users or queries to evaluate, drawn with the seed. None: all of them.
+        hold_out_items: Evaluate on users whose target is an item that `gti finetune --hold-out-items` held out. The
+            split is that of the checkpoint.
         baselines: Some of `BASELINES`; ``sasrec`` is trained, ``content-knn`` needs the workspace's embeddings. Queries
             always have ``popularity`` and ``bm25``.
     """
@@ -51,6 +53,9 @@ class EvaluateOptions:
     batch_size: int = option(32, "Prompts in a batch; changes speed, not results.")
     sample: int | None = option(
         None, "Evaluate this many users or queries, drawn with --seed; intervals are wider then.", shown="all"
+    )
+    hold_out_items: bool = option(
+        False, "Measure cold starts: targets are the items that finetune --hold-out-items held out."
     )
     baselines: tuple[str, ...] = option(
         ("popularity", "item-knn", "content-knn"),
@@ -102,4 +107,5 @@ class EvaluateKeywords(InteractionKeywords, RunKeywords, total=False):
     history: int | None
     batch_size: int
     sample: int | None
+    hold_out_items: bool
     baselines: Sequence[str]

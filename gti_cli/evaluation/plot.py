@@ -89,9 +89,10 @@ def title_of(manifest: Manifest) -> str:
     """What was evaluated, in one line."""
     counts = manifest.counts
     subjects = "queries" if "queries" in counts else "users"
+    cold = " with held-out items" if "held_out_items" in manifest.options else ""
     drawn = f" of {counts['evaluated'] + counts['not_drawn']:,}" if counts.get("not_drawn") else ""
     return (
-        f"{manifest.name.removeprefix('evaluation/')}: {counts['evaluated']:,}{drawn} {subjects} "
+        f"{manifest.name.removeprefix('evaluation/')}: {counts['evaluated']:,}{drawn} {subjects}{cold} "
         f"({manifest.options['split']} part), {counts['catalogue']:,} items"
     )
 

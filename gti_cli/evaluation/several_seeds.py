@@ -18,6 +18,7 @@ from gti_cli import tables
 from gti_cli.blends.stored_blend import blend_name
 from gti_cli.decoding.search_parts import EXACT_COUNTS
 from gti_cli.errors import InputError, list_some
+from gti_cli.evaluation.cold_start import split_of_all
 from gti_cli.evaluation.compare import in_order_of, key_columns, metric_columns, read_values_table, table_name
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.evaluation.options import EvaluateKeywords
@@ -36,7 +37,7 @@ Floats = npt.NDArray[np.float64]
 
 _MUST_MATCH = (
     *("split", "k", "search", "beams", "history", "filter_seen"),
-    *("sample", "sample_seed", "baselines", "duplicates"),
+    *("sample", "sample_seed", "baselines", "duplicates", "held_out_items"),
 )
 _OF_BASELINES = ("baselines", "tuning", "baseline_intervals", "baseline_slices")  # equal in all runs
 
@@ -85,6 +86,8 @@ def evaluate_several(
     for checkpoint in checkpoints:  # A misspelt name is refused before the first checkpoint is searched.
         if blend_name(Workspace(workspace), checkpoint) is None:
             find_ids_and_checkpoint(Workspace(workspace), checkpoint, base)
+    if keywords.get("hold_out_items"):
+        split_of_all(Workspace(workspace), checkpoints)
     runs = [
         evaluate(interactions, workspace, queries=queries, checkpoint=checkpoint, base=base, **keywords)
         for checkpoint in checkpoints
@@ -145,6 +148,8 @@ def summarise(
                 **{key: runs[0].metrics.get(key, {}) for key in _OF_BASELINES},
                 slices=slice_means(values, table_slices(table), "queries" if "query_id" in keys else "targets"),
             )
+            if all("other_targets" in run.metrics for run in runs):
+                stage.metrics["other_targets"] = _other_targets(runs, names)
             stage.counts.update({key: value for key, value in runs[0].counts.items() if _is_equal_in(runs, key)})
             stage.counts.update(_sum_exact_counts(runs), runs=len(runs))
             remove_pictures(space, artifact)
@@ -158,6 +163,14 @@ def summarise(
                 {**{key: table.column(key) for key in table.column_names if key not in values}, **values},
             )
     return stage.result()
+
+
+def _other_targets(runs: Sequence[Manifest], names: Sequence[str]) -> dict[str, Any]:
+    """Mean and spread of the figures of targets that are not held out; an interval needs the users' values."""
+    figures = [run.metrics["other_targets"] for run in runs]
+    of_runs = {name: one["metrics"] for name, one in zip(names, figures, strict=True)}
+    baselines = {key: figures[0][key] for key in ("baselines", "baseline_intervals")}
+    return {**_mean_and_spread(of_runs), "intervals": {}, **baselines}
 
 
 def _is_equal_in(runs: Sequence[Manifest], key: str) -> bool:

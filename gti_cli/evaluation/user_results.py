@@ -6,17 +6,17 @@ and written in the same way, beside the same baselines.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli import tables
+from gti_cli import console, tables
 from gti_cli.baselines.base import train_counts
-from gti_cli.baselines.results import write_baseline_tables
+from gti_cli.baselines.results import BaselineResult, write_baseline_tables
 from gti_cli.baselines.run import EMBEDDINGS, Setting, evaluate_baselines
 from gti_cli.decoding.ranked_items import RankedItems
 from gti_cli.errors import InputError
@@ -27,8 +27,10 @@ from gti_cli.metrics.intervals import bounds
 from gti_cli.metrics.ranking import TargetRanks, averages, list_metrics, per_user
 from gti_cli.metrics.slices import slice_means, times_seen, user_slices
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.cold_start.cold_splits import describe_taken_out, split_by_items
+from gti_cli.tables.cold_start.held_out_items import HeldOutItems
 from gti_cli.tables.equal_times import InteractionOptions
-from gti_cli.tables.histories import History, Splits, read_interactions, split
+from gti_cli.tables.histories import History, Interactions, Splits, read_interactions, split
 from gti_cli.workspace import StageRun, Workspace, write_json
 
 if TYPE_CHECKING:
@@ -45,32 +47,87 @@ class EvaluatedUsers:
         splits: The interactions, divided into training, validation and test.
         entries: The targets with their histories.
         not_drawn: Targets that ``--sample`` left out.
+        others: Where items are held out, targets with other items: their figures stand beside those of ``entries``.
+        cold_valid: See `gti_cli.baselines.run.Setting`.
+        hidden: See `gti_cli.baselines.run.Setting`.
+        held_out_counts: What the held-out items have taken out of training.
     """
 
     splits: Splits
     entries: Sequence[History]
     not_drawn: int
+    others: Sequence[History] = ()
+    cold_valid: Sequence[History] = ()
+    hidden: frozenset[str] = frozenset()
+    held_out_counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def users(self) -> list[str]:
         """The user of each target."""
         return [entry.user_id for entry in self.entries]
 
+    @property
+    def ranked(self) -> list[History]:
+        """All targets that are ranked: ``entries``, then ``others``."""
+        return [*self.entries, *self.others]
+
 
 def read_users(
-    interactions: Path | str, catalogue: SemanticIDs, options: EvaluateOptions, reading: InteractionOptions, seed: int
+    interactions: Path | str,
+    catalogue: SemanticIDs,
+    options: EvaluateOptions,
+    reading: InteractionOptions,
+    seed: int,
+    held: HeldOutItems | None = None,
 ) -> EvaluatedUsers:
     """Read a table of interactions, and take the targets that are to be evaluated.
+
+    Args:
+        interactions: The table.
+        catalogue: All items with their semantic IDs.
+        options: The part that is evaluated, and how many of its targets.
+        reading: How the table is read.
+        seed: Seed of the sample.
+        held: Items that no method has learned about. Targets with the ``test`` items among them are evaluated, and
+            those with no held-out item stand beside them. A sample is drawn of each group. None: all targets alike.
 
     Raises:
         InputError: When the table cannot be used, or has no target in this part.
     """
-    splits = split(read_interactions(interactions, catalogue.row_of(), options=reading))
+    table = read_interactions(interactions, catalogue.row_of(), options=reading)
+    if held is not None:
+        return _read_cold_users(table, options, seed, held)
+    splits = split(table)
     entries = splits.test if options.split == "test" else splits.valid
     if not entries:
         raise InputError(f"no user has a {options.split} item", where=str(interactions), remedy="use another --split")
     drawn = draw_sample(entries, lambda entry: entry.user_id, options.sample, seed)
     return EvaluatedUsers(splits, drawn, len(entries) - len(drawn))
+
+
+def _read_cold_users(table: Interactions, options: EvaluateOptions, seed: int, held: HeldOutItems) -> EvaluatedUsers:
+    """Divide a table by items, and take the targets: held-out items in ``entries``, all others in ``others``."""
+    divided = split_by_items(table, held)
+    everything = divided.known.test if options.split == "test" else divided.all_valid
+    entries = [entry for entry in everything if entry.target in held.test]
+    others = [entry for entry in everything if entry.target not in held.all]
+    if not entries:
+        raise InputError(
+            f"no {options.split} target is one of the {len(held.test):,} items that the checkpoint holds out",
+            where=table.path,
+            remedy="give the table that finetune read",
+        )
+    console.note(describe_taken_out(divided.counts))
+    groups = [draw_sample(group, lambda entry: entry.user_id, options.sample, seed) for group in (entries, others)]
+    return EvaluatedUsers(
+        divided.known,
+        groups[0],
+        len(entries) - len(groups[0]),
+        groups[1],
+        divided.cold_valid,
+        held.all,
+        divided.counts,
+    )
 
 
 @dataclass(frozen=True)
@@ -104,15 +161,16 @@ def write_user_results(
 
     Args:
         around: Workspace, catalogue and options.
-        evaluated: U targets.
-        lists: U lists of recommended items.
-        ranks: Ranks of the U targets.
+        evaluated: The targets.
+        lists: A list of recommended items for each of `EvaluatedUsers.ranked`.
+        ranks: The ranks of these targets.
         run: The run of the stage. Metrics and counts that it has already are written, too.
         folder: Where to write; made here.
     """
     options, row_of = around.options, around.catalogue.row_of()
     splits, entries, users = evaluated.splits, evaluated.entries, evaluated.users
-    values = per_user(ranks, options.ks)
+    ranks, other_ranks = divide_ranks(ranks, len(entries))
+    lists, values = lists[: len(entries)], per_user(ranks, options.ks)
     coverage_and_novelty = list_metrics(as_array(lists, options.ks[-1]), options.ks, train_counts(splits.train, row_of))
     setting = Setting(
         splits,
@@ -125,6 +183,9 @@ def write_user_results(
         around.device,
         around.space.path(".gti") / "baselines",
         around.space.path(EMBEDDINGS),
+        evaluated.others,
+        evaluated.cold_valid,
+        evaluated.hidden,
     )
     outcome = evaluate_baselines(options.baselines, setting)
     baselines, slices = outcome.results, user_slices(entries, splits.train)
@@ -135,11 +196,16 @@ def write_user_results(
         intervals=bounds(values, users),
         baseline_intervals={name: bounds(baseline.values, users) for name, baseline in baselines.items()},
     )
+    if evaluated.others:
+        others = [entry.user_id for entry in evaluated.others]
+        run.metrics["other_targets"] = _other_figures(per_user(other_ranks, options.ks), outcome.others, others)
     run.metrics["slices"] = slice_means(values, slices)
     run.metrics["baseline_slices"] = {name: slice_means(one.values, slices) for name, one in baselines.items()}
     run.details["baselines_left_out"] = outcome.left_out
     run.counts.update(
         splits.counts,
+        **evaluated.held_out_counts,
+        **({"other_targets": len(evaluated.others)} if evaluated.hidden else {}),
         evaluated=len(entries),
         catalogue=len(row_of),
         lists_shorter_than_k=sum(len(items.rows) < options.ks[-1] for items in lists),
@@ -159,3 +225,23 @@ def write_user_results(
     rank_columns = {"items_ahead": ranks.ahead, "items_tied": ranks.ties}
     tables.write(folder / "per_user.parquet", {**keys, "target_training_interactions": seen, **rank_columns, **values})
     write_baseline_tables(folder, keys, baselines)
+
+
+def divide_ranks(ranks: TargetRanks, first: int) -> tuple[TargetRanks, TargetRanks]:
+    """The ranks of the first targets, and those of the others."""
+    return (
+        TargetRanks(ranks.ahead[:first], ranks.ties[:first]),
+        TargetRanks(ranks.ahead[first:], ranks.ties[first:]),
+    )
+
+
+def _other_figures(
+    values: dict[str, Floats], baselines: Mapping[str, BaselineResult], users: Sequence[str]
+) -> dict[str, Any]:
+    """Means and intervals on the targets that are not held out, of the method and of the baselines."""
+    return {
+        "metrics": averages(values),
+        "intervals": bounds(values, users),
+        "baselines": {name: averages(one.values) for name, one in baselines.items()},
+        "baseline_intervals": {name: bounds(one.values, users) for name, one in baselines.items()},
+    }

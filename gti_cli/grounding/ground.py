@@ -18,11 +18,14 @@ from gti_cli.checkpoints.new_tokens import NewTokens, code_ids
 from gti_cli.errors import InputError
 from gti_cli.grounding.distil.contexts import Phrases, read_phrases
 from gti_cli.grounding.job import GroundingJob
+from gti_cli.grounding.new_items import NewItems, check_options, read_new_items
 from gti_cli.grounding.options import DISTIL, GroundKeywords, GroundOptions
 from gti_cli.grounding.read_pairs import read_pairs
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES
 from gti_cli.prompts.templates import read_templates
+from gti_cli.tables import SemanticIDs
+from gti_cli.tables.cold_start.held_out_items import hand_on
 from gti_cli.training.callbacks.tracking import trackers
 from gti_cli.training.sharding import Sharding, plain_launch, requested_sharding
 from gti_cli.workspace import Workspace, check_output_name
@@ -40,6 +43,7 @@ def ground(
     workspace: Path | str = Path("gti-workspace"),
     *,
     pairs: Path | str | None = None,
+    items: Path | str | None = None,
     prompts: Path | str | None = None,
     from_: str | None = None,
     name: str = "grounded",
@@ -54,6 +58,8 @@ def ground(
         pairs: Table of `item_id` with `title` and / or `description`, or of `text` with `tokens`. With
             ``objective="distil"``: of `text` (a phrase) with `tokens` and, optionally, `context`. None: the texts of
             the workspace's items.
+        items: Table of the `item_id` of new items of the workspace. Their texts there are the pairs, and only rows of
+            codes that stand in no other item train. None: the rows of all new tokens.
         prompts: File with the wordings of the prompts, see `prompts.templates.read_templates` (None: built-in ones).
         from_: Checkpoint to start from: its name in the workspace, or a folder (None: ``extended``).
         name: The output's folder in the workspace.
@@ -71,9 +77,11 @@ def ground(
     options, run_options = pick(GroundOptions, keywords), pick(RunOptions, keywords)
     options.check()
     sharding, report_to = _sharding(options), trackers(options.report_to)
-    pairs = tables.locate_all([pairs], run_options.columns)[0]
+    pairs, items = tables.locate_all([pairs, items], run_options.columns)
+    if items is not None:
+        check_options(options, pairs)
     space = Workspace(workspace)
-    job, ids = _prepare(space, pairs, prompts, from_, name, options, run_options)
+    job, ids = _prepare(space, pairs, items, prompts, from_, name, options, run_options)
     with (
         plain_launch(),
         space.stage(
@@ -81,7 +89,7 @@ def ground(
             name,
             [name],
             options={**job.options.resolved(), "dtype": str(job.dtype).removeprefix("torch.")},
-            inputs={"pairs": pairs, "prompts": prompts, **job.checkpoint.inputs()},
+            inputs={"pairs": pairs, "items": items, "prompts": prompts, **job.checkpoint.inputs()},
             upstream={**ids, **job.checkpoint.upstream()},
             seed=run_options.seed,
             force=run_options.force,
@@ -98,6 +106,7 @@ def ground(
 
             job = replace(job, sharding=sharding, name=name, report_to=report_to, logs=space.path("runs") / name)
             train_and_save(job, run, run.path(name))
+            hand_on(job.checkpoint.path, run.path(name), run)
     return run.result()
 
 
@@ -115,6 +124,7 @@ def _sharding(options: GroundOptions) -> Sharding | None:
 def _prepare(
     space: Workspace,
     pairs: Path | str | None,
+    items: Path | str | None,
     prompts: Path | str | None,
     from_: str | None,
     name: str,
@@ -142,12 +152,15 @@ def _prepare(
     item_index: ItemIndex | None = None
     tokens_of_item: dict[str, str] | None = None
     codebooks: Path | None = None
+    new_items: NewItems | None = None
     # Tokens without codes (extend --tokens) do not depend on semantic IDs that may be in the same workspace. Codes do,
     # unless pairs are given and the workspace has no semantic IDs: then nothing is known about items.
     if (new_tokens.levels >= 0).any() and (pairs is None or space.manifest("semantic_ids") is not None):
         ids = space.require("semantic_ids", "gti build-ids")
         check_same_ids(checkpoint, ids)
-        item_index, tokens_of_item = _items(space, ids, new_tokens)
+        catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
+        item_index, tokens_of_item = _items(catalogue, ids, new_tokens)
+        new_items = read_new_items(items, catalogue, new_tokens) if items is not None else None
         upstream = {"semantic_ids": ids}
         codebooks = space.path(CODEBOOKS) if CODEBOOKS in ids.outputs else None
     if pairs is None and tokens_of_item is None:
@@ -155,18 +168,20 @@ def _prepare(
             "the new tokens are not semantic IDs, so there are no item texts to train on",
             remedy="give --pairs, a table of text and tokens",
         )
-    table = read_pairs(space.path("items.parquet") if pairs is None else pairs, tokens_of_item, new_tokens.names)
+    of_pairs = space.path("items.parquet") if pairs is None else pairs
+    table = read_pairs(of_pairs, tokens_of_item, new_tokens.names, new_items.items if new_items is not None else None)
     templates = DEFAULT_TEMPLATES if prompts is None else read_templates(prompts)
     options = options.choose_directions(semantic_ids=item_index is not None)
-    job = GroundingJob(checkpoint, new_tokens, table, item_index, options, seed, device, dtype, templates, codebooks)
+    job = GroundingJob(
+        checkpoint, new_tokens, table, item_index, options, seed, device, dtype, templates, codebooks, new_items
+    )
     return job, upstream
 
 
-def _items(space: Workspace, ids: Manifest, new_tokens: NewTokens) -> tuple[ItemIndex, dict[str, str]]:
+def _items(items: SemanticIDs, ids: Manifest, new_tokens: NewTokens) -> tuple[ItemIndex, dict[str, str]]:
     """The index of all items, and the tokens of each by item id."""
     from gti_cli.grounding.retrieval import ItemIndex
 
-    items = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     item_index = ItemIndex(items.codes, items.tokens, code_ids(new_tokens, ids.details["sizes"]))
     return item_index, dict(zip(items.item_ids, items.tokens, strict=True))
 

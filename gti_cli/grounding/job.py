@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.grounding.options import BOTH_WAYS, TO_TEXT_ONLY, TO_TOKENS_ONLY, GroundOptions
 from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES, DIRECTIONS, TO_TEXT, TO_TOKENS, Templates
 
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     import torch
 
     from gti_cli.checkpoints.finding import Checkpoint
-    from gti_cli.checkpoints.new_tokens import NewTokens
     from gti_cli.grounding.distil.batches import DistilCollator
     from gti_cli.grounding.distil.contexts import Phrases
     from gti_cli.grounding.distil.objective import DistilModel
+    from gti_cli.grounding.new_items import NewItems
     from gti_cli.grounding.nll.batches import Collator
     from gti_cli.grounding.nll.objective import GroundingModel
     from gti_cli.grounding.read_pairs import PairsTable
@@ -49,6 +50,7 @@ class GroundingJob:
         device: Device that holds the frozen model.
         dtype: Number format in which the frozen model computes.
         templates: The wordings of the prompts.
+        new_items: The items whose texts train, and the rows that do (None: the rows of all new tokens).
         codebooks: File of the codebook vectors that the codes stand for (None: there is none).
         sharding: How the frozen model is divided among the processes (None: every process has all of it).
         name: Name of the output.
@@ -66,10 +68,21 @@ class GroundingJob:
     dtype: torch.dtype
     templates: Templates = DEFAULT_TEMPLATES
     codebooks: Path | None = None
+    new_items: NewItems | None = None
     sharding: Sharding | None = None
     name: str = ""
     report_to: Sequence[str] = ()
     logs: Path = Path()
+
+    @property
+    def trained_tokens(self) -> NewTokens:
+        """The new tokens whose rows train."""
+        tokens = self.new_tokens
+        if self.new_items is None:
+            return tokens
+        rows = self.new_items.rows
+        names = [tokens.names[row] for row in rows.tolist()]
+        return NewTokens(names, tokens.ids[rows], tokens.levels[rows], tokens.codes[rows])
 
     @property
     def directions(self) -> tuple[str, ...]:

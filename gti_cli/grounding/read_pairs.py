@@ -55,13 +55,19 @@ class PairsTable:
 
 
 @tables.in_terms_of_the_file
-def read_pairs(path: Path | str, tokens_of_item: Mapping[str, str] | None, names: Sequence[str]) -> PairsTable:
+def read_pairs(
+    path: Path | str,
+    tokens_of_item: Mapping[str, str] | None,
+    names: Sequence[str],
+    only: Collection[str] | None = None,
+) -> PairsTable:
     """Read a table of pairs: `item_id` with `title` and / or `description`, or `text` with `tokens`.
 
     Args:
         path: The table. Several rows may name the same item.
         tokens_of_item: Item id -> the tokens of its semantic ID (None: there are no semantic IDs).
         names: The checkpoint's new tokens.
+        only: Item ids whose rows are taken, of a table with ``item_id`` (None: all).
 
     Returns:
         The rows, with their tokens.
@@ -71,6 +77,8 @@ def read_pairs(path: Path | str, tokens_of_item: Mapping[str, str] | None, names
             of the checkpoint, or no row has a text.
     """
     table = tables.read(path)
+    if only is not None:
+        table = table.take([row for row, item in enumerate(tables.ids(table, "item_id", path)) if item in only])
     columns = set(table.column_names)
     if {"text", "tokens"} <= columns and not ("item_id" in columns and columns & {"title", "description"}):
         return _read_text_and_tokens(table, path, names)

@@ -69,9 +69,9 @@ def train_and_save(job: GroundingJob, run: StageRun, folder: Path) -> None:
     # Loading the model takes longest, so pairs that cannot be used are refused before it.
     pairs = None if job.options.objective == DISTIL else split_pairs(job, run, tokenizer)
     model = _load_frozen(job, run)
-    rows = NewRows(model, torch.tensor(job.new_tokens.ids))
+    rows = NewRows(model, torch.tensor(job.trained_tokens.ids), torch.tensor(job.new_tokens.ids))
     job = _with_learning_rate(job, run, model, count_used_rows(tokenizer))
-    rows_before = rows.matrices()
+    rows_before = rows.trained()
     with rows.attached(), checkpointed(model) if job.options.gradient_checkpointing else nullcontext():
         adapters = _add_adapters(job, model)
         if pairs is None:
@@ -80,7 +80,7 @@ def train_and_save(job: GroundingJob, run: StageRun, folder: Path) -> None:
             task = nll_task(job, run, model, rows, adapters, tokenizer, pairs)
         curve = _train_rows(job, run, task)
         objective_tables = task.tables
-    run.metrics.update(_distance_moved(rows_before, rows.matrices()))
+    run.metrics.update(_distance_moved(rows_before, rows.trained()))
     saved_dtype = AutoConfig.from_pretrained(job.checkpoint.path).dtype or torch.float32
     if pairs is not None and job.options.unfreeze_steps:
         from gti_cli.grounding.unfreeze import train_unfrozen
@@ -96,6 +96,8 @@ def train_and_save(job: GroundingJob, run: StageRun, folder: Path) -> None:
         return  # the first process writes for all
     save_checkpoint(folder, final, tokenizer, job.new_tokens)
     keep_prior(job.checkpoint, folder, run)
+    if job.new_items is not None:
+        run.counts.update(new_items=len(job.new_items.items), rows_trained=len(job.new_items.rows))
     for name, columns in {TRAJECTORY: curve, **objective_tables}.items():
         tables.write(folder / name, columns)
 

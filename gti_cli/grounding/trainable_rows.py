@@ -40,12 +40,13 @@ class NewRows(nn.Module):
 
     ids: torch.Tensor
 
-    def __init__(self, model: PreTrainedModel, ids: torch.Tensor) -> None:
+    def __init__(self, model: PreTrainedModel, ids: torch.Tensor, among: torch.Tensor | None = None) -> None:
         """Freeze a model and copy its new rows.
 
         Args:
             model: A causal LM. All of its parameters are frozen.
-            ids: (n,) int64. Token ids of the new rows.
+            ids: (n,) int64. Token ids of the new rows that train.
+            among: (m,) int64. Token ids of all new rows, for `matrices` (None: those of ``ids``).
 
         Raises:
             InputError: When the model has no output head, or embeds tokens in a way that is not supported.
@@ -58,6 +59,7 @@ class NewRows(nn.Module):
         if head is None or not hasattr(head, "weight"):
             raise InputError(f"{type(model).__name__} has no language-model head whose rows could be trained")
         tied = head.weight.data_ptr() == embedding.weight.data_ptr()
+        self._among = ids if among is None else among
         self.register_buffer("ids", ids.to(embedding.weight.device), persistent=False)
         self.embedding = nn.Parameter(embedding.weight.detach()[self.ids].float().clone())
         self.output = None if tied else nn.Parameter(head.weight.detach()[self.ids].float().clone())
@@ -76,10 +78,26 @@ class NewRows(nn.Module):
         """Write the parameters into another copy of the model, as `sync` does; it may be on another device."""
         self._write(model.get_input_embeddings(), model.get_output_embeddings())  # type: ignore[no-untyped-call]
 
-    def matrices(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Copies of the rows (n, d), by prefix of their figures' names: ``""`` embedding, ``"output_"`` untied head."""
+    def trained(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Copies of the rows that train (n, d), by prefix of their figures' names, as `matrices`."""
         parameters = {"": self.embedding, "output_": self.output}
         return {name: p.detach().cpu().numpy().copy() for name, p in parameters.items() if p is not None}
+
+    def matrices(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Copies of all new rows (m, d), named as in `trained`: those that do not train are the model's."""
+        trained = self.trained()
+        ids, among = self.ids.tolist(), self._among.tolist()
+        if ids == among:
+            return trained
+        number_of = {token: number for number, token in enumerate(among)}
+        places = [number_of[token] for token in ids]
+        matrices = {"": self._embedding[0].weight, "output_": self._head[0].weight}
+        rows = {}
+        for name, own in trained.items():
+            chosen = matrices[name].detach()[self._among.to(matrices[name].device)]
+            rows[name] = chosen.float().cpu().numpy()
+            rows[name][places] = own
+        return rows
 
     @torch.no_grad()
     def _write(self, embedding: Any, head: Any) -> None:

@@ -101,6 +101,7 @@ def _write(source: Checkpoint, run: StageRun, folder: Path) -> None:
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[no-untyped-call]
     run.device = "cpu"
     run.details.update(source.known_manifest.details if source.known_manifest else {})
+    run.details.pop("held_out_items", None)  # nothing tells what the adapter was trained on
     run.details.update(source.details())
     run.details.update(
         new_tokens=len(tokens.names),

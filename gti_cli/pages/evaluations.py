@@ -26,7 +26,7 @@ _SLICES = {
     "good_items_good_in_training": "good items that are good in training, too",
 }
 # Options that must agree for figures to be comparable.
-_SETTINGS = ("split", "k", "filter_seen", "sample", "sample_seed", "duplicates")
+_SETTINGS = ("split", "k", "filter_seen", "sample", "sample_seed", "duplicates", "held_out_items")
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,7 @@ def _group(members: Sequence[Manifest], manifests: Mapping[str, Manifest]) -> Ev
         subjects += f" of {counts['evaluated'] + counts['not_drawn']:,}, drawn by seed"
     searches = dict.fromkeys(_search(member) for member in members)
     facts = [f"{first.options.get('split', 'test')} part", subjects, f"{counts.get('catalogue', 0):,} items to rank"]
+    facts += ["targets are items that were held out of training"] if "held_out_items" in first.options else []
     facts += ["items of the history left out"] if first.options.get("filter_seen") else []
     return EvaluationGroup(
         title=public_name(path) if path else first.name,

@@ -19,16 +19,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gti_cli import tables
+from gti_cli import console, tables
 from gti_cli.cards.card import write_card
 from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
 from gti_cli.checkpoints.new_tokens import code_ids
+from gti_cli.errors import InputError
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.priors.stored_prior import leave_prior
 from gti_cli.recommendation.job import FinetuneJob, prepare_job
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.recommendation.plot import remove_picture
 from gti_cli.recommendation.task_data import read_task_data
+from gti_cli.recommendation.unseen_items import check_unseen
+from gti_cli.tables.cold_start.cold_splits import describe_taken_out
+from gti_cli.tables.cold_start.held_out_items import DETAIL, HeldOutItems, parse_share
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.training.callbacks.tracking import trackers
 from gti_cli.workspace import StageRun, Workspace, check_output_name, processes
@@ -46,6 +50,7 @@ def finetune(
     from_: str | None = None,
     base: str | None = None,
     name: str = "finetuned",
+    hold_out_items: float | str | Path | None = None,
     **keywords: Unpack[FinetuneKeywords],
 ) -> Manifest:
     """Fine-tune on users' histories and on queries: prompt -> the tokens of an item and the end of the turn.
@@ -58,6 +63,9 @@ def finetune(
         from_: Checkpoint to start from, also an adapter of PEFT. None: the workspace's ``grounded``.
         base: Base model of an adapter. None: the one that it names.
         name: Folder of the output.
+        hold_out_items: Items that nothing is learned about but their texts, so that `evaluate` can measure cold starts:
+            a share such as 0.1, or a table, see `gti_cli.tables.cold_start.held_out_items`. The checkpoint holds the
+            split. None: train on all items.
         **keywords: See `FinetuneOptions`, `InteractionOptions` and `gti_cli.options.RunOptions`. ``dtype="bfloat16"``
             computes in bfloat16 (``auto``: where the machine is fast at it). The weights that train are float32 in any
             case, and are saved in the number format of the checkpoint to start from.
@@ -71,7 +79,8 @@ def finetune(
     options.check()
     reading.check(reads_table=interactions is not None)
     report_to = trackers(options.report_to)
-    interactions, queries = tables.locate_all([interactions, queries], run_options.columns)
+    hold_out, table = _hold_out(hold_out_items, interactions)
+    interactions, queries, table = tables.locate_all([interactions, queries, table], run_options.columns)
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
     checkpoint = find_checkpoint(space, from_, "grounded", "gti ground", adapters=True, base=base)
@@ -79,7 +88,10 @@ def finetune(
     check_output_name(name, default="finetuned", start=start.artifact)
     check_same_ids(checkpoint, ids)
     code_ids(checkpoint.item_tokens(), ids.details["sizes"])  # refuses a checkpoint without these tokens
-    data = read_task_data(space, interactions, queries, options.tasks, reading)
+    data = read_task_data(space, interactions, queries, options.tasks, reading, table if hold_out is None else hold_out)
+    if data.held_out is not None:
+        check_unseen(space, checkpoint, data.held_out)
+        console.note(describe_taken_out(data.held_out_counts))
     logs = space.path("runs") / name
     job = prepare_job(
         checkpoint,
@@ -99,9 +111,10 @@ def finetune(
         options={
             **options.resolved(data.tasks),
             **reading.recorded(),
+            **({} if data.held_out is None else {"hold_out_items": hold_out or "table", **_identity(data.held_out)}),
             "dtype": "bfloat16" if job.autocast else "float32",
         },
-        inputs={"interactions": interactions, "queries": queries, **checkpoint.inputs()},
+        inputs={"interactions": interactions, "queries": queries, "hold_out_items": table, **checkpoint.inputs()},
         upstream={"semantic_ids": ids, **checkpoint.upstream()},
         seed=run_options.seed,
         force=run_options.force,
@@ -114,9 +127,31 @@ def finetune(
             from gti_cli.recommendation.train import train_and_save
 
             train_and_save(job, run, run.path(name))
+            if data.held_out is not None:
+                data.held_out.write(run.path(name))
             if processes.rank() == 0:
                 remove_picture(space, name)
     return run.result()
+
+
+def _hold_out(
+    given: float | str | Path | None, interactions: Path | str | None
+) -> tuple[float | None, Path | str | None]:
+    """The share or the table that ``--hold-out-items`` gives."""
+    if given is None:
+        return None, None
+    if interactions is None:
+        raise InputError(
+            "--hold-out-items hides interactions with items, and there are none",
+            remedy="give --interactions, or leave it out",
+        )
+    share = parse_share(str(given))
+    return share, given if share is None and not isinstance(given, float) else None
+
+
+def _identity(held: HeldOutItems) -> dict[str, str]:
+    """What tells one split from another, for the options of the manifest."""
+    return {"held_out_sha256": held.recorded()["sha256"]}
 
 
 def _record_sources(job: FinetuneJob, ids: Manifest, run: StageRun) -> None:
@@ -130,6 +165,9 @@ def _record_sources(job: FinetuneJob, ids: Manifest, run: StageRun) -> None:
     if job.options.prior == "none":
         prior = run.details.get("behaviour_prior", "item-knn")
         leave_prior(job.checkpoint, run, f"and this run trains without: add --prior {prior} to go on with it")
+    run.details.pop(DETAIL, None)  # what was taken over from the checkpoint to start from
+    if job.data.held_out is not None:
+        run.details[DETAIL] = job.data.held_out.recorded()
     run.details["semantic_ids"] = ids.identity
     run.details["new_tokens"] = len(job.new_tokens.names)
     run.details["new_tokens_sha256"] = job.new_tokens.digest

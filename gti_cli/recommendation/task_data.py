@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.cold_start.cold_splits import split_by_items, without_items, without_pairs
+from gti_cli.tables.cold_start.held_out_items import HeldOutItems, choose_held_out
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.tables.histories import Interactions, Splits, read_interactions, split
 from gti_cli.tables.queries import Queries, read_queries
@@ -35,6 +37,8 @@ class TaskData:
         queries: Queries and their items; None without such a table.
         titles: Title of each row of the catalogue, "" where there is none. Empty where no task needs them.
         descriptions: Description of each row of the catalogue, in the same form.
+        held_out: Items whose interactions and queries are not among these tables; None: there is no split by items.
+        held_out_counts: What was taken out because of them.
     """
 
     tasks: dict[str, float | None]
@@ -44,6 +48,8 @@ class TaskData:
     queries: Queries | None
     titles: list[str]
     descriptions: list[str]
+    held_out: HeldOutItems | None = None
+    held_out_counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def weights(self) -> dict[str, float] | None:
@@ -54,7 +60,8 @@ class TaskData:
     @property
     def counts(self) -> dict[str, int]:
         """Counts of the tables, for the manifest."""
-        return (self.splits.counts if self.splits else {}) | (self.queries.counts if self.queries else {})
+        tables_counts = (self.splits.counts if self.splits else {}) | (self.queries.counts if self.queries else {})
+        return {**tables_counts, **self.held_out_counts}
 
 
 def read_task_data(
@@ -63,6 +70,7 @@ def read_task_data(
     queries: Path | str | None,
     tasks: Sequence[str] | None,
     reading: InteractionOptions = InteractionOptions(),
+    hold_out: float | tables.TableLocation | None = None,
 ) -> TaskData:
     """Read the tables, and the texts of the items where a task needs them.
 
@@ -72,6 +80,8 @@ def read_task_data(
         queries: Table of queries.
         tasks: Names of tasks, see `parse_tasks`.
         reading: How the interactions are read.
+        hold_out: Items to hold out, see `choose_held_out`. None: none. They are taken out of histories, of targets, and
+            of the pairs of query and item; LC-Rec's tasks about an item's own text keep them.
 
     Raises:
         InputError: When a table cannot be used, or the tasks do not fit the tables.
@@ -82,15 +92,17 @@ def read_task_data(
     text_columns = (INTENT, PREFERENCE) if LC_REC in chosen else ()
     histories = read_interactions(interactions, row_of, text_columns, reading) if interactions is not None else None
     titles, descriptions = _item_texts(space, catalogue) if LC_REC in chosen else ([], [])
-    return TaskData(
-        chosen,
-        catalogue,
-        histories,
-        split(histories) if histories is not None else None,
-        read_queries(queries, row_of) if queries is not None else None,
-        titles,
-        descriptions,
-    )
+    judged = read_queries(queries, row_of) if queries is not None else None
+    if hold_out is not None:
+        assert histories is not None, "a split without interactions is refused before"
+        held = choose_held_out(hold_out, histories, row_of)
+        divided = split_by_items(histories, held)
+        known_queries, pairs = without_pairs(judged, held.all) if judged is not None else (None, 0)
+        counts = {**divided.counts, **({"held_out_search_pairs": pairs} if judged is not None else {})}
+        known = without_items(histories, held.all)
+        return TaskData(chosen, catalogue, known, divided.known, known_queries, titles, descriptions, held, counts)
+    splits = split(histories) if histories is not None else None
+    return TaskData(chosen, catalogue, histories, splits, judged, titles, descriptions)
 
 
 def parse_tasks(given: Sequence[str] | None, *, interactions: bool, queries: bool) -> dict[str, float | None]:

@@ -196,13 +196,13 @@ def _check_labels(labels: Sequence[str], path: Path | str) -> None:
             )
 
 
-def split(interactions: Interactions) -> Splits:
+def split(interactions: Interactions, *, quiet: bool = False) -> Splits:
     """Divide interactions into training, validation and test.
 
     With a ``split`` column, every row marked valid or test is a target, and its history is all that the user did
     before. A target without any earlier interaction is left out. Without the column, the division is leave-one-out:
     users with fewer than `MIN_LENGTH` interactions are for training only. A message on stderr says how many users and
-    targets this concerns.
+    targets this concerns, unless ``quiet``.
 
     Raises:
         InputError: When there is no target at all.
@@ -239,7 +239,8 @@ def split(interactions: Interactions) -> Splits:
     counts = _count(interactions, train, targets, without_history)
     counts |= {f"{label}_targets_by_file_order": number for label, number in by_file_order.items()}
     counts |= interactions.counts
-    _report(counts, interactions)
+    if not quiet:
+        _report(counts, interactions)
     return Splits(train, targets["valid"], targets["test"], counts)
 
 

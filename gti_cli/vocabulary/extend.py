@@ -19,6 +19,7 @@ from gti_cli.errors import InputError
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.priors.stored_prior import keep_prior, leave_prior
 from gti_cli.prompts.chat import choose_prompt_form, end_of_turn
+from gti_cli.tables.cold_start.held_out_items import hand_on
 from gti_cli.vocabulary import gguf
 from gti_cli.vocabulary.architectures.causality import check_causal, check_model_causal
 from gti_cli.vocabulary.architectures.kinds import check_kind
@@ -105,6 +106,7 @@ def extend(
             effect_device = device if start.measure_effect else None
             _extend(run, run.path(name), base, to_add, init, placement, dtype, effect_device)
             run.details["semantic_ids"] = identity
+            hand_on(base.path, run.path(name), run)
     return run.result()
 
 

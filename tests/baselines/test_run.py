@@ -162,3 +162,29 @@ def test_the_last_training_item_is_held_out() -> None:
     remaining, held_out = hold_out_last({"a": ["x", "y", "z"], "b": ["x"]})
     assert remaining == {"a": ["x", "y"], "b": ["x"]}
     assert held_out == [History("a", ["x", "y"], "z")]
+
+
+def test_held_out_items(world: World) -> None:
+    """They are skipped in histories by what learns from interactions; new ones are what content-knn is tuned on."""
+    plain = with_embeddings(setting(world, "test"))
+    cold = list(plain.splits.valid[:2])
+    given = replace(plain, others=plain.entries[:3], cold_valid=cold, hidden=frozenset([plain.entries[0].items[-1]]))
+    assert given.cache_key(given.entries) != plain.cache_key(plain.entries) != plain.cache_key(plain.entries[1:])
+    (popularity,), _ = methods.fit_baseline("popularity", given)
+    assert given.hide("popularity", popularity) is popularity
+    untuned = methods.fit_baseline("item-knn", given)[0][0]
+    assert plain.hide("item-knn", untuned) is untuned
+    history = [given.row_of[item] for item in plain.entries[0].items]
+    hidden = {given.row_of[item] for item in given.hidden}
+    shown = [row for row in history if row not in hidden]
+    kept = [row for row in given.row_of.values() if row not in hidden]
+    expected = untuned.scores([shown])[0] if shown else np.full(len(given.row_of), -np.inf)
+    assert (given.hide("item-knn", untuned).scores([history])[0, kept] == expected[kept]).all()
+    outcome = evaluate_baselines(["content-knn", "popularity"], given)
+    assert outcome.tuning["content-knn"]["held_out_targets"] == 2
+    assert len(outcome.others["popularity"].values["mrr"]) == 3
+    again = evaluate_baselines(["content-knn", "popularity"], given)
+    assert again.others["content-knn"].metrics == outcome.others["content-knn"].metrics
+    # The same targets as the main ones have the same figures.
+    same = evaluate_baselines(["popularity"], replace(plain, entries=plain.entries[:3]))
+    assert same.results["popularity"].values["mrr"].tolist() == outcome.others["popularity"].values["mrr"].tolist()

@@ -48,7 +48,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> RecordingStage:
 
 def test_defaults_and_given_options_reach_the_stage(stage: RecordingStage, tmp_path: Path) -> None:
     flags = "--interactions i.csv --queries q.csv --from extended --name tuned --tasks next-item:1,search:0.5"
-    flags += " --max-steps 9 --history 4 --seed 3 --no-resume --force -q --ties refuse"
+    flags += " --max-steps 9 --history 4 --seed 3 --no-resume --force -q --ties refuse --hold-out-items 0.1"
     assert run(["finetune", "-w", str(tmp_path), *flags.split()]) == 0
     ((arguments, keywords),) = stage.calls
     assert arguments == ("i.csv", tmp_path)
@@ -56,6 +56,7 @@ def test_defaults_and_given_options_reach_the_stage(stage: RecordingStage, tmp_p
     for kind in (TaskOptions, InteractionOptions, TrainingOptions, LoRAOptions, RunOptions):
         expected |= {entry.name: entry.default for entry in dataclasses.fields(kind)}
     expected |= {"queries": "q.csv", "from_": "extended", "base": None, "name": "tuned", "max_steps": 9, "history": 4}
+    expected |= {"hold_out_items": "0.1"}
     expected |= {"tasks": ("next-item:1", "search:0.5"), "seed": 3, "resume": False, "force": True, "ties": "refuse"}
     assert keywords == expected
 

@@ -17,6 +17,16 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+def without_items(fitted: Baseline, hidden: Ints, items: int) -> OverKnownItems:
+    """A baseline over a catalogue of ``items`` items that it was fitted to without any interaction of some, ``hidden``.
+
+    It skips these in histories, where they would take the place of items that it knows.
+    """
+    known_row = np.arange(items, dtype=np.int64)
+    known_row[hidden] = -1
+    return OverKnownItems(fitted, known_row)
+
+
 class OverKnownItems:
     """A baseline over the N items of a catalogue, of which the fitted baseline knows some.
 

@@ -69,7 +69,7 @@ def split_pairs(job: GroundingJob, run: StageRun, tokenizer: PreTrainedTokenizer
     tokens = tokens_of_pairs(pairs, names)
     train, held_out = hold_out(pairs, options.held_out, job.seed, tokens)
     run.counts.update(counts, train_pairs=len(train), held_out_pairs=len(held_out))
-    count_untaught(run, names, frozenset().union(*tokens))
+    count_untaught(run, job.trained_tokens.names, frozenset().union(*tokens))
     if options.patience is not None and not held_out:
         raise InputError(
             "--patience needs held-out pairs, but there are too few pairs to hold any out",
