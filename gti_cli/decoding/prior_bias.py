@@ -6,6 +6,8 @@ mass of all items below a prefix. The logits of the K codes of level l get w_l *
 learned together with the model. A code that is as likely as any other (P = 1 / K) gets nothing. So the model learns
 what the prior does not know.
 
+Where a prior has several *channels*, each adds a bias of its own, with weights of its own.
+
 A share of the mass is spread evenly over all items: an item without mass stays possible, and a history of which the
 prior knows nothing adds hardly anything.
 """
@@ -64,6 +66,17 @@ class PriorTrie:
         self.max_children = trie.max_children()
         # The node of level 1 above each leaf.
         self._child_of_leaf = np.repeat(np.arange(len(trie.codes[0])), np.diff(ranges[-2]))
+
+    def channel_masses(self, masses: sparse.csr_matrix) -> list[PromptMasses]:
+        """Sum the masses of several channels by leaf, each for itself.
+
+        Args:
+            masses: (P, C * N) masses, none negative; the columns of a channel are the catalogue's rows.
+        """
+        items = len(self._leaf_of_row)
+        if masses.shape[1] == items:
+            return [self.masses(masses)]
+        return [self.masses(masses[:, start : start + items]) for start in range(0, masses.shape[1], items)]
 
     def masses(self, masses: sparse.csr_matrix) -> PromptMasses:
         """Sum the masses of items behind P prompts by leaf.

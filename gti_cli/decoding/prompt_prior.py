@@ -68,7 +68,7 @@ class ModelPrior:
 
     Attributes:
         trie: The whole catalogue.
-        weights: (L,) float32 weight of each level.
+        weights: (C, L) float32 weight of each channel of the prior at each level; (L,) where there is one channel.
         code_ids: L int64 tensors. Token id of each code of a level.
         uniform_share: Share of the mass that is spread evenly over all items.
         floor: Lowest value of the bias before it is weighted.
@@ -88,8 +88,31 @@ class ModelPrior:
         return replace(self, searched=searched)
 
     def behind(self, masses: sparse.csr_matrix) -> PromptPrior:
-        """The prior behind P prompts, from (P, N) masses of items."""
-        return PromptPrior(self, self.trie.masses(masses))
+        """The prior behind P prompts, from (P, C * N) masses of items, those of the C channels side by side."""
+        return PromptPrior(self, self.trie.channel_masses(masses))
+
+    def bias(
+        self, masses: Sequence[PromptMasses], level: int, prompts: torch.Tensor, nodes: torch.Tensor
+    ) -> torch.Tensor:
+        """What is added to the logits of all codes of a level: the weighted biases of all channels.
+
+        Args:
+            masses: C channels' masses of the items behind the prompts.
+            level: Level of the codes; 0 follows the root.
+            prompts: (n,) int64 number of the prompt.
+            nodes: (n,) int64 node of the prefix in the trie of the whole catalogue.
+
+        Returns:
+            (n, K) float32.
+        """
+        weights = self.weights.view(len(masses), -1)[:, level]
+        biases = [
+            code_bias(self.trie, channel, level, prompts, nodes, uniform_share=self.uniform_share, floor=self.floor)
+            for channel in masses
+        ]
+        return sum(
+            (weight * bias for weight, bias in zip(weights[1:], biases[1:], strict=True)), weights[0] * biases[0]
+        )
 
 
 @dataclass(frozen=True)
@@ -98,16 +121,16 @@ class PromptPrior:
 
     Attributes:
         model: The prior.
-        masses: Masses of the items behind the prompts.
+        masses: Masses of the items behind the prompts, of each channel.
     """
 
     model: ModelPrior
-    masses: PromptMasses
+    masses: Sequence[PromptMasses]
 
     def select(self, prompts: Sequence[int] | npt.NDArray[np.int64]) -> PromptPrior:
         """The prior behind some of the prompts, which are numbered anew."""
-        numbers = torch.as_tensor(prompts, dtype=torch.long, device=self.masses.numbers.device)
-        return PromptPrior(self.model, self.masses.select(numbers))
+        numbers = torch.as_tensor(prompts, dtype=torch.long, device=self.masses[0].numbers.device)
+        return PromptPrior(self.model, [channel.select(numbers) for channel in self.masses])
 
     def log_probs(
         self, runner: Runner, level: int, prompts: torch.Tensor, nodes: torch.Tensor, features: torch.Tensor
@@ -131,16 +154,7 @@ class PromptPrior:
         for start in range(0, len(nodes), rows := max(_CELLS_AT_ONCE // len(ids), 1)):
             part = slice(start, start + rows)
             plain = runner.log_probs(features[part], ids.expand(len(nodes[part]), -1))
-            bias = code_bias(
-                model.trie,
-                self.masses,
-                level,
-                prompts[part],
-                nodes[part],
-                uniform_share=model.uniform_share,
-                floor=model.floor,
-            )
-            out[part] = add_bias(plain, model.weights[level] * bias)
+            out[part] = add_bias(plain, model.bias(self.masses, level, prompts[part], nodes[part]))
         return out
 
     def child_log_probs(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,26 +17,40 @@ from scipy import sparse
 from gti_cli.baselines.base import target_ranks
 from gti_cli.decoding.prior_bias import UNIFORM_SHARE
 from gti_cli.metrics.ranking import join_ranks, ndcg_at
-from gti_cli.priors.sasrec_prior import SasrecPrior, probabilities
+from gti_cli.priors.sasrec_prior import probabilities
 
 Floats = npt.NDArray[np.float64]
 
 CUT_OFF = 10
 TEMPERATURES = tuple(float(value) for value in np.round(1.1 ** np.arange(-10, 11), 4))  # .39 to 2.59
+COSINE_TEMPERATURES = tuple(float(value) for value in np.round(1.25 ** np.arange(-18, 1), 4))  # .018 to 1
 SHARES = tuple(float(value) for value in np.round(np.arange(0.05, 1, 0.05), 2))  # of the first of two members
 _TARGETS_AT_ONCE = 256
-_MOST_CELLS = 1 << 26  # Most scores that the temperature of a network is measured on.
+_MOST_CELLS = 1 << 26  # Most scores that a temperature is measured on.
+
+
+class Scored(Protocol):
+    """A prior whose masses are a softmax of scores."""
+
+    @property
+    def items(self) -> int:
+        """Number of items of the catalogue."""
+        ...
+
+    def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
+        """(U, N) scores behind U histories of catalogue rows; -inf for an item that is not recommended."""
+        ...
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The best temperature of a network.
+    """The best temperature of a prior.
 
     Attributes:
         temperature: The temperature.
         log_likelihood: Mean of the targets' log-likelihood with it, in nats.
         untempered: The same with temperature 1.
-        ndcg: Mean NDCG@10 of the network, seen items kept.
+        ndcg: Mean NDCG@10 of the prior, seen items kept.
         targets: Number of targets it was measured on.
     """
 
@@ -52,32 +67,38 @@ def log_likelihoods(probability: Floats, items: int) -> Floats:
     return mixed
 
 
-def calibrate(prior: SasrecPrior, histories: Sequence[Sequence[int]], targets: Sequence[int]) -> Calibration:
-    """Find the temperature of a network under which held-out targets are most likely.
+def calibrate(
+    prior: Scored,
+    histories: Sequence[Sequence[int]],
+    targets: Sequence[int],
+    temperatures: Sequence[float] = TEMPERATURES,
+) -> Calibration:
+    """Find the temperature of a prior under which held-out targets are most likely.
 
     Args:
-        prior: The network; its own temperature is not used.
+        prior: The prior; its own temperature is not used.
         histories: Catalogue rows of each history.
         targets: Catalogue row of each target, at least one.
+        temperatures: Those to choose from; 1 is among them.
     """
-    items = len(prior.known_row)
+    items = prior.items
     step = max(1, -(-len(targets) * items // _MOST_CELLS))  # every how manyth target is measured
     histories, targets = histories[::step], targets[::step]
-    sums, ranks = np.zeros(len(TEMPERATURES)), []
+    sums, ranks = np.zeros(len(temperatures)), []
     at_once = max(1, min(_TARGETS_AT_ONCE, _MOST_CELLS // 16 // items))
     for start in range(0, len(targets), at_once):
         part, of_part = histories[start : start + at_once], np.asarray(targets[start : start + at_once])
         scores = prior.scores(part)
         rows = np.arange(len(of_part))
-        for number, temperature in enumerate(TEMPERATURES):
+        for number, temperature in enumerate(temperatures):
             sums[number] += log_likelihoods(probabilities(scores, temperature)[rows, of_part], items).sum()
         ranks.append(target_ranks(scores, part, of_part.tolist(), filter_seen=False))
     means = sums / len(targets)
     best = int(means.argmax())
     return Calibration(
-        TEMPERATURES[best],
+        temperatures[best],
         float(means[best]),
-        float(means[TEMPERATURES.index(1.0)]),
+        float(means[temperatures.index(1.0)]),
         float(ndcg_at(join_ranks(ranks), CUT_OFF).mean()),
         len(targets),
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,96 +11,54 @@ import torch
 
 from gti_cli import console
 from gti_cli.baselines import sasrec_tuning
-from gti_cli.baselines.base import spread_sample
 from gti_cli.baselines.item_knn import ItemKNN
 from gti_cli.baselines.item_knn_tuning import tune
-from gti_cli.baselines.run import hold_out_last
 from gti_cli.baselines.sasrec import SASRec, Size
-from gti_cli.baselines.sasrec_tuning import TARGETS, SASRecInputs, tune_sasrec
+from gti_cli.baselines.sasrec_tuning import SASRecInputs, tune_sasrec
 from gti_cli.errors import InputError
 from gti_cli.priors.calibration import TargetProbabilities, calibrate, choose_shares
+from gti_cli.priors.channels import ChannelsPrior, ChannelsTargetMasses
+from gti_cli.priors.content_knn_fit import fit_content_knn, read_embeddings
 from gti_cli.priors.item_knn_prior import ItemKnnPrior, LeaveOneOut
-from gti_cli.priors.masses import Prior, TargetMasses, Targets
 from gti_cli.priors.mixed_prior import MixedPrior, MixedTargetMasses
+from gti_cli.priors.prior_data import FittedPrior, PriorData
 from gti_cli.priors.sasrec_folds import FOLDS, FoldTraining, divide_users
 from gti_cli.priors.sasrec_prior import CrossFitted, SasrecPrior
-from gti_cli.tables.histories import History
 
-ITEM_KNN, SASREC = "item-knn", "sasrec"
-
-
-@dataclass(frozen=True)
-class FittedPrior:
-    """A prior, and its form for training.
-
-    Attributes:
-        prior: Gives the masses of items behind a history.
-        of_targets: Gives those behind training targets, without what their own users tell.
-        report: How it was fitted, for the manifest.
-    """
-
-    prior: Prior
-    of_targets: TargetMasses
-    report: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class PriorData:
-    """What a prior is fitted to.
-
-    Attributes:
-        train: Training items of each user, in time order.
-        valid: Histories and targets of the validation part; none: each user's last training item is held out instead.
-        row_of: Catalogue row of each item id.
-        seed: Seed of everything random.
-        device: Where a network trains.
-        cache: Folder in which trained networks are kept, those of the baselines of `gti evaluate` among them.
-    """
-
-    train: Mapping[str, list[str]]
-    valid: Sequence[History]
-    row_of: Mapping[str, int]
-    seed: int
-    device: torch.device
-    cache: Path
-
-    def tuning_split(self) -> tuple[Mapping[str, list[str]], Sequence[History]]:
-        """The training items while settings are chosen, and the held-out targets that they are chosen by."""
-        return (self.train, self.valid) if self.valid else hold_out_last(self.train)
-
-    def held_out(self) -> tuple[list[Targets], list[int]]:
-        """The held-out targets, some of them where there are many: each with its user's number, and its row."""
-        numbers = {user: number for number, user in enumerate(self.train)}
-        entries = spread_sample(self.tuning_split()[1], TARGETS)
-        targets = [self.row_of[entry.target] for entry in entries]
-        parts = [
-            Targets(
-                [*(self.row_of[item] for item in entry.items), target],
-                (len(entry.items),),
-                numbers.get(entry.user_id, -1),
-            )
-            for entry, target in zip(entries, targets, strict=True)
-        ]
-        return parts, targets
+ITEM_KNN, SASREC, CONTENT_KNN = "item-knn", "sasrec", "content-knn"
 
 
 def fit_prior(name: str, data: PriorData) -> FittedPrior:
     """Tune and fit a prior.
 
     Args:
-        name: ``item-knn``, ``sasrec``, or both with a ``+`` between them.
+        name: One or more of ``item-knn``, ``sasrec`` and ``content-knn`` with a ``+`` between them. The first two become
+            one mixture, since both say what other users did; ``content-knn`` stands beside them as a channel.
         data: What it is fitted to.
 
     Raises:
-        InputError: When there is no history to tune the prior on.
+        InputError: When there is no history to tune the prior on, or there are no embeddings for ``content-knn``.
     """
     if not data.tuning_split()[1]:
         raise InputError(
             f"--prior {name} has no history to be tuned on",
             remedy="it needs users with at least two training items; or drop --prior",
         )
-    fitted = [_FITS[member](data) for member in name.split("+")]
-    return fitted[0] if len(fitted) == 1 else _mix(fitted[0], fitted[1], data)
+    members = name.split("+")
+    if CONTENT_KNN in members:
+        vectors = read_embeddings(data)  # refuses before anything is trained
+    counted = [_FITS[member](data) for member in members if member != CONTENT_KNN]
+    channels = counted if len(counted) < 2 else [_mix(counted[0], counted[1], data)]
+    if CONTENT_KNN in members:
+        channels.append(fit_content_knn(vectors, data))
+    return channels[0] if len(channels) == 1 else _side_by_side(channels)
+
+
+def _side_by_side(channels: Sequence[FittedPrior]) -> FittedPrior:
+    """Several priors as the channels of one."""
+    prior = ChannelsPrior([channel.prior for channel in channels])
+    report = {channel.prior.name: channel.report for channel in channels}
+    return FittedPrior(prior, ChannelsTargetMasses([channel.of_targets for channel in channels]), report)
 
 
 def _fit_item_knn(data: PriorData) -> FittedPrior:

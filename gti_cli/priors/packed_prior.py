@@ -1,7 +1,7 @@
 """A prior as arrays and settings, and back, for a catalogue whose items may stand in another order.
 
 Format 1 holds `item-knn`: its arrays, without a prefix. Format 2 holds any other prior as a list of members; the arrays
-of each have its name and a slash before their own.
+of each have its name and a slash before their own. Format 3 holds several channels, each as in format 2.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from gti_cli.baselines.content_knn import ContentNeighbourhood, Spread
 from gti_cli.baselines.item_knn import Neighbourhood
 from gti_cli.baselines.sasrec import Network, SASRec, Size
+from gti_cli.priors.channels import ChannelsPrior
+from gti_cli.priors.content_knn_prior import ContentKnnPrior, placed_vectors
 from gti_cli.priors.item_knn_prior import ItemKnnPrior
 from gti_cli.priors.masses import Prior
 from gti_cli.priors.mixed_prior import MixedPrior
@@ -24,7 +27,7 @@ from gti_cli.priors.sasrec_prior import SasrecPrior
 Arrays = dict[str, npt.NDArray[Any]]
 Ints = npt.NDArray[np.int64]
 
-FORMATS = (1, 2)
+FORMATS = (1, 2, 3)
 
 
 def packed(prior: Prior) -> tuple[Arrays, dict[str, Any]]:
@@ -36,6 +39,16 @@ def packed(prior: Prior) -> tuple[Arrays, dict[str, Any]]:
     if isinstance(prior, ItemKnnPrior):
         arrays, settings = _packed_member(prior)
         return arrays, {"format": 1, "prior": prior.name, **settings}
+    if isinstance(prior, ChannelsPrior):
+        parts = [_packed_members(channel) for channel in prior.channels]
+        together = {key: array for arrays, _ in parts for key, array in arrays.items()}
+        return together, {"format": 3, "prior": prior.name, "channels": [described for _, described in parts]}
+    arrays, described = _packed_members(prior)
+    return arrays, {"format": 2, "prior": prior.name, "members": described}
+
+
+def _packed_members(prior: Prior) -> tuple[Arrays, list[dict[str, Any]]]:
+    """Arrays of the members of a mixture, or of a prior that is its own only member, and what describes each."""
     members, shares = (prior.members, prior.shares) if isinstance(prior, MixedPrior) else ([prior], [1.0])
     all_arrays: Arrays = {}
     described = []
@@ -43,7 +56,7 @@ def packed(prior: Prior) -> tuple[Arrays, dict[str, Any]]:
         arrays, settings = _packed_member(member)
         all_arrays.update({f"{member.name}/{key}": array for key, array in arrays.items()})
         described.append({"prior": member.name, "share": float(share), **settings})
-    return all_arrays, {"format": 2, "prior": prior.name, "members": described}
+    return all_arrays, described
 
 
 def _packed_member(prior: Prior) -> tuple[Arrays, dict[str, Any]]:
@@ -57,6 +70,13 @@ def _packed_member(prior: Prior) -> tuple[Arrays, dict[str, Any]]:
             "data": similarity.data.astype(np.float32),
         }
         return arrays, {"settings": asdict(prior.settings)}
+    if isinstance(prior, ContentKnnPrior):
+        content = {"vectors": prior.vectors, **vars(prior.spread)}
+        return content, {
+            "settings": asdict(prior.settings),
+            "temperature": prior.temperature,
+            "most_items": prior.most_items,
+        }
     if not isinstance(prior, SasrecPrior):
         raise TypeError(f"no file holds a {type(prior).__name__}")
     weights = {key: np.ascontiguousarray(t.cpu().numpy()) for key, t in prior.fitted.network.state_dict().items()}
@@ -80,12 +100,24 @@ def unpacked(
     """
     if described["format"] == 1:
         return _item_knn(described, arrays, ids, row_of)
+    if described["format"] == 3:
+        return ChannelsPrior([_unpacked_members(one, arrays, ids, row_of) for one in described["channels"]])
+    return _unpacked_members(described["members"], arrays, ids, row_of)
+
+
+def _unpacked_members(
+    described: Sequence[Mapping[str, Any]],
+    arrays: Mapping[str, npt.NDArray[Any]],
+    ids: Sequence[str],
+    row_of: Mapping[str, int],
+) -> Prior:
+    """A mixture, or its only member."""
     members: list[Prior] = []
-    for member in described["members"]:
+    for member in described:
         prefix = f"{member['prior']}/"
         own = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
         members.append(_UNPACKED[member["prior"]](member, own, ids, row_of))
-    shares = [float(member["share"]) for member in described["members"]]
+    shares = [float(member["share"]) for member in described]
     return members[0] if len(members) == 1 else MixedPrior(members, shares)
 
 
@@ -122,4 +154,23 @@ def _sasrec(
     return SasrecPrior(SASRec(network.eval()), known_row, temperature, most_items)
 
 
-_UNPACKED: dict[str, Callable[..., Prior]] = {ItemKnnPrior.name: _item_knn, SasrecPrior.name: _sasrec}
+def _content_knn(
+    described: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], ids: Sequence[str], row_of: Mapping[str, int]
+) -> ContentKnnPrior:
+    vectors = arrays["vectors"]
+    spread = Spread(arrays["mean"], arrays["variances"], arrays["directions"])
+    if vectors.shape != (len(ids), len(spread.mean)):
+        raise ValueError(f"embeddings of shape {vectors.shape} for {len(ids):,} items")
+    rows: Ints = np.asarray([row_of.get(item_id, -1) for item_id in ids], dtype=np.int64)
+    temperature, most_items = float(described["temperature"]), int(described["most_items"])
+    if not temperature > 0 or most_items < 1:
+        raise ValueError(f"temperature {temperature}, {most_items} items")
+    settings = ContentNeighbourhood(**described["settings"])
+    return ContentKnnPrior(placed_vectors(vectors, rows, len(row_of)), spread, settings, temperature, most_items)
+
+
+_UNPACKED: dict[str, Callable[..., Prior]] = {
+    ItemKnnPrior.name: _item_knn,
+    SasrecPrior.name: _sasrec,
+    ContentKnnPrior.name: _content_knn,
+}

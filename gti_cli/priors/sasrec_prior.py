@@ -7,7 +7,7 @@ user.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,11 @@ class SasrecPrior:
         self._scorer = OverKnownItems(fitted, known_row)
 
     @property
+    def items(self) -> int:
+        """Number of items of the catalogue."""
+        return len(self.known_row)
+
+    @property
     def size(self) -> Size:
         """Size of the network."""
         return self.fitted.network.size
@@ -61,12 +66,33 @@ class SasrecPrior:
 
         A row sums to 1, or to less where items were left without mass; to 0 where no item of the history is known.
         """
-        items = len(self.known_row)
-        parts = [sparse.csr_matrix((0, items))]
-        for start in range(0, len(histories), at_once := max(_CELLS_AT_ONCE // items, 1)):
-            masses = probabilities(self.scores(histories[start : start + at_once]), self.temperature)
-            parts.append(_largest(masses, self.most_items))
-        return sparse.vstack(parts, format="csr")
+        return masses_of_scores(self.scores, histories, self.items, self.temperature, self.most_items)
+
+
+def masses_of_scores(
+    scores: Callable[[Sequence[Sequence[int]]], Floats],
+    histories: Sequence[Sequence[int]],
+    items: int,
+    temperature: float,
+    most_items: int,
+) -> sparse.csr_matrix:
+    """Turn scores into masses, a few histories at a time.
+
+    Args:
+        scores: Returns the (u, N) scores behind u histories; -inf for an item that is not recommended.
+        histories: Catalogue rows of U histories, oldest first.
+        items: Number of items, N.
+        temperature: Scores are divided by it.
+        most_items: Most items that have mass behind a history, the likeliest ones.
+
+    Returns:
+        (U, N). A row sums to 1, or to less where items were left without mass; to 0 where no score is finite.
+    """
+    parts = [sparse.csr_matrix((0, items))]
+    for start in range(0, len(histories), at_once := max(_CELLS_AT_ONCE // items, 1)):
+        masses = probabilities(scores(histories[start : start + at_once]), temperature)
+        parts.append(_largest(masses, most_items))
+    return sparse.vstack(parts, format="csr")
 
 
 def probabilities(scores: Floats, temperature: float) -> Floats:

@@ -43,7 +43,7 @@ class StoredPrior:
 
     Attributes:
         prior: Gives the masses of items behind a history.
-        weights: (L,) float32 weight of each level.
+        weights: (L,) float32 weight of each level; (C, L) where the prior has C channels.
         uniform_share: Share of the mass that was spread evenly in training.
         floor: Lowest bias in training.
     """
@@ -115,7 +115,7 @@ def read_prior(folder: Path, row_of: Mapping[str, int]) -> StoredPrior | None:
     if metadata.get("format") not in FORMATS:
         raise InputError(
             f"the prior has format {metadata.get('format')}, and this version of gti reads "
-            f"{' and '.join(map(str, FORMATS))}",
+            f"{', '.join(map(str, FORMATS[:-1]))} and {FORMATS[-1]}",
             where=str(path),
             remedy="use the version of gti that wrote the checkpoint, or run 'gti finetune' again",
         )
@@ -194,9 +194,9 @@ def load_prior(
     stored = read_prior(folder, row_of) if folder is not None else None
     if folder is None or stored is None:
         return None
-    if len(stored.weights) != trie.levels:
+    if stored.weights.shape[-1] != trie.levels:
         raise InputError(
-            f"the prior has weights for {len(stored.weights)} levels, and the semantic IDs have {trie.levels}",
+            f"the prior has weights for {stored.weights.shape[-1]} levels, and the semantic IDs have {trie.levels}",
             where=str(folder / PRIOR_FILE),
             remedy="this checkpoint and these semantic IDs do not belong together",
         )

@@ -58,16 +58,17 @@ class TrainingPrior:
             most: Most targets of a row, M.
 
         Returns:
-            (rows, M, L, K) float32, K the largest codebook. The targets of a row stand at its end, after zeros.
+            (rows, M, C, L, K) float32, of C channels, K the largest codebook. The targets of a row stand at its end,
+            after zeros.
         """
         levels, widest = self.trie.levels, max(self.ranges.sizes)
-        biases = torch.zeros(len(rows), most, levels, widest)
         parts = [
             Targets(example.items, range(example.first_target, len(example.items)), example.user)
             for row in rows
             for example in row
         ]
-        masses = self.ranges.masses(self.masses.masses_of_targets(parts))
+        channels = self.ranges.channel_masses(self.masses.masses_of_targets(parts))
+        biases = torch.zeros(len(rows), most, len(channels), levels, widest)
         targets = np.asarray([part.items[place] for part in parts for place in part.places], dtype=np.int64)
         counts = [sum(len(example.items) - example.first_target for example in row) for row in rows]
         row_of = torch.from_numpy(np.repeat(np.arange(len(rows)), counts))
@@ -75,6 +76,7 @@ class TrainingPrior:
         prompts = torch.arange(len(targets))
         paths = self.trie.paths(self.trie.leaf_of_row[targets])
         for level, nodes in enumerate(paths[:-1]):
-            bias = code_bias(self.ranges, masses, level, prompts, torch.from_numpy(nodes))
-            biases[row_of, column_of, level, : bias.shape[1]] = bias
+            for number, masses in enumerate(channels):
+                bias = code_bias(self.ranges, masses, level, prompts, torch.from_numpy(nodes))
+                biases[row_of, column_of, number, level, : bias.shape[1]] = bias
         return biases

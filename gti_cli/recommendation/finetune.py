@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console, tables
+from gti_cli.baselines.run import EMBEDDINGS
 from gti_cli.cards.card import write_card
 from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
 from gti_cli.checkpoints.new_tokens import code_ids
@@ -92,7 +93,11 @@ def finetune(
     if data.held_out is not None:
         check_unseen(space, checkpoint, data.held_out)
         console.note(describe_taken_out(data.held_out_counts))
-    folders = {"logs": space.path("runs") / name, "baselines": space.path(".gti") / "baselines"}
+    folders = {
+        "logs": space.path("runs") / name,
+        "baselines": space.path(".gti") / "baselines",
+        "embeddings": space.path(EMBEDDINGS),
+    }
     job = prepare_job(
         checkpoint, data, ids.details["sizes"], options, run_options, name=name, report_to=report_to, **folders
     )

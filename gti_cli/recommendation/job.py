@@ -44,6 +44,7 @@ class FinetuneJob:
         report_to: Experiment trackers.
         logs: Folder for trackers that write files.
         baselines: Folder in which `gti evaluate` and the behaviour priors keep trained networks.
+        embeddings: The embeddings of the items that `gti build-ids` has written.
     """
 
     checkpoint: Checkpoint
@@ -61,6 +62,7 @@ class FinetuneJob:
     report_to: Sequence[str]
     logs: Path
     baselines: Path
+    embeddings: Path
 
 
 def prepare_job(
@@ -74,6 +76,7 @@ def prepare_job(
     report_to: Sequence[str],
     logs: Path,
     baselines: Path,
+    embeddings: Path,
 ) -> FinetuneJob:
     """Make the tasks, and check everything that can be checked before the model is loaded.
 
@@ -87,6 +90,7 @@ def prepare_job(
         report_to: Experiment trackers.
         logs: Folder for trackers that write files.
         baselines: Folder in which trained networks of baselines are kept.
+        embeddings: The embeddings of the items that `gti build-ids` has written.
 
     Raises:
         InputError: When the options do not fit the launcher, the machine, the checkpoint or the tables.
@@ -134,4 +138,5 @@ def prepare_job(
         report_to=report_to,
         logs=logs,
         baselines=baselines,
+        embeddings=embeddings,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,12 @@ from gti_cli.tables.equal_times import InteractionKeywords
 from gti_cli.workspace import processes
 
 TARGETS = ("all", "last")
-PRIORS = ("none", "item-knn", "sasrec", "item-knn+sasrec")
+NO_PRIOR = "none"
+PRIOR_MEMBERS = ("item-knn", "sasrec", "content-knn")
+PRIORS = (
+    NO_PRIOR,
+    *("+".join(some) for count in (1, 2, 3) for some in itertools.combinations(PRIOR_MEMBERS, count)),
+)
 MAX_WORDINGS = 3
 MAX_UNVALIDATED_EPOCHS = 3  # longer runs are validated during training where the options do not say otherwise
 
@@ -51,8 +57,8 @@ class TrainingOptions:
     """How a run trains.
 
     Attributes:
-        prior: ``none``, or one of `PRIORS`: what other users did is added to the logits of the codes, see
-            `gti_cli.decoding.prior_bias`. The model learns what this prior does not know.
+        prior: ``none``, or one of `PRIORS`: what other users did, or what is like the last items, is added to the
+            logits of the codes, see `gti_cli.decoding.prior_bias`. The model learns what this prior does not know.
         epochs: Passes over the training targets; may be a fraction.
         max_steps: Number of steps; overrides ``epochs`` where it is given.
         batch_size: Targets in a step, on all processes together.
@@ -72,8 +78,8 @@ class TrainingOptions:
 
     prior: str = option(
         "none",
-        "item-knn, sasrec or item-knn+sasrec: add what other users did next to the logits of the codes, so that the "
-        "model learns the rest. none: add nothing.",
+        "One or more of item-knn, sasrec (what other users did next) and content-knn (what is like the last items), with + "
+        "between them: added to the logits of the codes, so that the model learns the rest. none: add nothing.",
     )
     epochs: float = option(3.0, "Passes over the training targets.")
     max_steps: int | None = option(None, "Steps; overrides --epochs.")
@@ -140,7 +146,11 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
         if self.targets not in TARGETS:
             raise InputError(f"--targets is {self.targets!r}", remedy="use all (every prefix of a history) or last")
         if self.prior not in PRIORS:
-            raise InputError(f"--prior is {self.prior!r}", remedy=f"use {', '.join(PRIORS[:-1])} or {PRIORS[-1]}")
+            known = ", ".join(PRIOR_MEMBERS)
+            raise InputError(
+                f"--prior is {self.prior!r}",
+                remedy=f"use none, or one or more of {known}, in this order with + between them",
+            )
         if self.prior != "none" and self.lora:
             raise InputError("--prior does not train together with --lora", remedy="drop one of them")
         if self.prior != "none" and processes.world() > 1:

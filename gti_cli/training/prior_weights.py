@@ -1,4 +1,4 @@
-"""The learned part of a behaviour prior: one weight for each level, by which its bias is added to the logits.
+"""The learned part of a behaviour prior: a weight for each channel and level, by which its bias is added to the logits.
 
 `gti_cli.decoding.prior_bias` explains the bias. In training it is computed for each target together with the batch;
 here it meets the logits.
@@ -18,10 +18,10 @@ ATTRIBUTE = "behaviour_prior"  # Name of the module within the model while it tr
 
 
 class PriorWeights(nn.Module):
-    """A weight for each of L levels, and the token ids of its codes.
+    """A weight for each of C channels at each of L levels, and the token ids of the levels' codes.
 
     Attributes:
-        weights: (L,) parameters.
+        weights: (C, L) parameters.
         code_ids: (L, K) int64. Token id of each code of a level; K is the largest codebook. A level with fewer codes
             repeats its first one.
     """
@@ -29,13 +29,18 @@ class PriorWeights(nn.Module):
     code_ids: torch.Tensor
 
     def __init__(
-        self, code_ids: Sequence[npt.NDArray[np.int64]], start: Sequence[float], *, opening: int, answer_length: int
+        self,
+        code_ids: Sequence[npt.NDArray[np.int64]],
+        start: Sequence[Sequence[float]],
+        *,
+        opening: int,
+        answer_length: int,
     ) -> None:
         """Start with given weights.
 
         Args:
             code_ids: L arrays. Token id of each code of a level.
-            start: (L,) weights before training.
+            start: (C, L) weights before training.
             opening: Tokens of an item before its first code.
             answer_length: Tokens of an answer: those of the item, and the end.
         """
@@ -52,17 +57,17 @@ class PriorWeights(nn.Module):
         Args:
             logits: (B, M * A, V) float32 logits at the positions that predict the answers of M targets, A the length
                 of an answer.
-            bias: (B, M, L, K) float32 of each code; 0 behind the last code of a level.
+            bias: (B, M, C, L, K) float32 of each code; 0 behind the last code of a level.
 
         Returns:
             The same tensor, which is changed in place.
         """
-        rows, targets, levels, widest = bias.shape
+        rows, targets, _, levels, widest = bias.shape
         # The columns of an answer that predict no code get 0, added to any token.
         shape = rows, targets, self._answer_length, widest
         added, ids = bias.new_zeros(shape), self.code_ids.new_zeros(shape)
         codes = slice(self._opening, self._opening + levels)
-        added[:, :, codes] = self.weights[:, None] * bias
+        added[:, :, codes] = (self.weights[..., None] * bias).sum(2)
         ids[:, :, codes] = self.code_ids
         # In place and all levels at once: logits of the whole vocabulary are large, and a copy of them takes time.
         return logits.scatter_add_(2, ids.flatten(1, 2), added.flatten(1, 2))

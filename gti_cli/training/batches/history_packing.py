@@ -40,7 +40,7 @@ class BranchPrior(Protocol):
     """A behaviour prior, which knows what tends to follow a history (`gti_cli.priors`)."""
 
     def biases(self, rows: Sequence[Sequence[HistoryExample]], most: int) -> torch.Tensor:
-        """(rows, ``most``, L, K) biases of the codes of each row's targets, which stand at its end."""
+        """(rows, ``most``, C, L, K) biases of the codes of each row's targets, which stand at its end."""
         ...
 
 
@@ -189,7 +189,7 @@ class HistoryLayout:
             ``input_ids``, ``position_ids``, ``branches``, ``limits``, ``owners``: (B, T) int64, see `token_table`.
             ``keep``: (M * (L + 1),) int64, the columns whose logits predict the answers' tokens. ``targets``:
             (B, M * (L + 1)) int64, these tokens; `IGNORED` where a row has fewer targets than M. With a behaviour
-            prior also ``prior``: (B, M, L, codes) float32, what is added to the logits of the codes.
+            prior also ``prior``: (B, M, C, L, codes) float32, what each channel adds to the logits of the codes.
         """
         import torch
 
