@@ -32,8 +32,8 @@ def fit_prior(name: str, data: PriorData) -> FittedPrior:
     """Tune and fit a prior.
 
     Args:
-        name: One or more of ``item-knn``, ``sasrec`` and ``content-knn`` with a ``+`` between them. The first two become
-            one mixture, since both say what other users did; ``content-knn`` stands beside them as a channel.
+        name: One or more of ``item-knn``, ``sasrec`` and ``content-knn`` with a ``+`` between them. The first two
+            become one mixture, since both say what other users did; ``content-knn`` stands beside them as a channel.
         data: What it is fitted to.
 
     Raises:

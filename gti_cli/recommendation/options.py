@@ -78,8 +78,8 @@ class TrainingOptions:
 
     prior: str = option(
         "none",
-        "One or more of item-knn, sasrec (what other users did next) and content-knn (what is like the last items), with + "
-        "between them: added to the logits of the codes, so that the model learns the rest. none: add nothing.",
+        "One or more of item-knn, sasrec (what other users did next) and content-knn (what is like the last items), "
+        "with + between them: added to the logits of the codes, so that the model learns the rest. none: add nothing.",
     )
     epochs: float = option(3.0, "Passes over the training targets.")
     max_steps: int | None = option(None, "Steps; overrides --epochs.")

@@ -24,7 +24,7 @@ MODEL: Any = make_model("qwen3", VOCAB, seed=3)
 
 
 class Case:
-    """A catalogue with a prior behind three prompts, of which the last one has no mass."""
+    """A catalogue with a prior of two channels behind three prompts; the first channel has no mass behind the last."""
 
     def __init__(self) -> None:
         codes, self.prompts = case(5, items=ITEMS, levels=LEVELS, prompts=3)
@@ -33,10 +33,11 @@ class Case:
         rng = np.random.default_rng(0)
         masses = rng.random((3, ITEMS)) * (rng.random((3, ITEMS)) < 0.3)
         masses[2] = 0
-        self.masses = sparse.csr_matrix(masses)
+        second = rng.random((3, ITEMS)) ** 4
+        self.masses = sparse.csr_matrix(np.concatenate([masses, second], axis=1))
         self.ids = token_ids(LEVELS)
         self.tensors = TrieTensors(self.trie, self.ids, CPU)
-        weights = torch.tensor([0.7, 1.5, 0.2])
+        weights = torch.tensor([[0.7, 1.5, 0.2], [0.4, -0.3, 1.1]])
         sizes = [len(ids) for ids in self.ids]
         self.model = ModelPrior(PriorTrie(self.trie, sizes, CPU), weights, [torch.from_numpy(ids) for ids in self.ids])
         self.prior: PromptPrior = self.model.behind(self.masses)
@@ -55,8 +56,9 @@ def expected_scores(made: Case) -> np.ndarray:
         logits = MODEL(sequences).logits[:, len(prompt) - 1 : -1].double()
         for level in range(LEVELS):
             prompts = torch.full((ITEMS,), number)
-            bias = code_bias(made.model.trie, made.prior.masses, level, prompts, torch.from_numpy(paths[level]))
-            logits[:, level, made.model.code_ids[level]] += made.model.weights[level] * bias
+            for channel, masses in enumerate(made.prior.masses):
+                bias = code_bias(made.model.trie, masses, level, prompts, torch.from_numpy(paths[level]))
+                logits[:, level, made.model.code_ids[level]] += made.model.weights[channel, level] * bias
         rows.append(logits.log_softmax(-1).gather(2, answers[..., None]).sum((1, 2)).numpy())
     return np.stack(rows)
 

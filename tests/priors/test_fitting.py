@@ -13,9 +13,12 @@ import torch
 from gti_cli.baselines import sasrec_tuning
 from gti_cli.errors import InputError
 from gti_cli.priors import fitting, sasrec_folds
-from gti_cli.priors.fitting import FittedPrior, PriorData, fit_prior
+from gti_cli.priors.channels import channels_of
+from gti_cli.priors.fitting import fit_prior
 from gti_cli.priors.masses import Targets
+from gti_cli.priors.prior_data import FittedPrior, PriorData
 from gti_cli.priors.sasrec_prior import SasrecPrior
+from gti_cli.tensors.vector_file import write_vectors
 from tests.support.baselines import NO_SEARCH, SASREC_ROW_OF, ordered_sequences
 
 CPU = torch.device("cpu")
@@ -77,6 +80,27 @@ def test_a_mixture_has_shares_for_training_and_for_use(data: PriorData) -> None:
     for shares, of in ((fitted.of_targets, "training"), (fitted.prior, "whole")):
         assert list(shares.shares) == fitted.report[of]["shares"]  # type: ignore[attr-defined]
     assert fitted.report["item-knn"]["ndcg@10"] > 0 and fitted.report["sasrec"]["epochs"] == 1
+
+
+def test_content_knn_stands_beside_the_mixture_as_a_channel(data: PriorData, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the workspace has none"):
+        fit_prior("sasrec+content-knn", data)
+    path = tmp_path / "embeddings.safetensors"
+    vectors = np.random.default_rng(0).normal(size=(len(data.row_of), 4)).astype(np.float32)
+    write_vectors(path, vectors.shape, [vectors])
+    fitted = fit_prior("item-knn+sasrec+content-knn", replace(data, embeddings=path))
+    assert fitted.prior.name == "item-knn+sasrec+content-knn"
+    assert set(fitted.report) == {"item-knn+sasrec", "content-knn"}
+    mixture, content = channels_of(fitted.prior)
+    histories = [[1, 2], [3]]
+    both = fitted.prior.masses(histories).toarray()
+    np.testing.assert_array_equal(both, np.hstack([c.masses(histories).toarray() for c in (mixture, content)]))
+    # In training the mixture leaves each target's user out, and content-knn has nobody to leave out.
+    user = next(number for number, items in enumerate(data.train.values()) if len(items) > 3)
+    rows = [data.row_of[item] for item in list(data.train.values())[user]]
+    targets = fitted.of_targets.masses_of_targets([Targets(rows, (2, 3), user)]).toarray()
+    np.testing.assert_allclose(targets[:, 12:], content.masses([rows[:2], rows[:3]]).toarray(), atol=1e-12)
+    assert np.abs(targets[:, :12] - mixture.masses([rows[:2], rows[:3]]).toarray()).max() > 1e-3
 
 
 def test_without_validation_items_the_last_training_items_are_held_out(data: PriorData) -> None:

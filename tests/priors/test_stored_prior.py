@@ -69,8 +69,8 @@ def test_another_format_and_another_number_of_levels_are_refused(tmp_path, store
     ids = [np.arange(2) + 2 * level for level in range(3)]
     with pytest.raises(InputError, match="weights for 2 levels, and the semantic IDs have 3"):
         load_prior(checkpoint, ROW_OF, build_trie(codes), ids, torch.device("cpu"))
-    save_file(load_file(path), path, metadata={"gti_prior": '{"format": 3}'})
-    with pytest.raises(InputError, match="has format 3, and this version of gti reads 1 and 2"):
+    save_file(load_file(path), path, metadata={"gti_prior": '{"format": 4}'})
+    with pytest.raises(InputError, match="has format 4, and this version of gti reads 1, 2 and 3"):
         read_prior(tmp_path, ROW_OF)
 
 

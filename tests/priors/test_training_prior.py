@@ -51,7 +51,7 @@ def test_each_target_gets_the_bias_behind_its_own_history_without_its_own_user()
     rows = [examples[:1], examples[1:6], examples[6:]]
     most = max(sum(example.target_count for example in row) for row in rows)
     actual = PRIOR.biases(rows, most).numpy()
-    assert actual.shape == (3, most, 3, 5)
+    assert actual.shape == (3, most, 1, 3, 5)
     for number, row in enumerate(rows):
         expected = []
         for example in row:
@@ -60,11 +60,11 @@ def test_each_target_gets_the_bias_behind_its_own_history_without_its_own_user()
                 expected.append(expected_bias(others, list(example.items[:place]), example.items[place]))
         empty = most - len(expected)
         assert not actual[number, :empty].any()
-        np.testing.assert_allclose(actual[number, empty:], expected, atol=1e-5)
+        np.testing.assert_allclose(actual[number, empty:, 0], expected, atol=1e-5)
 
 
 def test_a_user_who_was_not_counted_gets_the_bias_of_a_search() -> None:
     examples = [HistoryExample((3, 5, 7), 2), HistoryExample((1, 1), 1)]
-    actual = PRIOR.biases([[example] for example in examples], 1).numpy()[:, 0]
+    actual = PRIOR.biases([[example] for example in examples], 1).numpy()[:, 0, 0]
     expected = [expected_bias(COUNTED, list(e.items[:-1]), e.items[-1]) for e in examples]
     np.testing.assert_array_equal(actual, expected)

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from gti_cli.baselines.content_knn import ContentNeighbourhood, Spread
 from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
 from gti_cli.baselines.sasrec import Network, SASRec, Size
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.token_names import semantic_id
 from gti_cli.decoding.prior_bias import FLOOR, UNIFORM_SHARE
+from gti_cli.priors.channels import ChannelsPrior
+from gti_cli.priors.content_knn_prior import ContentKnnPrior
 from gti_cli.priors.item_knn_prior import ItemKnnPrior
 from gti_cli.priors.masses import Prior
 from gti_cli.priors.mixed_prior import MixedPrior
@@ -24,6 +27,7 @@ from gti_cli.workspace import Workspace
 from tests.support.evaluation import HISTORY, SIZES, World, add_checkpoint
 
 WEIGHTS = (0.7, 1.5, 0.4)
+CHANNEL_WEIGHTS = (WEIGHTS, (0.3, 0.9, -0.5))
 WITH_PRIOR = "with-prior"
 SMALL = Size(hidden=8, dropout=0.1, length=3)
 
@@ -34,6 +38,19 @@ def random_sasrec(items: int, seed: int = 0, **settings: Any) -> SasrecPrior:
     network = Network(items, SMALL).eval()
     network.items.weight.data *= 40
     return SasrecPrior(SASRec(network), np.arange(items), **settings)
+
+
+def random_content(items: int, seed: int = 0, **settings: Any) -> ContentKnnPrior:
+    """The prior of random embeddings; nothing is known of the last item."""
+    vectors = (1 + np.random.default_rng(seed).normal(size=(items, 4))).astype(np.float16)
+    vectors[-1] = 0
+    chosen = ContentNeighbourhood(last=2, centring=0.5, whitening=0.5, repeats=0)
+    return ContentKnnPrior(vectors, Spread.measure(vectors.astype(np.float32)), chosen, **settings)
+
+
+def made_channels(world: World) -> ChannelsPrior:
+    """A mixture, and content-knn beside it."""
+    return ChannelsPrior([made_mixture(world), random_content(len(world.item_ids), temperature=0.3)])
 
 
 def made_prior(world: World) -> ItemKnnPrior:
@@ -55,7 +72,8 @@ def add_checkpoint_with_prior(
     space, prior = Workspace(world.workspace), make(world)
 
     def also(folder: Path) -> None:
-        write_prior(folder, StoredPrior(prior, np.asarray(WEIGHTS, dtype=np.float32)), world.item_ids)
+        weights = CHANNEL_WEIGHTS if isinstance(prior, ChannelsPrior) else WEIGHTS
+        write_prior(folder, StoredPrior(prior, np.asarray(weights, dtype=np.float32)), world.item_ids)
 
     ids = space.require("semantic_ids", "")
     add_checkpoint(space, ids, name, interactions=world.interactions, also=also)
@@ -81,11 +99,12 @@ def scores_with_prior(world: World, prior: Prior, history: Sequence[int], name: 
     answers = [tokenizer(semantic_id(codes), add_special_tokens=False)["input_ids"] for codes in world.codes]
     prompt = encode_history(tokenizer, [semantic_id(world.codes[row]) for row in shown])
     logits = model(torch.tensor([prompt + answer for answer in answers])).logits[:, len(prompt) - 1 : -1].double()
-    masses = prior.masses([shown]).toarray()[0]
+    channels = prior.masses([shown]).toarray()[0].reshape(-1, len(world.codes))
     for level, size in enumerate(SIZES):
         ids = tokenizer.convert_tokens_to_ids([f"<{'abc'[level]}_{code}>" for code in range(size)])
         for row in range(len(world.codes)):
-            bias = torch.from_numpy(shares(world.codes, masses, row, level))
-            logits[row, level, ids] += WEIGHTS[level] * bias
+            for masses, weights in zip(channels, CHANNEL_WEIGHTS, strict=False):
+                bias = torch.from_numpy(shares(world.codes, masses, row, level))
+                logits[row, level, ids] += weights[level] * bias
     found: np.ndarray = logits.log_softmax(-1).gather(-1, torch.tensor(answers)[..., None]).sum((1, 2)).numpy()
     return found

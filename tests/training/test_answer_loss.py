@@ -135,11 +135,11 @@ class MadeUpPrior:
     """Biases that depend on the history and the target alone."""
 
     def biases(self, rows: Sequence[Sequence[HistoryExample]], most: int) -> torch.Tensor:
-        made = torch.zeros(len(rows), most, 3, 4)
+        made = torch.zeros(len(rows), most, 1, 3, 4)
         for number, row in enumerate(rows):
             targets = [e.items[: place + 1] for e in row for place in range(e.first_target, len(e.items))]
             for column, items in enumerate(targets, start=most - len(targets)):
-                made[number, column] = bias_of(items)
+                made[number, column, 0] = bias_of(items)
         return made
 
 
@@ -151,7 +151,7 @@ def bias_of(items: Sequence[int]) -> torch.Tensor:
 def test_a_behaviour_prior_is_added_to_the_logits_of_codes() -> None:
     model = make_model("qwen3", 100)
     ids = [np.arange(20 + 20 * level, 24 + 20 * level) for level in range(3)]
-    attach(model, PriorWeights(ids, [0.5, 1.0, 2.0], opening=0, answer_length=4))
+    attach(model, PriorWeights(ids, [[0.5, 1.0, 2.0]], opening=0, answer_length=4))
     layout = replace(LAYOUT, prior=MadeUpPrior())
     trees = some_examples(0)
     total: Any = 0.0
@@ -161,7 +161,7 @@ def test_a_behaviour_prior_is_added_to_the_logits_of_codes() -> None:
         logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
         bias = bias_of(single.items)
         added = torch.zeros_like(logits)
-        for level, weight in enumerate(find(model).weights):
+        for level, weight in enumerate(find(model).weights[0]):
             added[level, ids[level]] = weight * bias[level]
         total = total - (logits + added).log_softmax(-1)[range(4), answer].sum()
     # The same targets as trees, one in a row and packed.

@@ -14,7 +14,7 @@ from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.priors.masses import Prior
 from gti_cli.recommendation.recommend import recommend
 from tests.support.evaluation import ITEMS, World, item_scores, make_world
-from tests.support.priors import WITH_PRIOR, add_checkpoint_with_prior, made_mixture, scores_with_prior
+from tests.support.priors import WITH_PRIOR, add_checkpoint_with_prior, made_channels, scores_with_prior
 
 SETTINGS: dict[str, Any] = {"checkpoint": WITH_PRIOR, "device": "cpu", "dtype": "float32"}
 
@@ -60,11 +60,11 @@ def test_lists_are_those_of_biased_logits(world: World, prior: Prior, tmp_path: 
 
 
 @pytest.mark.parametrize("search", ["exact", "beam"])
-def test_lists_with_a_mixture_are_those_of_biased_logits(world: World, search: str) -> None:
-    mixture = add_checkpoint_with_prior(world, "mixed", made_mixture)
+def test_lists_with_several_channels_are_those_of_biased_logits(world: World, search: str) -> None:
+    several = add_checkpoint_with_prior(world, "several", made_channels)
     user, items = some_user(world)
-    expected = scores_with_prior(world, mixture, items, "mixed")
-    options: dict[str, Any] = {**SETTINGS, "checkpoint": "mixed", "search": search, "beams": 40}
+    expected = scores_with_prior(world, several, items, "several")
+    options: dict[str, Any] = {**SETTINGS, "checkpoint": "several", "search": search, "beams": 40}
     found = recommend(world.workspace, histories={user: [f"i{row}" for row in items]}, k=8, **options)
     best = np.argsort(-np.round(expected, 4), kind="stable")[:8]
     assert [line.item_id for line in found] == [f"i{row}" for row in best]

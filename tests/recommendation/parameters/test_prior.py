@@ -164,9 +164,10 @@ def check_validation_and_search_agree(world: Any, manifest: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"prior": "bm25"}, "--prior is 'bm25'. Use none, item-knn, sasrec or item-knn"),
+        ({"prior": "bm25"}, "--prior is 'bm25'. Use none, or one or more of item-knn, sasrec, content-knn"),
         ({"prior": "item-knn", "lora": True}, "--prior does not train together with --lora"),
         ({"prior": "item-knn", "tasks": ("lc-rec",)}, "is about histories"),
+        ({"prior": "item-knn+content-knn", "max_steps": 1}, "compares embeddings of items, and the workspace has none"),
     ],
 )
 def test_refuses_what_it_cannot_do(make_world: Any, options: dict[str, Any], words: str) -> None:
