@@ -15,6 +15,7 @@ from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.decoding.prior_bias import PriorTrie
 from gti_cli.decoding.prompt_prior import ModelPrior, PromptPrior
 from gti_cli.decoding.trie import build_trie
+from gti_cli.priors.fitted_file import read_fitted, write_fitted
 from gti_cli.priors.fitting import FittedPrior, PriorData, fit_prior
 from gti_cli.priors.masses import Prior
 from gti_cli.priors.stored_prior import StoredPrior, find_prior, read_prior, write_prior
@@ -22,6 +23,7 @@ from gti_cli.priors.training_prior import TrainingPrior
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.training.batches.mixture import ExampleCollator
 from gti_cli.training.prior_weights import PriorWeights, attach, find
+from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from gti_cli.recommendation.examples import TaskExamples
     from gti_cli.workspace import StageRun
 
+FITTED_FILE = "prior.safetensors"  # what the first of several processes has fitted, among the run's temporary files
 START = 0.7  # Weight of every level before training. In the runs tried, training ended between .6 and .9.
 
 
@@ -77,10 +80,10 @@ def add_prior(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, 
         run: Gets how the prior was tuned in ``metrics``.
 
     Raises:
-        InputError: When there is no history to tune the prior on.
+        InputError: When there is no history to tune the prior on, or another process has not fitted it.
     """
     catalogue, row_of = job.data.catalogue, job.data.catalogue.row_of()
-    fitted = _fit(job)
+    fitted = _fit(job, run)
     run.metrics["prior"] = fitted.report
     trie = build_trie(catalogue.codes)
     ids = code_ids(job.new_tokens, job.sizes)
@@ -104,11 +107,14 @@ def add_prior(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, 
     return JobPrior(fitted.prior, PriorTrie(trie, job.sizes, job.device), on_device, catalogue.item_ids)
 
 
-def _fit(job: FinetuneJob) -> FittedPrior:
-    """The prior, and its form for training."""
+def _fit(job: FinetuneJob, run: StageRun) -> FittedPrior:
+    """The prior, and its form for training. Of several processes the first one fits it, and all read what it wrote."""
     splits = job.data.splits
     assert splits is not None, "a run without histories is refused before"
     row_of = job.data.catalogue.row_of()
-    return fit_prior(
-        job.options.prior, PriorData(splits.train, splits.valid, row_of, job.seed, job.device, job.baselines)
-    )
+    data = PriorData(splits.train, splits.valid, row_of, job.seed, job.device, job.baselines)
+    if processes.world() == 1:
+        return fit_prior(job.options.prior, data)
+    path = run.scratch / FITTED_FILE
+    processes.make_for_all(path, lambda: write_fitted(path, fit_prior(job.options.prior, data)))
+    return read_fitted(path, data)
