@@ -264,6 +264,7 @@ def score_parts(
     """
 
     def work(part: Sequence[int]) -> dict[str, np.ndarray]:
+        """The scores of the candidates of one part."""
         prompts, candidates = [request.prompts[number] for number in part], request.candidates.select(part)
         scores = score_items(
             searcher.model,

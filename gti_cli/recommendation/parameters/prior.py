@@ -56,6 +56,7 @@ class JobPrior:
         masses = self.prior.masses(histories)
 
         def now() -> PromptPrior:
+            """The prior behind the prompts, with the weights as they are."""
             weights = find(model)
             assert weights is not None, "the weights are attached before training"
             return ModelPrior(self.trie, weights.weights.detach().clone(), self.code_ids).behind(masses)
