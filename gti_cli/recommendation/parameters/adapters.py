@@ -24,10 +24,8 @@ def add_lora(
     Where input embedding and output head are tied, the new rows are one set of parameters, otherwise two. Pretrained
     rows stay as they are, bit for bit. (The GTI paper trains both matrices in full; so does tuning without LoRA.)
 
-    The weights of a behaviour prior that the model has train as a copy, as a whole.
-
     An output head with a bias trains as a copy of which only the new rows and their biases get a gradient: the rows
-    that peft trains would drop the bias.
+    that peft trains would drop the bias. The weights of a behaviour prior train as a copy, too.
 
     Args:
         model: A causal LM.
