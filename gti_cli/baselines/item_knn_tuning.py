@@ -58,6 +58,7 @@ def tune(
     targets = np.asarray([row_of[entry.target] for entry in entries])
 
     def ndcg_of(settings: Neighbourhood) -> float:
+        """NDCG of the held-out items with these settings."""
         scores = ItemKNN(train, row_of, settings).sparse_scores(histories)
         return float(ndcg_at(sparse_target_ranks(scores, histories, targets, filter_seen), CUT_OFF).mean())
 

@@ -84,6 +84,7 @@ def search_settings(
     with console.progress(f"Tuning {label}", most, "settings") as advance:
 
         def measure(settings: Settings) -> float:
+            """NDCG with these settings; each is measured once."""
             if settings not in measured:
                 advance()
                 measured[settings] = ndcg_of(settings)

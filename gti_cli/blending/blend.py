@@ -237,7 +237,12 @@ def _ask(inputs: _Inputs, baselines: dict[str, Baseline], counts: np.ndarray, sc
     """Ask all members about the validation targets' histories."""
     catalogue, row_of = inputs.catalogue, inputs.catalogue.row_of()
     setting = ModelSetting(
-        catalogue, inputs.ids.details["sizes"], inputs.device, inputs.dtype, inputs.options.batch_size
+        catalogue,
+        inputs.ids.details["sizes"],
+        inputs.device,
+        inputs.dtype,
+        inputs.options.batch_size,
+        inputs.space.path(EMBEDDINGS),
     )
     fitting = _setting(inputs)
     members: list[Member] = [

@@ -56,6 +56,7 @@ class ModelSetting:
         device: Where the model runs.
         dtype: Number format of its weights.
         batch_size: Prompts in a batch. It changes speed, not results.
+        embeddings: ``embeddings.safetensors`` of the catalogue, which a prior may read. None: there is none.
     """
 
     catalogue: SemanticIDs
@@ -63,6 +64,7 @@ class ModelSetting:
     device: torch.device
     dtype: torch.dtype
     batch_size: int = 32
+    embeddings: Path | None = None
 
 
 class LanguageModel:
@@ -168,7 +170,9 @@ class LanguageModel:
         setting = self._setting
         ids = code_ids(self._checkpoint.item_tokens(), setting.sizes)
         part = (trie, rows) if rows is not None and trie is not self._trie else None
-        prior = load_prior(self._checkpoint, setting.catalogue.row_of(), self._trie, ids, setting.device, part)
+        prior = load_prior(
+            self._checkpoint, setting.catalogue.row_of(), self._trie, ids, setting.device, part, setting.embeddings
+        )
         of_model = prior.model if prior is not None else None
         pad_id = int(self._tokenizer.pad_token_id)
         return Searcher(self._model, TrieTensors(trie, ids, setting.device), pad_id, of_model), prior

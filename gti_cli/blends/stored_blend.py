@@ -168,7 +168,9 @@ class BlendSource:
         )
         row_of, held = self.catalogue.row_of(), read_held_out(self.space.path(name))
         hidden = np.asarray([row_of[item] for item in held.all if item in row_of] if held else [], dtype=np.int64)
-        setting = ModelSetting(self.catalogue, self.ids.details["sizes"], device, dtype, batch_size)
+        setting = ModelSetting(
+            self.catalogue, self.ids.details["sizes"], device, dtype, batch_size, self.space.path(EMBEDDINGS)
+        )
         members: list[Member] = []
         for record in self.stored.members:
             if record.checkpoint is None:

@@ -87,6 +87,7 @@ def search_weights(held_out: HeldOut, form: str, *, most_tried: int = MOST_TRIED
     measured: dict[tuple[float, ...], float] = {}
 
     def measure(weights: tuple[float, ...]) -> float:
+        """Mean NDCG with these weights; each tuple is measured once."""
         if weights not in measured:
             measured[weights] = float(held_out.ndcg(Mixing.plain(form, np.asarray(weights))).mean())
         return measured[weights]

@@ -61,6 +61,7 @@ def lineage_of(space: Workspace, manifest: Manifest) -> list[Manifest]:
     lineage: dict[str, Manifest] = {}
 
     def visit(current: Manifest) -> None:
+        """Add what an artifact was made from, then the artifact itself."""
         for name, identity in sorted(current.upstream.items()):
             try:
                 upstream = space.manifest(name)

@@ -234,6 +234,7 @@ def _score_branches(
     """
 
     def on_device(array: Ints) -> torch.Tensor:
+        """The array on the device of the model."""
         return torch.from_numpy(array).to(branches.features.device)
 
     batch = int(row[-1]) + 1

@@ -58,6 +58,7 @@ class PriorTrie:
         self._leaf_of_row, self._leaves, self._device = trie.leaf_of_row, trie.leaves, device
 
         def on_device(array: npt.NDArray[np.int64]) -> torch.Tensor:
+            """The array on the given device."""
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
         self.first_leaf = [on_device(leaves) for leaves in reversed(ranges)]

@@ -57,6 +57,7 @@ class SearchedTrie:
             nodes.append(paths[level][first_leaf])
 
         def on_device(arrays: Sequence[npt.NDArray[np.int64]]) -> list[torch.Tensor]:
+            """The arrays on the given device."""
             return [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays]
 
         return cls(on_device(nodes[::-1]), on_device(part.starts), on_device(part.codes), part.max_children())

@@ -37,11 +37,10 @@ EXACT_COUNTS = ("users_whose_beam_missed", "semantic_ids_the_beam_missed", "pref
 
 
 class ItemMasses(Protocol):
-    """Masses of the N items of the catalogue behind P prompts: a (P, N) sparse matrix, or what computes its rows."""
+    """Masses of N items in C channels behind P prompts: a (P, C * N) sparse matrix, or what computes its rows."""
 
     def __getitem__(self, numbers: list[int]) -> sparse.csr_matrix:
-        """(n, N) masses behind n prompts, given by their numbers."""
-        ...
+        """(n, C * N) masses behind n prompts, given by their numbers."""
 
 
 @dataclass(frozen=True)
@@ -264,6 +263,7 @@ def score_parts(
     """
 
     def work(part: Sequence[int]) -> dict[str, np.ndarray]:
+        """The scores of the candidates of one part."""
         prompts, candidates = [request.prompts[number] for number in part], request.candidates.select(part)
         scores = score_items(
             searcher.model,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import tables
+from gti_cli.baselines.run import EMBEDDINGS
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
 from gti_cli.checkpoints.limits import check_positions
@@ -91,7 +92,14 @@ class EvaluationPlan:
         check_tokenizer(tokenizer, new_tokens)
         model = self.checkpoint.load_model(self.device, self.dtype)
         ids = code_ids(new_tokens, self.ids.details["sizes"])
-        prior = load_prior(self.checkpoint, self.catalogue.row_of(), trie, ids, self.device)
+        prior = load_prior(
+            self.checkpoint,
+            self.catalogue.row_of(),
+            trie,
+            ids,
+            self.device,
+            embeddings=self.space.path(EMBEDDINGS),
+        )
         of_model = prior.model if prior is not None else None
         tensors = TrieTensors(trie, ids, self.device)
         return tokenizer, Searcher(model, tensors, int(tokenizer.pad_token_id), of_model), prior

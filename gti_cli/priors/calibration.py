@@ -148,6 +148,7 @@ def choose_shares(first: TargetProbabilities, second: TargetProbabilities, items
     """
 
     def mean(share: float) -> float:
+        """Mean log-likelihood of the targets where the first member has this share."""
         weights = np.stack([share * first.knows, (1 - share) * second.knows])
         total = weights.sum(axis=0)
         both = (weights * np.stack([first.probability, second.probability])).sum(axis=0)

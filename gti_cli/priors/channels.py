@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from scipy import sparse
 
+from gti_cli.priors.content_knn_prior import ContentKnnPrior
 from gti_cli.priors.masses import Prior, TargetMasses, Targets
+from gti_cli.tensors.vector_file import VectorRows
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,17 @@ class ChannelsTargetMasses:
     def masses_of_targets(self, parts: Sequence[Targets]) -> sparse.csr_matrix:
         """(targets, C * N) masses; the targets of one part after those of the part before."""
         return sparse.hstack([channel.masses_of_targets(parts) for channel in self.channels], format="csr")
+
+
+def with_new_items(prior: Prior, vectors: VectorRows) -> Prior:
+    """A prior that also knows items which came later, as far as it compares embeddings.
+
+    Args:
+        prior: The prior.
+        vectors: (N, d) float32 embeddings of the catalogue as it is now.
+    """
+    channels = [one.with_new(vectors) if isinstance(one, ContentKnnPrior) else one for one in channels_of(prior)]
+    return ChannelsPrior(channels) if isinstance(prior, ChannelsPrior) else channels[0]
 
 
 def channels_of(prior: Prior) -> Sequence[Prior]:

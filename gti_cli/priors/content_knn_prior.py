@@ -19,6 +19,7 @@ from scipy import sparse
 from gti_cli.baselines.content_knn import ContentKNN, ContentNeighbourhood, ItemSpace, Spread
 from gti_cli.priors.masses import Prior, Targets
 from gti_cli.priors.sasrec_prior import MOST_ITEMS, masses_of_scores
+from gti_cli.tensors.vector_file import VectorRows
 
 Floats = npt.NDArray[np.float64]
 Halves = npt.NDArray[np.float16]
@@ -59,6 +60,21 @@ class ContentKnnPrior:
     def with_temperature(self, temperature: float) -> ContentKnnPrior:
         """The same scores with another temperature."""
         return ContentKnnPrior(self.vectors, self.spread, self.settings, temperature, self.most_items)
+
+    def with_new(self, vectors: VectorRows) -> ContentKnnPrior:
+        """The same prior that also knows items which came later.
+
+        Args:
+            vectors: (N, d) float32 embeddings of the catalogue as it is now.
+        """
+        if vectors.shape != self.vectors.shape:
+            return self  # of another encoder: they cannot be compared
+        unknown = np.flatnonzero(~self.vectors.any(axis=1))
+        if not len(unknown):
+            return self
+        filled = self.vectors.copy()
+        filled[unknown] = vectors[unknown]
+        return ContentKnnPrior(filled, self.spread, self.settings, self.temperature, self.most_items)
 
     def scores(self, histories: Sequence[Sequence[int]]) -> Floats:
         """(U, N) scores behind U histories of catalogue rows; -inf for an item that is not recommended."""

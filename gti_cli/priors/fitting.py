@@ -139,9 +139,11 @@ def _mix(first: FittedPrior, second: FittedPrior, data: PriorData) -> FittedPrio
     histories, items = [part.items[:-1] for part in parts], len(data.row_of)
 
     def in_training(member: FittedPrior) -> TargetProbabilities:
+        """What a member gives to the held-out targets without what their own users tell."""
         return TargetProbabilities.measure(lambda a, b: member.of_targets.masses_of_targets(parts[a:b]), targets)
 
     def in_use(member: FittedPrior) -> TargetProbabilities:
+        """What a member gives to the held-out targets in use."""
         return TargetProbabilities.measure(lambda a, b: member.prior.masses(histories[a:b]), targets)
 
     share, likelihood = choose_shares(in_training(first), in_training(second), items)

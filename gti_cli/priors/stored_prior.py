@@ -25,9 +25,11 @@ from gti_cli.decoding.prior_bias import FLOOR, UNIFORM_SHARE, PriorTrie
 from gti_cli.decoding.prompt_prior import ModelPrior, SearchedTrie
 from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
+from gti_cli.priors.channels import with_new_items
 from gti_cli.priors.item_knn_prior import ItemKnnPrior
 from gti_cli.priors.masses import HistoryMasses, Prior
 from gti_cli.priors.packed_prior import FORMATS, packed, unpacked
+from gti_cli.tensors.vector_file import VectorFile
 from gti_cli.workspace import StageRun
 from gti_cli.workspace.files import replacing
 
@@ -171,6 +173,7 @@ def load_prior(
     code_ids: Sequence[npt.NDArray[np.int64]],
     device: torch.device,
     part: tuple[Trie, npt.NDArray[np.int64]] | None = None,
+    embeddings: Path | None = None,
 ) -> LoadedPrior | None:
     """Load the prior of a checkpoint for a search over a catalogue.
 
@@ -181,6 +184,7 @@ def load_prior(
         code_ids: L arrays. Token id of each code of a level.
         device: Device of the model.
         part: The trie that is searched and the catalogue rows of its items, where it holds only some of the items.
+        embeddings: ``embeddings.safetensors`` of the catalogue: those of items that came after the training.
 
     Returns:
         The prior; None where the checkpoint has none.
@@ -204,7 +208,10 @@ def load_prior(
     ranges = PriorTrie(trie, [len(level) for level in ids], device)
     searched = SearchedTrie.of(part[0], trie, part[1], device) if part is not None else None
     weights = torch.from_numpy(stored.weights).to(device)
-    return LoadedPrior(stored.prior, ModelPrior(ranges, weights, ids, stored.uniform_share, stored.floor, searched))
+    prior = stored.prior
+    if embeddings is not None and embeddings.is_file():
+        prior = with_new_items(prior, VectorFile(embeddings))
+    return LoadedPrior(prior, ModelPrior(ranges, weights, ids, stored.uniform_share, stored.floor, searched))
 
 
 def keep_prior(checkpoint: Checkpoint, folder: Path, run: StageRun) -> None:

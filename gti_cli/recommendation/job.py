@@ -103,6 +103,7 @@ def prepare_job(
     check_training(
         device,
         {
+            "--prior": options.prior != "none",
             "--lora": options.lora,
             "--rows-learning-rate": options.rows_learning_rate not in (None, options.learning_rate),
             "--validations": bool(options.validations),

@@ -151,10 +151,6 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
                 f"--prior is {self.prior!r}",
                 remedy=f"use none, or one or more of {known}, in this order with + between them",
             )
-        if self.prior != "none" and self.lora:
-            raise InputError("--prior does not train together with --lora", remedy="drop one of them")
-        if self.prior != "none" and processes.world() > 1:
-            raise InputError("--prior trains in one process", remedy="start gti without torchrun, or drop --prior")
         if self.validations is not None and self.validations < 0:
             raise InputError(f"--validations is {self.validations}", remedy="give 0 or more")
         if self.patience is not None and not self.validations:

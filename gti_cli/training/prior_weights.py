@@ -87,5 +87,9 @@ def detach(model: nn.Module) -> PriorWeights | None:
 
 
 def find(model: nn.Module) -> PriorWeights | None:
-    """The weights within a model, also where something is wrapped around it."""
-    return next((module for module in model.modules() if isinstance(module, PriorWeights)), None)
+    """The weights within a model, also where something is wrapped around it; None where it has none.
+
+    Adapters of peft keep the weights as they were beside a copy that trains: then that copy.
+    """
+    weights = [module for module in model.modules() if isinstance(module, PriorWeights)]
+    return next((module for module in weights if module.weights.requires_grad), weights[0] if weights else None)

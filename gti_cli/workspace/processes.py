@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +24,10 @@ T = TypeVar("T")
 
 # Seconds that a process waits for the decision of the first one, which may have to digest large files first.
 TIMEOUT = 600.0
+# While the first process makes something for the others, it shows every `SIGN_OF_LIFE` seconds that it is at work. The
+# others wait for as long as that goes on, and give up after `SILENCE` seconds without it.
+SIGN_OF_LIFE = 5.0
+SILENCE = 600.0
 
 
 def rank() -> int:
@@ -101,3 +107,68 @@ def await_decision(state: Path, stage: str) -> dict[str, Any]:
         time.sleep(0.05)
     decision: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return decision
+
+
+def make_for_all(path: Path, make: Callable[[], None]) -> None:
+    """Let the first process make a file; the others wait for it, however long that takes.
+
+    A file that exists is kept: an interrupted run has made it.
+
+    Args:
+        path: The file, in a folder that all processes share.
+        make: Makes the file. No process may see a part of it (`gti_cli.workspace.files.replacing`).
+
+    Raises:
+        InputError: When the first process has not shown for `SILENCE` seconds that it is at work. This is rare, since
+            torchrun ends all processes when one fails.
+    """
+    sign = path.with_name(f".{path.name}.at-work")
+    if rank() == 0:
+        if not path.is_file():
+            with _showing_life(sign):
+                make()
+        return
+    # Only changes of the sign are counted, not its age: the clocks of two machines may differ.
+    last, deadline = _changed_at(sign), time.monotonic() + SILENCE
+    while not path.is_file():
+        if (now := _changed_at(sign)) != last:
+            last, deadline = now, time.monotonic() + SILENCE
+        elif time.monotonic() > deadline:
+            raise InputError(
+                f"the first process has stopped making a file that this one needs, or has not begun ({SILENCE:.0f} s "
+                "without a sign of life)",
+                where=str(path),
+                remedy="see what it has printed, and run it again",
+            )
+        time.sleep(0.05)
+
+
+@contextmanager
+def _showing_life(sign: Path) -> Iterator[None]:
+    """Touch a file every `SIGN_OF_LIFE` seconds inside the block."""
+    finished = threading.Event()
+
+    def show() -> None:
+        """Touch the file until the block ends. A failure costs the others patience, and nothing else."""
+        while True:
+            with suppress(OSError):
+                sign.touch()
+            if finished.wait(SIGN_OF_LIFE):
+                return
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+        sign.unlink(missing_ok=True)
+
+
+def _changed_at(path: Path) -> int | None:
+    """When a file was last changed, in nanoseconds; None where it does not exist."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None

@@ -38,6 +38,17 @@ def test_in_training_it_is_the_same_behind_each_target() -> None:
     np.testing.assert_array_equal(actual, prior.masses([[4, 2], [4, 2, 7], [3]]).toarray())
 
 
+def test_items_that_came_later_get_their_embeddings() -> None:
+    prior = random_content(ITEMS, temperature=0.3)
+    now = np.random.default_rng(3).normal(size=prior.vectors.shape).astype(np.float32)
+    later = prior.with_new(now)
+    np.testing.assert_array_equal(later.vectors[:-1], prior.vectors[:-1])
+    np.testing.assert_array_equal(later.vectors[-1], now[-1].astype(np.float16))
+    masses = later.masses([[1, 2]]).toarray()[0]
+    assert masses[-1] > 0 == prior.masses([[1, 2]])[0, ITEMS - 1]
+    assert prior.with_new(now[:, :2]) is prior and later.with_new(now) is later
+
+
 def test_embeddings_are_placed_by_catalogue_row() -> None:
     vectors = np.arange(6, dtype=np.float16).reshape(3, 2)
     placed = placed_vectors(vectors, np.asarray([3, -1, 0]), 4)

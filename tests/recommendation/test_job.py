@@ -41,9 +41,10 @@ def test_options_that_do_not_work_with_a_sharded_model_are_refused(
     monkeypatch.setattr("gti_cli.training.sharding.check_training", lambda device, options: given.append(options))
     world = make_world()
     make_job(world, ("next-item", "search"), lora=True, learning_rate=0.1, rows_learning_rate=0.2, compile=True)
-    make_job(world, ("next-item", "search"), learning_rate=0.1, rows_learning_rate=0.1, validations=1)
-    names = ("--lora", "--rows-learning-rate", "--validations", "--compile")
+    more = {"rows_learning_rate": 0.1, "validations": 1, "prior": "item-knn"}
+    make_job(world, ("next-item", "search"), learning_rate=0.1, **more)
+    names = ("--prior", "--lora", "--rows-learning-rate", "--validations", "--compile")
     assert [tuple(options[name] for name in names) for options in given] == [
-        (True, True, False, True),
-        (False, False, True, False),
+        (False, True, True, False, True),
+        (True, False, False, True, False),
     ]

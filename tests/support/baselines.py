@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gti_cli.baselines.sasrec import Size
+from gti_cli.baselines.sasrec_training import Budget
 from gti_cli.baselines.sasrec_tuning import SASRecInputs, SizeSearch
 from gti_cli.tables.histories import History
 
@@ -15,6 +18,8 @@ SASREC_ITEMS = 12
 SASREC_ROW_OF = {f"i{n}": n for n in range(SASREC_ITEMS)}
 SMALL = Size(hidden=16, dropout=0.1, length=6)
 NO_SEARCH = SizeSearch(SMALL, {"length": (6,)}, 1)
+# Attributes of `gti_cli.baselines.sasrec_tuning` with which it trains one small network, for two epochs.
+QUICK: dict[str, Any] = {"SEARCH": NO_SEARCH, "Budget": lambda: Budget(epochs=2)}
 
 
 def random_train() -> dict[str, list[str]]:

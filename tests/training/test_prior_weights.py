@@ -56,3 +56,10 @@ def test_the_weights_are_a_part_of_the_model_until_they_are_taken_out() -> None:
     assert any(parameter is weights.weights for parameter in model.parameters())
     assert detach(model) is weights
     assert set(model.state_dict()) == plain
+
+
+def test_of_the_weights_and_a_copy_the_one_that_trains_is_found() -> None:
+    frozen, copy = (PriorWeights(IDS, [0.5, 2.0], opening=0, answer_length=3) for _ in range(2))
+    frozen.requires_grad_(False)
+    assert find(torch.nn.Sequential(frozen, copy)) is copy
+    assert find(torch.nn.Sequential(frozen)) is frozen

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,3 +114,44 @@ def test_batches_are_shared_without_loss_and_in_lockstep_if_asked(monkeypatch: p
     assert sorted(batch for part in parts for batch in part) == batches
     assert [len(part) for part in lockstep] == [2, 2, 2]
     assert [[list(batch) for batch in part if batch] for part in lockstep] == parts
+
+
+def test_the_first_process_shows_that_it_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "SIGN_OF_LIFE", 0.01)
+    path, sign = tmp_path / "made", tmp_path / ".made.at-work"
+
+    def make() -> None:
+        for _ in range(3):
+            sign.unlink(missing_ok=True)
+            while not sign.exists():
+                time.sleep(0.005)
+        path.write_text("1")
+
+    processes.make_for_all(path, make)
+    assert [file.name for file in tmp_path.iterdir()] == ["made"]
+    processes.make_for_all(path, lambda: pytest.fail("it is there"))
+
+
+def test_the_others_wait_while_the_first_process_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    path, sign, clock = tmp_path / "made", tmp_path / ".made.at-work", [0.0]
+
+    def sleep(_: float) -> None:
+        """What happens meanwhile: the first process works for an hour, and shows it now and then."""
+        clock[0] += processes.SILENCE - 1
+        sign.touch()
+        os.utime(sign, ns=(0, int(clock[0] * 1e9)))
+        if clock[0] > 3600:
+            path.write_text("1")
+
+    monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    processes.make_for_all(path, lambda: pytest.fail("the first process makes it"))
+    assert clock[0] > 3600
+
+
+def test_a_process_that_has_died_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(processes, "SILENCE", 0.1)
+    (tmp_path / ".made.at-work").touch()  # the last sign of it
+    with pytest.raises(InputError, match="the first process has stopped making a file"):
+        processes.make_for_all(tmp_path / "made", lambda: None)

@@ -1,4 +1,4 @@
-"""LoRA for fine-tuning, with the new rows trained beside the adapters."""
+"""LoRA for fine-tuning, with the new rows and the weights of a behaviour prior trained beside the adapters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError
 from gti_cli.training.lora import projections, with_adapters
+from gti_cli.training.prior_weights import ATTRIBUTE, find
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ def add_lora(
     rows stay as they are, bit for bit. (The GTI paper trains both matrices in full; so does tuning without LoRA.)
 
     An output head with a bias trains as a copy of which only the new rows and their biases get a gradient: the rows
-    that peft trains would drop the bias.
+    that peft trains would drop the bias. The weights of a behaviour prior train as a copy, too.
 
     Args:
         model: A causal LM.
@@ -35,7 +36,7 @@ def add_lora(
 
     Returns:
         The peft model, and those of its parameters that hold the new rows. Its ``merge_and_unload()`` returns the plain
-        model with the adapters and the new rows in its weights.
+        model with the adapters and the new rows in its weights, and with the trained weights of the prior.
 
     Raises:
         InputError: When the model has none of the layers that LoRA adapts.
@@ -55,6 +56,7 @@ def add_lora(
         )
     names = {module: name for name, module in model.named_modules() if module in (embedding, head)}
     modules_with_rows = [embedding] if tied or biased else [embedding, head]
+    trained_whole = [*([names[head]] if biased else []), *([ATTRIBUTE] if find(model) is not None else [])]
     adapted = with_adapters(
         model,
         LoraConfig(
@@ -63,7 +65,7 @@ def add_lora(
             lora_dropout=dropout,
             target_modules=layers,
             trainable_token_indices={names[module]: new_ids.tolist() for module in modules_with_rows},
-            modules_to_save=[names[head]] if biased else None,
+            modules_to_save=trained_whole or None,
             task_type="CAUSAL_LM",
         ),
     )

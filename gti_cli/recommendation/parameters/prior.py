@@ -16,6 +16,7 @@ from gti_cli.decoding.prior_bias import PriorTrie
 from gti_cli.decoding.prompt_prior import ModelPrior, PromptPrior
 from gti_cli.decoding.trie import build_trie
 from gti_cli.priors.channels import channels_of
+from gti_cli.priors.fitted_file import read_fitted, write_fitted
 from gti_cli.priors.fitting import fit_prior
 from gti_cli.priors.masses import Prior
 from gti_cli.priors.prior_data import FittedPrior, PriorData
@@ -24,6 +25,7 @@ from gti_cli.priors.training_prior import TrainingPrior
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.training.batches.mixture import ExampleCollator
 from gti_cli.training.prior_weights import PriorWeights, attach, find
+from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from gti_cli.recommendation.examples import TaskExamples
     from gti_cli.workspace import StageRun
 
+FITTED_FILE = "prior.safetensors"  # what the first of several processes has fitted, among the run's temporary files
 START = 0.7  # Weight of every level before training. In the runs tried, training ended between .6 and .9.
 # A channel beside another one starts lower. Fitted without a model, content-knn beside the others gets this weight.
 START_OF_OTHERS = 0.35
@@ -57,6 +60,7 @@ class JobPrior:
         masses = self.prior.masses(histories)
 
         def now() -> PromptPrior:
+            """The prior behind the prompts, with the weights as they are."""
             weights = find(model)
             assert weights is not None, "the weights are attached before training"
             return ModelPrior(self.trie, weights.weights.detach().clone(), self.code_ids).behind(masses)
@@ -82,10 +86,10 @@ def add_prior(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, 
         run: Gets how the prior was tuned in ``metrics``.
 
     Raises:
-        InputError: When there is no history to tune the prior on.
+        InputError: When there is no history to tune the prior on, or another process has not fitted it.
     """
     catalogue, row_of = job.data.catalogue, job.data.catalogue.row_of()
-    fitted = _fit(job)
+    fitted = _fit(job, run)
     run.metrics["prior"] = fitted.report
     trie = build_trie(catalogue.codes)
     ids = code_ids(job.new_tokens, job.sizes)
@@ -110,10 +114,14 @@ def add_prior(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, 
     return JobPrior(fitted.prior, PriorTrie(trie, job.sizes, job.device), on_device, catalogue.item_ids)
 
 
-def _fit(job: FinetuneJob) -> FittedPrior:
-    """The prior, and its form for training."""
+def _fit(job: FinetuneJob, run: StageRun) -> FittedPrior:
+    """The prior, and its form for training. Of several processes the first one fits it, and all read what it wrote."""
     splits = job.data.splits
     assert splits is not None, "a run without histories is refused before"
     row_of = job.data.catalogue.row_of()
     data = PriorData(splits.train, splits.valid, row_of, job.seed, job.device, job.baselines, job.embeddings)
-    return fit_prior(job.options.prior, data)
+    if processes.world() == 1:
+        return fit_prior(job.options.prior, data)
+    path = run.scratch / FITTED_FILE
+    processes.make_for_all(path, lambda: write_fitted(path, fit_prior(job.options.prior, data)))
+    return read_fitted(path, data)

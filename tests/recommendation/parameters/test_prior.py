@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
@@ -32,7 +33,7 @@ from gti_cli.prompts.prompt_file import PROMPT_FILE
 from gti_cli.recommendation.finetune import finetune
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import digest_path
-from tests.support.baselines import NO_SEARCH
+from tests.support.baselines import QUICK
 
 CPU = torch.device("cpu")
 FEW: dict[str, Any] = {
@@ -54,9 +55,8 @@ def test_a_run_with_a_prior(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One run, interrupted and resumed beside an unbroken one; then what it wrote. (Runs take time: hence one test.)"""
-    monkeypatch.setattr(sasrec_tuning, "SEARCH", NO_SEARCH)
-    budget = sasrec_tuning.Budget(epochs=2)
-    monkeypatch.setattr(sasrec_tuning, "Budget", lambda: budget)
+    for name, value in QUICK.items():
+        monkeypatch.setattr(sasrec_tuning, name, value)
     # The best weights are those of a step before the interruption: they are kept and read again, the prior's, too.
     world = make_world()
     other = world.workspace.with_name("unbroken")
@@ -70,6 +70,29 @@ def test_a_run_with_a_prior(
     check_the_checkpoint_is_a_plain_one(world, found, caplog, capsys)
     check_validation_and_search_agree(world, found)
     check_going_on_with_and_without(world, found, capsys)
+
+
+def test_a_run_with_a_prior_and_adapters(make_world: Any, resumed: Any) -> None:
+    """Interrupted and resumed beside an unbroken run: the Trainer's checkpoint holds the prior's weights, too."""
+    world = make_world()
+    other = world.workspace.with_name("unbroken")
+    shutil.copytree(world.workspace, other)
+    options = {**FEW, "prior": "item-knn", "lora": True, "lora_r": 2}
+    whole = finetune(world.interactions, other, **options)
+    result = world.workspace / "finetuned"
+    found = resumed(lambda: finetune(world.interactions, world.workspace, **options), result)
+    assert digest_path(result, skip="gti.json") == digest_path(other / "finetuned", "gti.json")
+    assert found.metrics == whole.metrics
+    grounded = load_file(world.workspace / "grounded" / "model.safetensors")
+    finetuned = load_file(result / "model.safetensors")
+    assert finetuned.keys() == grounded.keys()  # a plain checkpoint: adapters are merged
+    old = np.setdiff1d(np.arange(len(grounded["model.embed_tokens.weight"])), world.tokens.ids)
+    assert torch.equal(finetuned["model.embed_tokens.weight"][old], grounded["model.embed_tokens.weight"][old])
+    prior = read_prior(result, {f"i{n}": n for n in range(30)})
+    assert prior is not None and prior.prior.name == found.details["behaviour_prior"] == "item-knn"
+    assert (np.abs(prior.weights - 0.7) > 1e-3).all() and len(set(prior.weights.tolist())) == 3
+    assert found.metrics["prior_weights"] == pytest.approx(prior.weights.tolist(), abs=1e-6)
+    check_validation_and_search_agree(world, found)
 
 
 def check_going_on_with_and_without(world: Any, manifest: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +188,6 @@ def check_validation_and_search_agree(world: Any, manifest: Any) -> None:
     ("options", "words"),
     [
         ({"prior": "bm25"}, "--prior is 'bm25'. Use none, or one or more of item-knn, sasrec, content-knn"),
-        ({"prior": "item-knn", "lora": True}, "--prior does not train together with --lora"),
         ({"prior": "item-knn", "tasks": ("lc-rec",)}, "is about histories"),
         ({"prior": "item-knn+content-knn", "max_steps": 1}, "compares embeddings of items, and the workspace has none"),
     ],
