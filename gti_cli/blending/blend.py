@@ -108,7 +108,37 @@ def blend(
         raise InputError("gti blend runs in one process", remedy="start it without torchrun")
     (table,) = tables.locate_all([interactions], run_options.columns)
     assert table is not None
-    space = Workspace(workspace)
+    inputs = _read(Workspace(workspace), of, table, options, reading, run_options, name)
+    upstream, outside = inputs_of(inputs.members.checkpoints)
+    with inputs.space.stage(
+        COMMAND,
+        name,
+        [name],
+        options=_recorded_options(inputs, reading),
+        inputs={"interactions": table, **outside},
+        upstream={"semantic_ids": inputs.ids, **upstream},
+        seed=run_options.seed,
+        force=run_options.force,
+        resume=run_options.resume,
+        checkpoint=True,
+    ) as run:
+        if not run.done:
+            seed_everything(run_options.seed)
+            run.device = describe(inputs.device)
+            _make(inputs, run, run.path(name))
+    return run.result()
+
+
+def _read(
+    space: Workspace,
+    of: Sequence[str],
+    table: Path | str,
+    options: BlendOptions,
+    reading: InteractionOptions,
+    run_options: RunOptions,
+    name: str,
+) -> _Inputs:
+    """Find the members and read the tables, with all that can be refused before anything is computed."""
     ids = space.require("semantic_ids", "gti build-ids")
     members = choose_members(space, of, ids)
     check_output_name(name, default=DEFAULT_NAME)
@@ -120,47 +150,26 @@ def blend(
             f"--targets {options.targets} is about items that the members never saw, and there are none",
             remedy="train the members with 'gti finetune --hold-out-items 0.1', or leave it out",
         )
-    interactions_table = read_interactions(table, catalogue.row_of(), options=reading)
-    data = choose_targets(interactions_table, members.held_out, options, table)
+    interactions = read_interactions(table, catalogue.row_of(), options=reading)
+    data = choose_targets(interactions, members.held_out, options, table)
     _warn_of_other_tables(members, table)
-    upstream, outside = inputs_of(members.checkpoints)
     device = choose_device(run_options.device)
-    inputs = _Inputs(
-        space,
-        ids,
-        catalogue,
-        members,
-        data,
-        options,
-        run_options.seed,
-        device,
-        choose_dtype(run_options.dtype, device),
-    )
-    with space.stage(
-        COMMAND,
-        name,
-        [name],
-        options={
-            "of": list(members.names),
-            "sample": options.sample,
-            "list_length": options.list_length,
-            "filter_seen": options.filter_seen,
-            **({"targets": options.targets} if options.targets != ALL else {}),
-            "dtype": str(inputs.dtype).removeprefix("torch."),
-            **reading.recorded(),
-        },
-        inputs={"interactions": table, **outside},
-        upstream={"semantic_ids": ids, **upstream},
-        seed=run_options.seed,
-        force=run_options.force,
-        resume=run_options.resume,
-        checkpoint=True,
-    ) as run:
-        if not run.done:
-            seed_everything(run_options.seed)
-            run.device = describe(device)
-            _make(inputs, run, run.path(name))
-    return run.result()
+    dtype = choose_dtype(run_options.dtype, device)
+    return _Inputs(space, ids, catalogue, members, data, options, run_options.seed, device, dtype)
+
+
+def _recorded_options(inputs: _Inputs, reading: InteractionOptions) -> dict[str, Any]:
+    """The options of the manifest."""
+    options = inputs.options
+    return {
+        "of": list(inputs.members.names),
+        "sample": options.sample,
+        "list_length": options.list_length,
+        "filter_seen": options.filter_seen,
+        **({"targets": options.targets} if options.targets != ALL else {}),
+        "dtype": str(inputs.dtype).removeprefix("torch."),
+        **reading.recorded(),
+    }
 
 
 def _warn_of_other_tables(members: ChosenMembers, interactions: Path | str) -> None:

@@ -76,22 +76,41 @@ def _evaluate(
         # A comparison that is impossible must fail now, not after hours of search.
         own_name = name or _default_name(given, queries)
         _check_comparison(workspace, compare, options, reading, own_name, given, queries, common.seed)
-    keywords = {
-        "queries": queries,
-        "base": base,
-        "name": name,
-        **vars(options),
-        **vars(reading),
-        **common.run_keywords(),
-    }
-    if len(given) > 1:
-        manifest = _evaluate_several(given, interactions, workspace, keywords, common)
-    else:
-        from gti_cli.evaluation.evaluate import evaluate as stage
+    named = {"queries": queries, "base": base, "name": name}
+    keywords = {**named, **vars(options), **vars(reading), **common.run_keywords()}
+    manifest = _run(given, interactions, workspace, keywords, common)
+    if manifest is not None and processes.rank() == 0:  # only the first process has the results
+        _print(manifest, compare, workspace, common, wide=wide, plot=plot)
 
-        manifest = stage(interactions, workspace, checkpoint=given[0] if given else None, **keywords)
-    if manifest is None or processes.rank() > 0:
-        return  # only the first process has the results
+
+evaluate = expand_options(
+    _evaluate,
+    {EvaluateOptions: "Evaluation", InteractionOptions: "Interactions", AdapterOptions: "Adapters (PEFT)"},
+)
+
+
+def _run(
+    checkpoints: list[str], interactions: str | None, workspace: Path, keywords: dict[str, Any], common: CommonOptions
+) -> Manifest | None:
+    """Evaluate the checkpoints.
+
+    Returns:
+        The manifest. Of several checkpoints it is that of their summary, and None on all processes but the first.
+    """
+    if len(checkpoints) > 1:
+        from gti_cli.evaluation.several_seeds import evaluate_several, summarise
+
+        manifests, name = evaluate_several(checkpoints, interactions, workspace, **keywords)
+        return summarise(manifests, workspace, name, **common.run_keywords()) if processes.rank() == 0 else None
+    from gti_cli.evaluation.evaluate import evaluate as stage
+
+    return stage(interactions, workspace, checkpoint=checkpoints[0] if checkpoints else None, **keywords)
+
+
+def _print(
+    manifest: Manifest, compare: str | None, workspace: Path, common: CommonOptions, *, wide: bool, plot: bool
+) -> None:
+    """Print the figures, draw them if asked to, and compare them with another evaluation."""
     print_metrics(manifest, wide=wide)
     if wide:
         print_slices(manifest)
@@ -104,22 +123,6 @@ def _evaluate(
         print_outcome(manifest, workspace / manifest.name)
     else:
         _print_comparison(manifest, compare, workspace, common)
-
-
-evaluate = expand_options(
-    _evaluate,
-    {EvaluateOptions: "Evaluation", InteractionOptions: "Interactions", AdapterOptions: "Adapters (PEFT)"},
-)
-
-
-def _evaluate_several(
-    checkpoints: list[str], interactions: str | None, workspace: Path, keywords: dict[str, Any], common: CommonOptions
-) -> Manifest | None:
-    """Evaluate several checkpoints and return the manifest of their summary; None on all processes but the first."""
-    from gti_cli.evaluation.several_seeds import evaluate_several, summarise
-
-    manifests, name = evaluate_several(checkpoints, interactions, workspace, **keywords)
-    return summarise(manifests, workspace, name, **common.run_keywords()) if processes.rank() == 0 else None
 
 
 def _print_comparison(manifest: Manifest, other: str, workspace: Path, common: CommonOptions) -> None:

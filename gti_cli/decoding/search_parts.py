@@ -255,8 +255,7 @@ def score_parts(
         unit: What the progress bar counts, such as ``users``.
 
     Returns:
-        (C,) float32, as `gti_cli.decoding.candidate_scores.score_items`. On other ranks than the first the scores are
-        incomplete; do not use them.
+        (C,) float32, as `gti_cli.decoding.candidate_scores.score_items`; incomplete on other ranks than the first.
 
     Raises:
         InputError: When another process does not finish its part in time.

@@ -73,9 +73,7 @@ def diagnose(
     space = Workspace(workspace)
     inputs, timeline = _read(space, checkpoints, trajectory, tokens_from, base_vocab, codebooks_from, seed, base)
     labels = [checkpoint.label for checkpoint in inputs.checkpoints]
-    manifests = space.manifests()
-    histories = {entry.label: read_history(space, manifests, entry) for entry in inputs.checkpoints}
-    evaluations = {name: manifests[name] for name in _evaluations(histories)}
+    histories, evaluations = _histories(space, inputs)
     upstream = {**inputs.upstream, **evaluations}
     artifact = f"diagnostics/{_output_name(name, labels)}"
     options = {**_options(inputs, timeline, tokens_from, base_vocab, codebooks_from), "plot": plot}
@@ -85,19 +83,15 @@ def diagnose(
         artifact,
         [artifact],
         options={**options, "plot": plot},
-        inputs={
-            "codebooks": inputs.codebooks_file,
-            "tokens": _list_of_tokens(tokens_from),
-        },
+        inputs={"codebooks": inputs.codebooks_file, "tokens": _list_of_tokens(tokens_from)},
         upstream=upstream,
         seed=seed,
         force=force,
     ) as run:
         if not run.done:
-            folder = run.path(artifact)
-            folder.mkdir(parents=True)
             run.device = "cpu"
             context = ReportContext(space, command_line(options, artifact))
+            folder = run.path(artifact)
             run.metrics.update(_measure_and_write(inputs, timeline, histories, folder, plot, seed, context))
             run.counts.update({checkpoint.label: len(checkpoint.rows.tokens.ids) for checkpoint in inputs.checkpoints})
             run.details.update(inputs.details, checkpoints=labels)
@@ -160,9 +154,12 @@ def _options(
     return options
 
 
-def _evaluations(histories: Mapping[str, History]) -> list[str]:
-    """The names of the evaluations that advice is based on."""
-    return sorted({history.accuracy.artifact for history in histories.values() if history.accuracy is not None})
+def _histories(space: Workspace, inputs: DiagnosisInputs) -> tuple[dict[str, History], dict[str, Manifest]]:
+    """The history of each checkpoint by its label, and the manifests of the evaluations that advice is based on."""
+    manifests = space.manifests()
+    histories = {entry.label: read_history(space, manifests, entry) for entry in inputs.checkpoints}
+    names = {history.accuracy.artifact for history in histories.values() if history.accuracy is not None}
+    return histories, {name: manifests[name] for name in sorted(names)}
 
 
 def adjust_plot_and_force(
@@ -220,7 +217,8 @@ def _measure_and_write(
     seed: int,
     context: ReportContext,
 ) -> dict[str, Any]:
-    """Measure all matrices, write tables and pictures into ``folder``, and return the figures by checkpoint."""
+    """Measure all matrices, write tables and pictures into a new ``folder``, and return the figures by checkpoint."""
+    folder.mkdir(parents=True)
     texts = TextWords(inputs.items.texts) if inputs.items is not None else None
     count = sum(len(checkpoint.rows.matrices) for checkpoint in inputs.checkpoints)
     diagnoses: list[MatrixDiagnosis] = []

@@ -105,59 +105,95 @@ def read_inputs(
     if base is not None and not any(source.adapter for source in sources):
         raise InputError("--base is for adapters, and none of the checkpoints is one", remedy="leave --base out")
     labels = distinct_labels(sources)
-    upstream: dict[str, Manifest] = {}
-    codebooks: list[npt.NDArray[np.float32]] | None = None
-    codebooks_file: Path | None = None
-    items: CodedItems | None = None
-    ids = space.manifest("semantic_ids") if codebooks_from == "auto" else None
-    if ids is not None:
-        ids = upstream["semantic_ids"] = space.require("semantic_ids", "gti build-ids")
-        codebooks = read_codebooks(space.path("codebooks.safetensors"))
-        if space.path("items.parquet").is_file():
-            items = read_coded_items(space)
-    elif codebooks_from not in ("auto", "none"):
-        codebooks_file = Path(codebooks_from)
-        codebooks = read_codebooks(codebooks_file)
+    references = _read_references(space, codebooks_from)
+    upstream = {"semantic_ids": references.ids} if references.ids is not None else {}
     checkpoints = []
     last_list: str | None = None  # the list of new tokens that the last checkpoint with one of its own has
     for label, source in zip(labels, sources, strict=True):
-        rows_before = source.known_manifest.details.get("base_vocab") if source.known_manifest else None
-        folder = Path(source.path)
-        own_list = source.beside(NEW_TOKENS_FILE)  # of an adapter, that of its base
-        token_list = tokens_from or (last_list if base_vocab is None and not own_list.is_file() else None)
-        if token_list is None and base_vocab is None and own_list.is_file() and own_list.parent != folder:
-            token_list = str(own_list)
-        rows = read_checkpoint(
-            folder,
-            embeddings=source.embeddings(),
-            vocabulary_from=source.beside(TOKENIZER_FILE).parent,
-            tokens_from=token_list,
-            base_vocab=base_vocab,
-            seed=seed,
-            rows_before=rows_before,
-            code_sizes=[len(book) for book in codebooks] if ids is not None and codebooks is not None else None,
-        )
+        token_list = _token_list(source, tokens_from, base_vocab, last_list)
+        rows = _read_rows(source, token_list, base_vocab, references, seed)
+        own_list = source.beside(NEW_TOKENS_FILE)
         last_list = str(own_list) if inherit_tokens and own_list.is_file() else last_list
-        if ids is not None and (rows.tokens.levels >= 0).any():
-            check_same_ids(source, ids)
+        if references.ids is not None and (rows.tokens.levels >= 0).any():
+            check_same_ids(source, references.ids)
         upstream.update(source.upstream())
-        checkpoint = _match(label, rows, codebooks, items, tokens_from is not None)
+        checkpoint = _match(label, rows, references, tokens_from is not None)
         checkpoints.append(replace(checkpoint, manifest=source.manifest))
-    if codebooks is None and codebooks_from == "auto":
+    if references.codebooks is None and codebooks_from == "auto":
         console.note(f"no semantic IDs in {space.root}: no RSA with codebooks (or pass --codebooks FILE)")
     details = {label: facts for label, source in zip(labels, sources, strict=True) if (facts := source.details())}
-    return DiagnosisInputs(checkpoints, items, upstream, codebooks_file, {"sources": details} if details else {})
+    sources_of = {"sources": details} if details else {}
+    return DiagnosisInputs(checkpoints, references.items, upstream, references.codebooks_file, sources_of)
 
 
-def _match(
-    label: str,
-    rows: CheckpointRows,
-    codebooks: list[npt.NDArray[np.float32]] | None,
-    items: CodedItems | None,
-    tokens_chosen: bool,
-) -> DiagnosedCheckpoint:
+@dataclass(frozen=True)
+class _References:
+    """What checkpoints are compared with.
+
+    Attributes:
+        ids: Manifest of the semantic IDs of the workspace. None without them, or where they are not used.
+        codebooks: L arrays (K_l, d). None without codebooks.
+        codebooks_file: The file of codebooks that the user passed.
+        items: The items of the workspace. None where no semantic IDs are used.
+    """
+
+    ids: Manifest | None = None
+    codebooks: list[npt.NDArray[np.float32]] | None = None
+    codebooks_file: Path | None = None
+    items: CodedItems | None = None
+
+
+def _read_references(space: Workspace, codebooks_from: str) -> _References:
+    """Read codebooks and items."""
+    if codebooks_from not in ("auto", "none"):
+        return _References(codebooks=read_codebooks(Path(codebooks_from)), codebooks_file=Path(codebooks_from))
+    if codebooks_from == "none" or space.manifest("semantic_ids") is None:
+        return _References()
+    ids = space.require("semantic_ids", "gti build-ids")
+    codebooks = read_codebooks(space.path("codebooks.safetensors"))
+    return _References(ids, codebooks, items=read_coded_items(space) if space.path("items.parquet").is_file() else None)
+
+
+def _token_list(
+    source: Checkpoint, tokens_from: str | None, base_vocab: int | None, last_list: str | None
+) -> str | None:
+    """What says which tokens of a checkpoint are new; None where ``base_vocab`` or a list in its folder does.
+
+    Args:
+        source: The checkpoint.
+        tokens_from: What the user gave.
+        base_vocab: What the user gave.
+        last_list: The list of the checkpoint before it, for one without a list.
+    """
+    own_list = source.beside(NEW_TOKENS_FILE)  # of an adapter, that of its base
+    if tokens_from or base_vocab is not None:
+        return tokens_from or None
+    if not own_list.is_file():
+        return last_list
+    return str(own_list) if own_list.parent != Path(source.path) else None
+
+
+def _read_rows(
+    source: Checkpoint, token_list: str | None, base_vocab: int | None, references: _References, seed: int
+) -> CheckpointRows:
+    """Read the rows of a checkpoint's new tokens and of a sample of its pretrained tokens."""
+    books = references.codebooks if references.ids is not None else None
+    return read_checkpoint(
+        Path(source.path),
+        embeddings=source.embeddings(),
+        vocabulary_from=source.beside(TOKENIZER_FILE).parent,
+        tokens_from=token_list,
+        base_vocab=base_vocab,
+        seed=seed,
+        rows_before=source.known_manifest.details.get("base_vocab") if source.known_manifest else None,
+        code_sizes=[len(book) for book in books] if books is not None else None,
+    )
+
+
+def _match(label: str, rows: CheckpointRows, references: _References, tokens_chosen: bool) -> DiagnosedCheckpoint:
     """Match the new tokens with codebooks and items; tokens that are no codes have neither."""
     vectors = parents = carriers = None
+    codebooks, items = references.codebooks, references.items
     if (rows.tokens.levels >= 0).any():
         if codebooks is not None:
             vectors = match_codebooks(rows.tokens, codebooks, str(rows.folder), part=tokens_chosen)

@@ -98,11 +98,17 @@ def _check_options_match(names: Sequence[str], both: Sequence[Mapping[str, Any]]
         )
 
 
-def _search_differences(both: Sequence[Mapping[str, Any]]) -> str:
+def _warn_of_search_differences(names: Sequence[str], both: Sequence[Mapping[str, Any]]) -> str:
     """The search options in which two evaluations differ, such as ``beams 20 and 7``; empty where they agree."""
     recorded = [name for name in _SEARCH_OPTIONS if all(name in options for options in both)]
     pairs = {name: [options[name] for options in both] for name in recorded}
-    return ", ".join(f"{name} {first} and {second}" for name, (first, second) in pairs.items() if first != second)
+    found = ", ".join(f"{name} {first} and {second}" for name, (first, second) in pairs.items() if first != second)
+    if found:
+        console.warn(
+            f"{names[0]!r} and {names[1]!r} were searched with different options, and their difference includes the "
+            f"effect of that: {found}"
+        )
+    return found
 
 
 def _join(cuts: Sequence[int]) -> str:
@@ -147,12 +153,7 @@ def compare(
     names = [first.name.removeprefix("evaluation/"), file_stem(other.removeprefix("evaluation/"))]
     _check_not_itself(names, other)
     _check_options_match(names, [first.options, second.options])
-    search_differences = _search_differences([first.options, second.options])
-    if search_differences:
-        console.warn(
-            f"{names[0]!r} and {names[1]!r} were searched with different options, and their difference includes the "
-            f"effect of that: {search_differences}"
-        )
+    search_differences = _warn_of_search_differences(names, [first.options, second.options])
     artifact = f"evaluation/{names[0]}-vs-{names[1]}"
     with space.stage(
         "evaluate",

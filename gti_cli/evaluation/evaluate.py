@@ -74,28 +74,21 @@ def evaluate(
             those of other semantic IDs.
     """
     refuse_unknown(keywords, EvaluateOptions, InteractionOptions, RunOptions)
-    if (interactions is None) == (queries is None):
-        raise InputError(
-            "there is nothing to evaluate on" if interactions is None else "interactions and queries are given at once",
-            remedy="give --interactions or --queries",
-        )
-    if queries is not None and keywords.get("history") is not None:
-        raise InputError("--history is about users' items, and queries have none", remedy="leave it out")
-    reading, run_options = pick(InteractionOptions, keywords), pick(RunOptions, keywords)
-    if queries is not None and keywords.get("hold_out_items"):
-        raise InputError("--hold-out-items is about users' items, and queries have none", remedy="leave it out")
+    options, reading = pick(EvaluateOptions, keywords), pick(InteractionOptions, keywords)
+    run_options = pick(RunOptions, keywords)
+    _check_tables(interactions, queries, options)
     reading.check(reads_table=interactions is not None)
     interactions, queries = tables.locate_all([interactions, queries], run_options.columns)
-    blend = blend_name(Workspace(workspace), checkpoint)
+    space = Workspace(workspace)
+    blend = blend_name(space, checkpoint)
     if blend is not None:
         if interactions is None:
             raise InputError("a blend recommends to users, and cannot answer queries", remedy="give --interactions")
-        options = pick(EvaluateOptions, keywords)
-        return evaluate_blend(Workspace(workspace), blend, interactions, options, reading, name, run_options)
+        return evaluate_blend(space, blend, interactions, options, reading, name, run_options)
     plan = make_plan(
-        Workspace(workspace),
+        space,
         checkpoint,
-        pick(EvaluateOptions, keywords),
+        options,
         seed=run_options.seed,
         device=run_options.device,
         dtype=run_options.dtype,
@@ -108,6 +101,19 @@ def evaluate(
         manifest = evaluate_queries(plan, queries, name, run_options)
     refresh_card(plan.space, plan.checkpoint, manifest)
     return manifest
+
+
+def _check_tables(interactions: Path | str | None, queries: Path | str | None, options: EvaluateOptions) -> None:
+    """Refuse any number of tables but one, and options that are about users where queries are evaluated."""
+    if (interactions is None) == (queries is None):
+        raise InputError(
+            "there is nothing to evaluate on" if interactions is None else "interactions and queries are given at once",
+            remedy="give --interactions or --queries",
+        )
+    if queries is not None and options.history is not None:
+        raise InputError("--history is about users' items, and queries have none", remedy="leave it out")
+    if queries is not None and options.hold_out_items:
+        raise InputError("--hold-out-items is about users' items, and queries have none", remedy="leave it out")
 
 
 def _evaluate_users(

@@ -99,19 +99,13 @@ def evaluate_blend(
     held = find_held_out(space.path(blend), is_wanted=options.hold_out_items)
     evaluated = read_users(interactions, source.catalogue, options, reading, run_options.seed, held)
     _warn(source, options, interactions)
-    sample = {} if options.sample is None else {"sample": options.sample, "sample_seed": run_options.seed}
     artifact = f"evaluation/{name or blend}"
     with space.stage(
         "evaluate",
         artifact,
         [artifact],
         options={
-            **sample,
-            "split": options.split,
-            "k": options.ks,
-            "dtype": str(dtype).removeprefix("torch."),
-            "filter_seen": options.filter_seen,
-            "baselines": list(options.baselines),
+            **_recorded_options(options, run_options.seed, dtype),
             **recorded_split(held),
             **reading.recorded(),
         },
@@ -130,6 +124,18 @@ def evaluate_blend(
             _run(source, around, evaluated, dtype, run, run.path(artifact))
             remove_pictures(space, artifact)
     return run.result()
+
+
+def _recorded_options(options: EvaluateOptions, seed: int, dtype: torch.dtype) -> dict[str, Any]:
+    """The options of the manifest that do not depend on the table."""
+    return {
+        **({} if options.sample is None else {"sample": options.sample, "sample_seed": seed}),
+        "split": options.split,
+        "k": options.ks,
+        "dtype": str(dtype).removeprefix("torch."),
+        "filter_seen": options.filter_seen,
+        "baselines": list(options.baselines),
+    }
 
 
 def _refuse_search_options(options: EvaluateOptions) -> None:

@@ -27,7 +27,7 @@ from gti_cli.evaluation.plot import remove_pictures
 from gti_cli.metrics.intervals import intervals
 from gti_cli.metrics.slices import slice_means, table_slices
 from gti_cli.options import RunOptions, pick
-from gti_cli.workspace import Workspace, check_output_name, write_json
+from gti_cli.workspace import StageRun, Workspace, check_output_name, write_json
 from gti_cli.workspace.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -153,16 +153,26 @@ def summarise(
             stage.counts.update({key: value for key, value in runs[0].counts.items() if _is_equal_in(runs, key)})
             stage.counts.update(_sum_exact_counts(runs), runs=len(runs))
             remove_pictures(space, artifact)
-            folder = stage.path(artifact)
-            folder.mkdir(parents=True)
-            if (baselines := space.path(runs[0].name) / "baselines").is_dir():
-                shutil.copytree(baselines, folder / "baselines")
-            write_json(folder / "metrics.json", {**stage.metrics, "counts": stage.counts})
-            tables.write(
-                folder / table_name(table),
-                {**{key: table.column(key) for key in table.column_names if key not in values}, **values},
-            )
+            _write(stage, stage.path(artifact), table, values, space.path(runs[0].name) / "baselines")
     return stage.result()
+
+
+def _write(stage: StageRun, folder: Path, table: pa.Table, values: Mapping[str, Floats], baselines: Path) -> None:
+    """Write the summary.
+
+    Args:
+        stage: Has the metrics and counts.
+        folder: Where to write; made here.
+        table: The table of the first run.
+        values: The columns in which the summary differs from it.
+        baselines: The tables of the first run's baselines, which are those of all; may be missing.
+    """
+    folder.mkdir(parents=True)
+    if baselines.is_dir():
+        shutil.copytree(baselines, folder / "baselines")
+    write_json(folder / "metrics.json", {**stage.metrics, "counts": stage.counts})
+    columns = {key: table.column(key) for key in table.column_names if key not in values}
+    tables.write(folder / table_name(table), {**columns, **values})
 
 
 def _other_targets(runs: Sequence[Manifest], names: Sequence[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from gti_cli import console, tables
 from gti_cli.baselines.base import train_counts
 from gti_cli.baselines.results import BaselineResult, write_baseline_tables
-from gti_cli.baselines.run import EMBEDDINGS, Setting, evaluate_baselines
+from gti_cli.baselines.run import EMBEDDINGS, BaselinesOutcome, Setting, evaluate_baselines
 from gti_cli.decoding.ranked_items import RankedItems
 from gti_cli.errors import InputError
 from gti_cli.evaluation.options import EvaluateOptions
@@ -167,18 +167,45 @@ def write_user_results(
         run: The run of the stage. Metrics and counts that it has already are written, too.
         folder: Where to write; made here.
     """
-    options, row_of = around.options, around.catalogue.row_of()
-    splits, entries, users = evaluated.splits, evaluated.entries, evaluated.users
-    ranks, other_ranks = divide_ranks(ranks, len(entries))
-    lists, values = lists[: len(entries)], per_user(ranks, options.ks)
-    coverage_and_novelty = list_metrics(as_array(lists, options.ks[-1]), options.ks, train_counts(splits.train, row_of))
-    setting = Setting(
-        splits,
-        options.split,
-        entries,
-        row_of,
-        options.ks,
-        options.filter_seen,
+    options, row_of, count = around.options, around.catalogue.row_of(), len(evaluated.entries)
+    ranks, other_ranks = divide_ranks(ranks, count)
+    lists, values = lists[:count], per_user(ranks, options.ks)
+    counted = train_counts(evaluated.splits.train, row_of)
+    coverage_and_novelty = list_metrics(as_array(lists, options.ks[-1]), options.ks, counted)
+    outcome = evaluate_baselines(options.baselines, _setting(around, evaluated))
+    _add_metrics(run, evaluated, values, coverage_and_novelty, outcome)
+    if evaluated.others:
+        others = [entry.user_id for entry in evaluated.others]
+        run.metrics["other_targets"] = _other_figures(per_user(other_ranks, options.ks), outcome.others, others)
+    slices = user_slices(evaluated.entries, evaluated.splits.train)
+    run.metrics["slices"] = slice_means(values, slices)
+    run.metrics["baseline_slices"] = {name: slice_means(one.values, slices) for name, one in outcome.results.items()}
+    run.details["baselines_left_out"] = outcome.left_out
+    run.counts.update(
+        evaluated.splits.counts,
+        **evaluated.held_out_counts,
+        **({"other_targets": len(evaluated.others)} if evaluated.hidden else {}),
+        evaluated=count,
+        catalogue=len(row_of),
+        lists_shorter_than_k=sum(len(items.rows) < options.ks[-1] for items in lists),
+        baselines_left_out=len(outcome.left_out),
+        targets_in_history=sum(entry.target in entry.items for entry in evaluated.entries),
+    )
+    folder.mkdir(parents=True)
+    write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
+    write_lists(folder, "user_id", evaluated.users, lists, around.catalogue.item_ids)
+    _write_tables(folder, evaluated, ranks, values, outcome.results)
+
+
+def _setting(around: Surroundings, evaluated: EvaluatedUsers) -> Setting:
+    """What baselines are evaluated on."""
+    return Setting(
+        evaluated.splits,
+        around.options.split,
+        evaluated.entries,
+        around.catalogue.row_of(),
+        around.options.ks,
+        around.options.filter_seen,
         around.seed,
         around.device,
         around.space.path(".gti") / "baselines",
@@ -187,8 +214,17 @@ def write_user_results(
         evaluated.cold_valid,
         evaluated.hidden,
     )
-    outcome = evaluate_baselines(options.baselines, setting)
-    baselines, slices = outcome.results, user_slices(entries, splits.train)
+
+
+def _add_metrics(
+    run: StageRun,
+    evaluated: EvaluatedUsers,
+    values: dict[str, Floats],
+    coverage_and_novelty: dict[str, float],
+    outcome: BaselinesOutcome,
+) -> None:
+    """Add means and intervals of the method and of the baselines."""
+    users, baselines = evaluated.users, outcome.results
     run.metrics.update(
         metrics={**averages(values), **coverage_and_novelty},
         baselines={name: baseline.metrics for name, baseline in baselines.items()},
@@ -196,32 +232,24 @@ def write_user_results(
         intervals=bounds(values, users),
         baseline_intervals={name: bounds(baseline.values, users) for name, baseline in baselines.items()},
     )
-    if evaluated.others:
-        others = [entry.user_id for entry in evaluated.others]
-        run.metrics["other_targets"] = _other_figures(per_user(other_ranks, options.ks), outcome.others, others)
-    run.metrics["slices"] = slice_means(values, slices)
-    run.metrics["baseline_slices"] = {name: slice_means(one.values, slices) for name, one in baselines.items()}
-    run.details["baselines_left_out"] = outcome.left_out
-    run.counts.update(
-        splits.counts,
-        **evaluated.held_out_counts,
-        **({"other_targets": len(evaluated.others)} if evaluated.hidden else {}),
-        evaluated=len(entries),
-        catalogue=len(row_of),
-        lists_shorter_than_k=sum(len(items.rows) < options.ks[-1] for items in lists),
-        baselines_left_out=len(outcome.left_out),
-        targets_in_history=sum(entry.target in entry.items for entry in entries),
-    )
-    folder.mkdir(parents=True)
-    write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
-    write_lists(folder, "user_id", users, lists, around.catalogue.item_ids)
+
+
+def _write_tables(
+    folder: Path,
+    evaluated: EvaluatedUsers,
+    ranks: TargetRanks,
+    values: dict[str, Floats],
+    baselines: Mapping[str, BaselineResult],
+) -> None:
+    """Write the values of each target, of the method and of the baselines."""
+    entries = evaluated.entries
     # One row for each target. A user's several targets differ in the number of items before them.
     keys = {
-        "user_id": users,
+        "user_id": evaluated.users,
         "target": [entry.target for entry in entries],
         "history": np.asarray([len(entry.items) for entry in entries], dtype=np.int32),
     }
-    seen = times_seen(entries, splits.train)
+    seen = times_seen(entries, evaluated.splits.train)
     rank_columns = {"items_ahead": ranks.ahead, "items_tied": ranks.ties}
     tables.write(folder / "per_user.parquet", {**keys, "target_training_interactions": seen, **rank_columns, **values})
     write_baseline_tables(folder, keys, baselines)

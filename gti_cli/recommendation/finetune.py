@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from gti_cli import console, tables
 from gti_cli.baselines.run import EMBEDDINGS
 from gti_cli.cards.card import write_card
-from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
+from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
 from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.errors import InputError
 from gti_cli.options import RunOptions, pick, refuse_unknown
@@ -84,11 +84,7 @@ def finetune(
     interactions, queries, table = tables.locate_all([interactions, queries, table], run_options.columns)
     space = Workspace(workspace)
     ids = space.require("semantic_ids", "gti build-ids")
-    checkpoint = find_checkpoint(space, from_, "grounded", "gti ground", adapters=True, base=base)
-    start = checkpoint if checkpoint.base is None else checkpoint.base
-    check_output_name(name, default="finetuned", start=start.artifact)
-    check_same_ids(checkpoint, ids)
-    code_ids(checkpoint.item_tokens(), ids.details["sizes"])  # refuses a checkpoint without these tokens
+    checkpoint = _find_start(space, ids, from_, base, name)
     data = read_task_data(space, interactions, queries, options.tasks, reading, table if hold_out is None else hold_out)
     if data.held_out is not None:
         check_unseen(space, checkpoint, data.held_out)
@@ -112,18 +108,37 @@ def finetune(
         force=run_options.force,
         resume=run_options.resume,
         checkpoint=True,
-        describe=partial(write_card, space, start),
+        describe=partial(write_card, space, _plain_model(checkpoint)),
     ) as run:
         if not run.done:
             _record_sources(job, ids, run)
-            from gti_cli.recommendation.train import train_and_save
-
-            train_and_save(job, run, run.path(name))
-            if data.held_out is not None:
-                data.held_out.write(run.path(name))
+            _train(job, run, run.path(name))
             if processes.rank() == 0:
                 remove_picture(space, name)
     return run.result()
+
+
+def _train(job: FinetuneJob, run: StageRun, folder: Path) -> None:
+    """Train, and write the checkpoint with the split of its items."""
+    from gti_cli.recommendation.train import train_and_save
+
+    train_and_save(job, run, folder)
+    if job.data.held_out is not None:
+        job.data.held_out.write(folder)
+
+
+def _find_start(space: Workspace, ids: Manifest, from_: str | None, base: str | None, name: str) -> Checkpoint:
+    """Find the checkpoint to start from, and refuse one that does not fit the semantic IDs or the output's name."""
+    checkpoint = find_checkpoint(space, from_, "grounded", "gti ground", adapters=True, base=base)
+    check_output_name(name, default="finetuned", start=_plain_model(checkpoint).artifact)
+    check_same_ids(checkpoint, ids)
+    code_ids(checkpoint.item_tokens(), ids.details["sizes"])  # refuses a checkpoint without these tokens
+    return checkpoint
+
+
+def _plain_model(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint itself, or the base of an adapter."""
+    return checkpoint if checkpoint.base is None else checkpoint.base
 
 
 def _hold_out(

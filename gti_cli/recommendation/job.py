@@ -96,20 +96,9 @@ def prepare_job(
         InputError: When the options do not fit the launcher, the machine, the checkpoint or the tables.
     """
     from gti_cli.checkpoints.devices import choose_device, choose_training_dtype
-    from gti_cli.training.sharding import check_training
 
     device = choose_device(run_options.device)
-    # A sharded optimizer has one learning rate; the other options need the whole model on each process.
-    check_training(
-        device,
-        {
-            "--prior": options.prior != "none",
-            "--lora": options.lora,
-            "--rows-learning-rate": options.rows_learning_rate not in (None, options.learning_rate),
-            "--validations": bool(options.validations),
-            "--compile": options.compile,
-        },
-    )
+    _check_sharding(device, options)
     if options.prior != "none" and NEXT_ITEM not in data.tasks:
         raise InputError(
             f"--prior {options.prior} is about histories, and this run trains on none",
@@ -140,4 +129,21 @@ def prepare_job(
         logs=logs,
         baselines=baselines,
         embeddings=embeddings,
+    )
+
+
+def _check_sharding(device: torch.device, options: FinetuneOptions) -> None:
+    """Refuse options that do not work under the launcher's configuration."""
+    from gti_cli.training.sharding import check_training
+
+    # A sharded optimizer has one learning rate; the other options need the whole model on each process.
+    check_training(
+        device,
+        {
+            "--prior": options.prior != "none",
+            "--lora": options.lora,
+            "--rows-learning-rate": options.rows_learning_rate not in (None, options.learning_rate),
+            "--validations": bool(options.validations),
+            "--compile": options.compile,
+        },
     )

@@ -16,15 +16,16 @@ from gti_cli import console, tables
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.semantic_ids import artifact
 from gti_cli.semantic_ids.collisions.resolve import resolve_collisions
-from gti_cli.semantic_ids.encoders.encode import COLUMN, LSA, encode
+from gti_cli.semantic_ids.encoders.encode import COLUMN, LSA, Encoded, encode
 from gti_cli.semantic_ids.groups import first_equal_rows
 from gti_cli.semantic_ids.options import EncoderOptions, IdsKeywords, IdsOptions, KMeansOptions, RQVAEOptions
 from gti_cli.semantic_ids.plan import BuildPlan, check_enough, make_plan
 from gti_cli.semantic_ids.quality import report
 from gti_cli.semantic_ids.quality.plot import remove_pictures
 from gti_cli.semantic_ids.quantizers import residual_codes
-from gti_cli.semantic_ids.quantizers.quantizer import train_quantizer
+from gti_cli.semantic_ids.quantizers.quantizer import Codes, Quantizer, Vectors, train_quantizer
 from gti_cli.semantic_ids.reuse import add_items
+from gti_cli.tensors.vector_file import VectorRows
 from gti_cli.workspace import StageRun, Workspace, processes
 from gti_cli.workspace.manifest import Manifest
 
@@ -105,6 +106,7 @@ def build_ids(
 
 
 def _build(run: StageRun, plan: BuildPlan, seed: int, machine: Machine) -> None:
+    """Encode, quantize and resolve collisions; then write the artifact and record what was measured."""
     run.device = machine.name
     encoded = encode(
         plan.catalogue,
@@ -134,12 +136,7 @@ def _build(run: StageRun, plan: BuildPlan, seed: int, machine: Machine) -> None:
         else residual_codes.encode(code_space, quantizer.codebooks, plan.beam)
     )
     resolved = resolve_collisions(code_space, quantizer.codebooks, codes, plan.policy)
-    codebooks, sizes = list(quantizer.codebooks), list(plan.sizes)
-    if plan.policy == "suffix":
-        # A suffix code is a mere counter. Its vector is the mean residual of the items that have it, so that the last
-        # level has a codebook like the others.
-        sizes.append(int(resolved.codes[:, -1].max()) + 1)
-        codebooks = residual_codes.mean_codebooks(code_space, resolved.codes, sizes, fixed=codebooks)
+    codebooks, sizes = _with_suffix_level(plan, quantizer, code_space, resolved.codes)
     if plan.quantizer == "rq-vae":
         run.measured["dtype"] = f"{machine.training_dtype}".removeprefix("torch.") + f" ({machine.reason})"
     run.counts.update(moved=resolved.moved, moved_prefix=resolved.moved_prefix)
@@ -153,11 +150,7 @@ def _build(run: StageRun, plan: BuildPlan, seed: int, machine: Machine) -> None:
     tables.write(run.path(artifact.ITEMS), items)
     artifact.write_codebooks(run.path(artifact.CODEBOOKS), codebooks)
     artifact.write_embeddings(run.path(artifact.EMBEDDINGS), vectors)
-    if quantizer.history:
-        artifact.write_history(run.path(artifact.HISTORY), quantizer.history)
-    state = {**(encoded.state.arrays() if encoded.state else {}), **quantizer.state}
-    if state:
-        artifact.write_arrays(run.path(artifact.REUSE), state)
+    _write_state(run, encoded, quantizer)
     run.details.update(
         levels=len(sizes),
         sizes=sizes,
@@ -168,6 +161,36 @@ def _build(run: StageRun, plan: BuildPlan, seed: int, machine: Machine) -> None:
         identity=artifact.identity(codebooks, resolved.codes, sizes, plan.style),
         batches=[],
     )
+
+
+def _with_suffix_level(
+    plan: BuildPlan, quantizer: Quantizer, code_space: VectorRows, codes: Codes
+) -> tuple[list[Vectors], list[int]]:
+    """The codebook and the size of each level, of a suffix level, too.
+
+    A suffix code is a mere counter. Its vector is the mean residual of the items that have it, so that the last level
+    has a codebook like the others.
+
+    Args:
+        plan: Says how collisions were resolved, and has the sizes of the quantized levels.
+        quantizer: Has their codebooks.
+        code_space: (N, d) vectors of the items in the quantizer's space.
+        codes: (N, L) codes after collisions were resolved.
+    """
+    codebooks, sizes = list(quantizer.codebooks), list(plan.sizes)
+    if plan.policy != "suffix":
+        return codebooks, sizes
+    sizes.append(int(codes[:, -1].max()) + 1)
+    return residual_codes.mean_codebooks(code_space, codes, sizes, fixed=codebooks), sizes
+
+
+def _write_state(run: StageRun, encoded: Encoded, quantizer: Quantizer) -> None:
+    """Write how an RQ-VAE trained, and what gives new items their codes later."""
+    if quantizer.history:
+        artifact.write_history(run.path(artifact.HISTORY), quantizer.history)
+    state = {**(encoded.state.arrays() if encoded.state else {}), **quantizer.state}
+    if state:
+        artifact.write_arrays(run.path(artifact.REUSE), state)
 
 
 def _choose_machine(plan: BuildPlan, options: RunOptions) -> Machine:

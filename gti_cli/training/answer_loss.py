@@ -66,16 +66,18 @@ def answer_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, 
         (first, count), (second, more) = (answer_loss(model, part) for part in (history_batch, batch["examples"]))
         return first + second, count + more
     logits, targets = answer_logits(model, batch).float(), batch["targets"]
-    weights, bias = find(model), batch.get("prior")
-    if bias is not None:
-        if weights is None:
-            raise ValueError("the batch has the bias of a behaviour prior, but the model has no weights for it")
-        logits = weights.add_to(logits, bias)
+    if "prior" in batch:
+        logits = with_prior(model, logits, batch["prior"])
     loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-    if weights is not None and bias is None:
-        # Data parallelism waits for a gradient of every parameter, also on a process whose batch has no history.
-        loss = loss + 0 * weights.weights.sum()
     return loss, (targets != IGNORED).sum()
+
+
+def with_prior(model: nn.Module, logits: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Add the bias of the model's behaviour prior to logits, see `PriorWeights.add_to`."""
+    weights = find(model)
+    if weights is None:
+        raise ValueError("the batch has the bias of a behaviour prior, but the model has no weights for it")
+    return weights.add_to(logits, bias)
 
 
 @torch.no_grad()

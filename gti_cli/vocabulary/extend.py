@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -86,11 +86,9 @@ def extend(
         [name],
         options={
             "model": model if not base.local else None,
-            "init": init,
             "dtype": run_options.dtype,
             "tokens": tokens is not None,
-            **({"distance": start.distance} if init in USE_DISTANCE else {}),
-            **({} if start.measure_effect else {"measure_effect": False}),
+            **_recorded_start(start, init),
         },
         inputs={"tokens": tokens, **({"model": base.path} if base.local else {})},
         upstream=upstream,
@@ -108,6 +106,15 @@ def extend(
             run.details["semantic_ids"] = identity
             hand_on(base.path, run.path(name), run)
     return run.result()
+
+
+def _recorded_start(start: StartOptions, init: str) -> dict[str, Any]:
+    """The options of the manifest about the start of the new rows, those without effect left out."""
+    return {
+        "init": init,
+        **({"distance": start.distance} if init in USE_DISTANCE else {}),
+        **({} if start.measure_effect else {"measure_effect": False}),
+    }
 
 
 def _extend(

@@ -10,26 +10,12 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
 from gti_cli.checkpoints.saving import PRIOR_FILE
 from gti_cli.errors import InputError
 from gti_cli.priors.channels import ChannelsPrior
-from gti_cli.priors.item_knn_prior import ItemKnnPrior
 from gti_cli.priors.mixed_prior import MixedPrior
 from gti_cli.priors.stored_prior import StoredPrior, read_prior, write_prior
-from tests.support.priors import random_content, random_sasrec
-
-IDS = ["a", "b", "ü", "d"]
-ROW_OF = {item: row for row, item in enumerate(IDS)}
-
-
-@pytest.fixture
-def stored(tmp_path) -> ItemKnnPrior:
-    train = {"1": ["a", "b", "ü"], "2": ["b", "d", "a"], "3": ["ü", "d"]}
-    prior = ItemKnnPrior.of(ItemKNN(train, ROW_OF, Neighbourhood(last=2, decay=0.5)))
-    prior.similarity.data = prior.similarity.data.astype(np.float32).astype(np.float64)
-    write_prior(tmp_path, StoredPrior(prior, np.asarray([0.5, 0.25], dtype=np.float32)), IDS)
-    return prior
+from tests.support.priors import IDS, ROW_OF, SETTINGS, random_content, random_sasrec
 
 
 def test_the_file_of_item_knn_is_as_it_was_when_there_was_no_other_prior(tmp_path, stored):
@@ -39,7 +25,7 @@ def test_the_file_of_item_knn_is_as_it_was_when_there_was_no_other_prior(tmp_pat
         types = [file.get_tensor(name).dtype.str for name in names]
         described = json.loads(file.metadata()["gti_prior"])
     assert types == ["<f4", "<i4", "<i8", "|u1", "<f8", "<f4"]
-    settings = asdict(Neighbourhood(last=2, decay=0.5))
+    settings = asdict(SETTINGS)
     expected = {"format": 1, "prior": "item-knn", "settings": settings, "uniform_share": 0.3, "floor": -6.0}
     assert described == expected
 

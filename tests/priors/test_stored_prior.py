@@ -9,28 +9,15 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
 from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.checkpoints.saving import PRIOR_FILE
 from gti_cli.decoding.prior_bias import UNIFORM_SHARE, code_bias
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError
-from gti_cli.priors.item_knn_prior import ItemKnnPrior
 from gti_cli.priors.stored_prior import StoredPrior, find_prior, leave_prior, load_prior, read_prior, write_prior
 from gti_cli.vocabulary.extend import extend
 from tests.support.evaluation import make_world
-from tests.support.priors import WITH_PRIOR, add_checkpoint_with_prior, made_mixture
-
-IDS = ["a", "b", "ü", "d"]
-ROW_OF = {item: row for row, item in enumerate(IDS)}
-
-
-@pytest.fixture
-def stored(tmp_path) -> ItemKnnPrior:
-    train = {"1": ["a", "b", "ü"], "2": ["b", "d", "a"], "3": ["ü", "d"]}
-    prior = ItemKnnPrior.of(ItemKNN(train, ROW_OF, Neighbourhood(last=2, decay=0.5)))
-    write_prior(tmp_path, StoredPrior(prior, np.asarray([0.5, 0.25], dtype=np.float32)), IDS)
-    return prior
+from tests.support.priors import IDS, ROW_OF, WITH_PRIOR, add_checkpoint_with_prior, made_mixture
 
 
 def test_reads_what_was_written(tmp_path, stored):

@@ -30,6 +30,9 @@ WEIGHTS = (0.7, 1.5, 0.4)
 CHANNEL_WEIGHTS = (WEIGHTS, (0.3, 0.9, -0.5))
 WITH_PRIOR = "with-prior"
 SMALL = Size(hidden=8, dropout=0.1, length=3)
+IDS = ["a", "b", "ü", "d"]  # items of `store_small_prior`
+ROW_OF = {item: row for row, item in enumerate(IDS)}
+SETTINGS = Neighbourhood(last=2, decay=0.5)
 
 
 def random_sasrec(items: int, seed: int = 0, **settings: Any) -> SasrecPrior:
@@ -51,6 +54,15 @@ def random_content(items: int, seed: int = 0, **settings: Any) -> ContentKnnPrio
 def made_channels(world: World) -> ChannelsPrior:
     """A mixture, and content-knn beside it."""
     return ChannelsPrior([made_mixture(world), random_content(len(world.item_ids), temperature=0.3)])
+
+
+def store_small_prior(folder: Path) -> ItemKnnPrior:
+    """Write what the histories of three users tell, with weights of two levels, and return it as it was written."""
+    train = {"1": ["a", "b", "ü"], "2": ["b", "d", "a"], "3": ["ü", "d"]}
+    prior = ItemKnnPrior.of(ItemKNN(train, ROW_OF, SETTINGS))
+    prior.similarity.data = prior.similarity.data.astype(np.float32).astype(np.float64)
+    write_prior(folder, StoredPrior(prior, np.asarray([0.5, 0.25], dtype=np.float32)), IDS)
+    return prior
 
 
 def made_prior(world: World) -> ItemKnnPrior:

@@ -173,11 +173,6 @@ def test_a_behaviour_prior_is_added_to_the_logits_of_codes() -> None:
         ]
         for mine, theirs in zip(*gradients, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
-    # A process whose batch has no history still has a gradient for the others to be averaged with: none.
-    loss, _ = answer_loss(model, LAYOUT.collate(trees))
-    (gradient,) = torch.autograd.grad(loss, [find(model).weights])
-    assert gradient.tolist() == [0.0] * 3
-    weights = detach(model)
-    assert weights is not None and torch.equal(loss, answer_loss(model, LAYOUT.collate(trees))[0])
+    detach(model)
     with pytest.raises(ValueError, match="no weights"):
         answer_loss(model, layout.collate(trees))

@@ -16,12 +16,7 @@ from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.errors import InputError
 from gti_cli.vocabulary.base_model import find_base, is_gguf, safetensors_folder
 from gti_cli.workspace import Workspace
-from tests.support.vocabulary import load, write_checkpoint, write_words
-
-
-@pytest.fixture
-def words(tmp_path: Path) -> Path:
-    return write_words(tmp_path)
+from tests.support.vocabulary import load, write_checkpoint
 
 
 def test_a_folder_with_safetensors_in_one_file_or_shards(tmp_path: Path) -> None:

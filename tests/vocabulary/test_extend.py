@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -25,24 +24,9 @@ from gti_cli.vocabulary.in_memory import head_bias, matrices
 from gti_cli.workspace import Workspace
 from tests.support.models import make_tokenizer
 from tests.support.thinking import THINKING
-from tests.support.vocabulary import CODES, TEXTS, load, write_checkpoint, write_semantic_ids, write_words
+from tests.support.vocabulary import CODES, SIZES, TEXTS, load, write_semantic_ids, write_words
 
-SIZES = [4, 3]
 NAMES = all_names(SIZES)
-
-
-@pytest.fixture
-def space(tmp_path: Path) -> Workspace:
-    """A workspace with semantic IDs."""
-    space = Workspace(tmp_path / "space")
-    write_semantic_ids(space, np.array([[a, b] for a in range(4) for b in range(3)], dtype=np.int32), SIZES)
-    return space
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Callable[..., Path]:
-    """Write a checkpoint into `base`; arguments as of `write_checkpoint`."""
-    return functools.partial(write_checkpoint, tmp_path / "base")
 
 
 @pytest.mark.parametrize(("kind", "tied"), [("qwen3", True), ("phi", False)])
@@ -90,43 +74,6 @@ def test_each_token_is_one_id_inside_text_and_comes_back(space: Workspace, check
     # Text that only looks alike stays what it was.
     plain = make_tokenizer()
     assert tokenizer("<a_7> <b_3", add_special_tokens=False).input_ids == plain("<a_7> <b_3").input_ids
-
-
-@pytest.mark.parametrize(("reserve", "rows"), [(3, 7), (7, 7), (50, 50)])
-def test_rows_in_reserve_are_used_first(
-    reserve: int, rows: int, space: Workspace, checkpoint: Callable[..., Path]
-) -> None:
-    base = checkpoint(reserve=reserve)
-    manifest = extend(str(base), space.root, device="cpu")
-    model, _ = load(space.path("extended"))
-    size = len(make_tokenizer())
-    weight = model.get_input_embeddings().weight
-    assert len(weight) == size + rows
-    torch.testing.assert_close(weight[size : size + 7], weight[:size].mean(0).expand(7, -1))
-    old = load(base)[0].get_input_embeddings().weight
-    assert torch.equal(weight[size + 7 :], old[size + 7 :])
-    assert manifest.counts == {
-        "new_tokens": 7,
-        "rows_before": size + reserve,
-        "rows": size + rows,
-        "rows_from_reserve": min(reserve, 7),
-    }
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_weights_keep_their_number_format(
-    dtype: torch.dtype, space: Workspace, checkpoint: Callable[..., Path]
-) -> None:
-    from safetensors.torch import load_file
-
-    base = checkpoint(dtype=dtype)
-    extend(str(base), space.root, device="cpu")
-    old, new = load_file(base / "model.safetensors"), load_file(space.path("extended") / "model.safetensors")
-    assert old.keys() == new.keys()
-    for name, weight in old.items():
-        assert new[name].dtype == dtype
-        assert torch.equal(new[name][: len(weight)], weight)
-    assert json.loads((space.path("extended") / "config.json").read_text())["dtype"] == str(dtype)[6:]
 
 
 def test_other_vocabularies(tmp_path: Path, checkpoint: Callable[..., Path]) -> None:
@@ -329,19 +276,3 @@ def test_a_reasoning_model_is_asked_alike_by_all_later_stages(
     (extended / "tokenizer_config.json").write_text(json.dumps(config))
     extend(str(extended), space.root, tokens=write_words(extended.parent), name="again", device="cpu", init="mean")
     assert prompt_form(load(space.path("again"))[1]) is None
-
-
-def test_a_table_of_words(tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
-    base, words, root = str(checkpoint()), tmp_path / "words.csv", tmp_path / "words"
-    words.write_text('token,description\ndre,a dressmaker\n" zorp",a cheese\n')
-    found = extend(base, root, tokens=words, device="cpu")
-    assert found.counts["old_words_changed"] == 0 and found.details["old_words_changed"] == []
-    _, tokenizer = load(root / "extended")
-    sentence = "The red evening dress is made of silk."
-    assert tokenizer(sentence).input_ids == make_tokenizer()(sentence).input_ids
-    assert read_new_tokens(root / "extended").names == ["dre", " zorp"]
-    words.write_text("token\nzorp\nof\n")
-    assert run(["extend", "--model", base, "--tokens", str(words), "-w", str(tmp_path / "other"), "-q"]) == 2
-    message = capsys.readouterr().err
-    assert "words.csv, column 'token', row 2" in message and message.count("\n") == 1
-    assert not (tmp_path / "other" / "extended").exists()

@@ -10,14 +10,9 @@ import torch
 
 from gti_cli.errors import InputError
 from gti_cli.vocabulary.extend import extend
-from tests.support.vocabulary import load, write_words
+from tests.support.vocabulary import load
 
 WIDTH, HIDDEN = 32, 64
-
-
-@pytest.fixture
-def words(tmp_path: Path) -> Path:
-    return write_words(tmp_path)
 
 
 def write_gguf(path: Path) -> dict[str, np.ndarray]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from gti_cli.app import run
+from gti_cli.checkpoints.new_tokens import read_new_tokens
+from gti_cli.vocabulary.extend import extend
 from gti_cli.vocabulary.old_words import SHOWN, OldWords, names_inside, split_old_words, token_texts
 from gti_cli.vocabulary.tokenizer import grow_tokenizer
 from gti_cli.vocabulary.tokens_to_add import TokensToAdd
+from tests.support.models import make_tokenizer
+from tests.support.vocabulary import load
 
 SENTENCES = ["my mother and her brother saw other mothers", "the moth saw the mother", "红色裙子 红色大衣"] * 20
 KINDS = ["byte-level", "metaspace"]
@@ -116,3 +123,19 @@ def test_tokens_of_semantic_ids_are_added_as_before() -> None:
     grow_tokenizer(grown, names)
     plain.add_tokens([AddedToken(name, normalized=False, special=False) for name in names])
     assert grown.backend_tokenizer.to_str() == plain.backend_tokenizer.to_str()
+
+
+def test_a_table_of_words(tmp_path: Path, checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    base, words, root = str(checkpoint()), tmp_path / "words.csv", tmp_path / "words"
+    words.write_text('token,description\ndre,a dressmaker\n" zorp",a cheese\n')
+    found = extend(base, root, tokens=words, device="cpu")
+    assert found.counts["old_words_changed"] == 0 and found.details["old_words_changed"] == []
+    _, tokenizer = load(root / "extended")
+    sentence = "The red evening dress is made of silk."
+    assert tokenizer(sentence).input_ids == make_tokenizer()(sentence).input_ids
+    assert read_new_tokens(root / "extended").names == ["dre", " zorp"]
+    words.write_text("token\nzorp\nof\n")
+    assert run(["extend", "--model", base, "--tokens", str(words), "-w", str(tmp_path / "other"), "-q"]) == 2
+    message = capsys.readouterr().err
+    assert "words.csv, column 'token', row 2" in message and message.count("\n") == 1
+    assert not (tmp_path / "other" / "extended").exists()

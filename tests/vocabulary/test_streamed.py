@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,9 @@ from safetensors.torch import load_file
 
 from gti_cli.errors import InputError
 from gti_cli.vocabulary.extend import extend
-from tests.support.vocabulary import load, write_checkpoint, write_words
-
-
-@pytest.fixture
-def words(tmp_path: Path) -> Path:
-    return write_words(tmp_path)
+from gti_cli.workspace import Workspace
+from tests.support.models import make_tokenizer
+from tests.support.vocabulary import load, write_checkpoint
 
 
 def change_config(folder: Path, **fields: Any) -> None:
@@ -152,3 +150,40 @@ def test_a_head_that_differs_from_a_tied_embedding_is_said_and_untied(
     assert json.loads((new / "config.json").read_text())["tie_word_embeddings"] is False
     old_head = load_file(base / "model.safetensors")["lm_head.weight"]
     assert torch.equal(load(new)[0].get_output_embeddings().weight[: len(old_head)], old_head)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_keep_their_number_format(
+    dtype: torch.dtype, space: Workspace, checkpoint: Callable[..., Path]
+) -> None:
+    from safetensors.torch import load_file
+
+    base = checkpoint(dtype=dtype)
+    extend(str(base), space.root, device="cpu")
+    old, new = load_file(base / "model.safetensors"), load_file(space.path("extended") / "model.safetensors")
+    assert old.keys() == new.keys()
+    for name, weight in old.items():
+        assert new[name].dtype == dtype
+        assert torch.equal(new[name][: len(weight)], weight)
+    assert json.loads((space.path("extended") / "config.json").read_text())["dtype"] == str(dtype)[6:]
+
+
+@pytest.mark.parametrize(("reserve", "rows"), [(3, 7), (7, 7), (50, 50)])
+def test_rows_in_reserve_are_used_first(
+    reserve: int, rows: int, space: Workspace, checkpoint: Callable[..., Path]
+) -> None:
+    base = checkpoint(reserve=reserve)
+    manifest = extend(str(base), space.root, device="cpu")
+    model, _ = load(space.path("extended"))
+    size = len(make_tokenizer())
+    weight = model.get_input_embeddings().weight
+    assert len(weight) == size + rows
+    torch.testing.assert_close(weight[size : size + 7], weight[:size].mean(0).expand(7, -1))
+    old = load(base)[0].get_input_embeddings().weight
+    assert torch.equal(weight[size + 7 :], old[size + 7 :])
+    assert manifest.counts == {
+        "new_tokens": 7,
+        "rows_before": size + reserve,
+        "rows": size + rows,
+        "rows_from_reserve": min(reserve, 7),
+    }
