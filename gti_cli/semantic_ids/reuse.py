@@ -119,7 +119,9 @@ def add_items(
     named = _named_options(options, kmeans, rqvae, text_model)
     _check_options(manifest, {**named, **changed(RunOptions(seed=run_options.seed))})
     if run_options.force or not run_options.resume:
-        console.note("--force and --no-resume change nothing with --reuse: no earlier ID changes, and nothing is resumed")
+        console.note(
+            "--force and --no-resume change nothing with --reuse: no earlier ID changes, and nothing is resumed"
+        )
     catalogue = read_catalogue(items, options.text_columns or manifest.options["text_columns"] or None)
     earlier = _read(space, manifest)
     _check_items(catalogue, earlier)
