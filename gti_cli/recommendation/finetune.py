@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from gti_cli import console, tables
 from gti_cli.cards.card import write_card
+from gti_cli.checkpoints.configuration import check_takes_cache
 from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
+from gti_cli.checkpoints.loading import translate_loading_errors
 from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.errors import InputError
 from gti_cli.options import RunOptions, pick, refuse_unknown
@@ -86,6 +88,9 @@ def finetune(
     checkpoint = find_checkpoint(space, from_, "grounded", "gti ground", adapters=True, base=base)
     start = checkpoint if checkpoint.base is None else checkpoint.base
     check_output_name(name, default="finetuned", start=start.artifact)
+    with translate_loading_errors(checkpoint.path):
+        config = checkpoint.load_config()
+    check_takes_cache(config, checkpoint.path, "start from a decoder-only language model")
     check_same_ids(checkpoint, ids)
     code_ids(checkpoint.item_tokens(), ids.details["sizes"])  # refuses a checkpoint without these tokens
     data = read_task_data(space, interactions, queries, options.tasks, reading, table if hold_out is None else hold_out)
