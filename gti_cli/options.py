@@ -86,7 +86,7 @@ class RunOptions:
         seed: The seed of everything random.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         dtype: The number format of the model: ``auto``, ``float32`` or ``bfloat16``.
-        force: Replace a finished output that was made from other inputs or with other options.
+        force: Make a finished output again, also one that was made from other inputs or with other options.
         resume: Continue interrupted work.
         columns: What the columns of the tables are called, ``OURS=THEIRS`` with commas between.
 
@@ -97,7 +97,7 @@ class RunOptions:
     seed: int = option(0, "Seed of everything random.")
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.")
     dtype: str = option("auto", "auto, float32 or bfloat16.")
-    force: bool = option(False, "Replace a finished output that was made with other options or inputs.")
+    force: bool = option(False, "Make a finished output again, also one of other options or inputs.")
     resume: bool = option(True, "Start over instead of resuming interrupted work.", flag="--no-resume")
     columns: str | None = option(None, "Names of the tables' columns: user_id=reviewerID,item_id=asin,...")
 

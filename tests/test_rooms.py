@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "gti_cli"
 FLOORS = [
     ["errors"],
     ["options", "geometry", "console", "plot_style", "html"],
-    ["workspace"],
+    ["workspace", "network"],
     ["tensors", "tables"],
     ["checkpoints", "metrics"],
     ["prompts", "baselines"],

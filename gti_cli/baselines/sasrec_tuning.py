@@ -28,6 +28,7 @@ from gti_cli.baselines.sasrec_training import (
 )
 from gti_cli.baselines.setting_search import climb_settings, settings_at_edge
 from gti_cli.tables.histories import History
+from gti_cli.workspace import processes
 from gti_cli.workspace.files import replacing
 
 # Beyond these values there is nothing to search.
@@ -126,6 +127,8 @@ def tune_sasrec(
     Where ``inputs.tuning_train`` is less than ``inputs.train``, the chosen setting is trained once more on all of it,
     for the number of epochs that was best.
 
+    With several processes the first one searches, and the others wait.
+
     Args:
         inputs: Training items, held-out targets and seed.
         folder: Folder of the cache.
@@ -136,21 +139,35 @@ def tune_sasrec(
     Returns:
         The model, and a report of the tuning for the manifest.
     """
-    from safetensors.torch import save_file
-
     search, budget = search or SEARCH, budget or Budget()
     path = folder / f"sasrec-{inputs.cache_key(device, search, budget)[:16]}.safetensors"
-    stored = _load_network(path, len(inputs.row_of))
-    if stored is not None:
-        console.note("sasrec: trained already on the same data")
-        return SASRec(stored[0].to(device)), stored[1]
-    network, report = _search_sizes(inputs, device, search, budget)
-    folder.mkdir(parents=True, exist_ok=True)
+
+    def load() -> tuple[Network, dict[str, Any]] | None:
+        """The stored network and its report."""
+        stored = _load_network(path, len(inputs.row_of))
+        if stored is not None:
+            console.note("sasrec: trained already on the same data")
+        return stored
+
+    def train() -> tuple[Network, dict[str, Any]]:
+        """The same, trained and stored."""
+        network, report = _search_sizes(inputs, device, search, budget)
+        _store_network(path, network, report)
+        return network, report
+
+    network, report = processes.made_by_first(load, train)
+    return SASRec(network.to(device)), report
+
+
+def _store_network(path: Path, network: Network, report: Mapping[str, Any]) -> None:
+    """Write what `_load_network` reads."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         save_file({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, temporary)
     with replacing(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(report, sort_keys=True), "utf-8")
-    return SASRec(network), report
 
 
 def _load_network(path: Path, items: int) -> tuple[Network, dict[str, Any]] | None:

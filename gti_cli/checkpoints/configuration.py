@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -98,6 +99,35 @@ def load_config(path: str, **options: Any) -> PreTrainedConfig:
     config: PreTrainedConfig = AutoConfig.from_pretrained(path, **options)
     replace_attention(config, path)
     return config
+
+
+def causal_class(config: PreTrainedConfig) -> Any:
+    """Return the class of transformers that is the causal language model of a configuration; None where it has none."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    return MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+
+
+def check_takes_cache(config: PreTrainedConfig, where: str, remedy: str) -> None:
+    """Refuse state-space models such as Mamba and RWKV, some of which also read padding as if it were text.
+
+    Args:
+        config: The model's configuration.
+        where: Name of the model, for the error line.
+        remedy: What to give instead.
+
+    Raises:
+        InputError: When the model takes no key-value cache.
+    """
+    model_class = causal_class(config)
+    # A class with keyword arguments only would swallow the cache unread.
+    if model_class is not None and "past_key_values" not in inspect.signature(model_class.forward).parameters:
+        raise InputError(
+            f"{config.model_type} takes no key-value cache (state-space models such as Mamba have none), and the "
+            "search for items continues many answers from one cache",
+            where=where,
+            remedy=remedy,
+        )
 
 
 def replace_attention(config: PreTrainedConfig, where: str) -> bool:

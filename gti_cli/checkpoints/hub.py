@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gti_cli import console
+from gti_cli import console, network
 from gti_cli.errors import InputError, first_line, list_names
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 
@@ -60,9 +60,13 @@ def list_checkpoints(workspace: Workspace) -> str:
 def waiting_for_hub(name: str) -> Iterator[None]:
     """Print one note if the hub does not answer, instead of the two lines of its library for each of many retries.
 
+    A hub that cannot be reached at all is not asked: the library then reads its cache.
+
     Args:
-        name: Name of the model, for the note.
+        name: Name of the model, for the note; nobody is asked for a folder of this machine.
     """
+    if not Path(name).exists():
+        network.hub_answers(name)
     retries = _RetryFilter(name)
     handlers = logging.getLogger("huggingface_hub").handlers[:]
     for handler in handlers:

@@ -98,7 +98,7 @@ def _export(
 export = expand_options(
     _export,
     {TaskOptions: _CHAT, InteractionOptions: _CHAT},
-    common=("seed", "columns", "json_output", "quiet", "force"),
+    common=("seed", "columns", "json_output", "quiet", "force", "offline"),
 )
 
 

@@ -38,7 +38,7 @@ def _import_data(
     print_outcome(manifest, output)
 
 
-import_data = expand_options(_import_data, common=("seed", "force", "json_output", "quiet"))
+import_data = expand_options(_import_data, common=("seed", "force", "json_output", "quiet", "offline"))
 
 
 def _print_summary(manifest: Manifest) -> None:

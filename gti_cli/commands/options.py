@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gti_cli import console
+from gti_cli import console, network
 from gti_cli.errors import InputError
 from gti_cli.options import RunKeywords, RunOptions, option
 
@@ -41,14 +41,17 @@ class CommonOptions(RunOptions):
     Attributes:
         json_output: Print one JSON object on stdout instead of tables.
         quiet: Print no progress and no notes on stderr.
+        offline: Open no connection to another machine.
     """
 
     json_output: bool = option(False, "Print one JSON object on stdout.", flag="--json")
     quiet: bool = option(False, "No progress and notes on stderr.", flag="--quiet,-q")
+    offline: bool = option(False, "Use no network: local files and the hub's cache alone.")
 
     def configure_console(self) -> None:
-        """Apply ``--json`` and ``--quiet``; every command calls this first."""
+        """Apply ``--json``, ``--quiet`` and ``--offline``; every command calls this first."""
         console.configure(quiet=self.quiet, json_output=self.json_output)
+        network.configure(offline=self.offline)
 
     def run_keywords(self) -> RunKeywords:
         """Return the options that a stage takes, as its keywords."""

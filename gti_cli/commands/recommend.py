@@ -95,7 +95,7 @@ def _recommend(
 recommend = expand_options(
     _recommend,
     {RecommendOptions: "The lists", InteractionOptions: "Interactions", AdapterOptions: "Adapters (PEFT)"},
-    common=("seed", "device", "dtype", "columns", "json_output", "quiet"),
+    common=("seed", "device", "dtype", "columns", "json_output", "quiet", "offline"),
 )
 
 

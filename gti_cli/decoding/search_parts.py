@@ -167,12 +167,11 @@ class Searcher:
             zeros = np.zeros(len(part), dtype=np.int64)
             return {**vars(beam), "missed": zeros, "followed": zeros}
         length = request.list_length + extra
-        exact = exact_search(self.model, prompts, self.trie, beam, length, limit=request.most_prefixes, prior=prior)
-        return {
-            **vars(exact.ranking),
-            "missed": exact.missed,
-            "followed": exact.followed,
-        }
+        most = request.most_prefixes
+        exact = exact_search(
+            self.model, prompts, self.trie, beam, length, batch_size=batch_size, limit=most, prior=prior
+        )
+        return {**vars(exact.ranking), "missed": exact.missed, "followed": exact.followed}
 
 
 def search_parts(

@@ -88,10 +88,15 @@ def evaluate_several(
             find_ids_and_checkpoint(Workspace(workspace), checkpoint, base)
     if keywords.get("hold_out_items"):
         split_of_all(Workspace(workspace), checkpoints)
-    runs = [
-        evaluate(interactions, workspace, queries=queries, checkpoint=checkpoint, base=base, **keywords)
-        for checkpoint in checkpoints
-    ]
+    try:
+        runs = [
+            evaluate(interactions, workspace, queries=queries, checkpoint=checkpoint, base=base, **keywords)
+            for checkpoint in checkpoints
+        ]
+    except InputError as error:
+        # An evaluation that exists with other data advises another --name, which here names the summary alone.
+        error.remedy = (error.remedy or "").replace("another --name or --workspace", "another --workspace") or None
+        raise
     return runs, name
 
 

@@ -17,6 +17,7 @@ from gti_cli.baselines.sasrec import Network, Size
 from gti_cli.baselines.sasrec_training import Budget, train_network, training_sequences
 from gti_cli.baselines.sasrec_tuning import SASRecInputs
 from gti_cli.errors import InputError
+from gti_cli.workspace import processes
 from gti_cli.workspace.files import replacing
 
 Ints = npt.NDArray[np.int64]
@@ -61,26 +62,26 @@ class FoldTraining:
     device: torch.device
 
     def networks(self, fold_of_user: Ints, folder: Path) -> list[Network]:
-        """Train the network of each fold, or read all of them from the cache.
+        """Train the network of each fold, or read all of them from the cache. The first process trains for all.
 
         Args:
             fold_of_user: (users,) fold of each user.
             folder: Folder of the cache.
         """
+        path = folder / f"sasrec-folds-{self._cache_key()[:16]}.safetensors"
+        return processes.made_by_first(lambda: self._load(path), lambda: self._train_and_store(fold_of_user, path))
+
+    def _train_and_store(self, fold_of_user: Ints, path: Path) -> list[Network]:
+        """Train the network of each fold, and write what `_load` reads."""
         from safetensors.torch import save_file
 
-        path = folder / f"sasrec-folds-{self._cache_key()[:16]}.safetensors"
-        stored = self._load(path)
-        if stored is not None:
-            console.note("sasrec: trained already on each half of the same users")
-            return stored
         networks = [self._train(fold_of_user != fold) for fold in range(FOLDS)]
         tensors = {
             f"{fold}/{name}": tensor.cpu().contiguous()
             for fold, network in enumerate(networks)
             for name, tensor in network.state_dict().items()
         }
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             save_file(tensors, temporary)
         return [network.cpu() for network in networks]
@@ -108,13 +109,14 @@ class FoldTraining:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        networks = [Network(len(self.inputs.row_of), self.size) for _ in range(FOLDS)]
         try:
             tensors = load_file(path)
+            networks = [Network(len(self.inputs.row_of), self.size) for _ in range(FOLDS)]
             for fold, network in enumerate(networks):
                 prefix = f"{fold}/"
                 own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
                 network.load_state_dict(own)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError):
             return None
+        console.note("sasrec: trained already on each half of the same users")
         return networks

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 from gti_cli import console, tables
 from gti_cli.baselines.run import EMBEDDINGS
 from gti_cli.cards.card import write_card
+from gti_cli.checkpoints.configuration import check_takes_cache
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.checkpoints.loading import translate_loading_errors
 from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.errors import InputError
 from gti_cli.options import RunOptions, pick, refuse_unknown
@@ -131,6 +133,9 @@ def _find_start(space: Workspace, ids: Manifest, from_: str | None, base: str | 
     """Find the checkpoint to start from, and refuse one that does not fit the semantic IDs or the output's name."""
     checkpoint = find_checkpoint(space, from_, "grounded", "gti ground", adapters=True, base=base)
     check_output_name(name, default="finetuned", start=_plain_model(checkpoint).artifact)
+    with translate_loading_errors(checkpoint.path):
+        config = checkpoint.load_config()
+    check_takes_cache(config, checkpoint.path, "start from a decoder-only language model")
     check_same_ids(checkpoint, ids)
     code_ids(checkpoint.item_tokens(), ids.details["sizes"])  # refuses a checkpoint without these tokens
     return checkpoint

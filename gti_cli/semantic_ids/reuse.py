@@ -95,7 +95,8 @@ def add_items(
         workspace: Folder with the artifact ``semantic_ids``.
         options: Options that the caller named must agree with those of the first run. ``text_columns`` None means the
             columns of the first run.
-        run_options: ``device`` and ``dtype`` serve an encoder that is a model; the seed is that of the first run.
+        run_options: ``device`` and ``dtype`` serve an encoder that is a model. The seed must be that of the first run,
+            or the default. ``force`` and ``resume`` change nothing, and a note says so.
         kmeans: Options of residual k-means; they must agree with those of the first run.
         rqvae: Options of the RQ-VAE; likewise.
         text_model: Options of a text encoder that is a model; likewise.
@@ -115,7 +116,12 @@ def add_items(
     if any(batch["sha256"] == items_digest for batch in batches):
         console.note(f"build-ids: the items of {items} have their IDs already; nothing to do")
         return manifest
-    _check_options(manifest, _named_options(options, kmeans, rqvae, text_model))
+    named = _named_options(options, kmeans, rqvae, text_model)
+    _check_options(manifest, {**named, **changed(RunOptions(seed=run_options.seed))})
+    if run_options.force or not run_options.resume:
+        console.note(
+            "--force and --no-resume change nothing with --reuse: no earlier ID changes, and nothing is resumed"
+        )
     catalogue = read_catalogue(items, options.text_columns or manifest.options["text_columns"] or None)
     earlier = _read(space, manifest)
     _check_items(catalogue, earlier)
@@ -159,7 +165,7 @@ def _check_options(manifest: Manifest, named: dict[str, Any]) -> None:
     """Refuse options that differ from the first run, because the codebooks were made with those."""
     if named["codes"] is not None:
         named["codes"] = parse_sizes(named["codes"], named["levels"] or manifest.options["levels"])
-    first = dict(manifest.options)
+    first = {**manifest.options, "seed": manifest.seed}
     for group in ("kmeans", "rqvae", "text_model"):
         first.update(manifest.options.get(group, {}))
     for option, value in named.items():

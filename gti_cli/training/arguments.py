@@ -46,7 +46,7 @@ def training_arguments(
         batch_size: Examples in a step on each process.
         learning_rate: Peak, after a linear warm-up and before a linear decay to 0.
         seed: Seed of order and dropout.
-        warmup_ratio: Share of the steps that the warm-up takes.
+        warmup_ratio: Share of the steps that the warm-up takes, rounded up. Its first step has the rate 0.
         weight_decay: Weight decay of an optimizer that the Trainer makes itself.
         save_steps: Steps between checkpoints. None: about ten checkpoints a run.
         gradient_checkpointing: Keep few activations and compute the others twice.
@@ -100,6 +100,8 @@ def planned_arguments(scratch: Path, steps: int, **more: Any) -> TrainingArgumen
         The arguments. Losses are logged every 10 steps (every step, if there are fewer than 200), and progress is saved
         about ten times a run. Saving in step with logging makes a resumed run log the same losses as an unbroken one.
     """
+    if steps == 1:
+        more["warmup_ratio"] = 0.0  # the first step of a warm-up has the rate 0: a run of one step would train nothing
     logging = 1 if steps < 200 else 10
     saving = max(steps // 10 // logging, 1) * logging
     return training_arguments(scratch, epochs=1, max_steps=steps, save_steps=saving, logging_steps=logging, **more)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gti_cli.checkpoints.configuration import load_config
+from gti_cli.checkpoints.configuration import causal_class, load_config
 from gti_cli.checkpoints.finding import Checkpoint, find_checkpoint
 from gti_cli.checkpoints.loading import translate_loading_errors
 from gti_cli.checkpoints.quantized import check_folder
 from gti_cli.errors import InputError
 from gti_cli.tensors.safetensors_rows import INDEX_FILE, SINGLE_FILE
 from gti_cli.vocabulary import gguf
-from gti_cli.vocabulary.architectures.kinds import REMEDY, causal_class, check_kind, is_wrapper
+from gti_cli.vocabulary.architectures.kinds import REMEDY, check_kind, is_wrapper
 from gti_cli.vocabulary.architectures.text_model import TextModel, find_text_model
 from gti_cli.workspace import Workspace
 

@@ -27,7 +27,7 @@ from gti_cli.vocabulary.architectures.text_model import TextModel, text_config
 from gti_cli.vocabulary.base_model import find_base, is_gguf, read_kind, safetensors_folder, take_text_model
 from gti_cli.vocabulary.in_memory import add_tokens
 from gti_cli.vocabulary.initializers.placement import Placement
-from gti_cli.vocabulary.layout import find_layout
+from gti_cli.vocabulary.layout import check_nothing_is_missing, find_layout
 from gti_cli.vocabulary.new_rows import INITIALIZERS, USE_DISTANCE, Extension, default_initializer
 from gti_cli.vocabulary.old_words import OldWords
 from gti_cli.vocabulary.options import ExtendKeywords, StartOptions
@@ -173,7 +173,9 @@ def _extend(
         text_effect = measure_text_effect(lm, tokenizer, torch.from_numpy(extension.tokens.ids))
         text_effect.warn_if_large(init)
         run.metrics.update(text_effect.metrics())
-    elif not is_causal:
+        return
+    check_nothing_is_missing(target, base.path)
+    if not is_causal:
         console.note("no small model of this architecture can be made, so nothing tells whether it sees later tokens")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,46 @@ def check_nothing_else_grows(folder: Path, vocabulary: int, text: TextModel | No
                 where=str(folder),
                 remedy="gti extends models with an embedding and a head; choose one of those",
             )
+
+
+def check_nothing_is_missing(folder: Path, where: str) -> None:
+    """Refuse a checkpoint that lacks weights, from the names of its tensors alone.
+
+    Loading the model finds that, too. Files may name tensors otherwise than the model does, so a weight counts as
+    missing where all names of the files are the model's, or where the files have the same weight of another layer.
+
+    Args:
+        folder: Folder with a configuration and safetensors.
+        where: Name of the model, for the error line.
+
+    Raises:
+        InputError: When weights are missing; the error names the first.
+    """
+    stored, model = read_tensors(folder), empty_model(folder)
+    handled = set(_vocabulary_tensors(model).values())  # `find_layout` has found those
+    tolerated: list[str] = list(getattr(model, "_keys_to_ignore_on_load_missing", None) or [])
+    names = [
+        name
+        for name, _ in model.named_parameters()
+        if name not in handled and not any(re.search(pattern, name) for pattern in tolerated)
+    ]
+    found = {name: _stored_name(name, model.base_model_prefix, stored) for name in names}
+    buffers = {name for name, _ in model.named_buffers()}
+    known = {*found.values(), *(_stored_name(name, model.base_model_prefix, stored) for name in handled | buffers)}
+    in_a_layer = {re.sub(r"\.\d+\.", ".N.", name) for name, place in found.items() if place is not None}
+    all_are_known = stored.keys() <= known
+    missing = [
+        name
+        for name, place in found.items()
+        if place is None and (all_are_known or re.sub(r"\.\d+\.", ".N.", name) in in_a_layer)
+    ]
+    if missing:
+        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        raise InputError(
+            f"the checkpoint lacks the weights {missing[0]}{more}",
+            where=where,
+            remedy="download or copy the checkpoint again, or correct its config.json",
+        )
 
 
 def _vocabulary_tensors(model: PreTrainedModel) -> dict[str, str]:

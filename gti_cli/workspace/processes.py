@@ -22,12 +22,14 @@ from gti_cli.workspace.files import replacing
 
 T = TypeVar("T")
 
-# Seconds that a process waits for the decision of the first one, which may have to digest large files first.
+# Seconds that a process waits for the first decision of the first process, which may have to digest large files first.
 TIMEOUT = 600.0
 # While the first process makes something for the others, it shows every `SIGN_OF_LIFE` seconds that it is at work. The
 # others wait for as long as that goes on, and give up after `SILENCE` seconds without it.
 SIGN_OF_LIFE = 5.0
 SILENCE = 600.0
+# Seconds that a process waits for what the first process works on alone, such as the tuning of a baseline.
+PATIENCE = 24 * 3600.0
 
 
 def rank() -> int:
@@ -92,15 +94,17 @@ def await_decision(state: Path, stage: str) -> dict[str, Any]:
         The JSON object that the first process passed to `announce`.
 
     Raises:
-        InputError: When no decision arrives within `TIMEOUT` seconds. This is rare, since torchrun ends all processes
-            when one fails.
+        InputError: When no decision arrives within `TIMEOUT` seconds, or within `PATIENCE` seconds where the first
+            process has announced another one before: it then still works on the stage before. This is rare, since
+            torchrun ends all processes when one fails.
     """
     path = state / "launch" / _launch_name() / f"{stage}.json"
-    deadline = time.monotonic() + TIMEOUT
+    started = time.monotonic()
     while not path.is_file():
-        if time.monotonic() > deadline:
+        patience = PATIENCE if path.parent.is_dir() else TIMEOUT
+        if time.monotonic() > started + patience:
             raise InputError(
-                f"the first process did not open the stage within {TIMEOUT:.0f} s",
+                f"the first process did not open the stage within {patience:.0f} s",
                 where=str(path),
                 remedy="give all processes the same --workspace, on a file system that they share",
             )
@@ -172,3 +176,29 @@ def _changed_at(path: Path) -> int | None:
         return path.stat().st_mtime_ns
     except OSError:
         return None
+
+
+def made_by_first(load: Callable[[], T | None], make: Callable[[], T]) -> T:
+    """Load what is in a cache; what is not there is made by the first process, and the others load it then.
+
+    If each process made it, each would take as long, and all might hold something else: on a GPU, training is not
+    reproducible to the bit.
+
+    Args:
+        load: Returns what is in the cache; None where it is not there or not whole.
+        make: Makes it, and writes it into the cache.
+
+    Raises:
+        InputError: When it is not there `PATIENCE` seconds after it was needed.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while (stored := load()) is None:
+        if rank() == 0:
+            return make()
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"the first process did not finish its work within {PATIENCE:.0f} s",
+                remedy="give all processes the same --workspace, on a file system that they share",
+            )
+        time.sleep(0.2)
+    return stored

@@ -4,8 +4,8 @@ A stage runs inside the block of `Workspace.stage`. It writes to a staging folde
 moved into place and the manifest is written last. A kill at any moment leaves either the old outputs or the new ones
 (see `gti_cli.workspace.commit`).
 
-A stage that is finished, with the same request and unchanged outputs, does nothing when it is run again:
-`Workspace._begin` decides that, and whether an interrupted run is resumed (`_open_staging`).
+A stage that is finished, with the same request and unchanged outputs, does nothing when it is run again without
+``force``: `Workspace._begin` decides that, and whether an interrupted run is resumed (`_open_staging`).
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ class Workspace:
                 digested. None values are ignored.
             upstream: The manifests of the artifacts that the stage starts from, by name (see `require`).
             seed: The seed of everything random.
-            force: Replace finished outputs that were made from other inputs or with other options.
+            force: Make finished outputs again, and replace those that were made from other inputs or with other
+                options.
             resume: Continue interrupted work that was started with the same inputs and options.
             checkpoint: Whether the manifest goes into the folder ``name``, as ``gti.json``.
             describe: Writes the model card of a checkpoint. Called with the finished manifest and the checkpoint's
@@ -191,13 +192,15 @@ class Workspace:
     def _begin(self, request: StageRequest, staging: Path, force: bool, resume: bool) -> StageRun:
         """Decide on the first process whether the outputs are finished, and announce it to the other processes.
 
-        They are where the manifest has the digest of this request and the files are those that it lists. Else existing
-        outputs are refused without ``force``, and interrupted work of the same request is resumed with ``resume``.
+        They are where the manifest has the digest of this request and the files are those that it lists. ``force``
+        makes them again all the same: another device, library or version may give other results. Outputs of another
+        request are refused without ``force``. Interrupted work of the same request is resumed with ``resume``.
         """
         # The error about a damaged manifest advises --force, so --force must not fail on it.
         existing = self._manifest_if_readable(request.name) if force else self.manifest(request.name)
         state = self.root / ".gti"
-        if existing is not None and existing.request == request.digest and self._is_unchanged(existing):
+        same = existing is not None and existing.request == request.digest and self._is_unchanged(existing)
+        if existing is not None and same and not force:
             path = self.path(request.name)
             console.note(f"{request.command}: {path} is up to date (same inputs and options); nothing to do")
             processes.announce(state, staging.name, {"done": True, "manifest": existing.to_json()})

@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig
 
-from gti_cli.checkpoints.configuration import check_number_formats, drop_missing_attention, load_config, read_config
+from gti_cli.checkpoints.configuration import (
+    causal_class,
+    check_number_formats,
+    check_takes_cache,
+    drop_missing_attention,
+    load_config,
+    read_config,
+)
 from gti_cli.checkpoints.finding import find_checkpoint
 from gti_cli.checkpoints.loading import load_model
 from gti_cli.errors import InputError
@@ -107,3 +115,17 @@ def test_unreadable_configurations(content: str, words: str, tmp_path: Path) -> 
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(InputError, match=words):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["rwkv", "mamba", "mamba2"])
+def test_models_without_a_cache_are_refused(kind: str) -> None:
+    with pytest.raises(InputError, match=rf"^here: {kind} takes no key-value cache.*\. Take another\.$"):
+        check_takes_cache(AutoConfig.for_model(kind), "here", "take another")
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "gpt2", "bert"])
+def test_models_with_a_cache_pass(kind: str) -> None:
+    config = AutoConfig.for_model(kind)
+    check_takes_cache(config, "here", "")
+    assert causal_class(config) is not None
+    assert causal_class(AutoConfig.for_model("t5")) is None

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from gti_cli import tables
 from gti_cli.app import run
@@ -49,3 +50,15 @@ def test_without_the_effect(line: list[str], capsys: pytest.CaptureFixture[str])
     assert "ordinary text" not in capsys.readouterr().out
     assert run(line) == 2  # not the same: the measurement is missing
     assert "measure_effect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("effect", [[], ["--no-effect"]])
+def test_missing_weights_are_noticed_also_where_no_model_is_loaded(
+    effect: list[str], line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = load_file(tmp_path / "base" / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+    assert run([*line, *effect]) == 2
+    assert "the checkpoint lacks the weights model.layers.1.mlp.up_proj.weight" in capsys.readouterr().err
+    assert not (tmp_path / "w" / "extended").exists()

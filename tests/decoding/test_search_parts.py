@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from gti_cli.decoding import search_parts
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.candidate_scores import CandidateLists
+from gti_cli.decoding.hypothesis_caches import SharedPrefix
 from gti_cli.decoding.search_parts import ScoreRequest, Searcher, SearchRequest, extra_beams, score_parts
 from gti_cli.decoding.trie import build_trie
 from gti_cli.evaluation.evaluate import evaluate
@@ -175,6 +176,19 @@ def test_every_prompt_is_in_one_part_with_others_of_its_width(
         assert len({request.extra[number] for number in part}) == 1
     # A user's width depends on that user alone, has room for the seen items, and is less than twice as wide as that.
     assert all(n <= request.extra[number] < max(2 * n, 9) for number, n in enumerate(seen))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_exact_search_keeps_to_the_batch_size(monkeypatch: pytest.MonkeyPatch, batch_size: int) -> None:
+    codes, prompts = case(8, items=12, levels=2, prompts=5)
+    trie = TrieTensors(build_trie(codes), token_ids(2), CPU)
+    rows: list[int] = []
+    prefill = SharedPrefix.prefill
+    monkeypatch.setattr(SharedPrefix, "prefill", lambda *given: rows.append(len(given[1])) or prefill(*given))
+    request = SearchRequest(prompts, [0] * 5, 3, 3, exact=True)
+    Searcher(make_model(vocab_size=VOCAB), trie, PAD).search_part(request, range(5), batch_size)
+    assert max(rows) == batch_size
+    assert sum(rows) == 2 * len(prompts)  # those of the beam search, then those of the exact one
 
 
 def test_scores_of_finished_parts_are_stored_and_not_scored_again(

@@ -102,6 +102,14 @@ def test_what_is_no_group(world: World) -> None:
         summarise(runs, world.workspace, "group")
 
 
+def test_the_advice_on_other_data_is_no_name_of_the_summary(world: World) -> None:
+    evaluate_several(SEEDS[:2], world.interactions, world.workspace, k=[3], name="group")
+    with pytest.raises(InputError, match=r"s0 was made already.*to replace it, or another --workspace to keep both"):
+        evaluate_several(SEEDS[:2], world.interactions, world.workspace, k=[5], name="group")
+    with pytest.raises(InputError, match="another --name or --workspace"):
+        evaluate(world.interactions, world.workspace, k=[5], checkpoint="s0")
+
+
 def test_counts_of_exact_searches_are_summed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["-w", str(world.workspace), "--interactions", str(world.interactions), "--k", "3", "--beams", "3", "-q"]
     assert run(["evaluate", *SEEDS, *given, "--search", "exact", "--name", "all", "--json"]) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoConfig
 
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
@@ -61,6 +62,18 @@ def test_checkpoint_without_new_tokens(make_world: Any, make_checkpoint: Any) ->
     world = make_world()
     with pytest.raises(InputError, match="no new tokens that gti knows of"):
         finetune(world.interactions, world.workspace, from_=str(make_checkpoint()))
+
+
+def test_a_model_that_reads_padding_as_text_is_refused(make_world: Any) -> None:
+    world = make_world()
+    config = world.workspace / "grounded" / "config.json"
+    copy = world.workspace.parent / "rwkv"
+    shutil.copytree(config.parent, copy)
+    AutoConfig.for_model("rwkv").save_pretrained(copy)
+    before = digest_path(world.workspace)
+    with pytest.raises(InputError, match="rwkv takes no key-value cache"):
+        finetune(world.interactions, world.workspace, from_=str(copy))
+    assert digest_path(world.workspace) == before
 
 
 def test_checkpoint_of_other_semantic_ids(make_world: Any) -> None:

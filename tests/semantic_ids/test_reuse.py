@@ -170,6 +170,20 @@ def test_new_items_under_an_imported_index(tmp_path: Path) -> None:
     assert done.counts["items"] == 9 and done.details["sizes"] == [2, 3]
 
 
+def test_run_options_that_change_nothing_are_said_or_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space, new = tmp_path / "ws", new_items(tmp_path, 3)
+    build_ids(make_items(tmp_path), space, levels=2, codes=16, seed=5)
+    with pytest.raises(InputError, match=r"--seed 6 is not what the semantic IDs were made with \(5\)"):
+        build_ids(new, space, reuse=True, seed=6)
+    capsys.readouterr()
+    assert build_ids(new, space, reuse=True, seed=5, force=True, resume=False).seed == 5
+    assert "--force and --no-resume change nothing with --reuse" in capsys.readouterr().err
+    assert build_ids(new_items(tmp_path, 2, 500, "more.parquet"), space, reuse=True).seed == 5
+    assert "change nothing" not in capsys.readouterr().err
+
+
 def test_the_first_command_again_tells_what_was_added_since(tmp_path: Path) -> None:
     space, items = tmp_path / "ws", make_items(tmp_path)
     build_ids(items, space, levels=2, codes=16)

@@ -103,6 +103,17 @@ def test_a_run_that_had_finished_takes_no_further_step(tmp_path: Path) -> None:
     assert trainer.state.global_step == 3 and trainer.model.weight.any()
 
 
+@pytest.mark.parametrize(("steps", "trains_at"), [(1, [0.1]), (2, [0.0, 0.1]), (4, [0.0, 0.1, 0.1 * 2 / 3, 0.1 / 3])])
+def test_a_run_of_one_step_trains(tmp_path: Path, steps: int, trains_at: list[float]) -> None:
+    """The warm-up rises from 0 in its first step: a run that has only this one would train nothing."""
+    arguments = planned_arguments(tmp_path, steps, batch_size=1, learning_rate=0.1, seed=0, device=torch.device("cpu"))
+    trainer = Trainer(Line(), arguments, train_dataset=[{"x": torch.ones(3), "y": torch.ones(())}] * steps)
+    trainer.train()
+    rates = [entry["learning_rate"] for entry in trainer.state.log_history if "loss" in entry]
+    assert rates == pytest.approx(trains_at)
+    assert trainer.model.weight.any()
+
+
 @pytest.mark.parametrize("world", [1, 2])
 def test_the_chosen_gpu_is_used(tmp_path: Path, monkeypatch: Any, world: int) -> None:
     """Without a GPU here: what the Trainer is told. Under torchrun each process has its own, as the Trainer has it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gti_cli.errors import InputError
-from gti_cli.vocabulary.layout import check_nothing_else_grows, empty_model, find_layout
+from gti_cli.vocabulary.layout import check_nothing_else_grows, check_nothing_is_missing, empty_model, find_layout
+from tests.support.models import make_model
 from tests.support.vocabulary import KINDS, load, write_checkpoint
 
 
@@ -60,6 +62,35 @@ def test_names_that_the_model_does_not_know_are_left_to_transformers(tmp_path: P
     odd = {name.replace("embed_tokens", "wte"): weight for name, weight in bare.items()}
     save_file(odd, base / "model.safetensors", metadata={"format": "pt"})
     assert find_layout(base) is None
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "mixtral", "falcon", "bloom"])
+def test_nothing_is_missing_from_whole_checkpoints(kind: str, tmp_path: Path) -> None:
+    make_model(kind, 90).save_pretrained(tmp_path)
+    check_nothing_is_missing(tmp_path, "here")
+
+
+@pytest.mark.parametrize(
+    ("gone", "strange", "words"),
+    [
+        (
+            "model.layers.1.mlp.up_proj.weight",
+            False,
+            r"^here: the checkpoint lacks the weights model\.layers\.1\.mlp\.up",
+        ),
+        ("model.norm.weight", False, "lacks the weights model.norm.weight. Download"),
+        ("model.layers.0.mlp.up_proj.weight", True, "lacks the weights"),  # layer 1 has it
+        ("model.norm.weight", True, None),  # the strange tensor may be it, under another name
+    ],
+)
+def test_a_missing_weight_is_noticed(gone: str, strange: bool, words: str | None, tmp_path: Path) -> None:
+    make_model("llama", 90).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weight = weights.pop(gone)
+    weights |= {"norm_of_another_time": weight} if strange else {}
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=words) if words else nullcontext():
+        check_nothing_is_missing(tmp_path, "here")
 
 
 def test_architectures_with_more_over_their_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,6 +67,50 @@ def test_waiting_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "TIMEOUT", 0.1)
     with pytest.raises(InputError, match="did not open the stage"):
         processes.await_decision(tmp_path, "model")
+
+
+def test_a_later_stage_is_awaited_while_the_first_process_works_on_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may tune a baseline for longer than `TIMEOUT`, and the others have nothing to do there."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(processes, "TIMEOUT", 0.0)
+    processes.announce(tmp_path, "first", {"done": False})
+    later = threading.Timer(0.2, processes.announce, (tmp_path, "second", {"done": True}))
+    later.start()
+    assert processes.await_decision(tmp_path, "second") == {"done": True}
+    later.join()
+    monkeypatch.setattr(processes, "PATIENCE", 0.0)
+    with pytest.raises(InputError, match="did not open the stage within 0 s"):
+        processes.await_decision(tmp_path, "third")
+
+
+def test_the_first_process_makes_what_all_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache: list[str] = []
+    made: list[int] = []
+
+    def work(rank: int) -> str:
+        made.append(rank)
+        cache.append("whole")
+        return "whole"
+
+    def load() -> str | None:
+        return cache[0] if cache else None
+
+    monkeypatch.setenv("RANK", "1")
+    first = threading.Timer(0.1, work, (0,))
+    first.start()
+    assert processes.made_by_first(load, lambda: work(1)) == "whole" and made == [0]
+    first.join()
+    monkeypatch.setenv("RANK", "0")
+    assert processes.made_by_first(load, lambda: work(0)) == "whole" and made == [0]
+    cache.clear()
+    assert processes.made_by_first(load, lambda: work(0)) == "whole" and made == [0, 0]
+    cache.clear()
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(processes, "PATIENCE", 0.0)
+    with pytest.raises(InputError, match="did not finish its work"):
+        processes.made_by_first(load, lambda: work(1))
 
 
 def test_alone_nothing_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,14 @@ def test_same_request_does_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "thing.txt").stat().st_mtime_ns == written
 
 
+def test_force_makes_the_same_request_again(tmp_path: Path) -> None:
+    _, first = run_stage(tmp_path)
+    done, second = run_stage(tmp_path, force=True)
+    assert not done and second.run != first.run  # it worked again
+    assert (second.identity, second.outputs) == (first.identity, first.outputs)
+    assert run_stage(tmp_path)[0]
+
+
 def test_missing_input_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         run_stage(tmp_path, inputs={"items": tmp_path / "absent.csv"})

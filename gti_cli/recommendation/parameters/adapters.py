@@ -24,8 +24,9 @@ def add_lora(
     Where input embedding and output head are tied, the new rows are one set of parameters, otherwise two. Pretrained
     rows stay as they are, bit for bit. (The GTI paper trains both matrices in full; so does tuning without LoRA.)
 
-    An output head with a bias trains as a copy of which only the new rows and their biases get a gradient: the rows
-    that peft trains would drop the bias. The weights of a behaviour prior train as a copy, too.
+    An untied output head with a bias trains as a copy of which only the new rows and their biases get a gradient: the
+    rows that peft trains would drop the bias. The bias of a tied head stays as it is, that of new tokens, too.
+    The weights of a behaviour prior train as a copy, too.
 
     Args:
         model: A causal LM.
@@ -40,7 +41,8 @@ def add_lora(
 
     Raises:
         InputError: When the model has none of the layers that LoRA adapts.
-        InputError: When the output head has a bias and shares its matrix with the input embedding.
+        InputError: When the output head has a bias and shares its matrix with the input embedding, and peft does not
+            know that it does.
     """
     from peft import LoraConfig
 
@@ -48,15 +50,10 @@ def add_lora(
     embedding: Any = model.get_input_embeddings()
     head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     tied, biased = head.weight is embedding.weight, getattr(head, "bias", None) is not None
-    if tied and biased:
-        raise InputError(
-            f"--lora cannot train the output head of {type(model).__name__}: it has a bias and shares its matrix with "
-            "the input embedding",
-            remedy="train without --lora",
-        )
+    untied_bias = biased and not tied
     names = {module: name for name, module in model.named_modules() if module in (embedding, head)}
-    modules_with_rows = [embedding] if tied or biased else [embedding, head]
-    trained_whole = [*([names[head]] if biased else []), *([ATTRIBUTE] if find(model) is not None else [])]
+    modules_with_rows = [embedding] if tied or untied_bias else [embedding, head]
+    trained_whole = [*([names[head]] if untied_bias else []), *([ATTRIBUTE] if find(model) is not None else [])]
     adapted = with_adapters(
         model,
         LoraConfig(
@@ -72,9 +69,33 @@ def add_lora(
     rows = [p for name, p in adapted.named_parameters() if "trainable_tokens_delta" in name and p.requires_grad]
     if len(rows) != len(modules_with_rows):
         raise RuntimeError(f"peft trains {len(rows)} sets of new rows where the model has {len(modules_with_rows)}")
-    if biased:
+    if untied_bias:
         rows += _train_new_rows_only(adapted, names[head], new_ids)
+    elif biased:
+        _keep_bias(adapted, names[head], type(model).__name__)
     return adapted, rows
+
+
+def _keep_bias(adapted: Any, head: str, kind: str) -> None:
+    """Let a tied head with trained rows add its bias, which peft 0.21 leaves out of the logits."""
+    import torch
+    from peft.utils.other import TrainableTokensWrapper
+
+    wrapper = adapted.base_model.model.get_submodule(head)
+    if not isinstance(wrapper, TrainableTokensWrapper):
+        raise InputError(
+            f"--lora cannot train the output head of {kind}: it has a bias and shares its matrix with the input "
+            "embedding, which its configuration does not say",
+            remedy="train without --lora, or write tie_word_embeddings into config.json",
+        )
+    plain: Any = wrapper.original_module
+    with torch.no_grad():
+        kept = plain.bias.clone()
+        plain.bias.fill_(1.0)
+        is_left_out = not wrapper(torch.zeros_like(plain.weight[:1])).any()
+        plain.bias.copy_(kept)
+    if is_left_out:  # another version of peft may add it
+        wrapper.register_forward_hook(lambda _module, _inputs, logits: logits + plain.bias)
 
 
 def _train_new_rows_only(adapted: Any, head: str, new_ids: npt.NDArray[np.int64]) -> list[nn.Parameter]:

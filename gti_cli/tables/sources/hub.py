@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gti_cli import console
+from gti_cli import console, network
 from gti_cli.errors import InputError, first_line
 from gti_cli.tables.sources.folders import CHECK_NAME, as_shards, incomplete_splits, library_errors, read_with_datasets
 from gti_cli.tables.sources.remote import cache_folder
@@ -93,6 +93,8 @@ def find_on_hub(address: HubAddress, instruction: str | None) -> Source:
 
     if constants.HF_HUB_OFFLINE:
         return _from_cache(address, instruction, "HF_HUB_OFFLINE is set")
+    if not network.hub_answers(address.text):
+        return _from_cache(address, instruction, "the hub does not answer")
     find = _find_data_set if address.path is None else _find_files
     console.note(f"{address.text}: asking the Hugging Face hub")
     try:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gti_cli import console
+from gti_cli import console, network
 from gti_cli.errors import InputError, first_line
 from gti_cli.tables.sources.shards import ENDINGS, KINDS, Shard, ending_of
 from gti_cli.tables.sources.web import WebServer
@@ -28,8 +28,10 @@ def copy_files(url: str) -> list[Shard]:
 
     Raises:
         InputError: When the storage needs a package that is not installed, or is not known.
-        InputError: When there is no such file, it has an unknown ending, or it cannot be copied.
+        InputError: When there is no such file, it has an unknown ending, it cannot be copied, or ``--offline`` forbids
+            to fetch it.
     """
+    network.refuse_url(url)
     try:
         system, path = _open_storage(url)
         paths = _find(system, path, url)

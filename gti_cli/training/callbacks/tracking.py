@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from gti_cli import network
 from gti_cli.errors import InputError
 
 _FOLDER = "TENSORBOARD_LOGGING_DIR"
@@ -40,16 +41,21 @@ def trackers(names: Sequence[str]) -> list[str]:
         raise InputError(
             f"--report-to {missing[0]}: its package is not installed here", remedy=f"pip install {missing[0]}"
         )
+    if network.is_forbidden() and chosen != ["tensorboard"]:
+        raise InputError(
+            f"--report-to {', '.join(chosen)}: with --offline nothing is sent to another machine",
+            remedy="use --report-to tensorboard, which writes files, or leave --offline out",
+        )
     if "tensorboard" in chosen:
         _check_tensorboard()
     return chosen
 
 
 def _check_tensorboard() -> None:
-    """Check that TensorBoard loads: without its own dependencies it would fail only when the Trainer writes with it."""
+    """Check that TensorBoard loads: without its own packages it would fail only when the Trainer writes with it."""
     try:
         import torch.utils.tensorboard  # noqa: F401
-    except ImportError as error:
+    except Exception as error:  # of its packages' other versions: protobuf raises TypeError, numpy AttributeError
         if find_spec("tensorboardX") is None:  # which transformers uses in its place
             raise InputError(
                 f"--report-to tensorboard: it is installed, but does not load ({error})",

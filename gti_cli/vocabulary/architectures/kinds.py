@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gti_cli.checkpoints.configuration import causal_class, check_takes_cache
 from gti_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,16 +42,9 @@ def check_kind(config: PreTrainedConfig, where: str) -> None:
             where=where,
             remedy=REMEDY,
         )
-    model_class = causal_class(config)
-    if model_class is None and not is_wrapper(config):
+    if causal_class(config) is None and not is_wrapper(config):
         raise InputError(f"{name} is {_other_kind(name)} and no causal language model", where=where, remedy=REMEDY)
-    if model_class is not None and not _takes_cache(model_class):
-        raise InputError(
-            f"{name} takes no key-value cache (state-space models such as Mamba have none), and the search for items "
-            "continues many answers from one cache",
-            where=where,
-            remedy=REMEDY,
-        )
+    check_takes_cache(config, where, REMEDY)
 
 
 def is_wrapper(config: PreTrainedConfig) -> bool:
@@ -59,23 +52,11 @@ def is_wrapper(config: PreTrainedConfig) -> bool:
     return config.get_text_config(decoder=True) is not config or any(hasattr(config, name) for name in _OTHER_INPUTS)
 
 
-def causal_class(config: PreTrainedConfig) -> Any:
-    """Return the class of transformers that is the causal language model of a configuration; None where it has none."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
-
-    return MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-
-
 def is_masked_model(model_type: str) -> bool:
     """Return whether transformers has a masked language model of this type, such as BERT."""
     from transformers.models.auto import modeling_auto
 
     return model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-
-def _takes_cache(model_class: Any) -> bool:
-    """Return whether a class takes a key-value cache; a class with keyword arguments only would swallow it unread."""
-    return "past_key_values" in inspect.signature(model_class.forward).parameters
 
 
 def _other_kind(model_type: str) -> str:

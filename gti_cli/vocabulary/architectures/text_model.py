@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gti_cli.checkpoints.configuration import causal_class
 from gti_cli.checkpoints.loading import translate_loading_errors
 from gti_cli.tensors.safetensors_rows import TensorPlace, read_tensors
-from gti_cli.vocabulary.architectures.kinds import causal_class
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

@@ -76,8 +76,35 @@ def test_models_that_lora_cannot_train_are_refused() -> None:
     gpt2: Any = GPT2LMHeadModel(GPT2Config(vocab_size=100, n_embd=8, n_layer=1, n_head=2))
     with pytest.raises(InputError, match="none of the layers of GPT2LMHeadModel"):
         add_lora(gpt2, NEW, rank=2, alpha=4, dropout=0.0)
-    biased = make_model("llama", 100, tied=False)
-    biased.lm_head = torch.nn.Linear(32, 100, bias=True)
-    biased.lm_head.weight = biased.model.embed_tokens.weight
     with pytest.raises(InputError, match="it has a bias and shares its matrix"):
-        add_lora(biased, NEW, rank=2, alpha=4, dropout=0.0)
+        add_lora(tied_with_bias(said=False), NEW, rank=2, alpha=4, dropout=0.0)
+
+
+def tied_with_bias(*, said: bool) -> Any:
+    """A model whose head has a bias and the embedding's matrix; ``said``: in its configuration."""
+    model = make_model("llama", 100, tied=said)
+    model.lm_head = torch.nn.Linear(32, 100, bias=True)
+    model.lm_head.weight = model.model.embed_tokens.weight
+    return model
+
+
+def test_a_tied_head_with_a_bias_keeps_it() -> None:
+    model = tied_with_bias(said=True)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert before["lm_head.bias"].abs().min() > 0
+    torch.manual_seed(0)
+    ids = torch.cat([torch.tensor(NEW).expand(3, 4), torch.randint(100, (3, 12))], dim=1)
+    with torch.no_grad():
+        plain = model(input_ids=ids).logits
+    adapted, rows = add_lora(model, NEW, rank=4, alpha=16, dropout=0.0)
+    assert [tuple(row.shape) for row in rows] == [(4, 32)]
+    with torch.no_grad():
+        torch.testing.assert_close(adapted(input_ids=ids).logits, plain)
+    merged = train_and_merge(adapted, ids)
+    after = merged.state_dict()
+    assert after.keys() == before.keys()
+    assert merged.get_input_embeddings().weight is merged.get_output_embeddings().weight
+    old = np.setdiff1d(np.arange(100), NEW)
+    assert torch.equal(after["lm_head.bias"], before["lm_head.bias"])
+    assert torch.equal(after["lm_head.weight"][old], before["lm_head.weight"][old])
+    assert (after["lm_head.weight"][NEW] != before["lm_head.weight"][NEW]).any(dim=1).all()
