@@ -1,4 +1,4 @@
-"""Recommendations of a model that was trained with a behaviour prior, against forward passes with biased logits."""
+"""A loaded model that was trained with a behaviour prior, against forward passes with biased logits; its prompts."""
 
 from __future__ import annotations
 
