@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -121,7 +122,7 @@ recommend = expand_options(
 )
 
 
-def _refuse(given: dict[str, object], beside: str) -> None:
+def _refuse(given: Mapping[str, object], beside: str) -> None:
     """Refuse options that have no meaning beside another one."""
     for name, value in given.items():
         if value is not None:
@@ -163,11 +164,16 @@ def _answer_stdin(recommender: Recommender, options: RecommendOptions) -> None:
                 print(json.dumps(answer, ensure_ascii=False, allow_nan=False), flush=True)
                 answered, wrong = answered + 1, wrong + ("error" in answer)
     except BrokenPipeError:  # whoever read the answers has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        _quiet_stdout()
     console.note(f"{answered:,} lines answered")
     if wrong:
         console.warn(f"{wrong:,} of {answered:,} lines could not be answered: 'error' says why")
         raise typer.Exit(2)
+
+
+def _quiet_stdout() -> None:
+    """Send what is still to be printed nowhere, so that Python does not complain about a closed pipe when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_output(output: Path) -> None:
