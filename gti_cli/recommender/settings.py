@@ -92,6 +92,10 @@ def check_asked(
     if (histories is None) == (queries is None):
         problem = "it is not said for whom to recommend" if histories is None else "histories and queries at once"
         raise InputError(problem, remedy="give histories or queries")
+    if isinstance(queries, str) or any(isinstance(history, str) for history in histories or ()):
+        raise InputError(
+            "one request is given in the place of a list of them", remedy='write [["A", "B"]], or ["red dress"]'
+        )
     if histories is not None:
         check_history_items(histories, row_of)
     else:
