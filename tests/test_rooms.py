@@ -22,7 +22,7 @@ FLOORS = [
         *("importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "blending", "evaluation"),
         *("diagnostics", "merging"),
     ],
-    ["pages"],
+    ["pages", "serving"],
     ["commands"],
     ["app"],
     ["__main__"],
