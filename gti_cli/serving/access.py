@@ -12,7 +12,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from gti_cli.errors import InputError
 
-OPEN_PATHS = frozenset({"/", "/health"})  # the page, which holds no data, and the question whether the server lives
+PAGE = "/"  # the page holds no data, and a browser cannot send a key with its first request
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 _SHORTEST = 16
 
@@ -79,7 +79,7 @@ class KeyCheck:
         Raises:
             HTTPException: 401, when there is no valid key.
         """
-        if request.url.path in OPEN_PATHS:
+        if request.url.path == PAGE:
             return
         given = (bearer.credentials if bearer is not None else header or "").encode("utf-8", "surrogateescape")
         # Every key is compared, in constant time, so that the time of the answer tells nothing.

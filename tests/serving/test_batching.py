@@ -96,9 +96,7 @@ def test_one_bad_payload_spoils_nobody_else() -> None:
     doubler = Doubler()
 
     async def work(batcher: Batcher) -> Any:
-        return await asyncio.gather(
-            *(batcher.submit("a", [n], 10) for n in (1, 13, 3, 4)), return_exceptions=True
-        )
+        return await asyncio.gather(*(batcher.submit("a", [n], 10) for n in (1, 13, 3, 4)), return_exceptions=True)
 
     first, bad, third, fourth = run(work, doubler)
     assert (first, third, fourth) == ([("a", 2)], [("a", 6)], [("a", 8)])

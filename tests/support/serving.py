@@ -92,7 +92,7 @@ class FakeRecommender:
         batch_size: int = 32,
     ) -> list[Found]:
         self.entered.set()
-        assert self.gate.wait(20)
+        assert self.gate.wait(5)
         requests: list[Any] = list(histories if histories is not None else queries or [])
         for asked in requests:
             if histories is not None:
