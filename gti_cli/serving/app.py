@@ -14,6 +14,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from gti_cli.errors import InputError
 from gti_cli.serving.access import LOCAL_HOSTS, KeyCheck, read_keys
 from gti_cli.serving.metrics import LEFT, CountRequests
+from gti_cli.serving.page_routes import add_page_routes
 from gti_cli.serving.routes import make_routes
 from gti_cli.serving.service import ClientLeftError, Service
 from gti_cli.workspace.manifest import package_versions
@@ -47,6 +48,7 @@ def make_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.include_router(make_routes(service))
+    add_page_routes(app, lambda: service.recommender)
     for error, handler in ((InputError, _refuse), (RequestValidationError, _refuse_body), (ClientLeftError, _give_up)):
         app.add_exception_handler(error, handler)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=options.max_body_kb * 1024)

@@ -31,7 +31,7 @@ class Browser:
         from_us, self._to = os.pipe()
         self._from, to_us = os.pipe()
 
-        # Chromium reads from descriptor 3 and writes to 4. Copies at high numbers first: one of the pipes may be at 3 or 4.
+        # Chromium reads from descriptor 3 and writes to 4. A pipe may be there already, so both are copied away first.
         def connect() -> None:
             high = os.dup2(from_us, 90), os.dup2(to_us, 91)
             os.dup2(high[0], 3)
@@ -41,7 +41,12 @@ class Browser:
             [
                 *(CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
                 *("--disable-extensions", "--disable-background-networking", "--disable-component-update"),
-                *(f"--user-data-dir={folder}", f"--window-size={width},{height}", "--remote-debugging-pipe", "about:blank"),
+                *(
+                    f"--user-data-dir={folder}",
+                    f"--window-size={width},{height}",
+                    "--remote-debugging-pipe",
+                    "about:blank",
+                ),
             ],
             preexec_fn=connect,
             pass_fds=(3, 4),
@@ -98,7 +103,12 @@ class Browser:
 
     def press(self, key: str, shift: bool = False) -> None:
         code, text = _KEYS[key]
-        event = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": code, "modifiers": 8 * shift}
+        event = {
+            "key": key,
+            "code": "Space" if key == " " else key,
+            "windowsVirtualKeyCode": code,
+            "modifiers": 8 * shift,
+        }
         self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **event)
         self.call("Input.dispatchKeyEvent", type="keyUp", **event)
 
@@ -106,12 +116,18 @@ class Browser:
         """Errors that the browser logged: of scripts, of the Content-Security-Policy, of requests."""
         self.run("1")
         logged = [event["params"]["entry"] for event in self.events if event["method"] == "Log.entryAdded"]
-        thrown = [event["params"]["exceptionDetails"] for event in self.events if event["method"] == "Runtime.exceptionThrown"]
-        return [entry["text"] for entry in logged if entry["level"] == "error"] + [json.dumps(entry) for entry in thrown]
+        thrown = [
+            event["params"]["exceptionDetails"] for event in self.events if event["method"] == "Runtime.exceptionThrown"
+        ]
+        return [entry["text"] for entry in logged if entry["level"] == "error"] + [
+            json.dumps(entry) for entry in thrown
+        ]
 
     def requested(self) -> list[str]:
         """The addresses that the page asked for."""
-        sent = [event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        sent = [
+            event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"
+        ]
         return [address for address in sent if not address.startswith("data:")]
 
     def close(self) -> None:

@@ -52,7 +52,8 @@ class CodeTree:
     """All Semantic IDs, sorted, so that the items of a branch are neighbours.
 
     Args:
-        semantic_ids: The Semantic ID of each item of the catalogue, such as ``<a_12><b_3>``. All have equally many codes.
+        semantic_ids: The Semantic ID of each item of the catalogue, such as ``<a_12><b_3>``. All have equally many
+            codes.
     """
 
     def __init__(self, semantic_ids: Sequence[str]) -> None:

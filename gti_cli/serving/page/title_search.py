@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from gti_cli.tables.words import terms, writes_no_spaces
 
