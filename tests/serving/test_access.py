@@ -30,7 +30,8 @@ def test_a_request_needs_one_of_the_keys(tmp_path: Path) -> None:
                 assert (await server.client.get("/items/i1", headers=headers)).status_code == 401
             assert await ask(Authorization=f"Basic {FIRST}") == 401
             assert await ask("/health") == 200  # what watches the server needs no key
-            for path in ("/metrics", "/similar/i1"):
+            assert await ask("/") == 200  # the page, which holds no data
+            for path in ("/metrics", "/similar/i1", "/page/about"):
                 assert await ask(path) == 401
             refused = await server.client.post("/recommend", json={"history": ["i1"]})
             assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")

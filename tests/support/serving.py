@@ -53,7 +53,7 @@ class FakeRecommender:
     """
 
     def __init__(self, name: str = "finetuned", items: int = ITEMS, step: int = 1) -> None:
-        self.name, self.levels, self.step = name, 3, step
+        self.name, self.levels, self.step, self.is_blend = name, 3, step, False
         self.item_ids = [f"i{n}" for n in range(items)]
         self.titles = {item: f"Dress <{item}>" for item in self.item_ids}
         self.batches: list[list[Any]] = []
