@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from gti_cli.errors import InputError
@@ -43,7 +43,7 @@ def test_a_real_server_survives_clients_that_leave_and_finishes_what_runs() -> N
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            address = httpx.URL(json.loads(process.stdout.readline())["url"])
+            address = httpx2.URL(json.loads(process.stdout.readline())["url"])
             body = b'{"history":["i7"],"k":1}'
             head = b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             for content in (b"Content-Length: 24\r\n\r\n" + body, b"Content-Length: 24\r\n\r\n{"):
@@ -51,7 +51,7 @@ def test_a_real_server_survives_clients_that_leave_and_finishes_what_runs() -> N
                     connection.sendall(head + content)  # and leaves, before the answer or within the body
 
             def ask(n: int) -> str:
-                answer = httpx.post(address.join("/recommend"), json={"history": [f"i{n}"], "k": 1}, timeout=20)
+                answer = httpx2.post(address.join("/recommend"), json={"history": [f"i{n}"], "k": 1}, timeout=20)
                 return str(answer.json()["items"][0]["item_id"])
 
             with ThreadPoolExecutor(8) as clients:

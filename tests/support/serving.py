@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import httpx
+import httpx2
 from fastapi import FastAPI
 
 from gti_cli.errors import InputError
@@ -125,7 +125,7 @@ class Served:
     recommender: Any
     service: Service
     app: FastAPI
-    client: httpx.AsyncClient
+    client: httpx2.AsyncClient
 
 
 @contextlib.asynccontextmanager
@@ -136,12 +136,12 @@ async def served(
     made = recommender if recommender is not None else FakeRecommender()
     service = Service(load or (lambda name: made), replace(ServeOptions(), **options))
     app = make_app(service)
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with service.running(), httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with service.running(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield Served(made, service, app, client)
 
 
-def listed(answer: httpx.Response) -> list[str]:
+def listed(answer: httpx2.Response) -> list[str]:
     """Item ids of an answer with one list."""
     assert answer.status_code == 200, answer.text
     return [item["item_id"] for item in answer.json()["items"]]
