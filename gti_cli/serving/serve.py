@@ -61,7 +61,7 @@ def serve(
     if missing:
         raise InputError(
             f"the server needs packages that are not installed: {list_names(missing)}",
-            remedy='pip install "gti-cli[serve]"',
+            remedy='install them: pip install "gti-cli[serve]"',
         )
     source = {"base": base, "device": device, "dtype": dtype, "seed": seed}
     if options.workers > 1:

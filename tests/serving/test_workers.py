@@ -31,8 +31,9 @@ def test_a_worker_gets_the_options_and_the_checkpoint(monkeypatch: pytest.Monkey
         loaded.update(workspace=workspace, checkpoint=checkpoint, **keywords)
         return lambda name: FakeRecommender()
 
-    def run(factory: str, **settings: Any) -> None:
-        assert (factory, settings["workers"], settings["port"]) == ("gti_cli.serving.workers:make_worker_app", 3, 8123)
+    def run(app: str, **settings: Any) -> None:
+        assert (app, settings["factory"]) == ("gti_cli.serving.workers:make_worker_app", True)
+        assert (settings["workers"], settings["port"]) == (3, 8123)
         made.append(make_worker_app())
 
     monkeypatch.setattr(serve, "make_loader", loader)
@@ -46,7 +47,7 @@ def test_a_worker_that_cannot_load_says_why_once(monkeypatch: pytest.MonkeyPatch
     def loader(**keywords: Any) -> Any:
         raise InputError("no such checkpoint")
 
-    def run(factory: str, **settings: Any) -> None:
+    def run(app: str, **settings: Any) -> None:
         with pytest.raises(SystemExit):
             make_worker_app()
 
