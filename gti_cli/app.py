@@ -27,6 +27,7 @@ from gti_cli.commands import (
     import_data,
     recommend,
     report,
+    serve,
     status,
 )
 from gti_cli.errors import InputError
@@ -67,6 +68,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("diagnose")(diagnose.diagnose)
 app.command("recommend")(recommend.recommend)
 app.command("report")(report.report)
+app.command("serve")(serve.serve)
 app.command("export")(export.export)
 app.command("status")(status.status)
 

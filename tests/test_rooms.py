@@ -23,7 +23,7 @@ FLOORS = [
         *("importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "blending", "evaluation"),
         *("diagnostics", "merging"),
     ],
-    ["pages"],
+    ["pages", "serving"],
     ["commands"],
     ["app"],
     ["__main__"],

@@ -1,0 +1,1 @@
+"""`gti serve`: a checkpoint that stays loaded and answers over HTTP."""

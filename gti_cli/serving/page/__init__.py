@@ -1,0 +1,1 @@
+"""The page at ``/``: one static file, and what it is answered."""
