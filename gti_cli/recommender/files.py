@@ -11,6 +11,7 @@ from gti_cli.baselines.run import EMBEDDINGS
 from gti_cli.blends.stored_blend import BlendSource, blend_name, find_blend
 from gti_cli.cards.trained_tasks import answers, trained_tasks
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.recommender.lookup import ItemLookup
 from gti_cli.recommender.results import TrainedOn
 from gti_cli.tables import SemanticIDs
 from gti_cli.workspace import Workspace
@@ -73,6 +74,18 @@ def read_workspace(space: Workspace, checkpoint: str | None, base: str | None = 
         embeddings,
         TrainedOn() if tasks is None else TrainedOn(answers(tasks, "histories"), answers(tasks, "queries")),
     )
+
+
+def read_lookup(space: Workspace) -> ItemLookup:
+    """Read the catalogue of a workspace alone, without a model.
+
+    Raises:
+        InputError: When there is none.
+    """
+    space.require("semantic_ids", "gti build-ids")
+    catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
+    embeddings = space.path(EMBEDDINGS) if space.path(EMBEDDINGS).is_file() else None
+    return ItemLookup(catalogue, read_titles(space.path("items.parquet")), embeddings)
 
 
 def read_titles(path: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gti_cli import console
 from gti_cli.checkpoints.devices import seed_everything
@@ -25,6 +26,9 @@ from gti_cli.recommender.results import LevelScore, RecommendedItem, Recommended
 from gti_cli.recommender.search import search_lists
 from gti_cli.recommender.settings import ListSettings, check_history_items, known_rows, strip_queries
 from gti_cli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from gti_cli.decoding.constraints.logits_processor import SemanticIdLogitsProcessor
 
 
 class Recommender(ItemLookup):
@@ -250,6 +254,21 @@ class Recommender(ItemLookup):
             scores = level_scores(model, prompts, row)
         tokens, codes = split_tokens(self.tokens(item_id)), self.files.catalogue.codes[row].tolist()
         return [LevelScore(*level) for level in zip(tokens, codes, scores, strict=True)]
+
+    def logits_processor(self, prompt_length: int) -> SemanticIdLogitsProcessor:
+        """The constraint to items of the catalogue, for ``generate`` of Hugging Face on the same checkpoint.
+
+        Args:
+            prompt_length: Number of tokens, padding included, of the prompts that ``generate`` gets. They end where the
+                next token is an item's first code, as those of ``model.prompts_of_histories`` do.
+
+        Raises:
+            InputError: When this is a blend.
+        """
+        from gti_cli.decoding.constraints.logits_processor import SemanticIdLogitsProcessor
+
+        codes, token_ids = self._catalogue.codes, self.model.token_ids
+        return SemanticIdLogitsProcessor(codes, token_ids, prompt_length=prompt_length)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from gti_cli.errors import InputError
 
-OPEN_PATHS = frozenset({"/", "/health"})  # the page, which holds no data, and the question whether the server lives
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 _SHORTEST = 16
 
@@ -54,7 +53,7 @@ def read_keys(path: Path) -> list[str]:
 
 
 class KeyCheck:
-    """A dependency of all routes: refuses requests without a valid key.
+    """A dependency of routes: refuses requests without a valid key.
 
     Args:
         keys: The valid keys.
@@ -65,22 +64,18 @@ class KeyCheck:
 
     def __call__(
         self,
-        request: Request,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))] = None,
         header: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))] = None,
     ) -> None:
         """Check the key of a request.
 
         Args:
-            request: The request.
             bearer: The header ``Authorization``.
             header: The header ``X-API-Key``.
 
         Raises:
             HTTPException: 401, when there is no valid key.
         """
-        if request.url.path in OPEN_PATHS:
-            return
         given = (bearer.credentials if bearer is not None else header or "").encode("utf-8", "surrogateescape")
         # Every key is compared, in constant time, so that the time of the answer tells nothing.
         matches = [hmac.compare_digest(given, key) for key in self._keys]

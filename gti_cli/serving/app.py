@@ -13,9 +13,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from gti_cli.errors import InputError
 from gti_cli.serving.access import LOCAL_HOSTS, KeyCheck, read_keys
+from gti_cli.serving.bodies import problems
 from gti_cli.serving.metrics import LEFT, CountRequests
 from gti_cli.serving.page_routes import add_page_routes
-from gti_cli.serving.routes import make_routes
+from gti_cli.serving.routes import make_open_routes, make_routes
 from gti_cli.serving.service import ClientLeftError, Service
 from gti_cli.workspace.manifest import package_versions
 
@@ -42,13 +43,15 @@ def make_app(service: Service) -> FastAPI:
         version=package_versions().get("gti-cli", "unknown"),
         description="Recommendations of one checkpoint.",
         lifespan=lifespan,
-        dependencies=[Depends(KeyCheck(keys))] if keys else [],
+        responses=problems(422),
         # FastAPI's own pages load scripts from another site. This server needs nothing from outside.
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(make_routes(service))
-    add_page_routes(app, lambda: service.recommender)
+    protection = [Depends(KeyCheck(keys))] if keys else []
+    app.include_router(make_open_routes(service))
+    app.include_router(make_routes(service), dependencies=protection)
+    add_page_routes(app, lambda: service.recommender, protection)
     for error, handler in ((InputError, _refuse), (RequestValidationError, _refuse_body), (ClientLeftError, _give_up)):
         app.add_exception_handler(error, handler)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=options.max_body_kb * 1024)

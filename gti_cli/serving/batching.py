@@ -100,11 +100,18 @@ class Batcher:
         entries = [_Waiting(kind, payload, now, loop.create_future()) for payload in payloads]
         self._queue.extend(entries)
         self._arrived.set()
+        answers = [entry.answer for entry in entries]
         try:
-            return await asyncio.wait_for(asyncio.gather(*(entry.answer for entry in entries)), timeout)
+            done, waiting = await asyncio.wait(answers, timeout=timeout, return_when=asyncio.FIRST_EXCEPTION)
+            failures = [failure for answer in done if (failure := answer.exception()) is not None]
+            if failures:
+                raise failures[0]
+            if waiting:
+                raise asyncio.TimeoutError
+            return [answer.result() for answer in answers]
         finally:
-            # One failure ends the whole request, so that its other payloads need no answer.
-            cancelled = [entry.answer.cancel() for entry in entries]
+            # One failure ends the whole request, so that its other payloads need no answer either.
+            cancelled = [answer.cancel() for answer in answers]
             if any(cancelled):
                 self._queue = deque(entry for entry in self._queue if not entry.answer.done())
 

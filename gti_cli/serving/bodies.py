@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+
+def _check_text(text: str) -> str:
+    """Refuse surrogates, which JSON can write as an escape and no tokenizer reads."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise PydanticCustomError("text", "The text has letters that are no Unicode")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_check_text)]
 
 
 class Request(BaseModel):
@@ -17,14 +28,14 @@ class ListRequest(Request):
     """What requests for recommendations and for searches have in common."""
 
     k: int = Field(10, ge=1, description="Items of each list. The server's --max-k is the most.")
-    exclude: list[str] = Field([], description="Item ids that are not recommended.")
-    only: list[str] | None = Field(None, description="Item ids: no others are recommended.")
+    exclude: list[Text] = Field([], description="Item ids that are not recommended.")
+    only: list[Text] | None = Field(None, description="Item ids: no others are recommended.")
 
 
 class User(Request):
     """One user of several."""
 
-    history: list[str] = Field(min_length=1, description="Item ids, oldest first.")
+    history: list[Text] = Field(min_length=1, description="Item ids, oldest first.")
 
 
 class RecommendRequest(ListRequest):
@@ -39,7 +50,7 @@ class RecommendRequest(ListRequest):
         }
     )
 
-    history: list[str] | None = Field(None, min_length=1, description="Item ids of one user, oldest first.")
+    history: list[Text] | None = Field(None, min_length=1, description="Item ids of one user, oldest first.")
     users: list[User] | None = Field(None, min_length=1, description="Several users; one list for each.")
     filter_seen: bool = Field(False, description="Whether to leave out items of the user's own history.")
 
@@ -47,7 +58,7 @@ class RecommendRequest(ListRequest):
 class SearchRequest(ListRequest):
     """Words to search with."""
 
-    query: str = Field(min_length=1, description="Words.")
+    query: Text = Field(min_length=1, description="Words.")
 
 
 class ReloadRequest(Request):

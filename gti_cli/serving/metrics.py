@@ -37,23 +37,24 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        in_here = {"registry": self._registry}
+        here = self._registry = CollectorRegistry()
         self._requests = Counter(
-            "gti_requests", "Requests by route and status code.", ["method", "route", "status"], **in_here
+            "gti_requests", "Requests by route and status code.", ["method", "route", "status"], registry=here
         )
         self._seconds = Histogram(
-            "gti_request_seconds", "Time from a request to its answer.", ["route"], buckets=_SECONDS, **in_here
+            "gti_request_seconds", "Time from a request to its answer.", ["route"], buckets=_SECONDS, registry=here
         )
         self.batch_size = Histogram(
-            "gti_batch_size", "Users or queries that were answered together.", buckets=_SIZES, **in_here
+            "gti_batch_size", "Users or queries that were answered together.", buckets=_SIZES, registry=here
         )
         self.batch_seconds = Histogram(
-            "gti_batch_seconds", "Time of a batch in the model.", buckets=_SECONDS, **in_here
+            "gti_batch_seconds", "Time of a batch in the model.", buckets=_SECONDS, registry=here
         )
-        self.waiting = Gauge("gti_queue_length", "Users and queries that wait.", multiprocess_mode="livesum", **in_here)
-        self.reloads = Counter("gti_reloads", "Reloads by outcome.", ["outcome"], **in_here)
-        ProcessCollector(registry=self._registry)
+        self.waiting = Gauge(
+            "gti_queue_length", "Users and queries that wait.", multiprocess_mode="livesum", registry=here
+        )
+        self.reloads = Counter("gti_reloads", "Reloads by outcome.", ["outcome"], registry=here)
+        ProcessCollector(registry=here)
 
     def observe_batch(self, size: int, seconds: float, waiting: int) -> None:
         """Count a batch.

@@ -9,9 +9,8 @@ from typing import TypedDict
 
 from gti_cli.errors import InputError
 from gti_cli.options import option
+from gti_cli.recommender.settings import EXACT_PROMPTS, SEARCHES
 
-SEARCHES = ("auto", "beam", "exact")
-EXACT_PROMPTS = 300
 _MOST_PORT = 65_535
 
 

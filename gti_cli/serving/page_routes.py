@@ -11,7 +11,7 @@ import hashlib
 import re
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,12 +52,14 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def add_page_routes(app: FastAPI, current: Callable[[], Recommender]) -> None:
+def add_page_routes(app: FastAPI, current: Callable[[], Recommender], dependencies: Sequence[Any] = ()) -> None:
     """Add the page and its routes to an application.
 
     Args:
         app: The application.
         current: Returns the recommender that answers now; it may be another one after a reload.
+        dependencies: What a request for data must pass, such as a check of its key. The page itself holds no data, and
+            a browser sends no key with its first request.
     """
     page, headers = read_page()
 
@@ -77,7 +79,7 @@ def add_page_routes(app: FastAPI, current: Callable[[], Recommender]) -> None:
     router = APIRouter(prefix="/page", tags=["page"])
     _add_catalogue(router, lambda: answers(current()))
     _add_why(router, current, answers)
-    app.include_router(router)
+    app.include_router(router, dependencies=list(dependencies))
 
 
 def _add_catalogue(router: APIRouter, answers: Callable[[], PageAnswers]) -> None:

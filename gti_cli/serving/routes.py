@@ -18,7 +18,7 @@ _ASKED = (400, 401, 413, 422, 503, 504)
 
 
 def make_routes(service: Service) -> APIRouter:
-    """Make the routes.
+    """Make the routes for which a server may want a key.
 
     Args:
         service: What answers.
@@ -27,6 +27,30 @@ def make_routes(service: Service) -> APIRouter:
     _add_lists(router, service)
     _add_items(router, service)
     _add_operation(router, service)
+    return router
+
+
+def make_open_routes(service: Service) -> APIRouter:
+    """Make the route for what watches the server and holds no key.
+
+    Args:
+        service: What answers.
+    """
+    router = APIRouter()
+
+    @router.get("/health", tags=["operation"], response_model=bodies.Health)
+    async def health() -> Response:
+        """Say that the server answers, and with what."""
+        return JSONResponse(
+            {
+                "status": "ok",
+                "checkpoint": service.recommender.name,
+                "items": len(service.recommender.item_ids),
+                "loaded": service.loaded,
+                "waiting": service.waiting,
+            }
+        )
+
     return router
 
 
@@ -97,19 +121,6 @@ def _add_items(router: APIRouter, service: Service) -> None:
 
 def _add_operation(router: APIRouter, service: Service) -> None:
     """Add the routes for those who run the server."""
-
-    @router.get("/health", tags=["operation"], response_model=bodies.Health, openapi_extra={"security": []})
-    async def health() -> Response:
-        """Say that the server answers, and with what."""
-        return JSONResponse(
-            {
-                "status": "ok",
-                "checkpoint": service.recommender.name,
-                "items": len(service.recommender.item_ids),
-                "loaded": service.loaded,
-                "waiting": service.waiting,
-            }
-        )
 
     @router.get(
         "/metrics",

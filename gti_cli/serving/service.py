@@ -48,7 +48,8 @@ class Service:
         Raises:
             InputError: When it cannot be loaded.
         """
-        self._load, self._checkpoint, self._is_loading = load, None, False
+        self._load, self._is_loading = load, False
+        self._checkpoint: str | None = None  # that of the command line
         self.options, self.metrics = options, Metrics()
         self._take(load(None))
         limits = BatchLimits(options.max_batch, options.max_wait_ms / 1000, options.max_queue)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _TOLD = "GTI_SERVE_WORKER"  # what a worker is to load, as JSON
 _REFUSED = "refused"  # file of a worker that could not begin
 _FACTORY = "gti_cli.serving.workers:make_worker_app"
+_STARTUP_FAILURE = 3  # the exit code with which a worker of uvicorn tells its parent not to start it again
 _PATIENCE = 60  # seconds in which a worker must answer its parent; loading a model keeps it busy
 
 
@@ -65,8 +66,6 @@ def serve_by_workers(source: dict[str, Any], options: ServeOptions, port: int) -
 
 def make_worker_app() -> FastAPI:
     """Make the application of one worker, from what its environment says. uvicorn calls this in each worker."""
-    from uvicorn.config import STARTUP_FAILURE
-
     from gti_cli.serving.app import make_app
     from gti_cli.serving.serve import make_loader
     from gti_cli.serving.service import Service
@@ -79,4 +78,4 @@ def make_worker_app() -> FastAPI:
     except InputError as error:
         # The first process says it, once for all workers, and ends.
         (Path(os.environ[SEVERAL_PROCESSES]) / _REFUSED).write_text(str(error), "utf-8")
-        sys.exit(STARTUP_FAILURE)
+        sys.exit(_STARTUP_FAILURE)
