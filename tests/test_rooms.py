@@ -20,7 +20,7 @@ FLOORS = [
     ["blends"],
     [
         *("importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "blending", "evaluation"),
-        *("diagnostics", "merging"),
+        *("diagnostics", "merging", "exporting"),
     ],
     ["pages"],
     ["commands"],
