@@ -139,7 +139,7 @@ def write_static_index(path: Path, catalogue: EngineCatalogue) -> tuple[list[Wri
     if catalogue.token_ids is not None:
         arrays["token_ids"] = np.concatenate(list(catalogue.token_ids))
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     shared = len(order) - catalogue.semantic_ids
     if shared:
         console.note(f"{shared:,} items share the semantic ID of another: STATIC finds the ID, which stands for all")
