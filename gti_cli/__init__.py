@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gti_cli.recommendation.finetune import finetune
     from gti_cli.recommendation.plot import plot_training
     from gti_cli.recommendation.recommend import recommend
+    from gti_cli.recommender.recommender import Recommender
     from gti_cli.semantic_ids.build import build_ids
     from gti_cli.semantic_ids.quality.plot import plot_quality
     from gti_cli.vocabulary.extend import extend
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "InputError",
+    "Recommender",
     "Workspace",
     "__version__",
     "blend",
@@ -48,6 +50,7 @@ __all__ = [
 
 _MODULE_OF = {
     "InputError": "gti_cli.errors",
+    "Recommender": "gti_cli.recommender.recommender",
     "Workspace": "gti_cli.workspace",
     "blend": "gti_cli.blending.blend",
     "build_ids": "gti_cli.semantic_ids.build",

@@ -18,6 +18,7 @@ FLOORS = [
     ["decoding", "cards"],
     ["training", "priors"],
     ["blends"],
+    ["recommender"],
     [
         *("importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "blending", "evaluation"),
         *("diagnostics", "merging", "exporting"),

@@ -37,6 +37,11 @@ def trained_tasks(space: Workspace, checkpoint: Checkpoint) -> set[str] | None:
     return {name for manifest in tuned for name in manifest.metrics["tasks"]}
 
 
+def answers(tasks: set[str], asked: str) -> bool:
+    """Whether tasks of fine-tuning teach to answer ``queries`` or ``histories``."""
+    return bool(tasks & _ANSWERING[asked])
+
+
 def say_if_untrained(space: Workspace, checkpoint: Checkpoint, asked: str) -> dict[str, str]:
     """Print a note where a checkpoint never learned to answer what it is asked.
 
@@ -49,7 +54,7 @@ def say_if_untrained(space: Workspace, checkpoint: Checkpoint, asked: str) -> di
         The detail ``never_trained_on`` for the manifest; nothing where the checkpoint learned it, or nobody knows.
     """
     tasks = trained_tasks(space, checkpoint)
-    if tasks is None or tasks & _ANSWERING[asked]:
+    if tasks is None or answers(tasks, asked):
         return {}
     name = checkpoint.artifact or checkpoint.path
     what = f"fine-tuned on {list_names(sorted(tasks))} alone" if tasks else "not fine-tuned"

@@ -13,6 +13,7 @@ from gti_cli.console.output import (
     silence,
     table,
     warn,
+    without_progress,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "silence",
     "table",
     "warn",
+    "without_progress",
 ]

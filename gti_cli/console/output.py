@@ -123,6 +123,16 @@ def progress(description: str, total: int | None, unit: str = "items") -> Iterat
 
 
 @contextmanager
+def without_progress() -> Iterator[None]:
+    """Show no progress bar inside the block: for work that others wait for, and no person watches."""
+    _state.open_bars += 1
+    try:
+        yield
+    finally:
+        _state.open_bars -= 1
+
+
+@contextmanager
 def _visible_progress(description: str, total: int | None, unit: str) -> Iterator[Advance]:
     console = _stderr()
     if not console.is_terminal:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from gti_cli.decoding.architecture_probe import make_runner
+from gti_cli.decoding.constraints.allowed_nodes import AllowedNodes
 from gti_cli.decoding.hypothesis_caches import SharedPrefix
 from gti_cli.decoding.prompt_prior import PromptPrior
 from gti_cli.decoding.runner import Runner
@@ -141,8 +142,9 @@ def beam_search_with_prefix(
     beams: int,
     pad_id: int,
     prior: PromptPrior | None = None,
+    allowed: AllowedNodes | None = None,
 ) -> Ranking:
-    """Run `beam_search` for a batch of the prompts that ``prefix`` was computed for."""
+    """Run `beam_search` for a batch of the prompts that ``prefix`` was computed for, perhaps over some nodes alone."""
     branches = prefix.prefill(prompts, pad_id)
     # Each prompt starts with one hypothesis: the root of the trie, which has log-probability 0.
     nodes = torch.zeros(len(prompts), 1, dtype=torch.long, device=prefix.runner.model.device)
@@ -150,7 +152,7 @@ def beam_search_with_prefix(
     dropped = scores.new_full((len(prompts),), -torch.inf)
     for level in range(trie.levels):
         nodes, scores, parents, left_out = _expand(
-            prefix.runner, trie, level, nodes, scores, branches.features, beams, prior
+            prefix.runner, trie, level, nodes, scores, branches.features, beams, prior, allowed
         )
         if level < trie.levels - 1:  # The last code is scored; the model need not read it.
             branches.step(parents, trie.tokens[level][nodes])
@@ -167,6 +169,7 @@ def _expand(
     features: torch.Tensor,
     beams: int,
     prior: PromptPrior | None,
+    allowed: AllowedNodes | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Replace the hypotheses by the best of their children.
 
@@ -179,6 +182,7 @@ def _expand(
         features: (B, W, …) the runner's features after each hypothesis.
         beams: Most hypotheses to keep for each prompt.
         prior: A behaviour prior behind the B prompts.
+        allowed: The nodes that the B prompts may follow. None: all.
 
     Returns:
         The new nodes, their scores and their parents' columns in ``nodes``, each (B, at most ``beams``). Where a prompt
@@ -186,12 +190,14 @@ def _expand(
         among them, (B,).
     """
     tokens, first = trie.children(level, nodes.flatten())
+    prompts = torch.arange(len(nodes), device=nodes.device).repeat_interleave(nodes.shape[1])
     if prior is None:
         gained = runner.log_probs(features.flatten(0, 1), tokens)
     else:
-        prompts = torch.arange(len(nodes), device=nodes.device).repeat_interleave(nodes.shape[1])
         gained = prior.child_log_probs(runner, level, prompts, nodes.flatten(), features.flatten(0, 1))
     total = trie.mask(level, nodes.flatten(), scores.flatten()[:, None] + gained)
+    if allowed is not None:
+        total = allowed.mask(level, prompts, first, total)
     # All children of a prompt compete in one row. Column c of hypothesis w stands at place w * children + c.
     # One more than is kept: the score of the first that is left out.
     values, places = stable_topk(total.view(len(nodes), -1), beams + 1)
@@ -201,7 +207,9 @@ def _expand(
     width = max(int(torch.isfinite(values).sum(1).max()), 1)
     values, places = values[:, :width], places[:, :width]
     parents, column = places // tokens.shape[1], places % tokens.shape[1]
-    return first.view(nodes.shape).gather(1, parents) + column, values, parents, left_out
+    # Where a prompt has fewer hypotheses than another one, the column may lie behind the last node: any node will do.
+    children = (first.view(nodes.shape).gather(1, parents) + column).masked_fill(values == -torch.inf, 0)
+    return children, values, parents, left_out
 
 
 def stable_topk(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,6 +14,7 @@ import numpy as np
 from gti_cli import console
 from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import Ranking, TrieTensors, beam_search_with_prefix
+from gti_cli.decoding.constraints.allowed_nodes import AllowedNodes
 from gti_cli.decoding.hypothesis_caches import SharedPrefix
 from gti_cli.decoding.prompt_prior import PromptPrior
 
@@ -31,6 +32,8 @@ def search_all(
     batch_size: int,
     description: str,
     prior: PromptPrior | None = None,
+    allowed: AllowedNodes | None = None,
+    prefix: SharedPrefix | None = None,
 ) -> Ranking:
     """Search for all prompts as `gti_cli.decoding.beam.beam_search` does, batch by batch.
 
@@ -46,6 +49,8 @@ def search_all(
         batch_size: Prompts in a batch. It changes speed and memory, not results.
         description: Text before the progress bar.
         prior: A behaviour prior behind the P prompts.
+        allowed: The nodes that the P prompts may follow. None: all.
+        prefix: What all prompts begin with, if it was computed before. None: it is computed here.
 
     Returns:
         The best ``beams`` semantic IDs of each prompt, in the order of ``prompts``.
@@ -54,13 +59,14 @@ def search_all(
     leaves = np.empty((len(prompts), beams), dtype=np.int64)
     scores = np.empty((len(prompts), beams), dtype=np.float32)
     dropped = np.empty(len(prompts), dtype=np.float32)
-    prefix = SharedPrefix(make_runner(model), prompts, trie.levels)
+    prefix = prefix or SharedPrefix(make_runner(model), prompts, trie.levels)
     with console.progress(description, len(prompts), "prompts") as advance:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             of_batch = prior.select(batch) if prior is not None else None
+            nodes = allowed.select(batch) if allowed is not None else None
             ranking = beam_search_with_prefix(
-                prefix, [prompts[number] for number in batch], trie, beams, pad_id, of_batch
+                prefix, [prompts[number] for number in batch], trie, beams, pad_id, of_batch, nodes
             )
             leaves[batch], scores[batch], dropped[batch] = ranking.leaves, ranking.scores, ranking.dropped
             advance(len(batch))

@@ -88,6 +88,7 @@ def score_items(
     pad_id: int = 0,
     batch_size: int = 32,
     prior: PromptPrior | None = None,
+    prefix: SharedPrefix | None = None,
 ) -> Floats:
     """Exact log-probability of each candidate after its prompt.
 
@@ -99,6 +100,7 @@ def score_items(
         pad_id: Token id that fills shorter prompts on the left; never attended to.
         batch_size: Most prompts in a batch. It changes speed and memory, not results.
         prior: A behaviour prior behind the P prompts.
+        prefix: What all prompts begin with, if it was computed before. None: it is computed here.
 
     Returns:
         (C,) float32 log-probabilities, aligned with ``candidates.rows``. For items that a search lists they are the
@@ -120,7 +122,7 @@ def score_items(
     owner, leaves = np.divmod(pairs, trie.trie.leaves)
     ends = np.searchsorted(owner, np.arange(len(prompts) + 1))
     scores: Floats = np.empty(len(pairs), dtype=np.float32)
-    prefix = SharedPrefix(make_runner(model), prompts, trie.levels)
+    prefix = prefix or SharedPrefix(make_runner(model), prompts, trie.levels)
     for batch in _batches(prefix, prompts, np.diff(ends), trie.levels, batch_size):
         branches = prefix.prefill([prompts[number] for number in batch], pad_id)
         first, counts = ends[batch], np.diff(ends)[batch]

@@ -26,6 +26,7 @@ import torch
 from gti_cli import console
 from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import Ranking, TrieTensors
+from gti_cli.decoding.constraints.allowed_nodes import AllowedNodes
 from gti_cli.decoding.frontier import Frontier
 from gti_cli.decoding.hypothesis_caches import BranchRows, BranchTree, SharedPrefix
 from gti_cli.decoding.prompt_prior import PromptPrior
@@ -56,6 +57,26 @@ class ExactResult:
     missed: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class _Restrictions:
+    """What holds for the B prompts of a search.
+
+    Attributes:
+        limit: Most prefixes to follow for a prompt in one search. None: no limit.
+        prior: A behaviour prior behind the prompts.
+        allowed: The nodes that the prompts may follow. None: all.
+    """
+
+    limit: int | None
+    prior: PromptPrior | None
+    allowed: AllowedNodes | None
+
+    def select(self, prompts: Sequence[int] | npt.NDArray[np.int64]) -> _Restrictions:
+        """The same for some of the prompts, which are numbered anew."""
+        prior = self.prior.select(prompts) if self.prior is not None else None
+        return _Restrictions(self.limit, prior, self.allowed.select(prompts) if self.allowed is not None else None)
+
+
 @torch.inference_mode()
 def exact_search(
     model: PreTrainedModel,
@@ -68,6 +89,8 @@ def exact_search(
     batch_size: int = 32,
     limit: int | None = None,
     prior: PromptPrior | None = None,
+    allowed: AllowedNodes | None = None,
+    prefix: SharedPrefix | None = None,
 ) -> ExactResult:
     """Find the true best ``k`` semantic IDs of each prompt.
 
@@ -81,6 +104,8 @@ def exact_search(
         batch_size: Prompts searched together. It changes speed and memory, not results.
         limit: Most prefixes to follow for a prompt. Prompts that need more keep the beam's list. None: no limit.
         prior: A behaviour prior behind the B prompts.
+        allowed: The nodes that the B prompts may follow. None: all.
+        prefix: What all prompts begin with, if it was computed before. None: it is computed here.
 
     Raises:
         ValueError: When the beam's lists are shorter than ``k``.
@@ -93,14 +118,15 @@ def exact_search(
     scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
     dropped = np.full(len(prompts), -np.inf, dtype=np.float32)
     followed = np.zeros(len(prompts), dtype=np.int64)
-    prefix = SharedPrefix(make_runner(model), prompts, trie.levels)
+    prefix = prefix or SharedPrefix(make_runner(model), prompts, trie.levels)
     with console.progress("Exact search", len(prompts), "prompts") as advance:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             branches = prefix.prefill([prompts[number] for number in batch], pad_id)
             bound = beam.scores[batch, k - 1]
+            of_batch = _Restrictions(limit, prior, allowed).select(batch)
             leaves[batch], scores[batch], followed[batch], stopped = _search_batch(
-                prefix.runner, branches, trie, bound, k, limit, prior.select(batch) if prior is not None else None
+                prefix.runner, branches, trie, bound, k, of_batch
             )
             unfinished = np.asarray(batch)[stopped]
             leaves[unfinished], scores[unfinished] = beam.leaves[unfinished, :k], beam.scores[unfinished, :k]
@@ -119,8 +145,7 @@ def _search_batch(
     trie: TrieTensors,
     bound: npt.NDArray[np.float32],
     k: int,
-    limit: int | None,
-    prior: PromptPrior | None,
+    given: _Restrictions,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Search a batch, and again with a lower bound for the prompts that came out with fewer than ``k`` IDs.
 
@@ -130,8 +155,7 @@ def _search_batch(
         trie: The trie on the model's device.
         bound: (B,) score of the k-th best ID that the beam found; -inf where it found fewer.
         k: Length of the lists.
-        limit: Most prefixes to follow for a prompt in one search (None: no limit).
-        prior: A behaviour prior behind the B prompts.
+        given: What holds for the B prompts.
 
     Returns:
         Leaves and scores, both (B, k), the number of prefixes followed, (B,), and which prompts need more, (B,).
@@ -145,7 +169,7 @@ def _search_batch(
     while len(numbers):
         device = branches.features.device
         lowered = torch.from_numpy(bound[numbers] - np.float32(slack)).to(device)
-        search = _BoundedSearch(runner, trie, lowered, limit, prior.select(numbers) if prior is not None else None)
+        search = _BoundedSearch(runner, trie, lowered, given.select(numbers))
         search.run(branches)
         followed[numbers] += search.followed.cpu().numpy()
         stopped[numbers] = search.stopped().cpu().numpy()
@@ -173,11 +197,11 @@ class _BoundedSearch:
         runner: Runner,
         trie: TrieTensors,
         bound: torch.Tensor,
-        limit: int | None = None,
-        prior: PromptPrior | None = None,
+        given: _Restrictions,
     ) -> None:
-        """Prepare a search for B prompts; ``bound`` is (B,) float32, ``limit`` the most prefixes of a prompt."""
-        self._runner, self._trie, self._bound, self._limit, self._prior = runner, trie, bound, limit, prior
+        """Prepare a search for B prompts; ``bound`` is (B,) float32."""
+        self._runner, self._trie, self._bound = runner, trie, bound
+        self._limit, self._prior, self._allowed = given.limit, given.prior, given.allowed
         self.followed = torch.zeros(len(bound), dtype=torch.long, device=bound.device)
         # Pieces of the result: (prompts, leaves, scores). The first is empty, so that there is something to join.
         self._pieces = [(self.followed[:0], self.followed[:0], bound[:0])]
@@ -226,6 +250,8 @@ class _BoundedSearch:
         else:
             gained = self._prior.child_log_probs(self._runner, level, numbers[row], nodes[row, slot], features)
         total = self._trie.mask(level, nodes[row, slot], scores[row, slot][:, None] + gained)
+        if self._allowed is not None:
+            total = self._allowed.mask(level, numbers[row], first, total)
         # A column without a child scores -inf. So does the bound where the beam found fewer than k IDs: without the
         # second test such columns would pass the first.
         above = (total >= self._bound[numbers[row]][:, None]) & (total > -torch.inf)

@@ -23,6 +23,24 @@ import torch
 from gti_cli.decoding.runner import Runner
 
 
+class StoredPrefix:
+    """Tokens with which many prompts begin, computed once and kept from one search to the next.
+
+    Attributes:
+        tokens: The token ids.
+        cache: Key-value cache of the tokens. It is copied before it grows.
+    """
+
+    def __init__(self, runner: Runner, tokens: Sequence[int]) -> None:
+        """Run the model over the tokens; only models whose branches are trees can continue them."""
+        self.tokens, self.cache = list(tokens), _read_prefix(runner, tokens)
+
+    def begins(self, prompts: Sequence[Sequence[int]]) -> bool:
+        """Whether all prompts begin with these tokens, and have more."""
+        length = len(self.tokens)
+        return all(len(prompt) > length and list(prompt[:length]) == self.tokens for prompt in prompts)
+
+
 class SharedPrefix:
     """The tokens with which all prompts begin, computed once for all of them.
 
@@ -32,13 +50,17 @@ class SharedPrefix:
         uses_trees: Branches are kept as a `BranchTree`.
     """
 
-    def __init__(self, runner: Runner, prompts: Sequence[Sequence[int]], levels: int) -> None:
-        """Run the model over the shared tokens.
+    def __init__(
+        self, runner: Runner, prompts: Sequence[Sequence[int]], levels: int, stored: Sequence[StoredPrefix] = ()
+    ) -> None:
+        """Run the model over the shared tokens, or take a stored prefix.
 
         Args:
             runner: The model, and how it can be run.
             prompts: All token-id lists of the search, none empty.
             levels: Number of codes in a semantic ID.
+            stored: Prefixes of the same model. The first that all prompts begin with is used, and nothing else is
+                shared: so the result for a prompt does not depend on what the others have in common.
         """
         from transformers import DynamicCache
 
@@ -48,13 +70,14 @@ class SharedPrefix:
         self.runner = runner
         # With a shared prefix the padding stands between the prefix and the rest of a prompt. Recurrent layers cannot
         # skip padding there, so prompts whose branches are rows are read in full, padded on the left.
+        known = next((prefix for prefix in stored if self.uses_trees and prefix.begins(prompts)), None)
+        if known is not None:
+            self.length, self._cache = len(known.tokens), known.cache
+            return
         self.length = shared_prefix_length(prompts) if self.uses_trees else 0
         self._cache = DynamicCache() if self.uses_trees else DynamicCache(config=runner.model.config)
         if self.length:
-            with torch.inference_mode():
-                ids = torch.tensor([prompts[0][: self.length]], device=runner.model.device)
-                positions = torch.arange(self.length, device=ids.device)[None]
-                runner(self._cache, ids, torch.ones_like(ids), positions, 1)
+            self._cache = _read_prefix(runner, prompts[0][: self.length])
 
     def prefill(self, prompts: Sequence[Sequence[int]], pad_id: int) -> BranchTree | BranchRows:
         """Run the model over the rest of a batch of prompts.
@@ -81,6 +104,16 @@ class SharedPrefix:
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, self.length :]
         features = self.runner(cache, ids.to(device), mask, positions, 1)
         return (BranchTree if self.uses_trees else BranchRows)(self.runner, cache, mask, features)
+
+
+@torch.inference_mode()
+def _read_prefix(runner: Runner, tokens: Sequence[int]) -> Any:
+    """The key-value cache of one sequence, without padding."""
+    from transformers import DynamicCache
+
+    cache, ids = DynamicCache(), torch.tensor([list(tokens)], device=runner.model.device)
+    runner(cache, ids, torch.ones_like(ids), torch.arange(len(tokens), device=ids.device)[None], 1)
+    return cache
 
 
 def shared_prefix_length(prompts: Sequence[Sequence[int]]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from gti_cli.decoding.runner import Runner
 
 _CELLS_AT_ONCE = 1 << 21  # Numbers held at a time: prefixes times codes.
+
+
+class ItemMasses(Protocol):
+    """Masses of the N items of the catalogue behind P prompts: a (P, N) sparse matrix, or what computes its rows."""
+
+    def __getitem__(self, numbers: list[int]) -> sparse.csr_matrix:
+        """(n, N) masses behind n prompts, given by their numbers."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from gti_cli.decoding.beam import Ranking
 from gti_cli.decoding.trie import Trie
 
@@ -26,7 +29,13 @@ class RankedItems:
     scores: list[float]
 
 
-def item_groups(ranking: Ranking, trie: Trie, number: int, seen: Collection[int] = ()) -> list[tuple[list[int], float]]:
+def item_groups(
+    ranking: Ranking,
+    trie: Trie,
+    number: int,
+    seen: Collection[int] = (),
+    allowed: npt.NDArray[np.bool_] | None = None,
+) -> list[tuple[list[int], float]]:
     """Look up the items of each semantic ID that was ranked for one prompt.
 
     Several items in one group share a semantic ID. The model cannot tell them apart, and they stand in the catalogue's
@@ -37,13 +46,19 @@ def item_groups(ranking: Ranking, trie: Trie, number: int, seen: Collection[int]
         trie: All semantic IDs of the catalogue.
         number: The prompt's row in the ranking.
         seen: Catalogue rows to leave out, such as the items of the user's history.
+        allowed: (N,) which catalogue rows may be listed. None: all.
 
     Returns:
         Catalogue rows and score of each semantic ID, best first. A group is empty where all its items are left out.
     """
     hidden = set(seen)
+
+    def rows_of(leaf: int) -> list[int]:
+        rows = trie.items_of(leaf)
+        return (rows if allowed is None else rows[allowed[rows]]).tolist()
+
     return [
-        ([row for row in trie.items_of(int(leaf)).tolist() if row not in hidden], float(score))
+        ([row for row in rows_of(int(leaf)) if row not in hidden], float(score))
         for leaf, score in zip(ranking.leaves[number], ranking.scores[number], strict=True)
         if leaf >= 0
     ]

@@ -13,17 +13,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
+from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import Ranking, TrieTensors
 from gti_cli.decoding.beam_batches import search_all
 from gti_cli.decoding.candidate_scores import CandidateLists, by_work, score_items
+from gti_cli.decoding.constraints.allowed_nodes import AllowedNodes
 from gti_cli.decoding.exact import exact_search
-from gti_cli.decoding.prompt_prior import ModelPrior, PromptPrior
+from gti_cli.decoding.hypothesis_caches import SharedPrefix, StoredPrefix
+from gti_cli.decoding.prompt_prior import ItemMasses, ModelPrior, PromptPrior
 from gti_cli.decoding.shared_parts import PartArrays, share_parts
 
 if TYPE_CHECKING:
@@ -34,14 +36,6 @@ Ints = npt.NDArray[np.int64]
 PROMPTS_PER_PART = 64  # Rounded down to whole batches; one batch where batches are larger.
 MIN_BEAMS = 20  # Default. A beam as narrow as a short list often drops the best item at the first level.
 EXACT_COUNTS = ("users_whose_beam_missed", "semantic_ids_the_beam_missed", "prefixes_followed")
-
-
-class ItemMasses(Protocol):
-    """Masses of the N items of the catalogue behind P prompts: a (P, N) sparse matrix, or what computes its rows."""
-
-    def __getitem__(self, numbers: list[int]) -> sparse.csr_matrix:
-        """(n, N) masses behind n prompts, given by their numbers."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -58,6 +52,7 @@ class SearchRequest:
         most_prefixes: Most prefixes that an exact search follows for a prompt; prompts that need more keep the beam's
             list. None: no limit.
         masses: Masses of items behind the prompts, where the model has a behaviour prior.
+        allowed: The nodes that the searches may follow. None: all.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -67,6 +62,7 @@ class SearchRequest:
     exact: bool
     most_prefixes: int | None = None
     masses: ItemMasses | None = None
+    allowed: AllowedNodes | None = None
 
     def parts(self, batch_size: int) -> list[list[int]]:
         """Divide the prompts' numbers into parts; all prompts of a part have one beam width and similar lengths."""
@@ -135,12 +131,18 @@ class Searcher:
         trie: The catalogue's trie, on the model's device.
         pad_id: Token id that fills shorter prompts.
         prior: The behaviour prior that the model was trained with.
+        stored: Prefixes that many prompts begin with, computed before.
     """
 
     model: PreTrainedModel
     trie: TrieTensors
     pad_id: int
     prior: ModelPrior | None = None
+    stored: Sequence[StoredPrefix] = ()
+
+    def prefix_of(self, prompts: Sequence[Sequence[int]]) -> SharedPrefix:
+        """What some prompts begin with: a stored prefix where it fits, else it is computed."""
+        return SharedPrefix(make_runner(self.model), prompts, self.trie.levels, self.stored)
 
     def prior_behind(self, masses: ItemMasses | None, part: Sequence[int]) -> PromptPrior | None:
         """The prior behind the prompts of a part; None where the model or the prompts have none."""
@@ -153,7 +155,11 @@ class Searcher:
             ``leaves`` and ``scores`` (P, k); ``dropped``, ``missed`` and ``followed`` (P,).
         """
         prompts, extra = [request.prompts[number] for number in part], request.extra[part[0]]
-        prior = self.prior_behind(request.masses, part)
+        given: dict[str, Any] = {
+            "prior": self.prior_behind(request.masses, part),
+            "allowed": request.allowed.select(part) if request.allowed is not None else None,
+            "prefix": self.prefix_of(prompts),
+        }
         beam = search_all(
             self.model,
             prompts,
@@ -162,18 +168,14 @@ class Searcher:
             pad_id=self.pad_id,
             batch_size=batch_size,
             description="Searching",
-            prior=prior,
+            **given,
         )
         if not request.exact:
             zeros = np.zeros(len(part), dtype=np.int64)
             return {**vars(beam), "missed": zeros, "followed": zeros}
         length = request.list_length + extra
-        exact = exact_search(self.model, prompts, self.trie, beam, length, limit=request.most_prefixes, prior=prior)
-        return {
-            **vars(exact.ranking),
-            "missed": exact.missed,
-            "followed": exact.followed,
-        }
+        exact = exact_search(self.model, prompts, self.trie, beam, length, limit=request.most_prefixes, **given)
+        return {**vars(exact.ranking), "missed": exact.missed, "followed": exact.followed}
 
 
 def search_parts(
@@ -273,6 +275,7 @@ def score_parts(
             pad_id=searcher.pad_id,
             batch_size=batch_size,
             prior=searcher.prior_behind(request.masses, part),
+            prefix=searcher.prefix_of(prompts),
         )
         return {"scores": scores}
 

@@ -3,48 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import console, tables
 from gti_cli.blends.stored_blend import blend_name
 from gti_cli.cards.trained_tasks import say_if_untrained
-from gti_cli.checkpoints.devices import choose_device, choose_dtype, seed_everything
-from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
-from gti_cli.checkpoints.limits import check_positions
-from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
-from gti_cli.decoding.beam import TrieTensors
-from gti_cli.decoding.ranked_items import RankedItems, first_items, item_groups
-from gti_cli.decoding.search_parts import (
-    ScoreRequest,
-    Searcher,
-    SearchRequest,
-    SearchResult,
-    beams_for,
-    extra_beams,
-    search_parts,
-)
+from gti_cli.checkpoints.devices import seed_everything
+from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
+from gti_cli.decoding.ranked_items import RankedItems
+from gti_cli.decoding.search_parts import ScoreRequest
 from gti_cli.options import check_seed, pick, refuse_unknown
-from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, make_frame, opening_ids
-from gti_cli.prompts.query import encode_queries
-from gti_cli.recommendation.listing.allowed import allowed_rows
-from gti_cli.recommendation.listing.blended import recommend_by_blend
-from gti_cli.recommendation.listing.candidates import leave_out, rank_candidates, read_candidates
+from gti_cli.prompts.next_item import DEFAULT_HISTORY
+from gti_cli.recommendation.listing.allowed import allowed_mask
+from gti_cli.recommendation.listing.blended import check_blend_options, recommend_by_blend
+from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
 from gti_cli.recommendation.listing.recommendations import Recommendations, as_recommendations
-from gti_cli.recommendation.listing.recommender import Recommender
 from gti_cli.recommendation.requests import (
-    EXACT_PREFIXES,
     RecommendationRequests,
     RecommendKeywords,
     RecommendOptions,
     read_requests,
 )
+from gti_cli.recommender import settings
+from gti_cli.recommender.files import read_workspace
+from gti_cli.recommender.loaded_model import LoadedModel, Prompts
+from gti_cli.recommender.recommender import Recommender
+from gti_cli.recommender.search import FoundLists, search_lists
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    import numpy as np
+    import numpy.typing as npt
     from typing_extensions import Unpack
 
 
@@ -97,145 +88,115 @@ def recommend(
     space = Workspace(workspace)
     blend = blend_name(space, checkpoint)
     if blend is not None:
-        seed_everything(seed)
-        chosen, requested = replace(options, exclude=exclude, only=only), (histories, queries, table)
-        by_blend = recommend_by_blend(space, blend, requested, reading, chosen, device=device, dtype=dtype)
-        names, lists = by_blend.names, by_blend.lists
-        return as_recommendations(names, lists, [True] * len(names), by_blend.catalogue.item_ids, _titles(space))
-    ids = space.require("semantic_ids", "gti build-ids")
-    source = find_checkpoint(space, checkpoint, "finetuned", "gti finetune", adapters=True, base=base)
-    check_same_ids(source, ids)
-    token_ids = code_ids(source.item_tokens(), ids.details["sizes"])
-    catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
-    row_of = catalogue.row_of()
+        check_blend_options(blend, options)
+    files = read_workspace(space, checkpoint, base)
+    row_of = files.catalogue.row_of()
     requests = read_requests(histories, queries, table, row_of, reading)
+    if blend is not None:
+        seed_everything(seed)
+        lists = recommend_by_blend(files, requests, options, exclude=exclude, only=only, device=device, dtype=dtype)
+        _say_short(lists, options.k, requests)
+        proven = [True] * len(lists)
+        return as_recommendations(requests.names, lists, proven, files.catalogue.item_ids, files.titles)
     candidates = None
     if listed is not None:
         candidates = read_candidates(listed, requests, row_of, names_are_given=table is not None)
-    untrained = say_if_untrained(space, source, "histories" if requests.histories is not None else "queries")
-    recommender = Recommender(source, catalogue, token_ids, allowed_rows(row_of, exclude, only), candidates)
-    seed_everything(seed)
-    lists, proven = _search(recommender, requests, options, device, dtype)
-    short = sum(len(items.rows) < options.k for items in lists)
-    if short and candidates is None:
-        who = "queries" if requests.histories is None else "users"
-        console.warn(f"{short:,} of {len(lists):,} {who} have fewer than {options.k} items left to be recommended")
-    recommendations = as_recommendations(requests.names, lists, proven, catalogue.item_ids, _titles(space), candidates)
+    assert files.checkpoint is not None
+    untrained = say_if_untrained(space, files.checkpoint, "histories" if requests.histories is not None else "queries")
+    allowed, hidden = allowed_mask(row_of, exclude, only), _hidden_rows(requests, options, row_of)
+    if candidates is not None:
+        candidates = leave_out(candidates, allowed, hidden, requests.unit)
+    recommender = Recommender(files, device=device, dtype=dtype, seed=seed)
+    if candidates is None:
+        lists, proven = _search(recommender, requests, options, allowed, hidden)
+        _say_short(lists, options.k, requests)
+    else:
+        lists = _rank(recommender, requests, options, candidates)
+        proven = [True] * len(lists)  # Every candidate is scored, so nothing is missing.
+    recommendations = as_recommendations(
+        requests.names, lists, proven, files.catalogue.item_ids, files.titles, candidates
+    )
     recommendations.never_trained_on = untrained.get("never_trained_on")
     return recommendations
 
 
 def _search(
-    recommender: Recommender, requests: RecommendationRequests, options: RecommendOptions, device: str, dtype: str
-) -> tuple[list[RankedItems], list[bool]]:
-    """The top ``k`` of the allowed rows, or of the candidates, for each request, and whether that is proven."""
-    chosen = choose_device(device)
-    tokenizer = recommender.checkpoint.load_tokenizer()
-    check_tokenizer(tokenizer, recommender.checkpoint.item_tokens())
-    prompts, hidden_rows, shown = _prompts(recommender, requests, options, tokenizer)
-    candidates = recommender.candidates
-    if candidates is not None:
-        candidates = leave_out(candidates, recommender.rows, hidden_rows, requests.unit)
-    model = recommender.checkpoint.load_model(chosen, choose_dtype(dtype, chosen))
-    longest = max(map(len, prompts)) + recommender.catalogue.codes.shape[1] - 1  # the last code is never read
-    remedy = "use a smaller --max-history" if requests.queries is None else "use a model with more positions"
-    check_positions(model.config, longest, recommender.checkpoint.path, remedy=remedy)
-    pad_id = int(tokenizer.pad_token_id)
-    # Candidates are scored in the trie of the whole catalogue; a search goes through that of the allowed items.
-    trie = recommender.trie(whole=candidates is not None)
-    prior = recommender.prior(trie, chosen) if shown is not None else None
-    masses = prior.masses(shown) if prior is not None and shown is not None else None
-    tensors = TrieTensors(trie, recommender.code_ids, chosen)
-    searcher = Searcher(model, tensors, pad_id, prior.model if prior is not None else None)
-    if candidates is not None:
-        request = ScoreRequest(prompts, candidates.lists, masses)
-        lists = rank_candidates(searcher, request, k=options.k, batch_size=options.batch_size, unit=requests.unit)
-        return lists, [True] * len(lists)  # Every candidate is scored, so nothing is missing.
-    search = SearchRequest(
-        prompts,
-        [extra_beams(len(hidden)) for hidden in hidden_rows],
-        list_length=options.k,
-        beams=beams_for(options.beams, options.k),
-        exact=options.is_exact(len(prompts)),
-        most_prefixes=EXACT_PREFIXES if options.search == "auto" else None,
-        masses=masses,
-    )
-    unit = "users" if requests.histories is not None else "queries"
-    answer = search_parts(
-        searcher,
-        search,
-        batch_size=options.batch_size,
-        description="Recommending",
-        unit=unit,
-    )
-    unproven = answer.unproven(search)
-    _say_what_may_be_missing(search, answer, options, unit)
-    # The trie holds the allowed rows only, so its row numbers differ from those of the catalogue.
-    trie_row_of = {int(row): number for number, row in enumerate(recommender.rows)}
-    lists = []
-    for number, hidden in enumerate(hidden_rows):
-        groups = item_groups(answer.ranking, trie, number, [trie_row_of[row] for row in hidden if row in trie_row_of])
-        best = first_items(groups, options.k)
-        lists.append(RankedItems(recommender.rows[best.rows].tolist(), best.scores))
-    return lists, (~unproven).tolist()
-
-
-def _say_what_may_be_missing(search: SearchRequest, answer: SearchResult, options: RecommendOptions, unit: str) -> None:
-    """Say for how many users or queries the lists are not proven to be the best, and what would prove them."""
-    if options.search == "exact":
-        missed = answer.exact_counts()["semantic_ids_the_beam_missed"]
-        console.note(f"the beam alone would have missed {missed:,} semantic IDs")
-    unproven = int(answer.unproven(search).sum())
-    if not unproven:
-        return
-    stopped = f"--search auto ends after {EXACT_PREFIXES:,} prefixes for each"
-    console.warn(
-        f"more probable items than those listed may be missing for {unproven:,} of {len(search.prompts):,} {unit}, "
-        f"since {stopped if search.exact else 'a beam drops prefixes'}: use --search exact"
-        f"{'' if search.exact else ', or more --beams'}"
-    )
-
-
-def _prompts(
     recommender: Recommender,
     requests: RecommendationRequests,
     options: RecommendOptions,
-    tokenizer: PreTrainedTokenizerBase,
-) -> tuple[list[list[int]], list[set[int]], list[list[int]] | None]:
-    """Token ids of each prompt, the catalogue rows that its list must not have, and those that a history shows."""
-    catalogue = recommender.catalogue
+    allowed: npt.NDArray[np.bool_] | None,
+    hidden: Sequence[set[int]],
+) -> tuple[list[RankedItems], list[bool]]:
+    """The top ``k`` of the allowed items for each request, and whether that is proven."""
+    prompts = _prompts(recommender, requests, options)
+    found = search_lists(
+        recommender.model,
+        prompts,
+        options.settings(),
+        hidden=hidden,
+        allowed=AllowedItems.same_for_all(allowed, len(prompts.ids)) if allowed is not None else None,
+        unit=requests.unit,
+    )
+    _say_what_may_be_missing(found, options, requests.unit)
+    return found.lists, found.proven
+
+
+def _rank(
+    recommender: Recommender,
+    requests: RecommendationRequests,
+    options: RecommendOptions,
+    candidates: Candidates,
+) -> list[RankedItems]:
+    """The candidates of each request, in the order of the language model."""
+    prompts = _prompts(recommender, requests, options)
+    model = recommender.model
+    request = ScoreRequest(prompts.ids, candidates.lists, model.masses(prompts))
+    return rank_candidates(model.searcher, request, k=options.k, batch_size=options.batch_size, unit=requests.unit)
+
+
+def _say_short(lists: Sequence[RankedItems], k: int, requests: RecommendationRequests) -> None:
+    """Say for how many requests fewer items are left than were asked for."""
+    short = sum(len(items.rows) < k for items in lists)
+    if short:
+        console.warn(f"{short:,} of {len(lists):,} {requests.unit} have fewer than {k} items left to be recommended")
+
+
+def _say_what_may_be_missing(found: FoundLists, options: RecommendOptions, unit: str) -> None:
+    """Say for how many users or queries the lists are not proven to be the best, and what would prove them."""
+    if options.search == "exact":
+        console.note(f"the beam alone would have missed {found.missed:,} semantic IDs")
+    unproven = found.proven.count(False)
+    if not unproven:
+        return
+    stopped = f"--search auto ends after {settings.EXACT_PREFIXES:,} prefixes for each"
+    console.warn(
+        f"more probable items than those listed may be missing for {unproven:,} of {len(found.lists):,} {unit}, "
+        f"since {stopped if found.is_exact else 'a beam drops prefixes'}: use --search exact"
+        f"{'' if found.is_exact else ', or more --beams'}"
+    )
+
+
+def _hidden_rows(
+    requests: RecommendationRequests, options: RecommendOptions, row_of: Mapping[str, int]
+) -> list[set[int]]:
+    """The catalogue rows that each list must not have, since the user has seen them."""
+    if requests.histories is None or not options.filter_seen:
+        return [set() for _ in requests.names]
+    return [{row_of[item] for item in items} for items in requests.histories.values()]
+
+
+def _prompts(recommender: Recommender, requests: RecommendationRequests, options: RecommendOptions) -> Prompts:
+    """The prompt of each request; prints how many items or words are left out."""
+    model: LoadedModel = recommender.model
     if requests.queries is not None:
-        query_prompts, cut_off = encode_queries(tokenizer, list(requests.queries.values()))
-        if cut_off:
-            console.note(f"{cut_off:,} queries are longer than a prompt shows, and were cut")
-        opening = opening_ids(tokenizer, catalogue.tokens[0])
-        return [[*prompt, *opening] for prompt in query_prompts], [set() for _ in query_prompts], None
+        prompts = model.prompts_of_queries(list(requests.queries.values()))
+        if prompts.queries_cut:
+            console.note(f"{prompts.queries_cut:,} queries are longer than a prompt shows, and were cut")
+        return prompts
     assert requests.histories is not None
-    row_of, prompt_frame = catalogue.row_of(), make_frame(tokenizer, catalogue.tokens[0])
-    item_token_ids = encode_items(tokenizer, catalogue.tokens, recommender.checkpoint.item_tokens()).tolist()
-    cut = _shown_items(recommender.checkpoint, requests.histories, options.max_history)
-    shown = [[row_of[item] for item in items] for items in cut]
-    prompts = [prompt_frame.search_prompt([item_token_ids[row] for row in rows]) for rows in shown]
-    histories = requests.histories.values()
-    hidden = [{row_of[item] for item in items} if options.filter_seen else set() for items in histories]
-    return prompts, hidden, shown
-
-
-def _shown_items(
-    checkpoint: Checkpoint, histories: Mapping[str, Sequence[str]], max_history: int | None
-) -> list[list[str]]:
-    """The items that each prompt shows; prints how many are left out."""
-    most = checkpoint.history_length(max_history, "--max-history", DEFAULT_HISTORY)
-    pairs = [cut_history(items, most) for items in histories.values()]
-    cut_off = sum(count for _, count in pairs)
-    if cut_off:
-        console.note(f"{cut_off:,} items lie further back than the {most} that a prompt shows")
-    return [items for items, _ in pairs]
-
-
-def _titles(space: Workspace) -> dict[str, str]:
-    """Title of each item by its id (its whole text where the catalogue has no titles)."""
-    path = space.path("items.parquet")
-    table = tables.read(path, ["item_id"])
-    column = "title" if "title" in table.column_names else "text"
-    return dict(zip(tables.ids(table, "item_id", path), tables.strings(table, column, path), strict=True))
+    most = model.checkpoint.history_length(options.max_history, "--max-history", DEFAULT_HISTORY)
+    histories = [[recommender.row_of[item] for item in items] for items in requests.histories.values()]
+    prompts = model.prompts_of_histories(histories, most)
+    if sum(prompts.cut):
+        console.note(f"{sum(prompts.cut):,} items lie further back than the {most} that a prompt shows")
+    return prompts

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gti_cli import tables
-from gti_cli.errors import InputError, list_some
+from gti_cli.errors import InputError
 from gti_cli.options import option
+from gti_cli.recommender.settings import ListSettings, check_history_items, strip_queries
 from gti_cli.tables.columns import name_unread
 from gti_cli.tables.equal_times import InteractionKeywords, InteractionOptions
 from gti_cli.tables.histories import read_interactions
-from gti_cli.tables.near_misses import near_miss
 from gti_cli.tables.queries import COLUMNS as QUERY_COLUMNS
-
-SEARCHES = ("auto", "beam", "exact")
-EXACT_PROMPTS = 300  # `auto` searches exactly for as many users or queries: loading the model costs more than that.
-EXACT_PREFIXES = 2000  # Most prefixes that `auto` follows for one of them, about thirty times those of 20 beams.
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class RecommendOptions:
     Attributes:
         k: Number of items in a list.
         search: ``exact``, which provably finds the most probable items, ``beam``, which may miss some, or ``auto``:
-            exact for up to `EXACT_PROMPTS` users or queries, unless ``beams`` is given.
+            exact for up to 300 users or queries, unless ``beams`` is given.
         beams: Hypotheses of the beam search, at least ``k``; more are added for seen items. None: ``k``, at least 20.
         exclude: Table of `item_id`: items that are never recommended. They are not searched, so that they take no
             place in a beam.
@@ -64,24 +60,15 @@ class RecommendOptions:
         Raises:
             InputError: When a value is out of range.
         """
-        if self.k < 1 or self.batch_size < 1:
-            raise InputError("-k and --batch-size must be positive", remedy="use 1 or more")
-        if self.search not in SEARCHES:
-            raise InputError(f"--search {self.search!r} is not known", remedy="use auto, beam or exact")
-        if self.beams is not None and self.beams < self.k:
-            raise InputError(
-                f"--beams {self.beams} is fewer than the {self.k} items of a list", remedy=f"use {self.k} or more"
-            )
+        self.settings().check()
         if self.candidates is not None and (self.search != "auto" or self.beams is not None):
             raise InputError(
                 "--candidates are scored exactly, without a search", remedy="leave out --search and --beams"
             )
-        if self.max_history is not None and self.max_history < 1:
-            raise InputError(f"--max-history {self.max_history} shows no item", remedy="use 1 or more")
 
-    def is_exact(self, prompts: int) -> bool:
-        """Whether this many users or queries are searched exactly."""
-        return self.search == "exact" or (self.search == "auto" and self.beams is None and prompts <= EXACT_PROMPTS)
+    def settings(self) -> ListSettings:
+        """How the lists are made, without what may be in them."""
+        return ListSettings(self.k, self.search, self.beams, self.batch_size, self.max_history)
 
 
 class RecommendKeywords(InteractionKeywords, total=False):
@@ -156,27 +143,10 @@ def read_requests(
             return RecommendationRequests(None, _read_queries(table))
         return RecommendationRequests(read_interactions(table, row_of, options=reading).items, None)
     if queries is not None:
-        stripped = {name: text.strip() for name, text in queries.items()}
-        if not stripped or not all(stripped.values()):
-            raise InputError("the query is empty", remedy="give some words")
-        return RecommendationRequests(None, stripped)
-    return RecommendationRequests(
-        _check_histories({user: list(items) for user, items in (histories or {}).items()}, row_of), None
-    )
-
-
-def _check_histories(histories: dict[str, list[str]], row_of: Mapping[str, int]) -> dict[str, list[str]]:
-    """Refuse unknown items and empty histories; returns the histories."""
-    unknown = list(dict.fromkeys(item for items in histories.values() for item in items if item not in row_of))
-    if unknown:
-        miss = near_miss(unknown, row_of)
-        raise InputError(
-            f"items without a semantic ID: {list_some(unknown)}{miss.problem if miss else ''}",
-            remedy="give item ids as the catalogue has them ('item_id')",
-        )
-    if not histories or not all(histories.values()):
-        raise InputError("the history is empty", remedy="give at least one item id")
-    return histories
+        return RecommendationRequests(None, dict(zip(queries, strip_queries(queries.values()), strict=True)))
+    of_users = {user: list(items) for user, items in (histories or {}).items()}
+    check_history_items(of_users.values(), row_of)
+    return RecommendationRequests(of_users, None)
 
 
 def _read_queries(path: Path | str) -> dict[str, str]:

@@ -214,13 +214,13 @@ def rank_candidates(
 
 
 def leave_out(
-    candidates: Candidates, allowed: npt.NDArray[np.int64], hidden_rows: Sequence[set[int]], unit: str
+    candidates: Candidates, allowed: npt.NDArray[np.bool_] | None, hidden_rows: Sequence[set[int]], unit: str
 ) -> Candidates:
     """Leave out what `--only`, `--exclude` and `--filter-seen` forbid, and say how much.
 
     Args:
         candidates: The candidates of each request.
-        allowed: Rows of the catalogue that may be recommended.
+        allowed: (N,) which rows of the catalogue may be recommended. None: all.
         hidden_rows: For each request, rows that its list must not have.
         unit: ``users`` or ``queries``.
 
@@ -228,7 +228,7 @@ def leave_out(
         InputError: When no candidate is left.
     """
     lists = candidates.lists
-    kept = np.isin(lists.rows, allowed)
+    kept = np.ones(len(lists.rows), dtype=bool) if allowed is None else allowed[lists.rows]
     for number, hidden in enumerate(hidden_rows):
         part = slice(lists.offsets[number], lists.offsets[number + 1])
         if hidden and part.start < part.stop:

@@ -1,0 +1,1 @@
+"""A recommender that is loaded once and answers many requests, in this process."""

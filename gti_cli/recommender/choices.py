@@ -1,0 +1,84 @@
+"""Allow and deny lists of a call, for all requests or for each, as masks over the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
+from gti_cli.errors import InputError
+from gti_cli.recommender.settings import NO_ITEM_LEFT, known_rows
+
+Listed = Collection[str] | Sequence[Collection[str]]
+Only = Collection[str] | Sequence[Collection[str] | None] | None
+
+
+def for_each(given: Any, requests: int, name: str) -> list[Any]:
+    """One list of items, or None, for each request.
+
+    Args:
+        given: Item ids for all requests, or for each request a collection of item ids or None.
+        requests: Number of requests.
+        name: Name of the argument, for the error line.
+
+    Raises:
+        InputError: When there are more or fewer lists than requests, or something is no list.
+    """
+    if isinstance(given, str) or any(isinstance(entry, str) for entry in given or ()):
+        if isinstance(given, str) or not all(isinstance(entry, str) for entry in given):
+            raise InputError(f"{name} is no list of item ids", remedy="give a list of ids, or one for each request")
+        return [given] * requests
+    if given is None or not len(given):
+        return [given] * requests
+    if len(given) != requests:
+        raise InputError(
+            f"{name} has {len(given):,} lists for {requests:,} requests",
+            remedy="give one list for all requests, or one for each",
+        )
+    return list(given)
+
+
+def allowed_items(
+    row_of: Mapping[str, int], requests: int, exclude: Listed = (), only: Only = None
+) -> AllowedItems | None:
+    """The items that each request's list may have.
+
+    Args:
+        row_of: Row of the catalogue of each item.
+        requests: Number of requests.
+        exclude: Item ids that are never recommended: for all requests, or for each.
+        only: The only item ids that are recommended: for all requests, or for each, where None allows all.
+
+    Returns:
+        A mask for each different choice; None where all requests may have all items.
+
+    Raises:
+        InputError: When an item is unknown, or no item is left.
+    """
+    pairs = list(zip(for_each(exclude, requests, "exclude"), for_each(only, requests, "only"), strict=True))
+    if not any(excluded or kept is not None for excluded, kept in pairs):
+        return None
+    number_of: dict[tuple[Any, Any], int] = {}
+    masks: list[npt.NDArray[np.bool_]] = []
+    numbers = []
+    for excluded, kept in pairs:
+        key = (frozenset(excluded or ()), None if kept is None else frozenset(kept))
+        if key not in number_of:
+            number_of[key] = len(masks)
+            masks.append(_mask(row_of, excluded or (), kept))
+        numbers.append(number_of[key])
+    return AllowedItems(np.stack(masks), np.asarray(numbers, dtype=np.int64))
+
+
+def _mask(row_of: Mapping[str, int], exclude: Collection[str], only: Collection[str] | None) -> npt.NDArray[np.bool_]:
+    """(N,) which items are left."""
+    mask = np.full(len(row_of), only is None, dtype=bool)
+    if only is not None:
+        mask[known_rows(list(only), row_of)] = True
+    mask[known_rows(list(exclude), row_of)] = False
+    if not mask.any():
+        raise InputError(NO_ITEM_LEFT, remedy="list other items")
+    return mask

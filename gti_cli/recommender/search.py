@@ -1,0 +1,74 @@
+"""The best items for prompts, from a loaded model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
+from gti_cli.decoding.ranked_items import RankedItems, first_items, item_groups
+from gti_cli.decoding.search_parts import SearchRequest, beams_for, extra_beams, search_parts
+from gti_cli.recommender import settings as limits
+from gti_cli.recommender.loaded_model import LoadedModel, Prompts
+from gti_cli.recommender.settings import ListSettings
+
+
+@dataclass(frozen=True)
+class FoundLists:
+    """The lists of P prompts.
+
+    Attributes:
+        lists: Catalogue rows and scores, best first.
+        proven: Whether the search proves that no more probable item is missing.
+        is_exact: Whether it was an exact search.
+        missed: Semantic IDs that the beam alone would have missed, where the search was exact.
+    """
+
+    lists: list[RankedItems]
+    proven: list[bool]
+    is_exact: bool
+    missed: int
+
+
+def search_lists(
+    model: LoadedModel,
+    prompts: Prompts,
+    settings: ListSettings,
+    *,
+    hidden: Sequence[Collection[int]],
+    allowed: AllowedItems | None = None,
+    unit: str = "users",
+) -> FoundLists:
+    """Find the best items for each prompt.
+
+    Args:
+        model: The model.
+        prompts: From the same model.
+        settings: Length of the lists, and how to search.
+        hidden: For each prompt, catalogue rows that its list must not have although the search may follow them: items
+            that the user has seen. There are few of them for each user, and other ones, so the beam is made wider.
+        allowed: Which items each prompt's search may find. None: all.
+        unit: What the progress bar counts.
+
+    Returns:
+        Lists of at most ``settings.k`` items.
+    """
+    searcher = model.searcher
+    trie = searcher.trie.trie
+    request = SearchRequest(
+        prompts.ids,
+        [extra_beams(len(rows)) for rows in hidden],
+        list_length=settings.k,
+        beams=beams_for(settings.beams, settings.k),
+        exact=settings.is_exact(len(prompts.ids)),
+        most_prefixes=limits.EXACT_PREFIXES if settings.search == "auto" else None,
+        masses=model.masses(prompts),
+        allowed=allowed.nodes(trie, searcher.model.device) if allowed is not None else None,
+    )
+    answer = search_parts(searcher, request, batch_size=settings.batch_size, description="Recommending", unit=unit)
+    lists = []
+    for number, rows in enumerate(hidden):
+        mask = allowed.of(number) if allowed is not None else None
+        lists.append(first_items(item_groups(answer.ranking, trie, number, rows, mask), settings.k))
+    missed = answer.exact_counts()["semantic_ids_the_beam_missed"]
+    return FoundLists(lists, (~answer.unproven(request)).tolist(), request.exact, missed)
