@@ -18,7 +18,7 @@ from gti_cli.tables.equal_times import InteractionOptions
 if TYPE_CHECKING:
     from gti_cli.prompts.conversation_rows import Exported
 
-KINDS = ("index", "catalog", "conversations")
+KINDS = ("index", "catalog", "conversations", "recommender")
 _CHAT = "With conversations"
 
 
@@ -29,7 +29,8 @@ def _export(
             metavar="WHAT",
             help='index: the semantic IDs in LC-Rec\'s JSON {"item": ["<a_12>", ...]}; catalog: the semantic IDs for '
             'serving engines, as {"12,3,...": "item"} or as --engine says; conversations: the training examples of '
-            "finetune as chats (for TRL, LLaMA-Factory, axolotl).",
+            "finetune as chats (for TRL, LLaMA-Factory, axolotl); recommender: a folder that gti serve, gti recommend "
+            "and gti_cli.Recommender read without the workspace.",
             show_default=False,
         ),
     ],
@@ -39,12 +40,15 @@ def _export(
             metavar="[CKPT]",
             help="With catalog: also print the command that serves this checkpoint, and a script that asks it with "
             "plain transformers; --engine nvidia needs it. With conversations: the checkpoint that will be trained "
-            "(default: grounded).",
+            "(default: grounded). With recommender: the checkpoint or the blend (default: finetuned).",
             show_default=False,
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file to write; required.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="What to write: a file; of recommender a folder. Required.", show_default=False
+        ),
     ] = None,
     engine: Annotated[
         str | None,
@@ -106,6 +110,8 @@ def _export(
         raise InputError(f"{what} takes no tables and no options of tasks", remedy="use them with conversations")
     if what == "index":
         _export_index(output, workspace)
+    elif what == "recommender":
+        _export_recommender(output, workspace, checkpoint, common.force)
     else:
         _export_catalogue(output, workspace, checkpoint, engine, common.force)
 
@@ -147,6 +153,17 @@ def _export_catalogue(output: Path, workspace: Path, checkpoint: str | None, eng
         console.say(line)
     if done.script:
         console.say(f"\nWith plain transformers, this Python script:\n\n{done.script}")
+    console.result(done.numbers())
+
+
+def _export_recommender(output: Path, workspace: Path, checkpoint: str | None, force: bool) -> None:
+    """Write the folder, and print what is in it and how it is used."""
+    from gti_cli.exporting.export_recommender import export_recommender
+
+    done = export_recommender(output, workspace, checkpoint, force=force)
+    heading = f"Recommender {done.manifest.name}: {done.items:,} items"
+    console.table(heading, ["part", "files", "bytes"], [list(part) for part in done.parts()])
+    console.say(f"{output}  (gti serve -w {output}; in Python: gti_cli.Recommender.load({str(output)!r}))")
     console.result(done.numbers())
 
 
@@ -213,6 +230,8 @@ def _check_output(what: str, output: Path | None, force: bool) -> Path:
         raise InputError(f"{what!r} cannot be exported", remedy=f"use {', '.join(KINDS)}")
     if output is None:
         raise InputError("the option -o is missing", remedy="name the file to write: -o FILE")
+    if what == "recommender":
+        return output  # a folder, which its stage checks
     if output.is_dir():
         raise InputError("this is a folder", where=str(output), remedy="give -o the name of a file")
     if output.exists() and not force:
