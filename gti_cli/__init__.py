@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gti_cli.blending.blend import blend
+    from gti_cli.decoding.constraints.logits_processor import SemanticIdLogitsProcessor
     from gti_cli.diagnostics.diagnose import diagnose
     from gti_cli.errors import InputError
     from gti_cli.evaluation.evaluate import evaluate
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "InputError",
     "Recommender",
+    "SemanticIdLogitsProcessor",
     "Workspace",
     "__version__",
     "blend",
@@ -51,6 +53,7 @@ __all__ = [
 _MODULE_OF = {
     "InputError": "gti_cli.errors",
     "Recommender": "gti_cli.recommender.recommender",
+    "SemanticIdLogitsProcessor": "gti_cli.decoding.constraints.logits_processor",
     "Workspace": "gti_cli.workspace",
     "blend": "gti_cli.blending.blend",
     "build_ids": "gti_cli.semantic_ids.build",

@@ -33,7 +33,8 @@ HEAVY = ("torch", "transformers", "numpy", "pyarrow")
 
 
 def test_the_public_names() -> None:
-    assert set(gti_cli.__all__) == {*STAGES, *PICTURES, "Recommender", "Workspace", "InputError", "__version__"}
+    classes = {"InputError", "Recommender", "SemanticIdLogitsProcessor", "Workspace"}
+    assert set(gti_cli.__all__) == {*STAGES, *PICTURES, *classes, "__version__"}
     assert set(gti_cli.__all__) <= set(dir(gti_cli))
 
 
@@ -47,12 +48,14 @@ def test_a_function_is_that_of_its_module(name: str) -> None:
 
 
 def test_the_classes_are_those_of_their_modules() -> None:
+    from gti_cli.decoding.constraints.logits_processor import SemanticIdLogitsProcessor
     from gti_cli.errors import InputError
     from gti_cli.recommender.recommender import Recommender
     from gti_cli.workspace import Workspace
 
     assert gti_cli.InputError is InputError and gti_cli.Workspace is Workspace
     assert gti_cli.Recommender is Recommender
+    assert gti_cli.SemanticIdLogitsProcessor is SemanticIdLogitsProcessor
 
 
 def test_importing_a_room_does_not_hide_a_stage() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,9 +28,12 @@ from gti_cli.tables.equal_times import InteractionOptions
 
 if TYPE_CHECKING:
     from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
+    from gti_cli.recommender.recommender import Recommender
 
 _SINGLE = "1"  # the id of the user of --history, and of the query of --query
 _COLUMNS = ("rank", "item_id", "title", "score")
+_SIMILAR_COLUMNS = ("rank", "item_id", "title", "similarity", "shared_levels")
+_STDIN = "-"  # of --input
 _PROVEN = "proven"  # in files and JSON; on the screen a warning says it
 
 
@@ -47,8 +53,12 @@ def _recommend(
         typer.Option(
             "--input",
             metavar=TABLE,
-            help="Table of user_id, item_id, timestamp, or of query: recommend for every user or query in it.",
+            help="Table of user_id, item_id, timestamp, or of query: recommend for every user or query in it. "
+            "-: lines of JSON on stdin, answered on stdout as they come.",
         ),
+    ] = None,
+    similar_to: Annotated[
+        str | None, typer.Option("--similar-to", metavar="ITEM", help="List the items that are most like this one.")
     ] = None,
     output: Annotated[
         Path | None,
@@ -66,11 +76,24 @@ def _recommend(
     from gti_cli import tables
     from gti_cli.recommendation.recommend import recommend as stage
 
+    if similar_to is not None:
+        given = {"a checkpoint": checkpoint, "--history": history, "--query": query, "--input": table, "-o": output}
+        _refuse(given, "--similar-to")
+        _print_similar(workspace, similar_to, options.k)
+        return
+
     # Located here, since the columns of the table decide on those of the output.
-    given = [table, options.exclude, options.only, options.candidates]
-    table, exclude, only, candidates = tables.locate_all(given, common.columns)
+    named = [None if table == _STDIN else table, options.exclude, options.only, options.candidates]
+    located, exclude, only, candidates = tables.locate_all(named, common.columns)
+    table = table if table == _STDIN else located
     options = replace(options, exclude=exclude, only=only, candidates=candidates)
     chosen, base = adapter.merged([checkpoint] if checkpoint is not None else [], workspace, common)
+    if table == _STDIN:
+        _refuse({"--history": history, "--query": query, "-o": output, "--candidates": candidates}, "--input -")
+        reading.check(reads_table=False)
+        options.check()
+        _answer_stdin(_load(workspace, chosen[0] if chosen else None, base, common), options)
+        return
     recommendations = stage(
         workspace,
         checkpoint=chosen[0] if chosen else None,
@@ -97,6 +120,63 @@ recommend = expand_options(
     {RecommendOptions: "The lists", InteractionOptions: "Interactions", AdapterOptions: "Adapters (PEFT)"},
     common=("seed", "device", "dtype", "columns", "json_output", "quiet"),
 )
+
+
+def _refuse(given: Mapping[str, object], beside: str) -> None:
+    """Refuse options that have no meaning beside another one."""
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(f"{name} has no meaning with {beside}", remedy="leave one of the two out")
+
+
+def _print_similar(workspace: Path, item_id: str, k: int) -> None:
+    """Print the items that are most like one of them, as ``--similar-to`` asks."""
+    from gti_cli.recommender.files import read_lookup
+    from gti_cli.workspace import Workspace
+
+    lookup = read_lookup(Workspace(workspace))
+    items = [vars(item) for item in lookup.similar(item_id, k)]
+    by = lookup.similarity_source
+    shown = [name for name in _SIMILAR_COLUMNS if name != "similarity" or by == "embeddings"]
+    title = f"Like {item_id} {lookup.tokens(item_id)}, by {by}"
+    console.table(title, shown, [[item[name] for name in shown] for item in items])
+    console.result({"item_id": item_id, "tokens": lookup.tokens(item_id), "by": by, "similar": items})
+
+
+def _load(workspace: Path, checkpoint: str | None, base: str | None, common: CommonOptions) -> Recommender:
+    from gti_cli.recommender.recommender import Recommender
+
+    machine = {"seed": common.seed, "device": common.device, "dtype": common.dtype}
+    return Recommender.load(workspace, checkpoint, base=base, **machine)  # type: ignore[arg-type]
+
+
+def _answer_stdin(recommender: Recommender, options: RecommendOptions) -> None:
+    """Answer lines of JSON as they come; exit code 2 after the last where some could not be answered."""
+    from gti_cli.recommendation.listing.allowed import line_defaults
+    from gti_cli.recommender.json_lines import answer_lines, waiting_lines
+
+    defaults = line_defaults(options, recommender.row_of)
+    console.note(f"{recommender.name} is loaded: reading lines of JSON from stdin")
+    for asked, is_trained in vars(recommender.trained_on).items():
+        if is_trained is False:
+            console.note(f"it never saw {asked} in training: its answers to them may be as good as chance")
+    answered = wrong = 0
+    try:
+        for lines in waiting_lines(sys.stdin.buffer, options.batch_size):
+            for answer in answer_lines(recommender, lines, defaults):
+                print(json.dumps(answer, ensure_ascii=False, allow_nan=False), flush=True)
+                answered, wrong = answered + 1, wrong + ("error" in answer)
+    except BrokenPipeError:  # whoever read the answers has had enough
+        _quiet_stdout()
+    console.note(f"{answered:,} lines answered")
+    if wrong:
+        console.warn(f"{wrong:,} of {answered:,} lines could not be answered: 'error' says why")
+        raise typer.Exit(2)
+
+
+def _quiet_stdout() -> None:
+    """Send what is still to be printed nowhere, so that Python does not complain about a closed pipe when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_output(output: Path) -> None:

@@ -55,7 +55,8 @@ def item_groups(
 
     def rows_of(leaf: int) -> list[int]:
         rows = trie.items_of(leaf)
-        return (rows if allowed is None else rows[allowed[rows]]).tolist()
+        kept: list[int] = (rows if allowed is None else rows[allowed[rows]]).tolist()
+        return kept
 
     return [
         ([row for row in rows_of(int(leaf)) if row not in hidden], float(score))

@@ -1,11 +1,8 @@
-"""Searches divided into parts, so that processes share the work and an interrupted search is resumed.
-
-`gti_cli.decoding.shared_parts` shares the parts out, stores them and resumes.
+"""Searches divided into parts, which `gti_cli.decoding.shared_parts` shares out among processes, stores and resumes.
 
 A stage (`gti evaluate`, `gti recommend`) makes a `SearchRequest` from its prompts and passes it to `search_parts`.
-Each part goes through `gti_cli.decoding.beam_batches` (beam search) and, where the request is exact,
-`gti_cli.decoding.exact`. The stage then turns the `SearchResult` into lists of items. `score_parts` with a
-`ScoreRequest` does the same for given items, with `gti_cli.decoding.candidate_scores`.
+Each part goes through `gti_cli.decoding.beam_batches` and, where the request is exact, `gti_cli.decoding.exact`. The
+stage then turns the `SearchResult` into lists of items. `score_parts` with a `ScoreRequest` scores given items.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from gti_cli.cards.trained_tasks import answers, trained_tasks
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
 from gti_cli.errors import InputError
 from gti_cli.recommender.exported_folder import exported_folder, open_exported
+from gti_cli.recommender.lookup import ItemLookup
 from gti_cli.recommender.results import TrainedOn
 from gti_cli.tables import SemanticIDs
 from gti_cli.workspace import Workspace
@@ -95,6 +96,22 @@ def _read_exported(folder: Path, checkpoint: str | None, base: str | None) -> Re
         opened.embeddings,
         opened.trained_on,
     )
+
+
+def read_lookup(space: Workspace) -> ItemLookup:
+    """Read the catalogue of a workspace, or of an exported folder, alone, without a model.
+
+    Raises:
+        InputError: When there is none.
+    """
+    exported = exported_folder(space.root, None)
+    if exported is not None:
+        opened = open_exported(exported)
+        return ItemLookup(opened.catalogue, opened.titles, opened.embeddings)
+    space.require("semantic_ids", "gti build-ids")
+    catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
+    embeddings = space.path(EMBEDDINGS) if space.path(EMBEDDINGS).is_file() else None
+    return ItemLookup(catalogue, read_titles(space.path("items.parquet")), embeddings)
 
 
 def read_titles(path: Path) -> dict[str, str]:

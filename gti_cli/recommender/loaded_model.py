@@ -50,6 +50,7 @@ class LoadedModel:
 
     Attributes:
         checkpoint: The checkpoint.
+        token_ids: L arrays. Token id of each code of a level.
         searcher: The model, the trie of the whole catalogue, and the stored beginnings of the prompts.
     """
 
@@ -67,7 +68,7 @@ class LoadedModel:
         """
         self.checkpoint, self._catalogue = checkpoint, files.catalogue
         new_tokens = checkpoint.item_tokens()
-        token_ids = code_ids(new_tokens, files.sizes)
+        self.token_ids = token_ids = code_ids(new_tokens, files.sizes)
         self._tokenizer, self._tokenizer_lock = checkpoint.load_tokenizer(), threading.Lock()
         check_tokenizer(self._tokenizer, new_tokens)
         self._frame = make_frame(self._tokenizer, files.catalogue.tokens[0])

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gti_cli import console
 from gti_cli.checkpoints.devices import seed_everything
@@ -23,8 +24,11 @@ from gti_cli.recommender.loaded_model import LoadedModel, Prompts
 from gti_cli.recommender.lookup import ItemLookup
 from gti_cli.recommender.results import LevelScore, RecommendedItem, RecommendedList
 from gti_cli.recommender.search import search_lists
-from gti_cli.recommender.settings import ListSettings, check_history_items, known_rows, strip_queries
+from gti_cli.recommender.settings import ListSettings, check_asked, known_rows, strip_queries
 from gti_cli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from gti_cli.decoding.constraints.logits_processor import SemanticIdLogitsProcessor
 
 
 class Recommender(ItemLookup):
@@ -209,8 +213,7 @@ class Recommender(ItemLookup):
             raise InputError(
                 f"candidates has {len(candidates):,} lists for {count:,} requests", remedy="give one for each"
             )
-        lists = CandidateLists.of([known_rows(list(items), self.row_of) for items in candidates])
-        model = self.model
+        lists, model = CandidateLists.of([known_rows(list(items), self.row_of) for items in candidates]), self.model
         prompts = self._prompts(histories, queries, max_history)
         request = ScoreRequest(prompts.ids, lists, model.masses(prompts))
         with self._alone():
@@ -251,6 +254,21 @@ class Recommender(ItemLookup):
         tokens, codes = split_tokens(self.tokens(item_id)), self.files.catalogue.codes[row].tolist()
         return [LevelScore(*level) for level in zip(tokens, codes, scores, strict=True)]
 
+    def logits_processor(self, prompt_length: int) -> SemanticIdLogitsProcessor:
+        """The constraint to items of the catalogue, for ``generate`` of Hugging Face on the same checkpoint.
+
+        Args:
+            prompt_length: Number of tokens, padding included, of the prompts that ``generate`` gets. They end where the
+                next token is an item's first code, as those of ``model.prompts_of_histories`` do.
+
+        Raises:
+            InputError: When this is a blend.
+        """
+        from gti_cli.decoding.constraints.logits_processor import SemanticIdLogitsProcessor
+
+        codes, token_ids = self._catalogue.codes, self.model.token_ids
+        return SemanticIdLogitsProcessor(codes, token_ids, prompt_length=prompt_length)
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One thread at a time uses the model; a library shows no progress bars."""
@@ -258,15 +276,9 @@ class Recommender(ItemLookup):
             yield
 
     def _check_requests(self, histories: Sequence[Sequence[str]] | None, queries: Sequence[str] | None) -> None:
-        if (histories is None) == (queries is None):
-            problem = "it is not said for whom to recommend" if histories is None else "histories and queries at once"
-            raise InputError(problem, remedy="give histories or queries")
-        if queries is not None:
-            if self.is_blend:
-                raise InputError("a blend recommends to users, and cannot answer queries", remedy="name a checkpoint")
-            strip_queries(queries)
-        else:
-            check_history_items(histories or [], self.row_of)
+        if queries is not None and self.is_blend:
+            raise InputError("a blend recommends to users, and cannot answer queries", remedy="name a checkpoint")
+        check_asked(histories, queries, self.row_of)
 
     def _rows(self, histories: Sequence[Sequence[str]]) -> list[list[int]]:
         return [[self.row_of[item] for item in history] for history in histories]

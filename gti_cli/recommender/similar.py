@@ -45,12 +45,15 @@ class Neighbours:
             on. Among equally similar items those that share more codes come first, then those of lower row.
         """
         shared = np.logical_and.accumulate(self._codes == self._codes[row], axis=1).sum(1)
-        cosines = None
-        if self.uses_embeddings:
-            cosines = self._unit_vectors @ self._unit_vectors[row]
-        order = np.lexsort((-shared,) if cosines is None else (-shared, -cosines))
-        order = order[order != row][:k].astype(np.int64)
-        return order, None if cosines is None else cosines[order], shared[order].astype(np.int64)
+        cosines = self._unit_vectors @ self._unit_vectors[row] if self.uses_embeddings else None
+        first = shared if cosines is None else cosines
+        # Only what may be among the first k, besides the item itself, is sorted.
+        most = min(k + 1, len(first))
+        bound = np.partition(first, len(first) - most)[len(first) - most]
+        rows = np.flatnonzero(first >= bound)
+        rows = rows[np.lexsort((-shared[rows], -first[rows]))]
+        rows = rows[rows != row][:k]
+        return rows, None if cosines is None else cosines[rows], shared[rows].astype(np.int64)
 
     @cached_property
     def _unit_vectors(self) -> npt.NDArray[np.float32]:

@@ -11,7 +11,9 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.app import run
+from gti_cli.errors import InputError
 from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
+from gti_cli.recommender.results import RecommendedItem, RecommendedList, SimilarItem, TrainedOn
 from tests.support.commands import RecordingStage
 
 
@@ -113,6 +115,100 @@ def test_a_table_of_users_or_queries_goes_to_a_file(
         "may_be_missing_for": 1,
         "never_trained_on": kind,
     }
+
+
+class Lookup:
+    """A recommender that knows the item i1."""
+
+    name, row_of, similarity_source = "tuned", {"i1": 0}, "embeddings"
+    trained_on = TrainedOn(histories=True, queries=False)
+
+    def check(self, histories: Any = None, queries: Any = None, **_: Any) -> None:
+        if histories and histories[0] != ["i1"]:
+            raise InputError("items without a semantic ID")
+
+    def recommend(self, histories: Any = None, queries: Any = None, *, k: int, **_: Any) -> list[RecommendedList]:
+        return [RecommendedList([RecommendedItem(1, "i2", "Hüt", -k)]) for _ in histories or queries]
+
+    def similar(self, item_id: str, k: int) -> list[SimilarItem]:
+        return [SimilarItem(rank, f"i{rank}", "Hat", 1 / rank, 3 - rank) for rank in range(1, k + 1)]
+
+    def tokens(self, item_id: str) -> str:
+        return "<a_1><b_2>"
+
+
+class Stdin:
+    def __init__(self, lines: list[bytes]) -> None:
+        self.buffer = lines
+
+
+def test_lines_of_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded: list[Any] = []
+
+    def load(*given: Any, **more: Any) -> Lookup:
+        loaded.append((given, more))
+        return Lookup()
+
+    monkeypatch.setattr("gti_cli.recommender.recommender.Recommender.load", load)
+    lines = [b'{"history": ["i1"], "id": "u"}\n', b'{"history": ["i9"]}\n', b"\n", b'{"query": "hat", "k": 3}']
+    monkeypatch.setattr("sys.stdin", Stdin(lines))
+    command = ["recommend", "tuned", "-w", "space", "--input", "-", "-k", "5", "--device", "cpu"]
+    assert run(command) == 2
+    captured = capsys.readouterr()
+    found = [json.loads(line) for line in captured.out.splitlines()]
+    item = {"rank": 1, "item_id": "i2", "title": "Hüt"}
+    assert found == [
+        {"line": 1, "id": "u", "items": [{**item, "score": -5}], "proven": True, "cut": 0},
+        {"line": 2, "error": "items without a semantic ID."},
+        {"line": 4, "items": [{**item, "score": -3}], "proven": True, "cut": 0},
+    ]
+    assert "1 of 3 lines could not be answered" in captured.err
+    assert "never saw queries in training" in captured.err and "never saw histories" not in captured.err
+    ((given, more),) = loaded
+    assert given == (Path("space"), "tuned") and (more["device"], more["base"], more["seed"]) == ("cpu", None, 0)
+    monkeypatch.setattr("sys.stdin", Stdin(lines[:1]))
+    assert run([*command, "-q"]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1 and captured.err == ""
+    monkeypatch.setattr("sys.stdin", Stdin(lines))
+
+    def closed(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError
+
+    replaced: list[Any] = []
+    monkeypatch.setattr("gti_cli.commands.recommend._quiet_stdout", lambda: replaced.append(1))
+    monkeypatch.setattr("builtins.print", closed)
+    assert run([*command, "-q"]) == 0 and replaced == [1] and capsys.readouterr().err == ""
+
+
+def test_similar_items(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("gti_cli.recommender.files.read_lookup", lambda _: Lookup())
+    assert run(["recommend", "--similar-to", "i1", "-k", "2"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Like i1 <a_1><b_2>, by embeddings") and "shared_levels" in out and "0.5000" in out
+    assert run(["recommend", "--similar-to", "i1", "-k", "2", "--json"]) == 0
+    answered = json.loads(capsys.readouterr().out)
+    assert (answered["by"], answered["tokens"], len(answered["similar"])) == ("embeddings", "<a_1><b_2>", 2)
+    assert answered["similar"][1] == {
+        **{"rank": 2, "item_id": "i2", "title": "Hat", "similarity": 0.5, "shared_levels": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--input", "-", "--history", "i1"], "--history has no meaning with --input -"),
+        (["--input", "-", "-o", "lists.parquet"], "-o has no meaning with --input -"),
+        (["--input", "-", "--candidates", "c.csv"], "--candidates has no meaning with --input -"),
+        (["--input", "-", "--ties", "refuse"], "--ties is about a table of interactions"),
+        (["--input", "-", "-k", "0"], "-k and --batch-size must be positive"),
+        (["--similar-to", "i1", "--query", "hat"], "--query has no meaning with --similar-to"),
+    ],
+)
+def test_what_does_not_go_together(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recommend", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and len(captured.err.splitlines()) == 1 and captured.out == ""
 
 
 @pytest.mark.parametrize("name", ["lists.csv", "absent/lists.parquet", "folder.parquet"])

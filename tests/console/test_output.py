@@ -101,6 +101,15 @@ def test_progress_says_rate(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Encoding: 4/4 texts" in capsys.readouterr().err
 
 
+def test_no_bar_is_shown_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.without_progress(), console.progress("Searching", 2, "users") as advance:
+        advance(2)
+    assert capsys.readouterr() == ("", "")
+    with console.progress("Searching", 2, "users") as advance:
+        advance(2)
+    assert "2/2 users" in capsys.readouterr().err
+
+
 def test_work_that_fails_leaves_no_line_half(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyError), console.progress("Training", 100, "steps") as advance:
         advance(40)

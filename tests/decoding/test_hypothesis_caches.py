@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import TrieTensors, beam_search_with_prefix
-from gti_cli.decoding.hypothesis_caches import BranchRows, BranchTree, SharedPrefix, shared_prefix_length
+from gti_cli.decoding.hypothesis_caches import BranchRows, BranchTree, SharedPrefix, StoredPrefix, shared_prefix_length
 from gti_cli.decoding.runner import Abilities, Runner
 from gti_cli.decoding.trie import build_trie
 from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, token_ids
@@ -24,6 +24,26 @@ def test_shared_prefix(prompts: list[list[int]]) -> None:
     length = shared_prefix_length(prompts)
     same = [len({tuple(p[:n]) for p in prompts}) == 1 for n in range(min(map(len, prompts)))]
     assert length == max(n for n, alike in enumerate(same) if alike)
+
+
+@pytest.mark.parametrize("length", [1, 3, 4])
+def test_a_stored_prefix_is_used_where_all_prompts_begin_with_it(length: int) -> None:
+    codes, prompts = case(2, items=25, levels=3, prompts=4)
+    runner, trie, ids = RUNNERS[BranchTree], build_trie(codes), token_ids(3)
+    stored = [StoredPrefix(runner, [41, 42]), StoredPrefix(runner, prompts[0][:length])]
+    found = []
+    for _ in range(2):  # what was stored is not changed by a search
+        prefix = SharedPrefix(runner, prompts, 3, stored)
+        assert prefix.length == length and prefix._cache is stored[1].cache
+        found.append(beam_search_with_prefix(prefix, prompts, TrieTensors(trie, ids, CPU), 30, PAD).scores)
+    np.testing.assert_array_equal(found[0], found[1])
+    for row, prompt in enumerate(prompts):
+        expected = np.sort(every_score(MODEL, prompt, trie, ids))[::-1]
+        np.testing.assert_allclose(found[0][row, : trie.leaves], expected, atol=1e-4)
+    other = [*prompts, [40, *prompts[0]]]  # one that begins otherwise: nothing is shared, and all are read in full
+    assert SharedPrefix(runner, other, 3, stored).length == 0
+    assert SharedPrefix(runner, [prompts[0][:length]], 3, stored).length == length - 1  # no token of its own is left
+    assert SharedPrefix(RUNNERS[BranchRows], prompts, 3, stored).length == 0
 
 
 def windowed(width: int) -> Any:

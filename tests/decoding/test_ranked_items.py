@@ -31,6 +31,11 @@ def test_items_of_ranked_semantic_ids(codes: list[tuple[int, int]], seed: int, s
     ]
     assert groups == [(rows, float(scores[1, place])) for rows, place in expected]
     assert item_groups(Ranking(leaves, scores, np.full(len(leaves), -np.inf, dtype=np.float32)), trie, 0) == []
+    allowed = rng.random(len(codes)) < 0.5
+    ranking = Ranking(leaves, scores, np.full(len(leaves), -np.inf, dtype=np.float32))
+    assert item_groups(ranking, trie, 1, seen, allowed) == [
+        ([row for row in rows if allowed[row]], score) for rows, score in groups
+    ]
     best = first_items(groups, limit)
     pairs = [(row, float(scores[1, place])) for rows, place in expected for row in rows][:limit]
     assert list(zip(best.rows, best.scores, strict=True)) == pairs

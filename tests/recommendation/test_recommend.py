@@ -14,9 +14,8 @@ import pytest
 from gti_cli import tables
 from gti_cli.app import run
 from gti_cli.decoding import search_parts
-from gti_cli.recommendation import recommend as recommending
-from gti_cli.recommendation import requests
 from gti_cli.recommendation.recommend import recommend
+from gti_cli.recommender import settings
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.vocabulary.extend import extend
 from gti_cli.workspace import Workspace
@@ -202,7 +201,7 @@ def test_by_default_few_users_are_searched_exactly(
     ):
         with monkeypatch.context() as patch:
             if name is not None:
-                patch.setattr(requests if name == "EXACT_PROMPTS" else recommending, name, value)
+                patch.setattr(settings, name, value)
             narrow = recommend(world.workspace, histories=histories, k=1, dtype="float32", **options)
         words = " ".join(capsys.readouterr().err.split())
         found = re.search(r"may be missing for (\d+) of (\d+) users", words)

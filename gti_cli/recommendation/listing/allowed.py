@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from gti_cli import tables
 from gti_cli.errors import InputError
+from gti_cli.recommendation.requests import RecommendOptions
+from gti_cli.recommender.json_lines import LineDefaults
 from gti_cli.recommender.settings import NO_ITEM_LEFT, known_rows
 
 
@@ -35,6 +37,30 @@ def allowed_mask(
     if not allowed.any():
         raise InputError(NO_ITEM_LEFT, remedy="list other items")
     return None if allowed.all() else allowed
+
+
+def line_defaults(options: RecommendOptions, row_of: Mapping[str, int]) -> LineDefaults:
+    """What the options say of the lines of ``--input -`` that do not say otherwise.
+
+    Args:
+        options: The options; their tables are located.
+        row_of: Row of the catalogue of each item.
+
+    Raises:
+        InputError: When an option is out of range, or a table lists an item that the catalogue does not have.
+    """
+    options.check()
+    item_ids = list(row_of)
+
+    def items(path: Path | str) -> frozenset[str]:
+        return frozenset(item_ids[row] for row in _listed_rows(path, row_of))
+
+    return LineDefaults(
+        options.settings(),
+        items(options.exclude) if options.exclude is not None else frozenset(),
+        items(options.only) if options.only is not None else None,
+        options.filter_seen,
+    )
 
 
 @tables.in_terms_of_the_file

@@ -81,11 +81,11 @@ def test_what_is_wrong_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_what_a_list_must_not_have_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path / "c.parquet", user_id=["a", "a", "b", "c"], item_id=["i1", "i2", "i1", "i3"])
     given_candidates = read_candidates(path, USERS, ROW_OF, names_are_given=True)
-    left = leave_out(given_candidates, np.asarray([1, 2, 3]), [{2, 9}, {1}, set()], "users")
+    left = leave_out(given_candidates, np.isin(np.arange(10), [1, 2, 3]), [{2, 9}, {1}, set()], "users")
     assert lists_of(left) == [[1], [], [3]]
     assert "2 of 4 candidates are left out" in capsys.readouterr().err
     with pytest.raises(InputError, match="no candidate is left"):
-        leave_out(given_candidates, np.asarray([7]), [set(), set(), set()], "users")
+        leave_out(given_candidates, np.arange(10) == 7, [set(), set(), set()], "users")
 
 
 ONE = RecommendationRequests({"1": ["i1"]}, None)

@@ -1,4 +1,4 @@
-"""Recommendations of a model that was trained with a behaviour prior, against forward passes with biased logits."""
+"""A loaded model that was trained with a behaviour prior, against forward passes with biased logits; its prompts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from gti_cli import tables
+from gti_cli.checkpoints.token_names import semantic_id
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.priors.masses import Prior
+from gti_cli.prompts.next_item import encode_history
 from gti_cli.recommendation.recommend import recommend
 from tests.support.evaluation import ITEMS, World, item_scores, make_world
 from tests.support.priors import WITH_PRIOR, add_checkpoint_with_prior, made_mixture, scores_with_prior
+from tests.support.prompts import encode_query
 
 SETTINGS: dict[str, Any] = {"checkpoint": WITH_PRIOR, "device": "cpu", "dtype": "float32"}
 
@@ -88,3 +91,24 @@ def test_a_query_has_no_prior(world: World, prior: Prior) -> None:
         for name in ("finetuned", WITH_PRIOR)
     )
     assert plain == biased
+
+
+def test_prompts_show_the_last_items(world: World) -> None:
+    from gti_cli.recommender.files import read_workspace
+    from gti_cli.recommender.loaded_model import LoadedModel
+    from gti_cli.workspace import Workspace
+
+    files = read_workspace(Workspace(world.workspace), None)
+    assert files.checkpoint is not None
+    model = LoadedModel(files, files.checkpoint, "cpu", "float32")
+    tokenizer = files.checkpoint.load_tokenizer()
+    prompts = model.prompts_of_histories([[1], [1, 2, 3, 4, 5, 6]])
+    for ids, shown in zip(prompts.ids, ([1], [3, 4, 5, 6]), strict=True):
+        assert ids == encode_history(tokenizer, [semantic_id(world.codes[row]) for row in shown])
+    assert (prompts.cut, prompts.shown) == ([0, 2], [[1], [3, 4, 5, 6]])
+    assert model.prompts_of_histories([[1, 2, 3]], 1).cut == [2]
+    asked = model.prompts_of_queries(["red", "word " * 200])
+    assert asked.ids[0] == encode_query(tokenizer, "red") and asked.queries_cut == 1 and asked.shown is None
+    # All of them begin with what was computed when the model was loaded.
+    stored = model.searcher.stored
+    assert [prefix.begins(found.ids) for found in (prompts, asked) for prefix in stored] == [True, False, False, True]

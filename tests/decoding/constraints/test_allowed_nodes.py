@@ -1,0 +1,66 @@
+"""Searches over allowed nodes against searches over the trie of the allowed items, and against scoring all items."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gti_cli.decoding.architecture_probe import make_runner
+from gti_cli.decoding.beam import TrieTensors, beam_search, beam_search_with_prefix
+from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
+from gti_cli.decoding.exact import exact_search
+from gti_cli.decoding.hypothesis_caches import SharedPrefix
+from gti_cli.decoding.trie import build_trie
+from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, token_ids
+from tests.support.models import make_model
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(0, 2)), min_size=1, max_size=12), st.data())
+def test_a_node_is_allowed_if_an_item_below_it_is(rows: list[tuple[int, int, int]], data: st.DataObject) -> None:
+    codes = np.asarray(rows, dtype=np.int32)
+    mask = np.asarray(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))))
+    trie = build_trie(codes)
+    nodes = AllowedItems(np.stack([mask, ~mask]), np.asarray([1, 0])).nodes(trie, CPU)
+    for level in range(3):
+        prefixes = sorted({row[: level + 1] for row in rows})
+        for choice, allowed in enumerate((mask, ~mask)):
+            expected = [
+                any(ok for row, ok in zip(rows, allowed, strict=True) if row[: level + 1] == prefix)
+                for prefix in prefixes
+            ]
+            assert nodes.levels[level][choice].tolist() == expected
+    assert nodes.select([1, 1, 0]).numbers.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "gpt2"])
+@pytest.mark.parametrize("beams", [4, 60])
+def test_lists_are_those_of_the_trie_of_the_allowed_items(kind: str, beams: int) -> None:
+    codes, prompts = case(1, items=60, levels=3, prompts=5)
+    codes[11], codes[12] = codes[10], codes[10]  # three items with one semantic ID
+    model, trie, ids = make_model(kind, VOCAB, seed=3), build_trie(codes), token_ids(3)
+    rng = np.random.default_rng(5)
+    masks = rng.random((4, len(codes))) < np.asarray([0.05, 0.5, 2.0, 0.0])[:, None]
+    masks[0, [3, 11]] = True
+    allowed = AllowedItems(masks, np.asarray([0, 1, 2, 0, 3]))  # the last prompt may have nothing
+    nodes, tensors = allowed.nodes(trie, CPU), TrieTensors(trie, ids, CPU)
+    prefix = SharedPrefix(make_runner(model), prompts, 3)
+    found = beam_search_with_prefix(prefix, prompts, tensors, beams, PAD, None, nodes)
+    exact = exact_search(model, prompts, tensors, found, 4, pad_id=PAD, batch_size=3, allowed=nodes).ranking
+    assert (found.leaves[4] == -1).all() and (exact.leaves[4] == -1).all()
+    for number in range(4):
+        rows = np.flatnonzero(allowed.of(number))
+        part = build_trie(codes[rows])
+        alone = beam_search(model, [prompts[number]], TrieTensors(part, ids, CPU), beams, PAD)
+        kept, count = found.leaves[number] >= 0, int((alone.leaves[0] >= 0).sum())
+        np.testing.assert_array_equal(
+            trie.leaf_codes[found.leaves[number][kept]], part.leaf_codes[alone.leaves[0][:count]]
+        )
+        np.testing.assert_allclose(found.scores[number][kept], alone.scores[0][:count], atol=1e-5)
+        np.testing.assert_allclose(found.dropped[number], alone.dropped[0], atol=1e-5)
+        scores = every_score(model, prompts[number], part, ids)
+        best = np.argsort(-scores, kind="stable")[:4]
+        kept = exact.leaves[number] >= 0
+        np.testing.assert_array_equal(trie.leaf_codes[exact.leaves[number][kept]], part.leaf_codes[best])
+        np.testing.assert_allclose(exact.scores[number][kept], scores[best], atol=1e-4)
