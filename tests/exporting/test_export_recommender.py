@@ -103,6 +103,9 @@ def test_the_command_line_asks_the_folder(
         told = json.loads(capsys.readouterr().out)
         items = [entry["item_id"] for entry in told["recommendations"]]
         assert items == [item for _, item, *_ in exported[name].answers[0]]
+        assert run(["recommend", "-w", folder, "--similar-to", "i4", "-k", "5", "--json"]) == 0
+        similar = [entry["item_id"] for entry in json.loads(capsys.readouterr().out)["similar"]]
+        assert similar == [item.item_id for item in exported[name].answers[len(HISTORIES)]]
     assert run(["export", "recommender", "-w", folder, "-o", str(tmp_path / "again")]) == 2
     assert "this is an exported recommender already" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "again").exists()
