@@ -21,7 +21,7 @@ FLOORS = [
     ["recommender"],
     [
         *("importing", "semantic_ids", "vocabulary", "grounding", "recommendation", "blending", "evaluation"),
-        *("diagnostics", "merging"),
+        *("diagnostics", "merging", "exporting"),
     ],
     ["pages", "serving"],
     ["commands"],

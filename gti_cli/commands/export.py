@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gti_cli import console
 from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
 from gti_cli.errors import InputError
+from gti_cli.exporting.engines import ENGINES, TITLES
 from gti_cli.prompts.conversation_rows import FORMATS, MESSAGES, PROMPT_COMPLETION
 from gti_cli.recommendation.options import TaskOptions
 from gti_cli.tables.equal_times import InteractionOptions
 
 if TYPE_CHECKING:
     from gti_cli.prompts.conversation_rows import Exported
-    from gti_cli.workspace import Workspace
 
-KINDS = ("index", "catalog", "conversations")
+KINDS = ("index", "catalog", "conversations", "recommender")
 _CHAT = "With conversations"
 
 
@@ -28,8 +28,9 @@ def _export(
         typer.Argument(
             metavar="WHAT",
             help='index: the semantic IDs in LC-Rec\'s JSON {"item": ["<a_12>", ...]}; catalog: the semantic IDs for '
-            'serving engines {"12,3,...": "item"}; conversations: the training examples of finetune as chats '
-            "(for TRL, LLaMA-Factory, axolotl).",
+            'serving engines, as {"12,3,...": "item"} or as --engine says; conversations: the training examples of '
+            "finetune as chats (for TRL, LLaMA-Factory, axolotl); recommender: a folder that gti serve, gti recommend "
+            "and gti_cli.Recommender read without the workspace.",
             show_default=False,
         ),
     ],
@@ -38,12 +39,25 @@ def _export(
         typer.Argument(
             metavar="[CKPT]",
             help="With catalog: also print the command that serves this checkpoint, and a script that asks it with "
-            "plain transformers. With conversations: the checkpoint that will be trained (default: grounded).",
+            "plain transformers; --engine nvidia needs it. With conversations: the checkpoint that will be trained "
+            "(default: grounded). With recommender: the checkpoint or the blend (default: finetuned).",
             show_default=False,
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file to write; required.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="What to write: a file; of recommender a folder. Required.", show_default=False
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            metavar="|".join(ENGINES),
+            help="With catalog: write the file that this engine reads, or say why it cannot take the catalogue.",
+            show_default=False,
+        ),
     ] = None,
     interactions: Annotated[
         str | None, typer.Option("--interactions", metavar=TABLE, help="As for finetune.", rich_help_panel=_CHAT)
@@ -81,6 +95,8 @@ def _export(
     """Write files for other tools: serving engines, and trainers of chat models."""
     common.configure_console()
     output = _check_output(what, output, common.force)
+    if engine is not None and what != "catalog":
+        raise InputError("--engine is for catalog", remedy=f"leave it out with {what}")
     if what == "conversations":
         if training_template is not None:
             training_template = _check_output(what, training_template, common.force)
@@ -92,7 +108,12 @@ def _export(
     given = (interactions, queries, form, training_template, common.columns, tasks, reading)
     if given != (None, None, None, None, None, TaskOptions(), InteractionOptions()):
         raise InputError(f"{what} takes no tables and no options of tasks", remedy="use them with conversations")
-    _export_ids(what, output, workspace, checkpoint)
+    if what == "index":
+        _export_index(output, workspace)
+    elif what == "recommender":
+        _export_recommender(output, workspace, checkpoint, common.force)
+    else:
+        _export_catalogue(output, workspace, checkpoint, engine, common.force)
 
 
 export = expand_options(
@@ -102,29 +123,48 @@ export = expand_options(
 )
 
 
-def _export_ids(what: str, output: Path, workspace: Path, checkpoint: str | None) -> None:
-    """Write the index or the catalogue, and print the command that serves the checkpoint with it."""
+def _export_index(output: Path, workspace: Path) -> None:
+    """Write the semantic IDs as LC-Rec's index."""
     from gti_cli import tables
     from gti_cli.semantic_ids.index_file import write_index
-    from gti_cli.semantic_ids.serving import write_catalog
     from gti_cli.workspace import Workspace
 
     space = Workspace(workspace)
     manifest = space.require("semantic_ids", "gti build-ids")
     ids = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
-    result: dict[str, Any] = {"output": str(output), "items": len(ids.item_ids), "levels": ids.levels}
-    if what == "catalog" and checkpoint is not None:
-        result.update(_ways_to_serve(space, checkpoint, list(manifest.details["sizes"]), output))
-    if what == "index":
-        write_index(output, ids.item_ids, ids.tokens)
-    else:
-        write_catalog(output, ids.item_ids, ids.codes)
+    write_index(output, ids.item_ids, ids.tokens)
     console.say(f"{output}  ({len(ids.item_ids):,} items, {ids.levels} levels)")
-    if "command" in result:
-        console.say(result["command"])
-    if "script" in result:
-        console.say(f"\nWith plain transformers, this Python script:\n\n{result['script']}")
-    console.result({**result, "from": manifest.identity})
+    told = {"output": str(output), "items": len(ids.item_ids), "levels": ids.levels, "from": manifest.identity}
+    console.result(told)
+
+
+def _export_catalogue(output: Path, workspace: Path, checkpoint: str | None, engine: str | None, force: bool) -> None:
+    """Write the catalogue, and print what was written and how it is served."""
+    from gti_cli.exporting.export_catalogue import export_catalogue
+
+    done = export_catalogue(output, workspace, checkpoint, engine=engine, force=force)
+    if done.engine is None:
+        console.say(f"{output}  ({done.items:,} items, {done.levels} levels)")
+    else:
+        heading = f"Catalogue for {TITLES[done.engine]}: {done.items:,} items, {done.semantic_ids:,} semantic IDs"
+        rows = [[str(file.path), file.holds, file.rows, file.path.stat().st_size] for file in done.files]
+        console.table(heading, ["file", "holds", "rows", "bytes"], rows)
+    for line in done.use:
+        console.say(line)
+    if done.script:
+        console.say(f"\nWith plain transformers, this Python script:\n\n{done.script}")
+    console.result(done.numbers())
+
+
+def _export_recommender(output: Path, workspace: Path, checkpoint: str | None, force: bool) -> None:
+    """Write the folder, and print what is in it and how it is used."""
+    from gti_cli.exporting.export_recommender import export_recommender
+
+    done = export_recommender(output, workspace, checkpoint, force=force)
+    heading = f"Recommender {done.manifest.name}: {done.items:,} items"
+    console.table(heading, ["part", "files", "bytes"], [list(part) for part in done.parts()])
+    console.say(f"{output}  (gti serve -w {output}; in Python: gti_cli.Recommender.load({str(output)!r}))")
+    console.result(done.numbers())
 
 
 def _export_conversations(
@@ -190,6 +230,8 @@ def _check_output(what: str, output: Path | None, force: bool) -> Path:
         raise InputError(f"{what!r} cannot be exported", remedy=f"use {', '.join(KINDS)}")
     if output is None:
         raise InputError("the option -o is missing", remedy="name the file to write: -o FILE")
+    if what == "recommender":
+        return output  # a folder, which its stage checks
     if output.is_dir():
         raise InputError("this is a folder", where=str(output), remedy="give -o the name of a file")
     if output.exists() and not force:
@@ -197,40 +239,3 @@ def _check_output(what: str, output: Path | None, force: bool) -> Path:
     if not output.parent.is_dir():
         raise InputError("no such folder", where=str(output.parent), remedy="create it first")
     return output
-
-
-def _ways_to_serve(space: Workspace, checkpoint: str, sizes: list[int], catalog: Path) -> dict[str, str]:
-    """Return FlashRec's ``command`` for a checkpoint, and a ``script`` that asks it with plain transformers.
-
-    Args:
-        space: The workspace.
-        checkpoint: The name of a checkpoint in it, or a folder.
-        sizes: The number of codes on each level.
-        catalog: The file that holds the catalogue.
-    """
-    from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
-    from gti_cli.checkpoints.new_tokens import boundary_ids, code_ids
-    from gti_cli.prompts.prompt_file import asks_for_next_item, has_prior
-    from gti_cli.semantic_ids.serving import flashrec_flags, transformers_script
-
-    located = find_checkpoint(space, checkpoint, checkpoint, "gti finetune", weights=False)
-    check_same_ids(located, space.require("semantic_ids", "gti build-ids"))
-    tokens = located.item_tokens()
-    flags, problem = flashrec_flags(code_ids(tokens, sizes), boundary_ids(tokens))
-    if problem:
-        console.warn(problem)
-    command = " ".join(["flashrec --serve --model-path", located.path, "--sid-vocab-file", str(catalog), *flags])
-    without_prior = has_prior(Path(located.path))
-    if without_prior:
-        console.warn(
-            f"{checkpoint} was trained with a behaviour prior, which serving engines and plain `generate` leave out: "
-            "their lists differ from those of 'gti recommend', and are as a rule worse"
-        )
-    if asks_for_next_item(Path(located.path)):
-        script = transformers_script(located.path, catalog, without_prior=without_prior)
-        return {"command": command, "script": script}
-    console.note(
-        "no script for plain transformers: the checkpoint holds no question for the next item (gti_prompt.json), which "
-        "'gti finetune' writes for the task next-item"
-    )
-    return {"command": command}

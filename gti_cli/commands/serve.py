@@ -44,5 +44,5 @@ def _serve(
 serve = expand_options(
     _serve,
     {ServeOptions: "The server", AdapterOptions: "Adapters (PEFT)"},
-    common=("seed", "device", "dtype", "json_output", "quiet"),
+    common=("seed", "device", "dtype", "json_output", "quiet", "offline"),
 )

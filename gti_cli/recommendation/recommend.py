@@ -90,6 +90,9 @@ def recommend(
     if blend is not None:
         check_blend_options(blend, options)
     files = read_workspace(space, checkpoint, base)
+    if blend is None and files.blend is not None:  # of an exported folder
+        blend = files.name
+        check_blend_options(blend, options)
     row_of = files.catalogue.row_of()
     requests = read_requests(histories, queries, table, row_of, reading)
     if blend is not None:

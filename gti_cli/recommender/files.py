@@ -11,6 +11,8 @@ from gti_cli.baselines.run import EMBEDDINGS
 from gti_cli.blends.stored_blend import BlendSource, blend_name, find_blend
 from gti_cli.cards.trained_tasks import answers, trained_tasks
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.errors import InputError
+from gti_cli.recommender.exported_folder import exported_folder, open_exported
 from gti_cli.recommender.lookup import ItemLookup
 from gti_cli.recommender.results import TrainedOn
 from gti_cli.tables import SemanticIDs
@@ -43,16 +45,19 @@ class RecommenderFiles:
 
 
 def read_workspace(space: Workspace, checkpoint: str | None, base: str | None = None) -> RecommenderFiles:
-    """Find a checkpoint or a blend, and read the catalogue of a workspace.
+    """Find a checkpoint or a blend, and read the catalogue of a workspace; or read a folder that was exported.
 
     Args:
-        space: The workspace.
+        space: The workspace, or in its place the folder that ``gti export recommender`` wrote.
         checkpoint: Name or path of a checkpoint, also of an adapter of PEFT, or name of a blend. None: ``finetuned``.
         base: Base model of an adapter. None: the one that it names.
 
     Raises:
         InputError: When something is missing, or the checkpoint does not fit the semantic IDs.
     """
+    exported = exported_folder(space.root, checkpoint)
+    if exported is not None:
+        return _read_exported(exported, checkpoint, base)
     embeddings = space.path(EMBEDDINGS) if space.path(EMBEDDINGS).is_file() else None
     blend = blend_name(space, checkpoint)
     if blend is not None:
@@ -76,12 +81,33 @@ def read_workspace(space: Workspace, checkpoint: str | None, base: str | None = 
     )
 
 
+def _read_exported(folder: Path, checkpoint: str | None, base: str | None) -> RecommenderFiles:
+    """Read what ``gti export recommender`` wrote."""
+    opened = open_exported(folder, checkpoint)
+    if base is not None:
+        raise InputError("--base is for adapters, and this recommender was exported", where=str(folder))
+    return RecommenderFiles(
+        opened.manifest.name,
+        opened.catalogue,
+        opened.manifest.sizes,
+        opened.titles,
+        opened.checkpoint(),
+        opened.blend(),
+        opened.embeddings,
+        opened.trained_on,
+    )
+
+
 def read_lookup(space: Workspace) -> ItemLookup:
-    """Read the catalogue of a workspace alone, without a model.
+    """Read the catalogue of a workspace, or of an exported folder, alone, without a model.
 
     Raises:
         InputError: When there is none.
     """
+    exported = exported_folder(space.root, None)
+    if exported is not None:
+        opened = open_exported(exported)
+        return ItemLookup(opened.catalogue, opened.titles, opened.embeddings)
     space.require("semantic_ids", "gti build-ids")
     catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
     embeddings = space.path(EMBEDDINGS) if space.path(EMBEDDINGS).is_file() else None

@@ -155,3 +155,29 @@ def test_flashrec_reads_the_catalog(workspace: Path, tmp_path: Path) -> None:
     flashrec = pytest.importorskip("flashrec.sid_layout", reason="the package flashrec is not installed")
     assert run(["export", "catalog", "-o", str(tmp_path / "catalog.json"), "-w", str(workspace)]) == 0
     assert flashrec.catalog_code_width(str(tmp_path / "catalog.json")) == 3
+
+
+def test_a_catalog_for_each_engine(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the files hold is tested in `tests/exporting`."""
+    arguments = ["export", "catalog", "-w", str(workspace), "-o"]
+    assert run([*arguments, str(tmp_path / "x"), "--engine", "xllm", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(file["path"], file["rows"]) for file in told["files"]] == [
+        (str(tmp_path / "x"), told["items"]),
+        (str(tmp_path / "x.items.parquet"), told["items"]),
+    ]
+    assert told["engine"] == "xllm" and told["output"] == str(tmp_path / "x") and told["files"][0]["bytes"] > 0
+    assert run([*arguments, str(tmp_path / "x"), "--engine", "static", "--force"]) == 0
+    shown = capsys.readouterr().out
+    assert f"Catalogue for STATIC: {told['items']:,} items" in shown and "transitions" in shown
+    assert "sparse_transition_torch" in shown
+    for more, message in (
+        (["--engine", "vllm"], "--engine 'vllm' is not known"),
+        (["--engine", "nvidia"], "token ids of a checkpoint"),
+        (["none", "--engine", "static"], "none"),
+    ):
+        assert run([*arguments, str(tmp_path / "y"), *more]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert run(["export", "index", "-w", str(workspace), "-o", str(tmp_path / "y"), "--engine", "static"]) == 2
+    assert "--engine is for catalog" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"x", "x.items.parquet"}

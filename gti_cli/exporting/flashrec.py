@@ -1,10 +1,9 @@
-"""Files and flags for engines that serve a checkpoint: the tuples of codes that exist, and the ids of their tokens."""
+"""The catalogue and the flags for FlashRec: the tuples of codes that exist, and the ids of their tokens."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,6 @@ import numpy.typing as npt
 
 from gti_cli.errors import InputError, list_some
 from gti_cli.workspace.files import replacing
-
-_WITHOUT_PRIOR = (
-    "# This checkpoint was trained with a behaviour prior (gti_prior/), which plain `generate` leaves out: these\n"
-    "# lists differ from those of `gti recommend`, and are as a rule worse."
-)
 
 
 def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int32]) -> None:
@@ -41,21 +35,6 @@ def write_catalog(path: Path, item_ids: Sequence[str], codes: npt.NDArray[np.int
         catalog[key] = item
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(catalog, ensure_ascii=False), "utf-8")
-
-
-def transformers_script(checkpoint: str, catalog: Path, *, without_prior: bool = False) -> str:
-    """Write a script that recommends with plain transformers, from a checkpoint and `write_catalog`'s file alone.
-
-    It reads the question from the checkpoint's ``gti_prompt.json``.
-
-    Args:
-        checkpoint: Folder of the checkpoint.
-        catalog: The file that holds the catalogue.
-        without_prior: The checkpoint was trained with a behaviour prior, which the script does not have: it says so.
-    """
-    script = files("gti_cli.semantic_ids").joinpath("templates/recommend_with_transformers.py.txt").read_text("utf-8")
-    script = script.replace("CHECKPOINT, CATALOG", f"{checkpoint!r}, {str(catalog)!r}", 1)
-    return f"{_WITHOUT_PRIOR}\n{script}" if without_prior else script
 
 
 def layout(ids: Sequence[npt.NDArray[np.int64]]) -> str:

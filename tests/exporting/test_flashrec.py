@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
-from gti_cli.semantic_ids.serving import flashrec_flags, layout, write_catalog
+from gti_cli.exporting.flashrec import flashrec_flags, layout, write_catalog
 
 
 def test_a_catalog_of_shared_ids_and_scattered_tokens_are_refused(tmp_path: Path) -> None:

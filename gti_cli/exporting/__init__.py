@@ -1,0 +1,1 @@
+"""Files for other programs: the catalogue as serving engines read it."""
