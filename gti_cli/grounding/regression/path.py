@@ -1,0 +1,103 @@
+"""Choose the weight of the ridge: solve from strong to weak, and keep what predicts held-out positions best.
+
+Each solution is where the next begins, so a path costs little more than its last solution. Hidden states do not depend
+on the rows that are solved for, so the loss on held-out positions needs no pass of the model either.
+
+Comes after `problem`; calls `solver`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gti_cli.grounding.regression.objective import Regression
+from gti_cli.grounding.regression.solver import Coordinates, solve
+
+# Weights of the ridge, in units of `Coordinates.typical_curvature`.
+RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3)
+TOLERANCE = 1e-3  # share of the gradient's norm at the start, without a ridge, that a solution may have left
+_RISES = 2  # so many held-out losses in a row above the lowest one end the path
+
+
+@dataclass(frozen=True)
+class PathPoint:
+    """The solution for one ridge.
+
+    Attributes:
+        ridge: Weight of the ridge; infinite for the start.
+        loss: Mean loss of the positions that were fitted, in nats, without the ridge.
+        held_out_loss: Mean loss of the held-out positions, in nats.
+        steps: Steps of the solver from the solution before.
+        evaluations: Passes over the hidden states that these took.
+        gradient: Norm of the objective's gradient as a share of the start's.
+        converged: Whether the solver reached the tolerance.
+    """
+
+    ridge: float
+    loss: float
+    held_out_loss: float
+    steps: int
+    evaluations: int
+    gradient: float
+    converged: bool
+
+
+@dataclass(frozen=True)
+class RidgePath:
+    """The solutions for several ridges.
+
+    Attributes:
+        rows: (n, w) float64. Those with the lowest held-out loss; the start's if no solution is better.
+        best: Number of the point that has them.
+        points: The start, then one point for each ridge that was tried.
+    """
+
+    rows: torch.Tensor
+    best: int
+    points: list[PathPoint]
+
+
+def solve_path(
+    problem: Regression, held_out: Regression, ridges: Sequence[float] = RIDGES, tolerance: float = TOLERANCE
+) -> RidgePath:
+    """Solve a problem for falling weights of the ridge, until the held-out loss rises.
+
+    Args:
+        problem: The problem, without a ridge.
+        held_out: The same unknowns at other positions.
+        ridges: Weights in units of `Coordinates.typical_curvature`, from the largest to the smallest.
+        tolerance: Norm of the gradient to reach, as a share of the start's norm.
+
+    Returns:
+        The path. With a soft cap, large ridges make the problem convex (`Regression.ridge_for_convexity`); the later
+        solutions are then the stationary points that lie on the way from the convex problem's only one.
+    """
+    coordinates = Coordinates.of(problem)
+    unit = coordinates.typical_curvature()
+    _, gradient = problem.with_ridge(0.0).value_and_gradient(problem.start)
+    at_start = float(gradient.norm())
+    rows = best_rows = problem.start
+    points = [PathPoint(float("inf"), problem.loss(rows), held_out.loss(rows), 0, 1, 1.0, True)]
+    best = 0
+    for factor in ridges:
+        solution = solve(problem.with_ridge(factor * unit), rows, tolerance * at_start, coordinates)
+        rows = solution.rows
+        points.append(
+            PathPoint(
+                factor * unit,
+                problem.loss(rows),
+                held_out.loss(rows),
+                solution.steps,
+                solution.evaluations,
+                solution.gradient / at_start if at_start else 0.0,
+                solution.converged,
+            )
+        )
+        if points[-1].held_out_loss < points[best].held_out_loss:
+            best, best_rows = len(points) - 1, rows
+        elif len(points) - 1 - best >= _RISES:
+            break
+    return RidgePath(best_rows, best, points)
