@@ -44,6 +44,14 @@ def plain_loss(
     return functional.cross_entropy(logits, targets)
 
 
+def plain_ridge(moved: torch.Tensor) -> torch.Tensor:
+    """Least |s|^2 + sum |m_j - s|^2 over a shift s (w,) shared by all moves (n, w), by least squares."""
+    ones = moved.new_ones(len(moved) + 1, 1)
+    stacked = torch.cat([moved, moved.new_zeros(1, moved.shape[1])])
+    shift = torch.linalg.lstsq(ones, stacked).solution
+    return ((stacked - ones @ shift) ** 2).sum()
+
+
 def positions_of(seed: int, count: int, biased: bool, rule: LogitRule) -> Positions:
     """The positions of `states_of` behind the head `head_of`, with the old tokens summed up by hand."""
     weight, bias = head_of(seed, biased)

@@ -5,6 +5,11 @@ depend on the rows of the levels before it. Level 0 has none before it: its prob
 answers' first tokens. Each later level is computed behind the final rows of the levels before it, so its problem is
 exact, too, given these rows. What a level cannot do is to move earlier rows because later levels would like that.
 
+End of the turn. Its token is old, so with a tied head no row can be fitted to it. But the last level's rows compete
+with it, and their problem has not seen its positions: they would go on to be probable there. Its hidden states stand
+behind these very rows. So the last level is fitted again with the end's positions behind the rows as they are, several
+times; the rows whose held-out loss is lowest, measured behind themselves, stay.
+
 Untied head. Hidden states do not depend on the head's rows at all. So one pass collects all places, and the head's rows
 of all levels are one convex problem, the end of the turn included. The input rows stay as they are.
 
@@ -26,6 +31,8 @@ from gti_cli.grounding.regression.path import RIDGES, TOLERANCE, PathPoint, solv
 from gti_cli.grounding.regression.positions import Positions
 from gti_cli.grounding.regression.problem import make_problem, unknowns_of
 from gti_cli.grounding.trainable_rows import NewRows
+
+ROUNDS_OF_ENDING = 3
 
 
 @dataclass(frozen=True)
@@ -97,25 +104,112 @@ def fit_levels(
     places = range(train.places())
     steps = [[place] for place in places] if rows.output is None else [list(places)]
     final = torch.zeros(0, dtype=torch.int64)
-    fitted, seen, seen_held_out = [], [], []
+    fitted: list[FittedLevel] = []
+    seen, seen_held_out = [], []
+    start = head_rows(rows)
     for step in steps:
         rows.sync()
         ours = [train.positions(place, rule) for place in step]
-        seen += ours
-        seen_held_out += [held_out.positions(place, rule) for place in step]
+        theirs = [held_out.positions(place, rule) for place in step]
         unknowns = unknowns_of(torch.cat([part.targets for part in ours]).cpu(), final)
-        if not len(unknowns):
-            continue  # the end of the turn behind a tied head: no new token is predicted there
-        matrix = head_rows(rows)
-        problem = make_problem(seen, matrix, unknowns, rule)
-        held_out_problem = make_problem(seen_held_out, matrix, unknowns, rule)
-        path = solve_path(problem, held_out_problem, ridges, tolerance)
-        matrix[unknowns.to(matrix.device)] = path.rows
-        put_head_rows(rows, matrix)
-        final = torch.cat([final, unknowns])
-        fitted.append(FittedLevel(step, len(unknowns), len(problem), len(held_out_problem), path.best, path.points))
+        if len(unknowns):
+            seen += ours
+            seen_held_out += theirs
+            fitted.append(_fit(rows, start, unknowns, step, seen, seen_held_out, rule, ridges, tolerance))
+            final = torch.cat([final, unknowns])
+            last = unknowns
+        elif fitted:
+            ending = _Ending(train, held_out, step[0], last, seen, seen_held_out, start)
+            fitted += ending.fit(ours, theirs, rule, ridges[max(fitted[-1].best - 2, 0) :], tolerance)
     rows.sync()
     return fitted
+
+
+def _fit(
+    rows: NewRows,
+    start: torch.Tensor,
+    unknowns: torch.Tensor,
+    places: list[int],
+    seen: Sequence[Positions],
+    held_out: Sequence[Positions],
+    rule: LogitRule,
+    ridges: Sequence[float],
+    tolerance: float,
+) -> FittedLevel:
+    """Fit some rows (u,) from their start on, the others being as they are, and leave them in ``rows``."""
+    matrix = head_rows(rows)
+    chosen = unknowns.to(matrix.device)
+    matrix[chosen] = start[chosen]
+    problem = make_problem(seen, matrix, unknowns, rule)
+    held_out_problem = make_problem(held_out, matrix, unknowns, rule)
+    path = solve_path(problem, held_out_problem, ridges, tolerance)
+    matrix[chosen] = path.rows
+    put_head_rows(rows, matrix)
+    return FittedLevel(places, len(unknowns), len(problem), len(held_out_problem), path.best, path.points)
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """The last level with the end of the turn behind it, see the module's docstring.
+
+    Attributes:
+        train: The examples to fit.
+        held_out: Examples that choose the ridge and the round.
+        place: Place of the end's token.
+        unknowns: (u,) int64. Rows of the last level.
+        seen: Positions of all levels in ``train``.
+        seen_held_out: Those in ``held_out``.
+        start: (n, w) float64. All new rows before anything was fitted.
+    """
+
+    train: Source
+    held_out: Source
+    place: int
+    unknowns: torch.Tensor
+    seen: Sequence[Positions]
+    seen_held_out: Sequence[Positions]
+    start: torch.Tensor
+
+    def fit(
+        self,
+        ours: list[Positions],
+        theirs: list[Positions],
+        rule: LogitRule,
+        ridges: Sequence[float],
+        tolerance: float,
+    ) -> list[FittedLevel]:
+        """Fit the rows again, round by round.
+
+        Args:
+            ours: The end's positions in ``train``, behind the rows as they are.
+            theirs: Those in ``held_out``.
+            rule: As in `fit_levels`.
+            ridges: As in `fit_levels`.
+            tolerance: As in `fit_levels`.
+
+        Returns:
+            The rounds up to the one whose rows stay; empty if the rows from before stay.
+        """
+        rows = self.train.model.rows
+        best, best_rows = self._loss(theirs, rule), head_rows(rows)
+        rounds: list[FittedLevel] = []
+        kept = 0
+        for _ in range(ROUNDS_OF_ENDING):
+            seen, held_out = [*self.seen, *ours], [*self.seen_held_out, *theirs]
+            rounds.append(_fit(rows, self.start, self.unknowns, [self.place], seen, held_out, rule, ridges, tolerance))
+            rows.sync()
+            ours = [self.train.positions(self.place, rule)]
+            theirs = [self.held_out.positions(self.place, rule)]
+            loss = self._loss(theirs, rule)
+            if loss < best:
+                best, best_rows, kept = loss, head_rows(rows), len(rounds)
+        put_head_rows(rows, best_rows)
+        return rounds[:kept]
+
+    def _loss(self, ends: Sequence[Positions], rule: LogitRule) -> float:
+        """Held-out loss of all places, with the end behind the rows as they are."""
+        problem = make_problem([*self.seen_held_out, *ends], head_rows(self.train.model.rows), self.unknowns, rule)
+        return problem.loss(problem.start)
 
 
 def head_rows(rows: NewRows) -> torch.Tensor:

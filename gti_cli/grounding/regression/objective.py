@@ -5,13 +5,16 @@ tokens. Every other token, old or new, is constant, and all of them together are
 their logits. With z_ij = w_j . h_i, logits l_ij = f(z_ij) and f the model's rule, Algorithm 1's mean negative
 log-likelihood, with a ridge towards the start, is
 
-    L(w) = mean_i [log(exp(a_i) + sum_j exp(l_ij)) - l_i,t_i] + ridge / 2 * sum_j |w_j - start_j|^2.
+    L(w) = mean_i [log(exp(a_i) + sum_j exp(l_ij)) - l_i,t_i] + ridge / 2 * min_s (|s|^2 + sum_j |w_j - start_j - s|^2).
 
 With p_ij = exp(l_ij) / (exp(a_i) + sum_k exp(l_ik)) and y_ij = 1 where t_i = j, else 0:
 
-    gradient    dL/dw_j = mean_i (p_ij - y_ij) f'(z_ij) h_i + ridge (w_j - start_j)
+    gradient    dL/dw_j = mean_i (p_ij - y_ij) f'(z_ij) h_i + ridge (m_j - sum_k m_k / (n + 1)), m_j = w_j - start_j
     in direction v, with u_ij = f'(z_ij) (v_j . h_i) and c_ij = (p_ij - y_ij) f''(z_ij) (v_j . h_i):
-    Hessian     (H v)_j = mean_i [f'(z_ij) p_ij (u_ij - sum_k p_ik u_ik) + c_ij] h_i + ridge v_j
+    Hessian     (H v)_j = mean_i [f'(z_ij) p_ij (u_ij - sum_k p_ik u_ik) + c_ij] h_i + ridge (v_j - sum_k v_k / (n + 1))
+
+The shift s is shared by all rows and costs as much as the move of one row. Without it, a ridge that keeps rows with few
+examples from learning these by heart would also keep all rows together from becoming probable where their level is due.
 
 Without a soft cap f is linear, c vanishes, and v . H v is a mean of variances: L is convex, and strictly so with a
 ridge. With a cap, c can be negative, and L is convex only where the ridge outweighs it (`ridge_for_convexity`); the
@@ -50,7 +53,7 @@ class Regression:
         target_logits: (m,) float64. Logit of a predicted token that is no unknown; 0 where it is one.
         start: (n, w) float64. The rows towards which the ridge pulls. Rows are computed on their device.
         rule: What the model does to its head's output.
-        ridge: Weight of the squared distance from ``start``.
+        ridge: Weight of the squared distance from ``start``, with a shared shift as above.
         at_once: Number of logits to compute at a time (None: by device, see `LOGITS_AT_ONCE`).
     """
 
@@ -98,8 +101,9 @@ class Regression:
             total += float(block.losses().sum())
             gradient += (block.logit_gradient().T @ block.states).double()
         moved = rows.double() - self.start
-        value = total / len(self) + self.ridge / 2 * float((moved**2).sum())
-        return value, gradient / len(self) + self.ridge * moved
+        pull = self.ridge * _without_shift(moved)
+        value = total / len(self) + float((moved * pull).sum()) / 2
+        return value, gradient / len(self) + pull
 
     def hessian_product(self, rows: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
         """The Hessian at rows (n, w), applied to a direction (n, w); (n, w) float64."""
@@ -115,7 +119,7 @@ class Regression:
             if curvature is not None:
                 result = result + block.minus_target(probabilities) * curvature * along
             product += (result.T @ block.states).double()
-        return product / len(self) + self.ridge * direction.double()
+        return product / len(self) + self.ridge * _without_shift(direction.double())
 
     def second_moments(self) -> torch.Tensor:
         """Mean of h h' over the positions, (w, w) float64; of h with a 1 behind it where rows have a bias."""
@@ -129,12 +133,13 @@ class Regression:
         """A weight of the ridge from which on the objective is convex for certain: 0 without a soft cap.
 
         The curvature of `cap * tanh(scale * z / cap)` is at most .77 scale^2 / cap, and |p - y| is at most 1. So no
-        eigenvalue of the Hessian is below minus that number times the largest eigenvalue of the second moments.
+        eigenvalue of the loss's Hessian is below minus that number times the largest eigenvalue of the second moments.
+        The ridge adds at least ridge / (n + 1), which is its curvature along the shared shift.
         """
         if self.rule.cap is None:
             return 0.0
         largest = float(torch.linalg.eigvalsh(self.second_moments())[-1])
-        return _STEEPEST * self.rule.scale**2 / self.rule.cap * largest
+        return _STEEPEST * self.rule.scale**2 / self.rule.cap * largest * (len(self.start) + 1)
 
     def _parts(self) -> Iterator[slice]:
         limit = LOGITS_AT_ONCE.get(self.start.device.type, 2**23) if self.at_once is None else self.at_once
@@ -154,6 +159,11 @@ class Regression:
             logits = self.rule(states @ rows.to(device, states.dtype).T)
             others, targets = self.others[part].to(device), self.targets[part].to(device)
             yield _Block(states, logits, others, targets, self.target_logits[part].to(device), self.rule)
+
+
+def _without_shift(moved: torch.Tensor) -> torch.Tensor:
+    """The moves m (n, w) of all rows without the shared shift s that makes |s|^2 + sum |m_j - s|^2 least."""
+    return moved - moved.sum(0) / (len(moved) + 1)
 
 
 class _Block:

@@ -17,9 +17,8 @@ from gti_cli.grounding.regression.objective import Regression
 from gti_cli.grounding.regression.solver import Coordinates, solve
 
 # Weights of the ridge, in units of `Coordinates.typical_curvature`.
-RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3)
+RIDGES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4)
 TOLERANCE = 1e-3  # share of the gradient's norm at the start, without a ridge, that a solution may have left
-_RISES = 2  # so many held-out losses in a row above the lowest one end the path
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,6 @@ def solve_path(
         )
         if points[-1].held_out_loss < points[best].held_out_loss:
             best, best_rows = len(points) - 1, rows
-        elif len(points) - 1 - best >= _RISES:
-            break
+        else:
+            break  # Held-out losses fall, then rise; weaker ridges are the dear ones.
     return RidgePath(best_rows, best, points)

@@ -10,11 +10,12 @@ import torch
 from gti_cli.grounding.nll.corpus import divide_examples
 from gti_cli.grounding.nll.head_loss import find_logit_rule
 from gti_cli.grounding.nll.objective import GroundingModel
+from gti_cli.grounding.regression import levels
 from gti_cli.grounding.regression.levels import FittedLevel, Source, fit_levels
 from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.prompts.examples import Example
 from tests.support.grounding import NEW_IDS, OLD, PAD, masked_loss, model_of
-from tests.support.regression import to_tokens
+from tests.support.regression import plain_ridge, to_tokens
 
 KINDS = [("qwen3", True), ("qwen3", False), ("phi", False), ("gemma2", True), ("cohere", True)]
 
@@ -76,8 +77,12 @@ def assert_only_the_ridge_pulls(
     model: Any, examples: list[Example], ids: slice, start: torch.Tensor, level: FittedLevel
 ) -> None:
     """At a ridge's solution, Algorithm 1's gradient is what the ridge pulls; its loss is the one reported."""
-    pull = level.points[-1].ridge * (start - rows_of(model, ids))
-    assert (masked_gradients(model, examples, ids) - pull).norm() < 1e-4 * pull.norm()
+    moved = (rows_of(model, ids) - start).requires_grad_(True)
+    count = ids.stop - ids.start
+    # `rows_of` has the biases, a column of the rows, at its end.
+    columns = torch.cat([moved[: count * 32].reshape(count, 32), moved[count * 32 :].reshape(-1, count).T], dim=1)
+    pull = torch.autograd.grad(plain_ridge(columns) * level.points[-1].ridge / 2, moved)[0]
+    assert (masked_gradients(model, examples, ids) + pull).norm() < 1e-4 * pull.norm()
     assert level.points[-1].loss == pytest.approx(float(masked_loss(model, examples).detach()), rel=1e-5)
 
 
@@ -108,15 +113,21 @@ def test_with_an_untied_head_all_rows_and_the_end_of_the_turn_are_one_problem() 
     assert [(level.places, level.rows, level.positions) for level in fitted] == [([0, 1, 2, 3], 12, 400)]
 
 
-def test_same_examples_same_bytes_and_held_out_examples_choose_the_ridge() -> None:
+def test_same_examples_same_bytes_and_held_out_examples_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     examples = to_tokens(40)[0]
-    rows = []
-    for _ in range(2):
+    train, held_out = examples[:30], examples[30:]
+    rows, losses = [], []
+    for rounds in (2, 2, 0):
+        monkeypatch.setattr(levels, "ROUNDS_OF_ENDING", rounds)
         model = model_of("qwen3")
-        fitted = fit(model, examples[:30], examples[30:], ridges=(10.0, 1.0, 0.1), tolerance=1e-2)
+        fitted = fit(model, train, held_out, ridges=(10.0, 1.0, 0.1), tolerance=1e-2)
         rows.append(model.get_input_embeddings().weight[OLD:].clone())
+        losses.append(float(masked_loss(model, held_out)))
         for level in fitted:
-            losses = [point.held_out_loss for point in level.points]
-            assert losses[level.best] == min(losses)
-        assert [level.held_out_positions for level in fitted] == [10, 20, 30]
-    assert torch.equal(*rows)
+            of_path = [point.held_out_loss for point in level.points]
+            assert of_path[level.best] == min(of_path)
+        sizes = [(level.places[0], level.held_out_positions) for level in fitted]
+        assert sizes[:3] == [(0, 10), (1, 20), (2, 30)] and set(sizes[3:]) == ({(3, 40)} if rounds else set())
+    assert torch.equal(rows[0], rows[1])
+    # The end of the turn has been looked at: the rows of level 2 alone differ, and all held-out tokens are likelier.
+    assert torch.equal(rows[0][:8], rows[2][:8]) and losses[0] < losses[2]

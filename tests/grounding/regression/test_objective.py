@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gti_cli.grounding.nll.head_loss import LogitRule
-from tests.support.regression import OLD_ROWS, RULES, head_of, plain_loss, regression_of, rows_of, states_of
+from tests.support.regression import (
+    OLD_ROWS,
+    RULES,
+    head_of,
+    plain_loss,
+    plain_ridge,
+    regression_of,
+    rows_of,
+    states_of,
+)
 
 KINDS = st.tuples(st.integers(0, 1000), st.integers(1, 25), st.booleans(), st.sampled_from(RULES))
 
@@ -25,11 +34,12 @@ def test_equals_the_plain_softmax(kind: tuple[int, int, bool, LogitRule], at_onc
     loss = plain_loss(*states_of(seed, count), weight, bias, rule)
     gradients = torch.autograd.grad(loss, inputs)
     rows = rows_of(weight.detach(), None if bias is None else bias.detach())
-    moved = rows - problem.start
+    moved = (rows - problem.start).requires_grad_(True)
+    pull = plain_ridge(moved) * ridge / 2
     value, gradient = problem.value_and_gradient(rows)
     assert problem.loss(rows) == pytest.approx(float(loss.detach()), rel=1e-12)
-    assert value == pytest.approx(float(loss.detach()) + ridge / 2 * float((moved**2).sum()), rel=1e-12)
-    expected = rows_of(gradients[0], gradients[1] if biased else None) + ridge * moved
+    assert value == pytest.approx(float(loss.detach()) + float(pull.detach()), rel=1e-12)
+    expected = rows_of(gradients[0], gradients[1] if biased else None) + torch.autograd.grad(pull, moved)[0]
     torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
 
 

@@ -45,7 +45,7 @@ def test_a_ridge_without_end_keeps_the_start() -> None:
         solution = solve(problem.with_ridge(ridge), problem.start, 1e-8)
         assert solution.converged
         distances.append(float((solution.rows - problem.start).norm()))
-    assert distances == sorted(distances, reverse=True) and distances[-1] < 1e-6
+    assert distances == sorted(distances, reverse=True) and distances[-1] < 1e-5
 
 
 def test_the_way_there_does_not_change_a_convex_problems_solution() -> None:
