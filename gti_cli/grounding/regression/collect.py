@@ -17,7 +17,7 @@ from gti_cli.grounding.nll.batches import Collator, GroupTensors
 from gti_cli.grounding.nll.corpus import Corpus
 from gti_cli.grounding.nll.head_loss import LogitRule
 from gti_cli.grounding.nll.objective import GroundingModel
-from gti_cli.grounding.regression.positions import Positions, old_log_sum_exp, widen
+from gti_cli.grounding.regression.positions import Positions, join, old_log_sum_exp, widen
 from gti_cli.prompts.examples import Example
 
 BATCH = 64  # examples; without autograd, activations of one layer at a time are alive
@@ -51,7 +51,7 @@ def collect(
     head, ids = trained.rows.head, trained.rows.ids
     number_of = torch.full((len(head.weight),), -1, device=ids.device)
     number_of[ids] = torch.arange(len(ids), device=ids.device)
-    new, parts = ids, []
+    parts = []
     mode = trained.training
     trained.eval()
     for group in _batches(corpus, numbers, place, pad, batch_size):
@@ -62,25 +62,14 @@ def collect(
         bias = 0.0 if head.bias is None else head.bias[tokens]
         # The predicted tokens' own logits, by one row for each position instead of the whole head.
         own = widen(rule, (states * head.weight[tokens]).sum(1) + bias).double()
-        old = old_log_sum_exp(states, head.weight, head.bias, new, rule)
-        kept = (states.to(device, copy=True), old, targets, torch.where(targets >= 0, 0.0, own))
-        parts.append(Positions(kept[0], *(part.to(device) for part in kept[1:])))
+        old = old_log_sum_exp(states, head.weight, head.bias, ids, rule)
+        numbers_kept = (old, targets, torch.where(targets >= 0, 0.0, own))
+        parts.append(Positions(states.to(device), *(part.to(device) for part in numbers_kept)))
     trained.train(mode)
-    return _put_together(parts, head.weight, device)
-
-
-def _put_together(parts: Sequence[Positions], weight: torch.Tensor, device: torch.device) -> Positions:
-    """Join batches; no batch at all gives no position."""
     if not parts:
         nothing = torch.zeros(0, dtype=torch.float64, device=device)
-        states = torch.zeros(0, weight.shape[1], dtype=weight.dtype, device=device)
-        return Positions(states, nothing, nothing.long(), nothing)
-    return Positions(
-        torch.cat([part.states for part in parts]),
-        torch.cat([part.old for part in parts]),
-        torch.cat([part.targets for part in parts]),
-        torch.cat([part.old_target_logits for part in parts]),
-    )
+        return Positions(head.weight[:0].to(device), nothing, nothing.long(), nothing)
+    return join(parts)
 
 
 def _batches(corpus: Corpus, numbers: Sequence[int], place: int, pad: int, batch_size: int) -> Iterator[GroupTensors]:

@@ -120,7 +120,9 @@ def fit_levels(
             last = unknowns
         elif fitted:
             ending = _Ending(train, held_out, step[0], last, seen, seen_held_out, start)
-            fitted += ending.fit(ours, theirs, rule, ridges[max(fitted[-1].best - 2, 0) :], tolerance)
+            # One ridge: that of the last level, or the strongest where the start was best.
+            chosen = max(fitted[-1].best - 1, 0)
+            fitted += ending.fit(ours, theirs, rule, ridges[chosen : chosen + 1], tolerance)
     rows.sync()
     return fitted
 
@@ -136,13 +138,14 @@ def _fit(
     ridges: Sequence[float],
     tolerance: float,
 ) -> FittedLevel:
-    """Fit some rows (u,) from their start on, the others being as they are, and leave them in ``rows``."""
+    """Fit some rows (u,), the others being as they are, with a ridge towards ``start``; leave them in ``rows``."""
     matrix = head_rows(rows)
     chosen = unknowns.to(matrix.device)
+    begin = matrix[chosen]
     matrix[chosen] = start[chosen]
     problem = make_problem(seen, matrix, unknowns, rule)
     held_out_problem = make_problem(held_out, matrix, unknowns, rule)
-    path = solve_path(problem, held_out_problem, ridges, tolerance)
+    path = solve_path(problem, held_out_problem, ridges, tolerance, begin)
     matrix[chosen] = path.rows
     put_head_rows(rows, matrix)
     return FittedLevel(places, len(unknowns), len(problem), len(held_out_problem), path.best, path.points)

@@ -60,7 +60,11 @@ class RidgePath:
 
 
 def solve_path(
-    problem: Regression, held_out: Regression, ridges: Sequence[float] = RIDGES, tolerance: float = TOLERANCE
+    problem: Regression,
+    held_out: Regression,
+    ridges: Sequence[float] = RIDGES,
+    tolerance: float = TOLERANCE,
+    begin: torch.Tensor | None = None,
 ) -> RidgePath:
     """Solve a problem for falling weights of the ridge, until the held-out loss rises.
 
@@ -69,6 +73,7 @@ def solve_path(
         held_out: The same unknowns at other positions.
         ridges: Weights in units of `Coordinates.typical_curvature`, from the largest to the smallest.
         tolerance: Norm of the gradient to reach, as a share of the start's norm.
+        begin: (n, w) rows at which the solver begins: those of a similar problem, say (None: at the start).
 
     Returns:
         The path. With a soft cap, large ridges make the problem convex (`Regression.ridge_for_convexity`); the later
@@ -78,8 +83,9 @@ def solve_path(
     unit = coordinates.typical_curvature()
     _, gradient = problem.with_ridge(0.0).value_and_gradient(problem.start)
     at_start = float(gradient.norm())
-    rows = best_rows = problem.start
-    points = [PathPoint(float("inf"), problem.loss(rows), held_out.loss(rows), 0, 1, 1.0, True)]
+    best_rows = problem.start
+    points = [PathPoint(float("inf"), problem.loss(best_rows), held_out.loss(best_rows), 0, 1, 1.0, True)]
+    rows = problem.start if begin is None else begin
     best = 0
     for factor in ridges:
         solution = solve(problem.with_ridge(factor * unit), rows, tolerance * at_start, coordinates)

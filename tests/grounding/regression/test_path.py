@@ -36,3 +36,11 @@ def test_a_start_that_is_better_stays() -> None:
     sharp = type(problem)(problem.states, problem.others, problem.targets, problem.target_logits, problem.start * 50)
     path = solve_path(sharp, held_out, ridges=(10.0, 1.0, 0.1))
     assert path.best == 0 and torch.equal(path.rows, sharp.start) and len(path.points) == 2
+
+
+def test_where_the_solver_begins_does_not_matter_to_a_convex_problem() -> None:
+    problem, held_out = regression_of(0, 40, False, LogitRule()), regression_of(3, 40, False, LogitRule())
+    begin = torch.ones_like(problem.start)
+    one, two = (solve_path(problem, held_out, (0.5,), 1e-8, each) for each in (None, begin))
+    assert one.points[0] == two.points[0]  # the start is measured, wherever the solver begins
+    assert one.points[1].loss == pytest.approx(two.points[1].loss, rel=1e-7)
