@@ -5,6 +5,10 @@ depend on the rows of the levels before it. Level 0 has none before it: its prob
 answers' first tokens. Each later level is computed behind the final rows of the levels before it, so its problem is
 exact, too, given these rows. What a level cannot do is to move earlier rows because later levels would like that.
 
+Looking ahead. At later places, and above all at the end of the turn, whose row is frozen, the rows of a level compete,
+too. What has been fitted nowhere else would be probable there. So a level's problem covers the later places as well,
+behind the rows of the start: what a hidden state knows of its place does not depend much on the rows before it.
+
 End of the turn. Its token is old, so with a tied head no row can be fitted to it. But the last level's rows compete
 with it, and their problem has not seen its positions: they would go on to be probable there. Its hidden states stand
 behind these very rows. So the last level is fitted again with the end's positions behind the rows as they are, several
@@ -87,6 +91,7 @@ def fit_levels(
     rule: LogitRule,
     ridges: Sequence[float] = RIDGES,
     tolerance: float = TOLERANCE,
+    look_ahead: bool = True,
 ) -> list[FittedLevel]:
     """Fit the new rows to the examples, and leave them in the model.
 
@@ -96,6 +101,7 @@ def fit_levels(
         rule: What the model does to its head's output (`nll.head_loss.find_logit_rule`).
         ridges: As in `path.solve_path`.
         tolerance: As in `path.solve_path`.
+        look_ahead: With a tied head, let rows compete at the later places, too, see the module's docstring.
 
     Returns:
         The levels in their order.
@@ -107,6 +113,10 @@ def fit_levels(
     fitted: list[FittedLevel] = []
     seen, seen_held_out = [], []
     start = head_rows(rows)
+    rows.sync()
+    later = list(places)[1:] if rows.output is None and look_ahead else []
+    ahead = {place: train.positions(place, rule) for place in later}
+    ahead_held_out = {place: held_out.positions(place, rule) for place in later}
     for step in steps:
         rows.sync()
         ours = [train.positions(place, rule) for place in step]
@@ -115,10 +125,13 @@ def fit_levels(
         if len(unknowns):
             seen += ours
             seen_held_out += theirs
-            fitted.append(_fit(rows, start, unknowns, step, seen, seen_held_out, rule, ridges, tolerance))
+            after = [place for place in later if place > step[-1]]
+            covered = [*seen, *(ahead[place] for place in after)]
+            covered_held_out = [*seen_held_out, *(ahead_held_out[place] for place in after)]
+            fitted.append(_fit(rows, start, unknowns, step, covered, covered_held_out, rule, ridges, tolerance))
             final = torch.cat([final, unknowns])
             last = unknowns
-        elif fitted:
+        elif fitted and step[-1] == places[-1]:
             ending = _Ending(train, held_out, step[0], last, seen, seen_held_out, start)
             # One ridge: that of the last level, or the strongest where the start was best.
             chosen = max(fitted[-1].best - 1, 0)

@@ -21,7 +21,12 @@ KINDS = [("qwen3", True), ("qwen3", False), ("phi", False), ("gemma2", True), ("
 
 
 def fit(
-    model: Any, train: list[Example], held_out: list[Example], ridges: Any = (1.0, 0.0), tolerance: float = 2e-5
+    model: Any,
+    train: list[Example],
+    held_out: list[Example],
+    ridges: Any = (1.0, 0.0),
+    tolerance: float = 2e-5,
+    look_ahead: bool = True,
 ) -> list[FittedLevel]:
     """Fit all levels; no example is divided, for those of the first place alone cannot be."""
     rows = NewRows(model, NEW_IDS)
@@ -33,7 +38,7 @@ def fit(
             zeros = [0] * len(examples)
             corpus = divide_examples(examples, zeros, zeros, set(NEW_IDS.tolist()), whole=True)
             sources.append(Source(GroundingModel(model, rows, corpus.prefixes), corpus, PAD, torch.device("cpu")))
-        return fit_levels(*sources, rule, ridges, tolerance)
+        return fit_levels(*sources, rule, ridges, tolerance, look_ahead)
 
 
 def head_weights(model: Any) -> list[Any]:
@@ -95,8 +100,8 @@ def test_with_a_tied_head_every_level_stands_behind_the_final_rows_before_it() -
     fitted = fit(model, codes, codes, ridges=(0.3,), tolerance=1e-5)
     assert_only_the_ridge_pulls(model, codes, last, start, fitted[-1])
     assert [(level.places, level.rows, level.positions) for level in fitted] == [
-        ([0], 4, 100),
-        ([1], 4, 200),
+        ([0], 4, 300),
+        ([1], 4, 300),
         ([2], 4, 300),
     ]
 
@@ -117,17 +122,23 @@ def test_same_examples_same_bytes_and_held_out_examples_choose(monkeypatch: pyte
     examples = to_tokens(40)[0]
     train, held_out = examples[:30], examples[30:]
     rows, losses = [], []
-    for rounds in (2, 2, 0):
+    for rounds, look_ahead in ((2, False), (2, False), (0, False), (0, True)):
         monkeypatch.setattr(levels, "ROUNDS_OF_ENDING", rounds)
         model = model_of("qwen3")
-        fitted = fit(model, train, held_out, ridges=(10.0, 1.0, 0.1), tolerance=1e-2)
+        fitted = fit(model, train, held_out, (10.0, 1.0, 0.1), 1e-2, look_ahead)
         rows.append(model.get_input_embeddings().weight[OLD:].clone())
         losses.append(float(masked_loss(model, held_out)))
         for level in fitted:
             of_path = [point.held_out_loss for point in level.points]
             assert of_path[level.best] == min(of_path)
         sizes = [(level.places[0], level.held_out_positions) for level in fitted]
-        assert sizes[:3] == [(0, 10), (1, 20), (2, 30)] and set(sizes[3:]) == ({(3, 40)} if rounds else set())
+        assert sizes[:3] == [
+            (0, 40 if look_ahead else 10),
+            (1, 40 if look_ahead else 20),
+            (2, 40 if look_ahead else 30),
+        ]
+        assert set(sizes[3:]) == ({(3, 40)} if rounds else set())
     assert torch.equal(rows[0], rows[1])
     # The end of the turn has been looked at: the rows of level 2 alone differ, and all held-out tokens are likelier.
     assert torch.equal(rows[0][:8], rows[2][:8]) and losses[0] < losses[2]
+    assert losses[3] < losses[2], losses  # so they are after a look ahead
