@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gti_cli import console, tables
 from gti_cli.cards.card import write_card
@@ -32,7 +32,7 @@ from gti_cli.recommendation.plot import remove_picture
 from gti_cli.recommendation.task_data import read_task_data
 from gti_cli.recommendation.unseen_items import check_unseen
 from gti_cli.tables.cold_start.cold_splits import describe_taken_out
-from gti_cli.tables.cold_start.held_out_items import DETAIL, HeldOutItems, parse_share
+from gti_cli.tables.cold_start.held_out_items import DETAIL, parse_share
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.training.callbacks.tracking import trackers
 from gti_cli.workspace import StageRun, Workspace, check_output_name, processes
@@ -92,28 +92,15 @@ def finetune(
     if data.held_out is not None:
         check_unseen(space, checkpoint, data.held_out)
         console.note(describe_taken_out(data.held_out_counts))
-    logs = space.path("runs") / name
+    folders = {"logs": space.path("runs") / name, "baselines": space.path(".gti") / "baselines"}
     job = prepare_job(
-        checkpoint,
-        data,
-        ids.details["sizes"],
-        options,
-        run_options,
-        name=name,
-        report_to=report_to,
-        logs=logs,
-        baselines=space.path(".gti") / "baselines",
+        checkpoint, data, ids.details["sizes"], options, run_options, name=name, report_to=report_to, **folders
     )
     with space.stage(
         "finetune",
         name,
         [name],
-        options={
-            **options.resolved(data.tasks),
-            **reading.recorded(),
-            **({} if data.held_out is None else {"hold_out_items": hold_out or "table", **_identity(data.held_out)}),
-            "dtype": "bfloat16" if job.autocast else "float32",
-        },
+        options=_recorded_options(job, reading, hold_out),
         inputs={"interactions": interactions, "queries": queries, "hold_out_items": table, **checkpoint.inputs()},
         upstream={"semantic_ids": ids, **checkpoint.upstream()},
         seed=run_options.seed,
@@ -149,9 +136,19 @@ def _hold_out(
     return share, given if share is None and not isinstance(given, float) else None
 
 
-def _identity(held: HeldOutItems) -> dict[str, str]:
-    """What tells one split from another, for the options of the manifest."""
-    return {"held_out_sha256": held.recorded()["sha256"]}
+def _recorded_options(job: FinetuneJob, reading: InteractionOptions, share: float | None) -> dict[str, Any]:
+    """The options of the manifest.
+
+    Args:
+        job: The run.
+        reading: How the interactions are read.
+        share: The share of the items that is held out, where ``--hold-out-items`` gives one.
+    """
+    recorded = {**job.options.resolved(job.data.tasks), **reading.recorded()}
+    if (held := job.data.held_out) is not None:
+        # The digest tells one split from another.
+        recorded |= {"hold_out_items": share or "table", "held_out_sha256": held.recorded()["sha256"]}
+    return {**recorded, "dtype": "bfloat16" if job.autocast else "float32"}
 
 
 def _record_sources(job: FinetuneJob, ids: Manifest, run: StageRun) -> None:

@@ -27,9 +27,10 @@ Floats = npt.NDArray[np.float64]
 METRICS = ("recall@10", "recall@20", "ndcg@10")
 BASELINES = ("item-knn", "content-knn", "sasrec")
 SHOWN = {
-    "mean": "LM, new rows start as the mean",
-    "text-lstsq": "LM, new rows start from texts",
-    "gti": "LM, grounded",
+    "mean": "LM, new rows start as the mean, prior item-knn",
+    "text-lstsq": "LM, new rows start from texts, prior item-knn",
+    "gti": "LM, grounded, prior item-knn",
+    "trained-prior": "LM, grounded, prior item-knn+sasrec",
     "without-lm": "blend without a language model",
     "blend": "blend with the grounded LM",
 }

@@ -36,6 +36,14 @@ for seed in $SEEDS; do
   done
 done
 
+# The same with a trained prior.
+for seed in $BLENDS; do
+  # shellcheck disable=SC2086
+  gti finetune "${shop[@]}" --from gti --name "trained-prior-s$seed" --seed "$seed" --epochs "$EPOCHS" \
+    --prior item-knn+sasrec $FINETUNE -q
+  gti evaluate "trained-prior-s$seed" "${shop[@]}" "${measured[@]}" --baselines "$known" --compare sasrec -q
+done
+
 # Beside published figures, which rank seen items, too.
 for seed in $BLENDS; do
   gti evaluate "gti-s$seed" "${shop[@]}" --k 5,10,20 --baselines item-knn --name "gti-s$seed-seen-kept" -q
