@@ -23,13 +23,14 @@ from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.grounding.distil.task import distil_task
-from gti_cli.grounding.evaluations import Evaluation, evaluation_steps, stopping_status, trajectory
+from gti_cli.grounding.evaluations import HELD_OUT_LOSS, Evaluation, evaluation_steps, stopping_status, trajectory
 from gti_cli.grounding.job import GroundingJob, GroundingTask
 from gti_cli.grounding.nll.corpus import Corpus
 from gti_cli.grounding.nll.gradient_checkpointing import checkpointed
 from gti_cli.grounding.nll.task import nll_task, split_pairs
-from gti_cli.grounding.options import DISTIL
+from gti_cli.grounding.options import DISTIL, REGRESSION
 from gti_cli.grounding.plot import TRAJECTORY
+from gti_cli.grounding.regression.regress import REGRESSION_TABLE, regress
 from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.priors.stored_prior import keep_prior
 from gti_cli.training.batches.batch_plan import BatchPlan, SharedPlan
@@ -78,8 +79,7 @@ def train_and_save(job: GroundingJob, run: StageRun, folder: Path) -> None:
             task = distil_task(job, run, model, rows, tokenizer)
         else:
             task = nll_task(job, run, model, rows, adapters, tokenizer, pairs)
-        curve = _train_rows(job, run, task)
-        objective_tables = task.tables
+        curve, further_tables = _train_rows(job, run, task)
     run.metrics.update(_distance_moved(rows_before, rows.trained()))
     saved_dtype = AutoConfig.from_pretrained(job.checkpoint.path).dtype or torch.float32
     if pairs is not None and job.options.unfreeze_steps:
@@ -98,7 +98,7 @@ def train_and_save(job: GroundingJob, run: StageRun, folder: Path) -> None:
     keep_prior(job.checkpoint, folder, run)
     if job.new_items is not None:
         run.counts.update(new_items=len(job.new_items.items), rows_trained=len(job.new_items.rows))
-    for name, columns in {TRAJECTORY: curve, **objective_tables}.items():
+    for name, columns in {TRAJECTORY: curve, **further_tables}.items():
         tables.write(folder / name, columns)
 
 
@@ -151,8 +151,69 @@ def _add_adapters(job: GroundingJob, model: PreTrainedModel) -> Adapters | None:
     return adapters
 
 
-def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[str, list[Any]]:
-    """Train new rows (and adapters), measure before, during and after; returns the columns of the trajectory."""
+def _train_rows(
+    job: GroundingJob, run: StageRun, task: GroundingTask
+) -> tuple[dict[str, list[Any]], Mapping[str, Mapping[str, Any]]]:
+    """Train new rows (and adapters), measure before, during and after.
+
+    Returns:
+        The columns of the trajectory, and those of further tables by file name.
+    """
+    options, measures = job.options, task.measures
+    lengths = task.collator.corpus.computed_lengths()
+    plan = None
+    if options.any_steps:
+        plan = BatchPlan(
+            lengths,
+            [1] * len(lengths),  # each example counts as one target, so ``size`` is a number of examples
+            size=options.batch_size,
+            epochs=options.passes,
+            max_steps=options.steps,
+            seed=job.seed,
+        )
+    # Arguments open the process group, through which even a run without steps exchanges sums.
+    arguments = _training_arguments(job, run, len(plan) if plan is not None else 1)
+    before = _measured(run, task, "_before")
+    tables_made = dict(task.tables)
+    if options.solver == REGRESSION:
+        tables_made[REGRESSION_TABLE] = regress(job, run, task)
+        before = _measured(run, task, "_regression")
+    if plan is None:
+        run.counts.update(steps=0, steps_planned=0, examples_seen=0)
+        run.metrics.update({**before, **measures.retrieval_figures(), "epochs": 0.0})
+        return trajectory([], before), tables_made
+    trainer, first_step = _take_steps(job, run, task, plan, arguments)
+    _report(run, trainer, plan, task.collator.corpus, first_step)
+    run.metrics.update({**measures.curve_figures(), **measures.retrieval_figures()})
+    if options.solver == REGRESSION:
+        _compare_with_regression(run)
+    return trajectory(trainer.state.log_history, before), tables_made
+
+
+def _measured(run: StageRun, task: GroundingTask, suffix: str) -> dict[str, float | None]:
+    """Measure the rows as they are; all figures go to ``run``, those of the curve are returned."""
+    figures = task.measures.curve_figures()
+    # A constant figure (retrieval by chance) is the same before and after training, so it is reported once, without
+    # "_before".
+    everything = {**figures, **task.measures.retrieval_figures()}
+    run.metrics.update({f"{name}{suffix}": value for name, value in everything.items() if name not in task.constant})
+    return figures
+
+
+def _compare_with_regression(run: StageRun) -> None:
+    """Say so where the gradient steps have undone a part of the regression."""
+    regression, steps = (run.metrics.get(f"{HELD_OUT_LOSS}{suffix}") for suffix in ("_regression", ""))
+    if regression is not None and steps is not None and steps > regression:
+        console.warn(
+            f"the gradient steps raised the held-out loss, from {regression:.4f} after the regression to {steps:.4f}: "
+            "a lower --learning-rate, or --max-steps 0 for none"
+        )
+
+
+def _take_steps(
+    job: GroundingJob, run: StageRun, task: GroundingTask, plan: BatchPlan, arguments: TrainingArguments
+) -> tuple[PlannedTrainer, int]:
+    """Train by gradient steps, or go on after those of an interrupted run; the number of these is returned, too."""
     from gti_cli.training.adamw import adamw
     from gti_cli.training.arguments import last_checkpoint, train_or_resume
     from gti_cli.training.callbacks.divergence import end_if_diverged
@@ -160,27 +221,12 @@ def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[s
     from gti_cli.training.callbacks.tracking import logs_in
 
     options, trained, measures = job.options, task.trained, task.measures
-    corpus = task.collator.corpus
-    lengths = corpus.computed_lengths()
-    plan = BatchPlan(
-        lengths,
-        [1] * len(lengths),  # each example counts as one target, so ``size`` is a number of examples
-        size=options.batch_size,
-        epochs=options.epochs,
-        max_steps=options.max_steps,
-        seed=job.seed,
-    )
-    arguments = _training_arguments(job, run, len(plan))
-    before = measures.curve_figures()
-    # A constant figure (retrieval by chance) is the same before and after training, so it is reported once, without
-    # "_before".
-    all_before = {**before, **measures.retrieval_figures()}
-    run.metrics.update({f"{name}_before": value for name, value in all_before.items() if name not in task.constant})
     rate = options.lora_learning_rate if options.lora else _learning_rate(job)
     optimizer = adamw(trained, rate, rows=list(trained.rows.parameters()), rows_rate=_learning_rate(job))
     with logs_in(job.logs):
         shared = SharedPlan(plan, arguments.world_size, arguments.process_index)
-        trainer = PlannedTrainer(trained, arguments, task.collator, shared, len(lengths), optimizer)
+        count = len(task.collator.corpus.examples)
+        trainer = PlannedTrainer(trained, arguments, task.collator, shared, count, optimizer)
     show_progress(trainer, "Grounding")
     # Diverged rows must end the run before they are measured, so this callback is added first.
     evaluated_steps = evaluation_steps(len(plan), options.eval_every, measures.examples, options.batch_size)
@@ -196,9 +242,7 @@ def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[s
     if best is not None and options.patience is not None:
         best.restore()
         run.metrics["stopping"] = stopping_status(trainer.state.log_history, options.patience)
-    _report(run, trainer, plan, corpus, int(resumed_from.rpartition("-")[2]) if resumed_from else 0)
-    run.metrics.update({**measures.curve_figures(), **measures.retrieval_figures()})
-    return trajectory(trainer.state.log_history, before)
+    return trainer, int(resumed_from.rpartition("-")[2]) if resumed_from else 0
 
 
 def _training_arguments(job: GroundingJob, run: StageRun, steps: int) -> TrainingArguments:

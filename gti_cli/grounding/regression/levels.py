@@ -12,232 +12,206 @@ behind the rows of the start: what a hidden state knows of its place does not de
 End of the turn. Its token is old, so with a tied head no row can be fitted to it. But the last level's rows compete
 with it, and their problem has not seen its positions: they would go on to be probable there. Its hidden states stand
 behind these very rows. So the last level is fitted again with the end's positions behind the rows as they are, several
-times; the rows whose held-out loss is lowest, measured behind themselves, stay.
+times (`ending`); the rows whose held-out loss is lowest, measured behind themselves, stay.
 
 Untied head. Hidden states do not depend on the head's rows at all. So one pass collects all places, and the head's rows
 of all levels are one convex problem, the end of the turn included. The input rows stay as they are.
 
-Calls `collect`, `problem` and `path`.
+Interrupted runs. Rows are saved after each level. All that a level needs besides, a pass computes again to the same
+bytes, or finds in files.
+
+Calls `sources`, `problem` and `path`.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from gti_cli.grounding.nll.corpus import Corpus
+from gti_cli import console
 from gti_cli.grounding.nll.head_loss import LogitRule
-from gti_cli.grounding.nll.objective import GroundingModel
-from gti_cli.grounding.regression.collect import collect
-from gti_cli.grounding.regression.path import RIDGES, TOLERANCE, PathPoint, solve_path
+from gti_cli.grounding.regression.ending import Ending
+from gti_cli.grounding.regression.head_rows import head_rows, put_head_rows
+from gti_cli.grounding.regression.path import RIDGE_UNSEEN, RIDGES, TOLERANCE, PathPoint, solve_path
 from gti_cli.grounding.regression.positions import Positions
-from gti_cli.grounding.regression.problem import make_problem, unknowns_of
-from gti_cli.grounding.trainable_rows import NewRows
-
-ROUNDS_OF_ENDING = 3
-
-
-@dataclass(frozen=True)
-class Source:
-    """Examples, and the model that computes them.
-
-    Attributes:
-        model: The frozen model with the new rows attached, with the template prefixes of ``corpus``.
-        corpus: Examples whose answers are new tokens.
-        pad: Token id that fills rows up.
-        device: Where to keep hidden states.
-    """
-
-    model: GroundingModel
-    corpus: Corpus
-    pad: int
-    device: torch.device
-
-    def places(self) -> int:
-        """Number of tokens of the longest answer."""
-        return max(len(example.answer) for example in self.corpus.examples)
-
-    def positions(self, place: int, rule: LogitRule) -> Positions:
-        """Compute the positions that predict the answers' tokens at one place."""
-        return collect(self.model, self.corpus, place, rule, self.pad, self.device)
+from gti_cli.grounding.regression.problem import make_problem
+from gti_cli.grounding.regression.saved_levels import FittedLevel, SavedLevels
+from gti_cli.grounding.regression.sources import Source
 
 
 @dataclass(frozen=True)
-class FittedLevel:
-    """What one regression did.
+class LevelOptions:
+    """How the levels are solved.
 
     Attributes:
-        places: Places of the answers whose tokens it fitted.
-        rows: Number of rows fitted.
-        positions: Number of positions, those of earlier levels included.
-        held_out_positions: Number of positions that chose the ridge.
-        best: Number of the point that was kept.
-        points: The path of solutions.
+        ridges: As in `path.solve_path`. Where nothing is held out, `path.RIDGE_UNSEEN` takes their place.
+        tolerance: As in `path.solve_path`.
+        look_ahead: With a tied head, let rows compete at the later places, too, see the module's docstring.
     """
 
-    places: list[int]
-    rows: int
-    positions: int
-    held_out_positions: int
-    best: int
-    points: list[PathPoint]
+    ridges: Sequence[float] = RIDGES
+    tolerance: float = TOLERANCE
+    look_ahead: bool = True
 
 
 def fit_levels(
     train: Source,
-    held_out: Source,
+    held_out: Source | None,
     rule: LogitRule,
-    ridges: Sequence[float] = RIDGES,
-    tolerance: float = TOLERANCE,
-    look_ahead: bool = True,
+    options: LevelOptions | None = None,
+    saved: SavedLevels | None = None,
 ) -> list[FittedLevel]:
     """Fit the new rows to the examples, and leave them in the model.
 
     Args:
         train: The examples to fit.
-        held_out: Examples that choose the ridge of each level.
+        held_out: Examples that choose the ridge of each level (None: there are none).
         rule: What the model does to its head's output (`nll.head_loss.find_logit_rule`).
-        ridges: As in `path.solve_path`.
-        tolerance: As in `path.solve_path`.
-        look_ahead: With a tied head, let rows compete at the later places, too, see the module's docstring.
+        options: See `LevelOptions`.
+        saved: Keeps the rows between levels (None: nothing is kept).
 
     Returns:
         The levels in their order.
     """
-    rows = train.model.rows
-    places = range(train.places())
-    steps = [[place] for place in places] if rows.output is None else [list(places)]
-    final = torch.zeros(0, dtype=torch.int64)
-    fitted: list[FittedLevel] = []
-    seen, seen_held_out = [], []
-    start = head_rows(rows)
-    rows.sync()
-    later = list(places)[1:] if rows.output is None and look_ahead else []
-    ahead = {place: train.positions(place, rule) for place in later}
-    ahead_held_out = {place: held_out.positions(place, rule) for place in later}
-    for step in steps:
-        rows.sync()
-        ours = [train.positions(place, rule) for place in step]
-        theirs = [held_out.positions(place, rule) for place in step]
-        unknowns = unknowns_of(torch.cat([part.targets for part in ours]).cpu(), final)
-        if len(unknowns):
-            seen += ours
-            seen_held_out += theirs
-            after = [place for place in later if place > step[-1]]
-            covered = [*seen, *(ahead[place] for place in after)]
-            covered_held_out = [*seen_held_out, *(ahead_held_out[place] for place in after)]
-            fitted.append(_fit(rows, start, unknowns, step, covered, covered_held_out, rule, ridges, tolerance))
-            final = torch.cat([final, unknowns])
-            last = unknowns
-        elif fitted and step[-1] == places[-1]:
-            ending = _Ending(train, held_out, step[0], last, seen, seen_held_out, start)
-            # One ridge: that of the last level, or the strongest where the start was best.
-            chosen = max(fitted[-1].best - 1, 0)
-            fitted += ending.fit(ours, theirs, rule, ridges[chosen : chosen + 1], tolerance)
-    rows.sync()
-    return fitted
+    options = options or LevelOptions()
+    places = list(range(train.places()))
+    steps = [[place] for place in places] if train.model.rows.output is None else [places]
+    done = saved.steps() if saved is not None else 0
+    if saved is not None and done == len(steps):
+        return saved.restore(train.model.rows)
+    fitting = _Fitting(train, held_out, rule, options, places, steps)
+    if saved is not None and done:
+        fitting.fitted = saved.restore(train.model.rows)
+    for number, step in enumerate(steps):
+        fitting.take(step, already=number < done)
+        if saved is not None and number >= done:
+            saved.keep(train.model.rows, fitting.fitted, number + 1)
+    train.model.rows.sync()
+    return fitting.fitted
 
 
-def _fit(
-    rows: NewRows,
-    start: torch.Tensor,
-    unknowns: torch.Tensor,
-    places: list[int],
-    seen: Sequence[Positions],
-    held_out: Sequence[Positions],
-    rule: LogitRule,
-    ridges: Sequence[float],
-    tolerance: float,
-) -> FittedLevel:
-    """Fit some rows (u,), the others being as they are, with a ridge towards ``start``; leave them in ``rows``."""
-    matrix = head_rows(rows)
-    chosen = unknowns.to(matrix.device)
-    begin = matrix[chosen]
-    matrix[chosen] = start[chosen]
-    problem = make_problem(seen, matrix, unknowns, rule)
-    held_out_problem = make_problem(held_out, matrix, unknowns, rule)
-    path = solve_path(problem, held_out_problem, ridges, tolerance, begin)
-    matrix[chosen] = path.rows
-    put_head_rows(rows, matrix)
-    return FittedLevel(places, len(unknowns), len(problem), len(held_out_problem), path.best, path.points)
-
-
-@dataclass(frozen=True)
-class _Ending:
-    """The last level with the end of the turn behind it, see the module's docstring.
+class _Fitting:
+    """What goes from one level to the next.
 
     Attributes:
-        train: The examples to fit.
-        held_out: Examples that choose the ridge and the round.
-        place: Place of the end's token.
-        unknowns: (u,) int64. Rows of the last level.
-        seen: Positions of all levels in ``train``.
-        seen_held_out: Those in ``held_out``.
-        start: (n, w) float64. All new rows before anything was fitted.
+        fitted: The levels so far.
     """
 
-    train: Source
-    held_out: Source
-    place: int
-    unknowns: torch.Tensor
-    seen: Sequence[Positions]
-    seen_held_out: Sequence[Positions]
-    start: torch.Tensor
-
-    def fit(
+    def __init__(
         self,
-        ours: list[Positions],
-        theirs: list[Positions],
+        train: Source,
+        held_out: Source | None,
         rule: LogitRule,
-        ridges: Sequence[float],
-        tolerance: float,
-    ) -> list[FittedLevel]:
-        """Fit the rows again, round by round.
+        options: LevelOptions,
+        places: list[int],
+        steps: list[list[int]],
+    ) -> None:
+        """Compute the positions that do not depend on any fitted row, and those to look ahead at.
 
         Args:
-            ours: The end's positions in ``train``, behind the rows as they are.
-            theirs: Those in ``held_out``.
+            train: As in `fit_levels`.
+            held_out: As in `fit_levels`.
             rule: As in `fit_levels`.
-            ridges: As in `fit_levels`.
-            tolerance: As in `fit_levels`.
-
-        Returns:
-            The rounds up to the one whose rows stay; empty if the rows from before stay.
+            options: As in `fit_levels`.
+            places: All places of the answers.
+            steps: Places whose tokens are fitted together.
         """
-        rows = self.train.model.rows
-        best, best_rows = self._loss(theirs, rule), head_rows(rows)
-        rounds: list[FittedLevel] = []
-        kept = 0
-        for _ in range(ROUNDS_OF_ENDING):
-            seen, held_out = [*self.seen, *ours], [*self.seen_held_out, *theirs]
-            rounds.append(_fit(rows, self.start, self.unknowns, [self.place], seen, held_out, rule, ridges, tolerance))
-            rows.sync()
-            ours = [self.train.positions(self.place, rule)]
-            theirs = [self.held_out.positions(self.place, rule)]
-            loss = self._loss(theirs, rule)
-            if loss < best:
-                best, best_rows, kept = loss, head_rows(rows), len(rounds)
-        put_head_rows(rows, best_rows)
-        return rounds[:kept]
+        self._train, self._held_out, self._rule, self._options = train, held_out, rule, options
+        self._places = places
+        self._start = head_rows(train.model.rows)
+        train.model.rows.sync()
+        self._tied = train.model.rows.output is None
+        first = places if options.look_ahead else steps[0]
+        self._behind_start = self._positions(first, "start")
+        self._first = steps[0]
+        self._final = torch.zeros(0, dtype=torch.int64)
+        self._last = self._final
+        self._seen: list[Positions] = []
+        self._seen_held_out: list[Positions] = []
+        self.fitted: list[FittedLevel] = []
 
-    def _loss(self, ends: Sequence[Positions], rule: LogitRule) -> float:
-        """Held-out loss of all places, with the end behind the rows as they are."""
-        problem = make_problem([*self.seen_held_out, *ends], head_rows(self.train.model.rows), self.unknowns, rule)
-        return problem.loss(problem.start)
+    def take(self, step: list[int], already: bool) -> None:
+        """Fit the tokens of some places, or do what comes with it where they are fitted already.
 
+        Args:
+            step: The places.
+            already: Whether the model has the fitted rows; then nothing is solved.
+        """
+        self._train.model.rows.sync()
+        named = self._train.named(step)
+        unknowns = named[~torch.isin(named, self._final)]
+        if not len(unknowns):
+            if self.fitted and step[-1] == self._places[-1] and not already:
+                self.fitted += self._ending(step[0]).run()
+            return
+        if step == self._first:
+            ours, theirs = ([parts[place] for place in step if place in parts] for parts in self._behind_start)
+        else:
+            ours, theirs = (list(parts.values()) for parts in self._positions(step, "level"))
+        self._seen += ours
+        self._seen_held_out += theirs
+        if not already:
+            ahead, ahead_held_out = (
+                [part for place, part in parts.items() if self._tied and place > step[-1]]
+                for parts in self._behind_start
+            )
+            level = self._fit(
+                unknowns,
+                step,
+                self._options.ridges,
+                [*self._seen, *ahead],
+                [*self._seen_held_out, *ahead_held_out],
+            )
+            self.fitted.append(level)
+        self._final = torch.cat([self._final, unknowns])
+        self._last = unknowns
 
-def head_rows(rows: NewRows) -> torch.Tensor:
-    """The head's new rows (n, d) float64, or (n, d + 1) with their biases behind them; a copy."""
-    matrix = (rows.embedding if rows.output is None else rows.output).detach().double()
-    return matrix.clone() if rows.bias is None else torch.cat([matrix, rows.bias.detach().double()[:, None]], dim=1)
+    def _positions(self, places: list[int], name: str) -> tuple[dict[int, Positions], dict[int, Positions]]:
+        """Positions of both sources, by place."""
+        ours = self._train.positions(places, self._rule, name)
+        theirs = [] if self._held_out is None else self._held_out.positions(places, self._rule, name)
+        return dict(zip(places, ours, strict=True)), dict(zip(places, theirs, strict=False))
 
+    def _ending(self, place: int) -> Ending:
+        """The rounds for the end of the turn, with one ridge: the last level's, or the strongest if that has none."""
+        ridges = self._options.ridges
+        chosen = max(self.fitted[-1].best - 1, 0)
+        fit = partial(self._fit, self._last, [place], ridges[chosen : chosen + 1])
+        return Ending(self._train, self._held_out, place, self._last, self._seen, self._seen_held_out, self._rule, fit)
 
-@torch.no_grad()
-def put_head_rows(rows: NewRows, matrix: torch.Tensor) -> None:
-    """Write what `head_rows` returned back; with a tied head these are the input rows, too."""
-    parameter = rows.embedding if rows.output is None else rows.output
-    parameter.copy_(matrix[:, : parameter.shape[1]])
-    if rows.bias is not None:
-        rows.bias.copy_(matrix[:, -1])
+    def _fit(
+        self,
+        unknowns: torch.Tensor,
+        places: list[int],
+        ridges: Sequence[float],
+        seen: Sequence[Positions],
+        held_out: Sequence[Positions],
+    ) -> FittedLevel:
+        """Fit some rows (u,), the others being as they are, with a ridge towards the start; leave them in the model."""
+        rows, shared, rule = self._train.model.rows, self._train.shared, self._rule
+        matrix = head_rows(rows)
+        chosen = unknowns.to(matrix.device)
+        begin = matrix[chosen]
+        matrix[chosen] = self._start[chosen]
+        problem = make_problem(seen, matrix, unknowns, rule, shared=shared)
+        judge = None if self._held_out is None else make_problem(held_out, matrix, unknowns, rule, shared=shared)
+        ridges = ridges if judge is not None else [RIDGE_UNSEEN]
+        began = time.monotonic()
+        where = f"place {places[0]}" if len(places) == 1 else "all places"
+        with console.progress(f"Regression, {where}", len(ridges), "ridges") as advance:
+
+            def show(point: PathPoint) -> None:
+                """Show the loss of a solution."""
+                loss = point.loss if point.held_out_loss is None else point.held_out_loss
+                advance(note=f"{'held-out ' if judge is not None else ''}loss {loss:.4f}")
+
+            path = solve_path(problem, judge, ridges, self._options.tolerance, begin, show)
+        matrix[chosen] = path.rows
+        put_head_rows(rows, matrix)
+        self._train.spent.solver_seconds += time.monotonic() - began
+        count = 0 if judge is None else len(judge)
+        return FittedLevel(places, len(unknowns), len(problem), count, path.best, path.points)

@@ -34,6 +34,7 @@ import torch
 from torch.nn import functional
 
 from gti_cli.grounding.nll.head_loss import LOGITS_AT_ONCE, LogitRule
+from gti_cli.grounding.regression.kept_states import StackedStates
 
 _PLAIN = LogitRule()
 # The largest slope that tanh' can have: max |d2/dx2 tanh(x)| = 4 / (3 sqrt(3)).
@@ -55,9 +56,11 @@ class Regression:
         rule: What the model does to its head's output.
         ridge: Weight of the squared distance from ``start``, with a shared shift as above.
         at_once: Number of logits to compute at a time (None: by device, see `LOGITS_AT_ONCE`).
+        count: Number of positions of all processes together, each of which holds its own. All processes then call the
+            same methods, and get the same results to the last bit (None: this process holds all positions).
     """
 
-    states: torch.Tensor
+    states: torch.Tensor | StackedStates
     others: torch.Tensor
     targets: torch.Tensor
     target_logits: torch.Tensor
@@ -65,9 +68,10 @@ class Regression:
     rule: LogitRule = _PLAIN
     ridge: float = 0.0
     at_once: int | None = None
+    count: int | None = None
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.targets) if self.count is None else self.count
 
     def with_ridge(self, ridge: float) -> Regression:
         """The same problem with another weight of the ridge."""
@@ -75,13 +79,13 @@ class Regression:
 
     def loss(self, rows: torch.Tensor) -> float:
         """Mean negative log-likelihood (nats) of rows (n, w), without the ridge."""
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64)
         for block in self._blocks(rows):
-            total += float(block.losses().sum())
-        return total / len(self)
+            total += block.losses().sum().cpu()
+        return float(self._sum(total.to(self.start.device))) / len(self)
 
     def normalisers(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Read the softmax at rows (n, w), position by position.
+        """Read the softmax at rows (n, w), position by position of this process.
 
         Args:
             rows: (n, w) the unknowns' rows.
@@ -90,19 +94,24 @@ class Regression:
             (m,) float64: log-sum-exp of the logits of all tokens. (m,) float64: logit of the predicted token, as far as
             it is known: 0 where it is neither an unknown nor in ``target_logits``.
         """
-        blocks = [(block.normaliser, block.target_logits()) for block in self._blocks(rows)]
-        return torch.cat([normaliser for normaliser, _ in blocks]), torch.cat([logits for _, logits in blocks])
+        normalisers, logits = [self.others.new_zeros(0)], [self.others.new_zeros(0)]
+        for block in self._blocks(rows):
+            normalisers.append(block.normaliser.to(self.others.device))
+            logits.append(block.target_logits().to(self.others.device))
+        return torch.cat(normalisers), torch.cat(logits)
 
     def value_and_gradient(self, rows: torch.Tensor) -> tuple[float, torch.Tensor]:
         """The objective at rows (n, w), the ridge included, and its gradient (n, w) float64."""
-        gradient = torch.zeros_like(self.start)
-        total = 0.0
+        # The gradient, and the loss behind it: one exchange between processes for both.
+        sums = self.start.new_zeros(self.start.numel() + 1)
+        gradient = sums[:-1].view_as(self.start)
         for block in self._blocks(rows):
-            total += float(block.losses().sum())
+            sums[-1] += block.losses().sum()
             gradient += (block.logit_gradient().T @ block.states).double()
+        self._sum(sums)
         moved = rows.double() - self.start
         pull = self.ridge * _without_shift(moved)
-        value = total / len(self) + float((moved * pull).sum()) / 2
+        value = float(sums[-1]) / len(self) + float((moved * pull).sum()) / 2
         return value, gradient / len(self) + pull
 
     def hessian_product(self, rows: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
@@ -119,7 +128,7 @@ class Regression:
             if curvature is not None:
                 result = result + block.minus_target(probabilities) * curvature * along
             product += (result.T @ block.states).double()
-        return product / len(self) + self.ridge * _without_shift(direction.double())
+        return self._sum(product) / len(self) + self.ridge * _without_shift(direction.double())
 
     def second_moments(self) -> torch.Tensor:
         """Mean of h h' over the positions, (w, w) float64; of h with a 1 behind it where rows have a bias."""
@@ -127,7 +136,12 @@ class Regression:
         for part in self._parts():
             states = self._read(part)
             moments += (states.T @ states).double()
-        return moments / len(self)
+        return self._sum(moments) / len(self)
+
+    def shares(self) -> torch.Tensor:
+        """Share (n,) float64 of the positions that predict each unknown."""
+        counts = torch.bincount(self.targets[self.targets >= 0], minlength=len(self.start))
+        return self._sum(counts.to(self.start)) / len(self)
 
     def ridge_for_convexity(self) -> float:
         """A weight of the ridge from which on the objective is convex for certain: 0 without a soft cap.
@@ -141,10 +155,16 @@ class Regression:
         largest = float(torch.linalg.eigvalsh(self.second_moments())[-1])
         return _STEEPEST * self.rule.scale**2 / self.rule.cap * largest * (len(self.start) + 1)
 
+    def _sum(self, own: torch.Tensor) -> torch.Tensor:
+        """Add a sum over this process's positions to those of the others, in place."""
+        if self.count is not None:
+            torch.distributed.all_reduce(own)
+        return own
+
     def _parts(self) -> Iterator[slice]:
         limit = LOGITS_AT_ONCE.get(self.start.device.type, 2**23) if self.at_once is None else self.at_once
         chunk = max(limit // max(self.start.shape), 1)
-        return (slice(first, first + chunk) for first in range(0, len(self), chunk))
+        return (slice(first, first + chunk) for first in range(0, len(self.targets), chunk))
 
     def _read(self, part: slice) -> torch.Tensor:
         """Hidden states (c, w) of some positions, in the number format and on the device of the computation."""

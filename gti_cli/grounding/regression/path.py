@@ -8,7 +8,7 @@ Comes after `problem`; calls `solver`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,8 @@ from gti_cli.grounding.regression.solver import Coordinates, solve
 
 # Weights of the ridge, in units of `Coordinates.typical_curvature`.
 RIDGES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4)
+# The weight where nothing is held out that could choose one.
+RIDGE_UNSEEN = 0.3
 TOLERANCE = 1e-3  # share of the gradient's norm at the start, without a ridge, that a solution may have left
 
 
@@ -28,7 +30,7 @@ class PathPoint:
     Attributes:
         ridge: Weight of the ridge; infinite for the start.
         loss: Mean loss of the positions that were fitted, in nats, without the ridge.
-        held_out_loss: Mean loss of the held-out positions, in nats.
+        held_out_loss: Mean loss of the held-out positions, in nats (None: nothing is held out).
         steps: Steps of the solver from the solution before.
         evaluations: Passes over the hidden states that these took.
         gradient: Norm of the objective's gradient as a share of the start's.
@@ -37,7 +39,7 @@ class PathPoint:
 
     ridge: float
     loss: float
-    held_out_loss: float
+    held_out_loss: float | None
     steps: int
     evaluations: int
     gradient: float
@@ -49,7 +51,8 @@ class RidgePath:
     """The solutions for several ridges.
 
     Attributes:
-        rows: (n, w) float64. Those with the lowest held-out loss; the start's if no solution is better.
+        rows: (n, w) float64. Those with the lowest held-out loss; the start's if no solution is better. Where nothing
+            is held out, those of the last ridge.
         best: Number of the point that has them.
         points: The start, then one point for each ridge that was tried.
     """
@@ -61,19 +64,21 @@ class RidgePath:
 
 def solve_path(
     problem: Regression,
-    held_out: Regression,
+    held_out: Regression | None,
     ridges: Sequence[float] = RIDGES,
     tolerance: float = TOLERANCE,
     begin: torch.Tensor | None = None,
+    told: Callable[[PathPoint], None] = lambda _: None,
 ) -> RidgePath:
     """Solve a problem for falling weights of the ridge, until the held-out loss rises.
 
     Args:
         problem: The problem, without a ridge.
-        held_out: The same unknowns at other positions.
+        held_out: The same unknowns at other positions (None: there are none, and all ridges are solved).
         ridges: Weights in units of `Coordinates.typical_curvature`, from the largest to the smallest.
         tolerance: Norm of the gradient to reach, as a share of the start's norm.
         begin: (n, w) rows at which the solver begins: those of a similar problem, say (None: at the start).
+        told: Called with each point of a ridge as soon as it is solved.
 
     Returns:
         The path. With a soft cap, large ridges make the problem convex (`Regression.ridge_for_convexity`); the later
@@ -84,7 +89,7 @@ def solve_path(
     _, gradient = problem.with_ridge(0.0).value_and_gradient(problem.start)
     at_start = float(gradient.norm())
     best_rows = problem.start
-    points = [PathPoint(float("inf"), problem.loss(best_rows), held_out.loss(best_rows), 0, 1, 1.0, True)]
+    points = [PathPoint(float("inf"), problem.loss(best_rows), _loss(held_out, best_rows), 0, 1, 1.0, True)]
     rows = problem.start if begin is None else begin
     best = 0
     for factor in ridges:
@@ -94,15 +99,20 @@ def solve_path(
             PathPoint(
                 factor * unit,
                 problem.loss(rows),
-                held_out.loss(rows),
+                _loss(held_out, rows),
                 solution.steps,
                 solution.evaluations,
                 solution.gradient / at_start if at_start else 0.0,
                 solution.converged,
             )
         )
-        if points[-1].held_out_loss < points[best].held_out_loss:
-            best, best_rows = len(points) - 1, rows
-        else:
+        told(points[-1])
+        ours, lowest = points[-1].held_out_loss, points[best].held_out_loss
+        if ours is not None and lowest is not None and not ours < lowest:
             break  # Held-out losses fall, then rise; weaker ridges are the dear ones.
+        best, best_rows = len(points) - 1, rows
     return RidgePath(best_rows, best, points)
+
+
+def _loss(held_out: Regression | None, rows: torch.Tensor) -> float | None:
+    return None if held_out is None else held_out.loss(rows)

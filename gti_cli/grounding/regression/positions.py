@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from gti_cli.grounding.nll.head_loss import LOGITS_AT_ONCE, LogitRule
+from gti_cli.grounding.regression.kept_states import StackedStates
 
 COLUMNS_AT_ONCE = 16_384  # rows of the head in a product; more do not make it faster
 
@@ -31,7 +32,7 @@ class Positions:
         old_target_logits: (m,) float64. Logit of a predicted token that is old; 0 where the predicted token is new.
     """
 
-    states: torch.Tensor
+    states: torch.Tensor | StackedStates
     old: torch.Tensor
     targets: torch.Tensor
     old_target_logits: torch.Tensor
@@ -41,11 +42,11 @@ class Positions:
 
 
 def join(parts: Sequence[Positions]) -> Positions:
-    """Put the positions of several parts behind one another; one part alone is returned as it is, not copied."""
+    """Put the positions of several parts behind one another; no hidden state is copied."""
     if len(parts) == 1:
         return parts[0]
     return Positions(
-        torch.cat([part.states for part in parts]),
+        StackedStates([part.states for part in parts]),
         torch.cat([part.old for part in parts]),
         torch.cat([part.targets for part in parts]),
         torch.cat([part.old_target_logits for part in parts]),

@@ -40,27 +40,37 @@ def unknowns_of(targets: torch.Tensor, final: torch.Tensor) -> torch.Tensor:
 
 
 def make_problem(
-    parts: Sequence[Positions], rows: torch.Tensor, unknowns: torch.Tensor, rule: LogitRule, at_once: int | None = None
+    parts: Sequence[Positions],
+    rows: torch.Tensor,
+    unknowns: torch.Tensor,
+    rule: LogitRule,
+    at_once: int | None = None,
+    shared: bool = False,
 ) -> Regression:
     """Put positions and rows together to a problem without a ridge, which starts from the rows as they are.
 
     Args:
-        parts: The positions of one or several levels.
+        parts: The positions of one or several levels that this process holds.
         rows: (n, w) float64. All new rows as they are, with their bias as last coordinate where the head has one.
         unknowns: (u,) int64, increasing. Numbers of the rows to fit.
         rule: What the model does to its head's output.
         at_once: Number of logits to compute at a time (None: by device).
+        shared: Whether the other processes of the launch hold positions, too. All of them then call this.
 
     Returns:
         The problem.
     """
     positions = join(parts)
-    count = len(rows)
-    is_constant = torch.ones(count, dtype=torch.bool, device=rows.device)
+    is_constant = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     is_constant[unknowns.to(rows.device)] = False
-    place = torch.full((count + 1,), -1, dtype=torch.int64)  # the last entry serves target -1
+    place = torch.full((len(rows) + 1,), -1, dtype=torch.int64)  # the last entry serves target -1
     place[unknowns.cpu()] = torch.arange(len(unknowns))
     others, constant_targets = _with_constants(positions, rows, is_constant, rule, at_once)
+    count = None
+    if shared:
+        total = torch.tensor(len(positions), device=rows.device)
+        torch.distributed.all_reduce(total)
+        count = int(total)
     return Regression(
         positions.states,
         others,
@@ -69,6 +79,7 @@ def make_problem(
         rows[~is_constant].clone(),
         rule,
         at_once=at_once,
+        count=count,
     )
 
 

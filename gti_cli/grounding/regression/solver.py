@@ -82,9 +82,7 @@ class Coordinates:
     def of(cls, problem: Regression) -> Coordinates:
         """Compute them for a problem of which every row has a target."""
         moments, axes = torch.linalg.eigh(problem.second_moments())
-        counts = torch.bincount(problem.targets[problem.targets >= 0], minlength=len(problem.start))
-        shares = counts.double().to(problem.start.device) / len(problem)
-        return cls(axes, moments.clamp(min=0) * problem.rule.scale**2, shares)
+        return cls(axes, moments.clamp(min=0) * problem.rule.scale**2, problem.shares())
 
     def typical_curvature(self) -> float:
         """Mean of the diagonal without a ridge: a ridge of this weight counts as much as the positions do."""
