@@ -147,24 +147,26 @@ def _print_summary(manifest: Manifest) -> None:
     console.table("Training", ["", "figure"], _training_figures(counts, metrics, manifest.run))
 
 
-def _print_regression(levels: list[dict[str, Any]]) -> None:
-    """Print what each regression fitted, and how well."""
+def _print_regression(regression: dict[str, Any]) -> None:
+    """Print the regressions of each sweep; the sweep whose rows stayed is marked."""
     console.table(
-        "Regression",
-        [
-            "places of answers", "rows", "positions", "ridge", "loss before", "loss",
-            "held-out loss before", "held-out loss", "evaluations", "converged",
-        ],
+        "Regressions, by strength of the ridge",
+        ["strength", "places of answers", "rows", "loss", "held-out loss after the sweep", "evaluations", "converged"],
         [
             [
+                f"{sweep['strength']:g}{' (kept)' if number == regression['kept_sweep'] else ''}",
                 "-".join(str(place) for place in dict.fromkeys([level["places"][0], level["places"][-1]])),
-                *(level[name] for name in ("rows", "positions", "ridge", "loss_before", "loss")),
-                *(level[name] for name in ("held_out_loss_before", "held_out_loss", "evaluations", "converged")),
+                level["rows"],
+                level["loss"],
+                sweep["held_out_loss"] if level is sweep["levels"][-1] else None,
+                level["evaluations"],
+                level["converged"],
             ]
-            for level in levels
+            for number, sweep in enumerate(regression["sweeps"])
+            for level in sweep["levels"]
         ],
-        dispensable=["evaluations", "converged", "positions", "loss before"],
-    )  # fmt: skip
+        dispensable=["rows", "evaluations", "converged"],
+    )
 
 
 def _training_figures(counts: dict[str, int], metrics: dict[str, Any], run: dict[str, Any]) -> list[list[Any]]:

@@ -30,7 +30,7 @@ from gti_cli.grounding.nll.gradient_checkpointing import checkpointed
 from gti_cli.grounding.nll.task import nll_task, split_pairs
 from gti_cli.grounding.options import DISTIL, REGRESSION
 from gti_cli.grounding.plot import TRAJECTORY
-from gti_cli.grounding.regression.regress import REGRESSION_TABLE, regress
+from gti_cli.grounding.regression.regress import regress
 from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.priors.stored_prior import keep_prior
 from gti_cli.training.batches.batch_plan import BatchPlan, SharedPlan
@@ -79,7 +79,8 @@ def train_and_save(job: GroundingJob, run: StageRun, folder: Path) -> None:
             task = distil_task(job, run, model, rows, tokenizer)
         else:
             task = nll_task(job, run, model, rows, adapters, tokenizer, pairs)
-        curve, further_tables = _train_rows(job, run, task)
+        curve = _train_rows(job, run, task)
+        objective_tables = task.tables
     run.metrics.update(_distance_moved(rows_before, rows.trained()))
     saved_dtype = AutoConfig.from_pretrained(job.checkpoint.path).dtype or torch.float32
     if pairs is not None and job.options.unfreeze_steps:
@@ -98,7 +99,7 @@ def train_and_save(job: GroundingJob, run: StageRun, folder: Path) -> None:
     keep_prior(job.checkpoint, folder, run)
     if job.new_items is not None:
         run.counts.update(new_items=len(job.new_items.items), rows_trained=len(job.new_items.rows))
-    for name, columns in {TRAJECTORY: curve, **further_tables}.items():
+    for name, columns in {TRAJECTORY: curve, **objective_tables}.items():
         tables.write(folder / name, columns)
 
 
@@ -151,14 +152,8 @@ def _add_adapters(job: GroundingJob, model: PreTrainedModel) -> Adapters | None:
     return adapters
 
 
-def _train_rows(
-    job: GroundingJob, run: StageRun, task: GroundingTask
-) -> tuple[dict[str, list[Any]], Mapping[str, Mapping[str, Any]]]:
-    """Train new rows (and adapters), measure before, during and after.
-
-    Returns:
-        The columns of the trajectory, and those of further tables by file name.
-    """
+def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[str, list[Any]]:
+    """Train new rows (and adapters), measure before, during and after; returns the columns of the trajectory."""
     options, measures = job.options, task.measures
     lengths = task.collator.corpus.computed_lengths()
     plan = None
@@ -174,20 +169,19 @@ def _train_rows(
     # Arguments open the process group, through which even a run without steps exchanges sums.
     arguments = _training_arguments(job, run, len(plan) if plan is not None else 1)
     before = _measured(run, task, "_before")
-    tables_made = dict(task.tables)
     if options.solver == REGRESSION:
-        tables_made[REGRESSION_TABLE] = regress(job, run, task)
+        regress(job, run, task)
         before = _measured(run, task, "_regression")
     if plan is None:
         run.counts.update(steps=0, steps_planned=0, examples_seen=0)
         run.metrics.update({**before, **measures.retrieval_figures(), "epochs": 0.0})
-        return trajectory([], before), tables_made
+        return trajectory([], before)
     trainer, first_step = _take_steps(job, run, task, plan, arguments)
     _report(run, trainer, plan, task.collator.corpus, first_step)
     run.metrics.update({**measures.curve_figures(), **measures.retrieval_figures()})
     if options.solver == REGRESSION:
         _compare_with_regression(run)
-    return trajectory(trainer.state.log_history, before), tables_made
+    return trajectory(trainer.state.log_history, before)
 
 
 def _measured(run: StageRun, task: GroundingTask, suffix: str) -> dict[str, float | None]:

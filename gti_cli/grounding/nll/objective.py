@@ -103,8 +103,7 @@ class GroundingModel(nn.Module):
         Args:
             group: A group of `batches.Collator`.
             contexts: Keeps the keys and values of contexts, so that they are computed once (None: they are computed).
-            name: What the group's contexts are called there. A group that finds its contexts there must predict no
-                token from them.
+            name: What the group's contexts are called there.
 
         Returns:
             Those predicted in contexts, then those predicted in spans.
@@ -147,7 +146,9 @@ class GroundingModel(nn.Module):
             # positions. The first run computes the template prefixes, where none is needed: an empty list (0,).
             # (`[:0]` keeps dtype and device of position numbers.)
             head.positions, head.record = group["templates"][:0], True
-            before = contexts.find(name) if contexts is not None else None
+            # Keys and values are kept, the states that predict in a context are not.
+            known = None if len(group["predict_in_context"]) else contexts
+            before = known.find(name) if known is not None else None
             if before is None:
                 before = self._compute_context(group)
                 if contexts is not None:
@@ -200,7 +201,7 @@ class KeptContexts:
         """Keep something under a name, if there is room."""
         layers: list[Any] = [] if before[2] is None else list(before[2].layers)
         size = sum(part.numel() * part.element_size() for layer in layers for part in (layer.keys, layer.values))
-        if size <= self._left:
+        if size <= self._left and name not in self._kept:
             self._left -= size
             self._kept[name] = before
 

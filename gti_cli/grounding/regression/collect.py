@@ -65,8 +65,7 @@ def collect(
         pad: Token id that fills rows up.
         store: Where the hidden states go.
         name: What they are called there; the place is put behind it.
-        contexts: Keys and values of prompts (None: every pass computes them). Once they are there, place 0 must not be
-            asked for.
+        contexts: Keys and values of prompts (None: every pass computes them).
         advance: Called with the number of examples of each finished batch.
 
     Returns:

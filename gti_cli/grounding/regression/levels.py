@@ -1,26 +1,29 @@
-"""Fit all new rows, level by level: a pass of the frozen model, then a regression, then the next level's pass.
+"""Fit all new rows: a pass of the frozen model, then a regression, level by level and sweep by sweep.
 
 Tied head. The head compares hidden states with a row, and the model reads the same row, so the hidden states of level l
 depend on the rows of the levels before it. Level 0 has none before it: its problem is exactly Algorithm 1's loss at the
-answers' first tokens. Each later level is computed behind the final rows of the levels before it, so its problem is
-exact, too, given these rows. What a level cannot do is to move earlier rows because later levels would like that.
+answers' first tokens. Each later level is computed behind the rows that the levels before it have just got, so its
+problem is exact, too, given these rows. What a regression cannot see is what its rows do where the model reads them:
+rows that move far fit their own level, and spoil the hidden states behind them, those of the end of the turn above all,
+whose token is old and has no row to fit.
 
-Looking ahead. At later places, and above all at the end of the turn, whose row is frozen, the rows of a level compete,
-too. What has been fitted nowhere else would be probable there. So a level's problem covers the later places as well,
-behind the rows of the start: what a hidden state knows of its place does not depend much on the rows before it.
+So the ridge that holds rows near their start decides, and its strength is chosen by what the regressions do not see:
+a sweep over all levels has one strength, from strong to weak, and begins at the rows of the sweep before. After each
+sweep the held-out answers are computed behind the new rows. Where their loss rises, the sweeps end, and the best rows
+stay.
 
-End of the turn. Its token is old, so with a tied head no row can be fitted to it. But the last level's rows compete
-with it, and their problem has not seen its positions: they would go on to be probable there. Its hidden states stand
-behind these very rows. So the last level is fitted again with the end's positions behind the rows as they are, several
-times (`ending`); the rows whose held-out loss is lowest, measured behind themselves, stay.
+A level's rows compete at all other places, too: what has been fitted nowhere else would be probable there. So each
+problem covers all places: those before it behind this sweep's rows, those after it behind the rows of the sweep before
+(of the start in the first one), with every row of another level as it is.
 
 Untied head. Hidden states do not depend on the head's rows at all. So one pass collects all places, and the head's rows
-of all levels are one convex problem, the end of the turn included. The input rows stay as they are.
+of all levels are one convex problem, the end of the turn included. A sweep is one regression then, and needs no pass.
+The input rows stay as they are.
 
-Interrupted runs. Rows are saved after each level. All that a level needs besides, a pass computes again to the same
-bytes, or finds in files.
+Interrupted runs. Rows are saved after each level. The positions that a level needs besides, passes compute again to the
+same bytes, or they are found in files.
 
-Calls `sources`, `problem` and `path`.
+Calls `sources`, `problem` and `solver`.
 """
 
 from __future__ import annotations
@@ -28,77 +31,79 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
 from gti_cli import console
 from gti_cli.grounding.nll.head_loss import LogitRule
-from gti_cli.grounding.regression.ending import Ending
 from gti_cli.grounding.regression.head_rows import head_rows, put_head_rows
-from gti_cli.grounding.regression.path import RIDGE_UNSEEN, RIDGES, TOLERANCE, PathPoint, solve_path
 from gti_cli.grounding.regression.positions import Positions
 from gti_cli.grounding.regression.problem import make_problem
-from gti_cli.grounding.regression.saved_levels import FittedLevel, SavedLevels
+from gti_cli.grounding.regression.saved_sweeps import FittedLevel, Progress, SavedSweeps, Sweep
+from gti_cli.grounding.regression.solver import Coordinates, solve
 from gti_cli.grounding.regression.sources import Source
+
+# Strengths of the ridge, in units of `Coordinates.typical_curvature`.
+STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3)
+STRENGTHS_UNSEEN = (10.0, 3.0)  # where nothing is held out that could choose one; the last one stays
+TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
-class LevelOptions:
+class SweepOptions:
     """How the levels are solved.
 
     Attributes:
-        ridges: As in `path.solve_path`. Where nothing is held out, `path.RIDGE_UNSEEN` takes their place.
-        tolerance: As in `path.solve_path`.
-        look_ahead: With a tied head, let rows compete at the later places, too, see the module's docstring.
+        strengths: One sweep for each, from the strongest to the weakest (None: `STRENGTHS`, or `STRENGTHS_UNSEEN`).
+        tolerance: Norm of the gradient at which a regression ends, as a share of the start's norm without a ridge.
     """
 
-    ridges: Sequence[float] = RIDGES
+    strengths: Sequence[float] | None = None
     tolerance: float = TOLERANCE
-    look_ahead: bool = True
 
 
 def fit_levels(
     train: Source,
     held_out: Source | None,
     rule: LogitRule,
-    options: LevelOptions | None = None,
-    saved: SavedLevels | None = None,
-) -> list[FittedLevel]:
+    options: SweepOptions | None = None,
+    saved: SavedSweeps | None = None,
+    resuming: bool = False,
+) -> Progress:
     """Fit the new rows to the examples, and leave them in the model.
 
     Args:
         train: The examples to fit.
-        held_out: Examples that choose the ridge of each level (None: there are none).
+        held_out: Examples that choose the strength of the ridge (None: there are none).
         rule: What the model does to its head's output (`nll.head_loss.find_logit_rule`).
-        options: See `LevelOptions`.
+        options: See `SweepOptions`.
         saved: Keeps the rows between levels (None: nothing is kept).
+        resuming: Go on from what ``saved`` has.
 
     Returns:
-        The levels in their order.
+        The sweeps, and the rows that stayed.
     """
-    options = options or LevelOptions()
-    places = list(range(train.places()))
-    steps = [[place] for place in places] if train.model.rows.output is None else [places]
-    done = saved.steps() if saved is not None else 0
-    if saved is not None and done == len(steps):
-        return saved.restore(train.model.rows)
-    fitting = _Fitting(train, held_out, rule, options, places, steps)
-    if saved is not None and done:
-        fitting.fitted = saved.restore(train.model.rows)
-    for number, step in enumerate(steps):
-        fitting.take(step, already=number < done)
-        if saved is not None and number >= done:
-            saved.keep(train.model.rows, fitting.fitted, number + 1)
-    train.model.rows.sync()
-    return fitting.fitted
+    rows = train.model.rows
+    rows.sync()
+    start = head_rows(rows)
+    progress = saved.read(start.device) if saved is not None and resuming else None
+    if progress is None or not progress.ended:
+        sweeps = _Sweeps(train, held_out, rule, options or SweepOptions(), start, progress)
+        while not sweeps.progress.ended:
+            sweeps.take()
+            if saved is not None:
+                saved.keep(sweeps.progress)
+        progress = sweeps.progress
+    put_head_rows(rows, progress.best)
+    rows.sync()
+    return progress
 
 
-class _Fitting:
-    """What goes from one level to the next.
+class _Sweeps:
+    """The sweeps of a run, step by step. A step is a level, or all of them with an untied head.
 
     Attributes:
-        fitted: The levels so far.
+        progress: How far they are.
     """
 
     def __init__(
@@ -106,112 +111,143 @@ class _Fitting:
         train: Source,
         held_out: Source | None,
         rule: LogitRule,
-        options: LevelOptions,
-        places: list[int],
-        steps: list[list[int]],
+        options: SweepOptions,
+        start: torch.Tensor,
+        progress: Progress | None,
     ) -> None:
-        """Compute the positions that do not depend on any fitted row, and those to look ahead at.
+        """Compute the positions behind the start, or those that an interrupted run had.
 
         Args:
             train: As in `fit_levels`.
             held_out: As in `fit_levels`.
             rule: As in `fit_levels`.
             options: As in `fit_levels`.
-            places: All places of the answers.
-            steps: Places whose tokens are fitted together.
+            start: The rows before anything was fitted, which the model holds.
+            progress: That of the interrupted run (None: this is the beginning).
         """
-        self._train, self._held_out, self._rule, self._options = train, held_out, rule, options
-        self._places = places
-        self._start = head_rows(train.model.rows)
-        train.model.rows.sync()
-        self._tied = train.model.rows.output is None
-        first = places if options.look_ahead else steps[0]
-        self._behind_start = self._positions(first, "start")
-        self._first = steps[0]
-        self._final = torch.zeros(0, dtype=torch.int64)
-        self._last = self._final
-        self._seen: list[Positions] = []
-        self._seen_held_out: list[Positions] = []
-        self.fitted: list[FittedLevel] = []
+        self._train, self._held_out, self._rule, self._tolerance = train, held_out, rule, options.tolerance
+        self._start, self._rows = start, train.model.rows
+        self._tied = self._rows.output is None
+        usual = STRENGTHS_UNSEEN if held_out is None else STRENGTHS
+        self._strengths = usual if options.strengths is None else options.strengths
+        self._places = list(range(train.places()))
+        self._steps = self._unknowns()
+        self._positions = dict(zip(self._places, train.positions(self._places, rule, "start"), strict=True))
+        self._held_out_positions: list[Positions] = []
+        loss = self._held_out_loss()
+        self.progress = progress or Progress(start, start, start, loss)
+        if progress is not None:
+            self._return_to(progress)
 
-    def take(self, step: list[int], already: bool) -> None:
-        """Fit the tokens of some places, or do what comes with it where they are fitted already.
+    def _unknowns(self) -> list[tuple[list[int], torch.Tensor]]:
+        """The places of each step and the rows (u,) that it fits: those that no step before names."""
+        taken = torch.zeros(0, dtype=torch.int64)
+        steps = []
+        for places in [[place] for place in self._places] if self._tied else [self._places]:
+            named = self._train.named(places)
+            unknowns = named[~torch.isin(named, taken)]
+            if len(unknowns):
+                steps.append((places, unknowns))
+                taken = torch.cat([taken, unknowns])
+        return steps
 
-        Args:
-            step: The places.
-            already: Whether the model has the fitted rows; then nothing is solved.
-        """
-        self._train.model.rows.sync()
-        named = self._train.named(step)
-        unknowns = named[~torch.isin(named, self._final)]
-        if not len(unknowns):
-            if self.fitted and step[-1] == self._places[-1] and not already:
-                self.fitted += self._ending(step[0]).run()
+    def _return_to(self, progress: Progress) -> None:
+        """Compute the positions that the interrupted run had: of the sweep before, then of its own."""
+        number = len(progress.sweeps) - 1
+        if progress.steps == len(self._steps):  # it has ended, so the next one begins
+            self._compute_behind(progress.rows, self._places[1:], number)
             return
-        if step == self._first:
-            ours, theirs = ([parts[place] for place in step if place in parts] for parts in self._behind_start)
-        else:
-            ours, theirs = (list(parts.values()) for parts in self._positions(step, "level"))
-        self._seen += ours
-        self._seen_held_out += theirs
-        if not already:
-            ahead, ahead_held_out = (
-                [part for place, part in parts.items() if self._tied and place > step[-1]]
-                for parts in self._behind_start
-            )
-            level = self._fit(
-                unknowns,
-                step,
-                self._options.ridges,
-                [*self._seen, *ahead],
-                [*self._seen_held_out, *ahead_held_out],
-            )
-            self.fitted.append(level)
-        self._final = torch.cat([self._final, unknowns])
-        self._last = unknowns
+        if number > 0:
+            self._compute_behind(progress.before, self._places[1:], number - 1)
+        last = self._steps[progress.steps - 1][0][-1]
+        self._compute_behind(progress.rows, [place for place in self._places[1:] if place <= last], number)
 
-    def _positions(self, places: list[int], name: str) -> tuple[dict[int, Positions], dict[int, Positions]]:
-        """Positions of both sources, by place."""
-        ours = self._train.positions(places, self._rule, name)
-        theirs = [] if self._held_out is None else self._held_out.positions(places, self._rule, name)
-        return dict(zip(places, ours, strict=True)), dict(zip(places, theirs, strict=False))
+    def _compute_behind(self, matrix: torch.Tensor, places: Sequence[int], number: int) -> None:
+        """Compute positions behind some rows, place by place, as the sweep of that number does."""
+        put_head_rows(self._rows, matrix)
+        for place in places if self._tied else ():
+            self._compute(place, number)
 
-    def _ending(self, place: int) -> Ending:
-        """The rounds for the end of the turn, with one ridge: the last level's, or the strongest if that has none."""
-        ridges = self._options.ridges
-        chosen = max(self.fitted[-1].best - 1, 0)
-        fit = partial(self._fit, self._last, [place], ridges[chosen : chosen + 1])
-        return Ending(self._train, self._held_out, place, self._last, self._seen, self._seen_held_out, self._rule, fit)
+    def _compute(self, place: int, number: int) -> None:
+        """Compute the positions of a place behind the rows as they are, which then stand for this place."""
+        self._rows.sync()
+        self._positions[place] = self._train.positions([place], self._rule, f"sweep-{number}")[0]
+        self._train.forget([place], f"sweep-{number - 2}")
 
-    def _fit(
-        self,
-        unknowns: torch.Tensor,
-        places: list[int],
-        ridges: Sequence[float],
-        seen: Sequence[Positions],
-        held_out: Sequence[Positions],
-    ) -> FittedLevel:
+    def take(self) -> None:
+        """Take one step; after the last one of a sweep, measure, and decide whether to go on."""
+        progress = self.progress
+        if not self._steps:
+            progress.ended = True
+            return
+        if not progress.sweeps or progress.steps == len(self._steps):
+            progress.sweeps.append(Sweep(self._strengths[len(progress.sweeps)]))
+            progress.steps, progress.before = 0, progress.rows
+        sweep, number = progress.sweeps[-1], len(progress.sweeps) - 1
+        places, unknowns = self._steps[progress.steps]
+        put_head_rows(self._rows, progress.rows)
+        # Place 0 stands behind no new row. The places from the step before on stand behind rows that have moved.
+        first = self._steps[progress.steps - 1][0][-1] + 1 if progress.steps else 1
+        for place in range(first, places[-1] + 1) if self._tied else ():
+            self._compute(place, number)
+        sweep.levels.append(self._fit(places, unknowns, sweep.strength))
+        progress.rows = head_rows(self._rows)
+        progress.steps += 1
+        if progress.steps == len(self._steps):
+            for place in range(places[-1] + 1, len(self._places)) if self._tied else ():
+                self._compute(place, number)
+            self._judge(sweep)
+
+    def _fit(self, places: list[int], unknowns: torch.Tensor, strength: float) -> FittedLevel:
         """Fit some rows (u,), the others being as they are, with a ridge towards the start; leave them in the model."""
-        rows, shared, rule = self._train.model.rows, self._train.shared, self._rule
-        matrix = head_rows(rows)
+        began = time.monotonic()
+        matrix = head_rows(self._rows)
         chosen = unknowns.to(matrix.device)
         begin = matrix[chosen]
         matrix[chosen] = self._start[chosen]
-        problem = make_problem(seen, matrix, unknowns, rule, shared=shared)
-        judge = None if self._held_out is None else make_problem(held_out, matrix, unknowns, rule, shared=shared)
-        ridges = ridges if judge is not None else [RIDGE_UNSEEN]
-        began = time.monotonic()
+        parts = [self._positions[place] for place in self._places]
+        problem = make_problem(parts, matrix, unknowns, self._rule, shared=self._train.shared)
+        coordinates = Coordinates.of(problem)
+        _, gradient = problem.value_and_gradient(problem.start)
+        at_start = float(gradient.norm())
+        problem = problem.with_ridge(strength * coordinates.typical_curvature())
         where = f"place {places[0]}" if len(places) == 1 else "all places"
-        with console.progress(f"Regression, {where}", len(ridges), "ridges") as advance:
-
-            def show(point: PathPoint) -> None:
-                """Show the loss of a solution."""
-                loss = point.loss if point.held_out_loss is None else point.held_out_loss
-                advance(note=f"{'held-out ' if judge is not None else ''}loss {loss:.4f}")
-
-            path = solve_path(problem, judge, ridges, self._options.tolerance, begin, show)
-        matrix[chosen] = path.rows
-        put_head_rows(rows, matrix)
+        with console.progress(f"Regression, {where}, ridge {strength:g}", None, "evaluations") as advance:
+            solution = solve(problem, begin, self._tolerance * at_start, coordinates, told=advance)
+        matrix[chosen] = solution.rows
+        put_head_rows(self._rows, matrix)
         self._train.spent.solver_seconds += time.monotonic() - began
-        count = 0 if judge is None else len(judge)
-        return FittedLevel(places, len(unknowns), len(problem), count, path.best, path.points)
+        return FittedLevel(
+            places,
+            len(unknowns),
+            len(problem),
+            problem.ridge,
+            problem.loss(solution.rows),
+            solution.steps,
+            solution.evaluations,
+            solution.gradient / at_start if at_start else 0.0,
+            solution.converged,
+        )
+
+    def _judge(self, sweep: Sweep) -> None:
+        """Measure held-out answers behind the rows as they are; keep the rows if they are the best so far."""
+        progress = self.progress
+        sweep.held_out_loss = loss = self._held_out_loss()
+        is_best = loss is None or progress.best_loss is None or loss < progress.best_loss
+        if is_best:
+            progress.best, progress.best_loss, progress.kept = progress.rows, loss, len(progress.sweeps) - 1
+        progress.ended = not is_best or len(progress.sweeps) == len(self._strengths)
+        if loss is not None:
+            console.note(f"regression with ridge {sweep.strength:g}: held-out loss {loss:.4f}")
+
+    def _held_out_loss(self) -> float | None:
+        """Mean loss of the held-out answers' tokens behind the rows as they are; None if nothing is held out."""
+        if self._held_out is None:
+            return None
+        self._rows.sync()
+        if self._tied or not self._held_out_positions:
+            self._held_out_positions = self._held_out.positions(self._places, self._rule, "held-out")
+        any_row = torch.zeros(1, dtype=torch.int64)
+        matrix, shared = head_rows(self._rows), self._train.shared
+        problem = make_problem(self._held_out_positions, matrix, any_row, self._rule, shared=shared)
+        return problem.loss(problem.start)

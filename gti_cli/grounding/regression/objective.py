@@ -21,7 +21,7 @@ ridge. With a cap, c can be negative, and L is convex only where the ridge outwe
 gradient and the Hessian above stay exact. A head's bias is one more coordinate of each row, at which every hidden state
 is 1.
 
-`solver` minimises this. `path` chooses the ridge.
+`solver` minimises this. `levels` chooses the ridge.
 """
 
 from __future__ import annotations

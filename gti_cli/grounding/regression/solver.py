@@ -13,11 +13,12 @@ Close to the solution, the objective changes by less than the rounding errors of
 compares values can go no further. Derivatives are exact there for longer. So where the line search gives up, Newton
 steps follow that look at the gradient alone (conjugate gradients on the exact Hessian, in the same coordinates).
 
-The methods are scipy's. Comes after `problem`; `path` calls it for one ridge after the other.
+The methods are scipy's. Comes after `problem`; `levels` calls it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ class Solution:
 class Coordinates:
     """The axes along which the Hessian of a problem is close to a diagonal.
 
-    They depend on hidden states and targets alone, so all ridges of a path share them.
+    They depend on hidden states and targets alone, so they serve all ridges.
 
     Attributes:
         axes: (w, w) float64. Eigenvectors of the second moments as columns.
@@ -100,6 +101,7 @@ def solve(
     tolerance: float,
     coordinates: Coordinates | None = None,
     most_steps: int = MOST_STEPS,
+    told: Callable[[], object] = lambda: None,
 ) -> Solution:
     """Minimise a problem from given rows on.
 
@@ -109,6 +111,7 @@ def solve(
         tolerance: Norm of the gradient at which to stop.
         coordinates: Those of the problem (None: computed here).
         most_steps: Steps after which to stop.
+        told: Called after each evaluation.
 
     Returns:
         The rows that the solver reached. Never worse than ``rows``.
@@ -116,7 +119,7 @@ def solve(
     from scipy.optimize import minimize
 
     coordinates = Coordinates.of(problem) if coordinates is None else coordinates
-    scaled = _Scaled(problem, rows, coordinates, tolerance)
+    scaled = _Scaled(problem, rows, coordinates, tolerance, told)
     result = minimize(
         scaled,
         scaled.point(),
@@ -142,8 +145,16 @@ class _Scaled:
         norm: Norm of the last gradient, in the coordinates of rows.
     """
 
-    def __init__(self, problem: Regression, rows: torch.Tensor, coordinates: Coordinates, tolerance: float) -> None:
+    def __init__(
+        self,
+        problem: Regression,
+        rows: torch.Tensor,
+        coordinates: Coordinates,
+        tolerance: float,
+        told: Callable[[], object],
+    ) -> None:
         self._problem, self._origin, self._tolerance = problem, rows.to(problem.start), tolerance
+        self._told = told
         self._axes, self._scales = coordinates.axes, coordinates.scales(problem.ridge)
         self.evaluations = 0
         self.norm = float("inf")
@@ -161,6 +172,7 @@ class _Scaled:
         """Value and gradient at a point."""
         value, gradient = self._problem.value_and_gradient(self.rows_at(point))
         self.evaluations += 1
+        self._told()
         self.norm = float(gradient.norm())
         scaled: npt.NDArray[np.float64] = ((gradient @ self._axes) / self._scales).flatten().cpu().numpy()
         return value, scaled
@@ -205,5 +217,6 @@ class _Scaled:
         direction = torch.as_tensor(along, device=rows.device).reshape(rows.shape) / self._scales @ self._axes.T
         product = self._problem.hessian_product(rows, direction)
         self.evaluations += 1
+        self._told()
         scaled: npt.NDArray[np.float64] = ((product @ self._axes) / self._scales).flatten().cpu().numpy()
         return scaled

@@ -73,10 +73,6 @@ class Source:
         """Number of tokens of the longest answer."""
         return max(map(len, self._answers))
 
-    def count(self) -> int:
-        """Number of positions of all places."""
-        return sum(map(len, self._answers))
-
     def named(self, places: Sequence[int]) -> torch.Tensor:
         """Numbers (k,) int64 of the new rows that answers have at some places, increasing."""
         tokens = {answer[place] for answer in self._answers for place in places if place < len(answer)}
@@ -94,7 +90,7 @@ class Source:
         Returns:
             The positions of each place that this process holds.
         """
-        stem = f"{self._name.replace(' ', '-')}-{name}-"
+        stem = self._stem(name)
         found = [self._store.find(f"{stem}{place}", self.model.rows.head.weight.dtype) for place in places]
         kept = [part for part in found if part is not None]
         if len(kept) == len(places):
@@ -103,8 +99,6 @@ class Source:
         own = sum(map(len, self._batches))
         where = f"place {places[0]}" if len(places) == 1 else f"places {places[0]} to {places[-1]}"
         with console.progress(f"Hidden states, {self._name}, {where}", own, "examples") as advance:
-            # A pass for place 0 alone divides examples differently.
-            contexts = self._contexts if places[-1] else None
             collected = collect(
                 self.model,
                 self._corpus,
@@ -114,9 +108,18 @@ class Source:
                 self._pad,
                 self._store,
                 stem,
-                contexts,
+                self._contexts,
                 advance,
             )
         self.spent.passes += 1
         self.spent.pass_seconds += time.monotonic() - began
         return collected
+
+    def forget(self, places: Sequence[int], name: str) -> None:
+        """Remove files of positions that nobody will ask for."""
+        for place in places:
+            self._store.forget(f"{self._stem(name)}{place}")
+
+    def _stem(self, name: str) -> str:
+        """The beginning of files' names."""
+        return f"{self._name.replace(' ', '-')}-{name}-"
