@@ -38,5 +38,5 @@ def test_products_are_rounded_as_the_model_rounds_them() -> None:
 def test_joins_parts_in_their_order() -> None:
     parts = [Positions(torch.full((n, 2), float(n)), *(torch.full((n,), n) for _ in range(3))) for n in (1, 2)]
     joined = join(parts)
-    assert joined.states[:, 0].tolist() == [1, 2, 2] and joined.targets.tolist() == [1, 2, 2] and len(joined) == 3
+    assert joined.states[:][:, 0].tolist() == [1, 2, 2] and joined.targets.tolist() == [1, 2, 2] and len(joined) == 3
     assert join(parts[:1]) is parts[0]
