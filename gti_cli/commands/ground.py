@@ -78,8 +78,9 @@ def _ground(
 
         for path in plot_curves(workspace, name):
             console.say(str(path))
-    note_short_run(manifest, "pairs", "many new rows are where they started ('gti diagnose' measures it)")
-    note_small_movement(manifest)
+    if "regression" not in manifest.metrics:  # it has seen all pairs, however few the steps are
+        note_short_run(manifest, "pairs", "many new rows are where they started ('gti diagnose' measures it)")
+        note_small_movement(manifest)
     print_outcome(manifest, workspace / name)
 
 
@@ -125,23 +126,53 @@ _EVALUATED = (("text -> tokens", "held_out_examples_to_tokens"), ("tokens -> tex
 def _print_summary(manifest: Manifest) -> None:
     """Print the measures before and after the training, and the figures of the training."""
     counts, metrics = manifest.counts, manifest.metrics
-    two_phases = "unfrozen_steps" in counts  # first the rows alone, then all weights
+    columns = {"before": "_before"}  # heading -> end of the figures' names
+    if "regression" in metrics and counts["steps"]:
+        columns["regression"] = "_regression"
+    if "unfrozen_steps" in counts:  # first the rows alone, then all weights
+        columns |= {"rows trained": "_frozen", "all trained": ""}
+    else:
+        columns["after steps" if "regression" in columns else "after"] = ""
     console.table(
         f"Grounded {manifest.details['new_tokens']:,} new tokens of {manifest.details.get('model', 'the checkpoint')}",
-        ["", "before", *(["rows trained", "all trained"] if two_phases else ["after"])],
+        ["", *columns],
         [
-            [label, metrics[f"{key}_before"], *([metrics[f"{key}_frozen"]] if two_phases else []), metrics[key]]
+            [label, *(metrics[f"{key}{suffix}"] for suffix in columns.values())]
             for label, key in _BEFORE_AFTER
             if key in metrics and f"{key}_before" in metrics
         ],
     )
+    if "regression" in metrics:
+        _print_regression(metrics["regression"])
     console.table("Training", ["", "figure"], _training_figures(counts, metrics, manifest.run))
+
+
+def _print_regression(regression: dict[str, Any]) -> None:
+    """Print the regressions of each sweep; the sweep whose rows stayed is marked."""
+    console.table(
+        "Regressions, by strength of the ridge",
+        ["strength", "places of answers", "rows", "loss", "held-out loss after the sweep", "evaluations", "converged"],
+        [
+            [
+                f"{sweep['strength']:g}{' (kept)' if number == regression['kept_sweep'] else ''}",
+                "-".join(str(place) for place in dict.fromkeys([level["places"][0], level["places"][-1]])),
+                level["rows"],
+                level["loss"],
+                sweep["held_out_loss"] if level is sweep["levels"][-1] else None,
+                level["evaluations"],
+                level["converged"],
+            ]
+            for number, sweep in enumerate(regression["sweeps"])
+            for level in sweep["levels"]
+        ],
+        dispensable=["rows", "evaluations", "converged"],
+    )
 
 
 def _training_figures(counts: dict[str, int], metrics: dict[str, Any], run: dict[str, Any]) -> list[list[Any]]:
     """Return rows of label and figure; figures that this run does not have are left out."""
     stopping = metrics.get("stopping", {})
-    rows = [
+    rows: list[list[Any]] = [
         *[[f"pairs by {name}", counts.get(f"pairs_{name}")] for name in ("title", "description", "both", "text")],
         *[[label, counts.get(key)] for label, key in _CONTEXTS],
         [_AFTER_PHRASE[0], metrics.get(_AFTER_PHRASE[1])],
@@ -151,11 +182,16 @@ def _training_figures(counts: dict[str, int], metrics: dict[str, Any], run: dict
         ["chance of finding an item among the first 10", metrics.get("retrieval_chance@10")],
         ["rows without any text", counts["rows_without_text"]],
         ["texts shortened", counts["texts_cut"]],
+        ["seconds of the regression", run.get("regression_seconds")],
+        ["seconds of its passes of the model", run.get("regression_pass_seconds")],
+        ["its passes of the model", run.get("regression_passes")],
+        ["seconds of its solver", run.get("regression_solver_seconds")],
+        ["peak memory of the process, MiB", _mebibytes(run) if "regression" in metrics else None],
         ["steps", counts["steps"]],
         ["step of the saved rows", stopping.get("best_step")],
         ["steps with every weight trained", counts.get("unfrozen_steps")],
         ["passes over the pairs", metrics["epochs"]],
-        ["training loss (last tenth of the steps)", metrics["train_loss"]],
+        ["training loss (last tenth of the steps)", metrics.get("train_loss")],
         ["movement of the rows per coordinate", metrics["rows_moved"]],
         ["distance between pretrained rows per coordinate", metrics.get("pretrained_rows_spread")],
         ["examples per second", run.get("examples_per_second")],
@@ -163,3 +199,9 @@ def _training_figures(counts: dict[str, int], metrics: dict[str, Any], run: dict
         ["frozen weights on this process", run.get("weights_held")],
     ]
     return [row for row in rows if row[1] is not None]
+
+
+def _mebibytes(run: dict[str, Any]) -> int | None:
+    """Peak memory of a run in MiB, where the system tells it."""
+    peak = run.get("peak_memory_bytes")
+    return None if peak is None else round(peak / 2**20)

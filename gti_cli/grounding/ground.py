@@ -19,7 +19,7 @@ from gti_cli.errors import InputError
 from gti_cli.grounding.distil.contexts import Phrases, read_phrases
 from gti_cli.grounding.job import GroundingJob
 from gti_cli.grounding.new_items import NewItems, check_options, read_new_items
-from gti_cli.grounding.options import DISTIL, GroundKeywords, GroundOptions
+from gti_cli.grounding.options import DISTIL, REGRESSION, GroundKeywords, GroundOptions
 from gti_cli.grounding.read_pairs import read_pairs
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES
@@ -117,6 +117,11 @@ def _sharding(options: GroundOptions) -> Sharding | None:
         raise InputError(
             f"--unfreeze-steps trains every weight, and under {sharding.name} no process holds them all",
             remedy="ground without it, or start it with torchrun or accelerate's MULTI_GPU configuration",
+        )
+    if sharding is not None and options.solver == REGRESSION:
+        raise InputError(
+            f"--solver {REGRESSION} reads the whole output head, and under {sharding.name} no process holds all of it",
+            remedy="use --solver gradient, or start it with torchrun or accelerate's MULTI_GPU configuration",
         )
     return sharding
 

@@ -11,6 +11,8 @@ from gti_cli.errors import InputError
 from gti_cli.options import RunKeywords, option
 
 NLL, DISTIL = "nll", "distil"  # objectives
+GRADIENT, REGRESSION = "gradient", "regression"  # solvers
+STEPS_AFTER_REGRESSION = 60
 # Options that have an effect with one objective only; the manifest omits them with the other.
 _OF_DISTIL = ("distil_layer", "distil_nll_weight", "distil_snippets")
 _OF_NLL = ("directions", "retrieval_sample")
@@ -50,8 +52,11 @@ class RowsOptions:
     """How the new rows are trained.
 
     Attributes:
-        epochs: Passes over the training pairs; may be a fraction.
-        max_steps: Number of steps; overrides ``epochs`` (None: by ``epochs``).
+        solver: ``gradient`` (steps of AdamW), or ``regression``: the rows are solved for (`grounding.regression`), then
+            train by gradient steps.
+        epochs: Passes over the training pairs; may be a fraction (None: one; after a regression, see ``max_steps``).
+        max_steps: Number of steps; overrides ``epochs`` (None: by ``epochs``; if that is None, too, a regression is
+            followed by `STEPS_AFTER_REGRESSION`). 0 after a regression: none.
         batch_size: Examples in a step, over all processes together.
         learning_rate: Peak, after a linear warm-up over 3 % of the steps; then linear decay to 0. None:
             `gti_cli.training.rows_learning_rate.default_rows_rate`.
@@ -62,8 +67,13 @@ class RowsOptions:
         report_to: Experiment trackers by the Trainer's own names; they change no result.
     """
 
-    epochs: float = option(1.0, "Passes over the pairs.")
-    max_steps: int | None = option(None, "Steps; overrides --epochs.")
+    solver: str = option(
+        GRADIENT, "gradient (steps), or regression (solves for the rows, then takes a few steps; text -> tokens only)."
+    )
+    epochs: float | None = option(
+        None, "Passes over the pairs.", shown=f"1; after a regression, {STEPS_AFTER_REGRESSION} steps"
+    )
+    max_steps: int | None = option(None, "Steps; overrides --epochs (0 after a regression: none).")
     batch_size: int = option(16, "Examples in a step, over all processes.")
     learning_rate: float | None = option(
         None, "Peak learning rate.", shown="5 % of the distance between pretrained rows in a step"
@@ -131,10 +141,14 @@ class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions)
         Raises:
             InputError: When a value is out of range, or belongs to the other objective.
         """
+        may_be_0 = ("epochs", "max_steps") if self.solver == REGRESSION else ()
         for name in _POSITIVE:
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise InputError(f"--{name.replace('_', '-')} is {value}", remedy="give a number above 0")
+            if value is not None and not (math.isfinite(value) and (value > 0 or (value == 0 and name in may_be_0))):
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {value}",
+                    remedy="give 0 (none) or more" if name in may_be_0 else "give a number above 0",
+                )
         if self.retrieval_sample < 0:
             raise InputError(f"--retrieval-sample is {self.retrieval_sample}", remedy="give 0 (none) or more")
         if self.unfreeze_steps < 0:
@@ -149,6 +163,41 @@ class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions)
         if self.directions not in (None, *choices):
             raise InputError(f"--directions is {self.directions!r}", remedy=f"use one of {', '.join(choices)}")
         self._check_objective()
+        self._check_solver()
+
+    def _check_solver(self) -> None:
+        if self.solver not in (GRADIENT, REGRESSION):
+            raise InputError(f"--solver is {self.solver!r}", remedy=f"use {GRADIENT} or {REGRESSION}")
+        if self.solver == GRADIENT:
+            return
+        against = {
+            f"--objective {DISTIL}": self.objective == DISTIL,
+            "--lora": self.lora,
+            f"--directions {self.directions}": self.directions not in (None, TO_TOKENS_ONLY),
+        }
+        for flag, is_given in against.items():
+            if is_given:
+                raise InputError(
+                    f"--solver {REGRESSION} fits rows of a frozen model to pairs from text to tokens, against {flag}",
+                    remedy=f"leave {flag} out, or use --solver {GRADIENT}",
+                )
+
+    @property
+    def passes(self) -> float:
+        """Passes of the gradient steps over the pairs; `steps` overrides it."""
+        return 1.0 if self.epochs is None else self.epochs
+
+    @property
+    def steps(self) -> int | None:
+        """Number of gradient steps (None: by `passes`)."""
+        if self.solver == REGRESSION and self.max_steps is None and self.epochs is None:
+            return STEPS_AFTER_REGRESSION
+        return self.max_steps
+
+    @property
+    def any_steps(self) -> bool:
+        """Whether there are gradient steps at all."""
+        return bool(self.passes if self.steps is None else self.steps)
 
     def _check_objective(self) -> None:
         if self.objective not in (NLL, DISTIL):
@@ -171,7 +220,7 @@ class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions)
 
         For semantic IDs the default is text -> tokens alone. It reached the accuracy of both directions in half of the
         time, and a higher one in the same time (tests/benchmarks/study). For other words it is both directions, because
-        the model should also be able to say what such a word means.
+        the model should also be able to say what such a word means. A regression knows text -> tokens alone.
 
         Args:
             semantic_ids: Whether the new tokens are codes of semantic IDs.
@@ -179,16 +228,19 @@ class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions)
         Returns:
             The options.
         """
-        default = TO_TOKENS_ONLY if semantic_ids else BOTH_WAYS
+        default = TO_TOKENS_ONLY if semantic_ids or self.solver == REGRESSION else BOTH_WAYS
         return replace(self, directions=self.directions or default)
 
     def resolved(self) -> dict[str, Any]:
         """The options for the manifest, without those that have no effect."""
         values = asdict(self)
         del values["report_to"]
+        if self.solver == GRADIENT:
+            del values["solver"]  # so that runs made before there was a choice are recognised
+        values["epochs"], values["max_steps"] = self.passes, self.steps
         if self.learning_rate is None:
             values["learning_rate"] = "auto"  # the chosen rate is among the metrics
-        if self.max_steps is not None:
+        if self.steps is not None:
             del values["epochs"]
         if not self.lora:
             for name in ("lora_r", "lora_alpha", "lora_dropout", "lora_learning_rate"):
@@ -208,7 +260,8 @@ class GroundKeywords(RunKeywords, total=False):
     retrieval_sample: int
     max_text_tokens: int
     held_out_sample: int
-    epochs: float
+    solver: str
+    epochs: float | None
     max_steps: int | None
     batch_size: int
     learning_rate: float | None

@@ -23,13 +23,14 @@ from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import check_tokenizer
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.grounding.distil.task import distil_task
-from gti_cli.grounding.evaluations import Evaluation, evaluation_steps, stopping_status, trajectory
+from gti_cli.grounding.evaluations import HELD_OUT_LOSS, Evaluation, evaluation_steps, stopping_status, trajectory
 from gti_cli.grounding.job import GroundingJob, GroundingTask
 from gti_cli.grounding.nll.corpus import Corpus
 from gti_cli.grounding.nll.gradient_checkpointing import checkpointed
 from gti_cli.grounding.nll.task import nll_task, split_pairs
-from gti_cli.grounding.options import DISTIL
+from gti_cli.grounding.options import DISTIL, REGRESSION
 from gti_cli.grounding.plot import TRAJECTORY
+from gti_cli.grounding.regression.regress import regress
 from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.priors.stored_prior import keep_prior
 from gti_cli.training.batches.batch_plan import BatchPlan, SharedPlan
@@ -153,6 +154,60 @@ def _add_adapters(job: GroundingJob, model: PreTrainedModel) -> Adapters | None:
 
 def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[str, list[Any]]:
     """Train new rows (and adapters), measure before, during and after; returns the columns of the trajectory."""
+    options, measures = job.options, task.measures
+    lengths = task.collator.corpus.computed_lengths()
+    plan = None
+    if options.any_steps:
+        plan = BatchPlan(
+            lengths,
+            [1] * len(lengths),  # each example counts as one target, so ``size`` is a number of examples
+            size=options.batch_size,
+            epochs=options.passes,
+            max_steps=options.steps,
+            seed=job.seed,
+        )
+    # Arguments open the process group, through which even a run without steps exchanges sums.
+    arguments = _training_arguments(job, run, len(plan) if plan is not None else 1)
+    before = _measured(run, task, "_before")
+    if options.solver == REGRESSION:
+        regress(job, run, task)
+        before = _measured(run, task, "_regression")
+    if plan is None:
+        run.counts.update(steps=0, steps_planned=0, examples_seen=0)
+        run.metrics.update({**before, **measures.retrieval_figures(), "epochs": 0.0})
+        return trajectory([], before)
+    trainer, first_step = _take_steps(job, run, task, plan, arguments)
+    _report(run, trainer, plan, task.collator.corpus, first_step)
+    run.metrics.update({**measures.curve_figures(), **measures.retrieval_figures()})
+    if options.solver == REGRESSION:
+        _compare_with_regression(run)
+    return trajectory(trainer.state.log_history, before)
+
+
+def _measured(run: StageRun, task: GroundingTask, suffix: str) -> dict[str, float | None]:
+    """Measure the rows as they are; all figures go to ``run``, those of the curve are returned."""
+    figures = task.measures.curve_figures()
+    # A constant figure (retrieval by chance) is the same before and after training, so it is reported once, without
+    # "_before".
+    everything = {**figures, **task.measures.retrieval_figures()}
+    run.metrics.update({f"{name}{suffix}": value for name, value in everything.items() if name not in task.constant})
+    return figures
+
+
+def _compare_with_regression(run: StageRun) -> None:
+    """Say so where the gradient steps have undone a part of the regression."""
+    regression, steps = (run.metrics.get(f"{HELD_OUT_LOSS}{suffix}") for suffix in ("_regression", ""))
+    if regression is not None and steps is not None and steps > regression:
+        console.warn(
+            f"the gradient steps raised the held-out loss, from {regression:.4f} after the regression to {steps:.4f}: "
+            "a lower --learning-rate, or --max-steps 0 for none"
+        )
+
+
+def _take_steps(
+    job: GroundingJob, run: StageRun, task: GroundingTask, plan: BatchPlan, arguments: TrainingArguments
+) -> tuple[PlannedTrainer, int]:
+    """Train by gradient steps, or go on after those of an interrupted run; the number of these is returned, too."""
     from gti_cli.training.adamw import adamw
     from gti_cli.training.arguments import last_checkpoint, train_or_resume
     from gti_cli.training.callbacks.divergence import end_if_diverged
@@ -160,27 +215,12 @@ def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[s
     from gti_cli.training.callbacks.tracking import logs_in
 
     options, trained, measures = job.options, task.trained, task.measures
-    corpus = task.collator.corpus
-    lengths = corpus.computed_lengths()
-    plan = BatchPlan(
-        lengths,
-        [1] * len(lengths),  # each example counts as one target, so ``size`` is a number of examples
-        size=options.batch_size,
-        epochs=options.epochs,
-        max_steps=options.max_steps,
-        seed=job.seed,
-    )
-    arguments = _training_arguments(job, run, len(plan))
-    before = measures.curve_figures()
-    # A constant figure (retrieval by chance) is the same before and after training, so it is reported once, without
-    # "_before".
-    all_before = {**before, **measures.retrieval_figures()}
-    run.metrics.update({f"{name}_before": value for name, value in all_before.items() if name not in task.constant})
     rate = options.lora_learning_rate if options.lora else _learning_rate(job)
     optimizer = adamw(trained, rate, rows=list(trained.rows.parameters()), rows_rate=_learning_rate(job))
     with logs_in(job.logs):
         shared = SharedPlan(plan, arguments.world_size, arguments.process_index)
-        trainer = PlannedTrainer(trained, arguments, task.collator, shared, len(lengths), optimizer)
+        count = len(task.collator.corpus.examples)
+        trainer = PlannedTrainer(trained, arguments, task.collator, shared, count, optimizer)
     show_progress(trainer, "Grounding")
     # Diverged rows must end the run before they are measured, so this callback is added first.
     evaluated_steps = evaluation_steps(len(plan), options.eval_every, measures.examples, options.batch_size)
@@ -196,9 +236,7 @@ def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[s
     if best is not None and options.patience is not None:
         best.restore()
         run.metrics["stopping"] = stopping_status(trainer.state.log_history, options.patience)
-    _report(run, trainer, plan, corpus, int(resumed_from.rpartition("-")[2]) if resumed_from else 0)
-    run.metrics.update({**measures.curve_figures(), **measures.retrieval_figures()})
-    return trajectory(trainer.state.log_history, before)
+    return trainer, int(resumed_from.rpartition("-")[2]) if resumed_from else 0
 
 
 def _training_arguments(job: GroundingJob, run: StageRun, steps: int) -> TrainingArguments:

@@ -51,6 +51,12 @@ class LogitRule:
             return (1 - (result / self.cap) ** 2) * self.scale
         return None if self.scale == 1.0 else result.new_tensor(self.scale)
 
+    def curvature(self, result: torch.Tensor) -> torch.Tensor | None:
+        """The rule's second derivative at the inputs for which it gave ``result``; None if it is 0 everywhere."""
+        if self.cap is None:
+            return None
+        return (1 - (result / self.cap) ** 2) * result * (-2 * (self.scale / self.cap) ** 2)
+
 
 @torch.no_grad()
 def find_logit_rule(model: PreTrainedModel, rows: NewRows) -> LogitRule | None:

@@ -35,6 +35,9 @@ class HeldOutLosses:
     """Losses and accuracies on a sample of the held-out examples; several processes share the work.
 
     Attributes:
+        trained: Computes the loss, with the prefixes of ``corpus``.
+        corpus: The held-out examples.
+        numbers: Which of them are measured, by direction.
         counts: Numbers of examples that are measured, by direction (``held_out_examples_to_tokens``, …).
     """
 
@@ -48,17 +51,18 @@ class HeldOutLosses:
             pad: Token id that fills rows up.
         """
         self._lockstep = job.sharding is not None
-        self._model, self._collator, self._device = trained, Collator(corpus, pad, lockstep=self._lockstep), job.device
+        self.trained, self.corpus, self._device = trained, corpus, job.device
+        self._collator = Collator(corpus, pad, lockstep=self._lockstep)
         # Level of each token id up to the last new token; -1 for all tokens that are not codes.
         self._level_of = torch.full((int(job.new_tokens.ids.max()) + 1,), -1)
         self._level_of[torch.tensor(job.new_tokens.ids)] = torch.tensor(job.new_tokens.levels.astype(np.int64))
         self._levels = int(job.new_tokens.levels.max()) + 1
-        self._numbers: dict[str, list[int]] = {}
+        self.numbers: dict[str, list[int]] = {}
         self.counts: dict[str, int] = {}
         for direction in job.directions:
             numbers = [n for n, group in enumerate(corpus.groups) if DIRECTIONS[group] == direction]
-            self._numbers[direction] = draw_at_most(numbers, job.options.held_out_sample, job.seed)
-            self.counts[_COUNTS[direction]] = len(self._numbers[direction])
+            self.numbers[direction] = draw_at_most(numbers, job.options.held_out_sample, job.seed)
+            self.counts[_COUNTS[direction]] = len(self.numbers[direction])
 
     def measure(self) -> dict[str, float]:
         """Measure the rows as they are.
@@ -68,11 +72,11 @@ class HeldOutLosses:
             ``loss_to_text`` for each that trains. ``accuracy_level_n``: share of the codes of level n that are the most
             probable token of the whole vocabulary, given the text and the right codes before.
         """
-        self._model.eval()  # no dropout in adapters; the Trainer sets its own mode in every step
+        self.trained.eval()  # no dropout in adapters; the Trainer sets its own mode in every step
         figures: dict[str, float] = {}
         loss, count = 0.0, 0.0
-        lengths = self._collator.corpus.computed_lengths()
-        for direction, numbers in self._numbers.items():
+        lengths = self.corpus.computed_lengths()
+        for direction, numbers in self.numbers.items():
             sums = sum_over_batches(
                 self._batch_sums, 2 + 2 * self._levels, numbers, lengths, self._device, lockstep=self._lockstep
             )
@@ -87,7 +91,7 @@ class HeldOutLosses:
     def _batch_sums(self, numbers: Sequence[int]) -> torch.Tensor:
         """Sum of the loss, number of answer tokens, then for each level the codes predicted right and all codes."""
         groups = self._collator(numbers)["groups"]
-        loss, targets, predicted = self._model.predict([_to_device(group, self._device) for group in groups])
+        loss, targets, predicted = self.trained.predict([_to_device(group, self._device) for group in groups])
         sums = torch.zeros(2 + 2 * self._levels, dtype=torch.float64)
         sums[0] = loss.double().cpu()
         sums[1] = len(targets)

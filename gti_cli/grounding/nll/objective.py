@@ -10,7 +10,8 @@ and `rows` feeds the new rows into the model and receives their gradient.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
 
     from gti_cli.training.lora import Adapters
+
+
+# What stands before the spans of B examples: its mask (B, P), the next position number of each (B,), keys and values.
+_BeforeSpan: TypeAlias = "tuple[torch.Tensor, torch.Tensor, DynamicCache | None]"
 
 
 class GroundingModel(nn.Module):
@@ -90,11 +95,28 @@ class GroundingModel(nn.Module):
         loss = torch.stack([part for part, _ in parts]).sum()
         return loss, torch.cat([group["targets"] for group in groups]), torch.cat([best for _, best in parts])
 
-    def states(self, group: GroupTensors) -> torch.Tensor:
-        """What predicts the answers of a group: hidden states (m, d), or logits (m, V) if there is no `LogitRule`."""
+    def states(
+        self, group: GroupTensors, contexts: KeptContexts | None = None, name: Hashable | None = None
+    ) -> torch.Tensor:
+        """What predicts the answers of a group: hidden states (m, d), or logits (m, V) if there is no `LogitRule`.
+
+        Args:
+            group: A group of `batches.Collator`.
+            contexts: Keeps the keys and values of contexts, so that they are computed once (None: they are computed).
+            name: What the group's contexts are called there.
+
+        Returns:
+            Those predicted in contexts, then those predicted in spans.
+        """
         self.rows.sync()
         self._try_rule()
-        return self._compute(group)
+        return self._compute(group, contexts, name)
+
+    @property
+    def rule(self) -> LogitRule | None:
+        """The model's `LogitRule` (None: its logits follow no rule known here)."""
+        self._try_rule()
+        return self._rule
 
     def _answer_loss(self, group: GroupTensors) -> tuple[torch.Tensor, torch.Tensor]:
         """Summed loss of a group's answers, and the most probable token (m,) at each of their positions."""
@@ -114,7 +136,9 @@ class GroundingModel(nn.Module):
         self._rule, self._rule_tried = find_logit_rule(self._model[0], self.rows), True
         self.train(mode)
 
-    def _compute(self, group: GroupTensors) -> torch.Tensor:
+    def _compute(
+        self, group: GroupTensors, contexts: KeptContexts | None = None, name: Hashable | None = None
+    ) -> torch.Tensor:
         """Run the model over a group: hidden states (m, d) that predict answers, or logits (m, V) without a rule."""
         model, head = self._model[0], self.rows.head
         try:
@@ -122,20 +146,14 @@ class GroundingModel(nn.Module):
             # positions. The first run computes the template prefixes, where none is needed: an empty list (0,).
             # (`[:0]` keeps dtype and device of position numbers.)
             head.positions, head.record = group["templates"][:0], True
-            mask, next_position, prefix_cache = self._prefixes.gather(model, group["templates"])
-            has_context = bool(group["context"].shape[1])
-            # Without anything before the span, no cache is passed: some models take only caches of another kind.
-            cache = prefix_cache if mask.shape[1] or has_context else None
-            if has_context:
-                mask = torch.cat([mask, group["context_mask"]], dim=1)
-                positions = _positions(next_position, group["context_mask"])
-                next_position = next_position + group["context_mask"].sum(1)
-                head.positions = group["predict_in_context"]
-                with torch.no_grad():
-                    _run(model, group["context"], mask, positions, cache)
-                # The first answer token is predicted by the context's last state. That state is a constant, but the
-                # head's new rows get a gradient from it, so it joins the states of the span.
-                head.prepended = head.recorded
+            # Keys and values are kept, the states that predict in a context are not.
+            known = None if len(group["predict_in_context"]) else contexts
+            before = known.find(name) if known is not None else None
+            if before is None:
+                before = self._compute_context(group)
+                if contexts is not None:
+                    contexts.keep(name, before)
+            mask, next_position, cache = before
             head.positions, head.record, head.recorded = group["predict_in_span"], self._rule is not None, None
             mask = torch.cat([mask, group["span_mask"]], dim=1)
             positions = _positions(next_position, group["span_mask"])
@@ -147,6 +165,45 @@ class GroundingModel(nn.Module):
             return head.recorded if head.prepended is None else torch.cat([head.prepended, head.recorded])
         finally:
             head.reset()
+
+    def _compute_context(self, group: GroupTensors) -> _BeforeSpan:
+        """Compute what stands before the spans of a group, and hand states that predict there to the head."""
+        model, head = self._model[0], self.rows.head
+        mask, next_position, prefix_cache = self._prefixes.gather(model, group["templates"])
+        has_context = bool(group["context"].shape[1])
+        # Without anything before the span, no cache is passed: some models take only caches of another kind.
+        cache = prefix_cache if mask.shape[1] or has_context else None
+        if has_context:
+            mask = torch.cat([mask, group["context_mask"]], dim=1)
+            positions = _positions(next_position, group["context_mask"])
+            next_position = next_position + group["context_mask"].sum(1)
+            head.positions = group["predict_in_context"]
+            with torch.no_grad():
+                _run(model, group["context"], mask, positions, cache)
+            # The first answer token is predicted by the context's last state. That state is a constant, but the
+            # head's new rows get a gradient from it, so it joins the states of the span.
+            head.prepended = head.recorded
+        return mask, next_position, cache
+
+
+class KeptContexts:
+    """Keys and values of what stands before the spans of groups, as many as a number of bytes allows."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._left = most_bytes
+        self._kept: dict[Hashable | None, _BeforeSpan] = {}
+
+    def find(self, name: Hashable | None) -> _BeforeSpan | None:
+        """Return what is kept under a name; None if nothing is."""
+        return self._kept.get(name)
+
+    def keep(self, name: Hashable | None, before: _BeforeSpan) -> None:
+        """Keep something under a name, if there is room."""
+        layers: list[Any] = [] if before[2] is None else list(before[2].layers)
+        size = sum(part.numel() * part.element_size() for layer in layers for part in (layer.keys, layer.values))
+        if size <= self._left and name not in self._kept:
+            self._left -= size
+            self._kept[name] = before
 
 
 def _positions(start: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,187 @@
+"""All levels through a model: Algorithm 1's own gradient vanishes where the regressions say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gti_cli.grounding.nll.corpus import divide_examples
+from gti_cli.grounding.nll.objective import GroundingModel
+from gti_cli.grounding.regression.kept_states import StateStore
+from gti_cli.grounding.regression.levels import SweepOptions, fit_levels
+from gti_cli.grounding.regression.saved_sweeps import FittedLevel, Progress, SavedSweeps
+from gti_cli.grounding.regression.sources import Source
+from gti_cli.grounding.trainable_rows import NewRows
+from gti_cli.prompts.examples import Example
+from tests.support.grounding import NEW_IDS, OLD, PAD, masked_loss, model_of
+from tests.support.regression import plain_ridge, to_tokens
+
+KINDS = [("qwen3", True), ("qwen3", False), ("phi", False), ("gemma2", True), ("cohere", True)]
+
+
+def fit(
+    model: Any,
+    train: list[Example],
+    held_out: list[Example] | None,
+    strengths: Any = (1.0, 0.0),
+    tolerance: float = 2e-5,
+    saved: SavedSweeps | None = None,
+    folder: Path | None = None,
+) -> Progress:
+    """Fit all levels; no example is divided, for those of the first place alone cannot be."""
+    rows = NewRows(model, NEW_IDS)
+    with rows.attached():
+        sources: list[Source | None] = []
+        for examples, where in ((train, folder), (held_out, None)):
+            if examples is None:
+                sources.append(None)
+                continue
+            zeros = [0] * len(examples)
+            corpus = divide_examples(examples, zeros, zeros, set(NEW_IDS.tolist()), whole=True)
+            trained = GroundingModel(model, rows, corpus.prefixes)
+            store = StateStore(where, torch.device("cpu"))
+            sources.append(Source("pairs", trained, corpus, range(len(examples)), PAD, store))
+        first, second = sources
+        assert first is not None and first.model.rule is not None
+        return fit_levels(first, second, first.model.rule, SweepOptions(strengths, tolerance), saved, saved is not None)
+
+
+def head_weights(model: Any) -> list[Any]:
+    head = model.get_output_embeddings()
+    return [head.weight, *([head.bias] if getattr(head, "bias", None) is not None else [])]
+
+
+def rows_of(model: Any, ids: slice) -> torch.Tensor:
+    """A flat copy of the head's rows, then the biases, of some tokens."""
+    return torch.cat([weight.detach()[ids].flatten() for weight in head_weights(model)])
+
+
+def masked_gradients(model: Any, examples: list[Example], ids: slice) -> torch.Tensor:
+    """Gradient of Algorithm 1's loss with respect to `rows_of`."""
+    weights = [weight.requires_grad_(True) for weight in head_weights(model)]
+    gradients = torch.autograd.grad(masked_loss(model, examples), weights)
+    return torch.cat([gradient[ids].flatten() for gradient in gradients])
+
+
+def ended(examples: list[Example], places: int) -> list[Example]:
+    return [Example(example.prompt, example.answer[:places]) for example in examples]
+
+
+@pytest.mark.parametrize(("kind", "tied"), KINDS)
+def test_algorithm_1_has_nothing_left_to_do_at_level_0(kind: str, tied: bool) -> None:
+    first = ended(to_tokens(150)[0], 1)
+    model = model_of(kind, tied)
+    level = slice(OLD, OLD + 4)
+    before = masked_gradients(model, first, level).norm()
+    old = model.get_output_embeddings().weight[:OLD].clone()
+    # Held-out examples that are those that are fitted: the last strength, no ridge, is the best one.
+    progress = fit(model, first, first, tolerance=5e-5)
+    assert masked_gradients(model, first, level).norm() < 1e-4 * before
+    assert torch.equal(model.get_output_embeddings().weight[:OLD], old)
+    assert progress.kept == 1 and [level.converged for level in progress.sweeps[-1].levels] == [True]
+    # The losses reported are Algorithm 1's.
+    loss = pytest.approx(float(masked_loss(model, first).detach()), abs=1e-5)
+    assert progress.sweeps[-1].levels[0].loss == loss and progress.best_loss == loss
+
+
+def assert_only_the_ridge_pulls(
+    model: Any, examples: list[Example], ids: slice, start: torch.Tensor, level: FittedLevel
+) -> None:
+    """At a ridge's solution, Algorithm 1's gradient is what the ridge pulls; its loss is the one reported."""
+    moved = (rows_of(model, ids) - start).requires_grad_(True)
+    count = ids.stop - ids.start
+    # `rows_of` has the biases, a column of the rows, at its end.
+    columns = torch.cat([moved[: count * 32].reshape(count, 32), moved[count * 32 :].reshape(-1, count).T], dim=1)
+    pull = torch.autograd.grad(plain_ridge(columns) * level.ridge / 2, moved)[0]
+    assert (masked_gradients(model, examples, ids) + pull).norm() < 1e-4 * pull.norm()
+    assert level.loss == pytest.approx(float(masked_loss(model, examples).detach()), rel=1e-5)
+
+
+def test_with_a_tied_head_every_level_stands_behind_the_final_rows_before_it() -> None:
+    """The last level's rows are read by no state that predicts a code, so their whole gradient is the head's."""
+    codes = ended(to_tokens(60)[0], 3)
+    model = model_of("qwen3")
+    last = slice(OLD + 8, OLD + 12)
+    start = rows_of(model, last)
+    progress = fit(model, codes, None, strengths=(1.0, 0.3), tolerance=1e-5)
+    assert_only_the_ridge_pulls(model, codes, last, start, progress.sweeps[1].levels[-1])
+    found = [(level.places, level.rows, level.positions) for level in progress.sweeps[1].levels]
+    assert found == [([0], 4, 180), ([1], 4, 180), ([2], 4, 180)]
+
+
+def test_with_an_untied_head_all_rows_and_the_end_of_the_turn_are_one_problem() -> None:
+    examples = to_tokens(60)[0]
+    model = model_of("phi", False)
+    new = slice(OLD, OLD + 12)
+    start = rows_of(model, new)
+    inputs = model.get_input_embeddings().weight.clone()
+    progress = fit(model, examples, examples, strengths=(0.3,), tolerance=1e-5)
+    level = progress.sweeps[0].levels[0]
+    assert_only_the_ridge_pulls(model, examples, new, start, level)
+    assert torch.equal(model.get_input_embeddings().weight, inputs)
+    assert (level.places, level.rows, level.positions) == ([0, 1, 2, 3], 12, 240)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_held_out_answers_choose_the_strength(tied: bool) -> None:
+    examples = to_tokens(30)[0]
+    train, held_out = examples[:20], examples[20:]
+    model = model_of("qwen3", tied)
+    before = float(masked_loss(model, held_out).detach())
+    progress = fit(model, train, held_out, (30.0, 10.0, 1e-2, 1e-4), 1e-2)
+    losses = [sweep.held_out_loss for sweep in progress.sweeps]
+    # Texts and codes are random: fitting them closely is learning by heart, so the sweeps end before the last one.
+    assert None not in losses and len(losses) == progress.kept + 2 <= 4
+    assert min(loss for loss in losses if loss is not None) == losses[progress.kept] < before
+    # The rows in the model are those of the best sweep, and their loss is what Algorithm 1 would measure.
+    assert float(masked_loss(model, held_out).detach()) == pytest.approx(losses[progress.kept], rel=1e-5)
+
+
+def test_a_start_that_nothing_makes_better_stays() -> None:
+    examples = to_tokens(8)[0]
+    unlike = [Example(example.prompt, [3, 4, 5, 6]) for example in examples]  # answers without any new token
+    model = model_of("qwen3")
+    start = rows_of(model, slice(0, None))
+    progress = fit(model, examples, unlike, (0.1, 0.01), 1e-2)
+    assert progress.kept == -1 and len(progress.sweeps) == 1
+    assert torch.equal(rows_of(model, slice(0, None)), start)
+
+
+@pytest.mark.parametrize(("tied", "in_files"), [(True, False), (True, True), (False, False)])
+def test_an_interrupted_fit_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tied: bool, in_files: bool
+) -> None:
+    examples = to_tokens(30)[0]
+    folder = tmp_path / "states" if in_files else None
+    given: dict[str, Any] = {"train": examples, "held_out": examples, "strengths": (3.0, 1.0), "tolerance": 1e-2}
+    whole = model_of("qwen3", tied)
+    expected = fit(whole, **given)
+    keep, kept = SavedSweeps.keep, []
+
+    def stop(self: SavedSweeps, progress: Progress) -> None:
+        """Keep, and stop at each level's end once."""
+        keep(self, progress)
+        kept.append((len(progress.sweeps), progress.steps))
+        if not progress.ended:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(SavedSweeps, "keep", stop)
+    while not kept or kept[-1] != (2, 3 if tied else 1):
+        model = model_of("qwen3", tied)
+        try:
+            progress = fit(model, **given, saved=SavedSweeps(tmp_path), folder=folder)
+        except KeyboardInterrupt:
+            continue
+    assert kept == ([(sweep, step) for sweep in (1, 2) for step in (1, 2, 3)] if tied else [(1, 1), (2, 1)])
+    assert progress.sweeps == expected.sweeps and progress.kept == expected.kept
+    for mine, theirs in zip(model.state_dict().values(), whole.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs)
+    # One more run has nothing to do, and finds the rows.
+    again = model_of("qwen3", tied)
+    assert fit(again, **given, saved=SavedSweeps(tmp_path)).sweeps == expected.sweeps and len(kept) == (
+        6 if tied else 2
+    )
+    assert torch.equal(rows_of(again, slice(0, None)), rows_of(whole, slice(0, None)))
