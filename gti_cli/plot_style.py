@@ -118,6 +118,9 @@ def save_picture(figure: Figure, stem: Path) -> list[Path]:
         The paths of both files.
     """
     paths = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+    for path in paths:
+        if path.is_symlink():
+            path.unlink()  # what it points to stays as it is
     with style():
         figure.savefig(paths[0], dpi=DOTS_PER_INCH, metadata={"Software": None})
         # The layout has been computed, in fractions of the figure. Computing it again for the SVG would move things.

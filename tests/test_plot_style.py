@@ -25,6 +25,13 @@ def test_both_files_and_the_same_bytes_for_the_same_figure(tmp_path):
     assert b"Matplotlib" not in first[0].read_bytes()
 
 
+def test_a_link_is_replaced_and_not_written_through(tmp_path):
+    (tmp_path / "outside").write_text("the user's")
+    (tmp_path / "picture.svg").symlink_to(tmp_path / "outside")
+    assert not any(path.is_symlink() for path in draw(tmp_path))
+    assert (tmp_path / "outside").read_text() == "the user's"
+
+
 def test_a_stem_with_a_dot_keeps_it(tmp_path):
     assert [path.name for path in draw(tmp_path, "v1.5")] == ["v1.5.png", "v1.5.svg"]
 

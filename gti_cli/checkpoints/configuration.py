@@ -90,13 +90,15 @@ def check_number_formats(config: Mapping[str, Any], where: str) -> None:
 def load_config(path: str, **options: Any) -> PreTrainedConfig:
     """Load a configuration with transformers, and ask for no kind of attention that this machine lacks.
 
+    Code that lies beside a model is never run. transformers would ask on a terminal whether it may.
+
     Args:
         path: Folder, or name on the hub.
         **options: Options of transformers' loader, such as ``gguf_file``.
     """
     from transformers import AutoConfig
 
-    config: PreTrainedConfig = AutoConfig.from_pretrained(path, **options)
+    config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, **options)
     replace_attention(config, path)
     return config
 

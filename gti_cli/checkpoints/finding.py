@@ -11,7 +11,13 @@ from gti_cli.checkpoints.adapters.folder import OTHER_BASE, Adapter, is_adapter,
 from gti_cli.checkpoints.adapters.merging import load_merged, merged_embeddings
 from gti_cli.checkpoints.configuration import check_number_formats, load_config, read_config_file
 from gti_cli.checkpoints.embeddings import Embeddings, find_embeddings, say_if_not_tied
-from gti_cli.checkpoints.hub import checkpoint_names, list_checkpoints, require_on_hub
+from gti_cli.checkpoints.hub import (
+    checkpoint_names,
+    download_revision,
+    list_checkpoints,
+    require_on_hub,
+    split_revision,
+)
 from gti_cli.checkpoints.loading import has_tokenizer, load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import (
     NEW_TOKENS_FILE,
@@ -44,6 +50,7 @@ class Checkpoint:
         base: The adapter's base model.
         rows_not_tied: Number of rows in which the stored head differs from the embedding although the configuration
             ties them.
+        pinned: Name and revision on the hub, where the caller gave both; `path` is then the folder in its cache.
     """
 
     path: str
@@ -53,6 +60,7 @@ class Checkpoint:
     adapter: Adapter | None = None
     base: Checkpoint | None = None
     rows_not_tied: int = 0
+    pinned: str | None = None
 
     @property
     def known_manifest(self) -> Manifest | None:
@@ -180,7 +188,7 @@ def find_checkpoint(
 
     Args:
         workspace: Searched first.
-        given: Name of an artifact in the workspace, path of a folder, or name on the hub (None: ``default``).
+        given: Name of an artifact, path of a folder, or ``NAME`` or ``NAME@REVISION`` on the hub. None: ``default``.
         default: Artifact that the stage before writes; it must be in the workspace.
         made_by: Command of that stage, for the error line.
         hub: Whether to ask the hub for a name that is not on this machine. Without, the name is returned as not
@@ -208,27 +216,19 @@ def find_checkpoint(
         raise InputError(
             "--base is for adapters, and this is a whole checkpoint", where=checkpoint.path, remedy="leave --base out"
         )
-    if checkpoint.local:
-        if weights:
-            folder = Path(checkpoint.path)
-            check_folder(folder)
-            checkpoint = replace(checkpoint, rows_not_tied=say_if_not_tied(folder))
-    elif hub:
+    if not checkpoint.local and hub and split_revision(checkpoint.path)[1] is not None:
+        folder = download_revision(checkpoint.path, workspace, weights=weights)
+        checkpoint = replace(checkpoint, path=str(folder), local=True, pinned=checkpoint.path)
+    if checkpoint.local and weights:
+        check_folder(Path(checkpoint.path))
+        checkpoint = replace(checkpoint, rows_not_tied=say_if_not_tied(Path(checkpoint.path)))
+    elif hub and not checkpoint.local:
         config = require_on_hub(checkpoint.path, workspace)
         if weights and config.is_file():
             content = read_config_file(config)
             check_number_formats(content, checkpoint.path)
             check_config(content, checkpoint.path)
     return checkpoint
-
-
-def names_adapter(workspace: Workspace, given: str) -> bool:
-    """Return whether the name or path of a checkpoint is that of an adapter.
-
-    Raises:
-        InputError: When the folder holds a whole model and an adapter.
-    """
-    return any(is_adapter(folder) for folder in (Path(given), workspace.path(given)))
 
 
 def _find_base(
@@ -273,7 +273,7 @@ def _find(workspace: Workspace, given: str | None, default: str, made_by: str) -
         return Checkpoint(name, True, read_manifest(own) if own.is_file() else None, None)
     if folder.exists():
         raise InputError("this is a file, not a checkpoint folder", where=name)
-    if name.count("/") > 1 or name.startswith((".", "/")):
+    if split_revision(name)[0].count("/") > 1 or name.startswith((".", "/")):
         raise InputError("no such folder", where=name, remedy="check the path")
     return Checkpoint(name, False, None, None)
 

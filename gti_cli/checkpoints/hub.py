@@ -11,6 +11,9 @@ from gti_cli import console, network
 from gti_cli.errors import InputError, first_line, list_names
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 
+# What a checkpoint has beside its weights, and no code.
+_SMALL_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.spm", "README.md", "LICENSE*")
+
 
 def require_on_hub(name: str, workspace: Workspace) -> Path:
     """Make sure that the hub, or its local cache without the network, has a model of this name.
@@ -38,6 +41,44 @@ def require_on_hub(name: str, workspace: Workspace) -> Path:
             f"no such checkpoint, folder or hub model: {first_line(error)}",
             where=name,
             remedy=f"check the name: {list_checkpoints(workspace)}",
+        ) from error
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Split ``OWNER/NAME@REVISION``, where the revision may be missing; names on the hub have no ``@`` themselves."""
+    model, at, revision = name.partition("@")
+    return model, revision if at else None
+
+
+def download_revision(name: str, workspace: Workspace, *, weights: bool) -> Path:
+    """Bring a model of the hub into its cache as it was at a revision, and return the folder.
+
+    Args:
+        name: ``OWNER/NAME@REVISION``. The revision is a branch, a tag or a commit.
+        workspace: Its checkpoints are listed in the error line.
+        weights: Whether the weights are wanted, too.
+
+    Raises:
+        InputError: When the hub has no such model or revision, or does not answer and the cache lacks it.
+    """
+    from huggingface_hub import snapshot_download
+
+    model, revision = split_revision(name)
+    try:
+        with waiting_for_hub(model):
+            return Path(
+                snapshot_download(
+                    model,
+                    revision=revision,
+                    allow_patterns=[*_SMALL_FILES, *(["*.safetensors"] if weights else [])],
+                    ignore_patterns=["*/*"],
+                )
+            )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no such model or revision: {first_line(error)}",
+            where=name,
+            remedy=f"check name and revision, and the network: {list_checkpoints(workspace)}",
         ) from error
 
 

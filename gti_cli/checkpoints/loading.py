@@ -47,7 +47,7 @@ def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
     if folder.is_dir() and not options and not has_tokenizer(folder):
         raise no_tokenizer
     with translate_loading_errors(path, "a tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options)
     # Where transformers finds no vocabulary it makes an empty tokenizer of the model's kind.
     if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
         raise missing_packages(path) or no_tokenizer
@@ -85,11 +85,17 @@ def load_model(
         check_folder(Path(path))
     with translate_loading_errors(where):
         if not is_gguf:
-            config = AutoConfig.from_pretrained(path)
+            config = AutoConfig.from_pretrained(path, trust_remote_code=False)
             options.update({"config": config} if replace_attention(config, where) else {})
         # Pickled weights (.bin) can run code when they are read, so only safetensors are. Tensors of a wrong shape are
         # ignored here and refused by name below, where transformers would only refer to a report.
-        options = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True, **options}
+        options = {
+            "use_safetensors": True,
+            "trust_remote_code": False,
+            "ignore_mismatched_sizes": True,
+            "output_loading_info": True,
+            **options,
+        }
         loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
     model, info = loaded
     _check_complete(model, info, where)

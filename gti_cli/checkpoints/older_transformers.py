@@ -211,7 +211,7 @@ def _reading(folder: Path) -> dict[str, Any] | None:
     from transformers import AutoTokenizer
 
     try:
-        return _state(AutoTokenizer.from_pretrained(folder))
+        return _state(AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
     except Exception:  # transformers and tokenizers raise any class
         return None
 
@@ -233,7 +233,7 @@ def _state(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
 def _load_config(folder: Path) -> PreTrainedConfig:
     from transformers import AutoConfig
 
-    config: PreTrainedConfig = AutoConfig.from_pretrained(folder)
+    config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     return config
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gti_cli.checkpoints.new_tokens import NewTokens, check_tokenizer, write_new_tokens
 from gti_cli.checkpoints.older_transformers import write_older_config_keys, write_older_tokenizer_keys
 from gti_cli.checkpoints.stored_weights import check_stored_weights
+from gti_cli.errors import InputError
 from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
@@ -51,10 +52,23 @@ def save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, tokens: New
     """Write the tokenizer and the list of new tokens, the parts of a checkpoint that are not weights.
 
     Raises:
-        InputError: When the tokenizer gives a new token another id than the list.
+        InputError: When the tokenizer gives a new token another id than the list, or has a chat template whose name
+            would lead out of the folder.
     """
     check_tokenizer(tokenizer, tokens)
+    _check_template_names(tokenizer)
     tokenizer.save_pretrained(folder)
     if processes.rank() == 0:
         write_older_tokenizer_keys(folder, tokenizer)
     write_new_tokens(folder, tokens)
+
+
+def _check_template_names(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse names of chat templates that are paths: transformers makes files of them, old versions anywhere."""
+    templates: Any = tokenizer.chat_template
+    for name in templates if isinstance(templates, dict) else ():
+        if Path(name).name != name or name in (".", ".."):
+            raise InputError(
+                f"the tokenizer has a chat template called {name!r}, which would be a file outside its folder",
+                remedy="give it a plain name in tokenizer_config.json",
+            )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gti_cli import console
-from gti_cli.commands.options import DEFAULT_WORKSPACE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.options import (
+    DEFAULT_WORKSPACE,
+    CommonOptions,
+    WorkspaceOption,
+    expand_options,
+    with_revision,
+)
 from gti_cli.commands.outcome import print_outcome
+from gti_cli.errors import InputError
 from gti_cli.semantic_ids.options import EncoderOptions, IdsOptions, KMeansOptions, RQVAEOptions
 from gti_cli.workspace import processes
 
@@ -30,6 +38,9 @@ def _build_ids(
     kmeans: KMeansOptions,
     rqvae: RQVAEOptions,
     common: CommonOptions,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Branch, tag or commit of an encoder on the hub (default: main).")
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     plot: Annotated[
         bool, typer.Option("--plot", help="Also draw the quality figures (semantic_ids.png and .svg in the workspace).")
@@ -39,6 +50,10 @@ def _build_ids(
     from gti_cli.semantic_ids.build import build_ids as stage
 
     common.configure_console()
+    if revision is not None:
+        if options.encoder in (None, "lsa", "column"):
+            raise InputError("--revision is for an --encoder on the hub", remedy="leave it out, or name the encoder")
+        options = replace(options, encoder=with_revision(options.encoder, revision, workspace))
     manifest = stage(
         items, workspace, kmeans=kmeans, rqvae=rqvae, text_model=text_model, **vars(options), **common.run_keywords()
     )

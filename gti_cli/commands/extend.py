@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gti_cli import console
-from gti_cli.commands.options import DEFAULT_WORKSPACE, TABLE, CommonOptions, WorkspaceOption, expand_options
+from gti_cli.commands.options import (
+    DEFAULT_WORKSPACE,
+    TABLE,
+    CommonOptions,
+    WorkspaceOption,
+    expand_options,
+    with_revision,
+)
 from gti_cli.commands.outcome import print_outcome
 from gti_cli.vocabulary.options import StartOptions
 
@@ -29,6 +36,9 @@ def _extend(
             help="Table with a column `token`: add these tokens instead of the semantic IDs' tokens.",
         ),
     ] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Branch, tag or commit of a model on the hub (default: main).")
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="Folder for the checkpoint in the workspace.")] = "extended",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
@@ -49,6 +59,7 @@ def _extend(
     from gti_cli.vocabulary.extend import extend as stage
 
     common.configure_console()
+    model = with_revision(model, revision, workspace)
     manifest = stage(model, workspace, tokens=tokens, name=name, **vars(start), **common.run_keywords())
     _print_summary(manifest)
     print_outcome(manifest, workspace / name)

@@ -95,7 +95,7 @@ class AdapterOptions:
         """
         if self.merge_into is None:
             return list(checkpoints), self.base
-        from gti_cli.checkpoints.finding import names_adapter
+        from gti_cli.checkpoints.adapters.folder import names_adapter
         from gti_cli.merging.merge import merge
         from gti_cli.workspace import Workspace
 
@@ -203,6 +203,30 @@ def _field_value(entry: Field, kind: Any, value: Any) -> Any:
     if element is None or value is None or entry.metadata["written"] is not None:
         return value
     return tuple(parse_numbers(value, _flags(entry)[0]) if element is int else parse_names(value))
+
+
+def with_revision(name: str, revision: str | None, workspace: Path) -> str:
+    """Return ``NAME@REVISION``, the name of a model on the hub at the revision that ``--revision`` gives.
+
+    Args:
+        name: The model, as given on the command line.
+        revision: The branch, tag or commit. None: the name stays as it is.
+        workspace: Folder of the workspace.
+
+    Raises:
+        InputError: When the model is on this machine, or its name has a revision already.
+    """
+    if revision is None:
+        return name
+    if Path(name).exists() or (workspace / name).exists():
+        raise InputError(
+            "--revision is for a model on the hub, and this one is here", where=name, remedy="leave --revision out"
+        )
+    if "@" in name:
+        raise InputError(
+            f"the name has a revision already, and --revision is {revision}", where=name, remedy="give one"
+        )
+    return f"{name}@{revision}"
 
 
 def parse_numbers(text: str, flag: str) -> list[int]:

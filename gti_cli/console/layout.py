@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 LONGEST_WORD = 16  # characters; longer words in text cells (paths, names) may be broken
 SHORTEST_WORD = 8  # the same limit where a table does not fit otherwise
 MOST_ROWS_TURNED = 6  # tables of at most this many rows may be turned: one column for each row
+# All but new line and tab: with them a text could colour, move the cursor, or set the clipboard of some terminals.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _BORDER = 3  # characters that a column needs beside its content: a border and two spaces
 
 
@@ -115,7 +118,17 @@ def cell(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.4g}"
-    return str(value)
+    return escape_control(str(value))
+
+
+def escape_control(text: str, escape: str = "\\x") -> str:
+    """Return a text with its control characters written out: a title must not command the terminal.
+
+    Args:
+        text: Any text, perhaps from a table or a file name; new lines and tabs stay.
+        escape: What stands before the two hexadecimal digits of a character.
+    """
+    return _CONTROL.sub(lambda match: f"{escape}{ord(match[0]):02x}", text)
 
 
 def _width_limits(
@@ -145,9 +158,12 @@ def _rich_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    # As `Text`, which has no markup: a name such as [bold] is shown as it is.
+    table = Table(title=Text(escape_control(title)), title_justify="left", title_style="bold")
     for name, is_right, width in zip(columns, right_aligned, widths, strict=True):
-        table.add_column(Text(name), justify="right" if is_right else "left", overflow="fold", width=width)
+        table.add_column(
+            Text(escape_control(name)), justify="right" if is_right else "left", overflow="fold", width=width
+        )
     for row in rows:
         table.add_row(*map(Text, row))
     return table

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gti_cli.console.layout import escape_control
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -83,18 +85,18 @@ def _stderr() -> Console:
 def note(message: str) -> None:
     """Print a remark on stderr; nothing with ``--quiet``."""
     if not is_quiet():
-        _stderr().print(message, style="dim", markup=False)
+        _stderr().print(escape_control(message), style="dim", markup=False)
 
 
 def warn(message: str) -> None:
     """Print a warning on stderr, also with ``--quiet``, because it may concern the correctness of a result."""
     if not _state.muted:
-        _stderr().print(f"warning: {message}", style="yellow", markup=False)
+        _stderr().print(f"warning: {escape_control(message)}", style="yellow", markup=False)
 
 
 def error(message: str) -> None:
     """Print the one line of a failed command on stderr."""
-    _stderr().print(f"error: {message}", style="bold red", markup=False)
+    _stderr().print(f"error: {escape_control(message)}", style="bold red", markup=False)
 
 
 @contextmanager
@@ -149,17 +151,17 @@ def _visible_progress(description: str, total: int | None, unit: str) -> Iterato
     from rich import progress as bars
 
     columns = (
-        bars.TextColumn("{task.description}"),
+        bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
         bars.TextColumn("{task.fields[rate]}"),
         bars.TimeElapsedColumn(),
         bars.TextColumn("ETA"),
         bars.TimeRemainingColumn(),
-        bars.TextColumn("{task.fields[note]}", style="dim"),
+        bars.TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with bars.Progress(*columns, console=console) as bar:
-        task = bar.add_task(description, total=total, rate="", note="")
+        task = bar.add_task(escape_control(description), total=total, rate="", note="")
 
         def advance(n: int = 1, *, note: str = "") -> None:
             """Count ``n`` more units."""
@@ -192,7 +194,7 @@ def _plain_progress(console: Console, description: str, total: int | None, unit:
         eta = f", ETA {(total - done) / rate:,.0f} s" if total is not None and rate > 0 and done < total else ""
         eta = f", {how_it_ended}" if eta and how_it_ended else eta
         comment = f"  {comment}" if comment else ""
-        return f"{description}: {done:,}{of_total} {unit}, {rate:,.4g} {unit}/s{eta}{comment}"
+        return f"{escape_control(description)}: {done:,}{of_total} {unit}, {rate:,.4g} {unit}/s{eta}{comment}"
 
     def advance(n: int = 1, *, note: str = "") -> None:
         """Count ``n`` more units, and print a line every 30 seconds."""
@@ -249,10 +251,11 @@ def table(
 def say(message: str = "") -> None:
     """Print a line of the result on stdout; nothing with ``--json``."""
     if not _state.json_output and not _state.muted:
-        print(message)
+        print(escape_control(message))
 
 
 def result(payload: dict[str, Any]) -> None:
     """Print ``payload`` as the one JSON object on stdout; nothing without ``--json``."""
     if _state.json_output and not _state.muted:
-        print(json.dumps(payload, ensure_ascii=False, allow_nan=False, sort_keys=True))
+        # JSON escapes control characters below 32 itself. Some terminals also obey those from 127 to 159.
+        print(escape_control(json.dumps(payload, ensure_ascii=False, allow_nan=False, sort_keys=True), "\\u00"))

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console
+from gti_cli.checkpoints.adapters.folder import names_adapter
 from gti_cli.checkpoints.codebook_vectors import CodebookVectors, match_codebooks
-from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint, names_adapter
+from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
 from gti_cli.checkpoints.hub import list_checkpoints
 from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE
 from gti_cli.diagnostics.checkpoint_rows import CheckpointRows, read_checkpoint

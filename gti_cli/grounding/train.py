@@ -82,7 +82,7 @@ def train_and_save(job: GroundingJob, run: StageRun, folder: Path) -> None:
         curve = _train_rows(job, run, task)
         objective_tables = task.tables
     run.metrics.update(_distance_moved(rows_before, rows.trained()))
-    saved_dtype = AutoConfig.from_pretrained(job.checkpoint.path).dtype or torch.float32
+    saved_dtype = AutoConfig.from_pretrained(job.checkpoint.path, trust_remote_code=False).dtype or torch.float32
     if pairs is not None and job.options.unfreeze_steps:
         from gti_cli.grounding.unfreeze import train_unfrozen
 

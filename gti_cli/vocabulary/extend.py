@@ -160,7 +160,7 @@ def _extend(
         new_tokens=len(to_add.all_names),
         new_tokens_sha256=extension.tokens.digest,
         base_vocab=extension.rows_before,
-        model=Path(base.path).name if base.local else base.path,
+        model=base.pinned or (Path(base.path).name if base.local else base.path),
         initializer=init,
     )
     if is_gguf(base):

@@ -32,7 +32,10 @@ from gti_cli.workspace.sealed import CARD
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_WEIGHT_SUFFIXES = (".safetensors", ".index.json", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".ot")
+_WEIGHT_SUFFIXES = (
+    *(".safetensors", ".index.json", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".ot"),
+    *(".ckpt", ".pkl", ".pickle", ".joblib"),  # pickles of other kinds, which nobody should load
+)
 # These files are written with the new tokens. An old one among them would be read by some tokenizer classes.
 _TOKENIZER_FILES = {
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",

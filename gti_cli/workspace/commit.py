@@ -51,8 +51,8 @@ def roll_forward(root: Path, staging: Path) -> None:
         if not source.exists():
             continue  # moved before the kill
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():  # a rename replaces a file, but no folder that has files in it
-            shutil.rmtree(target)
+        if target.is_dir() or source.is_dir():  # a rename replaces a file or a link to one, by a file alone
+            _remove(target)
         source.replace(target)
     for output in payload.get("remove", []):
         _remove(root / output)
@@ -85,4 +85,8 @@ def apply_umask(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    """Remove a file, a folder, or a link; what a link points to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -13,7 +13,8 @@ from typing import Any
 def replacing(path: Path, writer: str = "") -> Iterator[Path]:
     """Write a file under a temporary name; on leaving the block without an error it is renamed to ``path``.
 
-    After an error (such as a full disk) the temporary file is removed, and a file that existed at ``path`` remains.
+    After an error (such as a full disk) the temporary file is removed, and a file that existed at ``path`` remains. A
+    symbolic link at ``path`` is replaced: the file that it points to stays as it is.
 
     Args:
         path: Where the finished file goes.
@@ -23,6 +24,7 @@ def replacing(path: Path, writer: str = "") -> Iterator[Path]:
         The temporary path, ``.NAME.part`` beside ``path`` (``.NAME.WRITER.part`` with a writer).
     """
     temporary = path.with_name(f".{path.name}.{writer}.part" if writer else f".{path.name}.part")
+    temporary.unlink(missing_ok=True)  # a link of this name, which somebody may have left there, is not followed
     try:
         yield temporary
         temporary.replace(path)

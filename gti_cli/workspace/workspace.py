@@ -273,6 +273,8 @@ def _finished_run(staging: Path, manifest: Manifest) -> StageRun:
 
 def _open_staging(staging: Path, request: Mapping[str, Any], resume: bool) -> StageRun:
     """Prepare the staging folder, and keep its scratch folder if that holds work of the same request."""
+    if staging.is_symlink():
+        staging.unlink()  # nothing is written, or removed, where somebody's link points to
     marker = staging / "REQUEST.json"
     same = marker.is_file() and json.loads(marker.read_text("utf-8")) == json.loads(json.dumps(request))
     scratch = staging / "scratch"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint, names_adapter
+from gti_cli.checkpoints.adapters.folder import names_adapter
+from gti_cli.checkpoints.finding import check_same_ids, find_checkpoint
 from gti_cli.checkpoints.loading import load_model, load_tokenizer
 from gti_cli.checkpoints.new_tokens import NewTokens, code_ids
 from gti_cli.checkpoints.saving import save_checkpoint

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 
 from gti_cli.app import run
+from gti_cli.checkpoints.finding import find_checkpoint
 from gti_cli.checkpoints.hub import require_on_hub, waiting_for_hub
+from gti_cli.commands.options import with_revision
 from gti_cli.errors import InputError
 from gti_cli.workspace import Workspace
 
@@ -59,6 +64,47 @@ def test_the_error_line_lists_the_checkpoints_of_the_workspace(
     assert words in line and "and more" not in line and "\n" not in line
     assert "holds extended, mean" in line
     assert not library.lines
+
+
+def put_model_into_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: Path) -> str:
+    """A hub's cache with two revisions of `some/lm`; returns the older commit."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    root = tmp_path / "hub" / "models--some--lm"
+    for commit, name in (("a" * 40, "v1"), ("b" * 40, "main")):
+        shutil.copytree(base, root / "snapshots" / commit)
+        (root / "snapshots" / commit / "README.md").write_text(f"---\nlicense: mit\n---\n{name}")
+        (root / "refs").mkdir(exist_ok=True)
+        (root / "refs" / name).write_text(commit)
+    return "a" * 40
+
+
+@pytest.mark.parametrize("by", ["option", "name", "commit"])
+def test_a_revision_is_pinned(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_checkpoint: Any, capsys: Any
+) -> None:
+    older = put_model_into_cache(tmp_path, monkeypatch, make_checkpoint())
+    (tmp_path / "words.csv").write_text("token\n<new>\n")
+    named = {"option": ["some/lm", "--revision", "v1"], "name": ["some/lm@v1"], "commit": [f"some/lm@{older}"]}[by]
+    line = ["extend", "--tokens", str(tmp_path / "words.csv"), "-w", str(tmp_path / "w"), "--no-effect", "--model"]
+    assert run([*line, *named, "--json"]) == 0
+    manifest = json.loads(capsys.readouterr().out)
+    assert Path(manifest["inputs"]["model"]["path"]).name == older
+    assert manifest["details"]["model"].startswith("some/lm@")
+    card = (tmp_path / "w" / "extended" / "README.md").read_text()
+    assert "base_model: some/lm\n" in card and "license: mit" in card
+
+
+def test_revisions_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_checkpoint: Any) -> None:
+    put_model_into_cache(tmp_path, monkeypatch, base := make_checkpoint())
+    space = Workspace(tmp_path / "w")
+    with pytest.raises(InputError, match=r"^some/lm@v9: no such model or revision: .* Check name and revision"):
+        find_checkpoint(space, "some/lm@v9", "x", "gti extend")
+    with pytest.raises(InputError, match="no such model or revision"):
+        find_checkpoint(space, "some/lm@refs/pr/7", "x", "gti extend")
+    with pytest.raises(InputError, match="--revision is for a model on the hub, and this one is here"):
+        with_revision(str(base), "v1", space.root)
+    with pytest.raises(InputError, match="has a revision already"):
+        with_revision("some/lm@v1", "v2", space.root)
 
 
 class Shown(logging.Handler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from gti_cli.checkpoints.configuration import load_config
 from gti_cli.checkpoints.loading import load_model, load_tokenizer, translate_loading_errors
 from gti_cli.errors import InputError
 from tests.support.models import make_model, make_tokenizer
@@ -169,3 +171,28 @@ def test_errors_that_no_input_explains_pass_through(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, translate_loading_errors("here"):
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_code_beside_a_model_is_never_run(
+    make_checkpoint: Callable[..., Path], known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal transformers would ask whether it may; nobody is asked here, and the answer is no."""
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda prompt="": asked.append(prompt) or "y")
+    folder = make_checkpoint()
+    mark = folder / "was-run"
+    (folder / "code.py").write_text(f"import pathlib\npathlib.Path({str(mark)!r}).write_text('')\nclass C: pass\n")
+    for file, kinds in (
+        ("config.json", {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.C"}),
+        ("tokenizer_config.json", {"AutoTokenizer": [None, "code.C"]}),
+    ):
+        content = json.loads((folder / file).read_text())
+        strange = {} if known else {"model_type": "strange"} if file == "config.json" else {"tokenizer_class": "C"}
+        (folder / file).write_text(json.dumps({**content, "auto_map": kinds, **strange}))
+    for load in (lambda: load_model(str(folder), CPU, torch.float32), lambda: load_tokenizer(str(folder))):
+        with nullcontext() if known else pytest.raises(InputError):
+            load()
+    with nullcontext() if known else pytest.raises(InputError), translate_loading_errors(str(folder)):
+        load_config(str(folder))
+    assert not mark.exists() and not asked

@@ -53,3 +53,15 @@ def test_a_list_that_contradicts_the_tokenizer_is_not_written(tmp_path: Path) ->
     with pytest.raises(InputError, match="other ids for '<a_0>', '<a_1>'"):
         save_tokenizer(tmp_path, tokenizer, swapped)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../../../evil", "/tmp/evil", ".."])
+def test_a_chat_template_leaves_no_file_outside_the_checkpoint(tmp_path: Path, name: str) -> None:
+    tokenizer, tokens = extended_tokenizer()
+    tokenizer.chat_template = {"default": "{{ messages }}", name: "owned"}
+    with pytest.raises(InputError, match="would be a file outside its folder"):
+        save_tokenizer(tmp_path / "a" / "b", tokenizer, tokens)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    tokenizer.chat_template = {"default": "{{ messages }}", "tools": "plain"}
+    save_tokenizer(tmp_path / "a" / "b", tokenizer, tokens)
+    assert len(list(tmp_path.rglob("tools.jinja"))) == 1

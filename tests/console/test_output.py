@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from gti_cli import console
+from gti_cli.console import output
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +26,43 @@ def test_table_goes_to_stdout_and_notes_to_stderr(capsys: pytest.CaptureFixture[
     assert "0.1235" in captured.out
     assert "1,234,567" in captured.out
     assert captured.err == "by the way\n"
+
+
+HOSTILE = "\x1b[31mred\x07 \x9b2J\x7f [bold]b[/bold] [/] \tع😀"
+SHOWN = r"\x1b[31mred\x07 \x9b2J\x7f [bold]b[/bold] [/]"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_texts_command_neither_the_terminal_nor_rich(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Titles come from other people's tables, names of files from anywhere."""
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    console.table(HOSTILE, [HOSTILE], [[HOSTILE], [[HOSTILE]]])
+    console.say(HOSTILE)
+    out = capsys.readouterr().out
+    assert out.count(SHOWN) >= 4 and "ع😀" in out
+    for say in (console.note, console.warn, console.error):
+        say(HOSTILE)
+        assert SHOWN in capsys.readouterr().err
+    with console.progress(HOSTILE, 1) as advance:
+        advance(note=HOSTILE)
+    err = capsys.readouterr().err
+    assert SHOWN in err and "\x1b[31m" not in err
+    console.configure(json_output=True)
+    console.result({"title": HOSTILE})
+    result = capsys.readouterr().out
+    assert json.loads(result) == {"title": HOSTILE}
+    assert not {"\x07", "\x7f", "\x9b"} & set(out + err + result) and "\x1b[31m" not in out + result
+
+
+def test_a_bar_on_a_terminal_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(output, "_stderr", lambda: Console(file=shown, force_terminal=True, width=200))
+    with console.progress("Encoding with [red]x[/red]\x1b]0;t", 1) as advance:
+        advance(note="[/]")
+    assert "Encoding with [red]x[/red]\\x1b]0;t" in shown.getvalue() and "[/]" in shown.getvalue()
 
 
 def test_a_wide_table_keeps_its_digits_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,20 @@ def test_resumed_run_equals_the_unbroken_one(tmp_path: Path, capsys: pytest.Capt
         train(tmp_path / "b", [Stop()], save_steps=3)
     assert last_checkpoint(tmp_path / "b") == str(tmp_path / "b" / "checkpoint-6")
     assert torch.equal(train(tmp_path / "b", [], save_steps=3), whole)
+
+
+def test_resuming_unpickles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Trainer stores optimizer and random numbers with torch, which reads them without the module `pickle`."""
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, [Stop()], save_steps=3)
+    assert (tmp_path / "checkpoint-6" / "optimizer.pt").is_file()
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, lambda *_, **__: pytest.fail("something was unpickled"))
+    train(tmp_path, [], save_steps=3)
+    (tmp_path / "new").mkdir()
+    torch.save([torch.nn.Linear(1, 1)], tmp_path / "new" / "pickle.pt")
+    with pytest.raises(pytest.fail.Exception):  # the walls are where torch would go through
+        torch.load(tmp_path / "new" / "pickle.pt", weights_only=False)
 
 
 def test_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:

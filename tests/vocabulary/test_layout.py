@@ -64,7 +64,7 @@ def test_names_that_the_model_does_not_know_are_left_to_transformers(tmp_path: P
     assert find_layout(base) is None
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "mixtral", "falcon", "bloom"])
+@pytest.mark.parametrize("kind", [*KINDS, "mixtral", "bloom"])
 def test_nothing_is_missing_from_whole_checkpoints(kind: str, tmp_path: Path) -> None:
     make_model(kind, 90).save_pretrained(tmp_path)
     check_nothing_is_missing(tmp_path, "here")

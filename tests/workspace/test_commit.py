@@ -110,3 +110,36 @@ def test_outputs_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(old)
     assert (tmp_path / "thing" / "weights").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("output", ["a", "folder"])
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_link_in_the_place_of_an_output_is_replaced(tmp_path: Path, output: str, is_folder: bool) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("the user's")
+    root = tmp_path / "ws"
+    root.mkdir()
+    (root / output).symlink_to(outside if is_folder else outside / "file")
+    _stage(root, output)
+    assert not (root / output).is_symlink()
+    assert [path.name for path in outside.iterdir()] == ["file"] and (outside / "file").read_text() == "the user's"
+
+
+def test_an_outdated_output_that_is_a_link_is_removed_alone(tmp_path: Path) -> None:
+    _stage(tmp_path / "ws", "a", "folder")
+    (tmp_path / "ws" / "folder").rename(tmp_path / "elsewhere")
+    (tmp_path / "ws" / "folder").symlink_to(tmp_path / "elsewhere")
+    _stage(tmp_path / "ws", "a")
+    assert not (tmp_path / "ws" / "folder").exists() and (tmp_path / "elsewhere" / "inner").is_file()
+
+
+def test_a_link_in_the_place_of_the_staging_folder_is_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "files").mkdir(parents=True)
+    (outside / "files" / "mine").write_text("the user's")
+    (tmp_path / "ws" / ".gti" / "staging").mkdir(parents=True)
+    (tmp_path / "ws" / ".gti" / "staging" / "thing").symlink_to(outside)
+    _stage(tmp_path / "ws", "a")
+    assert (tmp_path / "ws" / "a").read_text() == "a"
+    assert [path.relative_to(outside).as_posix() for path in outside.rglob("*")] == ["files", "files/mine"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,13 @@ def test_write_json_is_stable_and_strict(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "c.json", {"x": float("nan")})
     assert not (tmp_path / "c.json").exists()
+
+
+def test_links_are_replaced_and_never_written_through(tmp_path: Path) -> None:
+    path, outside = tmp_path / "a.json", tmp_path / "outside"
+    outside.write_text("the user's")
+    for link in (path, tmp_path / ".a.json.part"):
+        link.symlink_to(outside)
+    write_json(path, {"a": 1})
+    assert outside.read_text() == "the user's"
+    assert not path.is_symlink() and json.loads(path.read_text()) == {"a": 1}

@@ -12,6 +12,7 @@ from typing import Any
 from gti_cli.checkpoints.configuration import read_config_file
 from gti_cli.errors import InputError, first_line
 from gti_cli.tensors.safetensors_rows import INDEX_FILE, SINGLE_FILE, TensorPlace, read_header
+from gti_cli.workspace import Workspace
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -66,6 +67,15 @@ def is_adapter(folder: Path) -> bool:
             remedy="move the adapter_* files into a folder of their own",
         )
     return True
+
+
+def names_adapter(workspace: Workspace, given: str) -> bool:
+    """Return whether the name or path of a checkpoint is that of an adapter.
+
+    Raises:
+        InputError: When the folder holds a whole model and an adapter.
+    """
+    return any(is_adapter(folder) for folder in (Path(given), workspace.path(given)))
 
 
 def read_adapter(folder: Path) -> Adapter:

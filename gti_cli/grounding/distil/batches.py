@@ -145,10 +145,13 @@ class DistilCollator:
     Attributes:
         corpus: The examples.
         pad: Token id that fills rows up.
+        teacher_states: For each example, the teacher's hidden states (m + 1, d) float32 at its corresponding positions,
+            where they were computed beforehand. None: each batch computes its own.
     """
 
     def __init__(self, corpus: DistilCorpus, pad: int) -> None:
         self.corpus, self.pad = corpus, pad
+        self.teacher_states: list[torch.Tensor] | None = None
 
     def __call__(self, numbers: Sequence[int]) -> dict[str, DistilBatch]:
         """Collate examples.
@@ -167,6 +170,7 @@ class DistilCollator:
             - ``targets`` (k,) int64: the tokens that they predict.
             - ``follows`` (k,) bool: whether a target is one of the m common tokens.
             - ``teacher_predict_at`` (f,) int64: positions in (B * T) that predict the common tokens, in the same order.
+            - ``teacher_states`` (n, d) float32, only where they were computed beforehand.
         """
         chosen = [self.corpus.examples[n] for n in numbers or [0]]
         teacher, teacher_mask = self._pad_rows([example.teacher for example in chosen])
@@ -193,6 +197,8 @@ class DistilCollator:
         batch["weight"] = torch.tensor(int(bool(numbers)))
         batch["teacher_predict_at"] = torch.tensor(teacher_predict, dtype=torch.int64)
         batch["follows"] = torch.tensor(follows, dtype=torch.bool)
+        if self.teacher_states is not None:
+            batch["teacher_states"] = torch.cat([self.teacher_states[n] for n in numbers or [0]])
         batch |= {"teacher": teacher, "teacher_mask": teacher_mask, "student": student, "student_mask": student_mask}
         return {"batch": batch}
 

@@ -97,8 +97,7 @@ class DistilModel(nn.Module):
         """
         self.rows.sync()
         nowhere = batch["predict_at"][:0]
-        with torch.no_grad():
-            teacher_states, _ = self._read(batch["teacher"], batch["teacher_mask"], batch["teacher_at"], nowhere)
+        teacher_states = batch["teacher_states"] if "teacher_states" in batch else self.teacher_states(batch)
         predict_at = batch["predict_at"] if self._nll_weight else nowhere
         student_states, logits = self._read(batch["student"], batch["student_mask"], batch["student_at"], predict_at)
         loss = hidden_loss(student_states, teacher_states)
@@ -106,6 +105,16 @@ class DistilModel(nn.Module):
             nll = functional.cross_entropy(logits, batch["targets"], reduction="sum")
             loss = loss + self._nll_weight * nll
         return loss * batch["weight"], len(teacher_states) * batch["weight"]
+
+    @torch.no_grad()
+    def teacher_states(self, batch: DistilBatch) -> torch.Tensor:
+        """The hidden states (n, d) float32 of a batch's phrases at the corresponding positions; no row changes them.
+
+        Args:
+            batch: A batch of `batches.DistilCollator`.
+        """
+        nowhere = batch["predict_at"][:0]
+        return self._read(batch["teacher"], batch["teacher_mask"], batch["teacher_at"], nowhere)[0]
 
     @torch.no_grad()
     def measure(self, batch: DistilBatch) -> torch.Tensor:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from gti_cli import console, tables
 from gti_cli.checkpoints.limits import check_positions
 from gti_cli.errors import InputError
@@ -18,10 +20,11 @@ from gti_cli.grounding.distil.measures import PHRASE_LOSS, DistilMeasures
 from gti_cli.grounding.distil.objective import DistilModel, check_layer
 from gti_cli.grounding.distil.old_tokenization import OldTokenization
 from gti_cli.grounding.distil.snippets import SNIPPET_TOKENS, Snippets, sample_snippets
-from gti_cli.grounding.held_out import hold_out
+from gti_cli.grounding.held_out import BATCH, hold_out
 from gti_cli.grounding.job import GroundingJob, GroundingTask
 from gti_cli.grounding.read_pairs import count_untaught, tokens_of_pairs
 from gti_cli.grounding.trainable_rows import NewRows
+from gti_cli.training.batches.stored_examples import comfortable_bytes
 from gti_cli.workspace import StageRun, processes
 
 if TYPE_CHECKING:
@@ -83,13 +86,52 @@ def distil_task(
     trained = DistilModel(model, rows, layer=options.distil_layer, nll_weight=options.distil_nll_weight)
     measures = DistilMeasures(job, trained, DistilCollator(DistilCorpus([example_of[use] for use in held_out]), pad))
     run.counts["held_out_examples"] = measures.examples
+    collator = DistilCollator(DistilCorpus([example_of[use] for use in train]), pad)
+    steps = options.max_steps
+    if (options.epochs if steps is None else steps * options.batch_size / len(train)) > 1:
+        collator.teacher_states = keep_teacher_states(trained, collator, job.device, comfortable_bytes())
+    run.measured["teacher_states_kept"] = collator.teacher_states is not None
     return GroundingTask(
         trained,
-        DistilCollator(DistilCorpus([example_of[use] for use in train]), pad),
+        collator,
         measures,
         {CONTEXTS: _columns(uses, set(held_out))},
         frozenset({PHRASE_LOSS}),
     )
+
+
+def keep_teacher_states(
+    model: DistilModel, collator: DistilCollator, device: torch.device, most_bytes: float
+) -> list[torch.Tensor] | None:
+    """Compute the teacher's states of all examples once, for a training that sees examples several times.
+
+    The batches are the same in every process and in every attempt, so a resumed run has the same numbers.
+
+    Args:
+        model: The module that trains, with its rows attached.
+        collator: Makes batches of the examples.
+        device: Where the model is.
+        most_bytes: Most memory that the states may take.
+
+    Returns:
+        For each example the states (m + 1, d) float32 on the CPU; None where they would take more memory.
+    """
+    examples = collator.corpus.examples
+    order = sorted(range(len(examples)), key=lambda n: len(examples[n].teacher))
+    states: list[torch.Tensor] = [torch.empty(0)] * len(examples)
+    positions = sum(example.shared + 1 for example in examples)
+    with console.progress("Reading phrases", len(order), "contexts") as advance:
+        for start in range(0, len(order), BATCH):
+            numbers = order[start : start + BATCH]
+            batch = {name: value.to(device) for name, value in collator(numbers)["batch"].items()}
+            computed = model.teacher_states(batch).cpu()
+            if 4 * computed.shape[1] * positions > most_bytes:
+                return None
+            own_states: Sequence[torch.Tensor] = torch.split(computed, [examples[n].shared + 1 for n in numbers])
+            for n, own in zip(numbers, own_states, strict=True):
+                states[n] = own.clone()
+            advance(len(numbers))
+    return states
 
 
 def _snippets(

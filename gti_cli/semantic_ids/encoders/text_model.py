@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console
-from gti_cli.checkpoints.hub import waiting_for_hub
+from gti_cli.checkpoints.hub import split_revision, waiting_for_hub
 from gti_cli.errors import InputError, first_line
 from gti_cli.semantic_ids.encoders.encoding_store import InMemory, OnDisk, Store
 from gti_cli.semantic_ids.options import EncoderOptions
@@ -33,7 +33,8 @@ class TextModel:
     """A text encoder.
 
     Args:
-        name: A sentence-transformers model or a plain Hugging Face encoder, by its name on the hub or a folder. A
+        name: A sentence-transformers model or a plain Hugging Face encoder, by its name on the hub (perhaps with a
+            revision, ``OWNER/NAME@REVISION``) or a folder. A
             sentence-transformers model has its own pooling and prompt (Qwen3-Embedding, for example, pools the last
             token); a plain encoder is pooled by the mean. ``options`` override both.
         options: See `EncoderOptions`.
@@ -168,10 +169,12 @@ def _load(name: str, options: EncoderOptions, device: torch.device | None, dtype
     # Texts over the limit are counted (`texts_cut`), so the library's warnings about them would only repeat that.
     logging.getLogger("transformers").setLevel(logging.ERROR)
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    model_name, revision = (name, None) if Path(name).exists() else split_revision(name)
     try:
         with waiting_for_hub(name):
             model: Any = SentenceTransformer(
-                name,
+                model_name,
+                revision=revision,
                 device=str(device) if device is not None else None,
                 model_kwargs={"torch_dtype": dtype} if dtype is not None else None,
             )

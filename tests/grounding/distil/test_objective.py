@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from gti_cli.errors import InputError
+from gti_cli.grounding.distil import task
 from gti_cli.grounding.distil.batches import DistilCollator, DistilCorpus
 from gti_cli.grounding.distil.measures import distance_report
 from gti_cli.grounding.distil.objective import DistilModel, check_layer, hidden_loss
@@ -61,6 +62,26 @@ def test_loss_and_gradient_equal_two_passes_for_each_example(
         assert ours_.requires_grad == bool(weight)
         if weight:
             assert (ours_.grad - theirs.grad[OLD:]).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "gemma2"])
+def test_states_that_are_kept_are_those_of_each_batch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "BATCH", 4)
+    model, corpus = model_of(kind, True), random_corpus(15)
+    rows, collator = NewRows(model, NEW_IDS), DistilCollator(corpus, PAD)
+    trained = DistilModel(model, rows, layer=1)
+    calls: list[int] = []
+    read = trained._read
+    monkeypatch.setattr(trained, "_read", lambda ids, *rest: calls.append(len(ids)) or read(ids, *rest))
+    with rows.attached():
+        expected = [trained(**collator([n, 14 - n]))[0].item() for n in range(15)]
+        calls.clear()
+        collator.teacher_states = task.keep_teacher_states(trained, collator, torch.device("cpu"), 1e9)
+        assert calls == [4, 4, 4, 3]
+        found = [trained(**collator([n, 14 - n]))[0].item() for n in range(15)]
+        assert len(calls) == 4 + 15  # only the student reads again
+        assert found == pytest.approx(expected, rel=1e-4)
+        assert task.keep_teacher_states(trained, collator, torch.device("cpu"), 1e3) is None
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
