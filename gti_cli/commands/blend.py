@@ -8,7 +8,7 @@ import typer
 
 from gti_cli import console
 from gti_cli.blending.options import BlendOptions
-from gti_cli.commands.evaluation_tables import print_tuning
+from gti_cli.commands.printing.evaluation_tables import print_tuning
 from gti_cli.commands.options import (
     DEFAULT_WORKSPACE,
     TABLE,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.evaluation_tables import print_differences, print_metrics, print_slices
+from gti_cli.commands.printing.evaluation_tables import print_differences, print_metrics, print_slices
 from gti_cli.commands.options import (
     DEFAULT_WORKSPACE,
     TABLE,

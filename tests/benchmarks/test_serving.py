@@ -119,7 +119,7 @@ def run_peer(workspace: str, constraint: str) -> None:
 @contextlib.contextmanager
 def served(command: list[str]) -> Iterator[tuple[int, psutil.Process]]:
     """Run a server that prints its address; its port and its process."""
-    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}) as process:
         try:
             assert process.stdout is not None
