@@ -25,8 +25,8 @@ import numpy as np
 import psutil
 
 ITEMS, CODES, LEVELS, BEAMS, K, HISTORY = 12_000, 256, 3, 20, 10, 20
-CLIENTS = {1: 60, 8: 320, 32: 640}  # clients -> requests; the slow peers get fewer
-PEER_CLIENTS = {1: 10, 8: 24, 32: 64}
+CLIENTS = {1: 60, 8: 240, 32: 640}  # clients -> requests; the slow peers get fewer
+PEER_CLIENTS = {1: 6, 8: 16, 32: 64}
 FASTER, SHARE_OF_P99, COST = 10, 0.2, 0.15
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "lm"
 HEAD = "POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
