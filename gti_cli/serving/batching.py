@@ -128,8 +128,6 @@ class Batcher:
                     thread, self._answer_all, batch[0].kind, [entry.payload for entry in batch]
                 )
                 seconds = loop.time() - start
-                self._remember(seconds / len(batch))
-                self._on_batch(len(batch), seconds)
                 for entry, answer in zip(batch, answers, strict=True):
                     if entry.answer.done():  # the client has gone
                         continue
@@ -137,6 +135,8 @@ class Batcher:
                         entry.answer.set_exception(answer)
                     else:
                         entry.answer.set_result(answer)
+                self._remember(seconds / len(batch))
+                self._on_batch(len(batch), seconds)
 
     async def _next_batch(self) -> list[_Waiting]:
         """Wait until a batch is full, or its oldest piece of work has waited long enough; take it from the queue."""

@@ -119,7 +119,7 @@ class SimilarList(BaseModel):
 class Health(BaseModel):
     """What the server answers with."""
 
-    status: str = Field(description='"ok".')
+    status: str = Field(description="ok, or failed.")
     checkpoint: str
     items: int = Field(description="Items of the catalogue.")
     loaded: str = Field(description="When the checkpoint was loaded, in UTC.")
