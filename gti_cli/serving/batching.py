@@ -1,8 +1,8 @@
 """Requests that come together are answered together: a bounded queue in front of one worker thread.
 
 The event loop holds the queue; the thread runs the model. While the model works, requests gather, and the next batch
-takes the oldest of them and all others that want the same kind of work. Those who got an answer often ask again at once,
-so a batch waits for as many as the last one had, for a few milliseconds at most; a single client never waits.
+takes the oldest of them and all others that want the same kind of work. Those who got an answer often ask again at
+once, so a batch waits for as many as the last one had, for a few milliseconds at most; a single client never waits.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ class ServeOptions:
         search: ``exact``, ``beam`` or ``auto``, as in `gti recommend`.
         beams: Hypotheses of the beam search. None: as many as items, 20 or more.
         max_batch: Most users or queries that the model answers at once.
-        max_wait_ms: Most milliseconds that the model waits for more requests to answer at once. It waits only where more
-            are likely: for as many as it answered the time before.
+        max_wait_ms: Most milliseconds that the model waits for more requests to answer at once. It waits for as many as
+            it answered the time before, since those clients often ask again.
         max_queue: Most users and queries that wait; requests beyond get 503.
         timeout: Seconds after which a request that is not yet answered gets 504.
         max_users: Most users of one request.
