@@ -1,12 +1,14 @@
 """Requests that come together are answered together: a bounded queue in front of one worker thread.
 
 The event loop holds the queue; the thread runs the model. While the model works, requests gather, and the next batch
-takes the oldest of them and all others that want the same kind of work.
+takes the oldest of them and all others that want the same kind of work. Those who got an answer often ask again at
+once, so a batch waits for as many as the last one had, for a few milliseconds at most; a single client never waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 from collections import deque
@@ -36,7 +38,7 @@ class BatchLimits:
 
     Attributes:
         most: Most pieces of work in a batch.
-        wait: Most seconds that the oldest piece of work waits for others.
+        wait: Most seconds that the model waits for further work to answer with what is there.
         queue: Most pieces of work in the queue, without the batch that is being answered.
     """
 
@@ -73,8 +75,9 @@ class Batcher:
     ) -> None:
         self._answer, self._limits, self._on_batch = answer, limits, on_batch
         self._queue: deque[_Waiting] = deque()
-        self._arrived = asyncio.Event()
+        self._arrived, self._is_gathering = asyncio.Event(), False
         self._seconds_each = 0.0
+        self._expected, self._ended = limits.most, -math.inf
 
     def __len__(self) -> int:
         """Return the number of pieces of work that wait."""
@@ -99,7 +102,8 @@ class Batcher:
         now = loop.time()
         entries = [_Waiting(kind, payload, now, loop.create_future()) for payload in payloads]
         self._queue.extend(entries)
-        self._arrived.set()
+        if not self._is_gathering or len(self._queue) >= self._expected:
+            self._arrived.set()  # a batch that is not full yet waits for its time to pass, without being woken
         answers = [entry.answer for entry in entries]
         try:
             done, waiting = await asyncio.wait(answers, timeout=timeout, return_when=asyncio.FIRST_EXCEPTION)
@@ -126,8 +130,6 @@ class Batcher:
                     thread, self._answer_all, batch[0].kind, [entry.payload for entry in batch]
                 )
                 seconds = loop.time() - start
-                self._remember(seconds / len(batch))
-                self._on_batch(len(batch), seconds)
                 for entry, answer in zip(batch, answers, strict=True):
                     if entry.answer.done():  # the client has gone
                         continue
@@ -135,9 +137,12 @@ class Batcher:
                         entry.answer.set_exception(answer)
                     else:
                         entry.answer.set_result(answer)
+                self._remember(seconds / len(batch))
+                self._ended, self._expected = loop.time(), min(self._limits.most, len(batch) + len(self._queue))
+                self._on_batch(len(batch), seconds)
 
     async def _next_batch(self) -> list[_Waiting]:
-        """Wait until a batch is full, or its oldest piece of work has waited long enough; take it from the queue."""
+        """Wait until a batch has as many as are expected, or has waited long enough; take it from the queue."""
         loop = asyncio.get_running_loop()
         while True:
             self._arrived.clear()
@@ -147,15 +152,15 @@ class Batcher:
             oldest = self._queue[0]
             alike = (entry for entry in self._queue if entry.kind == oldest.kind)
             batch = list(itertools.islice(alike, self._limits.most))
-            left = oldest.arrived + self._limits.wait - loop.time()
-            if len(batch) >= self._limits.most or left <= 0:
+            left = max(oldest.arrived, self._ended) + self._limits.wait - loop.time()
+            if len(batch) >= self._expected or left <= 0:
                 taken = set(map(id, batch))
                 self._queue = deque(entry for entry in self._queue if id(entry) not in taken)
                 return batch
-            try:
+            self._is_gathering = True
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), left)
-            except asyncio.TimeoutError:
-                continue
+            self._is_gathering = False
 
     def _answer_all(self, kind: Any, payloads: list[Any]) -> list[Any]:
         """Return an answer or an exception for each payload.

@@ -26,7 +26,8 @@ class ServeOptions:
         search: ``exact``, ``beam`` or ``auto``, as in `gti recommend`.
         beams: Hypotheses of the beam search. None: as many as items, 20 or more.
         max_batch: Most users or queries that the model answers at once.
-        max_wait_ms: Most milliseconds that a request waits for others to be answered with.
+        max_wait_ms: Most milliseconds that the model waits for more requests to answer at once. It waits for as many as
+            it answered the time before, since those clients often ask again.
         max_queue: Most users and queries that wait; requests beyond get 503.
         timeout: Seconds after which a request that is not yet answered gets 504.
         max_users: Most users of one request.
@@ -45,7 +46,7 @@ class ServeOptions:
     search: str = option("auto", "exact, beam or auto, as in gti recommend; auto is exact here.")
     beams: int | None = option(None, "Hypotheses of the beam search.", shown="as many as items, 20 or more")
     max_batch: int = option(32, "Most users or queries that the model answers at once.")
-    max_wait_ms: float = option(2.0, "Most milliseconds that a request waits for others to be answered with.")
+    max_wait_ms: float = option(10.0, "Most milliseconds that the model waits for more requests to answer at once.")
     max_queue: int = option(1024, "Most users and queries that wait. Requests beyond get 503 with Retry-After.")
     timeout: float = option(30.0, "Seconds after which a request that is not answered yet gets 504.")
     max_users: int = option(64, "Most users of one request.")

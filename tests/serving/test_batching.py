@@ -92,6 +92,27 @@ def test_waits_for_others_but_not_longer_than_it_may() -> None:
     assert len(run(fill, full, wait=1000)) == 4  # a full batch waits for nobody
 
 
+def test_who_asks_again_at_once_is_waited_for_and_a_single_client_does_not_wait() -> None:
+    doubler = Doubler()
+
+    async def client(batcher: Batcher, number: int, times: int) -> None:
+        for _ in range(times):
+            await batcher.submit("a", [number], 10)
+            await asyncio.sleep(0.001 * number)
+
+    async def work(batcher: Batcher) -> float:
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(client(batcher, n, 3) for n in range(3)))
+        await client(batcher, 1, 1)  # nobody else comes, which the batcher does not know yet
+        start = loop.time()
+        await client(batcher, 1, 3)
+        return loop.time() - start
+
+    seconds = run(work, doubler, wait=0.5, most=50)
+    assert [len(batch) for _, batch in doubler.batches] == [3, 3, 3, 1, 1, 1, 1]
+    assert seconds < 0.5
+
+
 def test_one_bad_payload_spoils_nobody_else() -> None:
     doubler = Doubler()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gti_cli.errors import InputError
-from gti_cli.serving import serve, workers
+from gti_cli.serving import loading, workers
 from gti_cli.serving.options import ServeOptions
 from gti_cli.serving.workers import make_worker_app, serve_by_workers
 from tests.support.serving import FakeRecommender
@@ -36,7 +36,7 @@ def test_a_worker_gets_the_options_and_the_checkpoint(monkeypatch: pytest.Monkey
         assert (settings["workers"], settings["port"]) == (3, 8123)
         made.append(make_worker_app())
 
-    monkeypatch.setattr(serve, "make_loader", loader)
+    monkeypatch.setattr(loading, "make_loader", loader)
     start(monkeypatch, run)
     assert loaded == {"workspace": "w", "checkpoint": "tuned", "seed": 3}
     assert made[0].title == "gti serve"
@@ -51,6 +51,6 @@ def test_a_worker_that_cannot_load_says_why_once(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(SystemExit):
             make_worker_app()
 
-    monkeypatch.setattr(serve, "make_loader", loader)
+    monkeypatch.setattr(loading, "make_loader", loader)
     with pytest.raises(InputError, match="no such checkpoint"):
         start(monkeypatch, run)

@@ -70,6 +70,13 @@ def test_by_keyboard_from_a_search_to_an_explanation(browser: Browser, address: 
     assert "<a_1>" in why and "80 %" in why and f"−{-math.log(0.8 * 0.1 * 0.8):.2f}" in why
     kinds = "[...document.querySelectorAll('#list li:first-child .sub .code')].map((code) => code.classList[1] || '')"
     assert browser.run(kinds) == ["branch", "", "alike"]
+    browser.run("document.querySelector('.tools button').click()")
+    browser.until("document.querySelectorAll('.similar li').length === 6")
+    browser.run("document.querySelector('.similar li:last-child button').click()")
+    browser.until(
+        "document.querySelectorAll('#list li').length === 6 && document.querySelectorAll('.shared li').length === 1"
+    )
+    assert browser.run("document.querySelectorAll('.similar li').length") == 6  # what was opened stays open
     assert browser.problems() == []
     assert {url.split("/")[2] for url in browser.requested()} == {address.split("/")[2]}
 
