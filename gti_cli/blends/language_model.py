@@ -92,7 +92,7 @@ class LanguageModel:
         catalogue = self._setting.catalogue
         rows = np.arange(len(catalogue.codes)) if allowed is None else np.flatnonzero(allowed)
         trie = self._trie if allowed is None else build_trie(catalogue.codes[rows])
-        searcher, prior = self._searcher(trie, rows)
+        searcher, prior = self._whole if allowed is None else self._searcher(trie, rows)
         shown = self._shown(histories)
         hidden = [set(history) if filter_seen else set() for history in histories]
         request = SearchRequest(
@@ -122,7 +122,7 @@ class LanguageModel:
         self, histories: Sequence[Sequence[int]], candidates: Candidates, *, folder: Path | None = None
     ) -> Floats:
         """(n,) exact log-probabilities of the candidates."""
-        searcher, prior = self._searcher(self._trie)
+        searcher, prior = self._whole
         shown = self._shown(histories)
         scores = score_parts(
             searcher,
@@ -172,6 +172,11 @@ class LanguageModel:
         of_model = prior.model if prior is not None else None
         pad_id = int(self._tokenizer.pad_token_id)
         return Searcher(self._model, TrieTensors(trie, ids, setting.device), pad_id, of_model), prior
+
+    @cached_property
+    def _whole(self) -> tuple[Searcher, LoadedPrior | None]:
+        """The model with the trie of all items, made once for all calls."""
+        return self._searcher(self._trie)
 
     @cached_property
     def _hidden(self) -> frozenset[int]:

@@ -8,7 +8,6 @@ import typer
 
 from gti_cli import console
 from gti_cli.blending.options import BlendOptions
-from gti_cli.commands.evaluation_tables import print_tuning
 from gti_cli.commands.options import (
     DEFAULT_WORKSPACE,
     TABLE,
@@ -18,6 +17,7 @@ from gti_cli.commands.options import (
     parse_names,
 )
 from gti_cli.commands.outcome import print_outcome
+from gti_cli.commands.printing.evaluation_tables import print_tuning
 from gti_cli.tables.equal_times import InteractionOptions
 
 if TYPE_CHECKING:

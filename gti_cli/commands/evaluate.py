@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gti_cli import console
-from gti_cli.commands.evaluation_tables import print_differences, print_metrics, print_slices
 from gti_cli.commands.options import (
     DEFAULT_WORKSPACE,
     TABLE,
@@ -18,6 +17,7 @@ from gti_cli.commands.options import (
     expand_options,
 )
 from gti_cli.commands.outcome import print_outcome
+from gti_cli.commands.printing.evaluation_tables import print_differences, print_metrics, print_slices
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import processes

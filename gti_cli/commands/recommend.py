@@ -157,6 +157,9 @@ def _answer_stdin(recommender: Recommender, options: RecommendOptions) -> None:
 
     defaults = line_defaults(options, recommender.row_of)
     console.note(f"{recommender.name} is loaded: reading lines of JSON from stdin")
+    for asked, is_trained in vars(recommender.trained_on).items():
+        if is_trained is False:
+            console.note(f"it never saw {asked} in training: its answers to them may be as good as chance")
     answered = wrong = 0
     try:
         for lines in waiting_lines(sys.stdin.buffer, options.batch_size):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class _State:
     open_bars: int = 0
 
 
-_state = _State()
+_state, _bars_lock = _State(), threading.Lock()
 
 
 def configure(*, quiet: bool = False, json_output: bool = False) -> None:
@@ -114,22 +115,28 @@ def progress(description: str, total: int | None, unit: str = "items") -> Iterat
     if is_quiet() or _state.open_bars:
         yield lambda *_args, **_kwargs: None
         return
-    _state.open_bars += 1
+    _count_bars(1)
     try:
         with _visible_progress(description, total, unit) as advance:
             yield advance
     finally:
-        _state.open_bars -= 1
+        _count_bars(-1)
 
 
 @contextmanager
 def without_progress() -> Iterator[None]:
     """Show no progress bar inside the block: for work that others wait for, and no person watches."""
-    _state.open_bars += 1
+    _count_bars(1)
     try:
         yield
     finally:
-        _state.open_bars -= 1
+        _count_bars(-1)
+
+
+def _count_bars(more: int) -> None:
+    """Count an open or a closed bar; several threads may do so."""
+    with _bars_lock:
+        _state.open_bars += more
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from gti_cli.recommender.loaded_model import LoadedModel, Prompts
 from gti_cli.recommender.lookup import ItemLookup
 from gti_cli.recommender.results import LevelScore, RecommendedItem, RecommendedList
 from gti_cli.recommender.search import search_lists
-from gti_cli.recommender.settings import ListSettings, check_history_items, known_rows, strip_queries
+from gti_cli.recommender.settings import ListSettings, check_asked, known_rows, strip_queries
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -213,8 +213,7 @@ class Recommender(ItemLookup):
             raise InputError(
                 f"candidates has {len(candidates):,} lists for {count:,} requests", remedy="give one for each"
             )
-        lists = CandidateLists.of([known_rows(list(items), self.row_of) for items in candidates])
-        model = self.model
+        lists, model = CandidateLists.of([known_rows(list(items), self.row_of) for items in candidates]), self.model
         prompts = self._prompts(histories, queries, max_history)
         request = ScoreRequest(prompts.ids, lists, model.masses(prompts))
         with self._alone():
@@ -277,15 +276,9 @@ class Recommender(ItemLookup):
             yield
 
     def _check_requests(self, histories: Sequence[Sequence[str]] | None, queries: Sequence[str] | None) -> None:
-        if (histories is None) == (queries is None):
-            problem = "it is not said for whom to recommend" if histories is None else "histories and queries at once"
-            raise InputError(problem, remedy="give histories or queries")
-        if queries is not None:
-            if self.is_blend:
-                raise InputError("a blend recommends to users, and cannot answer queries", remedy="name a checkpoint")
-            strip_queries(queries)
-        else:
-            check_history_items(histories or [], self.row_of)
+        if queries is not None and self.is_blend:
+            raise InputError("a blend recommends to users, and cannot answer queries", remedy="name a checkpoint")
+        check_asked(histories, queries, self.row_of)
 
     def _rows(self, histories: Sequence[Sequence[str]]) -> list[list[int]]:
         return [[self.row_of[item] for item in history] for history in histories]

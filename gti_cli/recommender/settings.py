@@ -76,6 +76,32 @@ def check_history_items(histories: Iterable[Sequence[str]], row_of: Mapping[str,
         raise InputError("the history is empty", remedy="give at least one item id")
 
 
+def check_asked(
+    histories: Sequence[Sequence[str]] | None, queries: Sequence[str] | None, row_of: Mapping[str, int]
+) -> None:
+    """Check that there are either histories of known items, or queries.
+
+    Args:
+        histories: Item ids of each user. None: queries are asked.
+        queries: Words of each query. None: histories are asked.
+        row_of: Row of the catalogue of each item.
+
+    Raises:
+        InputError: When it is neither or both, an item is unknown, or a request is empty.
+    """
+    if (histories is None) == (queries is None):
+        problem = "it is not said for whom to recommend" if histories is None else "histories and queries at once"
+        raise InputError(problem, remedy="give histories or queries")
+    if isinstance(queries, str) or any(isinstance(history, str) for history in histories or ()):
+        raise InputError(
+            "one request is given in the place of a list of them", remedy='write [["A", "B"]], or ["red dress"]'
+        )
+    if histories is not None:
+        check_history_items(histories, row_of)
+    else:
+        strip_queries(queries or ())
+
+
 def strip_queries(texts: Iterable[str]) -> list[str]:
     """Remove the white space around queries.
 

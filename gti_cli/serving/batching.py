@@ -7,6 +7,7 @@ takes the oldest of them and all others that want the same kind of work.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 from collections import deque
@@ -73,7 +74,7 @@ class Batcher:
     ) -> None:
         self._answer, self._limits, self._on_batch = answer, limits, on_batch
         self._queue: deque[_Waiting] = deque()
-        self._arrived = asyncio.Event()
+        self._arrived, self._is_gathering = asyncio.Event(), False
         self._seconds_each = 0.0
 
     def __len__(self) -> int:
@@ -99,7 +100,8 @@ class Batcher:
         now = loop.time()
         entries = [_Waiting(kind, payload, now, loop.create_future()) for payload in payloads]
         self._queue.extend(entries)
-        self._arrived.set()
+        if not self._is_gathering or len(self._queue) >= self._limits.most:
+            self._arrived.set()  # a batch that is not full yet waits for its time to pass, without being woken
         answers = [entry.answer for entry in entries]
         try:
             done, waiting = await asyncio.wait(answers, timeout=timeout, return_when=asyncio.FIRST_EXCEPTION)
@@ -126,8 +128,6 @@ class Batcher:
                     thread, self._answer_all, batch[0].kind, [entry.payload for entry in batch]
                 )
                 seconds = loop.time() - start
-                self._remember(seconds / len(batch))
-                self._on_batch(len(batch), seconds)
                 for entry, answer in zip(batch, answers, strict=True):
                     if entry.answer.done():  # the client has gone
                         continue
@@ -135,6 +135,8 @@ class Batcher:
                         entry.answer.set_exception(answer)
                     else:
                         entry.answer.set_result(answer)
+                self._remember(seconds / len(batch))
+                self._on_batch(len(batch), seconds)
 
     async def _next_batch(self) -> list[_Waiting]:
         """Wait until a batch is full, or its oldest piece of work has waited long enough; take it from the queue."""
@@ -152,10 +154,10 @@ class Batcher:
                 taken = set(map(id, batch))
                 self._queue = deque(entry for entry in self._queue if id(entry) not in taken)
                 return batch
-            try:
+            self._is_gathering = True
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), left)
-            except asyncio.TimeoutError:
-                continue
+            self._is_gathering = False
 
     def _answer_all(self, kind: Any, payloads: list[Any]) -> list[Any]:
         """Return an answer or an exception for each payload.

@@ -10,8 +10,10 @@ from pydantic_core import PydanticCustomError
 
 def _check_text(text: str) -> str:
     """Refuse surrogates, which JSON can write as an escape and no tokenizer reads."""
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise PydanticCustomError("text", "The text has letters that are no Unicode")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("text", "The text has letters that are no Unicode") from None
     return text
 
 
@@ -117,7 +119,7 @@ class SimilarList(BaseModel):
 class Health(BaseModel):
     """What the server answers with."""
 
-    status: str = Field(description='"ok".')
+    status: str = Field(description="ok, or failed.")
     checkpoint: str
     items: int = Field(description="Items of the catalogue.")
     loaded: str = Field(description="When the checkpoint was loaded, in UTC.")

@@ -38,17 +38,18 @@ def make_open_routes(service: Service) -> APIRouter:
     """
     router = APIRouter()
 
-    @router.get("/health", tags=["operation"], response_model=bodies.Health)
+    @router.get("/health", tags=["operation"], response_model=bodies.Health, responses={503: {"model": bodies.Health}})
     async def health() -> Response:
-        """Say that the server answers, and with what."""
+        """Say whether the server answers (200) or has failed and should be started anew (503), and with what."""
         return JSONResponse(
             {
-                "status": "ok",
+                "status": "ok" if service.is_working else "failed",
                 "checkpoint": service.recommender.name,
                 "items": len(service.recommender.item_ids),
                 "loaded": service.loaded,
                 "waiting": service.waiting,
-            }
+            },
+            200 if service.is_working else 503,
         )
 
     return router

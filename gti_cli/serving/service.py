@@ -51,6 +51,7 @@ class Service:
         self._load, self._is_loading = load, False
         self._checkpoint: str | None = None  # that of the command line
         self.options, self.metrics = options, Metrics()
+        self._task: asyncio.Task[None] | None = None
         self._take(load(None))
         limits = BatchLimits(options.max_batch, options.max_wait_ms / 1000, options.max_queue)
         self._batcher = Batcher(self._answer, limits, self._observe)
@@ -68,6 +69,11 @@ class Service:
         self.metrics.observe_batch(size, seconds, self.waiting)
 
     @property
+    def is_working(self) -> bool:
+        """Whether batches are being answered. They stop when the server does, or by a bug."""
+        return self._task is not None and not self._task.done()
+
+    @property
     def waiting(self) -> int:
         """Number of users and queries in the queue."""
         return len(self._batcher)
@@ -75,13 +81,13 @@ class Service:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Answer requests as long as the block runs."""
-        task = asyncio.create_task(self._batcher.run())
+        self._task = asyncio.create_task(self._batcher.run())
         try:
             yield
         finally:
-            task.cancel()
+            self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await task
+                await self._task
 
     async def ask(self, request: Request, kind: Any, payloads: Sequence[Any]) -> list[Any]:
         """Return the answers to the payloads of a request.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError
+from gti_cli.serving import loading
 from gti_cli.serving.metrics import SEVERAL_PROCESSES
 from gti_cli.serving.options import ServeOptions
 
@@ -39,7 +40,7 @@ def serve_by_workers(source: dict[str, Any], options: ServeOptions, port: int) -
     """
     import uvicorn
 
-    from gti_cli.serving.serve import announce, uvicorn_settings
+    from gti_cli.serving.listening import announce, uvicorn_settings
 
     values = {**asdict(options), "api_key_file": str(options.api_key_file) if options.api_key_file else None}
     with tempfile.TemporaryDirectory(prefix="gti-serve-") as folder:
@@ -67,14 +68,13 @@ def serve_by_workers(source: dict[str, Any], options: ServeOptions, port: int) -
 def make_worker_app() -> FastAPI:
     """Make the application of one worker, from what its environment says. uvicorn calls this in each worker."""
     from gti_cli.serving.app import make_app
-    from gti_cli.serving.serve import make_loader
     from gti_cli.serving.service import Service
 
     told = json.loads(os.environ[_TOLD])
     key_file = told["options"].pop("api_key_file")
     options = replace(ServeOptions(**told["options"]), api_key_file=Path(key_file) if key_file else None)
     try:
-        return make_app(Service(make_loader(**told["source"]), options))
+        return make_app(Service(loading.make_loader(**told["source"]), options))
     except InputError as error:
         # The first process says it, once for all workers, and ends.
         (Path(os.environ[SEVERAL_PROCESSES]) / _REFUSED).write_text(str(error), "utf-8")

@@ -13,7 +13,7 @@ from gti_cli import tables
 from gti_cli.app import run
 from gti_cli.errors import InputError
 from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
-from gti_cli.recommender.results import RecommendedItem, RecommendedList, SimilarItem
+from gti_cli.recommender.results import RecommendedItem, RecommendedList, SimilarItem, TrainedOn
 from tests.support.commands import RecordingStage
 
 
@@ -121,6 +121,7 @@ class Lookup:
     """A recommender that knows the item i1."""
 
     name, row_of, similarity_source = "tuned", {"i1": 0}, "embeddings"
+    trained_on = TrainedOn(histories=True, queries=False)
 
     def check(self, histories: Any = None, queries: Any = None, **_: Any) -> None:
         if histories and histories[0] != ["i1"]:
@@ -162,6 +163,7 @@ def test_lines_of_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         {"line": 4, "items": [{**item, "score": -3}], "proven": True, "cut": 0},
     ]
     assert "1 of 3 lines could not be answered" in captured.err
+    assert "never saw queries in training" in captured.err and "never saw histories" not in captured.err
     ((given, more),) = loaded
     assert given == (Path("space"), "tuned") and (more["device"], more["base"], more["seed"]) == ("cpu", None, 0)
     monkeypatch.setattr("sys.stdin", Stdin(lines[:1]))

@@ -101,19 +101,19 @@ def test_nothing_that_all_prompts_begin_with_is_computed_twice(
 
 
 def test_threads_get_their_own_answers(recommender: Recommender) -> None:
-    histories = [[f"i{number}", f"i{(7 * number) % ITEMS}"] for number in range(8)]
+    histories = [[f"i{number}", f"i{(7 * number) % ITEMS}"] for number in range(4)]
     expected = [recommender.recommend([history], k=3, exclude=[history[0]])[0] for history in histories]
-    queries = [recommender.recommend(queries=[f"dress {number}"], k=3)[0] for number in range(8)]
+    queries = [recommender.recommend(queries=[f"dress {number}"], k=3)[0] for number in range(4)]
     wrong: list[object] = []
 
     def ask(number: int) -> None:
-        for _ in range(3):
+        for _ in range(2):
             found = recommender.recommend([histories[number]], k=3, exclude=[histories[number][0]])[0]
             answer = recommender.recommend(queries=[f"dress {number}"], k=3)[0]
             if found != expected[number] or answer != queries[number]:
                 wrong.append((number, found, answer))
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

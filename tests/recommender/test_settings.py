@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gti_cli.errors import InputError
-from gti_cli.recommender.settings import ListSettings, check_history_items, known_rows, strip_queries
+from gti_cli.recommender.settings import ListSettings, check_asked, check_history_items, known_rows, strip_queries
 
 ROW_OF = {"007": 0, "A": 1}
 
@@ -44,6 +44,9 @@ def test_items_are_known_or_named() -> None:
     assert str(caught.value) == (
         "out.csv, column 'item_id', row 2: items that the catalogue does not have: 'B'. Drop them from the list."
     )
+    for asked in (([["A"], "A"], None), (["A"], None), (None, "red")):
+        with pytest.raises(InputError, match="one request is given in the place of a list"):
+            check_asked(*asked, ROW_OF)
     assert strip_queries([" red "]) == ["red"]
     for texts in ([], ["red", " "]):
         with pytest.raises(InputError, match="query is empty"):

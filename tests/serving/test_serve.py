@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,25 @@ import pytest
 
 from gti_cli.errors import InputError
 from gti_cli.serving import serve as module
-from gti_cli.serving.options import ServeOptions
-from gti_cli.serving.serve import make_loader, serve, uvicorn_settings
+from gti_cli.serving.serve import serve
 
 ROOT = Path(__file__).parents[2]
 # A server whose model is made up and slow: nothing heavy is imported.
 PROGRAM = """
 import time
 from gti_cli import console
-from gti_cli.serving import serve
+from gti_cli.serving import loading, serve
 from tests.support.serving import FakeRecommender
 
 class Slow(FakeRecommender):
-    def recommend(self, *arguments, **keywords):
+    def recommend(self, histories, **keywords):
+        if ["i20"] in histories:
+            print("begun", flush=True)
         time.sleep(0.3)
-        return super().recommend(*arguments, **keywords)
+        return super().recommend(histories, **keywords)
 
 console.configure(json_output=True, quiet=True)
-serve.make_loader = lambda *arguments, **keywords: lambda name: Slow()
+loading.make_loader = lambda *arguments, **keywords: lambda name: Slow()
 serve.serve(port=0, max_wait_ms=0.0)
 print("ended")
 """
@@ -57,7 +57,7 @@ def test_a_real_server_survives_clients_that_leave_and_finishes_what_runs() -> N
             with ThreadPoolExecutor(8) as clients:
                 assert list(clients.map(ask, range(8))) == [f"i{n + 1}" for n in range(8)]
                 last = clients.submit(ask, 20)
-                threading.Event().wait(0.15)  # the request is with the model
+                assert process.stdout.readline() == "begun\n"
                 process.send_signal(signal.SIGTERM)
                 assert last.result() == "i21"
             assert process.stdout.readline() == "ended\n"
@@ -70,7 +70,7 @@ def test_a_port_in_use_is_an_error_before_anything_is_loaded(monkeypatch: pytest
     def never(*arguments: Any, **keywords: Any) -> Any:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(module, "make_loader", lambda *arguments, **keywords: never)
+    monkeypatch.setattr("gti_cli.serving.loading.make_loader", lambda *arguments, **keywords: never)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1, port {port}"):
@@ -85,15 +85,3 @@ def test_missing_packages_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         serve()
     assert "uvicorn" in str(refused.value)
     assert 'pip install "gti-cli[serve]"' in str(refused.value)
-
-
-def test_a_client_cannot_have_any_folder_loaded(tmp_path: Path) -> None:
-    for name in ("../other", "/etc", str(tmp_path), "none"):
-        with pytest.raises(InputError, match="no checkpoint"):
-            make_loader(tmp_path, None)(name)
-
-
-def test_access_lines_go_to_stderr_and_only_if_asked_for() -> None:
-    quiet, loud = uvicorn_settings(ServeOptions()), uvicorn_settings(ServeOptions(access_log=True))
-    assert (quiet["access_log"], loud["access_log"], loud["log_level"]) == (False, True, "info")
-    assert loud["log_config"]["handlers"]["access"]["stream"] == "ext://sys.stderr"

@@ -135,3 +135,17 @@ def test_what_cannot_be_loaded_is_an_error_before_the_server_starts() -> None:
 
     with pytest.raises(InputError, match="no such checkpoint"):
         Service(load, ServeOptions())
+
+
+def test_health_says_when_batches_are_no_longer_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        async with served() as server:
+            assert (await server.client.get("/health")).json()["status"] == "ok"
+            monkeypatch.setattr(server.service.metrics.batch_size, "observe", lambda size: 1 / 0)  # a bug of ours
+            listed(await server.client.post("/recommend", json={"history": ["i1"]}))
+            await asyncio.sleep(0)
+            answer = await server.client.get("/health")
+            assert (answer.status_code, answer.json()["status"]) == (503, "failed")
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(work())

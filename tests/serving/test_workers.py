@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gti_cli.errors import InputError
-from gti_cli.serving import serve, workers
+from gti_cli.serving import loading, workers
 from gti_cli.serving.options import ServeOptions
 from gti_cli.serving.workers import make_worker_app, serve_by_workers
 from tests.support.serving import FakeRecommender
@@ -31,11 +31,12 @@ def test_a_worker_gets_the_options_and_the_checkpoint(monkeypatch: pytest.Monkey
         loaded.update(workspace=workspace, checkpoint=checkpoint, **keywords)
         return lambda name: FakeRecommender()
 
-    def run(factory: str, **settings: Any) -> None:
-        assert (factory, settings["workers"], settings["port"]) == ("gti_cli.serving.workers:make_worker_app", 3, 8123)
+    def run(app: str, **settings: Any) -> None:
+        assert (app, settings["factory"]) == ("gti_cli.serving.workers:make_worker_app", True)
+        assert (settings["workers"], settings["port"]) == (3, 8123)
         made.append(make_worker_app())
 
-    monkeypatch.setattr(serve, "make_loader", loader)
+    monkeypatch.setattr(loading, "make_loader", loader)
     start(monkeypatch, run)
     assert loaded == {"workspace": "w", "checkpoint": "tuned", "seed": 3}
     assert made[0].title == "gti serve"
@@ -46,10 +47,10 @@ def test_a_worker_that_cannot_load_says_why_once(monkeypatch: pytest.MonkeyPatch
     def loader(**keywords: Any) -> Any:
         raise InputError("no such checkpoint")
 
-    def run(factory: str, **settings: Any) -> None:
+    def run(app: str, **settings: Any) -> None:
         with pytest.raises(SystemExit):
             make_worker_app()
 
-    monkeypatch.setattr(serve, "make_loader", loader)
+    monkeypatch.setattr(loading, "make_loader", loader)
     with pytest.raises(InputError, match="no such checkpoint"):
         start(monkeypatch, run)

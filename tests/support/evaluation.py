@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def make_codes() -> np.ndarray:
     return codes.astype(np.int32)
 
 
-def add_semantic_ids(space: Workspace, codes: np.ndarray, identity: str = "made") -> Any:
+def add_semantic_ids(space: Workspace, codes: np.ndarray, identity: str = "made", sizes: Sequence[int] = SIZES) -> Any:
     """Write the artifact ``semantic_ids``."""
     outputs = ["semantic_ids.parquet", "items.parquet"]
     with space.stage("build-ids", "semantic_ids", outputs, options={"identity": identity}, force=True) as run:
@@ -56,7 +56,7 @@ def add_semantic_ids(space: Workspace, codes: np.ndarray, identity: str = "made"
         tables.write(run.path("semantic_ids.parquet"), columns)
         titles = [f"Dress number {n}" for n in range(len(codes))]
         tables.write(run.path("items.parquet"), {"item_id": ids, "text": titles, "title": titles})
-        run.details.update({"levels": 3, "sizes": SIZES, "token_style": "lc-rec", "identity": identity})
+        run.details.update({"levels": 3, "sizes": list(sizes), "token_style": "lc-rec", "identity": identity})
     return run.result()
 
 

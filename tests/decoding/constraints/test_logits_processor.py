@@ -40,7 +40,7 @@ def test_it_allows_what_continues_to_an_item(opening: list[int], closing: list[i
             allowed = {answer[written] for answer in known if list(answer[:written]) == row and written < length}
             if written >= length and eos is not None:
                 allowed = {eos}  # ``generate`` fills finished sequences up
-            in_codes = len(opening) <= written < len(opening) + 3
+            in_codes = len(opening) <= written < len(opening) + 3 and row[: len(opening)] == opening
             if not in_codes and row not in [list(answer[:written]) for answer in known]:
                 continue  # what is fixed for all items is not compared with what was written
             expected = [float(before[token]) if token in allowed else -np.inf for token in range(VOCAB)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gti_cli.commands.evaluation_tables import all_metrics, leading_metrics, print_metrics, print_slices
+from gti_cli.commands.printing.evaluation_tables import all_metrics, leading_metrics, print_metrics, print_slices
 from tests.support.commands import EVALUATION as USERS
 from tests.support.commands import EVALUATION_COUNTS as COUNTS
 
