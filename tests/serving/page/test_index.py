@@ -93,6 +93,9 @@ def test_html_in_a_title_stays_text(browser: Browser, address: str) -> None:
     browser.run("document.getElementById('search').focus()")
     browser.type("gown <img")
     browser.until("document.querySelectorAll('#found li').length === 1")
+    browser.click("#found li")
+    browser.until("document.querySelectorAll('#history li').length === 3")
+    assert browser.run("document.querySelector('#found .taken').textContent") == "✓ 2 times"
     browser.run("document.getElementById('tab-tree').click()")
     browser.until("document.querySelectorAll('#tree .node').length === 3")
     browser.run("document.getElementById('tree-history').click()")
