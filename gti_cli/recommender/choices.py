@@ -62,14 +62,18 @@ def allowed_items(
     if not any(excluded or kept is not None for excluded, kept in pairs):
         return None
     number_of: dict[tuple[Any, Any], int] = {}
+    number_of_object: dict[tuple[int, int], int] = {}  # a long list that requests share is looked at once
     masks: list[npt.NDArray[np.bool_]] = []
     numbers = []
     for excluded, kept in pairs:
-        key = (frozenset(excluded or ()), None if kept is None else frozenset(kept))
-        if key not in number_of:
-            number_of[key] = len(masks)
-            masks.append(_mask(row_of, excluded or (), kept))
-        numbers.append(number_of[key])
+        same = id(excluded), id(kept)
+        if same not in number_of_object:
+            key = (frozenset(excluded or ()), None if kept is None else frozenset(kept))
+            if key not in number_of:
+                number_of[key] = len(masks)
+                masks.append(_mask(row_of, excluded or (), kept))
+            number_of_object[same] = number_of[key]
+        numbers.append(number_of_object[same])
     return AllowedItems(np.stack(masks), np.asarray(numbers, dtype=np.int64))
 
 

@@ -15,6 +15,9 @@ import torch
 
 from gti_cli.decoding.trie import Trie
 
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class AllowedItems:
@@ -25,28 +28,51 @@ class AllowedItems:
         numbers: (P,) int64. The choice that holds for each prompt.
     """
 
-    masks: npt.NDArray[np.bool_]
-    numbers: npt.NDArray[np.int64]
+    masks: Mask
+    numbers: Ints
 
     @classmethod
-    def same_for_all(cls, mask: npt.NDArray[np.bool_], prompts: int) -> AllowedItems:
+    def same_for_all(cls, mask: Mask, prompts: int) -> AllowedItems:
         """One choice, (N,) bool, for all prompts."""
         return cls(mask[None], np.zeros(prompts, dtype=np.int64))
 
-    def of(self, prompt: int) -> npt.NDArray[np.bool_]:
+    def of(self, prompt: int) -> Mask:
         """(N,) which items may be listed for a prompt."""
-        mask: npt.NDArray[np.bool_] = self.masks[self.numbers[prompt]]
+        mask: Mask = self.masks[self.numbers[prompt]]
         return mask
 
     def nodes(self, trie: Trie, device: torch.device) -> AllowedNodes:
         """The nodes of the trie of the whole catalogue that lead to allowed items, on the model's device."""
-        # Every leaf has an item and every node a child, so no range that `reduceat` joins is empty.
-        mask = np.logical_or.reduceat(self.masks[:, trie.items], trie.item_starts[:-1], axis=1)
-        levels = [mask]
-        for starts in reversed(trie.starts[1:]):
-            levels.append(np.logical_or.reduceat(levels[-1], starts[:-1], axis=1))
-        on_device = [torch.from_numpy(level).to(device) for level in reversed(levels)]
-        return AllowedNodes(on_device, torch.from_numpy(self.numbers).to(device))
+        sizes = [np.diff(starts) for starts in (*trie.starts, trie.item_starts)]  # children, at last items, of a node
+        of_masks = [_allowed_nodes(trie, mask, sizes) for mask in self.masks]
+        levels = [torch.from_numpy(np.stack(level)).to(device) for level in zip(*of_masks, strict=True)]
+        return AllowedNodes(levels, torch.from_numpy(self.numbers).to(device))
+
+
+def _allowed_nodes(trie: Trie, mask: Mask, sizes: Sequence[Ints]) -> list[Mask]:
+    """Which nodes of the levels 1 to L lead to allowed items; the work is that of the shorter list.
+
+    Args:
+        trie: All semantic IDs of the catalogue.
+        mask: (N,) which items are allowed.
+        sizes: L + 1 arrays. The number of children of each node of each level, and of items of each leaf.
+    """
+    counts = [len(nodes) for nodes in sizes[1:]]
+    if 2 * np.count_nonzero(mask) <= len(mask):
+        levels = [np.zeros(count, dtype=bool) for count in counts]
+        paths = trie.paths(np.unique(trie.leaf_of_row[np.flatnonzero(mask)]))
+        for allowed, nodes in zip(levels, paths[1:], strict=True):
+            allowed[nodes] = True
+        return levels
+    levels = [np.ones(count, dtype=bool) for count in counts]
+    # The leaf of each forbidden item; in the loop the node above each forbidden node.
+    below = trie.leaf_of_row[np.flatnonzero(~mask)]
+    for level in reversed(range(trie.levels)):
+        nodes, forbidden = np.unique(below, return_counts=True)
+        nodes = nodes[forbidden == sizes[level + 1][nodes]]
+        levels[level][nodes] = False
+        below = np.searchsorted(trie.starts[level], nodes, side="right") - 1
+    return levels
 
 
 @dataclass(frozen=True)
@@ -61,7 +87,7 @@ class AllowedNodes:
     levels: Sequence[torch.Tensor]
     numbers: torch.Tensor
 
-    def select(self, prompts: Sequence[int] | npt.NDArray[np.int64]) -> AllowedNodes:
+    def select(self, prompts: Sequence[int] | Ints) -> AllowedNodes:
         """The nodes of some of the prompts, which are numbered anew."""
         chosen = torch.as_tensor(prompts, dtype=torch.long, device=self.numbers.device)
         return replace(self, numbers=self.numbers[chosen])
