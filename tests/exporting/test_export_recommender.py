@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_the_old_folder(blended: Blended, tmp_path: Path, mon
 
 @pytest.mark.parametrize(
     ("changes", "problem"),
-    [({"adapter": object()}, "an adapter.*--merge-into NAME"), ({"local": False}, "not on this machine.*download it")],
+    [({"adapter": object()}, "an adapter.*--merge-into NAME"), ({"local": False}, "not on this machine.*Download it")],
 )
 def test_a_checkpoint_that_is_not_in_one_folder(
     blended: Blended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: Any, problem: str
