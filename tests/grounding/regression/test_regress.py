@@ -122,3 +122,11 @@ def test_logits_that_follow_no_rule_are_refused(make_world: Any, monkeypatch: py
     with pytest.raises(InputError, match="has no regression to solve"):
         ground(world.workspace, **OPTIONS)
     assert not (world.workspace / "grounded").exists()
+
+
+def test_a_device_without_float64_is_refused(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gti_cli.checkpoints import devices
+
+    monkeypatch.setattr(devices, "choose_device", lambda _: torch.device("mps"))
+    with pytest.raises(InputError, match="float64, which the device mps does not have"):
+        ground(make_world().workspace, **OPTIONS)
