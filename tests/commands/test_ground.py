@@ -72,7 +72,7 @@ def test_a_regression_is_printed_beside_the_steps(tmp_path: Path, capsys: pytest
     assert gti(["ground", "-w", str(world.workspace), "--solver", "regression", *SHORT]) == 0
     said = capsys.readouterr().out
     for words in (
-        "│ regression │ after steps │",
+        "┃ regression ┃ after steps ┃",
         "Regressions, by strength of the ridge",
         "(kept)",
         "its passes of the",
