@@ -1,4 +1,4 @@
-"""The head's rows as one matrix: what is read is the model's, what is written back reaches it, and nothing else does."""
+"""The head's rows as one matrix: what is read is the model's, and what is written back reaches it, no more."""
 
 from __future__ import annotations
 
