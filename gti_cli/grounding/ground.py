@@ -147,6 +147,10 @@ def _prepare(
     check_output_name(name, default="grounded", start=checkpoint.artifact)
     new_tokens = checkpoint.new_tokens()
     device = choose_device(run_options.device)
+    if options.solver == REGRESSION and device.type == "mps":
+        raise InputError(
+            f"--solver {REGRESSION} computes in float64, which the device mps does not have", remedy="use --device cpu"
+        )
     dtype = choose_dtype(run_options.dtype, device)
     seed = run_options.seed
     if options.objective == DISTIL:

@@ -12,7 +12,8 @@ from gti_cli.options import RunKeywords, option
 
 NLL, DISTIL = "nll", "distil"  # objectives
 GRADIENT, REGRESSION = "gradient", "regression"  # solvers
-STEPS_AFTER_REGRESSION = 60
+# Gradient steps after a regression, and their rate as a share of the usual one: the usual rate undoes a part of it.
+STEPS_AFTER_REGRESSION, RATE_AFTER_REGRESSION = 60, 0.5
 # Options that have an effect with one objective only; the manifest omits them with the other.
 _OF_DISTIL = ("distil_layer", "distil_nll_weight", "distil_snippets")
 _OF_NLL = ("directions", "retrieval_sample")
@@ -59,7 +60,7 @@ class RowsOptions:
             followed by `STEPS_AFTER_REGRESSION`). 0 after a regression: none.
         batch_size: Examples in a step, over all processes together.
         learning_rate: Peak, after a linear warm-up over 3 % of the steps; then linear decay to 0. None:
-            `gti_cli.training.rows_learning_rate.default_rows_rate`.
+            `gti_cli.training.rows_learning_rate.default_rows_rate`; after a regression, `RATE_AFTER_REGRESSION` of it.
         eval_every: Steps between evaluations (None: see `evaluations.evaluation_steps`).
         patience: Stop after this number of evaluations without a lower held-out loss, and keep the best rows (None:
             train to the end and keep the last rows).
@@ -76,7 +77,9 @@ class RowsOptions:
     max_steps: int | None = option(None, "Steps; overrides --epochs (0 after a regression: none).")
     batch_size: int = option(16, "Examples in a step, over all processes.")
     learning_rate: float | None = option(
-        None, "Peak learning rate.", shown="5 % of the distance between pretrained rows in a step"
+        None,
+        "Peak learning rate.",
+        shown="5 % of the distance between pretrained rows in a step; half of it after a regression",
     )
     eval_every: int | None = option(None, "Steps between evaluations.", shown="about ten in a run")
     patience: int | None = option(

@@ -28,7 +28,7 @@ from gti_cli.grounding.job import GroundingJob, GroundingTask
 from gti_cli.grounding.nll.corpus import Corpus
 from gti_cli.grounding.nll.gradient_checkpointing import checkpointed
 from gti_cli.grounding.nll.task import nll_task, split_pairs
-from gti_cli.grounding.options import DISTIL, REGRESSION
+from gti_cli.grounding.options import DISTIL, RATE_AFTER_REGRESSION, REGRESSION
 from gti_cli.grounding.plot import TRAJECTORY
 from gti_cli.grounding.regression.regress import regress
 from gti_cli.grounding.trainable_rows import NewRows
@@ -127,6 +127,7 @@ def _with_learning_rate(job: GroundingJob, run: StageRun, model: PreTrainedModel
     if job.options.learning_rate is not None:
         return job
     rate = default_rows_rate(embedding.weight, job.new_tokens.ids, height, "--learning-rate")
+    rate *= RATE_AFTER_REGRESSION if job.options.solver == REGRESSION else 1.0
     run.metrics["learning_rate"] = rate
     return replace(job, options=replace(job.options, learning_rate=rate))
 

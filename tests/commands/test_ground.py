@@ -65,3 +65,26 @@ def test_bad_pairs_end_with_one_line_and_code_2(
 def test_without_extend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gti(["ground", "-w", str(tmp_path / "empty"), "-q"]) == 2
     assert "gti extend" in capsys.readouterr().err and not (tmp_path / "empty").exists()
+
+
+def test_a_regression_is_printed_beside_the_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = make_world(tmp_path / "ws")
+    assert gti(["ground", "-w", str(world.workspace), "--solver", "regression", *SHORT]) == 0
+    said = capsys.readouterr().out
+    for words in (
+        "┃ regression ┃ after steps ┃",
+        "Regressions, by strength of the ridge",
+        "(kept)",
+        "its passes of the",
+    ):
+        assert words in said
+    assert "passes over the pairs" in said
+
+
+def test_a_regression_refuses_what_it_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = make_world(tmp_path / "ws")
+    before = digest_path(world.workspace)
+    capsys.readouterr()
+    assert gti(["ground", "-w", str(world.workspace), "--solver", "regression", "--lora", *SHORT]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "against --lora" in line and digest_path(world.workspace) == before

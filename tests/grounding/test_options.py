@@ -50,6 +50,12 @@ def test_numbers_that_must_be_positive(name: str, value: float) -> None:
         ({"objective": "distil", "directions": "both"}, "--directions goes with --objective nll"),
         ({"objective": "distil", "distil_nll_weight": float("inf")}, "--distil-nll-weight is inf"),
         ({"objective": "distil", "distil_snippets": -1}, "--distil-snippets is -1"),
+        ({"solver": "newton"}, "--solver is 'newton'"),
+        ({"solver": "regression", "max_steps": -1}, "--max-steps is -1"),
+        ({"solver": "regression", "lora": True}, "--solver regression fits .* against --lora"),
+        ({"solver": "regression", "directions": "both"}, "against --directions both"),
+        ({"solver": "regression", "directions": "to-text"}, "against --directions to-text"),
+        ({"solver": "regression", "objective": "distil"}, "against --objective distil"),
     ],
 )
 def test_values_that_are_refused(options: dict[str, Any], message: str) -> None:
@@ -63,6 +69,8 @@ def test_values_that_are_refused(options: dict[str, Any], message: str) -> None:
         {},
         {"held_out": 0.0, "retrieval_sample": 0, "unfreeze_steps": 0, "lora_dropout": 0.0},
         {"directions": "to-text", "lora": True, "unfreeze_steps": 2, "patience": 1},
+        {"solver": "regression", "directions": "to-tokens", "max_steps": 0, "unfreeze_steps": 2},
+        {"solver": "regression", "epochs": 0.0},
         {"objective": "distil", "distil_layer": 2, "distil_nll_weight": 0.5, "distil_snippets": 4},
     ],
 )
@@ -75,6 +83,18 @@ def test_directions_that_were_not_given_depend_on_the_tokens() -> None:
     assert GroundOptions().choose_directions(semantic_ids=False).directions == "both"
     for semantic_ids in (True, False):
         assert GroundOptions(directions="to-text").choose_directions(semantic_ids).directions == "to-text"
+
+
+def test_a_regression_is_followed_by_few_steps_unless_told_otherwise() -> None:
+    after = GroundOptions(solver="regression")
+    assert (after.steps, after.any_steps) == (60, True)
+    assert after.choose_directions(semantic_ids=False).directions == "to-tokens"
+    assert after.resolved()["max_steps"] == 60 and "epochs" not in after.resolved()
+    for none in ({"max_steps": 0}, {"epochs": 0.0}):
+        assert not GroundOptions(solver="regression", **none).any_steps
+    one_pass = GroundOptions(solver="regression", epochs=1.0)
+    assert (one_pass.steps, one_pass.passes) == (None, 1.0)
+    assert one_pass.resolved()["solver"] == "regression" and "solver" not in GroundOptions().resolved()
 
 
 def test_the_manifest_leaves_out_options_without_effect() -> None:

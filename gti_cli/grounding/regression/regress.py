@@ -48,7 +48,7 @@ def regress(job: GroundingJob, run: StageRun, task: GroundingTask) -> None:
     device, head = rows.ids.device, rows.head.weight
     positions = sum(len(example.answer) for example in corpus.examples) // processes.world()
     in_memory = positions * head.shape[1] * head.element_size() <= room(BYTES_OF_STATES, device)
-    folder = None if in_memory else run.scratch / f"hidden-states-{processes.rank()}"
+    folder = None if in_memory else run.scratch / f"hidden-states-{processes.rank()}-of-{processes.world()}"
     spent = Spent()
     store, store_of_few = StateStore(folder, device), StateStore(None, device)
     train = Source("training pairs", trained, corpus, range(len(corpus.examples)), pad, store, spent)

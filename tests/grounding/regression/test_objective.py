@@ -22,7 +22,7 @@ from tests.support.regression import (
 KINDS = st.tuples(st.integers(0, 1000), st.integers(1, 25), st.booleans(), st.sampled_from(RULES))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(KINDS, st.integers(1, 60), st.sampled_from([0.0, 0.7]))
 def test_equals_the_plain_softmax(kind: tuple[int, int, bool, LogitRule], at_once: int, ridge: float) -> None:
     seed, count, biased, rule = kind
@@ -43,7 +43,7 @@ def test_equals_the_plain_softmax(kind: tuple[int, int, bool, LogitRule], at_onc
     torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(KINDS, st.sampled_from([0.0, 0.7]))
 def test_hessian_is_the_change_of_the_gradient(kind: tuple[int, int, bool, LogitRule], ridge: float) -> None:
     problem = regression_of(*kind, ridge=ridge, at_once=30)
@@ -54,7 +54,7 @@ def test_hessian_is_the_change_of_the_gradient(kind: tuple[int, int, bool, Logit
     torch.testing.assert_close(product, (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-7)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(KINDS, st.floats(0.1, 20))
 def test_no_midpoint_lies_above_its_chord(kind: tuple[int, int, bool, LogitRule], size: float) -> None:
     problem = regression_of(*kind)

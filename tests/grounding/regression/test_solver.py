@@ -16,7 +16,7 @@ from tests.support.regression import RULES, regression_of
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("ridge", [0.0, 0.05])
 def test_the_gradient_vanishes(rule: LogitRule, ridge: float) -> None:
-    problem = regression_of(0, 300, True, rule, ridge=ridge)
+    problem = regression_of(0, 100, True, rule, ridge=ridge)
     value, gradient = problem.value_and_gradient(problem.start)
     solution = solve(problem, problem.start, 1e-5 * float(gradient.norm()))
     value_there, gradient_there = problem.value_and_gradient(solution.rows)
@@ -63,7 +63,7 @@ def test_few_steps_are_not_called_converged() -> None:
 
 def test_narrow_hidden_states_cost_no_more_steps() -> None:
     """States in a cone whose moments differ by 10^4: the coordinates take that out."""
-    problem = regression_of(0, 300, False, LogitRule())
+    problem = regression_of(0, 100, False, LogitRule())
     stretch = torch.logspace(0, 2, problem.states.shape[1], dtype=torch.float64)
     narrow = Regression(
         problem.states * stretch,

@@ -1,0 +1,59 @@
+"""Shares of processes are disjoint and complete; rows that answers name; passes that are found in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gti_cli.grounding.nll.corpus import divide_examples
+from gti_cli.grounding.nll.objective import GroundingModel
+from gti_cli.grounding.regression.kept_states import StateStore
+from gti_cli.grounding.regression.sources import Source, Spent
+from gti_cli.grounding.trainable_rows import NewRows
+from tests.support.grounding import NEW_IDS, OLD, PAD, model_of
+from tests.support.regression import to_tokens
+
+
+def test_shares_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("qwen3")
+    examples, templates = to_tokens(150)
+    rows = NewRows(model, NEW_IDS)
+    corpus = divide_examples(examples, templates, [0] * 150, set(NEW_IDS.tolist()))
+    numbers = list(range(10, 150))
+    spent = Spent()
+    with rows.attached():
+        trained = GroundingModel(model, rows, corpus.prefixes)
+        assert trained.rule is not None
+
+        def source(folder: Path | None = None) -> Source:
+            store = StateStore(folder, torch.device("cpu"))
+            return Source("some pairs", trained, corpus, numbers, PAD, store, spent)
+
+        whole = source()
+        assert whole.places() == 4 and not whole.shared
+        for place in range(3):
+            tokens = {examples[number].answer[place] - OLD for number in numbers}
+            assert whole.named([place]).tolist() == sorted(tokens)
+        assert not len(whole.named([3]))  # the end of the turn is no new token
+        alone = whole.positions([1], trained.rule, "start")[0]
+        shares = []
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        for rank in ("0", "1"):
+            monkeypatch.setenv("RANK", rank)
+            share = source(tmp_path / rank)
+            assert share.shared
+            shares.append(share.positions([1], trained.rule, "start")[0])
+        together = torch.cat([share.old for share in shares])
+        assert len(alone) == 140 and 0 < len(shares[1]) < 140
+        torch.testing.assert_close(together.sort().values, alone.old.sort().values, rtol=0, atol=1e-6)
+        # The second process again: it finds its files, until they are forgotten.
+        passes = spent.passes
+        again = source(tmp_path / "1")
+        found = again.positions([1], trained.rule, "start")[0]
+        assert torch.equal(found.states[:], shares[1].states[:]) and torch.equal(found.targets, shares[1].targets)
+        assert spent.passes == passes
+        again.forget([1], "start")
+        again.positions([1], trained.rule, "start")
+        assert spent.passes == passes + 1
