@@ -170,9 +170,8 @@ class Searcher:
         if not request.exact:
             zeros = np.zeros(len(part), dtype=np.int64)
             return {**vars(beam), "missed": zeros, "followed": zeros}
-        length = request.list_length + extra
-        most = request.most_prefixes
-        exact = exact_search(self.model, prompts, self.trie, beam, length, batch_size=batch_size, limit=most, **given)
+        given |= {"batch_size": batch_size, "limit": request.most_prefixes}
+        exact = exact_search(self.model, prompts, self.trie, beam, request.list_length + extra, **given)
         return {**vars(exact.ranking), "missed": exact.missed, "followed": exact.followed}
 
 
