@@ -60,7 +60,7 @@ class Workspace:
         return read_manifest(path) if path.is_file() else None
 
     def manifest_if_readable(self, name: str) -> Manifest | None:
-        """Return the manifest of an artifact; None where there is none, or a damaged one, which ``--force`` replaces."""
+        """Return the manifest of an artifact; None where there is none, or a damaged one (``--force`` replaces it)."""
         try:
             return self.manifest(name)
         except InputError:
