@@ -77,7 +77,8 @@ def diagnose(
     upstream = {**inputs.upstream, **evaluations}
     artifact = f"diagnostics/{_output_name(name, labels)}"
     options = {**_options(inputs, timeline, tokens_from, base_vocab, codebooks_from), "plot": plot}
-    plot, force = adjust_plot_and_force(space.manifest(artifact), options, upstream, seed, force)
+    existing = space.manifest_if_readable(artifact) if force else space.manifest(artifact)
+    plot, force = adjust_plot_and_force(existing, options, upstream, seed, force)
     with space.stage(
         "diagnose",
         artifact,

@@ -25,6 +25,9 @@ from gti_cli.workspace.files import replacing
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# Ids alone take more than a hundredth of a byte for each row.
+MANY_ROWS, ROWS_IN_A_BYTE = 10_000_000, 100
+
 
 def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] = ()) -> pa.Table:
     """Read a table.
@@ -152,6 +155,16 @@ def _parse(shard: Shard, skip: Sequence[str], numeric: Collection[str]) -> pa.Ta
     return table
 
 
+def _refuse_empty_rows(rows: int, size: int, where: str) -> None:
+    """Refuse a Parquet file with so many rows in so few bytes that nearly all must be empty: they would fill memory."""
+    if rows > MANY_ROWS and rows > ROWS_IN_A_BYTE * size:
+        raise InputError(
+            f"has {rows:,} rows in {size:,} bytes, so nearly all of them are empty or equal",
+            where=where,
+            remedy="drop the empty rows",
+        )
+
+
 def _read_stored(path: Path, shard: Shard, skip: Sequence[str]) -> pa.Table:
     """Read a Parquet or Arrow file without the columns in ``skip``; the names of its columns are cleaned."""
     import pyarrow as pa
@@ -162,6 +175,8 @@ def _read_stored(path: Path, shard: Shard, skip: Sequence[str]) -> pa.Table:
         names = mapped.column_names if mapped is not None else pq.read_schema(path).names
         cleaned = clean_names(names, shard.name)
         _refuse_repeated(cleaned, shard.name)  # before pyarrow fails on choosing columns, with a message of its own
+        if mapped is None:
+            _refuse_empty_rows(int(pq.read_metadata(path).num_rows), path.stat().st_size, shard.name)
         chosen = [name for name, bare in zip(names, cleaned, strict=True) if bare not in skip]
         table = mapped.select(chosen) if mapped is not None else pq.read_table(path, columns=chosen if skip else None)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as cause:

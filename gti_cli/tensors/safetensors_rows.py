@@ -9,6 +9,7 @@ how a file is damaged.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,7 +226,7 @@ def _read_header(file: Path) -> tuple[dict[str, TensorPlace], dict[str, str]]:
         places = {name: _place(name, entry, file, 8 + length, size) for name, entry in header.items()}
     except OSError as cause:
         raise InputError(f"cannot be read: {cause.strerror or cause}", where=where, remedy="check the path") from cause
-    except (ValueError, KeyError, TypeError, AttributeError) as cause:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as cause:
         raise InputError("has no readable safetensors header", where=where, remedy=_REPAIR) from cause
     return places, metadata
 
@@ -243,7 +244,8 @@ def _place(name: str, entry: dict[str, Any], file: Path, base: int, size: int) -
     if (
         start < 0
         or end < start
-        or (dtype in _BYTES and end - start != _BYTES[dtype] * int(np.prod(shape, dtype=np.int64)))
+        or min(shape, default=0) < 0
+        or (dtype in _BYTES and end - start != _BYTES[dtype] * math.prod(shape))
     ):
         raise InputError(f"the size of tensor {name!r} does not fit its shape", where=str(file), remedy=_REPAIR)
     return TensorPlace(name, file, dtype, shape, base + start, end - start)

@@ -59,7 +59,8 @@ class Workspace:
         path = self.manifest_path(name)
         return read_manifest(path) if path.is_file() else None
 
-    def _manifest_if_readable(self, name: str) -> Manifest | None:
+    def manifest_if_readable(self, name: str) -> Manifest | None:
+        """Return the manifest of an artifact; None where there is none, or a damaged one (``--force`` replaces it)."""
         try:
             return self.manifest(name)
         except InputError:
@@ -197,7 +198,7 @@ class Workspace:
         request are refused without ``force``. Interrupted work of the same request is resumed with ``resume``.
         """
         # The error about a damaged manifest advises --force, so --force must not fail on it.
-        existing = self._manifest_if_readable(request.name) if force else self.manifest(request.name)
+        existing = self.manifest_if_readable(request.name) if force else self.manifest(request.name)
         state = self.root / ".gti"
         same = existing is not None and existing.request == request.digest and self._is_unchanged(existing)
         if existing is not None and same and not force:
@@ -232,7 +233,7 @@ class Workspace:
         if describe is not None:
             describe(run.manifest, run.path(request.name))
         commit(
-            self.root, staging, run.manifest, request.manifest_path, replaced=self._manifest_if_readable(request.name)
+            self.root, staging, run.manifest, request.manifest_path, replaced=self.manifest_if_readable(request.name)
         )
 
     @contextmanager

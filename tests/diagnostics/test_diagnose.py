@@ -95,6 +95,14 @@ def test_done_already_and_pictures_added_later(made, tmp_path):
     assert run(made, tmp_path, "scattered", name="grounded", force=True).metrics["scattered"]
 
 
+def test_force_replaces_a_damaged_manifest(made, tmp_path):
+    first = run(made, tmp_path, "grounded")
+    (tmp_path / "diagnostics" / "grounded.json").write_text("{")
+    with pytest.raises(InputError, match="again with --force"):
+        run(made, tmp_path, "grounded")
+    assert run(made, tmp_path, "grounded", force=True).outputs == first.outputs
+
+
 def test_without_codebooks(made, tmp_path):
     for choice in ("auto", "none"):
         metrics = run(made, tmp_path / choice, "grounded", codebooks_from=choice, plot=True).metrics["grounded"]

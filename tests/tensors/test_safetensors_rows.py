@@ -90,6 +90,10 @@ def test_truncated_at_any_byte_is_one_clear_error(tmp_path):
         b'{"m": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 8]}}',
         b'{"m": {"dtype": "F32", "shape": [1, 2], "data_offsets": [-8, 0]}}',
         b'{"m": 3}',
+        b'{"m": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 0]}}',  # 2^64 numbers, mod 2^64
+        b'{"m": {"dtype": "F32", "shape": [-2, -2], "data_offsets": [0, 16]}}',
+        b'{"m": {"dtype": "F32", "shape": [1e400], "data_offsets": [0, 16]}}',
+        b"[" * 200_000,
     ],
 )
 def test_damaged_headers(tmp_path, header):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +14,11 @@ from typing import Any
 
 from gti_cli.errors import InputError, first_line
 from gti_cli.tables.sources.shards import Shard
+
+PIECE = 1 << 22  # bytes that are decompressed at a time
+# Texts of tables seldom become 20 times smaller by compression. What grows beyond both limits is a trap or an error.
+MOST_BYTES = 1 << 30
+MOST_TIMES = 250
 
 
 @contextmanager
@@ -28,7 +32,7 @@ def decompressed(shard: Shard) -> Iterator[Path]:
         The file itself where it is not compressed; else a temporary file, which is removed at the end of the block.
 
     Raises:
-        InputError: When the file is damaged or truncated.
+        InputError: When the file is damaged or truncated, or grows beyond `MOST_BYTES` and `MOST_TIMES` its size.
     """
     if not shard.compressed:
         yield shard.path
@@ -37,7 +41,7 @@ def decompressed(shard: Shard) -> Iterator[Path]:
         plain = Path(folder) / shard.path.stem
         try:
             with _open(shard.path) as source, plain.open("wb") as target:
-                shutil.copyfileobj(source, target, 1 << 22)
+                _copy(source, target, shard)
         except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, OSError) as cause:
             if isinstance(cause, OSError) and cause.errno is not None:  # a full disk, for example
                 raise
@@ -47,6 +51,18 @@ def decompressed(shard: Shard) -> Iterator[Path]:
                 remedy="the file is damaged or truncated: write or download it again",
             ) from cause
         yield plain
+
+
+def _copy(source: Any, target: Any, shard: Shard) -> None:
+    limit = max(MOST_BYTES, MOST_TIMES * shard.path.stat().st_size)
+    while piece := source.read(PIECE):
+        target.write(piece)
+        if target.tell() > limit:
+            raise InputError(
+                f"grows from {shard.path.stat().st_size:,} to more than {limit:,} bytes when it is decompressed",
+                where=shard.name,
+                remedy="if that is right, decompress it yourself and give the plain file",
+            )
 
 
 def _open(path: Path) -> Any:

@@ -14,6 +14,7 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.errors import InputError
+from gti_cli.tables.sources import compressed
 
 CSV = b'item_id,title,timestamp\n007,"a, b",12\n08,NA,13\n'
 SAME = {"item_id": ["007", "08"], "title": ["a, b", "NA"], "timestamp": [12, 13]}
@@ -52,6 +53,18 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     for name in ("t", "u"):
         with pytest.raises(InputError, match=rf"{name}.csv.gz: cannot be decompressed"):
             tables.read(tmp_path / f"{name}.csv.gz")
+
+
+@pytest.mark.parametrize(("ending", "compress"), [("gz", gzip.compress), ("xz", lzma.compress), ("zst", zstd)])
+def test_a_bomb_is_refused_while_it_is_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, compress: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(compressed, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(compressed, "PIECE", 10_000)
+    for content, problem in ((bytes(3_000_000), "grows from"), (bytes(99_000), "cannot be read as csv")):
+        (tmp_path / f"t.csv.{ending}").write_bytes(compress(content))
+        with pytest.raises(InputError, match=problem):
+            tables.read(tmp_path / f"t.csv.{ending}")
 
 
 def test_errors_name_the_compressed_file(tmp_path: Path) -> None:
