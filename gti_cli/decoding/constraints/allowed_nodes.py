@@ -65,9 +65,8 @@ def _allowed_nodes(trie: Trie, mask: Mask, sizes: Sequence[Ints]) -> list[Mask]:
             allowed[nodes] = True
         return levels
     levels = [np.ones(count, dtype=bool) for count in counts]
-    below = trie.leaf_of_row[
-        np.flatnonzero(~mask)
-    ]  # the node above each forbidden item, then above each forbidden node
+    # The leaf of each forbidden item; in the loop the node above each forbidden node.
+    below = trie.leaf_of_row[np.flatnonzero(~mask)]
     for level in reversed(range(trie.levels)):
         nodes, forbidden = np.unique(below, return_counts=True)
         nodes = nodes[forbidden == sizes[level + 1][nodes]]
