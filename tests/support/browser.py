@@ -112,6 +112,15 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **event)
         self.call("Input.dispatchKeyEvent", type="keyUp", **event)
 
+    def click(self, selector: str) -> None:
+        """Press the mouse on the middle of an element."""
+        box = self.run(
+            f"JSON.parse(JSON.stringify(document.querySelector({json.dumps(selector)}).getBoundingClientRect()))"
+        )
+        place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2, "button": "left", "clickCount": 1}
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, **place)
+
     def problems(self) -> list[str]:
         """Errors that the browser logged: of scripts, of the Content-Security-Policy, of requests."""
         self.run("1")

@@ -74,7 +74,7 @@ def test_by_keyboard_from_a_search_to_an_explanation(browser: Browser, address: 
     browser.until("document.querySelectorAll('.similar li').length === 6")
     browser.run("document.querySelector('.similar li:last-child button').click()")
     browser.until(
-        "document.querySelectorAll('#list li').length === 6 && document.querySelectorAll('.shared li').length === 1"
+        "document.querySelectorAll('#list li').length === 6 && document.querySelectorAll('.shared li').length === 2"
     )
     assert browser.run("document.querySelectorAll('.similar li').length") == 6  # what was opened stays open
     assert browser.problems() == []
@@ -93,6 +93,9 @@ def test_html_in_a_title_stays_text(browser: Browser, address: str) -> None:
     browser.run("document.getElementById('search').focus()")
     browser.type("gown <img")
     browser.until("document.querySelectorAll('#found li').length === 1")
+    browser.click("#found li")
+    browser.until("document.querySelectorAll('#history li').length === 3")
+    assert browser.run("document.querySelector('#found .taken').textContent") == "✓ 2 times"
     browser.run("document.getElementById('tab-tree').click()")
     browser.until("document.querySelectorAll('#tree .node').length === 3")
     browser.run("document.getElementById('tree-history').click()")
