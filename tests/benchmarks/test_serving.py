@@ -3,8 +3,8 @@
 The sample's language model (2.2 million weights in float32), 12,000 items of 3 x 256 codes, 20 beams, lists of 10,
 histories of 20 items. 1, 8 and 32 clients ask again as soon as they are answered. The peers answer the same histories
 with the same model: transformers' ``generate`` constrained by ``prefix_allowed_tokens_fn``, and by gti's own
-`SemanticIdLogitsProcessor`. All processes share one core, that of the clients included. Serving and `Recommender` are measured in turns, best of
-three rounds.
+`SemanticIdLogitsProcessor`. All processes share one core, that of the clients included. `gti serve` and `Recommender`
+are measured in turns, best of three rounds.
 Run with ``taskset -c 0 pytest tests/benchmarks/test_serving.py --run-benchmarks -s -n 0``.
 """
 
