@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from gti_cli.grounding.ground import ground
 from tests.support.grounding import assert_same_curves, manifest_of
@@ -52,3 +54,17 @@ def test_two_processes_resume_to_the_same_bytes(make_world: Any) -> None:
     assert launch(broken.workspace, options) == [14, 14]  # from what was saved after 6 steps
     expected, found = manifest_of(whole.workspace), manifest_of(broken.workspace)
     assert found["outputs"] == expected["outputs"] and found["metrics"] == expected["metrics"]
+
+
+def test_two_processes_solve_for_the_rows_of_one(make_world: Any) -> None:
+    one, two = make_world(name="one"), make_world(name="two")
+    given = {**OPTIONS, "directions": None, "solver": "regression", "held_out": 0.2, "max_steps": 0}
+    expected = ground(one.workspace, **given)
+    assert launch(two.workspace, given) == [0, 0]
+    found = manifest_of(two.workspace)
+    assert found["metrics"].keys() == expected.metrics.keys()
+    for name in ("held_out_loss", "loss_to_tokens", "rows_moved"):
+        assert found["metrics"][name] == pytest.approx(expected.metrics[name], abs=1e-3), name
+    mine, theirs = (load_file(world.workspace / "grounded" / "model.safetensors") for world in (one, two))
+    for name in mine:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-3)

@@ -1,4 +1,4 @@
-"""The regression as a part of the stage: what it changes, reports and refuses, resumed and in two processes."""
+"""The regression as a part of the stage: what it changes, reports and refuses, and resumed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from gti_cli.grounding.ground import ground
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.regression import regress
 from gti_cli.grounding.regression.saved_sweeps import Progress, SavedSweeps
-from tests.support.grounding import curve, held_out_by_hand, manifest_of
-from tests.support.launch import launch
+from tests.support.grounding import curve, held_out_by_hand
 
 OPTIONS: dict[str, Any] = {"solver": "regression", "held_out": 0.2, "device": "cpu", "retrieval_sample": 4}
 
@@ -100,20 +99,6 @@ def test_a_kill_after_level_0_goes_on_with_level_1_to_the_same_bytes(
     assert manifest.outputs == expected.outputs and manifest.metrics == expected.metrics
     assert expected.run["hidden_states_kept_in"] == "memory" and manifest.run["hidden_states_kept_in"] == "files"
     assert not list((broken.workspace / ".gti").rglob("*.states"))
-
-
-def test_two_processes_get_the_rows_of_one(make_world: Any) -> None:
-    one, two = make_world(name="one"), make_world(name="two")
-    given = {**OPTIONS, "max_steps": 2}
-    expected = ground(one.workspace, **given)
-    assert launch(two.workspace, given) == [2, 2]
-    found = manifest_of(two.workspace)
-    assert found["metrics"].keys() == expected.metrics.keys()
-    for name in ("held_out_loss", "held_out_loss_regression", "rows_moved"):
-        assert found["metrics"][name] == pytest.approx(expected.metrics[name], abs=1e-3), name
-    mine, theirs = (load_file(world.workspace / "grounded" / "model.safetensors") for world in (one, two))
-    for name in mine:
-        torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-2)
 
 
 def test_logits_that_follow_no_rule_are_refused(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
