@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("fastapi")
+pytest.importorskip("prometheus_client")
+pytest.importorskip("uvicorn")
 
 from gti_cli.serving.page.answers import FIRST_CHOICES, PageAnswers
 from tests.support.page import SHOP, ShopRecommender

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
+pytest.importorskip("uvicorn")
 from fastapi import HTTPException
 
 from gti_cli.serving.service import Service
