@@ -17,6 +17,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
+pytest.importorskip("uvicorn")
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
