@@ -74,7 +74,7 @@ def test_by_keyboard_from_a_search_to_an_explanation(browser: Browser, address: 
     browser.until("document.querySelectorAll('.similar li').length === 6")
     browser.run("document.querySelector('.similar li:last-child button').click()")
     browser.until(
-        "document.querySelectorAll('#list li').length === 6 && document.querySelectorAll('.shared li').length === 2"
+        "document.querySelectorAll('#list > li').length === 6 && document.querySelectorAll('.shared li').length === 2"
     )
     assert browser.run("document.querySelectorAll('.similar li').length") == 6  # what was opened stays open
     assert browser.problems() == []
