@@ -50,7 +50,8 @@ def make_codes() -> np.ndarray:
 def add_semantic_ids(space: Workspace, codes: np.ndarray, identity: str = "made", sizes: Sequence[int] = SIZES) -> Any:
     """Write the artifact ``semantic_ids``."""
     outputs = ["semantic_ids.parquet", "items.parquet"]
-    with space.stage("build-ids", "semantic_ids", outputs, options={"identity": identity, "items": len(codes)}, force=True) as run:
+    options = {"identity": identity, "items": len(codes)}
+    with space.stage("build-ids", "semantic_ids", outputs, options=options, force=True) as run:
         ids = [f"i{n}" for n in range(len(codes))]
         columns = {"item_id": ids, "codes": codes.tolist(), "tokens": [semantic_id(row) for row in codes]}
         tables.write(run.path("semantic_ids.parquet"), columns)
