@@ -141,6 +141,7 @@ def make_job() -> Callable[..., FinetuneJob]:
             report_to=[],
             logs=Path("logs"),
             baselines=world.workspace / ".gti" / "baselines",
+            embeddings=world.workspace / "embeddings.safetensors",
         )
 
     return make
