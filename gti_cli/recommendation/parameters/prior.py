@@ -123,5 +123,14 @@ def _fit(job: FinetuneJob, run: StageRun) -> FittedPrior:
     if processes.world() == 1:
         return fit_prior(job.options.prior, data)
     path = run.scratch / FITTED_FILE
-    processes.make_for_all(path, lambda: write_fitted(path, fit_prior(job.options.prior, data)))
-    return read_fitted(path, data)
+
+    def load() -> FittedPrior | None:
+        """The prior in the file: an interrupted run may have fitted it."""
+        return read_fitted(path, data) if path.is_file() else None
+
+    def fit() -> FittedPrior:
+        """The same, fitted, written and read: each process goes on with what is in the file."""
+        write_fitted(path, fit_prior(job.options.prior, data))
+        return read_fitted(path, data)
+
+    return processes.made_by_first(path, load, fit)
