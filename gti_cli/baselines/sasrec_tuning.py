@@ -155,7 +155,7 @@ def tune_sasrec(
         _store_network(path, network, report)
         return network, report
 
-    network, report = processes.made_by_first(load, train)
+    network, report = processes.made_by_first(path, load, train)
     return SASRec(network.to(device)), report
 
 

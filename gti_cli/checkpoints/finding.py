@@ -204,6 +204,9 @@ def find_checkpoint(
         InputError: When it is an adapter and the caller takes none, or its base is not there.
     """
     checkpoint = _find(workspace, given, default, made_by)
+    if not checkpoint.local and hub and split_revision(checkpoint.path)[1] is not None:
+        folder = download_revision(checkpoint.path, workspace, weights=weights)
+        checkpoint = replace(_find(workspace, str(folder), default, made_by), pinned=checkpoint.path)
     if checkpoint.adapter is not None:
         if not adapters:
             raise InputError(
@@ -216,9 +219,6 @@ def find_checkpoint(
         raise InputError(
             "--base is for adapters, and this is a whole checkpoint", where=checkpoint.path, remedy="leave --base out"
         )
-    if not checkpoint.local and hub and split_revision(checkpoint.path)[1] is not None:
-        folder = download_revision(checkpoint.path, workspace, weights=weights)
-        checkpoint = replace(checkpoint, path=str(folder), local=True, pinned=checkpoint.path)
     if checkpoint.local and weights:
         check_folder(Path(checkpoint.path))
         checkpoint = replace(checkpoint, rows_not_tied=say_if_not_tied(Path(checkpoint.path)))

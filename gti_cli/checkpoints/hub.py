@@ -8,11 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gti_cli import console, network
+from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE
+from gti_cli.checkpoints.saving import PRIOR_FILE
 from gti_cli.errors import InputError, first_line, list_names
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 
 # What a checkpoint has beside its weights, and no code.
-_SMALL_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.spm", "README.md", "LICENSE*")
+_SMALL_FILES = (
+    *("*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.spm", "README.md", "LICENSE*"),
+    NEW_TOKENS_FILE,
+)
+# What it has in folders of its own. Other folders hold copies of the weights for other programs. The configuration is
+# among the patterns because the hub's library warns where no file of the model matches.
+_FILES_IN_FOLDERS = ("config.json", PRIOR_FILE, "additional_chat_templates/*.jinja")
 
 
 def require_on_hub(name: str, workspace: Workspace) -> Path:
@@ -66,7 +74,7 @@ def download_revision(name: str, workspace: Workspace, *, weights: bool) -> Path
     model, revision = split_revision(name)
     try:
         with waiting_for_hub(model):
-            return Path(
+            folder = Path(
                 snapshot_download(
                     model,
                     revision=revision,
@@ -74,6 +82,9 @@ def download_revision(name: str, workspace: Workspace, *, weights: bool) -> Path
                     ignore_patterns=["*/*"],
                 )
             )
+            # Folders are ignored above: a pattern's `*` matches slashes, too. The name of `folder` is the commit.
+            snapshot_download(model, revision=folder.name, allow_patterns=list(_FILES_IN_FOLDERS))
+            return folder
     except (OSError, ValueError) as error:
         raise InputError(
             f"no such model or revision: {first_line(error)}",

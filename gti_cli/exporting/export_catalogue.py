@@ -17,7 +17,7 @@ from gti_cli.exporting import flashrec, nvidia, static_index, xllm
 from gti_cli.exporting.engine_catalogue import CatalogueExport, EngineCatalogue, WrittenFile
 from gti_cli.exporting.engines import NVIDIA, QWEN3, STATIC, XLLM, check_engine, check_model
 from gti_cli.exporting.transformers_script import transformers_script
-from gti_cli.prompts.prompt_file import asks_for_next_item, has_prior
+from gti_cli.prompts.prompt_file import asks_for_next_item
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -65,12 +65,19 @@ def _find(space: Workspace, checkpoint: str, ids: Manifest) -> Checkpoint:
     """Find the checkpoint, and say what it loses in any engine."""
     located = find_checkpoint(space, checkpoint, checkpoint, "gti finetune", weights=False)
     check_same_ids(located, ids)
-    if has_prior(Path(located.path)):
+    if _has_prior(located):
         console.warn(
             f"{checkpoint} was trained with a behaviour prior, which serving engines and plain `generate` leave out: "
             "their lists differ from those of 'gti recommend', and are as a rule worse"
         )
     return located
+
+
+def _has_prior(located: Checkpoint) -> bool:
+    """Return whether a checkpoint was trained with a behaviour prior; the hub is asked for one that is there."""
+    from gti_cli.priors.stored_prior import find_prior  # imports torch
+
+    return find_prior(located) is not None
 
 
 def _model_type(located: Checkpoint) -> str | None:
@@ -174,7 +181,7 @@ def _script(output: Path, located: Checkpoint) -> str:
     """Return the script for plain transformers; "" where the checkpoint holds no question for the next item."""
     folder = Path(located.path)
     if asks_for_next_item(folder):
-        return transformers_script(located.path, output, without_prior=has_prior(folder))
+        return transformers_script(located.path, output, without_prior=_has_prior(located))
     console.note(
         "no script for plain transformers: the checkpoint holds no question for the next item (gti_prompt.json), which "
         "'gti finetune' writes for the task next-item"

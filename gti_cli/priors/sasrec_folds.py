@@ -69,7 +69,9 @@ class FoldTraining:
             folder: Folder of the cache.
         """
         path = folder / f"sasrec-folds-{self._cache_key()[:16]}.safetensors"
-        return processes.made_by_first(lambda: self._load(path), lambda: self._train_and_store(fold_of_user, path))
+        return processes.made_by_first(
+            path, lambda: self._load(path), lambda: self._train_and_store(fold_of_user, path)
+        )
 
     def _train_and_store(self, fold_of_user: Ints, path: Path) -> list[Network]:
         """Train the network of each fold, and write what `_load` reads."""

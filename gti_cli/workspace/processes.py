@@ -113,28 +113,29 @@ def await_decision(state: Path, stage: str) -> dict[str, Any]:
     return decision
 
 
-def make_for_all(path: Path, make: Callable[[], None]) -> None:
-    """Let the first process make a file; the others wait for it, however long that takes.
+def made_by_first(path: Path, load: Callable[[], T | None], make: Callable[[], T]) -> T:
+    """Load what is in a file; what is not there is made by the first process, and the others load it then.
 
-    A file that exists is kept: an interrupted run has made it.
+    If each process made it, each would take as long, and all might hold something else: on a GPU, training is not
+    reproducible to the bit. The others wait for as long as the first process shows that it is at work.
 
     Args:
-        path: The file, in a folder that all processes share.
-        make: Makes the file. No process may see a part of it (`gti_cli.workspace.files.replacing`).
+        path: The file, in a folder that all processes share. Its folder is made where it does not exist.
+        load: Returns what is in the file; None where it is not there or not whole.
+        make: Makes it, and writes the file. No process may see a part of it (`gti_cli.workspace.files.replacing`).
 
     Raises:
         InputError: When the first process has not shown for `SILENCE` seconds that it is at work. This is rare, since
             torchrun ends all processes when one fails.
     """
     sign = path.with_name(f".{path.name}.at-work")
-    if rank() == 0:
-        if not path.is_file():
-            with _showing_life(sign):
-                make()
-        return
     # Only changes of the sign are counted, not its age: the clocks of two machines may differ.
     last, deadline = _changed_at(sign), time.monotonic() + SILENCE
-    while not path.is_file():
+    while (stored := load()) is None:
+        if rank() == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)  # for the sign
+            with _showing_life(sign):
+                return make()
         if (now := _changed_at(sign)) != last:
             last, deadline = now, time.monotonic() + SILENCE
         elif time.monotonic() > deadline:
@@ -142,9 +143,11 @@ def make_for_all(path: Path, make: Callable[[], None]) -> None:
                 f"the first process has stopped making a file that this one needs, or has not begun ({SILENCE:.0f} s "
                 "without a sign of life)",
                 where=str(path),
-                remedy="see what it has printed, and run it again",
+                remedy="see what it has printed, give all processes the same --workspace, on a file system that they "
+                "share, and run it again",
             )
-        time.sleep(0.05)
+        time.sleep(0.1)
+    return stored
 
 
 @contextmanager
@@ -176,29 +179,3 @@ def _changed_at(path: Path) -> int | None:
         return path.stat().st_mtime_ns
     except OSError:
         return None
-
-
-def made_by_first(load: Callable[[], T | None], make: Callable[[], T]) -> T:
-    """Load what is in a cache; what is not there is made by the first process, and the others load it then.
-
-    If each process made it, each would take as long, and all might hold something else: on a GPU, training is not
-    reproducible to the bit.
-
-    Args:
-        load: Returns what is in the cache; None where it is not there or not whole.
-        make: Makes it, and writes it into the cache.
-
-    Raises:
-        InputError: When it is not there `PATIENCE` seconds after it was needed.
-    """
-    deadline = time.monotonic() + PATIENCE
-    while (stored := load()) is None:
-        if rank() == 0:
-            return make()
-        if time.monotonic() > deadline:
-            raise InputError(
-                f"the first process did not finish its work within {PATIENCE:.0f} s",
-                remedy="give all processes the same --workspace, on a file system that they share",
-            )
-        time.sleep(0.2)
-    return stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,26 @@ def test_hub_name_is_asked_for_on_the_hub(workspace: Workspace, monkeypatch: pyt
     assert not found.local and asked == ["some-org/some-model"]
     with pytest.raises(InputError, match="cannot be loaded"):
         load_model(found.path, CPU, torch.float32)
+
+
+def test_what_the_manifest_of_a_pinned_checkpoint_says_is_known(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with workspace.stage("finetune", "tuned", ["tuned"], options={"history": 7}, checkpoint=True) as run:
+        shutil.copytree(workspace.path("extended"), run.path("tuned"), ignore=shutil.ignore_patterns("gti.json"))
+        run.details["semantic_ids"] = "one"
+    cache = shutil.copytree(workspace.path("tuned"), tmp_path / "snapshot")
+    monkeypatch.setattr("gti_cli.checkpoints.finding.download_revision", lambda *_, **__: cache)
+    found = find_checkpoint(workspace, "some-org/tuned@v1", "extended", "gti extend")
+    assert (found.path, found.local, found.pinned) == (str(cache), True, "some-org/tuned@v1")
+    assert found.artifact is None and found.inputs() == {"checkpoint": str(cache)}
+    assert found.history_length(None, "--history", 20) == 7
+    assert found.history_length(9, "--history", 20) == 9 and "fine-tuned with 7" in capsys.readouterr().err
+    with workspace.stage("build-ids", "ids", ["ids.txt"], options={}) as run:
+        run.path("ids.txt").write_text("two")
+        run.details["identity"] = "two"
+    with pytest.raises(InputError, match="other semantic IDs"):
+        check_same_ids(found, run.result())
 
 
 @pytest.mark.parametrize("given", ["./absent", "/absent/folder", "a/b/c"])

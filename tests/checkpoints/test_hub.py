@@ -11,10 +11,13 @@ from typing import Any
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from gti_cli.app import run
 from gti_cli.checkpoints.finding import find_checkpoint
-from gti_cli.checkpoints.hub import require_on_hub, waiting_for_hub
+from gti_cli.checkpoints.hub import download_revision, require_on_hub, waiting_for_hub
+from gti_cli.checkpoints.new_tokens import NEW_TOKENS_FILE
+from gti_cli.checkpoints.saving import PRIOR_FILE
 from gti_cli.commands.options import with_revision
 from gti_cli.errors import InputError
 from gti_cli.workspace import Workspace
@@ -92,6 +95,26 @@ def test_a_revision_is_pinned(
     assert manifest["details"]["model"].startswith("some/lm@")
     card = (tmp_path / "w" / "extended" / "README.md").read_text()
     assert "base_model: some/lm\n" in card and "license: mit" in card
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_revision_comes_with_its_prior_and_without_copies_of_the_weights(
+    weights: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ["config.json", "gti.json", "gti_prompt.json", NEW_TOKENS_FILE, PRIOR_FILE]
+    templates = ["chat_template.jinja", "additional_chat_templates/tool_use.jinja"]
+    others = ["onnx/model.safetensors", "original/params.json", "pytorch_model.bin"]
+    brought: set[str] = set()
+
+    def snapshot_download(name: str, revision: str, **patterns: Any) -> str:
+        assert (name, revision) == ("some/lm", "a" * 40 if brought else "v1")
+        brought.update(filter_repo_objects([*own, *templates, *others, "model.safetensors"], **patterns))
+        return str(tmp_path / ("a" * 40))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    folder = download_revision("some/lm@v1", Workspace(tmp_path), weights=weights)
+    assert folder == tmp_path / ("a" * 40)
+    assert brought == {*own, *templates, *(["model.safetensors"] if weights else [])}
 
 
 def test_revisions_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_checkpoint: Any) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +135,23 @@ def test_a_prior_that_engines_leave_out_is_said(
     add_checkpoint(space, space.manifest("semantic_ids"), "prior", also=lambda folder: touch(folder / PRIOR_FILE))
     export_catalogue(tmp_path / "x", space.root, "prior", engine="nvidia")
     assert "prior was trained with a behaviour prior" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_prior_on_the_hub_is_said(
+    space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"owner/tuned": ("config.json", PRIOR_FILE), "owner/plain": ("config.json",)}
+    tokenizer = load_tokenizer(str(space.path("finetuned")))
+
+    def cached_file(name: str, file: str, **_: Any) -> str | None:
+        return str(tmp_path / name / file) if file in files[name] else None
+
+    monkeypatch.setattr("transformers.utils.hub.cached_file", cached_file)
+    monkeypatch.setattr("gti_cli.checkpoints.finding.load_tokenizer", lambda _: tokenizer)
+    for name, warned in (("owner/tuned", True), ("owner/plain", False)):
+        export_catalogue(tmp_path / "x", space.root, name, engine="static")
+        said = " ".join(capsys.readouterr().err.split())
+        assert (f"{name} was trained with a behaviour prior" in said) == warned
 
 
 def touch(path: Path) -> None:

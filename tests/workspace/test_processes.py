@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,7 +86,8 @@ def test_a_later_stage_is_awaited_while_the_first_process_works_on_an_earlier_on
         processes.await_decision(tmp_path, "third")
 
 
-def test_the_first_process_makes_what_all_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_process_makes_what_all_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cache" / "network"  # the folder comes with the first file
     cache: list[str] = []
     made: list[int] = []
 
@@ -100,17 +102,17 @@ def test_the_first_process_makes_what_all_load(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("RANK", "1")
     first = threading.Timer(0.1, work, (0,))
     first.start()
-    assert processes.made_by_first(load, lambda: work(1)) == "whole" and made == [0]
+    assert processes.made_by_first(path, load, lambda: work(1)) == "whole" and made == [0]
     first.join()
     monkeypatch.setenv("RANK", "0")
-    assert processes.made_by_first(load, lambda: work(0)) == "whole" and made == [0]
+    assert processes.made_by_first(path, load, lambda: work(0)) == "whole" and made == [0]
     cache.clear()
-    assert processes.made_by_first(load, lambda: work(0)) == "whole" and made == [0, 0]
+    assert processes.made_by_first(path, load, lambda: work(0)) == "whole" and made == [0, 0]
     cache.clear()
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr(processes, "PATIENCE", 0.0)
-    with pytest.raises(InputError, match="did not finish its work"):
-        processes.made_by_first(load, lambda: work(1))
+    monkeypatch.setattr(processes, "SILENCE", 0.0)
+    with pytest.raises(InputError, match="the first process has stopped making a file"):
+        processes.made_by_first(path, load, lambda: work(1))
 
 
 def test_alone_nothing_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,20 +163,26 @@ def test_batches_are_shared_without_loss_and_in_lockstep_if_asked(monkeypatch: p
     assert [[list(batch) for batch in part if batch] for part in lockstep] == parts
 
 
+def reading(path: Path) -> Callable[[], str | None]:
+    return lambda: path.read_text() if path.is_file() else None
+
+
 def test_the_first_process_shows_that_it_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "SIGN_OF_LIFE", 0.01)
-    path, sign = tmp_path / "made", tmp_path / ".made.at-work"
+    path = tmp_path / "cache" / "made"
+    sign = path.with_name(".made.at-work")
 
-    def make() -> None:
+    def make() -> str:
         for _ in range(3):
             sign.unlink(missing_ok=True)
             while not sign.exists():
                 time.sleep(0.005)
         path.write_text("1")
+        return "1"
 
-    processes.make_for_all(path, make)
-    assert [file.name for file in tmp_path.iterdir()] == ["made"]
-    processes.make_for_all(path, lambda: pytest.fail("it is there"))
+    assert processes.made_by_first(path, reading(path), make) == "1"
+    assert [file.name for file in path.parent.iterdir()] == ["made"]
+    assert processes.made_by_first(path, reading(path), lambda: pytest.fail("it is there")) == "1"
 
 
 def test_the_others_wait_while_the_first_process_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +198,8 @@ def test_the_others_wait_while_the_first_process_is_at_work(tmp_path: Path, monk
             path.write_text("1")
 
     monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
-    processes.make_for_all(path, lambda: pytest.fail("the first process makes it"))
+    made = processes.made_by_first(path, reading(path), lambda: pytest.fail("the first process makes it"))
+    assert made == "1"
     assert clock[0] > 3600
 
 
@@ -198,5 +207,6 @@ def test_a_process_that_has_died_is_not_waited_for(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(processes, "SILENCE", 0.1)
     (tmp_path / ".made.at-work").touch()  # the last sign of it
+    path = tmp_path / "made"
     with pytest.raises(InputError, match="the first process has stopped making a file"):
-        processes.make_for_all(tmp_path / "made", lambda: None)
+        processes.made_by_first(path, reading(path), lambda: pytest.fail("the first process makes it"))

@@ -24,21 +24,6 @@ from gti_cli.grounding.regression.objective import Regression
 from gti_cli.grounding.regression.positions import Positions, join
 
 
-def unknowns_of(targets: torch.Tensor, final: torch.Tensor) -> torch.Tensor:
-    """Choose the rows that a level fits.
-
-    Args:
-        targets: (m,) int64. The new rows that its positions predict, -1 for an old token.
-        final: (k,) int64. Numbers of the rows that levels before it have fitted.
-
-    Returns:
-        (u,) int64, increasing. Numbers of the rows to fit.
-    """
-    named = torch.unique(targets[targets >= 0])
-    chosen: torch.Tensor = named[~torch.isin(named, final.to(named.device))]
-    return chosen
-
-
 def make_problem(
     parts: Sequence[Positions],
     rows: torch.Tensor,

@@ -114,7 +114,8 @@ def solve(
         told: Called after each evaluation.
 
     Returns:
-        The rows that the solver reached. Never worse than ``rows``.
+        The rows that the solver reached. Nothing compares them with ``rows``: the steps of L-BFGS lower the objective,
+        and the Newton steps behind them look at the gradient alone.
     """
     from scipy.optimize import minimize
 

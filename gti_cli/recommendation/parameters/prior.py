@@ -15,6 +15,7 @@ from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.decoding.prior_bias import PriorTrie
 from gti_cli.decoding.prompt_prior import ModelPrior, PromptPrior
 from gti_cli.decoding.trie import build_trie
+from gti_cli.errors import list_names
 from gti_cli.priors.channels import channels_of
 from gti_cli.priors.fitted_file import read_fitted, write_fitted
 from gti_cli.priors.fitting import fit_prior
@@ -97,12 +98,11 @@ def add_prior(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, 
     folder = find_prior(job.checkpoint)
     earlier = read_prior(folder, row_of) if folder is not None else None
     channels = len(channels_of(fitted.prior))
-    start = [[START] * trie.levels, *([START_OF_OTHERS] * trie.levels for _ in range(channels - 1))]
+    starts = [START, *[START_OF_OTHERS] * (channels - 1)]
+    start = [[weight] * trie.levels for weight in starts]
     if earlier is not None and earlier.prior.name != fitted.prior.name:
-        console.note(
-            f"{job.checkpoint.artifact or job.checkpoint.path} was trained with the prior {earlier.prior.name}, and "
-            f"this run trains with {fitted.prior.name}: the weights of its levels start at {START}"
-        )
+        named = job.checkpoint.artifact or job.checkpoint.path
+        console.note(other_prior(named, earlier.prior.name, fitted.prior.name, starts))
     elif earlier is not None and earlier.weights.shape[-1] == trie.levels:
         start = earlier.weights.reshape(channels, -1).tolist()  # the model has learned with these
     weights = PriorWeights(ids, start, opening=len(layout.frame.opening), answer_length=layout.levels + 1)
@@ -114,6 +114,22 @@ def add_prior(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, 
     return JobPrior(fitted.prior, PriorTrie(trie, job.sizes, job.device), on_device, catalogue.item_ids)
 
 
+def other_prior(checkpoint: str, before: str, now: str, starts: Sequence[float]) -> str:
+    """Say that a checkpoint was trained with another prior, and where the weights of this one start.
+
+    Args:
+        checkpoint: The checkpoint that was started from.
+        before: Name of its prior.
+        now: Name of the prior of this run.
+        starts: Weight of the levels before training, one for each channel.
+    """
+    weights = list_names(starts) + (" (channel by channel)" if len(starts) > 1 else "")
+    return (
+        f"{checkpoint} was trained with the prior {before}, and this run trains with {now}: the weights of its levels "
+        f"start at {weights}"
+    )
+
+
 def _fit(job: FinetuneJob, run: StageRun) -> FittedPrior:
     """The prior, and its form for training. Of several processes the first one fits it, and all read what it wrote."""
     splits = job.data.splits
@@ -123,5 +139,14 @@ def _fit(job: FinetuneJob, run: StageRun) -> FittedPrior:
     if processes.world() == 1:
         return fit_prior(job.options.prior, data)
     path = run.scratch / FITTED_FILE
-    processes.make_for_all(path, lambda: write_fitted(path, fit_prior(job.options.prior, data)))
-    return read_fitted(path, data)
+
+    def load() -> FittedPrior | None:
+        """The prior in the file: an interrupted run may have fitted it."""
+        return read_fitted(path, data) if path.is_file() else None
+
+    def fit() -> FittedPrior:
+        """The same, fitted, written and read: each process goes on with what is in the file."""
+        write_fitted(path, fit_prior(job.options.prior, data))
+        return read_fitted(path, data)
+
+    return processes.made_by_first(path, load, fit)

@@ -1,4 +1,4 @@
-"""Constants folded into one number per position, and which rows a level fits."""
+"""Constants folded into one number per position."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gti_cli.grounding.nll.head_loss import LogitRule
-from gti_cli.grounding.regression.problem import make_problem, unknowns_of
+from gti_cli.grounding.regression.problem import make_problem
 from tests.support.regression import OLD_ROWS, RULES, head_of, plain_loss, positions_of, rows_of, states_of
 
 
@@ -33,8 +33,3 @@ def test_no_constant_row_leaves_the_old_tokens_alone() -> None:
     positions = positions_of(5, 12, False, LogitRule())
     problem = make_problem([positions], rows_of(*head_of(5, False)), torch.arange(5), LogitRule())
     assert problem.others is positions.old
-
-
-def test_a_level_fits_what_it_names_and_no_level_before_it_did() -> None:
-    assert unknowns_of(torch.tensor([4, -1, 2, 4, 0]), torch.tensor([2, 3])).tolist() == [0, 4]
-    assert unknowns_of(torch.tensor([-1, -1]), torch.zeros(0, dtype=torch.int64)).tolist() == []

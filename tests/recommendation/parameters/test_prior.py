@@ -31,6 +31,7 @@ from gti_cli.priors.stored_prior import load_prior, read_prior
 from gti_cli.prompts.next_item import encode_items, make_frame
 from gti_cli.prompts.prompt_file import PROMPT_FILE
 from gti_cli.recommendation.finetune import finetune
+from gti_cli.recommendation.parameters.prior import other_prior
 from gti_cli.workspace import Workspace
 from gti_cli.workspace.manifest import digest_path
 from tests.support.baselines import QUICK
@@ -115,6 +116,12 @@ def check_going_on_with_and_without(world: Any, manifest: Any, capsys: pytest.Ca
         capsys.readouterr().err.split()
     )
     assert other.metrics["prior_weights"] == pytest.approx([0.7] * 3, abs=1e-5)
+
+
+def test_the_start_of_every_channel_is_said() -> None:
+    assert other_prior("tuned", "sasrec", "item-knn", [0.7]).endswith("of its levels start at 0.7")
+    said = other_prior("tuned", "sasrec", "item-knn+content-knn", [0.7, 0.35])
+    assert said.endswith("of its levels start at 0.7, 0.35 (channel by channel)")
 
 
 def check_the_checkpoint_is_a_plain_one(
