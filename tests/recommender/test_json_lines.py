@@ -60,6 +60,11 @@ def test_every_line_is_answered_by_itself(recommender: Recommender) -> None:
     [
         (b"\xff", "this is no JSON"),
         (b"[" * 100_000, "this is no JSON"),
+        (b'{"history": ["i1"], "id": NaN}', "this is no JSON"),
+        (b'{"history": ["i1"], "id": [1e999]}', "this is no JSON"),
+        (rb'{"history": ["i1"], "id": "\ud800"}', "surrogates not allowed"),
+        (rb'{"history": ["i1"], "\ud800": 1}', "surrogates not allowed"),
+        (rb'{"query": "\ud800"}', "surrogates not allowed"),
         ([], "this is no JSON object"),
         ({"histroy": []}, "unknown field: histroy"),
         ({}, "not said for whom"),
@@ -80,6 +85,7 @@ def test_every_line_is_answered_by_itself(recommender: Recommender) -> None:
 def test_a_bad_line_says_what_is_wrong(recommender: Recommender, line: object, said: str) -> None:
     (answer,) = answer_lines(recommender, numbered(line), DEFAULTS)
     assert set(answer) == {"line", "error"} and said in answer["error"]
+    json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()  # it can be printed
 
 
 def test_lines_are_returned_as_they_come() -> None:
