@@ -122,7 +122,12 @@ def answer_lines(
             if "id" in values:
                 answers[place]["id"] = values["id"]
             request = read_request(values, defaults)
-            recommender.check(**_asked([request]), exclude=[request.exclude], only=[request.only])
+            recommender.check(
+                **_asked([request]),
+                exclude=[request.exclude],
+                only=[request.only],
+                max_history=request.settings.max_history,
+            )
             requests[place] = request
         except InputError as error:
             answers[place]["error"] = str(error)

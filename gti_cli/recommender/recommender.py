@@ -113,8 +113,16 @@ class Recommender(ItemLookup):
         *,
         exclude: Listed = (),
         only: Only = None,
+        max_history: int | None = None,
     ) -> None:
         """Check requests as `recommend` does, without running the model: so one bad request cannot spoil a batch.
+
+        Args:
+            histories: As in `recommend`.
+            queries: As in `recommend`.
+            exclude: As in `recommend`.
+            only: As in `recommend`.
+            max_history: As in `recommend`; it decides how long the prompts are.
 
         Raises:
             InputError: As `recommend`.
@@ -122,7 +130,7 @@ class Recommender(ItemLookup):
         self._check_requests(histories, queries)
         allowed_items(self.row_of, len(histories if histories is not None else queries or ()), exclude, only)
         if not self.is_blend:
-            self._prompts(histories, queries, None)
+            self._prompts(histories, queries, max_history)
 
     def recommend(
         self,

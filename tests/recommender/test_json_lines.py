@@ -88,6 +88,19 @@ def test_a_bad_line_says_what_is_wrong(recommender: Recommender, line: object, s
     json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()  # it can be printed
 
 
+def test_a_history_too_long_for_the_model_and_a_huge_k_do_not_end_the_stream(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = recommender.model
+    as_in_training = model.prompts_of_histories([[1] * model.trained_history]).ids[0]
+    positions = len(as_in_training) + recommender.levels
+    monkeypatch.setattr(model.searcher.model.config, "max_position_embeddings", positions)
+    lines = numbered({"history": ["i1"] * 30}, {"history": ["i1"], "k": 10**9})
+    long, huge = answer_lines(recommender, lines, LineDefaults(ListSettings(max_history=30)))
+    assert f"more than the {positions} positions of the model" in long["error"]
+    assert sorted(item["item_id"] for item in huge["items"]) == sorted(recommender.item_ids)
+
+
 def test_lines_are_returned_as_they_come() -> None:
     sent: queue.Queue[bytes | None] = queue.Queue()
 
