@@ -44,6 +44,7 @@ class ShopRecommender:
     ) -> None:
         self.name, self.is_blend, self.levels = name, is_blend, 3
         self.item_ids = list(shop)
+        self.row_of = {item: row for row, item in enumerate(self.item_ids)}
         self.titles = {item: title for item, (title, _) in shop.items()}
         self._tokens = {item: tokens for item, (_, tokens) in shop.items()}
         self.gate, self.entered = threading.Event(), threading.Event()

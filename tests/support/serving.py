@@ -56,6 +56,7 @@ class FakeRecommender:
         self.name, self.levels, self.step, self.is_blend = name, 3, step, False
         self.item_ids = [f"i{n}" for n in range(items)]
         self.titles = {item: f"Dress <{item}>" for item in self.item_ids}
+        self.row_of = {item: row for row, item in enumerate(self.item_ids)}
         self.batches: list[list[Any]] = []
         self.gate, self.entered = threading.Event(), threading.Event()
         self.gate.set()
