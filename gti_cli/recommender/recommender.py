@@ -117,13 +117,6 @@ class Recommender(ItemLookup):
     ) -> None:
         """Check requests as `recommend` does, without running the model: so one bad request cannot spoil a batch.
 
-        Args:
-            histories: As in `recommend`.
-            queries: As in `recommend`.
-            exclude: As in `recommend`.
-            only: As in `recommend`.
-            max_history: As in `recommend`; it decides how long the prompts are.
-
         Raises:
             InputError: As `recommend`.
         """
