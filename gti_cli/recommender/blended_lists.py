@@ -30,7 +30,7 @@ class LoadedBlend:
         Raises:
             InputError: When a file cannot be read.
         """
-        self.name = source.manifest.name
+        self.name, self._items = source.manifest.name, len(source.catalogue.item_ids)
         chosen = choose_device(device)
         self._opened = source.open(chosen, choose_dtype(dtype, chosen), batch_size)
 
@@ -50,6 +50,7 @@ class LoadedBlend:
             filter_seen: For each history, whether its items are left out.
             allowed: Which items each list may have. None: all.
         """
+        k = min(k, self._items)  # no list is longer than the catalogue, whatever somebody asks for
         lists: list[RankedItems] = [RankedItems([], [])] * len(histories)
         choices = [-1] * len(histories) if allowed is None else allowed.numbers.tolist()
         keys = list(zip(choices, filter_seen, strict=True))

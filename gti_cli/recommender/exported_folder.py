@@ -73,13 +73,23 @@ def describe_file(path: Path) -> dict[str, Any]:
 def exported_folder(root: Path, given: str | None) -> Path | None:
     """Return the exported folder that a caller means: what he names, or the folder in the place of a workspace.
 
+    A name is looked up in the workspace first, whatever lies in the current folder.
+
     Args:
         root: Folder of the workspace.
         given: Name or path of a checkpoint or a blend. None: not given.
     """
-    if given is not None and (Path(given) / FOLDER_MANIFEST).is_file():
+    is_exported = (root / FOLDER_MANIFEST).is_file()
+    if given is not None and (Path(given) / FOLDER_MANIFEST).is_file() and not _is_inside(root, given, is_exported):
         return Path(given)
-    return root if (root / FOLDER_MANIFEST).is_file() else None
+    return root if is_exported else None
+
+
+def _is_inside(root: Path, name: str, is_exported: bool) -> bool:
+    """Whether a workspace, or the exported folder in its place, has something of this name."""
+    if Path(name).name != name:  # a path
+        return False
+    return read_folder_manifest(root).name == name if is_exported else Workspace(root).manifest_path(name).is_file()
 
 
 @dataclass(frozen=True)

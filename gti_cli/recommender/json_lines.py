@@ -122,7 +122,12 @@ def answer_lines(
             if "id" in values:
                 answers[place]["id"] = values["id"]
             request = read_request(values, defaults)
-            recommender.check(**_asked([request]), exclude=[request.exclude], only=[request.only])
+            recommender.check(
+                **_asked([request]),
+                exclude=[request.exclude],
+                only=[request.only],
+                max_history=request.settings.max_history,
+            )
             requests[place] = request
         except InputError as error:
             answers[place]["error"] = str(error)
@@ -159,6 +164,8 @@ def _as_object(line: bytes) -> dict[str, Any]:
     """
     try:
         values = json.loads(line.decode("utf-8-sig"))
+        # Python reads what is no JSON, such as NaN, and halves of letters (surrogates). Neither can be answered.
+        json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError(f"this is no JSON ({error})", remedy='write {"history": ["A", "B"]} on one line') from None
     if not isinstance(values, dict):

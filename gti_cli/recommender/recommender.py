@@ -113,6 +113,7 @@ class Recommender(ItemLookup):
         *,
         exclude: Listed = (),
         only: Only = None,
+        max_history: int | None = None,
     ) -> None:
         """Check requests as `recommend` does, without running the model: so one bad request cannot spoil a batch.
 
@@ -122,7 +123,7 @@ class Recommender(ItemLookup):
         self._check_requests(histories, queries)
         allowed_items(self.row_of, len(histories if histories is not None else queries or ()), exclude, only)
         if not self.is_blend:
-            self._prompts(histories, queries, None)
+            self._prompts(histories, queries, max_history)
 
     def recommend(
         self,

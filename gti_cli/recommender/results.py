@@ -29,7 +29,7 @@ class RecommendedList:
     Attributes:
         items: Best first. Fewer than were asked for where fewer may be recommended.
         proven: Whether the search proves that no more probable item is missing. A blend does not search.
-        cut: Number of items of the history that lie further back than a prompt shows.
+        cut: Number of items of the history that lie further back than a prompt shows; 0 for a query.
     """
 
     items: list[RecommendedItem]

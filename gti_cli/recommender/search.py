@@ -55,11 +55,12 @@ def search_lists(
     """
     searcher = model.searcher
     trie = searcher.trie.trie
+    most = min(settings.k, len(trie.leaf_of_row))  # no list is longer than the catalogue, whatever somebody asks for
     request = SearchRequest(
         prompts.ids,
         [extra_beams(len(rows)) for rows in hidden],
-        list_length=settings.k,
-        beams=beams_for(settings.beams, settings.k),
+        list_length=most,
+        beams=beams_for(settings.beams, most),
         exact=settings.is_exact(len(prompts.ids)),
         most_prefixes=limits.EXACT_PREFIXES if settings.search == "auto" else None,
         masses=model.masses(prompts),
@@ -69,6 +70,6 @@ def search_lists(
     lists = []
     for number, rows in enumerate(hidden):
         mask = allowed.of(number) if allowed is not None else None
-        lists.append(first_items(item_groups(answer.ranking, trie, number, rows, mask), settings.k))
+        lists.append(first_items(item_groups(answer.ranking, trie, number, rows, mask), most))
     missed = answer.exact_counts()["semantic_ids_the_beam_missed"]
     return FoundLists(lists, (~answer.unproven(request)).tolist(), request.exact, missed)

@@ -91,7 +91,7 @@ class RecommendedItems(BaseModel):
 
     items: list[Recommended]
     proven: bool = Field(description="Whether the search proves that no item is missing.")
-    cut: int = Field(description="Items of the history, or tokens of the query, that the prompt had no room for.")
+    cut: int = Field(description="Items of the history that lie further back than the prompt shows; 0 for a query.")
 
 
 class UserLists(BaseModel):

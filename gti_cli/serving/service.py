@@ -46,13 +46,13 @@ class Service:
             options: What the server allows.
 
         Raises:
-            InputError: When it cannot be loaded.
+            InputError: When it cannot be loaded, or cannot make a list with these options.
         """
         self._load, self._is_loading = load, False
         self._checkpoint: str | None = None  # that of the command line
         self.options, self.metrics = options, Metrics()
         self._task: asyncio.Task[None] | None = None
-        self._take(load(None))
+        self._take(self._load_and_try(None))
         limits = BatchLimits(options.max_batch, options.max_wait_ms / 1000, options.max_queue)
         self._batcher = Batcher(self._answer, limits, self._observe)
 
@@ -151,7 +151,7 @@ class Service:
         kind = Lists("histories", 1, self.options.search, self.options.beams)
         first = kind.answer(recommender, [AskedList([recommender.item_ids[0]], [], None)])[0]
         if not first.items:
-            raise InputError("the new checkpoint recommends nothing", where=recommender.name)
+            raise InputError("the checkpoint recommends nothing", where=recommender.name)
         return recommender
 
 

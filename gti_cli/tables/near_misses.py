@@ -54,7 +54,9 @@ def near_miss(unknown: Sequence[str], known: Collection[str]) -> NearMiss | None
         The difference, with an example; None where at most half of the unknown ids are explained by it.
     """
     for difference, simplify, remedy in _DIFFERENCES:
-        spelling_of = {simplify(name): name for name in known}
+        wanted = {simplify(name) for name in unknown}
+        # A catalogue may be large: what nobody asks for is not kept.
+        spelling_of = {simple: name for name in known if (simple := simplify(name)) in wanted}
         explained = [name for name in unknown if simplify(name) in spelling_of]
         if 2 * len(explained) > len(unknown):
             example = f"{explained[0]!r} here is {spelling_of[simplify(explained[0])]!r} there"

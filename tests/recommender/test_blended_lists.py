@@ -32,6 +32,8 @@ def test_lists_of_a_blend(blended: Any) -> None:
             [i.score for i in alone.items], abs=1e-4
         )
     assert "i12" not in {item.item_id for item in together[1].items}
+    everything = asked.recommend(HISTORIES[:1], k=len(asked.item_ids))
+    assert asked.recommend(HISTORIES[:1], k=10**9) == everything
     for call, said in (
         (lambda: asked.recommend(HISTORIES, search="exact"), "--search is for a checkpoint, and 'blend' is a blend"),
         (lambda: asked.recommend(queries=["red"]), "cannot answer queries"),

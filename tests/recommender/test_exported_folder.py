@@ -60,6 +60,18 @@ def test_the_folder_is_named_or_stands_for_the_workspace(exported: Path, tmp_pat
         open_exported(exported, "other")
 
 
+def test_a_name_is_looked_up_in_the_workspace_before_the_current_folder(
+    exported: Path, blended: Blended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("finetuned", "mine"):
+        (tmp_path / name).symlink_to(exported)
+    monkeypatch.chdir(tmp_path)
+    assert exported_folder(blended.world.workspace, "finetuned") is None
+    assert exported_folder(exported, "finetuned") == exported
+    assert exported_folder(blended.world.workspace, "mine") == Path("mine")
+    assert exported_folder(blended.world.workspace, "./finetuned") == Path("finetuned")
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1

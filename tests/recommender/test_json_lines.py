@@ -60,6 +60,11 @@ def test_every_line_is_answered_by_itself(recommender: Recommender) -> None:
     [
         (b"\xff", "this is no JSON"),
         (b"[" * 100_000, "this is no JSON"),
+        (b'{"history": ["i1"], "id": NaN}', "this is no JSON"),
+        (b'{"history": ["i1"], "id": [1e999]}', "this is no JSON"),
+        (rb'{"history": ["i1"], "id": "\ud800"}', "surrogates not allowed"),
+        (rb'{"history": ["i1"], "\ud800": 1}', "surrogates not allowed"),
+        (rb'{"query": "\ud800"}', "surrogates not allowed"),
         ([], "this is no JSON object"),
         ({"histroy": []}, "unknown field: histroy"),
         ({}, "not said for whom"),
@@ -80,6 +85,20 @@ def test_every_line_is_answered_by_itself(recommender: Recommender) -> None:
 def test_a_bad_line_says_what_is_wrong(recommender: Recommender, line: object, said: str) -> None:
     (answer,) = answer_lines(recommender, numbered(line), DEFAULTS)
     assert set(answer) == {"line", "error"} and said in answer["error"]
+    json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()  # it can be printed
+
+
+def test_a_history_too_long_for_the_model_and_a_huge_k_do_not_end_the_stream(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = recommender.model
+    as_in_training = model.prompts_of_histories([[1] * model.trained_history]).ids[0]
+    positions = len(as_in_training) + recommender.levels
+    monkeypatch.setattr(model.searcher.model.config, "max_position_embeddings", positions)
+    lines = numbered({"history": ["i1"] * 30}, {"history": ["i1"], "k": 10**9})
+    long, huge = answer_lines(recommender, lines, LineDefaults(ListSettings(max_history=30)))
+    assert f"more than the {positions} positions of the model" in long["error"]
+    assert sorted(item["item_id"] for item in huge["items"]) == sorted(recommender.item_ids)
 
 
 def test_lines_are_returned_as_they_come() -> None:

@@ -126,6 +126,28 @@ def test_one_wrong_request_leaves_the_others_their_lists() -> None:
     ]
 
 
+def test_unknown_items_are_refused_before_they_wait() -> None:
+    fake = FakeRecommender()
+    bodies: list[dict[str, Any]] = [
+        {"history": ["i1", "x"]},
+        {"users": [{"history": ["i1"]}, {"history": ["x"]}]},
+        {"history": ["i1"], "exclude": ["x"]},
+        {"history": ["i1"], "only": ["x", "i2"]},
+        {"query": "red", "only": ["x"]},
+    ]
+
+    async def work(server: Any) -> Any:
+        # A call of the recommender, with any items, would wait here for longer than the test may take.
+        fake.gate.clear()
+        paths = ["/search" if "query" in body else "/recommend" for body in bodies]
+        posted = [await server.client.post(path, json=body) for path, body in zip(paths, bodies, strict=True)]
+        return [*posted, await server.client.get("/similar/x"), await server.client.get("/items/x")]
+
+    answers = run(work, fake, timeout=0.5)
+    assert [answer.status_code for answer in answers] == [422] * 5 + [404] * 2
+    assert all("items without a semantic ID: 'x'" in answer.json()["detail"] for answer in answers)
+
+
 def test_a_bug_is_500_for_the_one_who_met_it() -> None:
     async def work(server: Any) -> Any:
         words = ("red", "break", "blue")

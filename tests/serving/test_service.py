@@ -137,6 +137,20 @@ def test_what_cannot_be_loaded_is_an_error_before_the_server_starts() -> None:
         Service(load, ServeOptions())
 
 
+def test_what_cannot_make_a_list_with_these_options_is_an_error_before_the_server_starts() -> None:
+    class Blend(FakeRecommender):
+        def recommend(self, *arguments: Any, search: str = "auto", **keywords: Any) -> Any:
+            if search != "auto":
+                raise InputError("--search is for a checkpoint")
+            return super().recommend(*arguments, **keywords)
+
+    Service(lambda name: Blend(), ServeOptions())  # type: ignore[arg-type, return-value]
+    with pytest.raises(InputError, match="--search is for a checkpoint"):
+        Service(lambda name: Blend(), ServeOptions(search="exact"))  # type: ignore[arg-type, return-value]
+    with pytest.raises(InputError, match="recommends nothing"):
+        Service(lambda name: FakeRecommender(items=1), ServeOptions())  # type: ignore[arg-type, return-value]
+
+
 def test_health_says_when_batches_are_no_longer_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         async with served() as server:

@@ -44,6 +44,7 @@ class ShopRecommender:
     ) -> None:
         self.name, self.is_blend, self.levels = name, is_blend, 3
         self.item_ids = list(shop)
+        self.row_of = {item: row for row, item in enumerate(self.item_ids)}
         self.titles = {item: title for item, (title, _) in shop.items()}
         self._tokens = {item: tokens for item, (_, tokens) in shop.items()}
         self.gate, self.entered = threading.Event(), threading.Event()
@@ -57,6 +58,9 @@ class ShopRecommender:
     def explain(self, history: Sequence[str], *, item_id: str) -> list[Any]:
         self.entered.set()
         assert self.gate.wait(20)
+        return self._levels(history, item_id)
+
+    def _levels(self, history: Sequence[str], item_id: str) -> list[Any]:
         last, codes = (self.tokens(item).split("<")[1:] for item in (history[-1], item_id))
         return [
             SimpleNamespace(token=f"<{code}", code=0, log_probability=math.log(0.8 if code == other else 0.1))
@@ -71,7 +75,7 @@ class ShopRecommender:
 
     def _list(self, history: Sequence[str], k: int, hidden: set[str]) -> Any:
         scores = {
-            item: sum(level.log_probability for level in self.explain(history, item_id=item))
+            item: sum(level.log_probability for level in self._levels(history, item))
             for item in self.item_ids
             if item not in hidden
         }

@@ -56,6 +56,7 @@ class FakeRecommender:
         self.name, self.levels, self.step, self.is_blend = name, 3, step, False
         self.item_ids = [f"i{n}" for n in range(items)]
         self.titles = {item: f"Dress <{item}>" for item in self.item_ids}
+        self.row_of = {item: row for row, item in enumerate(self.item_ids)}
         self.batches: list[list[Any]] = []
         self.gate, self.entered = threading.Event(), threading.Event()
         self.gate.set()
@@ -134,7 +135,15 @@ async def served(
 ) -> AsyncIterator[Served]:
     """Run a server in this process."""
     made = recommender if recommender is not None else FakeRecommender()
+    gate_is_open = made.gate.is_set() if isinstance(made, FakeRecommender) else True
+    if not gate_is_open:
+        made.gate.set()  # for the list that the service has it make at the start
     service = Service(load or (lambda name: made), replace(ServeOptions(), **options))
+    if isinstance(made, FakeRecommender):
+        made.entered.clear()
+        made.batches.clear()
+        if not gate_is_open:
+            made.gate.clear()
     app = make_app(service)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with service.running(), httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
