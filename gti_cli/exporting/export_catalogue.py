@@ -18,6 +18,7 @@ from gti_cli.exporting.engine_catalogue import CatalogueExport, EngineCatalogue,
 from gti_cli.exporting.engines import NVIDIA, QWEN3, STATIC, XLLM, check_engine, check_model
 from gti_cli.exporting.transformers_script import transformers_script
 from gti_cli.prompts.prompt_file import asks_for_next_item, has_prior
+from gti_cli.recommender.files import read_titles
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -94,9 +95,7 @@ def _titles(space: Workspace, item_ids: list[str]) -> list[str] | None:
     path = space.path("items.parquet")
     if not path.is_file():
         return None
-    table = tables.read(path, ["item_id"])
-    column = "title" if "title" in table.column_names else "text"
-    titles = dict(zip(tables.ids(table, "item_id", path), tables.strings(table, column, path), strict=True))
+    titles = read_titles(path)
     return [titles.get(item, "") for item in item_ids]
 
 
