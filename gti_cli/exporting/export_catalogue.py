@@ -5,6 +5,7 @@ What an engine cannot take is refused before anything is written.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,7 +167,8 @@ def _flashrec_command(output: Path, catalogue: EngineCatalogue, located: Checkpo
     flags, problem = flashrec.flashrec_flags(catalogue.token_ids or [], boundary_ids(located.item_tokens()))
     if problem:
         console.warn(problem)
-    return " ".join(["flashrec --serve --model-path", located.path, "--sid-vocab-file", str(output), *flags])
+    paths = ["--model-path", shlex.quote(located.path), "--sid-vocab-file", shlex.quote(str(output))]
+    return " ".join(["flashrec --serve", *paths, *flags])
 
 
 def _script(output: Path, located: Checkpoint) -> str:
