@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from gti_cli.blends.stored_blend import BLEND_FILE, BlendSource
 from gti_cli.cards.history import lineage_of
 from gti_cli.checkpoints.saving import PRIOR_FILE
 from gti_cli.errors import InputError
+from gti_cli.exporting.output_folder import check_folder, replacing_folder
 from gti_cli.exporting.public_manifest import public_manifest, stage_entries, without_paths
 from gti_cli.prompts.prompt_file import PROMPT_FILE, has_prior
 from gti_cli.recommender.exported_folder import (
@@ -123,7 +122,7 @@ def export_recommender(
         raise InputError("this is an exported recommender already", where=str(space.root), remedy="copy the folder")
     ids = space.require("semantic_ids", "gti build-ids")
     files = read_workspace(space, checkpoint)
-    with _replacing_folder(output) as folder:
+    with replacing_folder(output) as folder:
         _write_catalogue(folder, files)
         embeddings = _copy_embeddings(folder, files)
         if files.blend is not None:
@@ -141,28 +140,6 @@ def export_recommender(
     return RecommenderExport(output, made, len(files.catalogue.item_ids), prior, left_out)
 
 
-def check_folder(output: Path, force: bool) -> None:
-    """Refuse a folder that holds something else than an exported recommender.
-
-    Args:
-        output: The folder to write.
-        force: Whether an exported recommender may be replaced.
-
-    Raises:
-        InputError: When the folder cannot be written, or may not be replaced.
-    """
-    if not output.parent.is_dir():
-        raise InputError("no such folder", where=str(output.parent), remedy="create it first")
-    if output.exists() and not output.is_dir():
-        raise InputError("this is a file", where=str(output), remedy="give -o the name of a folder")
-    if not output.exists() or not any(output.iterdir()):
-        return
-    if not (output / FOLDER_MANIFEST).is_file():
-        raise InputError("the folder holds other files", where=str(output), remedy="give -o the name of a new folder")
-    if not force:
-        raise InputError("the folder is there already", where=str(output), remedy="pass --force to replace it")
-
-
 def _usable(checkpoint: Checkpoint | None) -> Checkpoint:
     """Refuse a checkpoint whose files do not lie in one folder of this machine."""
     assert checkpoint is not None
@@ -177,24 +154,6 @@ def _usable(checkpoint: Checkpoint | None) -> Checkpoint:
             "this checkpoint is not on this machine", where=checkpoint.path, remedy="download it, and give its folder"
         )
     return checkpoint
-
-
-@contextmanager
-def _replacing_folder(output: Path) -> Iterator[Path]:
-    """Write a folder under a temporary name; on leaving the block without an error it takes the place of ``output``."""
-    temporary = output.with_name(f".{output.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        replaced = output.with_name(f".{output.name}.replaced")
-        shutil.rmtree(replaced, ignore_errors=True)
-        if output.exists():
-            output.replace(replaced)
-        temporary.replace(output)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_catalogue(folder: Path, files: RecommenderFiles) -> None:
