@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -163,7 +164,8 @@ def _export_recommender(output: Path, workspace: Path, checkpoint: str | None, f
     done = export_recommender(output, workspace, checkpoint, force=force)
     heading = f"Recommender {done.manifest.name}: {done.items:,} items"
     console.table(heading, ["part", "files", "bytes"], [list(part) for part in done.parts()])
-    console.say(f"{output}  (gti serve -w {output}; in Python: gti_cli.Recommender.load({str(output)!r}))")
+    quoted = shlex.quote(str(output))
+    console.say(f"{output}  (gti serve -w {quoted}; in Python: gti_cli.Recommender.load({str(output)!r}))")
     console.result(done.numbers())
 
 

@@ -5,6 +5,7 @@ What an engine cannot take is refused before anything is written.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from gti_cli.exporting.engine_catalogue import CatalogueExport, EngineCatalogue,
 from gti_cli.exporting.engines import NVIDIA, QWEN3, STATIC, XLLM, check_engine, check_model
 from gti_cli.exporting.transformers_script import transformers_script
 from gti_cli.prompts.prompt_file import asks_for_next_item
+from gti_cli.recommender.files import read_titles
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -101,9 +103,7 @@ def _titles(space: Workspace, item_ids: list[str]) -> list[str] | None:
     path = space.path("items.parquet")
     if not path.is_file():
         return None
-    table = tables.read(path, ["item_id"])
-    column = "title" if "title" in table.column_names else "text"
-    titles = dict(zip(tables.ids(table, "item_id", path), tables.strings(table, column, path), strict=True))
+    titles = read_titles(path)
     return [titles.get(item, "") for item in item_ids]
 
 
@@ -174,7 +174,8 @@ def _flashrec_command(output: Path, catalogue: EngineCatalogue, located: Checkpo
     flags, problem = flashrec.flashrec_flags(catalogue.token_ids or [], boundary_ids(located.item_tokens()))
     if problem:
         console.warn(problem)
-    return " ".join(["flashrec --serve --model-path", located.path, "--sid-vocab-file", str(output), *flags])
+    paths = ["--model-path", shlex.quote(located.path), "--sid-vocab-file", shlex.quote(str(output))]
+    return " ".join(["flashrec --serve", *paths, *flags])
 
 
 def _script(output: Path, located: Checkpoint) -> str:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console, tables
 from gti_cli.baselines.run import EMBEDDINGS
 from gti_cli.blends.stored_blend import BLEND_FILE, BlendSource
 from gti_cli.cards.history import lineage_of
+from gti_cli.checkpoints.saving import PRIOR_FILE
 from gti_cli.errors import InputError
+from gti_cli.exporting.output_folder import check_folder, replacing_folder
 from gti_cli.exporting.public_manifest import public_manifest, stage_entries, without_paths
-from gti_cli.prompts.prompt_file import has_prior
+from gti_cli.prompts.prompt_file import PROMPT_FILE, has_prior
 from gti_cli.recommender.exported_folder import (
     CATALOGUE,
     CHECKPOINT,
@@ -29,14 +29,21 @@ from gti_cli.recommender.files import RecommenderFiles, read_workspace
 from gti_cli.tensors.vector_file import VectorFile
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace, write_json
 from gti_cli.workspace.manifest import package_versions, read_manifest
-from gti_cli.workspace.sealed import CARD
+from gti_cli.workspace.sealed import CARD, is_sealed_card
 
 if TYPE_CHECKING:
     from gti_cli.checkpoints.finding import Checkpoint
     from gti_cli.workspace.manifest import Manifest
 
 # What a checkpoint or a blend needs. Pickles, such as another trainer's training_args.bin, are never copied.
-_KINDS = {".safetensors", ".json", ".parquet", ".jinja", ".txt", ".model", ".md"}
+_KINDS = {".safetensors", ".json", ".parquet", ".jinja", ".model"}
+_TEXT_FILES = {"merges.txt", "vocab.txt"}  # of tokenizers
+_FOLDERS = {PurePath(PRIOR_FILE).parent.name, "additional_chat_templates"}
+# These hold tokens and texts for the model, which may begin with "/", and no paths.
+_VERBATIM = {
+    *("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json", "chat_template.json"),
+    PROMPT_FILE,
+}
 _CARD = """# Recommender {name}
 
 {items:,} items, exported by `gti export recommender`. `{manifest}` says how it was made. The folder needs nothing
@@ -51,7 +58,6 @@ from gti_cli import Recommender
 lists = Recommender.load("THIS_FOLDER").recommend([["ITEM_ID", "ITEM_ID"]], k=10)
 ```
 """
-_PATH_KEYS = ("_name_or_path", "name_or_path")  # where transformers notes the folder that it loaded from
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ def export_recommender(
         raise InputError("this is an exported recommender already", where=str(space.root), remedy="copy the folder")
     ids = space.require("semantic_ids", "gti build-ids")
     files = read_workspace(space, checkpoint)
-    with _replacing_folder(output) as folder:
+    with replacing_folder(output) as folder:
         _write_catalogue(folder, files)
         embeddings = _copy_embeddings(folder, files)
         if files.blend is not None:
@@ -134,28 +140,6 @@ def export_recommender(
     return RecommenderExport(output, made, len(files.catalogue.item_ids), prior, left_out)
 
 
-def check_folder(output: Path, force: bool) -> None:
-    """Refuse a folder that holds something else than an exported recommender.
-
-    Args:
-        output: The folder to write.
-        force: Whether an exported recommender may be replaced.
-
-    Raises:
-        InputError: When the folder cannot be written, or may not be replaced.
-    """
-    if not output.parent.is_dir():
-        raise InputError("no such folder", where=str(output.parent), remedy="create it first")
-    if output.exists() and not output.is_dir():
-        raise InputError("this is a file", where=str(output), remedy="give -o the name of a folder")
-    if not output.exists() or not any(output.iterdir()):
-        return
-    if not (output / FOLDER_MANIFEST).is_file():
-        raise InputError("the folder holds other files", where=str(output), remedy="give -o the name of a new folder")
-    if not force:
-        raise InputError("the folder is there already", where=str(output), remedy="pass --force to replace it")
-
-
 def _usable(checkpoint: Checkpoint | None) -> Checkpoint:
     """Refuse a checkpoint whose files do not lie in one folder of this machine."""
     assert checkpoint is not None
@@ -170,24 +154,6 @@ def _usable(checkpoint: Checkpoint | None) -> Checkpoint:
             "this checkpoint is not on this machine", where=checkpoint.path, remedy="download it, and give its folder"
         )
     return checkpoint
-
-
-@contextmanager
-def _replacing_folder(output: Path) -> Iterator[Path]:
-    """Write a folder under a temporary name; on leaving the block without an error it takes the place of ``output``."""
-    temporary = output.with_name(f".{output.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        replaced = output.with_name(f".{output.name}.replaced")
-        shutil.rmtree(replaced, ignore_errors=True)
-        if output.exists():
-            output.replace(replaced)
-        temporary.replace(output)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_catalogue(folder: Path, files: RecommenderFiles) -> None:
@@ -227,16 +193,16 @@ def _copy_blend(folder: Path, source: BlendSource) -> list[str]:
 def _copy_model(source: Path, folder: Path, *, weights: bool = True) -> list[str]:
     """Copy the files of a checkpoint or a blend, without paths of this machine; return those that are left out."""
     left_out: list[str] = []
-    for path in sorted(source.rglob("*")):
-        if not path.is_file() or path.name.startswith("."):
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.name.startswith("."):
             continue
-        name = path.relative_to(source)
-        if path.suffix not in _KINDS:
-            left_out.append(name.as_posix())
-            continue
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _copy_file(path, target)
+        if path.is_dir() and path.name in _FOLDERS:
+            left_out += [f"{path.name}/{name}" for name in _copy_model(path, folder / path.name, weights=False)]
+        elif path.is_dir():  # such as checkpoint-500/, a state of the training
+            left_out.append(f"{path.name}/")
+        elif not _copy_file(path, folder / path.name):
+            left_out.append(path.name)
     if weights and not list(folder.glob("*.safetensors")):
         raise InputError(
             "there are no weights as safetensors", where=str(source), remedy="save the checkpoint as safetensors"
@@ -244,17 +210,25 @@ def _copy_model(source: Path, folder: Path, *, weights: bool = True) -> list[str
     return left_out
 
 
-def _copy_file(path: Path, target: Path) -> None:
+def _copy_file(path: Path, target: Path) -> bool:
+    """Copy a file without paths of this machine; return False for one that is left out."""
     if path.name == CHECKPOINT_MANIFEST:
         write_json(target, public_manifest(read_manifest(path)).to_json())
-        return
-    if path.suffix == ".json" and path.stat().st_size < 1 << 20:
-        content = json.loads(path.read_text("utf-8"))
-        notes = [key for key in _PATH_KEYS if isinstance(content, dict) and content.get(key)]
-        if any(without_paths(content[key]) != content[key] for key in notes):
-            target.write_text(json.dumps({**content, **{key: without_paths(content[key]) for key in notes}}, indent=2))
-            return
+        return True
+    known = path.suffix in _KINDS or path.name in _TEXT_FILES
+    if not path.is_file() or not (known or is_sealed_card(path)):
+        return False
+    if path.suffix == ".json" and path.name not in _VERBATIM:
+        try:
+            content = json.loads(path.read_text("utf-8"))
+        except ValueError:  # no JSON, so nothing reads it
+            return False
+        public = without_paths(content)
+        if public != content:
+            target.write_text(json.dumps(public, indent=2), "utf-8")
+            return True
     shutil.copyfile(path, target)
+    return True
 
 
 def _card(manifest: FolderManifest, items: int) -> str:

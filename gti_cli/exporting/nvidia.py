@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from gti_cli import console
@@ -51,8 +52,8 @@ def server_command(model: str, path: Path, catalogue: EngineCatalogue) -> str:
         path: The file that `write_lines` wrote.
         catalogue: The catalogue in it.
     """
-    words = ["python tools/serve_qwen3_gr_http.py --decode-backend real --model-dir", model]
-    words += ["--catalog-jsonl", str(path), "--catalog-vocab-size", str(catalogue.vocabulary)]
+    words = ["python tools/serve_qwen3_gr_http.py --decode-backend real --model-dir", shlex.quote(model)]
+    words += ["--catalog-jsonl", shlex.quote(str(path)), "--catalog-vocab-size", str(catalogue.vocabulary)]
     words += ["--decode-steps", str(catalogue.levels), "--context-len TOKENS_OF_THE_LONGEST_PROMPT"]
     shared = len(catalogue.item_ids) - catalogue.semantic_ids
     if shared:

@@ -10,11 +10,23 @@ from typing import Any
 from gti_cli.cards.history import public_name
 from gti_cli.workspace.manifest import Manifest
 
+# Texts for the model in the files of transformers: a token such as "/" is no path.
+_TEXTS = {
+    *("added_tokens_decoder", "additional_special_tokens", "chat_template", "extra_special_tokens"),
+    *("model_specific_special_tokens", "stop_strings"),
+}
+
 
 def without_paths(value: Any) -> Any:
-    """Return a JSON value in which each absolute path is replaced by the name of its file."""
+    """Return a JSON value in which each absolute path is replaced by the name of its file.
+
+    Tokens and chat templates are left as they are.
+    """
     if isinstance(value, dict):
-        return {key: without_paths(entry) for key, entry in value.items()}
+        return {
+            key: entry if key in _TEXTS or key.endswith("_token") else without_paths(entry)
+            for key, entry in value.items()
+        }
     if isinstance(value, list):
         return [without_paths(entry) for entry in value]
     if isinstance(value, str) and Path(value).is_absolute():

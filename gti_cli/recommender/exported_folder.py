@@ -15,12 +15,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gti_cli import tables
-from gti_cli.blends.stored_blend import BLEND_FILE, BlendSource, StoredBlend
+from gti_cli.blends.stored_blend import BASELINES_FILE, BLEND_FILE, BlendSource, StoredBlend
+from gti_cli.checkpoints.configuration import CONFIG_FILE
 from gti_cli.checkpoints.finding import Checkpoint, find_checkpoint
 from gti_cli.errors import InputError
 from gti_cli.recommender.results import TrainedOn
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 from gti_cli.workspace.manifest import Manifest, canonical_digest, read_manifest
+from gti_cli.workspace.sealed import CARD
 
 FOLDER_MANIFEST = "gti_recommender.json"
 CATALOGUE, CHECKPOINT, MEMBERS = "catalogue.parquet", "checkpoint", "members"
@@ -117,7 +119,18 @@ class ExportedFolder:
     def embeddings(self) -> Path | None:
         """The file of embeddings."""
         name = self.manifest.embeddings
-        return self.folder / name if name is not None else None
+        return self._listed(name) if name is not None else None
+
+    def _listed(self, *parts: str) -> Path:
+        """Return the path of a file that the manifest lists, so that it lies in the folder and was compared."""
+        name = PurePosixPath(*parts).as_posix()
+        if name not in self.manifest.files:
+            raise InputError(
+                f"the manifest does not list {name!r}, which the recommender needs",
+                where=str(self.folder),
+                remedy=_AGAIN,
+            )
+        return self.folder / name
 
     def checkpoint(self) -> Checkpoint | None:
         """Find the checkpoint; None where the folder holds a blend.
@@ -138,13 +151,17 @@ class ExportedFolder:
         name = self.manifest.name
         if self.manifest.kind == CHECKPOINT:
             return None
-        inside = self.folder / name
-        stored = StoredBlend.read(inside / BLEND_FILE)
+        self._listed(name, BASELINES_FILE)
+        stored = StoredBlend.read(self._listed(name, BLEND_FILE))
         checkpoints = {
-            record.name: _find(inside / record.checkpoint) for record in stored.members if record.checkpoint is not None
+            record.name: _find(self._listed(name, record.checkpoint, CONFIG_FILE).parent)
+            for record in stored.members
+            if record.checkpoint is not None
         }
         ids = Manifest.placeholder("semantic_ids", details={"sizes": self.manifest.sizes})
-        made = read_manifest(inside / CHECKPOINT_MANIFEST)
+        made = read_manifest(self._listed(name, CHECKPOINT_MANIFEST))
+        if made.name != name:  # the name is where the files of the blend are read
+            raise InputError(f"this blend is {made.name!r}, and not {name!r}", where=str(self.folder), remedy=_AGAIN)
         return BlendSource(Workspace(self.folder), ids, made, stored, checkpoints, self.catalogue)
 
 
@@ -156,8 +173,8 @@ def open_exported(folder: Path, given: str | None = None) -> ExportedFolder:
         given: Name of the checkpoint or the blend that the caller asks for. None: whichever the folder holds.
 
     Raises:
-        InputError: When a file is missing or was changed, another version of `gti` wrote the folder, or it holds
-            another recommender than the caller asks for.
+        InputError: When a file is missing, was changed or added, another version of `gti` wrote the folder, or it
+            holds another recommender than the caller asks for.
     """
     manifest = read_folder_manifest(folder)
     if given is not None and given != manifest.name and not (Path(given) / FOLDER_MANIFEST).is_file():
@@ -168,6 +185,7 @@ def open_exported(folder: Path, given: str | None = None) -> ExportedFolder:
         )
     for name, entry in manifest.files.items():
         _check_file(folder, name, entry)
+    _check_no_other_files(folder, manifest)
     path = folder / CATALOGUE
     table = tables.read(path, ["item_id", "title"])
     titles = dict(zip(tables.ids(table, "item_id", path), tables.strings(table, "title", path), strict=True))
@@ -207,8 +225,27 @@ def _check_file(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
     path = folder / relative
     if not path.is_file():
         raise InputError("this file of the exported recommender is missing", where=str(path), remedy=_AGAIN)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError("this link leads out of the folder", where=str(path), remedy="copy the file in its place")
     if path.stat().st_size != entry["bytes"] or describe_file(path)["sha256"] != entry["sha256"]:
         raise InputError("this file was changed after the recommender was exported", where=str(path), remedy=_AGAIN)
+
+
+def _check_no_other_files(folder: Path, manifest: FolderManifest) -> None:
+    """Refuse added files: some, such as a chat template, would change the lists.
+
+    Model cards may be edited, and nothing reads hidden files, such as those of git or of a download.
+    """
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_dir() and not path.is_symlink():
+            continue
+        if name.as_posix() in manifest.files or path.name in (FOLDER_MANIFEST, CARD):
+            continue
+        if not any(part.startswith(".") for part in name.parts):
+            raise InputError(
+                "this file was added after the recommender was exported", where=str(path), remedy="move it elsewhere"
+            )
 
 
 def _find(folder: Path) -> Checkpoint:

@@ -21,14 +21,7 @@ from gti_cli.workspace import Workspace
 from gti_cli.workspace.lineage import inspect
 from gti_cli.workspace.sealed import read_seal
 from tests.support.cards import INTERVALS, METRICS, add_evaluation, checkpoint_of, python_code
-from tests.support.evaluation import (
-    World,
-    add_semantic_ids,
-    make_codes,
-    make_histories,
-    make_world,
-    write_interactions,
-)
+from tests.support.evaluation import World, add_semantic_ids, make_codes, make_histories, make_world, write_interactions
 
 BASE_CARD = "---\nlicense: apache-2.0\ndatasets:\n- owner/words\n---\n# Base\n"
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import struct
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,9 @@ def test_items_that_share_an_id(shared: Workspace, tmp_path: Path, capsys: pytes
 def test_without_an_engine_a_script_and_only_the_commands_that_work(
     space: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = export_catalogue(tmp_path / "x", space.root, "finetuned")
-    assert done.command.startswith("flashrec --serve") and "gti_prompt.json" in done.script
+    done = export_catalogue(tmp_path / "x y", space.root, "finetuned")
+    assert done.command.startswith("flashrec --serve") and str(tmp_path / "x y") in shlex.split(done.command)
+    assert "gti_prompt.json" in done.script
     assert not export_catalogue(tmp_path / "x", space.root, "finetuned", engine="flashrec").script
     capsys.readouterr()
     assert not export_catalogue(tmp_path / "x", space.root, "llama").command

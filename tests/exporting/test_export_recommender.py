@@ -118,15 +118,27 @@ def test_what_is_left_out_and_what_is_mended(blended: Blended, tmp_path: Path, c
     (source / "gti.json").unlink()  # as another trainer leaves it
     (source / "training_args.bin").write_bytes(b"a pickle")
     config = json.loads((source / "config.json").read_text())
-    (source / "config.json").write_text(json.dumps({**config, "_name_or_path": str(source)}))
+    nested = {"_name_or_path": str(source)}
+    (source / "config.json").write_text(json.dumps({**config, "_name_or_path": str(source), "text_config": nested}))
+    (source / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": str(source / "checkpoint-5")}))
+    (source / "README.md").write_text(f"trained in {source}")  # another trainer's
+    for name in ("checkpoint-5", ".cache"):
+        (source / name).mkdir()
+        shutil.copy(source / "model.safetensors", source / name)
+    (source / "additional_chat_templates").mkdir()
+    (source / "additional_chat_templates" / "tool.jinja").write_text("x")
     done = export_recommender(tmp_path / "out", blended.world.workspace, str(source))
-    assert done.left_out == ["training_args.bin"] and done.manifest.name == "lm"
+    assert done.left_out == ["README.md", "checkpoint-5/", "training_args.bin"] and done.manifest.name == "lm"
     assert "training_args.bin" in capsys.readouterr().err
     folder = tmp_path / "out" / "checkpoint"
-    assert json.loads((folder / "config.json").read_text()) == {**config, "_name_or_path": "lm"}
+    mended = {**config, "_name_or_path": "lm", "text_config": {"_name_or_path": "lm"}}
+    assert json.loads((folder / "config.json").read_text()) == mended
+    assert json.loads((folder / "trainer_state.json").read_text()) == {"best_model_checkpoint": "checkpoint-5"}
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"additional_chat_templates"}
     assert (folder / "gti_prompt.json").read_bytes() == (source / "gti_prompt.json").read_bytes()
-    assert not (folder / "training_args.bin").exists()
-    assert str(tmp_path) not in (tmp_path / "out" / FOLDER_MANIFEST).read_text()
+    present = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert "training_args.bin" not in {path.name for path in present}
+    assert not [path for path in present if str(tmp_path).encode() in path.read_bytes()]
     (source / "model.safetensors").rename(source / "weights.bin")
     with pytest.raises(InputError):
         export_recommender(tmp_path / "other", blended.world.workspace, str(source))

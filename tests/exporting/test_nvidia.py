@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def test_the_lines_lead_from_token_ids_to_items(tmp_path: Path) -> None:
     command = server_command("lm", path, make(["a", "b", "c"]))
     assert command.endswith("--decode-steps 3 --context-len TOKENS_OF_THE_LONGEST_PROMPT")
     assert f"--model-dir lm --catalog-jsonl {path} --catalog-vocab-size 17 " in command
+    words = shlex.split(server_command("my lm", tmp_path / "it's; x", make(["a", "b", "c"])))
+    assert "my lm" in words and str(tmp_path / "it's; x") in words
 
 
 def test_shared_ids_need_a_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,11 @@ def test_absolute_paths_become_names() -> None:
     assert without_paths(value) == {"a": ["x.parquet", "rel/x", 3, None], "b": {"c": "y"}, "d": "https://example.org/z"}
 
 
+def test_tokens_are_no_paths() -> None:
+    value = {"unk_token": "/", "added_tokens_decoder": {"7": {"content": "/a"}}, "chat_template": "/b {{ c }}"}
+    assert without_paths({**value, "name_or_path": "/home/me/lm"}) == {**value, "name_or_path": "lm"}
+
+
 def test_a_manifest_keeps_what_it_says_and_its_digest() -> None:
     inputs = {
         "interactions": {"path": "/home/me/i.parquet", "bytes": 3, "sha256": "ab"},

@@ -78,6 +78,12 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def link(path: Path, target: Path) -> None:
+    if path.exists():
+        path.rename(target)
+    path.symlink_to(target)
+
+
 def edit_manifest(path: Path, *, seal: bool, **changes: object) -> None:
     payload = {**json.loads(path.read_text("utf-8")), **changes}
     digest = payload.pop("digest")
@@ -103,6 +109,14 @@ def edit_manifest(path: Path, *, seal: bool, **changes: object) -> None:
             lambda f: edit_manifest(f / FOLDER_MANIFEST, seal=True, files={"../x": describe_file(f / FOLDER_MANIFEST)}),
             "'../x', which is outside the folder",
         ),
+        (lambda f: (f / "checkpoint/added_tokens.json").write_text("{}"), r"added_tokens\.json: .* was added after"),
+        (lambda f: link(f / "checkpoint/additional_chat_templates", f.parent), r"templates: .* was added after"),
+        (lambda f: link(f / "catalogue.parquet", f.parent / "outside"), r"catalogue\.parquet: .*leads out of the"),
+        (
+            lambda f: edit_manifest(f / FOLDER_MANIFEST, seal=True, embeddings="../outside"),
+            r"does not list '\.\./outside'",
+        ),
+        (lambda f: edit_manifest(f / FOLDER_MANIFEST, seal=True, kind="blend", name="/tmp"), "does not list '/tmp/b"),
     ],
 )
 def test_a_damaged_folder_is_refused_in_one_line(
@@ -112,5 +126,30 @@ def test_a_damaged_folder_is_refused_in_one_line(
     shutil.copytree(exported, folder)
     harm(folder)
     with pytest.raises(InputError, match=problem) as caught:
-        open_exported(folder)
+        opened = open_exported(folder)
+        assert opened.embeddings and opened.blend()
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_cards_and_hidden_files_may_be_added(exported: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(exported, folder)
+    (folder / ".cache").mkdir()
+    for name in (".cache/x", ".gitattributes", "README.md", "checkpoint/README.md"):
+        (folder / name).write_text("mine")
+    assert open_exported(folder).manifest.name == "finetuned"
+
+
+@pytest.mark.parametrize("place", ["/somewhere", "../../outside", "members/nobody"])
+def test_members_of_a_blend_lie_in_the_folder(blended: Blended, tmp_path: Path, place: str) -> None:
+    folder, name = tmp_path / "folder", blended.manifest.name
+    export_recommender(folder, blended.world.workspace, name)
+    file = folder / name / "blend.json"
+    content = json.loads(file.read_text("utf-8"))
+    (member,) = [entry for entry in content["members"] if entry["checkpoint"]]
+    member["checkpoint"] = place
+    file.write_text(json.dumps(content))
+    files = read_folder_manifest(folder).files
+    edit_manifest(folder / FOLDER_MANIFEST, seal=True, files={**files, f"{name}/blend.json": describe_file(file)})
+    with pytest.raises(InputError, match=f"does not list .*{place}/config.json"):
+        open_exported(folder).blend()
