@@ -58,7 +58,8 @@ def _recommend(
         ),
     ] = None,
     similar_to: Annotated[
-        str | None, typer.Option("--similar-to", metavar="ITEM", help="List the items that are most like this one.")
+        str | None,
+        typer.Option("--similar-to", metavar="ITEM", help="List the items most like this one; loads no checkpoint."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -90,6 +91,8 @@ def _recommend(
     chosen, base = adapter.merged([checkpoint] if checkpoint is not None else [], workspace, common)
     if table == _STDIN:
         _refuse({"--history": history, "--query": query, "-o": output, "--candidates": candidates}, "--input -")
+        if sys.stdin is None:
+            raise InputError("--input - reads stdin, which is closed", remedy="pipe lines of JSON into it")
         reading.check(reads_table=False)
         options.check()
         _answer_stdin(_load(workspace, chosen[0] if chosen else None, base, common), options)

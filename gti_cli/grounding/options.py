@@ -144,6 +144,8 @@ class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions)
         Raises:
             InputError: When a value is out of range, or belongs to the other objective.
         """
+        if self.solver not in (GRADIENT, REGRESSION):
+            raise InputError(f"--solver is {self.solver!r}", remedy=f"use {GRADIENT} or {REGRESSION}")
         may_be_0 = ("epochs", "max_steps") if self.solver == REGRESSION else ()
         for name in _POSITIVE:
             value = getattr(self, name)
@@ -169,8 +171,6 @@ class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions)
         self._check_solver()
 
     def _check_solver(self) -> None:
-        if self.solver not in (GRADIENT, REGRESSION):
-            raise InputError(f"--solver is {self.solver!r}", remedy=f"use {GRADIENT} or {REGRESSION}")
         if self.solver == GRADIENT:
             return
         against = {

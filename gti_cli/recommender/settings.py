@@ -65,6 +65,9 @@ def check_history_items(histories: Iterable[Sequence[str]], row_of: Mapping[str,
         InputError: When an item is unknown or a history is empty.
     """
     lists = list(histories)
+    for item in (item for items in lists for item in items):
+        if not isinstance(item, str):
+            raise InputError(f"item id {item!r} is not text", remedy="give each history as a list of item ids")
     unknown = list(dict.fromkeys(item for items in lists for item in items if item not in row_of))
     if unknown:
         miss = near_miss(unknown, row_of)

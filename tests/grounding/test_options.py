@@ -50,7 +50,7 @@ def test_numbers_that_must_be_positive(name: str, value: float) -> None:
         ({"objective": "distil", "directions": "both"}, "--directions goes with --objective nll"),
         ({"objective": "distil", "distil_nll_weight": float("inf")}, "--distil-nll-weight is inf"),
         ({"objective": "distil", "distil_snippets": -1}, "--distil-snippets is -1"),
-        ({"solver": "newton"}, "--solver is 'newton'"),
+        ({"solver": "newton", "max_steps": 0}, "--solver is 'newton'"),
         ({"solver": "regression", "max_steps": -1}, "--max-steps is -1"),
         ({"solver": "regression", "lora": True}, "--solver regression fits .* against --lora"),
         ({"solver": "regression", "directions": "both"}, "against --directions both"),

@@ -36,7 +36,12 @@ def test_a_few_requests_are_searched_exactly() -> None:
 def test_items_are_known_or_named() -> None:
     check_history_items([["A"], ["A", "007"]], ROW_OF)
     assert known_rows(["A", "007", "A"], ROW_OF) == [1, 0, 1]
-    for histories, said in (([["A"], []], "history is empty"), ([], "history is empty"), ([["7"]], "leading zeros")):
+    for histories, said in (
+        ([["A"], []], "history is empty"),
+        ([], "history is empty"),
+        ([["7"]], "leading zeros"),
+        ([[7]], "not text"),
+    ):
         with pytest.raises(InputError, match=said):
             check_history_items(histories, ROW_OF)
     with pytest.raises(InputError) as caught:
