@@ -88,7 +88,7 @@ def distil_task(
     run.counts["held_out_examples"] = measures.examples
     collator = DistilCollator(DistilCorpus([example_of[use] for use in train]), pad)
     steps = options.max_steps
-    if (options.epochs if steps is None else steps * options.batch_size / len(train)) > 1:
+    if (options.passes if steps is None else steps * options.batch_size / len(train)) > 1:
         collator.teacher_states = keep_teacher_states(trained, collator, job.device, comfortable_bytes())
     run.measured["teacher_states_kept"] = collator.teacher_states is not None
     return GroundingTask(
