@@ -144,11 +144,13 @@ def test_what_cannot_make_a_list_with_these_options_is_an_error_before_the_serve
                 raise InputError("--search is for a checkpoint")
             return super().recommend(*arguments, **keywords)
 
-    Service(lambda name: Blend(), ServeOptions())  # type: ignore[arg-type, return-value]
+    blend: Any = Blend()
+    empty: Any = FakeRecommender(items=1)
+    Service(lambda name: blend, ServeOptions())
     with pytest.raises(InputError, match="--search is for a checkpoint"):
-        Service(lambda name: Blend(), ServeOptions(search="exact"))  # type: ignore[arg-type, return-value]
+        Service(lambda name: blend, ServeOptions(search="exact"))
     with pytest.raises(InputError, match="recommends nothing"):
-        Service(lambda name: FakeRecommender(items=1), ServeOptions())  # type: ignore[arg-type, return-value]
+        Service(lambda name: empty, ServeOptions())
 
 
 def test_health_says_when_batches_are_no_longer_answered(monkeypatch: pytest.MonkeyPatch) -> None:
