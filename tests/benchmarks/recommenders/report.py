@@ -30,9 +30,10 @@ SHOWN = {
     "mean": "LM, new rows start as the mean, prior item-knn",
     "text-lstsq": "LM, new rows start from texts, prior item-knn",
     "gti": "LM, grounded, prior item-knn",
-    "trained-prior": "LM, grounded, prior item-knn+sasrec",
+    "trained-prior": "LM, grounded, prior of all three",
     "without-lm": "blend without a language model",
-    "blend": "blend with the grounded LM",
+    "blend": "blend with the LM, prior item-knn",
+    "blend-trained": "blend with the LM, prior of all three",
 }
 RARE = {"0": "never", "1-4": "1 to 4 times"}
 
@@ -156,7 +157,7 @@ def draw(lines: Sequence[Measured], path: Path) -> None:
                 low, high = intervals(values, line.users)[metric]
                 mean = float(values[metric].mean())
                 known = line.name in BASELINES or line.name == SHOWN["without-lm"]
-                colour = "#777777" if known else COLOURS[1] if line.name == SHOWN["blend"] else COLOURS[0]
+                colour = "#777777" if known else COLOURS[1] if line.name.startswith("blend") else COLOURS[0]
                 axis.plot([low, high], [place, place], color=colour, linewidth=2.2)
                 axis.plot([mean], [place], marker="s" if known else "o", markersize=7, color=colour)
                 axis.annotate(

@@ -36,11 +36,11 @@ for seed in $SEEDS; do
   done
 done
 
-# The same with a trained prior.
+# The same with all that is known of users and items in the prior.
 for seed in $BLENDS; do
   # shellcheck disable=SC2086
   gti finetune "${shop[@]}" --from gti --name "trained-prior-s$seed" --seed "$seed" --epochs "$EPOCHS" \
-    --prior item-knn+sasrec $FINETUNE -q
+    --prior item-knn+sasrec+content-knn $FINETUNE -q
   gti evaluate "trained-prior-s$seed" "${shop[@]}" "${measured[@]}" --baselines "$known" --compare sasrec -q
 done
 
@@ -55,6 +55,9 @@ blend() { # NAME MEMBERS
   gti evaluate "$1" "${shop[@]}" "${measured[@]}" --baselines "$known" --compare sasrec -q
 }
 blend without-lm "sasrec,item-knn,content-knn"
-for seed in $BLENDS; do blend "blend-s$seed" "gti-s$seed,sasrec,item-knn,content-knn"; done
+for seed in $BLENDS; do
+  blend "blend-s$seed" "gti-s$seed,sasrec,item-knn,content-knn"
+  blend "blend-trained-s$seed" "trained-prior-s$seed,sasrec,item-knn,content-knn"
+done
 
 python "$here/report.py" "$GTI_WORKSPACE"
