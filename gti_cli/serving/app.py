@@ -44,7 +44,7 @@ def make_app(service: Service) -> FastAPI:
         description="Recommendations of one checkpoint.",
         lifespan=lifespan,
         responses=problems(422),
-        # FastAPI's own pages load scripts from another site. This server needs nothing from outside.
+        # FastAPI's own pages load scripts from another site; here nothing comes from outside. See `page.reference`.
         docs_url=None,
         redoc_url=None,
     )

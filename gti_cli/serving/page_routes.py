@@ -1,4 +1,4 @@
-"""The page at ``/`` and what it asks the server beyond the public routes.
+"""The page at ``/`` and what it asks the server beyond the public routes; and the reference at ``/docs``.
 
 The page is one static file, ``page/index.html``. Its Content-Security-Policy lets it run its own script and style,
 which are named by their digests, and lets it talk to this server; nothing else, from nowhere.
@@ -21,6 +21,7 @@ from fastapi.responses import HTMLResponse
 from gti_cli.serving.bodies import problems
 from gti_cli.serving.page import bodies
 from gti_cli.serving.page.answers import PageAnswers
+from gti_cli.serving.page.reference import render_reference
 
 if TYPE_CHECKING:
     from gti_cli.recommender.recommender import Recommender
@@ -32,15 +33,21 @@ _PATIENCE = 2.0  # seconds that a question "why" waits for the one before it
 def read_page() -> tuple[str, dict[str, str]]:
     """Return the page and the headers that it is sent with."""
     page = (files("gti_cli.serving.page") / "index.html").read_text("utf-8")
+    return page, _headers(page)
+
+
+def _headers(page: str) -> dict[str, str]:
+    """The headers of a page that runs its own script and style alone, and asks this server alone."""
     styles, scripts = (
         " ".join(f"'sha256-{_digest(part)}'" for part in re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL))
+        or "'none'"
         for tag in ("style", "script")
     )
     policy = (
         f"default-src 'none'; style-src {styles}; script-src {scripts}; connect-src 'self'; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    return page, {
+    return {
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
@@ -66,6 +73,11 @@ def add_page_routes(app: FastAPI, current: Callable[[], Recommender], dependenci
     @app.get("/", include_in_schema=False)
     def show_page() -> HTMLResponse:
         return HTMLResponse(page, headers=headers)
+
+    @app.get("/docs", include_in_schema=False)
+    def show_reference() -> HTMLResponse:
+        reference = render_reference(app.openapi())
+        return HTMLResponse(reference, headers=_headers(reference))
 
     kept: weakref.WeakKeyDictionary[Any, PageAnswers] = weakref.WeakKeyDictionary()
     opening = threading.Lock()
