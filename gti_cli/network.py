@@ -102,6 +102,7 @@ def _connects(url: str) -> bool:
     outcome: list[bool] = []
 
     def connect() -> None:
+        """Open a connection, and note that it was possible."""
         try:
             socket.create_connection(address, timeout=SECONDS).close()
         except OSError:

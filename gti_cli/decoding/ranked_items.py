@@ -54,6 +54,7 @@ def item_groups(
     hidden = set(seen)
 
     def rows_of(leaf: int) -> list[int]:
+        """The rows of a Semantic ID that may be listed."""
         rows = trie.items_of(leaf)
         kept: list[int] = (rows if allowed is None else rows[allowed[rows]]).tolist()
         return kept

@@ -72,6 +72,7 @@ def waiting_lines(stream: Iterable[bytes], most: int) -> Iterator[list[NumberedL
     lines: queue.Queue[NumberedLine | BaseException | None] = queue.Queue(maxsize=4 * most)
 
     def read() -> None:
+        """Put every line with its number into the queue; then None, or the error that ended the reading."""
         try:
             for number, line in enumerate(stream, start=1):
                 if line.strip():

@@ -33,6 +33,7 @@ def make_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        """Answer batches for as long as the application runs."""
         async with service.running():
             yield
 

@@ -27,6 +27,7 @@ def make_loader(workspace: Path | str, checkpoint: str | None, **keywords: Any) 
     from gti_cli.recommender.recommender import Recommender
 
     def load(name: str | None) -> Recommender:
+        """Load the checkpoint that is named, or the one that the server was started with."""
         if name is not None and name != checkpoint:
             _check_is_in(Workspace(workspace), name)
         return Recommender.load(workspace, name if name is not None else checkpoint, **keywords)

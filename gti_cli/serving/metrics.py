@@ -112,6 +112,7 @@ class CountRequests:
         start, status = time.perf_counter(), 500
 
         async def send_and_note(message: Message) -> None:
+            """Send a part of the answer, and note its status."""
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]

@@ -72,10 +72,12 @@ def add_page_routes(app: FastAPI, current: Callable[[], Recommender], dependenci
 
     @app.get("/", include_in_schema=False)
     def show_page() -> HTMLResponse:
+        """Send the page; it holds no data."""
         return HTMLResponse(page, headers=headers)
 
     @app.get("/docs", include_in_schema=False)
     def show_reference() -> HTMLResponse:
+        """Send the reference of the routes."""
         reference = render_reference(app.openapi())
         return HTMLResponse(reference, headers=_headers(reference))
 
@@ -83,6 +85,7 @@ def add_page_routes(app: FastAPI, current: Callable[[], Recommender], dependenci
     opening = threading.Lock()
 
     def answers(recommender: Recommender) -> PageAnswers:
+        """The tables of a recommender, made when they are first needed."""
         with opening:
             if recommender not in kept:
                 kept[recommender] = PageAnswers(recommender)
@@ -128,6 +131,7 @@ def _add_why(
     explaining = threading.Lock()
 
     def explain(recommender: Recommender, body: bodies.WhyRequest) -> list[LevelScore]:
+        """The log-probability of each code; refuses where another explanation takes too long."""
         # An explanation runs the model, outside the queue of recommendations. One at a time leaves them the processor.
         if not explaining.acquire(timeout=_PATIENCE):
             raise HTTPException(503, "Other items are being explained.", headers={"Retry-After": "1"})

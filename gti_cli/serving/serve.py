@@ -99,6 +99,7 @@ def _stopped_by_signals() -> Iterator[None]:
         return
 
     def stop(number: int, frame: object) -> None:
+        """End the block as Ctrl-C does."""
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)

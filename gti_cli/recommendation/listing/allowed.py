@@ -53,6 +53,7 @@ def line_defaults(options: RecommendOptions, row_of: Mapping[str, int]) -> LineD
     item_ids = list(row_of)
 
     def items(path: Path | str) -> frozenset[str]:
+        """The item ids of a table."""
         return frozenset(item_ids[row] for row in _listed_rows(path, row_of))
 
     return LineDefaults(
