@@ -67,3 +67,7 @@ def test_ndcg_is_that_of_scikit_learn(seed: int) -> None:
 
 def test_nothing_listed() -> None:
     assert set(query_metrics([], 2, 1, [5]).values()) == {0.0}
+
+
+def test_rows_that_nobody_judged_do_not_fit() -> None:
+    assert count_grades([[0, 1, 2], [3]], {0: 2, 1: 1}) == [Group(3, 1, 1), Group(1, 0, 0)]

@@ -34,7 +34,7 @@ def test_a_user_with_many_targets_is_drawn_whole() -> None:
     assert intervals({"m": repeated}, users)["m"] == pytest.approx(intervals({"m": each}, names(10))["m"])
 
 
-@pytest.mark.parametrize("cells", [7, 100, 4_000_000])
+@pytest.mark.parametrize("cells", [7, 60, 100, 4_000_000])  # 60: pieces of 3, and 50 is no multiple of 3
 def test_chunks_change_nothing(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"a": np.random.default_rng(0).random(20), "b": np.random.default_rng(1).random(20)}
     whole = intervals(values, names(20), seed=5, resamples=50)
@@ -77,3 +77,38 @@ def test_equal_methods_do_not_differ() -> None:
 def test_only_common_metrics_are_compared() -> None:
     ones = np.ones(4)
     assert set(differences({"a": ones, "b": ones}, {"b": ones, "c": ones}, names(4))) == {"b"}
+
+
+def test_every_user_can_be_drawn() -> None:
+    for user in range(3):
+        _, high = intervals({"m": np.eye(3)[user]}, names(3))["m"]
+        assert high > 0
+
+
+def test_same_seed_same_numbers() -> None:
+    rng = np.random.default_rng(6)
+    mine, other = ({"m": rng.random(30)} for _ in range(2))
+    found = differences(mine, other, names(30))
+    assert found == differences(mine, other, names(30), seed=0)
+    assert found != differences(mine, other, names(30), seed=1)
+    assert intervals(mine, names(30)) == intervals(mine, names(30), seed=0) != intervals(mine, names(30), seed=1)
+
+
+def test_interval_of_a_difference_is_that_of_the_gaps() -> None:
+    rng = np.random.default_rng(7)
+    mine, other = rng.random(25), rng.random(25)
+    found = differences({"m": mine}, {"m": other}, names(25), seed=3, resamples=40)["m"]
+    assert (found.low, found.high) == intervals({"m": mine - other}, names(25), seed=3, resamples=40)["m"]
+
+
+@pytest.mark.parametrize("cells", [20, 4_000_000])
+def test_each_metric_has_the_p_value_of_its_own_flips(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CELLS", cells)  # 20: two flips at a time
+    rng = np.random.default_rng(8)
+    mine = {"near": rng.random(8), "far": rng.random(8) + 1}
+    other = {"near": rng.random(8), "far": rng.random(8)}
+    flips = np.array(list(itertools.product([-1, 1], repeat=8)))
+    for name, found in differences(mine, other, names(8), permutations=9_999).items():
+        gaps = mine[name] - other[name]
+        exact = np.mean(np.abs(flips @ gaps) >= abs(gaps.sum()) - 1e-12)
+        assert found.p == pytest.approx(exact, abs=0.02)

@@ -41,8 +41,14 @@ def test_by_hand() -> None:
     values = metrics.per_user(ranks, [2, 5])
     assert values["recall@2"].tolist() == [1, 0, 0, 0]
     assert values["recall@5"].tolist() == [1, 1, 0, 0.75]  # ranks 3, 4, 5 of 3, 4, 5, 6
+    assert values["precision@5"].tolist() == pytest.approx([1 / 5, 1 / 5, 0, 0.75 / 5])
     assert values["mrr"].tolist() == pytest.approx([1, 1 / 5, 0, (1 / 3 + 1 / 4 + 1 / 5) / 4])
     assert metrics.averages(values)["recall@5"] == pytest.approx(2.75 / 4)
+
+
+def test_lists_of_nobody_have_no_novelty() -> None:
+    with np.errstate(all="raise"):
+        assert metrics.list_metrics(np.full((2, 3), -1), [3], np.ones(4)) == {"coverage@3": 0.0, "novelty@3": 0.0}
 
 
 def test_coverage_and_novelty_by_loops() -> None:
