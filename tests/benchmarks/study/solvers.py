@@ -81,9 +81,7 @@ def grounding_table(folder: Path) -> str:
         "|" + "---|" * (len(columns) + 3),
     ]
     for name, of_name in sorted(runs.items(), key=lambda run: (run[0].split("-")[0], int(run[0].split("-")[1]))):
-        cells = [
-            spread([float(of(*run)) for run in of_name], digits.get(column, 3)) for column, of in columns.items()
-        ]
+        cells = [spread([float(of(*run)) for run in of_name], digits.get(column, 3)) for column, of in columns.items()]
         losses = [read(path) for run, _ in of_name if (path := folder / "losses" / f"{run.name}.json").is_file()]
         cells.append(" ".join(f"{value:.2f}" for value in np.mean(losses, axis=0)) if losses else "–")
         lines.append(f"| {name} | {len(of_name)} | " + " | ".join(cells) + " |")
