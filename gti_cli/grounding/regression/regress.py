@@ -13,7 +13,7 @@ from typing import cast
 from gti_cli import console
 from gti_cli.errors import InputError
 from gti_cli.grounding.job import GroundingJob, GroundingTask
-from gti_cli.grounding.nll.corpus import Corpus
+from gti_cli.grounding.nll.batches import Collator
 from gti_cli.grounding.nll.measures import PairMeasures
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.regression.endings import RATE_SHARE, shift_endings
@@ -37,8 +37,9 @@ def regress(job: GroundingJob, run: StageRun, task: GroundingTask) -> None:
         InputError: When the model does to its head's output what no regression here knows.
     """
     trained, measures = task.trained, task.measures
-    corpus, pad = task.collator.corpus, task.collator.pad
-    assert isinstance(trained, GroundingModel) and isinstance(measures, PairMeasures) and isinstance(corpus, Corpus)
+    collator = task.collator
+    assert isinstance(trained, GroundingModel) and isinstance(measures, PairMeasures) and isinstance(collator, Collator)
+    corpus, pad = collator.corpus, collator.pad
     rule, rows, losses = trained.rule, trained.rows, measures.losses
     if rule is None:
         raise InputError(
@@ -64,7 +65,7 @@ def regress(job: GroundingJob, run: StageRun, task: GroundingTask) -> None:
     # Without a distance between pretrained rows, the rate of gradient steps is all that is known about their size.
     spread = run.metrics.get("pretrained_rows_spread")
     rate = RATE_SHARE * cast("float", spread) if spread else cast("float", job.options.learning_rate)
-    shifted = shift_endings(trained, task.collator, rate, job.seed) if rows.output is None else 0
+    shifted = shift_endings(trained, collator, rate, job.seed) if rows.output is None else 0
     run.metrics["regression"] = {"levels": [asdict(level) for level in progress.levels], "rows_shifted": shifted}
     run.measured.update(
         regression_seconds=time.monotonic() - began,
