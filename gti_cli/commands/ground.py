@@ -148,22 +148,21 @@ def _print_summary(manifest: Manifest) -> None:
 
 
 def _print_regression(regression: dict[str, Any]) -> None:
-    """Print the regressions of each sweep; the sweep whose rows stayed is marked."""
+    """Print what the regressions of each level came to."""
     console.table(
-        "Regressions, by strength of the ridge",
-        ["strength", "places of answers", "rows", "loss", "held-out loss after the sweep", "evaluations", "converged"],
+        "Regressions",
+        ["places of answers", "rows", "strength of the ridge", "loss", "held-out loss", "evaluations", "converged"],
         [
             [
-                f"{sweep['strength']:g}{' (kept)' if number == regression['kept_sweep'] else ''}",
                 "-".join(str(place) for place in dict.fromkeys([level["places"][0], level["places"][-1]])),
                 level["rows"],
+                None if level["strength"] is None else f"{level['strength']:g}",
                 level["loss"],
-                sweep["held_out_loss"] if level is sweep["levels"][-1] else None,
+                level["held_out_loss"],
                 level["evaluations"],
                 level["converged"],
             ]
-            for number, sweep in enumerate(regression["sweeps"])
-            for level in sweep["levels"]
+            for level in regression["levels"]
         ],
         dispensable=["rows", "evaluations", "converged"],
     )

@@ -12,8 +12,9 @@ from gti_cli.options import RunKeywords, option
 
 NLL, DISTIL = "nll", "distil"  # objectives
 GRADIENT, REGRESSION = "gradient", "regression"  # solvers
-# Gradient steps after a regression, and their rate as a share of the usual one: the usual rate undoes a part of it.
-STEPS_AFTER_REGRESSION, RATE_AFTER_REGRESSION = 60, 0.5
+# Gradient steps after a regression, and their rate as a share of the usual one: the usual rate undoes the regression,
+# and even at this one held-out pairs did not gain (tests/benchmarks/study).
+STEPS_AFTER_REGRESSION, RATE_AFTER_REGRESSION = 0, 0.125
 # Options that have an effect with one objective only; the manifest omits them with the other.
 _OF_DISTIL = ("distil_layer", "distil_nll_weight", "distil_snippets")
 _OF_NLL = ("directions", "retrieval_sample")
@@ -54,7 +55,7 @@ class RowsOptions:
 
     Attributes:
         solver: ``gradient`` (steps of AdamW), or ``regression``: the rows are solved for (`grounding.regression`), then
-            train by gradient steps.
+            train by as many gradient steps as are asked for.
         epochs: Passes over the training pairs; may be a fraction (None: one; after a regression, see ``max_steps``).
         max_steps: Number of steps; overrides ``epochs`` (None: by ``epochs``; if that is None, too, a regression is
             followed by `STEPS_AFTER_REGRESSION`). 0 after a regression: none.
@@ -68,18 +69,14 @@ class RowsOptions:
         report_to: Experiment trackers by the Trainer's own names; they change no result.
     """
 
-    solver: str = option(
-        GRADIENT, "gradient (steps), or regression (solves for the rows, then takes a few steps; text -> tokens only)."
-    )
-    epochs: float | None = option(
-        None, "Passes over the pairs.", shown=f"1; after a regression, {STEPS_AFTER_REGRESSION} steps"
-    )
-    max_steps: int | None = option(None, "Steps; overrides --epochs (0 after a regression: none).")
+    solver: str = option(GRADIENT, "gradient (steps), or regression (solves for the rows; text -> tokens only).")
+    epochs: float | None = option(None, "Passes over the pairs.", shown="1; after a regression, none")
+    max_steps: int | None = option(None, "Steps; overrides --epochs.")
     batch_size: int = option(16, "Examples in a step, over all processes.")
     learning_rate: float | None = option(
         None,
         "Peak learning rate.",
-        shown="5 % of the distance between pretrained rows in a step; half of it after a regression",
+        shown="5 % of the distance between pretrained rows in a step; an eighth of it after a regression",
     )
     eval_every: int | None = option(None, "Steps between evaluations.", shown="about ten in a run")
     patience: int | None = option(

@@ -169,13 +169,13 @@ def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[s
         )
     # Arguments open the process group, through which even a run without steps exchanges sums.
     arguments = _training_arguments(job, run, len(plan) if plan is not None else 1)
-    before = _measured(run, task, "_before")
+    before, everything = _measured(run, task, "_before")
     if options.solver == REGRESSION:
         regress(job, run, task)
-        before = _measured(run, task, "_regression")
+        before, everything = _measured(run, task, "_regression")
     if plan is None:
         run.counts.update(steps=0, steps_planned=0, examples_seen=0)
-        run.metrics.update({**before, **measures.retrieval_figures(), "epochs": 0.0})
+        run.metrics.update({**everything, "epochs": 0.0})
         return trajectory([], before)
     trainer, first_step = _take_steps(job, run, task, plan, arguments)
     _report(run, trainer, plan, task.collator.corpus, first_step)
@@ -185,14 +185,16 @@ def _train_rows(job: GroundingJob, run: StageRun, task: GroundingTask) -> dict[s
     return trajectory(trainer.state.log_history, before)
 
 
-def _measured(run: StageRun, task: GroundingTask, suffix: str) -> dict[str, float | None]:
-    """Measure the rows as they are; all figures go to ``run``, those of the curve are returned."""
+def _measured(
+    run: StageRun, task: GroundingTask, suffix: str
+) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    """Measure the rows as they are; the figures go to ``run``. Those of the curve are returned, and all of them."""
     figures = task.measures.curve_figures()
     # A constant figure (retrieval by chance) is the same before and after training, so it is reported once, without
     # "_before".
     everything = {**figures, **task.measures.retrieval_figures()}
     run.metrics.update({f"{name}{suffix}": value for name, value in everything.items() if name not in task.constant})
-    return figures
+    return figures, everything
 
 
 def _compare_with_regression(run: StageRun) -> None:

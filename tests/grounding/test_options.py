@@ -85,11 +85,11 @@ def test_directions_that_were_not_given_depend_on_the_tokens() -> None:
         assert GroundOptions(directions="to-text").choose_directions(semantic_ids).directions == "to-text"
 
 
-def test_a_regression_is_followed_by_few_steps_unless_told_otherwise() -> None:
+def test_a_regression_is_followed_by_no_steps_unless_told_otherwise() -> None:
     after = GroundOptions(solver="regression")
-    assert (after.steps, after.any_steps) == (60, True)
+    assert (after.steps, after.any_steps) == (0, False)
     assert after.choose_directions(semantic_ids=False).directions == "to-tokens"
-    assert after.resolved()["max_steps"] == 60 and "epochs" not in after.resolved()
+    assert after.resolved()["max_steps"] == 0 and "epochs" not in after.resolved()
     for none in ({"max_steps": 0}, {"epochs": 0.0}):
         assert not GroundOptions(solver="regression", **none).any_steps
     one_pass = GroundOptions(solver="regression", epochs=1.0)

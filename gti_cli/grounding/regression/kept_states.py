@@ -120,9 +120,3 @@ class StateStore:
         count = len(next(iter(numbers.values())))
         path = str(self._folder / f"{name}.states")
         return torch.from_file(path, shared=True, size=count * width, dtype=dtype).view(count, width), numbers
-
-    def forget(self, name: str) -> None:
-        """Remove the files of ``name``; memory is freed by itself. Who still reads the states may go on."""
-        if self._folder is not None:
-            for end in ("safetensors", "states"):
-                (self._folder / f"{name}.{end}").unlink(missing_ok=True)

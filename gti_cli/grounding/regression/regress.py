@@ -1,22 +1,25 @@
 """The regression of a grounding run: from its task to fitted rows, and figures for the manifest.
 
-Called by `train` between the measurements before the training and the gradient steps. Calls `levels.fit_levels`.
+Called by `train` between the measurements before the training and the gradient steps. Calls `levels.fit_levels`, then
+`endings.shift_endings`.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from typing import cast
 
 from gti_cli import console
 from gti_cli.errors import InputError
 from gti_cli.grounding.job import GroundingJob, GroundingTask
-from gti_cli.grounding.nll.corpus import Corpus
+from gti_cli.grounding.nll.batches import Collator
 from gti_cli.grounding.nll.measures import PairMeasures
 from gti_cli.grounding.nll.objective import GroundingModel
+from gti_cli.grounding.regression.endings import RATE_SHARE, shift_endings
 from gti_cli.grounding.regression.kept_states import BYTES_OF_STATES, StateStore, room
 from gti_cli.grounding.regression.levels import STRENGTHS_UNSEEN, fit_levels
-from gti_cli.grounding.regression.saved_sweeps import Progress, SavedSweeps
+from gti_cli.grounding.regression.saved_levels import SavedLevels
 from gti_cli.grounding.regression.sources import Source, Spent
 from gti_cli.prompts.pair_prompts import TO_TOKENS
 from gti_cli.workspace import StageRun, processes
@@ -27,15 +30,16 @@ def regress(job: GroundingJob, run: StageRun, task: GroundingTask) -> None:
 
     Args:
         job: The run.
-        run: Receives the figures of each sweep (``regression``), and what the regression cost in this attempt.
+        run: Receives the figures of each level (``regression``), and what the regression cost in this attempt.
         task: The pairs, with the model.
 
     Raises:
         InputError: When the model does to its head's output what no regression here knows.
     """
     trained, measures = task.trained, task.measures
-    corpus, pad = task.collator.corpus, task.collator.pad
-    assert isinstance(trained, GroundingModel) and isinstance(measures, PairMeasures) and isinstance(corpus, Corpus)
+    collator = task.collator
+    assert isinstance(trained, GroundingModel) and isinstance(measures, PairMeasures) and isinstance(collator, Collator)
+    corpus, pad = collator.corpus, collator.pad
     rule, rows, losses = trained.rule, trained.rows, measures.losses
     if rule is None:
         raise InputError(
@@ -57,10 +61,12 @@ def regress(job: GroundingJob, run: StageRun, task: GroundingTask) -> None:
         numbers = losses.numbers[TO_TOKENS]
         held_out = Source("held-out pairs", losses.trained, losses.corpus, numbers, pad, store_of_few, spent)
     began = time.monotonic()
-    progress = fit_levels(train, held_out, rule, saved=SavedSweeps(run.scratch), resuming=run.resuming)
-    run.metrics["regression"] = _figures(progress)
-    if progress.kept < 0:
-        console.warn("no strength of the ridge lowered the held-out loss: the rows stay as they start")
+    progress = fit_levels(train, held_out, rule, saved=SavedLevels(run.scratch), resuming=run.resuming)
+    # Without a distance between pretrained rows, the rate of gradient steps is all that is known about their size.
+    spread = run.metrics.get("pretrained_rows_spread")
+    rate = RATE_SHARE * cast("float", spread) if spread else cast("float", job.options.learning_rate)
+    shifted = shift_endings(trained, collator, rate, job.seed) if rows.output is None else 0
+    run.metrics["regression"] = {"levels": [asdict(level) for level in progress.levels], "rows_shifted": shifted}
     run.measured.update(
         regression_seconds=time.monotonic() - began,
         regression_pass_seconds=spent.pass_seconds,
@@ -84,9 +90,3 @@ def _tell(job: GroundingJob, measures: PairMeasures, untied: bool) -> None:
         console.warn(f"{says} the input rows stay as they start, for only gradient steps train them (--max-steps)")
     else:
         console.note(f"{says} the gradient steps afterwards train the input rows, too")
-
-
-def _figures(progress: Progress) -> dict[str, object]:
-    """All sweeps for the manifest, and which of them has the rows that stayed (None: none)."""
-    sweeps = [asdict(sweep) for sweep in progress.sweeps]
-    return {"sweeps": sweeps, "kept_sweep": None if progress.kept < 0 else progress.kept}

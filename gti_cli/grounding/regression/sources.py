@@ -115,11 +115,6 @@ class Source:
         self.spent.pass_seconds += time.monotonic() - began
         return collected
 
-    def forget(self, places: Sequence[int], name: str) -> None:
-        """Remove files of positions that nobody will ask for."""
-        for place in places:
-            self._store.forget(f"{self._stem(name)}{place}")
-
     def _stem(self, name: str) -> str:
         """The beginning of files' names."""
         return f"{self._name.replace(' ', '-')}-{name}-"

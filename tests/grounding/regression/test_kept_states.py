@@ -37,10 +37,6 @@ def test_files_hold_what_was_finished(tmp_path: Path, dtype: torch.dtype) -> Non
     found = again.find("whole", dtype)
     assert found is not None and torch.equal(found[0], states)
     assert found[1].keys() == numbers.keys() and all(torch.equal(found[1][name], numbers[name]) for name in numbers)
-    again.forget("whole")
-    assert again.find("whole", dtype) is None and [path.name for path in (tmp_path / "states").iterdir()] == [
-        "half.states"
-    ]
 
 
 def test_memory_leaves_no_file_and_finds_nothing() -> None:

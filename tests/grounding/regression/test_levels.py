@@ -11,8 +11,8 @@ import torch
 from gti_cli.grounding.nll.corpus import divide_examples
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.regression.kept_states import StateStore
-from gti_cli.grounding.regression.levels import SweepOptions, fit_levels
-from gti_cli.grounding.regression.saved_sweeps import FittedLevel, Progress, SavedSweeps
+from gti_cli.grounding.regression.levels import PathOptions, fit_levels
+from gti_cli.grounding.regression.saved_levels import FittedLevel, Progress, SavedLevels
 from gti_cli.grounding.regression.sources import Source
 from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.prompts.examples import Example
@@ -28,7 +28,7 @@ def fit(
     held_out: list[Example] | None,
     strengths: Any = (1.0, 0.0),
     tolerance: float = 2e-5,
-    saved: SavedSweeps | None = None,
+    saved: SavedLevels | None = None,
     folder: Path | None = None,
 ) -> Progress:
     """Fit all levels; no example is divided, for those of the first place alone cannot be."""
@@ -46,7 +46,7 @@ def fit(
             sources.append(Source("pairs", trained, corpus, range(len(examples)), PAD, store))
         first, second = sources
         assert first is not None and first.model.rule is not None
-        return fit_levels(first, second, first.model.rule, SweepOptions(strengths, tolerance), saved, saved is not None)
+        return fit_levels(first, second, first.model.rule, PathOptions(strengths, tolerance), saved, saved is not None)
 
 
 def head_weights(model: Any) -> list[Any]:
@@ -81,10 +81,11 @@ def test_algorithm_1_has_nothing_left_to_do_at_level_0(kind: str, tied: bool) ->
     progress = fit(model, first, first, tolerance=5e-5)
     assert masked_gradients(model, first, level).norm() < 1e-4 * before
     assert torch.equal(model.get_output_embeddings().weight[:OLD], old)
-    assert progress.kept == 1 and [level.converged for level in progress.sweeps[-1].levels] == [True]
+    (found,) = progress.levels
+    assert (found.strength, found.ridge, found.converged) == (0.0, 0.0, True)
     # The losses reported are Algorithm 1's.
     loss = pytest.approx(float(masked_loss(model, first).detach()), abs=1e-5)
-    assert progress.sweeps[-1].levels[0].loss == loss and progress.best_loss == loss
+    assert found.loss == loss and found.held_out_loss == loss
 
 
 def assert_only_the_ridge_pulls(
@@ -107,8 +108,8 @@ def test_with_a_tied_head_every_level_stands_behind_the_final_rows_before_it() -
     last = slice(OLD + 8, OLD + 12)
     start = rows_of(model, last)
     progress = fit(model, codes, None, strengths=(1.0, 0.3), tolerance=1e-5)
-    assert_only_the_ridge_pulls(model, codes, last, start, progress.sweeps[1].levels[-1])
-    found = [(level.places, level.rows, level.positions) for level in progress.sweeps[1].levels]
+    assert_only_the_ridge_pulls(model, codes, last, start, progress.levels[-1])
+    found = [(level.places, level.rows, level.positions) for level in progress.levels]
     assert found == [([0], 4, 120), ([1], 4, 120), ([2], 4, 120)]
 
 
@@ -119,7 +120,7 @@ def test_with_an_untied_head_all_rows_and_the_end_of_the_turn_are_one_problem() 
     start = rows_of(model, new)
     inputs = model.get_input_embeddings().weight.clone()
     progress = fit(model, examples, examples, strengths=(0.3,), tolerance=1e-5)
-    level = progress.sweeps[0].levels[0]
+    (level,) = progress.levels
     assert_only_the_ridge_pulls(model, examples, new, start, level)
     assert torch.equal(model.get_input_embeddings().weight, inputs)
     assert (level.places, level.rows, level.positions) == ([0, 1, 2, 3], 12, 160)
@@ -127,26 +128,31 @@ def test_with_an_untied_head_all_rows_and_the_end_of_the_turn_are_one_problem() 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_held_out_answers_choose_the_strength(tied: bool) -> None:
-    examples = to_tokens(30)[0]
+    examples = ended(to_tokens(30)[0], 3)
     train, held_out = examples[:20], examples[20:]
     model = model_of("qwen3", tied)
     before = float(masked_loss(model, held_out).detach())
     progress = fit(model, train, held_out, (30.0, 10.0, 1e-2, 1e-4), 1e-2)
-    losses = [sweep.held_out_loss for sweep in progress.sweeps]
-    # Texts and codes are random: fitting them closely is learning by heart, so the sweeps end before the last one.
-    assert None not in losses and len(losses) == progress.kept + 2 <= 4
-    assert min(loss for loss in losses if loss is not None) == losses[progress.kept] < before
-    # The rows in the model are those of the best sweep, and their loss is what Algorithm 1 would measure.
-    assert float(masked_loss(model, held_out).detach()) == pytest.approx(losses[progress.kept], rel=1e-5)
+    assert len(progress.levels) == (3 if tied else 1)
+    for level in progress.levels:
+        # Texts and codes are random: fitting them closely is learning by heart, so the path ends before its end.
+        losses = [loss for _, loss in level.tried if loss is not None]
+        assert [strength for strength, _ in level.tried] == [30.0, 10.0, 1e-2, 1e-4][: len(losses)]
+        assert level.held_out_loss == min(losses) == losses[-2] < losses[-1]
+        assert level.strength == level.tried[-2][0]
+    # The rows in the model are those of the best strength, and their loss is what Algorithm 1 would measure.
+    last = progress.levels[-1].held_out_loss
+    assert float(masked_loss(model, held_out).detach()) == pytest.approx(last, rel=1e-5) and last < before
 
 
-def test_a_start_that_nothing_makes_better_stays() -> None:
+def test_a_start_that_nothing_makes_better_stays(capsys: pytest.CaptureFixture[str]) -> None:
     examples = to_tokens(8)[0]
     unlike = [Example(example.prompt, [3, 4, 5, 6]) for example in examples]  # answers without any new token
     model = model_of("qwen3")
     start = rows_of(model, slice(0, None))
     progress = fit(model, examples, unlike, (0.1, 0.01), 1e-2)
-    assert progress.kept == -1 and len(progress.sweeps) == 1
+    assert [(level.strength, level.ridge, len(level.tried)) for level in progress.levels] == [(None, 0.0, 1)] * 3
+    assert capsys.readouterr().err.count("no strength of the ridge lowers the held-out loss") == 3
     assert torch.equal(rows_of(model, slice(0, None)), start)
 
 
@@ -159,28 +165,24 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(
     given: dict[str, Any] = {"train": examples, "held_out": examples, "strengths": (3.0, 1.0), "tolerance": 1e-2}
     whole = model_of("qwen3", tied)
     expected = fit(whole, **given)
-    keep, kept = SavedSweeps.keep, []
+    count = 2 if tied else 1
+    keep, kept = SavedLevels.keep, []
 
-    def stop(self: SavedSweeps, progress: Progress) -> None:
+    def stop(self: SavedLevels, progress: Progress) -> None:
         """Keep, and stop at each level's end once."""
         keep(self, progress)
-        kept.append((len(progress.sweeps), progress.steps))
-        if not progress.ended:
-            raise KeyboardInterrupt
+        kept.append(len(progress.levels))
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(SavedSweeps, "keep", stop)
-    while not kept or kept[-1] != (2, 2 if tied else 1):
+    monkeypatch.setattr(SavedLevels, "keep", stop)
+    progress = None
+    while progress is None:
         model = model_of("qwen3", tied)
         try:
-            progress = fit(model, **given, saved=SavedSweeps(tmp_path), folder=folder)
+            progress = fit(model, **given, saved=SavedLevels(tmp_path), folder=folder)
         except KeyboardInterrupt:
             continue
-    assert kept == ([(sweep, step) for sweep in (1, 2) for step in (1, 2)] if tied else [(1, 1), (2, 1)])
-    assert progress.sweeps == expected.sweeps and progress.kept == expected.kept
+    # The last attempt had nothing to do, and found the rows.
+    assert kept == [1, 2][:count] and progress.levels == expected.levels
     for mine, theirs in zip(model.state_dict().values(), whole.state_dict().values(), strict=True):
         assert torch.equal(mine, theirs)
-    # One more run has nothing to do, and finds the rows.
-    again = model_of("qwen3", tied)
-    assert fit(again, **given, saved=SavedSweeps(tmp_path)).sweeps == expected.sweeps
-    assert len(kept) == (4 if tied else 2)
-    assert torch.equal(rows_of(again, slice(0, None)), rows_of(whole, slice(0, None)))

@@ -13,7 +13,7 @@ from gti_cli.errors import InputError
 from gti_cli.grounding.ground import ground
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.regression import regress
-from gti_cli.grounding.regression.saved_sweeps import Progress, SavedSweeps
+from gti_cli.grounding.regression.saved_levels import Progress, SavedLevels
 from tests.support.grounding import curve, held_out_by_hand
 
 OPTIONS: dict[str, Any] = {"solver": "regression", "held_out": 0.2, "device": "cpu", "retrieval_sample": 4}
@@ -35,14 +35,14 @@ def test_without_steps_the_figures_are_the_regressions(make_world: Any) -> None:
     manifest = ground(world.workspace, max_steps=0, **OPTIONS)
     metrics, counts = manifest.metrics, manifest.counts
     assert (counts["steps"], metrics["epochs"], "train_loss" in metrics) == (0, 0.0, False)
-    sweeps, kept = metrics["regression"]["sweeps"], metrics["regression"]["kept_sweep"]
-    assert kept is not None and sweeps[kept]["held_out_loss"] == pytest.approx(metrics["held_out_loss"], rel=1e-5)
+    levels = metrics["regression"]["levels"]
+    assert [level["places"] for level in levels] == [[0], [1]] and metrics["regression"]["rows_shifted"] > 0
     assert metrics["held_out_loss"] == metrics["held_out_loss_regression"] < metrics["held_out_loss_before"]
     by_hand = held_out_by_hand(world, "grounded")
     for name in ("loss_to_tokens", "accuracy_level_0", "accuracy_level_1"):
         assert metrics[name] == pytest.approx(by_hand[name], abs=1e-5), name
     assert manifest.options["max_steps"] == 0 and manifest.options["directions"] == "to-tokens"
-    assert manifest.run["regression_seconds"] > 0 and manifest.run["regression_passes"] >= 2 * len(sweeps)
+    assert manifest.run["regression_seconds"] > 0 and manifest.run["regression_passes"] == 4
     assert curve(world.workspace)["step"] == [0]
     (name,) = [name for name in load_file(world.workspace / "grounded" / "model.safetensors") if "embed" in name]
     assert_only_new_rows_changed(world.workspace, torch.tensor(world.tokens.ids), {name})
@@ -68,9 +68,9 @@ def test_where_nothing_is_held_out_it_says_what_is_used(make_world: Any, capsys:
     world = make_world()
     manifest = ground(world.workspace, max_steps=0, **{**OPTIONS, "held_out": 0.0})
     assert "nothing is held out, so no pair can choose" in capsys.readouterr().err
-    sweeps = manifest.metrics["regression"]["sweeps"]
-    assert [sweep["strength"] for sweep in sweeps] == [10.0, 3.0] and manifest.metrics["regression"]["kept_sweep"] == 1
-    assert {sweep["held_out_loss"] for sweep in sweeps} == {None}
+    for level in manifest.metrics["regression"]["levels"]:
+        assert level["strength"] == 3.0 and level["tried"] == [(10.0, None), (3.0, None)]
+        assert level["held_out_loss"] is None
 
 
 def test_a_kill_after_level_0_goes_on_with_level_1_to_the_same_bytes(
@@ -81,21 +81,21 @@ def test_a_kill_after_level_0_goes_on_with_level_1_to_the_same_bytes(
     expected = ground(whole.workspace, **given)
     # The second world keeps hidden states in files.
     monkeypatch.setattr(regress, "BYTES_OF_STATES", {"cpu": 0})
-    keep, kept = SavedSweeps.keep, []
+    keep, kept = SavedLevels.keep, []
 
-    def stop(self: SavedSweeps, progress: Progress) -> None:
+    def stop(self: SavedLevels, progress: Progress) -> None:
         """Keep, and stop the first time."""
         keep(self, progress)
-        kept.append((len(progress.sweeps), progress.steps))
+        kept.append(len(progress.levels))
         if len(kept) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(SavedSweeps, "keep", stop)
+    monkeypatch.setattr(SavedLevels, "keep", stop)
     with pytest.raises(KeyboardInterrupt):
         ground(broken.workspace, **given)
     assert not (broken.workspace / "grounded").exists()
     manifest = ground(broken.workspace, **given)
-    assert kept[:2] == [(1, 1), (1, 2)]
+    assert kept == [1, 2]
     assert manifest.outputs == expected.outputs and manifest.metrics == expected.metrics
     assert expected.run["hidden_states_kept_in"] == "memory" and manifest.run["hidden_states_kept_in"] == "files"
     assert not list((broken.workspace / ".gti").rglob("*.states"))

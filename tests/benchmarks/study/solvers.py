@@ -1,0 +1,113 @@
+"""Figures of `solvers.sh`: python solvers.py FOLDER [CHECKPOINT]
+
+With CHECKPOINT: computes the held-out pairs of that grounding run again, one whole sequence at a time with the model's
+own forward pass, and writes FOLDER/losses/CHECKPOINT.json: the mean loss (nats) of each token of the answers, the codes
+in their order and the end of the turn. Without: prints the tables in Markdown, means over seeds and their standard
+deviations.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from best import read, seconds
+
+Runs = dict[str, list[tuple[Path, dict[str, Any]]]]
+
+
+def held_out_losses(workspace: Path, name: str) -> list[float]:
+    """Return the mean loss (nats) of each token of the held-out answers, position by position."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from gti_cli.grounding.held_out import hold_out
+    from gti_cli.grounding.read_pairs import make_pairs, read_pairs, tokens_of_pairs
+    from gti_cli.prompts.pair_prompts import TO_TOKENS, encode_pairs
+    from gti_cli.tables import read_semantic_ids
+
+    manifest = read(workspace / name / "gti.json")
+    ids = read_semantic_ids(workspace / "semantic_ids.parquet")
+    tokens_of_item = dict(zip(ids.item_ids, ids.tokens, strict=True))
+    names = [token for tokens in ids.tokens for token in re.findall(r"<[^>]+>", tokens)]
+    tokenizer = AutoTokenizer.from_pretrained(workspace / name)
+    model = AutoModelForCausalLM.from_pretrained(workspace / name, dtype=torch.float32).eval()
+    table = read_pairs(manifest["inputs"]["pairs"]["path"], tokens_of_item, names)
+    pairs, _ = make_pairs(table, tokenizer, manifest["options"]["max_text_tokens"])
+    _, held_out = hold_out(pairs, manifest["options"]["held_out"], manifest["seed"], tokens_of_pairs(pairs, names))
+    losses = []
+    for example in encode_pairs(tokenizer, held_out, TO_TOKENS):
+        with torch.inference_mode():
+            logits = model(torch.tensor([[*example.prompt, *example.answer[:-1]]])).logits[0, -len(example.answer) :]
+        losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(example.answer), reduction="none"))
+    return [float(loss) for loss in torch.stack(losses).double().mean(0)]
+
+
+def collect(folder: Path, pattern: str) -> Runs:
+    """Collect the manifests whose names match ``pattern``, by its first group, a seed each."""
+    runs: Runs = defaultdict(list)
+    for path in sorted(folder.glob("*/gti.json")):
+        named = re.fullmatch(pattern, path.parent.name)
+        if named is not None:
+            runs[named[1]].append((path.parent, read(path)))
+    return runs
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Write a mean and, of several values, their standard deviation."""
+    mean = f"{np.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ±{np.std(values, ddof=1):.{digits}f}"
+
+
+def grounding_table(folder: Path) -> str:
+    """Write the table of grounding: cost, held-out losses, retrieval."""
+    runs = collect(folder, r"((?:gradient|regression)-\d+)-s\d+")
+    columns: dict[str, Callable[[Path, dict[str, Any]], str | float]] = {
+        "processor s": lambda _, manifest: seconds(manifest),
+        "peak MiB": lambda _, manifest: manifest["run"]["peak_memory_bytes"] / 2**20,
+        "held-out loss": lambda _, manifest: manifest["metrics"]["held_out_loss"],
+        "finds its item first": lambda _, manifest: manifest["metrics"]["retrieval@1"],
+        "among ten": lambda _, manifest: manifest["metrics"]["retrieval@10"],
+    }
+    digits = {"processor s": 0, "peak MiB": 0, "held-out loss": 2}
+    lines = [
+        "| run | seeds | " + " | ".join(columns) + " | loss of each level, of the end |",
+        "|" + "---|" * (len(columns) + 3),
+    ]
+    for name, of_name in sorted(runs.items(), key=lambda run: (run[0].split("-")[0], int(run[0].split("-")[1]))):
+        cells = [spread([float(of(*run)) for run in of_name], digits.get(column, 3)) for column, of in columns.items()]
+        losses = [read(path) for run, _ in of_name if (path := folder / "losses" / f"{run.name}.json").is_file()]
+        cells.append(" ".join(f"{value:.2f}" for value in np.mean(losses, axis=0)) if losses else "–")
+        lines.append(f"| {name} | {len(of_name)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def tuned_table(folder: Path) -> str:
+    """Write the table of fine-tuning: accuracy after each start."""
+    lines = ["| from | seeds | processor s | R@10 | R@20 | N@10 |", "|---|---|---|---|---|---|"]
+    for name, of_name in collect(folder, r"tuned-(.+)-s\d+-e[\d.]+").items():
+        found = [read(folder / "evaluation" / run.name / "metrics.json") for run, _ in of_name]
+        scores = [spread([f["metrics"][metric] for f in found], 4) for metric in ("recall@10", "recall@20", "ndcg@10")]
+        time = spread([seconds(manifest) for _, manifest in of_name], 0)
+        lines.append(f"| {name} | {len(of_name)} | {time} | " + " | ".join(scores) + " |")
+    return "\n".join(lines)
+
+
+def main(folder: Path, name: str | None = None) -> None:
+    """Print the tables, or measure one checkpoint."""
+    if name is None:
+        print(grounding_table(folder), tuned_table(folder), sep="\n\n")
+        return
+    path = folder / "losses" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(held_out_losses(folder, name)), "utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])
