@@ -44,6 +44,7 @@ def nearest(queries: Array, blocks: Iterable[tuple[npt.NDArray[np.int64], Array]
     units = _units(queries)
     ids = np.empty((len(units), 0), dtype=np.int64)
     cosines = np.empty((len(units), 0), dtype=np.float32)
+    largest_id = -1
     for block_ids, rows in blocks:
         if len(block_ids) == 0:
             continue
@@ -51,7 +52,12 @@ def nearest(queries: Array, blocks: Iterable[tuple[npt.NDArray[np.int64], Array]
         # finite.
         with np.errstate(invalid="ignore"):
             block_cosines = units @ _units(rows).T
-        ids, cosines = _merge(ids, cosines, np.asarray(block_ids, dtype=np.int64), block_cosines, k)
+        block_ids = np.asarray(block_ids, dtype=np.int64)
+        if k > 1 and ids.shape[1] == k and block_ids[0] > largest_id:
+            _merge_better(ids, cosines, block_ids, block_cosines)
+        else:
+            ids, cosines = _merge(ids, cosines, block_ids, block_cosines, k)
+        largest_id = max(largest_id, int(block_ids[-1]))
     if ids.shape[1] == 0:
         raise ValueError("there are no rows to search")
     return Neighbours(ids, np.clip(cosines.astype(np.float64), -1.0, 1.0))
@@ -66,6 +72,38 @@ def _units(rows: Array) -> npt.NDArray[np.float32]:
     scaled = np.ldexp(rows.astype(np.float32, copy=False), -np.frexp(largest)[1])
     norms = np.linalg.norm(scaled, axis=1, keepdims=True)
     return np.asarray(np.divide(scaled, norms, out=np.zeros_like(scaled), where=norms > 0))
+
+
+def _merge_better(
+    ids: npt.NDArray[np.int64],
+    cosines: npt.NDArray[np.float32],
+    block_ids: npt.NDArray[np.int64],
+    block_cosines: npt.NDArray[np.float32],
+) -> None:
+    """Put the rows of a block that are nearer than the k-th best so far into the best, in place.
+
+    After a few blocks hardly any row is, so comparing costs much less than finding the best of the block. The ids of
+    the block are larger than all before, so a row that is as near as the k-th best does not come in.
+
+    Args:
+        ids: (n, k) ids of the best so far.
+        cosines: (n, k) their cosines, falling.
+        block_ids: (m,) ids of the block, rising.
+        block_cosines: (n, m) cosines of all queries with the block.
+    """
+    k = ids.shape[1]
+    queries, columns = np.nonzero(block_cosines > cosines[:, -1:])
+    if not len(queries):
+        return
+    changed, starts = np.unique(queries, return_index=True)
+    owners = np.concatenate([np.repeat(changed, k), queries])
+    all_ids = np.concatenate([ids[changed].reshape(-1), block_ids[columns]])
+    all_cosines = np.concatenate([cosines[changed].reshape(-1), block_cosines[queries, columns]])
+    order = np.lexsort((all_ids, -all_cosines, owners))
+    # Of each changed query the first k; the others' numbers are before it: k and its new rows each.
+    first = starts + np.arange(len(changed)) * k
+    chosen = order[first[:, None] + np.arange(k)]
+    ids[changed], cosines[changed] = all_ids[chosen], all_cosines[chosen]
 
 
 def _merge(

@@ -19,6 +19,7 @@ from gti_cli.checkpoints.token_names import LC_REC, all_names, boundary_tokens, 
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.catalogue import Catalogue, string_columns
 from gti_cli.semantic_ids.quantizers.residual_codes import blocks
+from gti_cli.tables.string_column import string_array
 from gti_cli.tensors.vector_file import VectorFile, VectorRows, write_vectors
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def write_ids(path: Path, item_ids: Sequence[str], codes: Codes, style: str = LC
 
     offsets = np.arange(0, codes.size + 1, codes.shape[1], dtype=np.int32)
     columns = {
-        "item_id": pa.array(item_ids, pa.string()),
+        "item_id": string_array(item_ids),
         "codes": pa.ListArray.from_arrays(pa.array(offsets), pa.array(codes.reshape(-1), pa.int32())),
         "tokens": _tokens(codes, style),
     }
@@ -82,8 +83,8 @@ def items_table(catalogue: Catalogue) -> pa.Table:
 
     return pa.table(
         {
-            "item_id": pa.array(catalogue.item_ids, pa.string()),
-            "text": pa.array(catalogue.texts, pa.string()),
+            "item_id": string_array(catalogue.item_ids),
+            "text": string_array(catalogue.texts),
             **string_columns(catalogue.table),
         }
     )
@@ -98,11 +99,11 @@ def with_same_as(items: pa.Table, first_equal: npt.NDArray[np.int64]) -> pa.Tabl
     """
     import pyarrow as pa
 
-    ids = items.column("item_id").to_pylist()
-    same_as = [ids[first] if first != row else None for row, first in enumerate(first_equal.tolist())]
+    is_first = first_equal == np.arange(len(first_equal))
+    same_as = items.column("item_id").take(pa.array(first_equal, mask=is_first)).cast(pa.string()).combine_chunks()
     if SAME_AS in items.column_names:
         items = items.drop_columns([SAME_AS])
-    return items.append_column(SAME_AS, pa.array(same_as, pa.string()))
+    return items.append_column(SAME_AS, same_as)
 
 
 def write_codebooks(path: Path, codebooks: Sequence[Vectors]) -> None:

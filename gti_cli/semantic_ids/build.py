@@ -125,6 +125,7 @@ def _build(run: StageRun, plan: BuildPlan, seed: int, machine: Machine) -> None:
     items = artifact.with_same_as(artifact.items_table(plan.catalogue), first_equal)
     run.counts.update(report.count_items(items, vectors), **encoded.counts)
     run.measured.update(encoded.measured)
+    run.details.update(encoded.details)
     if plan.index is None:
         distinct = int((first_equal == np.arange(len(first_equal))).sum())
         check_enough(distinct, plan.sizes, "different embeddings")

@@ -11,7 +11,8 @@ from gti_cli import tables
 from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.tables import TableLocation
 from gti_cli.tables.columns import name_unread
-from gti_cli.tables.text_types import text_column
+from gti_cli.tables.string_column import StringColumn
+from gti_cli.tables.text_types import is_text, readable_column, text_column
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,7 @@ EMBEDDING = "embedding"
 # Columns that the stage itself writes to `items.parquet`; an input column of the same name is dropped.
 OWN_COLUMNS = ("item_id", "text", "same_as")
 _BLOCK = 1 << 13  # rows of embeddings in memory at a time
+_TEXTS_BLOCK = 1 << 17  # texts that are Python objects at a time
 _vectors = tables.in_terms_of_the_file(tables.vectors)
 
 
@@ -33,16 +35,17 @@ class Catalogue:
 
     Attributes:
         path: The table.
-        item_ids: N strings, all different.
-        texts: N strings, the chosen columns joined by line breaks; ``""`` where all of them are empty.
+        item_ids: N strings, all different; in Arrow's memory.
+        texts: N strings, the chosen columns joined by line breaks; ``""`` where all of them are empty. In Arrow's
+            memory.
         text_columns: The columns of ``texts``, in order.
         table: The table as read; embeddings in Parquet and Arrow files are left on disk.
         has_embeddings: Whether there is an ``embedding`` column.
     """
 
     path: TableLocation
-    item_ids: list[str]
-    texts: list[str]
+    item_ids: StringColumn
+    texts: StringColumn
     text_columns: list[str]
     table: pa.Table
     has_embeddings: bool
@@ -117,14 +120,41 @@ def read_catalogue(path: Path | str, text_columns: Sequence[str] | None = None) 
     """
     named = list(dict.fromkeys(text_columns or ()))
     table = tables.read(path, ["item_id", *named], skip=[EMBEDDING])
-    item_ids = tables.ids(table, "item_id", path, unique=True)
+    item_ids = _item_ids(table, path)
     chosen = named or [name for name in TEXT_COLUMNS if name in table.column_names]
-    parts = [tables.strings(table, name, path) for name in chosen]
-    texts = ["\n".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(item_ids)
+    texts = _texts(table, chosen, path)
     has_embeddings = EMBEDDING in tables.column_names(path, table)
     if not named and not has_embeddings:  # else the columns were chosen, or no text is encoded
         name_unread(table, (*chosen, *OWN_COLUMNS), path, "not in the items' texts (see --text-columns)")
     return Catalogue(tables.locate(path), item_ids, texts, chosen, table, has_embeddings)
+
+
+def _item_ids(table: pa.Table, path: Path | str) -> StringColumn:
+    """The column ``item_id``, all different; only where a check fails, or ids are numbers, do they pass Python."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = readable_column(table, "item_id", path)
+    if is_text(values.type) and not values.null_count:
+        is_flawless = pc.min(pc.binary_length(values)).as_py() > 0 and pc.count_distinct(values).as_py() == len(values)
+        if is_flawless:
+            return StringColumn(pa.chunked_array([values.cast(pa.string()).combine_chunks()]))
+    return StringColumn(pa.chunked_array([pa.array(tables.ids(table, "item_id", path, unique=True), pa.string())]))
+
+
+def _texts(table: pa.Table, columns: Sequence[str], path: Path | str) -> StringColumn:
+    """The texts of all items; one block of them at a time is Python's."""
+    import pyarrow as pa
+
+    for name in columns:
+        readable_column(table, name, path)  # names the row of the whole table where bytes are no text
+    chunks = []
+    for start in range(0, len(table), _TEXTS_BLOCK):
+        block = table.slice(start, _TEXTS_BLOCK)
+        parts = [tables.strings(block, name, path) for name in columns]
+        texts = ["\n".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(block)
+        chunks.append(pa.array(texts, pa.string()))
+    return StringColumn(pa.chunked_array(chunks, pa.string()))
 
 
 def string_columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,17 @@ def tuple_labels(codes: npt.NDArray[np.integer[Any]]) -> Labels:
     Returns:
         (N,) the number of each row.
     """
-    labels = np.zeros(len(codes), dtype=np.int64)
+    keys, numbers = np.zeros(len(codes), dtype=np.int64), 1  # every key is below ``numbers``
     for level in range(codes.shape[1]):
-        column = codes[:, level].astype(np.int64)
-        # Labels are renumbered to 0 … N - 1 after each level, so this product stays below N * K and cannot overflow,
-        # whatever the product of all codebook sizes.
-        labels = np.unique(labels * (int(column.max(initial=0)) + 1) + column, return_inverse=True)[1].reshape(-1)
-    return labels
+        column = codes[:, level]
+        size = int(column.max(initial=0)) + 1
+        if numbers * size >= 2**63:
+            # Renumbered to 0 … N - 1, keys times a size cannot overflow, whatever the product of all codebook sizes.
+            keys = np.unique(keys, return_inverse=True)[1].reshape(-1)
+            numbers = len(keys) + 1
+        keys = keys * size + column
+        numbers *= size
+    return np.unique(keys, return_inverse=True)[1].reshape(-1)
 
 
 def first_equal_rows(vectors: VectorRows) -> Labels:
@@ -63,11 +68,18 @@ def first_equal_rows(vectors: VectorRows) -> Labels:
     # A stable sort: within a group of one hash, rows ascend.
     order = np.argsort(hashes, kind="stable")
     first = np.arange(n, dtype=np.int64)
-    ends = np.flatnonzero(np.diff(hashes[order])) + 1
-    for group in np.split(order, ends):
-        if len(group) > 1:
-            _compare(vectors, group, first)
+    for group in _runs(hashes[order], least=2):
+        _compare(vectors, order[group], first)
     return first
+
+
+def _runs(values: npt.NDArray[Any], least: int) -> Iterator[slice]:
+    """The places of each run of equal values that is at least so long; shorter runs cost no Python object."""
+    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+    lengths = np.diff(starts, append=len(values))
+    is_long = lengths >= least
+    for start, length in zip(starts[is_long].tolist(), lengths[is_long].tolist(), strict=True):
+        yield slice(start, start + length)
 
 
 def _compare(vectors: VectorRows, group: npt.NDArray[np.intp], first: Labels) -> None:

@@ -16,7 +16,8 @@ from gti_cli.options import RunOptions, changed
 from gti_cli.semantic_ids import artifact
 from gti_cli.semantic_ids.catalogue import Catalogue, read_catalogue
 from gti_cli.semantic_ids.collisions.resolve import check_capacity, resolve_collisions
-from gti_cli.semantic_ids.encoders.encode import COLUMN, LSA, Encoded, LsaState, encode, encode_with_fitted_lsa
+from gti_cli.semantic_ids.encoders.encode import COLUMN, LSA, Encoded, encode, encode_with_fitted_lsa
+from gti_cli.semantic_ids.encoders.lsa_state import LsaState
 from gti_cli.semantic_ids.groups import first_equal_rows
 from gti_cli.semantic_ids.options import EncoderOptions, IdsOptions, KMeansOptions, RQVAEOptions
 from gti_cli.semantic_ids.plan import parse_sizes

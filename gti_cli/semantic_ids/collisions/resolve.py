@@ -117,15 +117,20 @@ def suffixes(codes: Codes, taken: Codes | None = None) -> npt.NDArray[np.int32]:
     Returns:
         (N,) suffixes.
     """
-    suffix = np.empty(len(codes), dtype=np.int32)
     earlier = np.empty((0, codes.shape[1]), dtype=np.int32) if taken is None else taken[:, :-1]
-    # Earlier items are stacked in front, so row r of the stack is new item r - M, and negative for an earlier item.
-    for rows in members(tuple_labels(np.vstack([earlier, codes]))):
-        new = rows[rows >= len(earlier)] - len(earlier)
-        used = rows[rows < len(earlier)]
+    labels = tuple_labels(np.vstack([earlier, codes]))
+    first = np.zeros(int(labels.max(initial=0)) + 1, dtype=np.int64)
+    if taken is not None:
         # After the largest suffix in use, not after the number of items: there may be gaps.
-        start = int(taken[used, -1].max()) + 1 if taken is not None and len(used) else 0
-        suffix[new] = np.arange(start, start + len(new), dtype=np.int32)
+        np.maximum.at(first, labels[: len(earlier)], taken[:, -1].astype(np.int64) + 1)
+    new = labels[len(earlier) :]
+    order = np.argsort(new, kind="stable")
+    # The place of each item within the run of its tuple.
+    is_start = np.diff(new[order], prepend=-1) != 0
+    starts = np.flatnonzero(is_start)
+    places = np.arange(len(new)) - starts[np.cumsum(is_start) - 1]
+    suffix = np.empty(len(new), dtype=np.int32)
+    suffix[order] = places + first[new[order]]
     return suffix
 
 
@@ -135,10 +140,15 @@ def colliding(codes: Codes) -> npt.NDArray[np.bool_]:
     return np.asarray(np.bincount(labels)[labels] > 1)
 
 
-def _last_distances(code_space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, rows: RowNumbers) -> Vectors:
-    """(n, K_last) squared distances of the rows' last residual to the last level's codes, less one constant per row."""
+def _last_distances(
+    code_space: VectorRows, codebooks: Sequence[Vectors], norms: Vectors, codes: Codes, rows: RowNumbers
+) -> Vectors:
+    """(n, K_last) squared distances of the rows' last residual to the last level's codes, less one constant per row.
+
+    ``norms`` (K_last,) are the squared norms of the last codebook, which is the same for all prefixes.
+    """
     residual = np.asarray(code_space[rows]) - residual_codes.decode(codes[rows], codebooks, len(codebooks) - 1)
-    return residual_codes.squared_distances(residual, codebooks[-1])
+    return residual_codes.squared_distances(residual, codebooks[-1], norms)
 
 
 @dataclass(frozen=True)
@@ -165,20 +175,33 @@ def _crowded_prefixes(codes: Codes, earlier: Codes) -> Iterator[_CrowdedPrefix]:
     collides[:first_new] = False  # Earlier items stay; a new item with the tuple of an earlier one has to move.
     crowded = np.zeros(int(prefixes.max()) + 1, dtype=bool)
     crowded[prefixes[collides]] = True
-    for rows in members(prefixes):
-        if crowded[prefixes[rows[0]]]:
-            new = rows[rows >= first_new]
-            yield _CrowdedPrefix(new - first_new, collides[new], stacked[rows[rows < first_new], -1])
+    # Most prefixes of a large catalogue have no collision: only the others get an array of their rows.
+    inside = np.flatnonzero(crowded[prefixes])
+    if not len(inside):
+        return
+    for group in members(prefixes[inside]):
+        rows = inside[group]
+        new = rows[rows >= first_new]
+        yield _CrowdedPrefix(new - first_new, collides[new], stacked[rows[rows < first_new], -1])
+
+
+def _free_codes(size: int, *used: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+    """The codes below ``size`` that are in none of the arrays ``used``, rising."""
+    is_free = np.ones(size, dtype=bool)
+    for codes in used:
+        is_free[codes] = False
+    return np.flatnonzero(is_free)
 
 
 def _rebalance_crowded_prefixes(
     code_space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, earlier: Codes
 ) -> None:
     """Assign all new items of each crowded prefix to its free codes by a balanced transport plan."""
+    norms = residual_codes.squared_norms(codebooks[-1])
     for prefix in _crowded_prefixes(codes, earlier):
-        free = np.setdiff1d(np.arange(len(codebooks[-1])), prefix.taken)
+        free = _free_codes(len(codebooks[-1]), prefix.taken)
         if len(free):
-            cost = _last_distances(code_space, codebooks, codes, prefix.rows)[:, free]
+            cost = _last_distances(code_space, codebooks, norms, codes, prefix.rows)[:, free]
             codes[prefix.rows, -1] = free[balanced_assignment(cost)]
 
 
@@ -188,13 +211,14 @@ def _assign_free_codes(
     """Assign colliding items to the free codes of their prefix; return the rows for which no code was left."""
     from scipy.optimize import linear_sum_assignment
 
+    norms = residual_codes.squared_norms(codebooks[-1])
     leftover: list[RowNumbers] = []
     for prefix in _crowded_prefixes(codes, earlier):
         rows = prefix.rows[prefix.collides]
         staying = codes[prefix.rows[~prefix.collides], -1]
-        free = np.setdiff1d(np.arange(len(codebooks[-1])), np.concatenate([prefix.taken, staying]))
+        free = _free_codes(len(codebooks[-1]), prefix.taken, staying)
         # With fewer free codes than items, only as many items as there are codes are assigned, at the least total cost.
-        chosen, code = linear_sum_assignment(_last_distances(code_space, codebooks, codes, rows)[:, free])
+        chosen, code = linear_sum_assignment(_last_distances(code_space, codebooks, norms, codes, rows)[:, free])
         codes[rows[chosen], -1] = free[code]
         if len(chosen) < len(rows):
             leftover.append(np.delete(rows, chosen))
@@ -205,10 +229,9 @@ def _move_to_other_prefixes(
     code_space: VectorRows, codebooks: Sequence[Vectors], codes: Codes, leftover: RowNumbers, earlier: Codes
 ) -> None:
     """Move each item of a full prefix to the nearest free tuple below the deepest ancestor that has room."""
-    tree = CodeTree([len(codebook) for codebook in codebooks])
     placed = np.ones(len(codes), dtype=bool)
     placed[leftover] = False
-    tree.add_all(np.vstack([earlier, codes[placed]]))
+    tree = CodeTree([len(codebook) for codebook in codebooks], np.vstack([earlier, codes[placed]]))
     # One after another, in catalogue order: each item that is placed takes a tuple from those after it.
     for row in leftover:
         codes[row] = tree.nearest_free(np.asarray(code_space[row]), codes[row], codebooks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,35 +14,59 @@ from gti_cli.semantic_ids.quantizers import residual_codes
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.int64]
 
 
 class CodeTree:
-    """Counts the items below each prefix, the empty one included. No two items may share a tuple.
+    """Counts the items below each prefix. No two items may share a tuple.
+
+    The tuples are sorted once, so that those below a prefix are one run of rows; a prefix is counted when somebody asks
+    for it. So memory holds the tuples and the prefixes that were asked for, not every prefix of every item.
 
     Args:
         sizes: The number of codes of each of the L levels.
+        codes: (N, L) tuples of the items that are counted from the start; None: there are none.
     """
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], codes: Codes | None = None) -> None:
         self._sizes = list(sizes)
-        # For each depth d: how many tuples lie below any prefix of d codes, and how many items below each prefix.
+        # How many tuples lie below any prefix of 0 … L codes.
         self._capacity = [math.prod(sizes[depth:]) for depth in range(len(sizes) + 1)]
-        self._below: list[Counter[tuple[int, ...]]] = [Counter() for _ in range(len(sizes) + 1)]
+        codes = np.empty((0, len(sizes)), dtype=np.int32) if codes is None else codes
+        self._sorted = codes[np.lexsort(codes.T[::-1])]  # by the first code, then by the second, …
+        self._added = 0
+        self._added_below: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)  # next codes of added items
+        self._children: dict[tuple[int, ...], Counts] = {}
 
     def add(self, codes: npt.NDArray[np.integer[Any]]) -> None:
         """Count one item's tuple (L,)."""
+        self._added += 1
         path = tuple(int(code) for code in codes)
-        for depth in range(len(path) + 1):
-            self._below[depth][path[:depth]] += 1
+        for depth in range(len(path)):
+            self._added_below[path[:depth]].append(path[depth])
+            counts = self._children.get(path[:depth])
+            if counts is not None:
+                counts[path[depth]] += 1
 
-    def add_all(self, codes: Codes) -> None:
-        """Count all tuples of (N, L)."""
-        for depth in range(codes.shape[1] + 1):
-            self._below[depth].update(map(tuple, codes[:, :depth].tolist()))
+    def children(self, prefix: tuple[int, ...]) -> Counts:
+        """How many items lie below each code that may follow ``prefix``: (K,)."""
+        counts = self._children.get(prefix)
+        if counts is None:
+            start, stop = 0, len(self._sorted)
+            for level, code in enumerate(prefix):
+                run = self._sorted[start:stop, level]
+                start, stop = start + int(np.searchsorted(run, code)), start + int(np.searchsorted(run, code, "right"))
+            depth = len(prefix)
+            following = np.concatenate(
+                [self._sorted[start:stop, depth], np.asarray(self._added_below.get(prefix, ()), dtype=np.int32)]
+            )
+            counts = self._children[prefix] = np.bincount(following, minlength=self._sizes[depth])
+        return counts
 
     def has_room(self, prefix: tuple[int, ...]) -> bool:
         """Whether a free tuple lies below ``prefix``."""
-        return self._below[len(prefix)][prefix] < self._capacity[len(prefix)]
+        below = self.children(prefix[:-1])[prefix[-1]] if prefix else len(self._sorted) + self._added
+        return int(below) < self._capacity[len(prefix)]
 
     def nearest_free(self, vector: Vectors, codes: npt.NDArray[np.int32], codebooks: Sequence[Vectors]) -> Codes:
         """Find a free tuple near ``vector``: from the deepest ancestor of ``codes`` with room, greedily down.
@@ -66,7 +90,8 @@ class CodeTree:
         residual = vector - sum((codebooks[level][code] for level, code in enumerate(path)), np.zeros_like(vector))
         for level in range(depth, len(self._sizes)):
             nearest = np.argsort(residual_codes.squared_distances(residual[None], codebooks[level])[0], kind="stable")
-            code = next(int(code) for code in nearest if self.has_room((*path, int(code))))
+            has_room = self.children(tuple(path)) < self._capacity[level + 1]
+            code = int(nearest[has_room[nearest]][0])
             path.append(code)
             residual = residual - codebooks[level][code]
         return np.asarray(path, dtype=np.int32)

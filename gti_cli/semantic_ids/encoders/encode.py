@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.errors import InputError, list_some
-from gti_cli.geometry.threads import one_thread
 from gti_cli.semantic_ids.catalogue import Catalogue
+from gti_cli.semantic_ids.encoders import sampled_lsa
+from gti_cli.semantic_ids.encoders.lsa_state import LSA_WIDTH, MOST_WORDS, LsaState, decompose, project
 from gti_cli.semantic_ids.options import EncoderOptions
 from gti_cli.tables import words
 from gti_cli.tensors.vector_file import VectorFile, VectorRows, write_vectors
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
 Vectors = npt.NDArray[np.float32]
 
 LSA, COLUMN = "lsa", "column"
-LSA_WIDTH = 256
 LSA_TERMS = 1 << 19  # the most words, word pairs and character n-grams
-_MOST_WORDS = 2  # longest run of words that is a term
 
 
 @dataclass(frozen=True)
@@ -40,48 +39,15 @@ class Encoded:
         vectors: (N, d) float32; a `VectorFile` where they were written to disk.
         counts: Entries for the manifest's ``counts``, e.g. ``texts_cut``.
         state: The fitted LSA, which encodes later items the same way; None for the other encoders.
+        details: Entries for the manifest's ``details``: how an LSA was fitted, where it was on a sample.
         measured: Entries for what the manifest says of this run, on this machine: a model's ``batch_tokens``.
     """
 
     vectors: VectorRows
     counts: dict[str, int] = field(default_factory=dict)
     state: LsaState | None = None
+    details: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class LsaState:
-    """A fitted LSA.
-
-    Attributes:
-        terms: T words, word pairs and character n-grams, in the order of the columns of the TF-IDF matrix.
-        idf: (T,) inverse document frequencies.
-        components: (d, T) right singular vectors.
-        grams: Lengths of the shortest and the longest character n-gram of scripts without spaces (`words.terms`). None:
-            the texts had no such script, or the state is from before they were treated apart.
-    """
-
-    terms: list[str]
-    idf: npt.NDArray[np.float32]
-    components: npt.NDArray[np.float32]
-    grams: tuple[int, int] | None = None
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The state as arrays for safetensors; the terms, which contain no line break, are joined by one, in UTF-8."""
-        names = np.frombuffer("\n".join(self.terms).encode(), dtype=np.uint8)
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "lsa.terms": names,
-            "lsa.idf": self.idf,
-            "lsa.components": self.components,
-        }
-        return arrays if self.grams is None else {**arrays, "lsa.grams": np.asarray(self.grams, dtype=np.int64)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> LsaState:
-        """The inverse of `arrays`."""
-        terms = arrays["lsa.terms"].tobytes().decode().split("\n")
-        grams = tuple(arrays["lsa.grams"].tolist()) if "lsa.grams" in arrays else None
-        return cls(terms, arrays["lsa.idf"], arrays["lsa.components"], grams)
 
 
 def resolve_encoder(catalogue: Catalogue, encoder: str | None) -> str:
@@ -120,7 +86,8 @@ def encode(
         options: Options of a model.
         scratch: Folder for a model's vectors while it encodes, from which an interrupted run resumes. The processes of
             a launch (torchrun) share the folder and the work.
-        store: Safetensors file to which ``column`` and a model write the vectors; None: return them in memory.
+        store: Safetensors file to which ``column``, a model and, of a large catalogue, ``lsa`` write the vectors; None:
+            return them in memory.
 
     Raises:
         InputError: When given vectors are invalid, a text has no word, a model cannot be loaded, or a package is
@@ -132,7 +99,8 @@ def encode(
         write_vectors(store, (len(catalogue), catalogue.embedding_width()), catalogue.embedding_blocks())
         return Encoded(VectorFile(store))
     if encoder == LSA:
-        return encode_lsa(catalogue, seed)
+        large = len(catalogue) > sampled_lsa.WHOLE
+        return encode_lsa_by_sample(catalogue, seed, store) if large else encode_lsa(catalogue, seed)
     from gti_cli.semantic_ids.encoders.text_model import TextModel, encode_texts
 
     model = TextModel(encoder, options or EncoderOptions(), device, dtype)
@@ -148,8 +116,7 @@ def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encod
     """Encode by latent semantic analysis: TF-IDF of words and word pairs, truncated SVD, rows of length 1.
 
     Scripts that write no spaces between words give character n-grams instead of words (`words.terms`).
-    Term frequencies are damped (1 + log tf). (Deerwester et al., JASIS 41(6), 1990; randomised SVD: Halko et al., SIAM
-    Review 53(2), 2011.)
+    Term frequencies are damped (1 + log tf). (Deerwester et al., JASIS 41(6), 1990.)
 
     Args:
         catalogue: The items.
@@ -159,8 +126,6 @@ def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encod
     Raises:
         InputError: When a text has no word.
     """
-    from sklearn.decomposition import TruncatedSVD
-
     grams = words.GRAMS if words.any_without_spaces(catalogue.texts) else None
     vectorizer = _vectorizer(grams, max_features=LSA_TERMS)
     try:
@@ -169,30 +134,75 @@ def encode_lsa(catalogue: Catalogue, seed: int, width: int = LSA_WIDTH) -> Encod
         _refuse_wordless(catalogue, np.arange(len(catalogue)))
         raise
     _refuse_wordless(catalogue, np.flatnonzero(np.diff(weights.indptr) == 0))
-    rank = min(width, *weights.shape)
-    with one_thread():  # One BLAS thread: the same seed gives the same bytes on any number of cores.
-        if rank < min(weights.shape):
-            svd = TruncatedSVD(rank, n_iter=4, random_state=seed % 2**32)
-            components = svd.fit(weights).components_.astype(np.float32)
-        else:  # The randomised SVD needs fewer dimensions than items and terms; here the exact one is cheap.
-            components = np.linalg.svd(weights.toarray(), full_matrices=False)[2].astype(np.float32)
+    components = decompose(weights, width, seed)
     state = LsaState(list(vectorizer.get_feature_names_out()), vectorizer.idf_.astype(np.float32), components, grams)
-    vectors, zeros = _project(weights, components)
+    vectors, zeros = project(weights, components)
     if zeros:
         console.warn(f"{zeros:,} texts share no word with the others: LSA gives them all the same (zero) vector")
     counts = {"terms": len(state.terms), "texts_that_share_nothing": zeros}
     return Encoded(vectors, counts, state)
 
 
+def encode_lsa_by_sample(catalogue: Catalogue, seed: int, store: Path | None) -> Encoded:
+    """Encode by an LSA that is fitted on a sample of the texts, in fixed memory; a note and ``details`` say so.
+
+    Args:
+        catalogue: The items.
+        seed: Seed of the sample and of the randomised SVD.
+        store: Safetensors file for the vectors; None: return them in memory.
+
+    Raises:
+        InputError: When a text has no word.
+    """
+    _refuse_wordless(catalogue, _wordless_rows(catalogue))
+    grams = words.GRAMS if words.any_without_spaces(catalogue.texts) else None
+    fitted = sampled_lsa.fit(catalogue.texts, grams, seed)
+    console.note(
+        f"lsa: more than {sampled_lsa.WHOLE:,} items, so its components are from a sample of {fitted.texts:,} texts and "
+        f"their {len(fitted.state.terms):,} most frequent terms of {fitted.terms:,}; all items are encoded with them"
+    )
+    encoded = _encode_by_blocks(catalogue, fitted.state, store)
+    details = {
+        "fitted_on": fitted.texts,
+        "terms_of_sample": fitted.terms,
+        "terms_used": len(fitted.state.terms),
+    }
+    counts = {"terms": len(fitted.state.terms), **encoded.counts}
+    return replace(encoded, counts=counts, details={"lsa_sample": details})
+
+
+def _encode_by_blocks(catalogue: Catalogue, state: LsaState, store: Path | None) -> Encoded:
+    """Project all texts block by block, to the file ``store`` or into memory, and count those that become zero."""
+    zeros: list[int] = []
+
+    def vectors() -> Iterator[Vectors]:
+        """The vectors of each block, while progress is shown."""
+        with console.progress("Encoding with lsa", len(catalogue), "texts") as advance:
+            for block, zeros_of_block in sampled_lsa.project_texts(catalogue.texts, state):
+                zeros.append(zeros_of_block)
+                advance(len(block))
+                yield block
+
+    rows: VectorRows
+    if store is None:
+        rows = np.concatenate(list(vectors()))
+    else:
+        write_vectors(store, (len(catalogue), len(state.components)), vectors())
+        rows = VectorFile(store)
+    _warn_of_zeros(sum(zeros))
+    return Encoded(rows, {"texts_that_share_nothing": sum(zeros)}, state)
+
+
 def encode_with_fitted_lsa(catalogue: Catalogue, state: LsaState) -> Encoded:
     """Encode later items with a fitted LSA; words outside its vocabulary are ignored."""
-    _refuse_wordless(catalogue, np.flatnonzero([not re.search(r"\w", text) for text in catalogue.texts]))
+    _refuse_wordless(catalogue, _wordless_rows(catalogue))
+    if len(catalogue) > sampled_lsa.WHOLE:
+        return _encode_by_blocks(catalogue, state, None)
     vocabulary = {term: column for column, term in enumerate(state.terms)}
     vectorizer = _vectorizer(state.grams, vocabulary=vocabulary)
     vectorizer.idf_ = state.idf
-    vectors, zeros = _project(vectorizer.transform(catalogue.texts), state.components)
-    if zeros:
-        console.warn(f"{zeros:,} texts have no word that the LSA knows: they all get the same (zero) vector")
+    vectors, zeros = project(vectorizer.transform(catalogue.texts), state.components)
+    _warn_of_zeros(zeros)
     return Encoded(vectors, {"texts_that_share_nothing": zeros}, state)
 
 
@@ -207,22 +217,22 @@ def _vectorizer(grams: tuple[int, int] | None, **options: Any) -> TfidfVectorize
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     if grams is None:
-        options |= {"ngram_range": (1, _MOST_WORDS), "token_pattern": r"(?u)\b\w+\b"}
+        options |= {"ngram_range": (1, MOST_WORDS), "token_pattern": r"(?u)\b\w+\b"}
     else:
-        options["analyzer"] = partial(words.terms, most_words=_MOST_WORDS, grams=grams)
+        options["analyzer"] = partial(words.terms, most_words=MOST_WORDS, grams=grams)
     return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **options)
 
 
-def _project(weights: Any, components: npt.NDArray[np.float32]) -> tuple[Vectors, int]:
-    """Project TF-IDF rows (N, T) onto the components: (N, d) rows of length 1, and how many of them are zero."""
-    with one_thread():
-        vectors = np.asarray(weights @ components.T, dtype=np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    # A text that shares no term with others projects to rounding noise; scaled to length 1, it would get a random
-    # direction, so it becomes zero.
-    noise = norms[:, 0] < 1e-5
-    vectors[noise] = 0.0
-    return np.divide(vectors, norms, out=vectors, where=~noise[:, None]), int(noise.sum())
+def _warn_of_zeros(zeros: int) -> None:
+    """Warn of texts of which a fitted LSA knows no term."""
+    if zeros:
+        console.warn(f"{zeros:,} texts have no word that the LSA knows: they all get the same (zero) vector")
+
+
+def _wordless_rows(catalogue: Catalogue) -> npt.NDArray[np.intp]:
+    """Row numbers of the texts without a word."""
+    has_word = (re.search(r"\w", text) is not None for text in catalogue.texts)
+    return np.flatnonzero(~np.fromiter(has_word, dtype=bool, count=len(catalogue)))
 
 
 def _refuse_wordless(catalogue: Catalogue, rows: npt.NDArray[np.intp]) -> None:

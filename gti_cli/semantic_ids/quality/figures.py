@@ -57,7 +57,9 @@ def collision_figures(codes: Codes) -> dict[str, float | int]:
     }
 
 
-def reconstruction(vectors: VectorRows, codes: Codes, levels: int, decode: Decoder) -> list[dict[str, float]]:
+def reconstruction(
+    vectors: VectorRows, codes: Codes, levels: int, decode: Decoder, first: int = 1
+) -> list[dict[str, float]]:
     """Measure how well the first 1, 2, … ``levels`` codes reconstruct the embeddings.
 
     Args:
@@ -65,6 +67,7 @@ def reconstruction(vectors: VectorRows, codes: Codes, levels: int, decode: Decod
         codes: (N, L).
         levels: The largest number of levels to decode.
         decode: Function of codes (n, L) and a number of levels that returns embeddings (n, d).
+        first: The smallest number of levels to decode.
 
     Returns:
         For each number of levels ``error`` (mean over items of the squared distance between embedding and
@@ -75,12 +78,12 @@ def reconstruction(vectors: VectorRows, codes: Codes, levels: int, decode: Decod
     for part in residual_codes.blocks(len(vectors)):
         mean += np.asarray(vectors[part], dtype=np.float64).sum(axis=0)
     mean /= len(vectors)
-    total, errors = 0.0, np.zeros(levels)
+    total, errors = 0.0, np.zeros(levels + 1 - first)
     for part in residual_codes.blocks(len(vectors)):
         block = np.asarray(vectors[part], dtype=np.float32)
         total += _sum_of_squares(block - mean)
-        for level in range(levels):
-            errors[level] += _sum_of_squares(block - decode(codes[part], level + 1))
+        for level in range(first, levels + 1):
+            errors[level - first] += _sum_of_squares(block - decode(codes[part], level))
     return [
         {
             "error": float(error / len(vectors)),

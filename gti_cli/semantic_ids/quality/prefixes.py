@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -78,11 +78,11 @@ def _id_blocks(vectors: VectorRows) -> Iterator[tuple[npt.NDArray[np.int64], Vec
         yield np.arange(part.start, part.stop, dtype=np.int64), np.asarray(vectors[part])
 
 
-def purity(values: Sequence[str], codes: Codes, seed: int) -> list[dict[str, float | int]]:
+def purity(values: npt.NDArray[np.int64], codes: Codes, seed: int) -> list[dict[str, float | int]]:
     """Measure how well the prefixes of each depth separate a label such as the category.
 
     Args:
-        values: N labels; items with ``""`` are left out.
+        values: (N,) the number of each item's label, from 0; items with a negative one are left out.
         codes: (N, L).
         seed: Seed of the shuffle.
 
@@ -92,10 +92,10 @@ def purity(values: Sequence[str], codes: Codes, seed: int) -> list[dict[str, flo
         purity after the IDs are permuted at random, which is high where groups are small. Empty where no item has a
         label.
     """
-    rows = np.asarray([row for row, value in enumerate(values) if value], dtype=np.int64)
+    rows = np.flatnonzero(values >= 0)
     if not len(rows):
         return []
-    _, labels = np.unique(np.asarray([values[row] for row in rows]), return_inverse=True)
+    labels = values[rows]
     shuffled = np.random.default_rng(seed).permutation(len(rows))
     report: list[dict[str, float | int]] = []
     for depth in range(1, codes.shape[1] + 1):
@@ -104,25 +104,26 @@ def purity(values: Sequence[str], codes: Codes, seed: int) -> list[dict[str, flo
             {
                 "depth": depth,
                 "items": len(rows),
-                "purity": _purity(groups, labels.reshape(-1)),
-                "shuffled": _purity(groups[shuffled], labels.reshape(-1)),
+                "purity": _purity(groups, labels),
+                "shuffled": _purity(groups[shuffled], labels),
             }
         )
     return report
 
 
-def _purity(groups: npt.NDArray[np.int64], labels: npt.NDArray[np.intp]) -> float:
+def _purity(groups: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> float:
     """The share of items that have the most common label of their group; groups and labels (n,) count from 0."""
-    pairs, counts = np.unique(np.stack([groups, labels]), axis=1, return_counts=True)
+    kinds = int(labels.max()) + 1  # fewer than items, as are groups: the product of both fits in 64 bits
+    pairs, counts = np.unique(groups * kinds + labels, return_counts=True)
     most_common = np.zeros(int(groups.max()) + 1, dtype=np.int64)
-    np.maximum.at(most_common, pairs[0], counts)
+    np.maximum.at(most_common, pairs // kinds, counts)
     return float(most_common.sum() / len(groups))
 
 
 def fullest_prefixes(
     codes: Codes,
     code_space: VectorRows,
-    titles: Sequence[str],
+    title: Callable[[int], str],
     style: str = LC_REC,
     depth: int = 1,
     most: int = FULLEST,
@@ -133,7 +134,7 @@ def fullest_prefixes(
     Args:
         codes: (N, L).
         code_space: (N, d_code) the vectors that the codebooks quantize.
-        titles: N titles.
+        title: Returns the title of a row; only those that are shown are asked for.
         style: Style of the token names: ``lc-rec`` or ``onerec``.
         depth: The number of codes in a prefix.
         most: The number of prefixes to list.
@@ -147,18 +148,29 @@ def fullest_prefixes(
     groups.sort(key=len, reverse=True)  # A stable sort: equally large groups stay in order of their codes.
     report = []
     for rows in groups[:most]:
-        inside = np.asarray(code_space[rows], dtype=np.float64)
-        distance = ((inside - inside.mean(axis=0)) ** 2).sum(axis=1)
-        typical = rows[np.argsort(distance, kind="stable")[:shown]]
+        typical = rows[np.argsort(_distances_to_mean(code_space, rows), kind="stable")[:shown]]
         report.append(
             {
                 "prefix": "".join(split_tokens(semantic_id(codes[rows[0], :depth].tolist(), style))),
                 "items": len(rows),
                 "share": len(rows) / len(codes),
-                "titles": [_short(titles[row]) for row in typical],
+                "titles": [_short(title(int(row))) for row in typical],
             }
         )
     return report
+
+
+def _distances_to_mean(code_space: VectorRows, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    """(n,) squared distances of some rows to their mean, read block by block."""
+    total = np.zeros(int(code_space.shape[1]))
+    for part in residual_codes.blocks(len(rows)):
+        # One row is added after the other, as if all were read at once: blocks do not change the sum.
+        total = np.concatenate([total[None], np.asarray(code_space[rows[part]], dtype=np.float64)]).sum(axis=0)
+    distances = np.empty(len(rows))
+    for part in residual_codes.blocks(len(rows)):
+        inside = np.asarray(code_space[rows[part]], dtype=np.float64)
+        distances[part] = ((inside - total / len(rows)) ** 2).sum(axis=1)
+    return distances
 
 
 def _short(title: str, most: int = 60) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ Codes = npt.NDArray[np.int32]
 # Of the way from chance to the attainable. Texts without a word in common reach 0.00 to 0.11 (more, the more of them
 # are equal), catalogues with meaning 0.35 and more.
 _NEAR_CHANCE = 0.125
+_SHOWN = 3  # pairs of items in a warning
+_AT_ONCE = 1 << 16  # texts that are Python objects at a time
 
 
 def count_items(items: pa.Table, vectors: VectorRows) -> dict[str, int]:
@@ -35,11 +38,12 @@ def count_items(items: pa.Table, vectors: VectorRows) -> dict[str, int]:
     """
     import pyarrow.compute as pc
 
-    alike = items.filter(pc.is_valid(items.column("same_as"))).select(["item_id", "same_as"])
+    alike = items.select(["item_id", "same_as"]).filter(pc.is_valid(items.column("same_as")))
     if len(alike):
-        pairs = [f"{pair['item_id']} = {pair['same_as']}" for pair in alike.to_pylist()]
+        pairs = [f"{pair['item_id']} = {pair['same_as']}" for pair in alike.slice(0, _SHOWN).to_pylist()]
+        more = f" and {len(alike) - _SHOWN:,} more" if len(alike) > _SHOWN else ""
         console.warn(
-            f"{len(pairs):,} items have the same embedding as another ({list_some(pairs)}); "
+            f"{len(alike):,} items have the same embedding as another ({list_some(pairs)}{more}); "
             f"all of them in {ITEMS}, column 'same_as'"
         )
     texts = items.column("text").filter(pc.not_equal(items.column("text"), ""))
@@ -75,7 +79,7 @@ def measure(
     """
     count = len(quantizer.codebooks)
     reconstructions = figures.reconstruction(vectors, after[:, :count], count, quantizer.decode)
-    before_resolving = figures.reconstruction(vectors, before, count, quantizer.decode)[-1]
+    before_resolving = figures.reconstruction(vectors, before, count, quantizer.decode, first=count)[0]
     report: dict[str, Any] = {
         "levels": figures.level_report(after, sizes, reconstructions),
         "collisions_before": figures.collision_figures(before),
@@ -83,11 +87,11 @@ def measure(
         "explained_variance": reconstructions[-1]["explained_variance"],
         "explained_variance_before": before_resolving["explained_variance"],
         "neighbourhood": prefixes.neighbourhood_kept(vectors, after, seed),
-        "fullest_prefixes": prefixes.fullest_prefixes(after, quantizer.to_code_space(vectors), _titles(items), style),
+        "fullest_prefixes": prefixes.fullest_prefixes(after, quantizer.to_code_space(vectors), partial(_title, items), style),
     }
     _warn_near_chance(report["neighbourhood"])
     if CATEGORIES in items.column_names:
-        report["purity"] = {CATEGORIES: prefixes.purity(tables.strings(items, CATEGORIES, ITEMS), after, seed)}
+        report["purity"] = {CATEGORIES: prefixes.purity(_labels(items, CATEGORIES), after, seed)}
     return report
 
 
@@ -111,8 +115,23 @@ def _warn_near_chance(neighbourhood: dict[str, Any]) -> None:
         )
 
 
-def _titles(items: pa.Table) -> list[str]:
-    """A line that describes each item to a person: its title, else its text, else its id."""
-    texts, ids = tables.strings(items, "text", ITEMS), items.column("item_id").to_pylist()
-    titles = tables.strings(items, TITLE, ITEMS) if TITLE in items.column_names else texts
-    return [title or text or item for title, text, item in zip(titles, texts, ids, strict=True)]
+def _title(items: pa.Table, row: int) -> str:
+    """A line that describes an item to a person: its title, else its text, else its id."""
+    item = items.slice(row, 1)
+    title = tables.strings(item, TITLE, ITEMS)[0] if TITLE in items.column_names else ""
+    return title or tables.strings(item, "text", ITEMS)[0] or str(item.column("item_id")[0].as_py())
+
+
+def _labels(items: pa.Table, column: str) -> npt.NDArray[np.int64]:
+    """Number the different texts of a column, from 0; -1 for items with an empty or missing one.
+
+    Args:
+        items: The items table, N rows.
+        column: Name of a column of texts, or of lists of texts.
+    """
+    numbers: dict[str, int] = {"": -1}
+    labels = np.empty(len(items), dtype=np.int64)
+    for start in range(0, len(items), _AT_ONCE):
+        texts = tables.strings(items.slice(start, _AT_ONCE), column, ITEMS)
+        labels[start : start + len(texts)] = [numbers.setdefault(text, len(numbers) - 1) for text in texts]
+    return labels

@@ -18,6 +18,8 @@ Vectors = npt.NDArray[np.float32]
 
 # The warm start: many steps of few iterations give a lower error than few steps of many.
 _WARM_STEPS, _WARM_ITERATIONS = 20, 5
+_WARM_WHOLE = 100_000  # Rows up to which the warm start uses all of them.
+_WARM_ROWS, _WARM_ROWS_OF_A_CODE = 1 << 16, 256  # The most that it uses of more rows.
 _MOST_AXES = 512
 _AXES_SAMPLE = 1 << 16  # vectors from which the principal axes are computed
 
@@ -59,10 +61,11 @@ def _train_level(rows: Vectors, size: int, seed: int, options: KMeansOptions) ->
     K-means in hundreds of dimensions stops near its starting point. So it first runs in the space of the first few
     principal components, then in more and more of them, each time from the centroids before (Liu et al., "Improved
     Residual Vector Quantization", arXiv 1509.05195; faiss trains its own residual quantizer in this way). Codes are
-    used more evenly, and in most cases the error is lower.
+    used more evenly, and in most cases the error is lower. Of many rows, the warm start sees a part: it gives no more
+    than a starting point.
     """
     mean, axes = _principal_axes(rows)
-    projected = (rows - mean) @ axes
+    projected = (_warm_rows(rows, size) - mean) @ axes
     runs: list[tuple[float, Vectors]] = []
     for restart in range(options.restarts):
         centroids: Any = None
@@ -73,6 +76,13 @@ def _train_level(rows: Vectors, size: int, seed: int, options: KMeansOptions) ->
             centroids = np.float32(centroids @ axes[:, : centroids.shape[1]].T + mean)
         runs.append(_lloyd(rows, size, seed + restart, options.iterations, centroids))
     return min(runs, key=lambda run: run[0])[1]
+
+
+def _warm_rows(rows: Vectors, size: int) -> Vectors:
+    """The rows of the warm start for a codebook of ``size`` codes: all, or every n-th of more than `_WARM_WHOLE`."""
+    if len(rows) <= _WARM_WHOLE:
+        return rows
+    return rows[:: -(-len(rows) // max(_WARM_ROWS, _WARM_ROWS_OF_A_CODE * size))]
 
 
 def _lloyd(rows: Any, size: int, seed: int, iterations: int, start: Any) -> tuple[float, Vectors]:

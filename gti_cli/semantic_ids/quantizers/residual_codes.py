@@ -24,14 +24,27 @@ def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def squared_distances(rows: Vectors, codebook: Vectors) -> Vectors:
-    """Squared Euclidean distances of rows (n, d) to codes (K, d), without each row's squared norm: (n, K).
+def squared_norms(codebook: Vectors) -> Vectors:
+    """(K,) squared norms of codes (K, d)."""
+    return np.asarray(np.einsum("kd,kd->k", codebook, codebook))
+
+
+def squared_distances(rows: Vectors, codebook: Vectors, norms: Vectors | None = None) -> Vectors:
+    """Squared Euclidean distances of rows to codes, without each row's squared norm.
 
     The norm is the same for all codes of a row, so order and differences are those of the true distances.
+
+    Args:
+        rows: (n, d).
+        codebook: (K, d).
+        norms: (K,) the result of `squared_norms`, where it is needed often; None: it is computed.
+
+    Returns:
+        (n, K) float32.
     """
     scores = rows @ codebook.T
     scores *= -2.0
-    scores += np.einsum("kd,kd->k", codebook, codebook)
+    scores += squared_norms(codebook) if norms is None else norms
     return np.asarray(scores, dtype=np.float32)
 
 

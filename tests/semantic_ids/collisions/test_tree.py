@@ -12,9 +12,7 @@ from gti_cli.semantic_ids.collisions.tree import CodeTree
 
 
 def make_tree(sizes: list[int], used: set[tuple[int, ...]]) -> CodeTree:
-    tree = CodeTree(sizes)
-    tree.add_all(np.array(sorted(used), dtype=np.int32).reshape(-1, len(sizes)))
-    return tree
+    return CodeTree(sizes, np.array(sorted(used), dtype=np.int32).reshape(-1, len(sizes)))
 
 
 def shared_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:
@@ -28,8 +26,10 @@ def test_room_below_each_prefix_against_all_tuples(sizes: list[int], fill: float
     every = list(itertools.product(*map(range, sizes)))
     used = {code for code in every if rng.random() < fill}
     tree, one_by_one = make_tree(sizes, used), CodeTree(sizes)
-    for code in used:
+    for number, code in enumerate(used):
         one_by_one.add(np.array(code))
+        if number == 1:
+            one_by_one.has_room(code)  # prefixes that were counted before others are added
     for depth in range(len(sizes) + 1):
         for prefix in itertools.product(*map(range, sizes[:depth])):
             expected = any(code[:depth] == prefix for code in set(every) - used)

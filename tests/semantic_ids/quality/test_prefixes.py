@@ -66,7 +66,8 @@ def test_purity_against_counters(n: int, levels: int, seed: int) -> None:
     codes = rng.integers(3, size=(n, levels)).astype(np.int32)
     values = [str(rng.choice(["", "hat", "coat", "shoe"])) for _ in range(n)]
     rows = [row for row in range(n) if values[row]]
-    report = purity(values, codes, seed)
+    numbers = {"": -1, "hat": 0, "coat": 1, "shoe": 2}
+    report = purity(np.array([numbers[value] for value in values]), codes, seed)
     assert len(report) == (levels if rows else 0)
     for entry in report:
         groups: dict[tuple[int, ...], Counter[str]] = {}
@@ -81,6 +82,6 @@ def test_purity_against_counters(n: int, levels: int, seed: int) -> None:
 def test_fullest_prefixes() -> None:
     codes = np.array([[2, 0], [1, 0], [2, 1], [2, 2], [0, 0], [1, 1]], dtype=np.int32)
     space = np.array([[0.0], [5], [1], [9], [7], [6]], dtype=np.float32)
-    report = fullest_prefixes(codes, space, ["a", "b", "c\nmore", "d" * 80, "e", "f"], most=2)
+    report = fullest_prefixes(codes, space, ["a", "b", "c\nmore", "d" * 80, "e", "f"].__getitem__, most=2)
     assert report[0] == {"prefix": "<a_2>", "items": 3, "share": 0.5, "titles": ["c", "a", "d" * 59 + "…"]}
     assert (report[1]["prefix"], report[1]["items"]) == ("<a_1>", 2)

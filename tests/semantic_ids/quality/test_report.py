@@ -41,15 +41,17 @@ def test_metrics_of_codes_with_a_suffix_level() -> None:
     assert "explained_variance" not in metrics["levels"][1] and metrics["levels"][1]["codes"] == 40
     assert metrics["collisions_before"] == figures.collision_figures(before)
     assert metrics["collisions_after"]["items"] == 0
-    assert metrics["purity"] == {"categories": prefixes.purity(["x", "y"] * 20, after, 7)}
+    assert metrics["purity"] == {"categories": prefixes.purity(np.tile([0, 1], 20), after, 7)}
     assert "purity" not in report.measure(
         items.drop_columns("categories"), vectors, quantizer, before, after, [4, 40], 7, "lc-rec"
     )
 
 
 def test_an_item_is_shown_by_its_title_else_its_text_else_its_id() -> None:
-    assert report._titles(items_table(text=["a", "b", ""], title=["T", None, None])) == ["T", "b", "i2"]
-    assert report._titles(items_table(text=["a", ""])) == ["a", "i1"]
+    titled = items_table(text=["a", "b", ""], title=["T", None, None])
+    assert [report._title(titled, row) for row in range(3)] == ["T", "b", "i2"]
+    plain = items_table(text=["a", ""])
+    assert [report._title(plain, row) for row in range(2)] == ["a", "i1"]
 
 
 @pytest.mark.parametrize(("noise", "warned"), [(True, True), (False, False)])
