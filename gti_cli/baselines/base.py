@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.metrics.ranking import TargetRanks, join_ranks
+from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History
 
 Floats = npt.NDArray[np.float64]
@@ -85,10 +86,9 @@ def user_parts(
         yield histories[first:last], candidates.part(first, last)
 
 
-def train_counts(train: Mapping[str, list[str]], row_of: Mapping[str, int]) -> Floats:
+def train_counts(train: Mapping[str, Sequence[str]], row_of: Mapping[str, int]) -> Floats:
     """(N,) number of training interactions of each item."""
-    rows = np.asarray([row_of[item] for items in train.values() for item in items], dtype=np.int64)
-    return np.bincount(rows, minlength=len(row_of)).astype(np.float64)
+    return np.bincount(UserLists.of(train).rows(row_of), minlength=len(row_of)).astype(np.float64)
 
 
 def spread_sample(entries: Sequence[History], limit: int) -> Sequence[History]:

@@ -9,14 +9,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from gti_cli.baselines.base import Candidates, train_counts, user_parts
+from gti_cli.baselines.base import Candidates, user_parts
+from gti_cli.tables.arrays.user_lists import UserLists
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_PAIRS_AT_ONCE = 1 << 22  # pairs of neighbours that are sorted at a time
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class ItemKNN:
         row_of: Mapping[str, int],
         settings: Neighbourhood | None = None,
         name: str = "item-knn (untuned)",
+        only: Ints | None = None,
     ) -> None:
         """Count neighbours in the training sequences.
 
@@ -69,14 +75,15 @@ class ItemKNN:
             row_of: Catalogue row of each item id.
             settings: Settings of the count; None: the untuned defaults.
             name: Name of the baseline in tables.
+            only: Catalogue rows of the items that the last items of histories will be; the neighbours of no others are
+                counted. None: any items.
         """
         self.name = name
         self.settings = settings or Neighbourhood()
-        rows = np.asarray([row_of[item] for items in train.values() for item in items], dtype=np.int64)
-        users = np.repeat(np.arange(len(train)), [len(items) for items in train.values()])
-        counts = train_counts(train, row_of)
-        self.scale: Floats = np.maximum(counts + self.settings.shrinkage, 1) ** -self.settings.normalisation
-        self.similarity = _similarity(rows, users, self.scale, self.settings)
+        lists = UserLists.of(train)
+        neighbours = Neighbours(lists.rows(row_of), lists.owners(), len(row_of))
+        self.scale: Floats = item_factors(neighbours, self.settings)
+        self.similarity = similarities(neighbours, self.settings, self.scale, only)
 
     @classmethod
     def of_similarity(
@@ -112,39 +119,126 @@ class ItemKNN:
         return history_weights @ self.similarity
 
 
-def count_pairs(
-    rows: npt.NDArray[np.int64], users: npt.NDArray[np.int64], size: int, settings: Neighbourhood
-) -> sparse.csr_matrix:
-    """Weights of all pairs of neighbours in users' sequences.
+class Neighbours:
+    """Users' sequences, in which the neighbours of single items are found without a look at the others.
 
-    Args:
-        rows: (T,) number of each item of all sequences, one sequence after the other.
-        users: (T,) number of the user whose sequence it is.
+    Attributes:
+        rows: (T,) int32 number of each item of all sequences, one sequence after the other.
         size: Number of items, N.
-        settings: Settings of the count.
-
-    Returns:
-        (N, N) matrix; the row is the item of the history, the column the item that is scored.
+        counts: (N,) how often each item occurs.
     """
-    firsts, laters, weights = [], [], []
-    longest = int(np.unique(users, return_counts=True)[1].max()) - 1 if len(users) else 0
-    for distance in range(1, min(settings.window, longest) + 1):
-        # All pairs at this distance at once; pairs that reach from one user into the next are dropped.
-        is_same_user = users[distance:] == users[:-distance]
-        firsts.append(rows[:-distance][is_same_user])
-        laters.append(rows[distance:][is_same_user])
-        weights.append(np.full(len(firsts[-1]), float(distance) ** -settings.falloff))
-    if not firsts:
-        return sparse.csr_matrix((size, size))
-    pairs = (np.concatenate(firsts), np.concatenate(laters))
-    counted = sparse.csr_matrix((np.concatenate(weights), pairs), shape=(size, size))
-    return counted + settings.backwards * counted.T if settings.backwards else counted
+
+    def __init__(self, rows: Ints | npt.NDArray[np.int32], users: Ints, size: int) -> None:
+        """Index the sequences.
+
+        Args:
+            rows: (T,) number of each item of all sequences, one sequence after the other.
+            users: (T,) number of the user whose sequence it is.
+            size: Number of items, N.
+        """
+        self.rows, self.size = rows.astype(np.int32), size
+        self.counts: Ints = np.bincount(self.rows, minlength=size)
+        is_first = np.ones(len(rows), dtype=bool)
+        is_first[1:] = users[1:] != users[:-1]
+        starts = np.flatnonzero(is_first)
+        self._lengths = np.diff(np.append(starts, len(rows)))
+        place_type = np.int32 if len(rows) < 1 << 31 else np.int64
+        # The places of each sequence's first and last item, for each item.
+        self._first = np.repeat(starts, self._lengths).astype(place_type)
+        self._last = np.repeat(starts + self._lengths - 1, self._lengths).astype(place_type)
+        self._places = np.argsort(self.rows, kind="stable").astype(place_type)  # of item 0, then of item 1, …
+        self._starts = np.append(0, np.cumsum(self.counts))
+
+    def count(self, settings: Neighbourhood, only: Ints | None = None) -> sparse.csr_matrix:
+        """Weights of all pairs of neighbours.
+
+        Args:
+            settings: Settings of the count.
+            only: (n,) items whose rows are wanted, each once and rising; the other rows are empty. None: all.
+
+        Returns:
+            (N, N) matrix; the row is the item of the history, the column the item that is scored.
+        """
+        wanted = np.flatnonzero(self.counts) if only is None else only[self.counts[only] > 0]
+        window = min(settings.window, int(self._lengths.max(initial=1)) - 1)
+        if not len(wanted) or window < 1:
+            return sparse.csr_matrix((self.size, self.size))
+        weights = np.arange(1, window + 1, dtype=np.float64) ** -settings.falloff
+        # What comes after the item, then what comes before it.
+        steps = [*range(1, window + 1), *(range(-1, -window - 1, -1) if settings.backwards else ())]
+        weights = np.concatenate([weights, settings.backwards * weights])[: len(steps)]
+        most = np.cumsum(self.counts[wanted] * len(steps))
+        columns, values, lengths = [], [], np.zeros(self.size, dtype=np.int64)
+        for block in np.split(wanted, np.flatnonzero(np.diff(most // _PAIRS_AT_ONCE)) + 1):
+            of_block, own_columns, own_values = self._count_block(block, steps, weights)
+            lengths[block] = of_block
+            columns.append(own_columns)
+            values.append(own_values)
+        indptr = np.append(0, np.cumsum(lengths))
+        pairs = _joined(values), _joined(columns), indptr
+        return sparse.csr_matrix(pairs, shape=(self.size, self.size))
+
+    def _count_block(
+        self, items: Ints, steps: Sequence[int], weights: Floats
+    ) -> tuple[Ints, npt.NDArray[np.int32], Floats]:
+        """The pairs of a few items: number of columns of each, then columns and weights, item after item."""
+        counts = self.counts[items]
+        within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        places = self._places[np.repeat(self._starts[items], counts) + within].astype(np.int64)
+        owners = np.repeat(np.arange(len(items), dtype=np.int64), counts) * self.size
+        first, last = self._first[places], self._last[places]
+        bits = len(steps).bit_length()
+        keys = []
+        for number, step in enumerate(steps):
+            beside = places + step
+            inside = beside <= last if step > 0 else beside >= first
+            # The pair, and behind it in the last bits which step it is: sorted, equal pairs stand together.
+            keys.append(((owners[inside] + self.rows[beside[inside]]) << bits) + number)
+        key = np.concatenate(keys)
+        del keys
+        key.sort()
+        pair = key >> bits
+        is_new = np.ones(len(pair), dtype=bool)
+        is_new[1:] = pair[1:] != pair[:-1]
+        starts = np.flatnonzero(is_new)
+        values = np.add.reduceat(weights[key & ((1 << bits) - 1)], starts) if len(starts) else np.zeros(0)
+        owner, column = np.divmod(pair[starts], self.size)
+        return np.bincount(owner, minlength=len(items)), column.astype(np.int32), values
 
 
-def _similarity(
-    rows: npt.NDArray[np.int64], users: npt.NDArray[np.int64], scale: Floats, settings: Neighbourhood
+def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """The parts as one array; each is freed as soon as it is copied, since they may be most of the memory."""
+    whole = np.empty(sum(map(len, parts)), dtype=parts[0].dtype)
+    end = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[end - len(part) : end] = part
+        end -= len(part)
+    return whole
+
+
+def count_pairs(rows: Ints, users: Ints, size: int, settings: Neighbourhood) -> sparse.csr_matrix:
+    """Weights of all pairs of neighbours in users' sequences; see `Neighbours`."""
+    return Neighbours(rows, users, size).count(settings)
+
+
+def item_factors(neighbours: Neighbours, settings: Neighbourhood) -> Floats:
+    """(N,) factor of each item, by which pairs are normalised."""
+    factors: Floats = np.maximum(neighbours.counts + settings.shrinkage, 1) ** -settings.normalisation
+    return factors
+
+
+def similarities(
+    neighbours: Neighbours, settings: Neighbourhood, scale: Floats, only: Ints | None = None
 ) -> sparse.csr_matrix:
-    """(N, N) `count_pairs`, multiplied by the factors of both items, ``scale``, (N,)."""
-    factors = sparse.diags(scale)
+    """(N, N) counts of pairs, multiplied by the factors of both items; see `Neighbours.count`."""
     # The diagonal stays: where users come back to an item, an item is its own neighbour.
-    return (factors @ count_pairs(rows, users, len(scale), settings) @ factors).tocsr()
+    return scaled(neighbours.count(settings, only), scale)
+
+
+def scaled(counted: sparse.csr_matrix, scale: Floats) -> sparse.csr_matrix:
+    """Multiply each pair by the factors of both items, in place."""
+    counted.data *= np.repeat(scale, np.diff(counted.indptr))
+    for start in range(0, counted.nnz, _PAIRS_AT_ONCE):
+        counted.data[start : start + _PAIRS_AT_ONCE] *= scale[counted.indices[start : start + _PAIRS_AT_ONCE]]
+    return counted

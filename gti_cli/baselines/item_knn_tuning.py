@@ -13,12 +13,16 @@ import numpy.typing as npt
 from scipy import sparse
 
 from gti_cli.baselines.base import spread_sample
-from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
+from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood, Neighbours, item_factors, scaled
 from gti_cli.baselines.setting_search import CUT_OFF, TuningOutcome, search_settings, settings_at_edge
 from gti_cli.metrics.ranking import TargetRanks, ndcg_at
+from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History
 
 TARGETS = 4000
+_USERS_AT_ONCE = 256  # users whose scores are in memory at a time
+Ints = npt.NDArray[np.int64]
+
 GRID: dict[str, tuple[float, ...]] = {
     "window": (1, 2, 3, 5, 8, 12, 20),
     "falloff": (0.0, 0.5, 1.0, 2.0),
@@ -56,14 +60,11 @@ def tune(
     entries = spread_sample(held_out, TARGETS)
     histories = [[row_of[item] for item in entry.items] for entry in entries]
     targets = np.asarray([row_of[entry.target] for entry in entries])
-
-    def ndcg_of(settings: Neighbourhood) -> float:
-        """NDCG of the held-out items with these settings."""
-        scores = ItemKNN(train, row_of, settings).sparse_scores(histories)
-        return float(ndcg_at(sparse_target_ranks(scores, histories, targets, filter_seen), CUT_OFF).mean())
-
+    lists = UserLists.of(train)
+    neighbours = Neighbours(lists.rows(row_of), lists.owners(), len(row_of))
+    measure = _Measure(neighbours, histories, targets, filter_seen)
     untuned = Neighbourhood()
-    best, measured = search_settings(untuned, GRID, ndcg_of, "item-knn")
+    best, measured = search_settings(untuned, GRID, measure.ndcg_of, "item-knn")
     return TuningOutcome(
         best,
         measured[best],
@@ -74,6 +75,75 @@ def tune(
         grid=GRID,
         at_edge=settings_at_edge(best, GRID, ENDS),
     )
+
+
+class _Measure:
+    """Measures settings on held-out items.
+
+    Pairs are counted for those items alone that are among the last of a history; and of a target that is not among the
+    first ten, nobody needs to know at which rank it is.
+
+    Args:
+        neighbours: The training sequences.
+        histories: Catalogue rows of each history.
+        targets: (U,) catalogue rows.
+        filter_seen: Do not recommend seen items.
+    """
+
+    def __init__(
+        self, neighbours: Neighbours, histories: Sequence[Sequence[int]], targets: Ints, filter_seen: bool
+    ) -> None:
+        self._neighbours, self._histories, self._targets = neighbours, histories, targets
+        self._filter_seen = filter_seen
+        last = int(max(GRID["last"]))
+        self._items = np.unique(np.concatenate([np.asarray(history[-last:], dtype=np.int64) for history in histories]))
+        self._counted: tuple[tuple[float, ...], sparse.csr_matrix] | None = None
+
+    def ndcg_of(self, settings: Neighbourhood) -> float:
+        """NDCG of the held-out items with these settings."""
+        scale = item_factors(self._neighbours, settings)
+        model = ItemKNN.of_similarity(settings, scale, scaled(self._count(settings).copy(), scale))
+        gains = np.zeros(len(self._targets))
+        users = np.flatnonzero(self._may_be_first(model))
+        for start in range(0, len(users), _USERS_AT_ONCE):
+            part = users[start : start + _USERS_AT_ONCE]
+            histories = [self._histories[user] for user in part.tolist()]
+            scores = model.sparse_scores(histories)
+            ranks = sparse_target_ranks(scores, histories, self._targets[part], self._filter_seen)
+            gains[part] = ndcg_at(ranks, CUT_OFF)
+        return float(gains.mean())
+
+    def _count(self, settings: Neighbourhood) -> sparse.csr_matrix:
+        """The pairs, which several settings in a row have in common."""
+        key = (settings.window, settings.falloff, settings.backwards)
+        if self._counted is None or self._counted[0] != key:
+            self._counted = None  # two counts at once would be most of the memory
+            self._counted = key, self._neighbours.count(settings, self._items)
+        return self._counted[1]
+
+    def _may_be_first(self, model: ItemKNN) -> npt.NDArray[np.bool_]:
+        """(U,) which targets may be among the first: nothing shows that ten items stand before them.
+
+        No weight is negative. So the score of an item is at least what a single item of the history gives it, also
+        after rounding, and an item that gets more than the target from a single one stands before the target.
+        """
+        settings, similarity = model.settings, model.similarity
+        may = np.zeros(len(self._targets), dtype=bool)
+        for user, (history, target) in enumerate(zip(self._histories, self._targets.tolist(), strict=True)):
+            recent = list(history[-settings.last :])[::-1]
+            rows = [slice(similarity.indptr[row], similarity.indptr[row + 1]) for row in recent]
+            own = 0.0
+            for back, row in enumerate(rows):
+                place = row.start + int(np.searchsorted(similarity.indices[row], target))
+                if place < row.stop and similarity.indices[place] == target:
+                    own += settings.decay**back * similarity.data[place]
+            enough = CUT_OFF + (len(history) if self._filter_seen else 0)
+            may[user] = own > 0 and not any(
+                # The margin is for another order of the sum.
+                np.count_nonzero(settings.decay**back * similarity.data[row] > own * (1 + 1e-9)) >= enough
+                for back, row in enumerate(rows)
+            )
+        return may
 
 
 def sparse_target_ranks(

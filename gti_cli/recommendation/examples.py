@@ -12,6 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from gti_cli import console
 from gti_cli.checkpoints.limits import check_positions
 from gti_cli.errors import InputError
@@ -20,10 +22,11 @@ from gti_cli.prompts.conversations import Conversation, encode_conversations
 from gti_cli.prompts.next_item import WORDINGS, encode_items, make_frame
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.recommendation.task_data import NEXT_ITEM
-from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
+from gti_cli.training.batches.history_arrays import HistoryExamples
+from gti_cli.training.batches.history_examples import HistoryExample
 from gti_cli.training.batches.history_packing import HistoryLayout, equal_cost_length
 from gti_cli.training.batches.mixture import ExampleCollator, MixedPlan, TrainingExample
-from gti_cli.training.batches.stored_examples import HISTORY, ORDINARY, Concatenated, how_kept, in_parts, keep_examples
+from gti_cli.training.batches.stored_examples import ORDINARY, Concatenated, how_kept, in_parts, keep_examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -46,9 +49,9 @@ class TaskExamples:
     valid: dict[str, Sequence[TrainingExample]]
 
     @property
-    def histories(self) -> Sequence[HistoryExample]:
-        """The training examples of the next-item task; none without that task."""
-        return cast("Sequence[HistoryExample]", self.train.get(NEXT_ITEM, []))
+    def histories(self) -> HistoryExamples | None:
+        """The training examples of the next-item task; None without that task."""
+        return cast("HistoryExamples | None", self.train.get(NEXT_ITEM))
 
     def all_train(self) -> Sequence[TrainingExample]:
         """The training examples of all tasks, one task after another, as a `MixedPlan` counts them."""
@@ -65,11 +68,7 @@ class TaskExamples:
             weights: Weight of each task in a step. None: its number of targets.
             **settings: Further arguments of `MixedPlan`.
         """
-        count_tokens, count_targets = self.collator.token_count, self.collator.target_count
-        sizes = {
-            name: ([count_tokens(example) for example in examples], [count_targets(example) for example in examples])
-            for name, examples in self.train.items()
-        }
+        sizes = {name: self.collator.sizes(examples) for name, examples in self.train.items()}
         return MixedPlan(sizes, weights, **settings)
 
 
@@ -117,7 +116,7 @@ def pack_histories(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamp
 
     histories, unpacked = examples.histories, examples.collator.layout
     packed = replace(unpacked, equal_cost_length=equal_cost_length(model.config.get_text_config().hidden_size))
-    if job.options.targets == "last" or not histories:
+    if job.options.targets == "last" or histories is None:
         run.details["packing"] = "separate examples"  # every example has one target already
     elif supports_tree_mask(model, packed, histories, job.device):
         run.details["packing"] = "history trees"
@@ -126,27 +125,24 @@ def pack_histories(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamp
         run.details["packing"] = "history trees, one in a row"
     else:
         run.details["packing"] = "separate examples"
-        if any(example.target_count > 1 for example in histories):
+        if any(count > 1 for count in examples.collator.sizes(histories)[1]):
             console.note(
                 f"{type(model).__name__}'s attention does not take the mask of history trees (all targets of a "
                 "history in one sequence): training on a separate example for each target, with the same result but "
                 "several times slower"
             )
-        parts = (
-            [single for example in part for single in single_target_examples(example)] for part in in_parts(histories)
-        )
-        count = sum(example.target_count for example in histories)
-        singles: Sequence[HistoryExample] = keep_examples(parts, count, run.work / "single-targets.arrow", HISTORY)
-        examples.train[NEXT_ITEM] = singles
+        examples.train[NEXT_ITEM] = histories.single_targets()
 
 
 def _encode(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[HistoryExample] | Sequence[Conversation], file: Path
 ) -> Sequence[TrainingExample]:
     """A task's examples: history examples as they are (they become tokens in a batch), conversations tokenised."""
+    if isinstance(examples, HistoryExamples):
+        return examples
     histories = [example for example in examples if isinstance(example, HistoryExample)]
     if histories:
-        return keep_examples(in_parts(histories), len(histories), file, HISTORY)
+        return histories
     conversations = [example for example in examples if isinstance(example, Conversation)]
     parts = (encode_conversations(tokenizer, part) for part in in_parts(conversations))
     return keep_examples(parts, len(conversations), file, ORDINARY)
@@ -159,7 +155,11 @@ def _check_length(config: Any, examples: TaskExamples, job: FinetuneJob) -> None
         return
     layout = examples.collator.layout
     items = prefix = tokens_of_ordinary = 0
-    for example in chain(examples.all_train(), *examples.valid.values()):
+    if examples.histories is not None:
+        items = int(examples.histories.lengths.max()) - 1
+        prefix = int(layout.prefix_lengths[np.unique(examples.histories.wordings)].max())
+    others = (part for part in examples.train.values() if part is not examples.histories)
+    for example in chain(*others, *examples.valid.values()):
         if isinstance(example, HistoryExample):
             items = max(items, len(example.items) - 1)
             prefix = max(prefix, len(layout.template_prefix(example)))

@@ -15,9 +15,11 @@ from gti_cli.prompts.conversations import Conversation
 from gti_cli.prompts.next_item import SYSTEM, WORDINGS, cut_history
 from gti_cli.prompts.pair_prompts import cut_texts
 from gti_cli.recommendation.task_data import LC_REC, NEXT_ITEM, SEARCH, TaskData
+from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History, Splits
 from gti_cli.tables.queries import Query
-from gti_cli.training.batches.history_examples import HistoryExample, history_examples, single_target_examples
+from gti_cli.training.batches.history_arrays import HistoryExamples, cut_histories
+from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -90,21 +92,11 @@ def next_item_task(splits: Splits, row_of: Mapping[str, int], options: TaskOptio
     Raises:
         InputError: When no user has two training interactions.
     """
-    train: list[HistoryExample] = []
-    cut = users = 0
     max_history, last_only = options.history, options.targets == "last"
-    wordings = np.random.default_rng([seed, 1]).integers(options.wordings, size=len(splits.train)).tolist()
-    for user, (items, wording) in enumerate(zip(splits.train.values(), wordings, strict=True)):
-        rows = [row_of[item] for item in items]
-        examples = history_examples(rows, max_history, last_only=last_only, wording=wording, user=user)
-        train += examples
-        users += bool(examples)
-        # Only the targets of a user's first example are shown their whole history: every later example begins later,
-        # and so does the one example of ``last_only`` where the history is too long for it.
-        first_is_whole = not last_only or len(items) <= max_history + 1
-        whole = sum(example.target_count for example in examples[:1]) if first_is_whole else 0
-        cut += sum(example.target_count for example in examples) - whole
-    if not train:
+    lists = UserLists.of(splits.train)
+    wordings = np.random.default_rng([seed, 1]).integers(options.wordings, size=len(lists)).astype(np.int8)
+    train = cut_histories(lists.rows(row_of), lists.offsets, max_history, last_only=last_only, wordings=wordings)
+    if not len(train):
         raise InputError(
             "no user has two interactions to train on: there is no next item to learn",
             remedy="give histories of at least 4 interactions (two to train on, one to validate, one to test)",
@@ -112,12 +104,22 @@ def next_item_task(splits: Splits, row_of: Mapping[str, int], options: TaskOptio
     entries = draw_at_most(splits.valid, options.valid_sample, seed)
     valid = [_validation_example(entry, row_of, max_history) for entry in entries]
     counts = {
-        "train_targets": sum(example.target_count for example in train),
-        "train_users": users,
-        "cut_targets": cut,
+        "train_targets": int(train.target_counts.sum()),
+        "train_users": int((lists.lengths > 1).sum()),
+        "cut_targets": _cut_targets(train, lists, max_history, last_only=last_only),
         "valid_targets_used": len(valid),
     }
     return Task(NEXT_ITEM, train, valid, [example.items[-1] for example in valid], counts)
+
+
+def _cut_targets(train: HistoryExamples, lists: UserLists, max_history: int, *, last_only: bool) -> int:
+    """The number of targets of which the prompt shows only the last items of the history."""
+    # Only the targets of a user's first example are shown their whole history: every later example begins later, and
+    # so does the one example of ``last_only`` where the history is too long for it.
+    is_whole = train.starts == lists.offsets[train.users]
+    if last_only:
+        is_whole &= lists.lengths[train.users] <= max_history + 1
+    return int(train.target_counts[~is_whole].sum())
 
 
 def search_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: TaskOptions, seed: int) -> Task:

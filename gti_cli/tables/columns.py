@@ -6,7 +6,7 @@ Every error names the file, the column and the first row concerned; rows are cou
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,25 +176,34 @@ def name_unread(table: pa.Table, known: Collection[str], path: Path | str, what:
         remark(path, f"{what}: column{'s' if len(unread) > 1 else ''} {list_some(unread, 10)}")
 
 
-def refuse_unknown_items(items: Sequence[str], catalogue: Collection[str], path: Path | str, rows: str) -> None:
+def refuse_unknown_items(
+    items: Sequence[str],
+    catalogue: Collection[str],
+    path: Path | str,
+    rows: str,
+    codes: npt.NDArray[np.int32] | None = None,
+) -> None:
     """Refuse a table with items that have no semantic ID.
 
     Args:
-        items: The column ``item_id``.
+        items: The column ``item_id``; with ``codes`` its different items, in the order of their first rows.
         catalogue: The ids of all items that have a semantic ID.
         path: The file that the table was read from.
         rows: What a row of the table is called in the error line.
+        codes: (N,) which of ``items`` stands in each row. None: the rows are ``items``.
 
     Raises:
         InputError: When an item is not in the catalogue.
     """
-    members = catalogue if isinstance(catalogue, set | frozenset | dict) else set(catalogue)
+    members = catalogue if isinstance(catalogue, Set | Mapping) else set(catalogue)
     unknown = list(dict.fromkeys(item for item in items if item not in members))
     if unknown:
         miss = near_miss(unknown, members)
+        first = items.index(unknown[0])
+        row = first if codes is None else int((codes == first).argmax())
         raise InputError(
             f"items without a semantic ID: {list_some(unknown)}{miss.problem if miss else ''}",
-            where=f"{path}, column 'item_id', row {items.index(unknown[0]) + 1:,}",
+            where=f"{path}, column 'item_id', row {row + 1:,}",
             remedy=miss.remedy
             if miss
             else f"drop these {rows}, or run 'gti build-ids' on a catalogue that has the items",

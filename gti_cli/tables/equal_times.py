@@ -6,7 +6,7 @@ twice. A history is in the order of time, so the order of the file decides where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
@@ -16,7 +16,6 @@ from gti_cli.options import changed, option
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    import pyarrow as pa
 
 TIES = ("file", "refuse")
 DUPLICATES = ("keep", "drop")
@@ -84,7 +83,7 @@ class OrderedRows:
 
 
 def order_rows(
-    users: npt.NDArray[np.int64],
+    users: npt.NDArray[np.int32] | npt.NDArray[np.int64],
     times: npt.NDArray[np.int64] | npt.NDArray[np.float64],
     contents: Callable[[npt.NDArray[np.intp]], npt.NDArray[np.int64]],
     *,
@@ -93,7 +92,7 @@ def order_rows(
     """Order the rows of a table, and find those that share user and time.
 
     Args:
-        users: (N,) the number of each row's user.
+        users: (N,) the number of each row's user, from 0.
         times: (N,) the time of each row.
         contents: From row numbers to what these rows say besides, as a number from 0. It is asked only for rows that
             share user and time.
@@ -101,7 +100,7 @@ def order_rows(
     """
     import numpy as np
 
-    order = np.lexsort((times, users))  # stable: equal rows stay in the order of the file
+    order = _by_user_and_time(users, times)
     follows = np.zeros(len(order), dtype=bool)  # has user and time of the row before it
     sorted_users, sorted_times = users[order], times[order]
     follows[1:] = (sorted_users[1:] == sorted_users[:-1]) & (sorted_times[1:] == sorted_times[:-1])
@@ -120,28 +119,47 @@ def order_rows(
     return OrderedRows(order, undecided, {"equal_times": int(shares.sum()), "repeated_rows": repeated_rows})
 
 
+def _by_user_and_time(
+    users: npt.NDArray[np.int32] | npt.NDArray[np.int64], times: npt.NDArray[np.int64] | npt.NDArray[np.float64]
+) -> npt.NDArray[np.intp]:
+    """The row numbers by user, then time; equal rows stay in the order of the file."""
+    import numpy as np
+
+    order = _by_number(users)
+    later = np.diff(times[order]) >= 0
+    later |= np.diff(users[order]) > 0
+    if later.all():  # The file has each user's rows in the order of time, as a log does.
+        return order
+    by_time = np.argsort(times, kind="stable")
+    return by_time[_by_number(users[by_time])]
+
+
+def _by_number(numbers: npt.NDArray[np.int32] | npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """A stable order of numbers from 0; numpy orders 16 bits at a time without comparisons."""
+    import numpy as np
+
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")  # the lower 16 bits
+    highest = int(numbers.max(initial=0))
+    for shift in range(16, highest.bit_length(), 16):
+        order = order[np.argsort((numbers >> shift).astype(np.uint16)[order], kind="stable")]
+    return order
+
+
 def row_contents(
-    items: pa.ChunkedArray, labels: Sequence[str] | None
+    items: npt.NDArray[np.int32], labels: npt.NDArray[np.int32] | None
 ) -> Callable[[npt.NDArray[np.intp]], npt.NDArray[np.int64]]:
     """Return the argument ``contents`` of `order_rows`: the same number where item and label are the same.
 
     Args:
-        items: (N,) the item of each row.
-        labels: (N,) the split of each row; None without that column.
+        items: (N,) the number of each row's item.
+        labels: (N,) the number of each row's split; None without that column.
     """
     import numpy as np
-    import pyarrow as pa
 
     def numbers(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
         """Return the numbers of some rows."""
-        plain = items.cast(items.type.value_type) if pa.types.is_dictionary(items.type) else items
-        chunks = [np.asarray(chunk.indices) for chunk in plain.dictionary_encode().chunks]
-        of_items: npt.NDArray[np.int64] = np.concatenate(chunks)[rows].astype(np.int64)
-        if labels is None:
-            return of_items
-        number_of = {label: number for number, label in enumerate(sorted(set(labels)))}
-        of_labels: npt.NDArray[np.int64] = np.array([number_of[labels[row]] for row in rows.tolist()], dtype=np.int64)
-        return of_items * len(number_of) + of_labels
+        of_items: npt.NDArray[np.int64] = items[rows].astype(np.int64)
+        return of_items if labels is None else of_items * (int(labels.max()) + 1) + labels[rows].astype(np.int64)
 
     return numbers
 

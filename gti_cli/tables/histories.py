@@ -6,14 +6,18 @@ target, the one before it is the validation target, and all earlier ones are for
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli import console, tables
 from gti_cli.errors import InputError
+from gti_cli.tables.arrays.encoded import EncodedColumn, encode_ids, encode_strings
+from gti_cli.tables.arrays.names import Names
+from gti_cli.tables.arrays.targets import History, Targets
+from gti_cli.tables.arrays.user_lists import Texts, UserLists
 from gti_cli.tables.columns import name_unread, refuse_unknown_items
 from gti_cli.tables.equal_times import InteractionOptions, OrderedRows, order_rows, row_contents
 from gti_cli.tables.sources.location import in_terms_of_the_file
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
+
+__all__ = ["History", "Interactions", "Splits", "read_interactions", "split"]
 
 SPLITS = ("train", "valid", "test")
 # All columns that some stage reads; the last two are texts for the tasks of LC-Rec.
@@ -44,39 +50,33 @@ class Interactions:
         counts: ``equal_times`` and ``repeated_rows``, see `gti_cli.tables.equal_times.OrderedRows`.
     """
 
-    items: dict[str, list[str]]
-    split: dict[str, list[str]] | None
+    items: Mapping[str, list[str]]
+    split: Mapping[str, list[str]] | None
     path: str
-    texts: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    texts: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
     undecided: npt.NDArray[np.bool_] | None = None
     counts: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def lists(self) -> UserLists:
+        """The items as arrays."""
+        return UserLists.of(self.items)
 
     def labels(self, user: str) -> list[str]:
         """Return ``train``, ``valid`` or ``test`` for each of the user's items: by column, else leave-one-out."""
         return self.split[user] if self.split is not None else _leave_one_out_labels(len(self.items[user]))
 
-    def is_undecided(self, place: int) -> bool:
-        """Tell whether the order of the file decides the place of an item.
+    def parts(self) -> npt.NDArray[np.int8]:
+        """(M,) the same for the items of all users, one user behind the other, as places in `SPLITS`."""
+        import numpy as np
 
-        Args:
-            place: The number of the item, counted over all users.
-        """
-        return self.undecided is not None and bool(self.undecided[place])
-
-
-@dataclass(frozen=True)
-class History:
-    """A target and the interactions before it.
-
-    Attributes:
-        user_id: The user.
-        items: The ids of all items before the target, in time order; at least one.
-        target: The id of the item that should be recommended next.
-    """
-
-    user_id: str
-    items: list[str]
-    target: str
+        if self.split is not None:
+            given = UserLists.of(self.split)
+            return np.asarray([SPLITS.index(label) for label in given.texts], dtype=np.int8)[given.codes]
+        parts = np.zeros(len(self.lists.codes), dtype=np.int8)
+        last = self.lists.offsets[1:][self.lists.lengths >= MIN_LENGTH] - 1
+        parts[last], parts[last - 1] = SPLITS.index("test"), SPLITS.index("valid")
+        return parts
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ class Splits:
             same time), equal_times and repeated_rows.
     """
 
-    train: dict[str, list[str]]
-    valid: list[History]
-    test: list[History]
+    train: Mapping[str, list[str]]
+    valid: Sequence[History]
+    test: Sequence[History]
     counts: dict[str, int]
 
 
@@ -124,46 +124,58 @@ def read_interactions(
     """
     import numpy as np
 
+    import numpy as np
+
     options.check()
     table = tables.read(path, ["user_id", "item_id", "timestamp"])
     name_unread(table, (*COLUMNS, *texts), path)
-    users = tables.ids(table, "user_id", path)
-    items = tables.ids(table, "item_id", path)
-    refuse_unknown_items(items, catalogue, path, "interactions")
-    labels = tables.strings(table, "split", path) if "split" in table.column_names else None
+    users, table = encode_ids(table, "user_id", path), table.drop_columns(["user_id"])  # a column is not held twice
+    items, table = encode_ids(table, "item_id", path), table.drop_columns(["item_id"])
+    item_names = items.texts.to_pylist()
+    refuse_unknown_items(item_names, catalogue, path, "interactions", items.codes)
+    labels = encode_strings(table, "split", path) if "split" in table.column_names else None
     if labels is not None:
         _check_labels(labels, path)
     times = read_times(table, "timestamp", path)
-
-    number_of = {user: n for n, user in enumerate(dict.fromkeys(users))}
-    user_numbers = np.fromiter((number_of[user] for user in users), dtype=np.int64, count=len(users))
-    contents = row_contents(table.column("item_id"), labels)
-    rows = order_rows(user_numbers, times, contents, drop_repeated=options.duplicates == "drop")
+    rows = order_rows(
+        users.codes,
+        times,
+        row_contents(items.codes, labels.codes if labels is not None else None),
+        drop_repeated=options.duplicates == "drop",
+    )
     if options.ties == "refuse" and rows.undecided.any():
         raise _ties_error(rows, users, table.column("timestamp"), path)
-    _report_rows(rows, len(users), options)
-    items_of: dict[str, list[str]] = {user: [] for user in number_of}
-    labels_of: dict[str, list[str]] = {user: [] for user in number_of}
-    columns = {name: tables.strings(table, name, path) for name in texts if name in table.column_names}
-    texts_of: dict[str, dict[str, list[str]]] = {name: {user: [] for user in number_of} for name in columns}
-    for row in rows.order.tolist():
-        items_of[users[row]].append(items[row])
-        if labels is not None:
-            labels_of[users[row]].append(labels[row])
-        for name, column in columns.items():
-            texts_of[name][users[row]].append(column[row])
-    split_labels = labels_of if labels is not None else None
-    return Interactions(items_of, split_labels, str(path), texts_of, rows.undecided, rows.counts)
+    _report_rows(rows, len(users.codes), options)
+    order = rows.order
+    lengths = np.bincount(users.codes if len(order) == len(users.codes) else users.codes[order])
+    names, offsets = Names(users.texts), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    columns = {name: encode_strings(table, name, path) for name in texts if name in table.column_names}
+
+    def by_user(column: EncodedColumn, of_codes: Sequence[str]) -> UserLists:
+        """A column of the table, divided by users."""
+        return UserLists(names, offsets, column.codes[order], Texts(of_codes))
+
+    return Interactions(
+        by_user(items, item_names),
+        by_user(labels, labels.texts.to_pylist()) if labels is not None else None,
+        str(path),
+        {name: by_user(column, column.texts.to_pylist()) for name, column in columns.items()},
+        rows.undecided,
+        rows.counts,
+    )
 
 
-def _ties_error(rows: OrderedRows, users: Sequence[str], times: pa.ChunkedArray, path: Path | str) -> InputError:
+def _ties_error(rows: OrderedRows, users: EncodedColumn, times: pa.ChunkedArray, path: Path | str) -> InputError:
     """Make the error of ``--ties refuse``."""
+    import numpy as np
+
     undecided = rows.order[rows.undecided]
     first = int(undecided.min())
-    concerned = len({users[row] for row in undecided.tolist()})
+    concerned = len(np.unique(users.codes[undecided]))
+    user = users.texts[int(users.codes[first])].as_py()
     return InputError(
-        f"the order of the file decides between {len(undecided):,} of {len(users):,} rows, which {concerned:,} users "
-        f"have at equal times (first: user {users[first]!r}, time {times[first].as_py()})",
+        f"the order of the file decides between {len(undecided):,} of {len(users.codes):,} rows, which {concerned:,} "
+        f"users have at equal times (first: user {user!r}, time {times[first].as_py()})",
         where=f"{path}, column 'timestamp', row {first + 1:,}",
         remedy="give these rows times that differ, or use --ties file",
     )
@@ -186,12 +198,12 @@ def _report_rows(rows: OrderedRows, total: int, options: InteractionOptions) -> 
         )
 
 
-def _check_labels(labels: Sequence[str], path: Path | str) -> None:
-    for row, label in enumerate(labels, start=1):
+def _check_labels(labels: EncodedColumn, path: Path | str) -> None:
+    for code, label in enumerate(labels.texts.to_pylist()):  # in the order of the rows that first have them
         if label not in SPLITS:
             raise InputError(
                 f"{label!r} is no split",
-                where=f"{path}, column 'split', row {row:,}",
+                where=f"{path}, column 'split', row {labels.first_row(code):,}",
                 remedy="write train, valid or test in every row, or drop the column for leave-one-out",
             )
 
@@ -207,25 +219,19 @@ def split(interactions: Interactions, *, quiet: bool = False) -> Splits:
     Raises:
         InputError: When there is no target at all.
     """
-    train: dict[str, list[str]] = {}
-    targets: dict[str, list[History]] = {"valid": [], "test": []}
-    without_history, start = 0, 0
-    by_file_order = dict.fromkeys(SPLITS[1:], 0)
-    for user, items in interactions.items.items():
-        labels = interactions.labels(user)
-        train_items = [item for item, label in zip(items, labels, strict=True) if label == "train"]
-        if train_items:
-            train[user] = train_items
-        for position, label in enumerate(labels):
-            if label == "train":
-                continue
-            if position == 0:
-                without_history += 1
-            else:
-                targets[label].append(History(user, items[:position], items[position]))
-                by_file_order[label] += interactions.is_undecided(start + position)
-        start += len(items)
-    if not targets["valid"] and not targets["test"]:
+    import numpy as np
+
+    lists, parts = interactions.lists, interactions.parts()
+    train = lists.where(parts == SPLITS.index("train"))
+    targets: dict[str, Targets] = {}
+    without_history = 0
+    for label in SPLITS[1:]:
+        places = np.flatnonzero(parts == SPLITS.index(label))
+        owners = np.searchsorted(lists.offsets, places, side="right") - 1  # never a user without an item
+        has_history = places > lists.offsets[owners]
+        without_history += len(places) - int(has_history.sum())
+        targets[label] = Targets(lists, owners[has_history], places[has_history])
+    if not len(targets["valid"]) and not len(targets["test"]):
         raise InputError(
             "no user can be evaluated: "
             + (
@@ -236,8 +242,10 @@ def split(interactions: Interactions, *, quiet: bool = False) -> Splits:
             where=interactions.path,
             remedy=f"give histories of at least {MIN_LENGTH} interactions",
         )
-    counts = _count(interactions, train, targets, without_history)
-    counts |= {f"{label}_targets_by_file_order": number for label, number in by_file_order.items()}
+    counts = _count(lists, train, targets, without_history)
+    for label, entries in targets.items():
+        undecided = 0 if interactions.undecided is None else int(interactions.undecided[entries.places].sum())
+        counts[f"{label}_targets_by_file_order"] = undecided
     counts |= interactions.counts
     if not quiet:
         _report(counts, interactions)
@@ -248,18 +256,16 @@ def _leave_one_out_labels(length: int) -> list[str]:
     return ["train"] * length if length < MIN_LENGTH else ["train"] * (length - 2) + ["valid", "test"]
 
 
-def _count(
-    interactions: Interactions, train: dict[str, list[str]], targets: dict[str, list[History]], without_history: int
-) -> dict[str, int]:
-    lengths = Counter(len(items) for items in interactions.items.values())
+def _count(lists: UserLists, train: UserLists, targets: Mapping[str, Targets], without_history: int) -> dict[str, int]:
+    lengths = lists.lengths
     return {
-        "users": len(interactions.items),
-        "interactions": sum(length * users for length, users in lengths.items()),
-        "items": len({item for items in interactions.items.values() for item in items}),
-        "users_too_short": sum(users for length, users in lengths.items() if length < MIN_LENGTH),
-        "users_with_one_interaction": lengths[1],
-        "train_interactions": sum(len(items) for items in train.values()),
-        "train_items": len({item for items in train.values() for item in items}),
+        "users": len(lists),
+        "interactions": len(lists.codes),
+        "items": lists.distinct(),
+        "users_too_short": int((lengths < MIN_LENGTH).sum()),
+        "users_with_one_interaction": int((lengths == 1).sum()),
+        "train_interactions": len(train.codes),
+        "train_items": train.distinct(),
         "valid_targets": len(targets["valid"]),
         "test_targets": len(targets["test"]),
         "targets_without_history": without_history,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -13,10 +13,8 @@ from torch.nn import functional
 from gti_cli.prompts.examples import IGNORED
 from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
 from gti_cli.training.batches.history_packing import HistoryLayout, tree_mask
+from gti_cli.training.batches.mixture import ExampleCollator
 from gti_cli.training.prior_weights import find
-
-if TYPE_CHECKING:
-    from gti_cli.training.batches.mixture import ExampleCollator
 
 _TRIED_EXAMPLES = 64  # short examples from which a packed row is made to test the tree mask
 _TOLERANCE = 1e-3  # of the logits' standard deviation: differences below are rounding
@@ -136,11 +134,12 @@ def supports_tree_mask(
     Returns:
         Whether they agree. False where no example has several targets.
     """
-    several = (example for example in examples if example.target_count > 1)
-    longest = max(several, key=layout.token_count, default=None)
-    if longest is None:
+    lengths, targets = ExampleCollator(layout).sizes(examples)
+    if int(targets.max(initial=0)) <= 1:
         return False
-    packed = layout.pack(heapq.nsmallest(_TRIED_EXAMPLES, examples, key=layout.token_count))
+    longest = examples[int(np.where(targets > 1, lengths, 0).argmax())]
+    shortest = np.argsort(lengths, kind="stable")[:_TRIED_EXAMPLES]
+    packed = layout.pack([examples[number] for number in shortest.tolist()])
     tried = [[longest], max(packed, key=lambda row: layout.token_table(row).shape[1])]
 
     def logits(row: list[HistoryExample]) -> torch.Tensor:

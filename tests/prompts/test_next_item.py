@@ -78,6 +78,20 @@ def test_items_become_their_codes_tokens(extended):
     ]
 
 
+def test_many_items_are_not_tokenized_one_by_one(extended, monkeypatch):
+    tokens, rng = new_tokens(extended), np.random.default_rng(0)
+    sizes = [int((tokens.levels == level).sum()) for level in range(2)]
+    texts = [semantic_id(rng.integers(sizes)) for _ in range(500)]
+    expected = extended(texts, add_special_tokens=False)["input_ids"]
+    asked = []
+    monkeypatch.setattr(type(extended), "__call__", lambda self, t, **how: asked.extend(t) or {"input_ids": [
+        expected[texts.index(text)] for text in t]})
+    assert next_item.encode_items(extended, texts, tokens).tolist() == expected
+    assert 0 < len(asked) <= 64
+    expected[texts.index(texts[0])] = [*expected[0][:-1], int(tokens.ids[0])]  # a tokenizer that does otherwise is believed
+    assert next_item.encode_items(extended, texts, tokens).tolist()[0] == expected[0]
+
+
 @pytest.mark.parametrize("bad", ["<a_9><b_0>", "<a_1>", "a shirt", ""])
 def test_items_of_other_tokens_are_named(extended, bad):
     with pytest.raises(InputError, match="does not know the semantic IDs " + repr(bad)):

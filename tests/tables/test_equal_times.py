@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,13 +69,18 @@ def test_only_what_changes_a_result_is_recorded() -> None:
     assert InteractionOptions(duplicates="drop").recorded() == {"duplicates": "drop"}
 
 
-@pytest.mark.parametrize("as_dictionary", [False, True])
-def test_contents_are_the_same_where_item_and_split_are(as_dictionary: bool) -> None:
-    items = pa.chunked_array([["a", "b"], ["c", "a", "a"]])
-    if as_dictionary:
-        items = pa.chunked_array([chunk.dictionary_encode() for chunk in items.chunks])
-    rows = np.array([0, 1, 3, 4])
+def test_contents_are_the_same_where_item_and_split_are() -> None:
+    items, rows = np.array([0, 1, 2, 0, 0], dtype=np.int32), np.array([0, 1, 3, 4])
     first, other, again, _ = row_contents(items, None)(rows).tolist()
     assert first == again != other
-    first, _, again, as_test = row_contents(items, ["train", "train", "train", "train", "test"])(rows).tolist()
+    splits = np.array([0, 0, 0, 0, 1], dtype=np.int32)
+    first, _, again, as_test = row_contents(items, splits)(rows).tolist()
     assert first == again != as_test
+
+
+@given(st.lists(st.integers(0, 1 << 40), max_size=30), st.lists(st.integers(0, 3), max_size=30))
+def test_numbers_of_any_size_are_ordered_as_by_a_stable_sort(large: list[int], small: list[int]) -> None:
+    numbers = np.array([*large, *small, *(number << 16 for number in small)], dtype=np.int64)
+    times = np.arange(len(numbers))[::-1] // 3
+    expected = sorted(range(len(numbers)), key=lambda n: (numbers[n], times[n]))
+    assert order_rows(numbers, times, lambda rows: rows).order.tolist() == expected

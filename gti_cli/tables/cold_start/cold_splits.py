@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gti_cli.tables.arrays.targets import History, with_targets
+from gti_cli.tables.arrays.user_lists import Texts, UserLists
 from gti_cli.tables.cold_start.held_out_items import HeldOutItems
-from gti_cli.tables.histories import History, Interactions, Splits, split
+from gti_cli.tables.histories import SPLITS, Interactions, Splits, split
 from gti_cli.tables.queries import Queries, Query
 
 
@@ -26,25 +28,16 @@ def without_items(interactions: Interactions, items: Collection[str]) -> Interac
     """
     import numpy as np
 
-    kept_items: dict[str, list[str]] = {}
-    labels: dict[str, list[str]] = {}
-    texts: dict[str, dict[str, list[str]]] = {column: {} for column in interactions.texts}
-    kept_places: list[int] = []
-    start = 0
-    for user, own in interactions.items.items():
-        places = [place for place, item in enumerate(own) if item not in items]
-        if places:
-            of_user = interactions.labels(user)
-            kept_items[user] = [own[place] for place in places]
-            labels[user] = [of_user[place] for place in places]
-            for column, by_user in interactions.texts.items():
-                texts[column][user] = [by_user[user][place] for place in places]
-            kept_places += [start + place for place in places]
-        start += len(own)
+    lists = interactions.lists
+    is_taken = np.fromiter((text in items for text in lists.texts), dtype=bool, count=len(lists.texts))
+    kept = ~is_taken[lists.codes]
+    rest = lists.where(kept)
+    parts = UserLists(lists.users, lists.offsets, interactions.parts().astype(np.int32), Texts(SPLITS))
+    texts = {column: UserLists.of(by_user).where(kept) for column, by_user in interactions.texts.items()}
     undecided = interactions.undecided
     if undecided is not None:
-        undecided = undecided[np.asarray(kept_places, dtype=np.int64)]
-    return replace(interactions, items=kept_items, split=labels, texts=texts, undecided=undecided)
+        undecided = undecided[kept]
+    return replace(interactions, items=rest, split=parts.where(kept), texts=texts, undecided=undecided)
 
 
 def without_pairs(queries: Queries, items: Collection[str]) -> tuple[Queries, int]:
@@ -85,9 +78,9 @@ class ColdSplits:
     """
 
     known: Splits
-    valid: list[History]
-    cold_valid: list[History]
-    all_valid: list[History]
+    valid: Sequence[History]
+    cold_valid: Sequence[History]
+    all_valid: Sequence[History]
     counts: dict[str, int]
 
 
@@ -104,7 +97,7 @@ def split_by_items(interactions: Interactions, held: HeldOutItems) -> ColdSplits
     everything = split(interactions)
     known = split(without_items(interactions, held.all), quiet=True)
     valid = split(without_items(interactions, held.test), quiet=True).valid
-    cold_valid = [entry for entry in valid if entry.target in held.valid]
+    cold_valid = with_targets(valid, held.valid)
     counts = {
         "held_out_test_items": len(held.test),
         "held_out_valid_items": len(held.valid),

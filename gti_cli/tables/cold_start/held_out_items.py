@@ -101,7 +101,7 @@ def choose_held_out(
     """
     if isinstance(given, TableLocation):
         return read_held_out_table(given, catalogue)
-    items = {item for of_user in interactions.items.values() for item in of_user}
+    items = interactions.lists.occurring()
     order = sorted(items, key=lambda item: hashlib.sha256(f"{SEED}:{item}".encode()).digest())
     test, valid = round(given * len(items)), round(given * VALID_PER_TEST * len(items))
     if not test or not valid:

@@ -58,8 +58,8 @@ class BatchPlan:
 
     def __init__(
         self,
-        lengths: Sequence[int],
-        targets: Sequence[int],
+        lengths: Sequence[int] | npt.NDArray[np.int64],
+        targets: Sequence[int] | npt.NDArray[np.int64],
         *,
         size: int,
         epochs: float,

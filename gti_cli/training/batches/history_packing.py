@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.prompts.examples import IGNORED
+from gti_cli.training.batches.history_arrays import HistoryExamples
 from gti_cli.training.batches.history_examples import HistoryExample
 
 if TYPE_CHECKING:
@@ -94,6 +95,17 @@ class HistoryLayout:
         """Length of an example's sequence in a row of its own."""
         history_part = len(self.template_prefix(example)) + (len(example.items) - 1) * self.levels
         return history_part + example.target_count * self.branch_length
+
+    @property
+    def prefix_lengths(self) -> npt.NDArray[np.int64]:
+        """(wordings,) tokens before the first item."""
+        return np.asarray([len(frame.before) for frame in (self.frame, *self.other_frames)], dtype=np.int64)
+
+    def token_counts(self, examples: HistoryExamples) -> npt.NDArray[np.int64]:
+        """(E,) `token_count` of each example."""
+        history = self.prefix_lengths[examples.wordings] + (examples.lengths - 1) * self.levels
+        counts: npt.NDArray[np.int64] = history + examples.target_counts * self.branch_length
+        return counts
 
     def pack(self, batch: Sequence[HistoryExample]) -> list[list[HistoryExample]]:
         """Divide a batch into rows: one example in each, or several where that costs less.

@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gti_cli.errors import InputError
 from gti_cli.prompts.examples import IGNORED, Example
 from gti_cli.training.batches.batch_plan import BatchPlan
+from gti_cli.training.batches.history_arrays import HistoryExamples
 from gti_cli.training.batches.history_examples import HistoryExample
 from gti_cli.training.batches.history_packing import HistoryLayout
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 TrainingExample = HistoryExample | Example
-TaskSizes = tuple[Sequence[int], Sequence[int]]  # tokens and targets of each example of a task
+Ints = npt.NDArray[np.int64]
+TaskSizes = tuple[Ints, Ints]  # tokens and targets of each example of a task
 
 
 class ExampleCollator:
@@ -45,6 +48,13 @@ class ExampleCollator:
     def target_count(self, example: TrainingExample) -> int:
         """Number of an example's answers."""
         return example.target_count if isinstance(example, HistoryExample) else 1
+
+    def sizes(self, examples: Sequence[TrainingExample]) -> TaskSizes:
+        """Tokens and targets of each example of a task."""
+        if isinstance(examples, HistoryExamples):
+            return self.layout.token_counts(examples), examples.target_counts
+        tokens = np.fromiter(map(self.token_count, examples), np.int64, len(examples))
+        return tokens, np.fromiter(map(self.target_count, examples), np.int64, len(examples))
 
     def collate(self, batch: Sequence[TrainingExample]) -> dict[str, Any]:
         """The tensors of a batch.
@@ -174,7 +184,7 @@ class MixedPlan(BatchPlan):
             world: Number of processes.
             rank: Number of this process, from 0.
         """
-        self.sizes = {name: sum(targets) for name, (_, targets) in tasks.items()}
+        self.sizes = {name: int(np.sum(targets)) for name, (_, targets) in tasks.items()}
         self.shares = targets_per_task(size, weights or self.sizes)
         launch: dict[str, Any] = {"world": world, "rank": rank}
         if len(tasks) == 1:

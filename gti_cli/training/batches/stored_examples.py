@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.prompts.examples import Example
-from gti_cli.training.batches.history_examples import HistoryExample
 from gti_cli.workspace.files import replacing
 
 T = TypeVar("T")
@@ -47,12 +46,6 @@ class Form(Generic[T]):
 
 
 ORDINARY: Form[Example] = Form(lambda example: (example.prompt, example.answer), Example, 40)
-# The rows of a catalogue are shared objects, so that a tuple of them takes a pointer each.
-HISTORY: Form[HistoryExample] = Form(
-    lambda example: (example.items, (example.first_target, example.wording, example.user)),
-    lambda items, rest: HistoryExample(tuple(items), *rest),
-    8,
-)
 
 
 class StoredExamples(Sequence[T]):

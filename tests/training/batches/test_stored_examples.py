@@ -14,7 +14,6 @@ from gti_cli.prompts.examples import Example
 from gti_cli.training.batches import stored_examples
 from gti_cli.training.batches.history_examples import HistoryExample
 from gti_cli.training.batches.stored_examples import (
-    HISTORY,
     ORDINARY,
     Concatenated,
     Form,
@@ -55,13 +54,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_examples, "PART", 4)
 
 
-@pytest.mark.parametrize(
-    ("examples", "form"), [(ordinary(11), ORDINARY), (histories(11), HISTORY), (ordinary(8), ORDINARY)]
-)
-def test_a_file_gives_the_examples_of_the_list(
-    examples: list[Any], form: Form[Any], tmp_path: Path, small: None
-) -> None:
-    kept = keep(examples, tmp_path / "work" / "examples.arrow", form)
+@pytest.mark.parametrize("examples", [ordinary(11), ordinary(8)])
+def test_a_file_gives_the_examples_of_the_list(examples: list[Any], tmp_path: Path, small: None) -> None:
+    kept = keep(examples, tmp_path / "work" / "examples.arrow", ORDINARY)
     assert isinstance(kept, StoredExamples) and how_kept(kept) == "memory-mapped Arrow"
     assert list(kept) == examples and [kept[n] for n in range(len(kept))] == examples
     assert kept[-1] == examples[-1] and kept[2:9:3] == examples[2:9:3] and kept[-3:] == examples[-3:]
@@ -69,7 +64,7 @@ def test_a_file_gives_the_examples_of_the_list(
         with pytest.raises(IndexError):
             kept[beyond]
     # The numbers are Python's, as in the list: a token id that is numpy's would not pass into JSON.
-    assert {type(number) for run in form.pack(kept[1]) for number in run} == {int}
+    assert {type(number) for run in ORDINARY.pack(kept[1]) for number in run} == {int}
     (tmp_path / "work" / "examples.arrow").unlink()  # the stage's folder may be removed while the file is open
     assert list(kept) == examples
 
