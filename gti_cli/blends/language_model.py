@@ -21,6 +21,7 @@ from gti_cli.checkpoints.limits import check_positions
 from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.candidate_scores import CandidateLists
+from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
 from gti_cli.decoding.ranked_items import first_items, item_groups
 from gti_cli.decoding.search_parts import (
     ScoreRequest,
@@ -91,10 +92,8 @@ class LanguageModel:
         folder: Path | None = None,
     ) -> Ints:
         """(U, k) catalogue rows of the best items of a search with k beams, with -1 after the last."""
-        catalogue = self._setting.catalogue
-        rows = np.arange(len(catalogue.codes)) if allowed is None else np.flatnonzero(allowed)
-        trie = self._trie if allowed is None else build_trie(catalogue.codes[rows])
-        searcher, prior = self._whole if allowed is None else self._searcher(trie, rows)
+        (searcher, prior), trie = self._whole, self._trie
+        items = AllowedItems.same_for_all(allowed, len(histories)) if allowed is not None else None
         shown = self._shown(histories)
         hidden = [set(history) if filter_seen else set() for history in histories]
         request = SearchRequest(
@@ -104,6 +103,7 @@ class LanguageModel:
             beams=beams_for(None, k),
             exact=False,
             masses=prior.masses(self._counted(shown)) if prior is not None else None,
+            allowed=items,
         )
         ranking = search_parts(
             searcher,
@@ -115,8 +115,8 @@ class LanguageModel:
         ).ranking
         lists = np.full((len(histories), k), -1, dtype=np.int64)
         for user, seen in enumerate(hidden):
-            groups = [([int(rows[row]) for row in group], score) for group, score in item_groups(ranking, trie, user)]
-            best = first_items([([row for row in group if row not in seen], score) for group, score in groups], k).rows
+            choice = items.of(user) if items is not None else None
+            best = first_items(item_groups(ranking, trie, user, seen, choice), k).rows
             lists[user, : len(best)] = best
         return lists
 
@@ -165,22 +165,16 @@ class LanguageModel:
         )
         return prompts
 
-    def _searcher(self, trie: Trie, rows: Ints | None = None) -> tuple[Searcher, LoadedPrior | None]:
-        """The model with a trie of all items, or of those of some ``rows``, and its behaviour prior."""
-        setting = self._setting
+    @cached_property
+    def _whole(self) -> tuple[Searcher, LoadedPrior | None]:
+        """The model with the trie of all items and its behaviour prior, made once for all calls."""
+        setting, trie = self._setting, self._trie
         ids = code_ids(self._checkpoint.item_tokens(), setting.sizes)
-        part = (trie, rows) if rows is not None and trie is not self._trie else None
-        prior = load_prior(
-            self._checkpoint, setting.catalogue.row_of(), self._trie, ids, setting.device, part, setting.embeddings
-        )
+        row_of, embeddings = setting.catalogue.row_of(), setting.embeddings
+        prior = load_prior(self._checkpoint, row_of, trie, ids, setting.device, embeddings=embeddings)
         of_model = prior.model if prior is not None else None
         pad_id = int(self._tokenizer.pad_token_id)
         return Searcher(self._model, TrieTensors(trie, ids, setting.device), pad_id, of_model), prior
-
-    @cached_property
-    def _whole(self) -> tuple[Searcher, LoadedPrior | None]:
-        """The model with the trie of all items, made once for all calls."""
-        return self._searcher(self._trie)
 
     @cached_property
     def _hidden(self) -> frozenset[int]:

@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from gti_cli.decoding.prompt_cache.kept_prompts import KeptPrompts
+from gti_cli.decoding.prompt_cache.reading import ReadPrompts, read_kept_prompts, read_prompts
 from gti_cli.decoding.runner import Runner
 
 
@@ -51,7 +53,14 @@ class SharedPrefix:
     """
 
     def __init__(
-        self, runner: Runner, prompts: Sequence[Sequence[int]], levels: int, stored: Sequence[StoredPrefix] = ()
+        self,
+        runner: Runner,
+        prompts: Sequence[Sequence[int]],
+        levels: int,
+        stored: Sequence[StoredPrefix] = (),
+        *,
+        kept: KeptPrompts | None = None,
+        twice: bool = False,
     ) -> None:
         """Run the model over the shared tokens, or take a stored prefix.
 
@@ -61,18 +70,24 @@ class SharedPrefix:
             levels: Number of codes in a semantic ID.
             stored: Prefixes of the same model. The first that all prompts begin with is used, and nothing else is
                 shared: so the result for a prompt does not depend on what the others have in common.
+            kept: Prompts behind a stored prefix that were read by earlier searches. None: all are read.
+            twice: Each batch is asked for twice in a row, by two searches: what was read for the first is kept for the
+                second, with the same bits.
         """
         from transformers import DynamicCache
 
         longest = max(len(prompt) for prompt in prompts) + levels
         # In a tree every layer must see the whole sequence: the attention window has to be at least as long.
         self.uses_trees = runner.abilities.tree_masks and (runner.window is None or longest <= runner.window)
-        self.runner = runner
+        self.runner, self._twice = runner, twice
+        self._last: tuple[list[Sequence[int]], BranchTree] | None = None
         # With a shared prefix the padding stands between the prefix and the rest of a prompt. Recurrent layers cannot
         # skip padding there, so prompts whose branches are rows are read in full, padded on the left.
-        known = next((prefix for prefix in stored if self.uses_trees and prefix.begins(prompts)), None)
-        if known is not None:
-            self.length, self._cache = len(known.tokens), known.cache
+        numbers = (n for n, prefix in enumerate(stored) if self.uses_trees and prefix.begins(prompts))
+        self._number = next(numbers, None)
+        self._kept = kept if self._number is not None else None
+        if self._number is not None:
+            self.length, self._cache = len(stored[self._number].tokens), stored[self._number].cache
             return
         self.length = shared_prefix_length(prompts) if self.uses_trees else 0
         self._cache = DynamicCache() if self.uses_trees else DynamicCache(config=runner.model.config)
@@ -89,21 +104,22 @@ class SharedPrefix:
         Returns:
             Branches of length zero, one after each prompt.
         """
-        device, batch = self.runner.model.device, len(prompts)
-        cache = copy.deepcopy(self._cache)
-        if self.length and batch > 1:
-            cache.batch_repeat_interleave(batch)
-        longest = max(len(prompt) for prompt in prompts) - self.length
-        ids = torch.full((batch, longest), pad_id)
-        mask = torch.zeros(batch, longest, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            rest = torch.tensor(prompt[self.length :])
-            ids[row, longest - len(rest) :], mask[row, longest - len(rest) :] = rest, 1
-        mask = torch.cat([torch.ones(batch, self.length, dtype=torch.long), mask], dim=1).to(device)
-        # Padding stands between the shared tokens and the rest. It is masked out, and positions count real tokens only.
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, self.length :]
-        features = self.runner(cache, ids.to(device), mask, positions, 1)
-        return (BranchTree if self.uses_trees else BranchRows)(self.runner, cache, mask, features)
+        if self._last is not None and self._last[0] == list(prompts):
+            (_, branches), self._last = self._last, None
+            return branches
+        read = self._read([prompt[self.length :] for prompt in prompts], pad_id)
+        if not self.uses_trees:
+            return BranchRows(self.runner, read.cache, read.mask, read.features)
+        tree = BranchTree(self.runner, read.cache, read.mask, read.features)
+        if self._twice:
+            self._last = list(prompts), tree.fork()  # a fork shares the tensors of the prompts
+        return tree
+
+    def _read(self, rests: Sequence[Sequence[int]], pad_id: int) -> ReadPrompts:
+        """Run the model over what stands behind the shared tokens."""
+        if self._kept is not None and self._number is not None:
+            return read_kept_prompts(self.runner, self._cache, self._number, rests, pad_id, self._kept)
+        return read_prompts(self.runner, self._cache, self.length, rests, pad_id)
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,7 +15,6 @@ import torch
 from scipy import sparse
 
 from gti_cli.decoding.prior_bias import FLOOR, UNIFORM_SHARE, PriorTrie, PromptMasses, add_bias, code_bias
-from gti_cli.decoding.trie import Trie
 
 if TYPE_CHECKING:
     from gti_cli.decoding.runner import Runner
@@ -32,46 +31,6 @@ class ItemMasses(Protocol):
 
 
 @dataclass(frozen=True)
-class SearchedTrie:
-    """A trie of some of the items, and where its nodes are in the trie of all items.
-
-    Attributes:
-        nodes: L int64 tensors. ``nodes[l][n]`` is the node of the whole trie that has the prefix of node n of level l.
-        starts: L int64 tensors, as in `Trie`.
-        codes: L int64 tensors, as in `Trie`.
-        max_children: L integers. The largest number of children of a node of each level.
-    """
-
-    nodes: Sequence[torch.Tensor]
-    starts: Sequence[torch.Tensor]
-    codes: Sequence[torch.Tensor]
-    max_children: Sequence[int]
-
-    @classmethod
-    def of(cls, part: Trie, whole: Trie, rows: npt.NDArray[np.int64], device: torch.device) -> SearchedTrie:
-        """Find the nodes.
-
-        Args:
-            part: Trie of some of the items.
-            whole: Trie of all items.
-            rows: (M,) rows of the catalogue of the items of ``part``.
-            device: Where the search computes.
-        """
-        paths = whole.paths(whole.leaf_of_row[rows[part.items[part.item_starts[:-1]]]])
-        first_leaf = np.arange(part.leaves, dtype=np.int64)
-        nodes = []
-        for level in reversed(range(part.levels)):
-            first_leaf = first_leaf[part.starts[level][:-1]]
-            nodes.append(paths[level][first_leaf])
-
-        def on_device(arrays: Sequence[npt.NDArray[np.int64]]) -> list[torch.Tensor]:
-            """The arrays on the given device."""
-            return [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays]
-
-        return cls(on_device(nodes[::-1]), on_device(part.starts), on_device(part.codes), part.max_children())
-
-
-@dataclass(frozen=True)
 class ModelPrior:
     """A prior with the weights that were learned together with a model.
 
@@ -81,8 +40,6 @@ class ModelPrior:
         code_ids: L int64 tensors. Token id of each code of a level.
         uniform_share: Share of the mass that is spread evenly over all items.
         floor: Lowest value of the bias before it is weighted.
-        searched: The trie that is searched, where it holds only some of the items. The bias is that of the whole
-            catalogue all the same: so an item's score does not depend on which other items may be listed.
     """
 
     trie: PriorTrie
@@ -90,11 +47,6 @@ class ModelPrior:
     code_ids: Sequence[torch.Tensor]
     uniform_share: float = UNIFORM_SHARE
     floor: float = FLOOR
-    searched: SearchedTrie | None = None
-
-    def searching(self, searched: SearchedTrie) -> ModelPrior:
-        """The same prior for a search over a trie of some of the items."""
-        return replace(self, searched=searched)
 
     def behind(self, masses: sparse.csr_matrix) -> PromptPrior:
         """The prior behind P prompts, from (P, C * N) masses of items, those of the C channels side by side."""
@@ -150,15 +102,13 @@ class PromptPrior:
             runner: The model.
             level: Level of ``nodes``; 0 is the root.
             prompts: (n,) int64 number of the prompt of each prefix.
-            nodes: (n,) int64 node of each prefix in the trie that is searched.
+            nodes: (n,) int64 node of each prefix in the trie of the whole catalogue.
             features: (n, …) the runner's features after each prefix.
 
         Returns:
             (n, K) float32.
         """
         model, ids = self.model, self.model.code_ids[level]
-        if model.searched is not None:
-            nodes = model.searched.nodes[level][nodes]
         out = torch.empty(len(nodes), len(ids), device=nodes.device)
         for start in range(0, len(nodes), rows := max(_CELLS_AT_ONCE // len(ids), 1)):
             part = slice(start, start + rows)
@@ -174,7 +124,7 @@ class PromptPrior:
         Returns:
             (n, most children of a node). Columns after a node's last child hold any number.
         """
-        trie = self.model.searched or self.model.trie
+        trie = self.model.trie
         children = trie.starts[level][nodes][:, None] + torch.arange(trie.max_children[level], device=nodes.device)
         codes = trie.codes[level][children.clamp_max(len(trie.codes[level]) - 1)]
         return self.log_probs(runner, level, prompts, nodes, features).gather(1, codes)

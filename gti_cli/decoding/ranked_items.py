@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from gti_cli.decoding.beam import Ranking
+from gti_cli.decoding.constraints.allowed_nodes import ItemChoice
 from gti_cli.decoding.trie import Trie
 
 
@@ -34,7 +32,7 @@ def item_groups(
     trie: Trie,
     number: int,
     seen: Collection[int] = (),
-    allowed: npt.NDArray[np.bool_] | None = None,
+    allowed: ItemChoice | None = None,
 ) -> list[tuple[list[int], float]]:
     """Look up the items of each semantic ID that was ranked for one prompt.
 
@@ -46,7 +44,7 @@ def item_groups(
         trie: All semantic IDs of the catalogue.
         number: The prompt's row in the ranking.
         seen: Catalogue rows to leave out, such as the items of the user's history.
-        allowed: (N,) which catalogue rows may be listed. None: all.
+        allowed: Which catalogue rows may be listed. None: all.
 
     Returns:
         Catalogue rows and score of each semantic ID, best first. A group is empty where all its items are left out.
@@ -56,7 +54,7 @@ def item_groups(
     def rows_of(leaf: int) -> list[int]:
         """The rows of a Semantic ID that may be listed."""
         rows = trie.items_of(leaf)
-        kept: list[int] = (rows if allowed is None else rows[allowed[rows]]).tolist()
+        kept: list[int] = (rows if allowed is None else rows[allowed.allows(rows)]).tolist()
         return kept
 
     return [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,10 @@ from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import Ranking, TrieTensors
 from gti_cli.decoding.beam_batches import search_all
 from gti_cli.decoding.candidate_scores import CandidateLists, by_work, score_items
-from gti_cli.decoding.constraints.allowed_nodes import AllowedNodes
+from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
 from gti_cli.decoding.exact import exact_search
 from gti_cli.decoding.hypothesis_caches import SharedPrefix, StoredPrefix
+from gti_cli.decoding.prompt_cache.kept_prompts import KeptPrompts
 from gti_cli.decoding.prompt_prior import ItemMasses, ModelPrior, PromptPrior
 from gti_cli.decoding.shared_parts import PartArrays, share_parts
 
@@ -49,7 +51,7 @@ class SearchRequest:
         most_prefixes: Most prefixes that an exact search follows for a prompt; prompts that need more keep the beam's
             list. None: no limit.
         masses: Masses of items behind the prompts, where the model has a behaviour prior.
-        allowed: The nodes that the searches may follow. None: all.
+        allowed: The items that the searches may find. None: all.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -59,7 +61,7 @@ class SearchRequest:
     exact: bool
     most_prefixes: int | None = None
     masses: ItemMasses | None = None
-    allowed: AllowedNodes | None = None
+    allowed: AllowedItems | None = None
 
     def parts(self, batch_size: int) -> list[list[int]]:
         """Divide the prompts' numbers into parts; all prompts of a part have one beam width and similar lengths."""
@@ -129,6 +131,7 @@ class Searcher:
         pad_id: Token id that fills shorter prompts.
         prior: The behaviour prior that the model was trained with.
         stored: Prefixes that many prompts begin with, computed before.
+        kept: Prompts behind these prefixes that were read before. None: every prompt is read.
     """
 
     model: PreTrainedModel
@@ -136,42 +139,42 @@ class Searcher:
     pad_id: int
     prior: ModelPrior | None = None
     stored: Sequence[StoredPrefix] = ()
+    kept: KeptPrompts | None = None
 
-    def prefix_of(self, prompts: Sequence[Sequence[int]]) -> SharedPrefix:
-        """What some prompts begin with: a stored prefix where it fits, else it is computed."""
-        return SharedPrefix(make_runner(self.model), prompts, self.trie.levels, self.stored)
+    def prefix_of(self, prompts: Sequence[Sequence[int]], twice: bool = False) -> SharedPrefix:
+        """What some prompts begin with: a stored prefix where it fits, else it is computed. See `SharedPrefix`."""
+        runner = make_runner(self.model)
+        return SharedPrefix(runner, prompts, self.trie.levels, self.stored, kept=self.kept, twice=twice)
 
     def prior_behind(self, masses: ItemMasses | None, part: Sequence[int]) -> PromptPrior | None:
         """The prior behind the prompts of a part; None where the model or the prompts have none."""
         return self.prior.behind(masses[list(part)]) if self.prior is not None and masses is not None else None
 
     def search_part(self, request: SearchRequest, part: Sequence[int], batch_size: int) -> PartArrays:
-        """Search for the P prompts of one part, given by their numbers.
+        """Search for P prompts of a part: ``leaves``, ``scores`` (P, k); ``dropped``, ``missed``, ``followed`` (P,)."""
+        # Each batch goes through both searches in turn: what the beam search read of its prompts serves the exact one.
+        prefix = self.prefix_of([request.prompts[number] for number in part], twice=request.exact)
+        batches = [part[start : start + batch_size] for start in range(0, len(part), batch_size)]
+        found = [self._search_batch(request, batch, prefix) for batch in batches]
+        return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
 
-        Returns:
-            ``leaves`` and ``scores`` (P, k); ``dropped``, ``missed`` and ``followed`` (P,).
-        """
-        prompts, extra = [request.prompts[number] for number in part], request.extra[part[0]]
+    def _search_batch(self, request: SearchRequest, batch: Sequence[int], prefix: SharedPrefix) -> PartArrays:
+        """`search_part` for a batch of the part that ``prefix`` was made for."""
+        prompts, extra = [request.prompts[number] for number in batch], request.extra[batch[0]]
+        allowed, device = request.allowed, self.model.device
         given: dict[str, Any] = {
-            "prior": self.prior_behind(request.masses, part),
-            "allowed": request.allowed.select(part) if request.allowed is not None else None,
-            "prefix": self.prefix_of(prompts),
+            "pad_id": self.pad_id,
+            "batch_size": len(batch),
+            "prior": self.prior_behind(request.masses, batch),
+            "allowed": allowed.nodes(batch, self.trie.trie, device) if allowed is not None else None,
+            "prefix": prefix,
         }
-        beam = search_all(
-            self.model,
-            prompts,
-            self.trie,
-            request.beams + extra,
-            pad_id=self.pad_id,
-            batch_size=batch_size,
-            description="Searching",
-            **given,
-        )
+        beam = search_all(self.model, prompts, self.trie, request.beams + extra, description="Searching", **given)
         if not request.exact:
-            zeros = np.zeros(len(part), dtype=np.int64)
+            zeros = np.zeros(len(batch), dtype=np.int64)
             return {**vars(beam), "missed": zeros, "followed": zeros}
-        given |= {"batch_size": batch_size, "limit": request.most_prefixes}
-        exact = exact_search(self.model, prompts, self.trie, beam, request.list_length + extra, **given)
+        k, limit = request.list_length + extra, request.most_prefixes
+        exact = exact_search(self.model, prompts, self.trie, beam, k, limit=limit, **given)
         return {**vars(exact.ranking), "missed": exact.missed, "followed": exact.followed}
 
 
@@ -202,14 +205,10 @@ def search_parts(
         InputError: When another process has not finished its part `shared_parts.PATIENCE` seconds after it was needed.
     """
     parts = request.parts(batch_size)
+    work = partial(searcher.search_part, request, batch_size=batch_size)
+    lengths, names = [len(part) for part in parts], ("leaves", "scores", "dropped", "missed", "followed")
     results, searched = share_parts(
-        parts,
-        lambda part: searcher.search_part(request, part, batch_size),
-        names=("leaves", "scores", "dropped", "missed", "followed"),
-        lengths=[len(part) for part in parts],
-        folder=folder,
-        description=description,
-        unit=unit,
+        parts, work, names=names, lengths=lengths, folder=folder, description=description, unit=unit
     )
     return _join(parts, results, len(request.prompts), searched)
 

@@ -22,7 +22,7 @@ from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.checkpoints.hub import waiting_for_hub
 from gti_cli.checkpoints.saving import PRIOR_FILE
 from gti_cli.decoding.prior_bias import FLOOR, UNIFORM_SHARE, PriorTrie
-from gti_cli.decoding.prompt_prior import ModelPrior, SearchedTrie
+from gti_cli.decoding.prompt_prior import ModelPrior
 from gti_cli.decoding.trie import Trie
 from gti_cli.errors import InputError
 from gti_cli.priors.channels import with_new_items
@@ -172,7 +172,6 @@ def load_prior(
     trie: Trie,
     code_ids: Sequence[npt.NDArray[np.int64]],
     device: torch.device,
-    part: tuple[Trie, npt.NDArray[np.int64]] | None = None,
     embeddings: Path | None = None,
 ) -> LoadedPrior | None:
     """Load the prior of a checkpoint for a search over a catalogue.
@@ -183,7 +182,6 @@ def load_prior(
         trie: All semantic IDs of the catalogue.
         code_ids: L arrays. Token id of each code of a level.
         device: Device of the model.
-        part: The trie that is searched and the catalogue rows of its items, where it holds only some of the items.
         embeddings: ``embeddings.safetensors`` of the catalogue: those of items that came after the training.
 
     Returns:
@@ -206,12 +204,11 @@ def load_prior(
         )
     ids = [torch.from_numpy(np.ascontiguousarray(level)).to(device) for level in code_ids]
     ranges = PriorTrie(trie, [len(level) for level in ids], device)
-    searched = SearchedTrie.of(part[0], trie, part[1], device) if part is not None else None
     weights = torch.from_numpy(stored.weights).to(device)
     prior = stored.prior
     if embeddings is not None and embeddings.is_file():
         prior = with_new_items(prior, VectorFile(embeddings))
-    return LoadedPrior(prior, ModelPrior(ranges, weights, ids, stored.uniform_share, stored.floor, searched))
+    return LoadedPrior(prior, ModelPrior(ranges, weights, ids, stored.uniform_share, stored.floor))
 
 
 def keep_prior(checkpoint: Checkpoint, folder: Path, run: StageRun) -> None:

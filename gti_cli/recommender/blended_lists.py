@@ -57,7 +57,7 @@ class LoadedBlend:
         # The members are asked for lists of one choice of items at a time.
         for key in dict.fromkeys(keys):
             users = [user for user, other in enumerate(keys) if other == key]
-            mask = allowed.masks[key[0]] if allowed is not None else None
+            mask = allowed.choices[key[0]].mask() if allowed is not None else None
             asked = [list(histories[user]) for user in users]
             said = self._opened.ask(
                 asked, filter_seen=key[1], k=k, allowed=None if mask is None or mask.all() else mask

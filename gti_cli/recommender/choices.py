@@ -1,4 +1,4 @@
-"""Allow and deny lists of a call, for all requests or for each, as masks over the catalogue."""
+"""Allow and deny lists of a call, for all requests or for each, as choices among the items of the catalogue."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
+from gti_cli.decoding.constraints.allowed_nodes import AllowedItems, ItemChoice
 from gti_cli.errors import InputError
-from gti_cli.recommender.settings import NO_ITEM_LEFT, known_rows
+from gti_cli.recommender.settings import known_rows
 
 Listed = Collection[str] | Sequence[Collection[str]]
 Only = Collection[str] | Sequence[Collection[str] | None] | None
@@ -41,6 +40,23 @@ def for_each(given: Any, requests: int, name: str) -> list[Any]:
     return list(given)
 
 
+def flag_for_each(given: bool | Sequence[bool], requests: int, name: str) -> list[bool]:
+    """Yes or no for each request.
+
+    Args:
+        given: For all requests, or for each.
+        requests: Number of requests.
+        name: Name of the argument, for the error line.
+
+    Raises:
+        InputError: When there are more or fewer than requests.
+    """
+    flags = [given] * requests if isinstance(given, bool) else list(given)
+    if len(flags) != requests:
+        raise InputError(f"{name} has {len(flags):,} values for {requests:,} requests", remedy="give one for each")
+    return flags
+
+
 def allowed_items(
     row_of: Mapping[str, int], requests: int, exclude: Listed = (), only: Only = None
 ) -> AllowedItems | None:
@@ -53,7 +69,7 @@ def allowed_items(
         only: The only item ids that are recommended: for all requests, or for each, where None allows all.
 
     Returns:
-        A mask for each different choice; None where all requests may have all items.
+        The different choices; None where all requests may have all items.
 
     Raises:
         InputError: When an item is unknown, or no item is left.
@@ -63,26 +79,27 @@ def allowed_items(
         return None
     number_of: dict[tuple[Any, Any], int] = {}
     number_of_object: dict[tuple[int, int], int] = {}  # a long list that requests share is looked at once
-    masks: list[npt.NDArray[np.bool_]] = []
+    choices: list[ItemChoice] = []
     numbers = []
     for excluded, kept in pairs:
         same = id(excluded), id(kept)
         if same not in number_of_object:
             key = (frozenset(excluded or ()), None if kept is None else frozenset(kept))
             if key not in number_of:
-                number_of[key] = len(masks)
-                masks.append(_mask(row_of, excluded or (), kept))
+                number_of[key] = len(choices)
+                choices.append(_choice(row_of, excluded or (), kept))
             number_of_object[same] = number_of[key]
         numbers.append(number_of_object[same])
-    return AllowedItems(np.stack(masks), np.asarray(numbers, dtype=np.int64))
+    return AllowedItems(choices, np.asarray(numbers, dtype=np.int64))
 
 
-def _mask(row_of: Mapping[str, int], exclude: Collection[str], only: Collection[str] | None) -> npt.NDArray[np.bool_]:
-    """(N,) which items are left."""
-    mask = np.full(len(row_of), only is None, dtype=bool)
+def _choice(row_of: Mapping[str, int], exclude: Collection[str], only: Collection[str] | None) -> ItemChoice:
+    """The items that are left."""
+    excluded = np.unique(np.asarray(known_rows(list(exclude), row_of), dtype=np.int64))
+    choice = ItemChoice(len(row_of), excluded, are_allowed=False)
     if only is not None:
-        mask[known_rows(list(only), row_of)] = True
-    mask[known_rows(list(exclude), row_of)] = False
-    if not mask.any():
-        raise InputError(NO_ITEM_LEFT, remedy="list other items")
-    return mask
+        kept = np.unique(np.asarray(known_rows(list(only), row_of), dtype=np.int64))
+        choice = ItemChoice(len(row_of), kept[choice.allows(kept)], are_allowed=True)
+    if len(choice.rows) == (0 if choice.are_allowed else len(row_of)):
+        raise InputError("'only' and 'exclude' leave no item to recommend", remedy="list other items")
+    return choice

@@ -1,12 +1,33 @@
-"""What each code adds to the score of an item: the parts of the sum that `score_items` gives."""
+"""Scores of given items, and what each code adds to the score of one: the parts of its sum."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 
-from gti_cli.decoding.search_parts import Searcher
+from gti_cli.decoding.candidate_scores import CandidateLists
+from gti_cli.decoding.search_parts import ScoreRequest, Searcher, score_parts
 from gti_cli.recommender.loaded_model import LoadedModel, Prompts
+
+
+def candidate_scores(
+    model: LoadedModel, prompts: Prompts, candidates: Sequence[Sequence[int]], batch_size: int
+) -> list[list[float]]:
+    """The exact log-probabilities of given items.
+
+    Args:
+        model: The model.
+        prompts: P prompts.
+        candidates: For each prompt, rows of the catalogue.
+        batch_size: Most prompts in a batch.
+    """
+    lists = CandidateLists.of(candidates)
+    request = ScoreRequest(prompts.ids, lists, model.masses(prompts))
+    scores = score_parts(model.searcher, request, batch_size=batch_size, description="Scoring candidates", unit="users")
+    return [scores[start:end].tolist() for start, end in pairwise(lists.offsets)]
 
 
 @torch.inference_mode()

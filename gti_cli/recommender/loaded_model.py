@@ -15,9 +15,11 @@ from gti_cli.checkpoints.new_tokens import check_tokenizer, code_ids
 from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.hypothesis_caches import StoredPrefix, shared_prefix_length
+from gti_cli.decoding.prompt_cache.kept_prompts import KeptPrompts
 from gti_cli.decoding.prompt_prior import ItemMasses
 from gti_cli.decoding.search_parts import Searcher
 from gti_cli.decoding.trie import build_trie
+from gti_cli.errors import InputError
 from gti_cli.priors.stored_prior import load_prior
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, make_frame
 from gti_cli.prompts.query import encode_queries
@@ -54,7 +56,9 @@ class LoadedModel:
         searcher: The model, the trie of the whole catalogue, and the stored beginnings of the prompts.
     """
 
-    def __init__(self, files: RecommenderFiles, checkpoint: Checkpoint, device: str, dtype: str) -> None:
+    def __init__(
+        self, files: RecommenderFiles, checkpoint: Checkpoint, device: str, dtype: str, cache_bytes: int = 0
+    ) -> None:
         """Load the model, and run it over the tokens with which all prompts begin.
 
         Args:
@@ -62,9 +66,11 @@ class LoadedModel:
             checkpoint: The checkpoint.
             device: ``auto``, or a device.
             dtype: ``auto``, or a number format.
+            cache_bytes: Memory for prompts that were read before; 0 keeps none.
 
         Raises:
-            InputError: When the checkpoint cannot be loaded, or does not have the codes of the semantic IDs.
+            InputError: When the checkpoint cannot be loaded, does not have the codes of the semantic IDs, or cannot go
+                on from a prompt that was read before.
         """
         self.checkpoint, self._catalogue = checkpoint, files.catalogue
         new_tokens = checkpoint.item_tokens()
@@ -78,12 +84,20 @@ class LoadedModel:
         trie = build_trie(files.catalogue.codes)
         row_of, embeddings = files.catalogue.row_of(), files.embeddings
         self._prior = load_prior(checkpoint, row_of, trie, token_ids, chosen, embeddings=embeddings)
+        stored = self._stored_prefixes(model)
+        if cache_bytes and not stored:
+            raise InputError(
+                "this model cannot go on from a prompt that was read before",
+                where=checkpoint.path,
+                remedy="leave the prefix cache out (cache_bytes, --prefix-cache)",
+            )
         self.searcher = Searcher(
             model,
             TrieTensors(trie, token_ids, chosen),
             int(self._tokenizer.pad_token_id),
             self._prior.model if self._prior is not None else None,
-            self._stored_prefixes(model),
+            stored,
+            KeptPrompts(cache_bytes) if cache_bytes else None,
         )
 
     def _stored_prefixes(self, model: object) -> list[StoredPrefix]:

@@ -69,6 +69,10 @@ class ItemLookup:
             for rank, (other, similarity, levels) in enumerate(zip(ids, similarities, shared.tolist(), strict=True), 1)
         ]
 
+    def rows_of(self, histories: Sequence[Sequence[str]]) -> list[list[int]]:
+        """Rows of the catalogue of known items, history by history."""
+        return [[self.row_of[item] for item in history] for history in histories]
+
     def tokens(self, item_id: str) -> str:
         """The tokens of an item, such as ``<a_12><b_3><c_7>``.
 

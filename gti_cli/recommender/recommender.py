@@ -11,24 +11,29 @@ from typing import TYPE_CHECKING
 from gti_cli import console
 from gti_cli.checkpoints.devices import seed_everything
 from gti_cli.checkpoints.token_names import split_tokens
-from gti_cli.decoding.candidate_scores import CandidateLists
-from gti_cli.decoding.ranked_items import RankedItems
-from gti_cli.decoding.search_parts import ScoreRequest, score_parts
 from gti_cli.errors import InputError
 from gti_cli.options import check_seed
 from gti_cli.recommender.blended_lists import LoadedBlend, refuse_model_settings
-from gti_cli.recommender.choices import Listed, Only, allowed_items
-from gti_cli.recommender.explain import level_scores
+from gti_cli.recommender.choices import Listed, Only, allowed_items, flag_for_each
+from gti_cli.recommender.explain import candidate_scores, level_scores
 from gti_cli.recommender.files import RecommenderFiles, read_workspace
 from gti_cli.recommender.loaded_model import LoadedModel, Prompts
 from gti_cli.recommender.lookup import ItemLookup
-from gti_cli.recommender.results import LevelScore, RecommendedItem, RecommendedList
+from gti_cli.recommender.results import LevelScore, RecommendedList, as_list
 from gti_cli.recommender.search import search_lists
-from gti_cli.recommender.settings import ListSettings, check_asked, known_rows, strip_queries
+from gti_cli.recommender.settings import (
+    ListSettings,
+    check_cache,
+    known_rows,
+    one_request,
+    strip_queries,
+    take_requests,
+)
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
     from gti_cli.decoding.constraints.logits_processor import SemanticIdLogitsProcessor
+    from gti_cli.decoding.prompt_cache.kept_prompts import KeptPrompts
 
 
 class Recommender(ItemLookup):
@@ -42,7 +47,14 @@ class Recommender(ItemLookup):
     """
 
     def __init__(
-        self, files: RecommenderFiles, *, device: str = "auto", dtype: str = "auto", seed: int = 0, batch_size: int = 32
+        self,
+        files: RecommenderFiles,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        seed: int = 0,
+        batch_size: int = 32,
+        cache_bytes: int = 0,
     ) -> None:
         """Load the model, and compute what all requests share.
 
@@ -52,10 +64,12 @@ class Recommender(ItemLookup):
             dtype: ``auto``, ``float32`` or ``bfloat16``.
             seed: Seed of everything random.
             batch_size: Prompts in a batch of a blend's language models.
+            cache_bytes: Memory for users' prompts that were read before, as for `load`; 0 for a blend.
 
         Raises:
             InputError: When the files do not fit one another or cannot be loaded.
         """
+        check_cache(cache_bytes, files.name, files.blend is not None)
         check_seed(seed)
         seed_everything(seed)
         super().__init__(files.catalogue, files.titles, files.embeddings)
@@ -65,7 +79,7 @@ class Recommender(ItemLookup):
         self._blend = LoadedBlend(files.blend, device, dtype, batch_size) if files.blend is not None else None
         self._model = None
         if files.checkpoint is not None:
-            self._model = LoadedModel(files, files.checkpoint, device, dtype)
+            self._model = LoadedModel(files, files.checkpoint, device, dtype, cache_bytes)
 
     @classmethod
     def load(
@@ -77,6 +91,7 @@ class Recommender(ItemLookup):
         device: str = "auto",
         dtype: str = "auto",
         seed: int = 0,
+        cache_bytes: int = 0,
     ) -> Recommender:
         """Load a checkpoint or a blend of a workspace.
 
@@ -88,12 +103,15 @@ class Recommender(ItemLookup):
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
             dtype: ``auto``, ``float32`` or ``bfloat16``.
             seed: Seed of everything random.
+            cache_bytes: Memory, on the device of the model, for the keys and values of users' prompts, the least
+                recently used given up first: a history that comes again, or goes on, is not read from its beginning.
+                What was asked before then changes scores by rounding. 0: every request is read in full.
 
         Raises:
             InputError: When something is missing, or the checkpoint does not fit the semantic IDs.
         """
         files = read_workspace(Workspace(workspace), checkpoint, base)
-        return cls(files, device=device, dtype=dtype, seed=seed)
+        return cls(files, device=device, dtype=dtype, seed=seed, cache_bytes=cache_bytes)
 
     @property
     def model(self) -> LoadedModel:
@@ -105,6 +123,11 @@ class Recommender(ItemLookup):
         if self._model is None:
             raise InputError(f"{self.name!r} is a blend, which scores no single item", remedy="name a checkpoint")
         return self._model
+
+    @property
+    def prompt_cache(self) -> KeptPrompts | None:
+        """The users' prompts that are kept; None without ``cache_bytes``."""
+        return self._model.searcher.kept if self._model is not None else None
 
     def check(
         self,
@@ -120,8 +143,8 @@ class Recommender(ItemLookup):
         Raises:
             InputError: As `recommend`.
         """
-        self._check_requests(histories, queries)
-        allowed_items(self.row_of, len(histories if histories is not None else queries or ()), exclude, only)
+        histories, queries, count = take_requests(histories, queries, self.row_of, self.is_blend)
+        allowed_items(self.row_of, count, exclude, only)
         if not self.is_blend:
             self._prompts(histories, queries, max_history)
 
@@ -165,23 +188,21 @@ class Recommender(ItemLookup):
         """
         settings = ListSettings(k, search, beams, batch_size, max_history)
         settings.check()
-        self._check_requests(histories, queries)
-        count = len(histories if histories is not None else queries or ())
+        histories, queries, count = take_requests(histories, queries, self.row_of, self.is_blend)
         allowed = allowed_items(self.row_of, count, exclude, only)
-        seen = [filter_seen] * count if isinstance(filter_seen, bool) else list(filter_seen)
-        if len(seen) != count:
-            raise InputError(f"filter_seen has {len(seen):,} values for {count:,} requests", remedy="give one for each")
-        rows = self._rows(histories or [[]] * count)
+        seen = flag_for_each(filter_seen, count, "filter_seen")
+        rows = self.rows_of(histories or [[]] * count)
         if self._blend is not None:
             refuse_model_settings(self.name, settings)
             with self._alone():
                 lists = self._blend.lists(rows, k, filter_seen=seen, allowed=allowed)
-            return [self._as_list(items, True, 0) for items in lists]
+            return [as_list(items, self.item_ids, self.titles, True, 0) for items in lists]
         hidden = [set(history) if is_hidden else set() for history, is_hidden in zip(rows, seen, strict=True)]
         prompts = self._prompts(histories, queries, max_history)
         with self._alone():
             found = search_lists(self.model, prompts, settings, hidden=hidden, allowed=allowed)
-        return [self._as_list(*answer) for answer in zip(found.lists, found.proven, prompts.cut, strict=True)]
+        answers = zip(found.lists, found.proven, prompts.cut, strict=True)
+        return [as_list(items, self.item_ids, self.titles, proven, cut) for items, proven, cut in answers]
 
     def score(
         self,
@@ -208,20 +229,15 @@ class Recommender(ItemLookup):
             InputError: When an item is unknown or a request is empty, or this is a blend.
         """
         ListSettings(batch_size=batch_size, max_history=max_history).check()
-        self._check_requests(histories, queries)
-        count = len(histories if histories is not None else queries or ())
+        histories, queries, count = take_requests(histories, queries, self.row_of, self.is_blend)
         if len(candidates) != count:
             raise InputError(
                 f"candidates has {len(candidates):,} lists for {count:,} requests", remedy="give one for each"
             )
-        lists, model = CandidateLists.of([known_rows(list(items), self.row_of) for items in candidates]), self.model
-        prompts = self._prompts(histories, queries, max_history)
-        request = ScoreRequest(prompts.ids, lists, model.masses(prompts))
+        rows = [known_rows(list(items), self.row_of) for items in candidates]
+        model, prompts = self.model, self._prompts(histories, queries, max_history)
         with self._alone():
-            scores = score_parts(
-                model.searcher, request, batch_size=batch_size, description="Scoring candidates", unit="users"
-            )
-        return [scores[lists.offsets[n] : lists.offsets[n + 1]].tolist() for n in range(count)]
+            return candidate_scores(model, prompts, rows, batch_size)
 
     def explain(
         self,
@@ -246,8 +262,8 @@ class Recommender(ItemLookup):
         Raises:
             InputError: When an item is unknown, the request is empty, or this is a blend.
         """
-        histories, queries = None if history is None else [history], None if query is None else [query]
-        self._check_requests(histories, queries)
+        asked = None if query is None else [query]
+        histories, queries, _ = take_requests(one_request(history), asked, self.row_of, self.is_blend)
         row = known_rows([item_id], self.row_of)[0]
         model, prompts = self.model, self._prompts(histories, queries, max_history)
         with self._alone():
@@ -276,25 +292,9 @@ class Recommender(ItemLookup):
         with self._lock, console.without_progress():
             yield
 
-    def _check_requests(self, histories: Sequence[Sequence[str]] | None, queries: Sequence[str] | None) -> None:
-        if queries is not None and self.is_blend:
-            raise InputError("a blend recommends to users, and cannot answer queries", remedy="name a checkpoint")
-        check_asked(histories, queries, self.row_of)
-
-    def _rows(self, histories: Sequence[Sequence[str]]) -> list[list[int]]:
-        return [[self.row_of[item] for item in history] for history in histories]
-
     def _prompts(
         self, histories: Sequence[Sequence[str]] | None, queries: Sequence[str] | None, max_history: int | None
     ) -> Prompts:
         if histories is not None:
-            return self.model.prompts_of_histories(self._rows(histories), max_history)
+            return self.model.prompts_of_histories(self.rows_of(histories), max_history)
         return self.model.prompts_of_queries(strip_queries(queries or ()))
-
-    def _as_list(self, found: RankedItems, proven: bool, cut: int) -> RecommendedList:
-        ids = [self.item_ids[row] for row in found.rows]
-        items = [
-            RecommendedItem(rank, item, self.titles.get(item, ""), score)
-            for rank, (item, score) in enumerate(zip(ids, found.scores, strict=True), 1)
-        ]
-        return RecommendedList(items, proven, cut)

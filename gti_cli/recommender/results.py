@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gti_cli.decoding.ranked_items import RankedItems
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,26 @@ class RecommendedList:
     items: list[RecommendedItem]
     proven: bool = True
     cut: int = 0
+
+
+def as_list(
+    found: RankedItems, item_ids: Sequence[str], titles: Mapping[str, str], proven: bool, cut: int
+) -> RecommendedList:
+    """Look up ids and titles of the items that a search found.
+
+    Args:
+        found: Catalogue rows and scores, best first.
+        item_ids: Item id of each catalogue row.
+        titles: Title of each item by its id.
+        proven: As in `RecommendedList`.
+        cut: As in `RecommendedList`.
+    """
+    ids = [item_ids[row] for row in found.rows]
+    items = [
+        RecommendedItem(rank, item, titles.get(item, ""), score)
+        for rank, (item, score) in enumerate(zip(ids, found.scores, strict=True), 1)
+    ]
+    return RecommendedList(items, proven, cut)
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,12 @@ def search_lists(
         exact=settings.is_exact(len(prompts.ids)),
         most_prefixes=limits.EXACT_PREFIXES if settings.search == "auto" else None,
         masses=model.masses(prompts),
-        allowed=allowed.nodes(trie, searcher.model.device) if allowed is not None else None,
+        allowed=allowed,
     )
     answer = search_parts(searcher, request, batch_size=settings.batch_size, description="Recommending", unit=unit)
     lists = []
     for number, rows in enumerate(hidden):
-        mask = allowed.of(number) if allowed is not None else None
-        lists.append(first_items(item_groups(answer.ranking, trie, number, rows, mask), most))
+        choice = allowed.of(number) if allowed is not None else None
+        lists.append(first_items(item_groups(answer.ranking, trie, number, rows, choice), most))
     missed = answer.exact_counts()["semantic_ids_the_beam_missed"]
     return FoundLists(lists, (~answer.unproven(request)).tolist(), request.exact, missed)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
 from gti_cli.errors import InputError, list_some
 from gti_cli.tables.near_misses import near_miss
@@ -12,6 +14,8 @@ SEARCHES = ("auto", "beam", "exact")
 EXACT_PROMPTS = 300  # `auto` searches exactly for as many users or queries: loading the model costs more than that.
 EXACT_PREFIXES = 2000  # Most prefixes that `auto` follows for one of them, about thirty times those of 20 beams.
 NO_ITEM_LEFT = "--only and --exclude leave no item to recommend"
+_SHOWN = 80  # most letters of a wrong value in an error line
+_ONE_FOR_LIST = "one request is given in the place of a list of them"
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,12 @@ class ListSettings:
         """Check the values.
 
         Raises:
-            InputError: When a value is out of range.
+            InputError: When a value is out of range, or of another type.
         """
+        for name, value in vars(self).items():
+            is_number = isinstance(value, Integral) and not isinstance(value, bool)
+            if name != "search" and value is not None and not is_number:
+                raise InputError(f"{name} {_shown(value)} is no whole number", remedy=f"write {name}=10")
         if self.k < 1 or self.batch_size < 1:
             raise InputError("-k and --batch-size must be positive", remedy="use 1 or more")
         if self.search not in SEARCHES:
@@ -67,7 +75,9 @@ def check_history_items(histories: Iterable[Sequence[str]], row_of: Mapping[str,
     lists = list(histories)
     for item in (item for items in lists for item in items):
         if not isinstance(item, str):
-            raise InputError(f"item id {item!r} is not text", remedy="give each history as a list of item ids")
+            raise InputError(
+                f"item id {_shown(item)} is not text", remedy="give each history as a list of item ids (text)"
+            )
     unknown = list(dict.fromkeys(item for items in lists for item in items if item not in row_of))
     if unknown:
         miss = near_miss(unknown, row_of)
@@ -79,39 +89,107 @@ def check_history_items(histories: Iterable[Sequence[str]], row_of: Mapping[str,
         raise InputError("the history is empty", remedy="give at least one item id")
 
 
-def check_asked(
-    histories: Sequence[Sequence[str]] | None, queries: Sequence[str] | None, row_of: Mapping[str, int]
-) -> None:
-    """Check that there are either histories of known items, or queries.
+def take_requests(
+    histories: Iterable[Iterable[str]] | None,
+    queries: Iterable[str] | None,
+    row_of: Mapping[str, int],
+    is_blend: bool = False,
+) -> tuple[list[list[str]] | None, list[str] | None, int]:
+    """Take either histories of known items, or queries, from any iterables.
 
     Args:
         histories: Item ids of each user. None: queries are asked.
         queries: Words of each query. None: histories are asked.
         row_of: Row of the catalogue of each item.
+        is_blend: Whether a blend is asked, which answers histories alone.
+
+    Returns:
+        Both as lists, or None, and the number of requests.
 
     Raises:
-        InputError: When it is neither or both, an item is unknown, or a request is empty.
+        InputError: When it is neither or both, something is no list, an item is unknown, or a request is empty.
     """
+    if queries is not None and is_blend:
+        raise InputError("a blend recommends to users, and cannot answer queries", remedy="name a checkpoint")
     if (histories is None) == (queries is None):
         problem = "it is not said for whom to recommend" if histories is None else "histories and queries at once"
         raise InputError(problem, remedy="give histories or queries")
-    if isinstance(queries, str) or any(isinstance(history, str) for history in histories or ()):
+    if histories is None:
+        words = _as_list(queries, "queries", 'write ["red dress"]')
+        strip_queries(words)
+        return None, words, len(words)
+    requests = _as_list(histories, "histories", 'write [["A", "B"]]')
+    if any(isinstance(history, str) for history in requests):
+        raise InputError(_ONE_FOR_LIST, remedy='write [["A", "B"]], or ["red dress"]')
+    taken = [_as_list(history, "a history", 'write [["A", "B"]]') for history in requests]
+    check_history_items(taken, row_of)
+    return taken, None, len(taken)
+
+
+def one_request(history: Iterable[str] | None) -> list[list[str]] | None:
+    """A history in the place where one alone is asked for, as a list of one.
+
+    Raises:
+        InputError: When it is a list of histories.
+    """
+    if history is None:
+        return None
+    items = _as_list(history, "the history", 'write ["A", "B"]')
+    if any(isinstance(item, (list, tuple)) for item in items):
+        raise InputError("a list of histories is given where one history is asked for", remedy='write ["A", "B"]')
+    return [items]
+
+
+def check_cache(cache_bytes: int, name: str, is_blend: bool) -> None:
+    """Refuse a cache of prompts that cannot be kept.
+
+    Args:
+        cache_bytes: Memory for it; 0: none.
+        name: Name of the checkpoint or the blend.
+        is_blend: Whether it is a blend.
+
+    Raises:
+        InputError: When it is no size, or this is a blend.
+    """
+    if not isinstance(cache_bytes, Integral) or isinstance(cache_bytes, bool) or cache_bytes < 0:
+        raise InputError(f"cache_bytes {_shown(cache_bytes)} is no number of bytes", remedy="use for example 2**28")
+    if cache_bytes and is_blend:
         raise InputError(
-            "one request is given in the place of a list of them", remedy='write [["A", "B"]], or ["red dress"]'
+            f"the prefix cache is for a checkpoint, and {name!r} is a blend",
+            remedy="leave it out, or name a checkpoint",
         )
-    if histories is not None:
-        check_history_items(histories, row_of)
-    else:
-        strip_queries(queries or ())
+
+
+def _as_list(given: Any, name: str, remedy: str) -> list[Any]:
+    """The entries of an iterable, which may be a generator.
+
+    Raises:
+        InputError: When it is none, or is one text, or a mapping.
+    """
+    if isinstance(given, (str, bytes)):
+        raise InputError(_ONE_FOR_LIST, remedy='write [["A", "B"]], or ["red dress"]')
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise InputError(f"{name} {_shown(given)} is no list", remedy=remedy)
+    return list(given)
+
+
+def _shown(value: object) -> str:
+    """A value for an error line, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def strip_queries(texts: Iterable[str]) -> list[str]:
     """Remove the white space around queries.
 
     Raises:
-        InputError: When a query is empty, or there is none.
+        InputError: When a query is empty or no text, or there is none.
     """
-    stripped = [text.strip() for text in texts]
+    listed = list(texts)
+    for text in listed:
+        if not isinstance(text, str):
+            raise InputError(f"query {_shown(text)} is not text", remedy='write ["red dress"]')
+    stripped = [text.strip() for text in listed]
     if not stripped or not all(stripped):
         raise InputError("the query is empty", remedy="give some words")
     return stripped

@@ -20,6 +20,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from gti_cli.decoding.prompt_cache.kept_prompts import CacheUse
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SEVERAL_PROCESSES = "PROMETHEUS_MULTIPROC_DIR"  # the folder in which processes share their figures
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -53,6 +55,18 @@ class Metrics:
         self.waiting = Gauge(
             "gti_queue_length", "Users and queries that wait.", multiprocess_mode="livesum", registry=here
         )
+        self._prompts = Counter(
+            "gti_prefix_cache_prompts",
+            "Prompts by how much of them the prefix cache held: whole, part or none.",
+            ["held"],
+            registry=here,
+        )
+        self._tokens = Counter(
+            "gti_prefix_cache_tokens", "Tokens of users' prompts, kept from before or read.", ["from"], registry=here
+        )
+        self._cache_bytes = Gauge(
+            "gti_prefix_cache_bytes", "Memory of the prefix cache.", multiprocess_mode="livesum", registry=here
+        )
         self.reloads = Counter("gti_reloads", "Reloads by outcome.", ["outcome"], registry=here)
         ProcessCollector(registry=here)
 
@@ -67,6 +81,19 @@ class Metrics:
         self.waiting.set(waiting)
         self.batch_size.observe(size)
         self.batch_seconds.observe(seconds)
+
+    def observe_cache(self, used: CacheUse, kept_bytes: int) -> None:
+        """Count what the prefix cache was good for.
+
+        Args:
+            used: Counts since the last call.
+            kept_bytes: Memory that it takes now.
+        """
+        for held in ("whole", "part", "none"):
+            self._prompts.labels(held).inc(getattr(used, held))
+        self._tokens.labels("cache").inc(used.tokens_kept)
+        self._tokens.labels("model").inc(used.tokens_read)
+        self._cache_bytes.set(kept_bytes)
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request.

@@ -25,6 +25,7 @@ class ServeOptions:
         workers: Processes. Each loads the model.
         search: ``exact``, ``beam`` or ``auto``, as in `gti recommend`.
         beams: Hypotheses of the beam search. None: as many as items, 20 or more.
+        prefix_cache: MiB of memory for users' prompts that were read before. 0: every request is read in full.
         max_batch: Most users or queries that the model answers at once.
         max_wait_ms: Most milliseconds that the model waits for more requests to answer at once. It waits for as many as
             it answered the time before, since those clients often ask again.
@@ -45,6 +46,9 @@ class ServeOptions:
     workers: int = option(1, "Processes. Each loads the model.")
     search: str = option("auto", "exact, beam or auto, as in gti recommend; auto is exact here.")
     beams: int | None = option(None, "Hypotheses of the beam search.", shown="as many as items, 20 or more")
+    prefix_cache: int = option(
+        0, "MiB of memory for users' prompts that were read before. Scores then depend on them, by rounding alone."
+    )
     max_batch: int = option(32, "Most users or queries that the model answers at once.")
     max_wait_ms: float = option(10.0, "Most milliseconds that the model waits for more requests to answer at once.")
     max_queue: int = option(1024, "Most users and queries that wait. Requests beyond get 503 with Retry-After.")
@@ -68,6 +72,8 @@ class ServeOptions:
         for name in ("workers", "max_batch", "max_queue", "max_users", "max_history", "max_k", "max_body_kb"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} must be positive", remedy="use 1 or more")
+        if self.prefix_cache < 0:
+            raise InputError(f"--prefix-cache {self.prefix_cache} is no size", remedy="use 0 or more MiB")
         if self.beams is not None and self.beams < self.max_k:
             raise InputError(
                 f"--beams {self.beams} is fewer than the {self.max_k} items that a request may ask for (--max-k)",
@@ -110,6 +116,7 @@ class ServeKeywords(TypedDict, total=False):
     workers: int
     search: str
     beams: int | None
+    prefix_cache: int
     max_batch: int
     max_wait_ms: float
     max_queue: int

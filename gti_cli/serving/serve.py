@@ -63,7 +63,7 @@ def serve(
             remedy='install them: pip install "gti-cli[serve]"',
         )
     source: dict[str, Any] = {"workspace": str(workspace), "checkpoint": checkpoint, "base": base}
-    source.update(device=device, dtype=dtype, seed=seed)
+    source.update(device=device, dtype=dtype, seed=seed, cache_bytes=options.prefix_cache << 20)
     with listening(options) as listener:
         if options.workers == 1:
             _serve_alone(loading.make_loader(**source), options, listener)

@@ -67,6 +67,9 @@ class Service:
 
     def _observe(self, size: int, seconds: float) -> None:
         self.metrics.observe_batch(size, seconds, self.waiting)
+        cache = self.recommender.prompt_cache
+        if cache is not None:
+            self.metrics.observe_cache(cache.take_use(), cache.bytes)
 
     @property
     def is_working(self) -> bool:

@@ -11,9 +11,10 @@ from scipy import sparse
 
 from gti_cli.decoding.beam import TrieTensors, beam_search
 from gti_cli.decoding.candidate_scores import CandidateLists, score_items
+from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
 from gti_cli.decoding.exact import exact_search
 from gti_cli.decoding.prior_bias import PriorTrie, code_bias
-from gti_cli.decoding.prompt_prior import ModelPrior, PromptPrior, SearchedTrie
+from gti_cli.decoding.prompt_prior import ModelPrior, PromptPrior
 from gti_cli.decoding.search_parts import ScoreRequest, Searcher, SearchRequest, score_parts, search_parts
 from gti_cli.decoding.trie import Trie, build_trie
 from tests.support.decoding import CPU, PAD, VOCAB, case, token_ids
@@ -111,11 +112,12 @@ def test_parts_take_the_masses_of_their_own_prompts(made: Case, expected: np.nda
 
 def test_some_items_are_searched_with_the_scores_that_they_have_among_all(made: Case, expected: np.ndarray) -> None:
     rows = np.asarray([1, 3, 4, 7, 8, 15, 22, 23, 31, 39])  # 3 and 7 share a semantic ID
-    part = build_trie(made.trie.leaf_codes[made.trie.leaf_of_row[rows]])
-    prior = made.model.searching(SearchedTrie.of(part, made.trie, rows, CPU)).behind(made.masses)
-    tensors = TrieTensors(part, made.ids, CPU)
-    beam = beam_search(MODEL, made.prompts, tensors, part.leaves, PAD, prior)
+    allowed = AllowedItems.same_for_all(np.isin(np.arange(len(made.trie.items)), rows), len(made.prompts))
+    searcher = Searcher(MODEL, made.tensors, PAD, made.model)
+    request = SearchRequest(made.prompts, [0] * 3, 9, 20, exact=False, masses=made.masses, allowed=allowed)
+    ranking = search_parts(searcher, request, batch_size=2, description="", unit="users").ranking
     for number in range(len(made.prompts)):
-        of_leaves = expected[number][[rows[part.items_of(leaf)[0]] for leaf in beam.leaves[number]]]
-        np.testing.assert_allclose(beam.scores[number], of_leaves, atol=1e-4)
-        assert sorted(beam.leaves[number]) == list(range(9))
+        leaves = ranking.leaves[number][ranking.leaves[number] >= 0]
+        of_leaves = expected[number][[made.trie.items_of(leaf)[0] for leaf in leaves]]
+        np.testing.assert_allclose(ranking.scores[number][: len(leaves)], of_leaves, atol=1e-4)
+        assert sorted(leaves) == sorted(set(made.trie.leaf_of_row[rows])) and len(leaves) == 9

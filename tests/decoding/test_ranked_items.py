@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.decoding.beam import Ranking
+from gti_cli.decoding.constraints.allowed_nodes import ItemChoice
 from gti_cli.decoding.ranked_items import first_items, item_groups
 from gti_cli.decoding.trie import build_trie
 
@@ -33,7 +34,7 @@ def test_items_of_ranked_semantic_ids(codes: list[tuple[int, int]], seed: int, s
     assert item_groups(Ranking(leaves, scores, np.full(len(leaves), -np.inf, dtype=np.float32)), trie, 0) == []
     allowed = rng.random(len(codes)) < 0.5
     ranking = Ranking(leaves, scores, np.full(len(leaves), -np.inf, dtype=np.float32))
-    assert item_groups(ranking, trie, 1, seen, allowed) == [
+    assert item_groups(ranking, trie, 1, seen, ItemChoice.of_mask(allowed)) == [
         ([row for row in rows if allowed[row]], score) for rows, score in groups
     ]
     best = first_items(groups, limit)

@@ -102,7 +102,9 @@ def own_users(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The users that this process searches."""
     users: list[int] = []
     search = Searcher.search_part
-    monkeypatch.setattr(Searcher, "search_part", lambda *given: users.extend(given[2]) or search(*given))
+    monkeypatch.setattr(
+        Searcher, "search_part", lambda *given, **more: users.extend(given[2]) or search(*given, **more)
+    )
     return users
 
 

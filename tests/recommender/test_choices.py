@@ -28,14 +28,14 @@ def test_each_request_has_its_own(pairs: list[tuple[frozenset[str], frozenset[st
     if found is None:
         assert expected == [set(ROW_OF)] * len(pairs)
         return
-    assert [{f"i{row}" for row in np.flatnonzero(found.of(n))} for n in range(len(pairs))] == expected
-    assert len(found.masks) == len(set(pairs))  # one mask for each different choice
+    assert [{f"i{row}" for row in np.flatnonzero(found.of(n).mask())} for n in range(len(pairs))] == expected
+    assert len(found.choices) == len(set(pairs))  # one for each different choice
 
 
 def test_one_for_all() -> None:
     found = allowed_items(ROW_OF, 3, {"i1"}, ["i1", "i2"])
-    assert found is not None and found.masks.shape == (1, 6)
-    assert [np.flatnonzero(found.of(n)).tolist() for n in range(3)] == [[2]] * 3
+    assert found is not None and len(found.choices) == 1 and found.of(0).items == 6
+    assert [np.flatnonzero(found.of(n).mask()).tolist() for n in range(3)] == [[2]] * 3
     assert allowed_items(ROW_OF, 3) is None and allowed_items(ROW_OF, 2, [[], []], [None, None]) is None
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from gti_cli.errors import InputError
-from gti_cli.recommender.settings import ListSettings, check_asked, check_history_items, known_rows, strip_queries
+from gti_cli.recommender.settings import (
+    ListSettings,
+    check_cache,
+    check_history_items,
+    known_rows,
+    one_request,
+    strip_queries,
+    take_requests,
+)
 
 ROW_OF = {"007": 0, "A": 1}
 
@@ -20,6 +29,9 @@ ROW_OF = {"007": 0, "A": 1}
         ({"search": "best"}, "--search 'best' is not known"),
         ({"k": 5, "beams": 4}, "--beams 4 is fewer than the 5 items"),
         ({"max_history": 0}, "--max-history 0 shows no item"),
+        ({"k": "3"}, "k '3' is no whole number. Write k=10."),
+        ({"beams": 2.5}, "beams 2.5 is no whole number"),
+        ({"batch_size": True}, "batch_size True is no whole number"),
     ],
 )
 def test_out_of_range(values: dict[str, Any], said: str) -> None:
@@ -51,8 +63,37 @@ def test_items_are_known_or_named() -> None:
     )
     for asked in (([["A"], "A"], None), (["A"], None), (None, "red")):
         with pytest.raises(InputError, match="one request is given in the place of a list"):
-            check_asked(*asked, ROW_OF)
+            take_requests(*asked, ROW_OF)
     assert strip_queries([" red "]) == ["red"]
     for texts in ([], ["red", " "]):
         with pytest.raises(InputError, match="query is empty"):
             strip_queries(texts)
+
+
+def test_requests_may_be_any_iterable_and_are_said_where_they_are_none() -> None:
+    words = (word for word in ["red "])
+    assert take_requests((("A" for _ in range(2)) for _ in range(2)), None, ROW_OF) == ([["A", "A"]] * 2, None, 2)
+    assert take_requests(None, words, ROW_OF) == (None, ["red "], 1)
+    assert one_request(None) is None and one_request(iter(["A"])) == [["A"]]
+    for histories, queries, said in (
+        ({"u": ["A"]}, None, "histories {'u': ['A']} is no list"),
+        ([["A"], 7], None, "a history 7 is no list"),
+        ([[["A"]]], None, "item id ['A'] is not text"),
+        ([["A" * 9, 10**99]], None, "item id 1000"),
+        (None, [7], "query 7 is not text"),
+    ):
+        with pytest.raises(InputError, match=re.escape(said)) as caught:
+            take_requests(histories, queries, ROW_OF)  # type: ignore[arg-type]
+        assert len(str(caught.value)) < 200
+    with pytest.raises(InputError, match="a list of histories is given where one history is asked for"):
+        one_request([["A"]])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="cannot answer queries"):
+        take_requests(None, ["red"], ROW_OF, True)
+
+
+def test_a_cache_is_a_number_of_bytes_for_a_checkpoint() -> None:
+    check_cache(0, "blend", True)
+    check_cache(1 << 20, "finetuned", False)
+    for size, said in ((-1, "-1 is no number of bytes"), ("1 MB", "'1 MB' is no number"), (1, "'blend' is a blend")):
+        with pytest.raises(InputError, match=said):
+            check_cache(size, "blend", True)  # type: ignore[arg-type]

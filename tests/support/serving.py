@@ -48,6 +48,7 @@ class FakeRecommender:
 
     Attributes:
         batches: The requests of each call of `recommend`.
+        prompt_cache: None, or a cache of prompts, whose use the server counts.
         gate: Calls wait until it is set.
         entered: Set when a call has begun.
     """
@@ -58,6 +59,7 @@ class FakeRecommender:
         self.titles = {item: f"Dress <{item}>" for item in self.item_ids}
         self.row_of = {item: row for row, item in enumerate(self.item_ids)}
         self.batches: list[list[Any]] = []
+        self.prompt_cache: Any = None
         self.gate, self.entered = threading.Event(), threading.Event()
         self.gate.set()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,53 +21,99 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class AllowedItems:
-    """The items that may be listed for each of P prompts.
+class ItemChoice:
+    """Which of N items may be listed. The shorter of the two lists is held: the items that may, or those that may not.
 
     Attributes:
-        masks: (M, N) bool. M different choices among the N items of the catalogue.
+        items: N.
+        rows: (m,) int64 catalogue rows, ascending.
+        are_allowed: Whether these are the items that may be listed; else they are those that may not.
+    """
+
+    items: int
+    rows: Ints
+    are_allowed: bool
+
+    @classmethod
+    def of_mask(cls, mask: Mask) -> ItemChoice:
+        """The choice of the items that an (N,) mask allows."""
+        is_short = 2 * int(np.count_nonzero(mask)) <= len(mask)
+        return cls(len(mask), np.flatnonzero(mask if is_short else ~mask), is_short)
+
+    def mask(self) -> Mask:
+        """(N,) which items may be listed."""
+        mask = np.full(self.items, not self.are_allowed)
+        mask[self.rows] = self.are_allowed
+        return mask
+
+    def allows(self, rows: Ints) -> Mask:
+        """Which of some catalogue rows may be listed."""
+        if not len(self.rows):
+            return np.full(len(rows), not self.are_allowed)
+        places = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)
+        is_listed: Mask = self.rows[places] == rows
+        return is_listed if self.are_allowed else ~is_listed
+
+
+class AllowedItems:
+    """The items that may be listed for each of P prompts. Masks over the trie are made for a batch at a time.
+
+    Attributes:
+        choices: M different choices among the items of the catalogue.
         numbers: (P,) int64. The choice that holds for each prompt.
     """
 
-    masks: Mask
-    numbers: Ints
+    def __init__(self, choices: Sequence[ItemChoice], numbers: Ints) -> None:
+        """Take the choices, and which one holds for each prompt."""
+        self.choices, self.numbers = choices, numbers
+        self._last: tuple[Any, list[torch.Tensor]] | None = None
 
     @classmethod
     def same_for_all(cls, mask: Mask, prompts: int) -> AllowedItems:
         """One choice, (N,) bool, for all prompts."""
-        return cls(mask[None], np.zeros(prompts, dtype=np.int64))
+        return cls([ItemChoice.of_mask(mask)], np.zeros(prompts, dtype=np.int64))
 
-    def of(self, prompt: int) -> Mask:
-        """(N,) which items may be listed for a prompt."""
-        mask: Mask = self.masks[self.numbers[prompt]]
-        return mask
+    def of(self, prompt: int) -> ItemChoice:
+        """The items that may be listed for a prompt."""
+        return self.choices[int(self.numbers[prompt])]
 
-    def nodes(self, trie: Trie, device: torch.device) -> AllowedNodes:
-        """The nodes of the trie of the whole catalogue that lead to allowed items, on the model's device."""
-        sizes = [np.diff(starts) for starts in (*trie.starts, trie.item_starts)]  # children, at last items, of a node
-        of_masks = [_allowed_nodes(trie, mask, sizes) for mask in self.masks]
-        levels = [torch.from_numpy(np.stack(level)).to(device) for level in zip(*of_masks, strict=True)]
-        return AllowedNodes(levels, torch.from_numpy(self.numbers).to(device))
+    def nodes(self, prompts: Sequence[int], trie: Trie, device: torch.device) -> AllowedNodes:
+        """The nodes of the trie of the whole catalogue that lead to items that some of the prompts may have.
+
+        Args:
+            prompts: Numbers of n prompts.
+            trie: All semantic IDs of the catalogue.
+            device: The model's device.
+        """
+        needed, numbers = np.unique(self.numbers[list(prompts)], return_inverse=True)
+        # Batches often share their choices, above all where one holds for all prompts: those of the last are kept.
+        key = id(trie), str(device), needed.tolist()
+        if self._last is None or self._last[0] != key:
+            sizes = [np.diff(starts) for starts in (*trie.starts, trie.item_starts)]
+            of_choices = [_allowed_nodes(trie, self.choices[number], sizes) for number in needed]
+            levels = [torch.from_numpy(np.stack(level)).to(device) for level in zip(*of_choices, strict=True)]
+            self._last = key, levels
+        return AllowedNodes(self._last[1], torch.from_numpy(numbers.reshape(-1).astype(np.int64)).to(device))
 
 
-def _allowed_nodes(trie: Trie, mask: Mask, sizes: Sequence[Ints]) -> list[Mask]:
+def _allowed_nodes(trie: Trie, choice: ItemChoice, sizes: Sequence[Ints]) -> list[Mask]:
     """Which nodes of the levels 1 to L lead to allowed items; the work is that of the shorter list.
 
     Args:
         trie: All semantic IDs of the catalogue.
-        mask: (N,) which items are allowed.
+        choice: Which items are allowed.
         sizes: L + 1 arrays. The number of children of each node of each level, and of items of each leaf.
     """
     counts = [len(nodes) for nodes in sizes[1:]]
-    if 2 * np.count_nonzero(mask) <= len(mask):
+    if choice.are_allowed:
         levels = [np.zeros(count, dtype=bool) for count in counts]
-        paths = trie.paths(np.unique(trie.leaf_of_row[np.flatnonzero(mask)]))
+        paths = trie.paths(np.unique(trie.leaf_of_row[choice.rows]))
         for allowed, nodes in zip(levels, paths[1:], strict=True):
             allowed[nodes] = True
         return levels
     levels = [np.ones(count, dtype=bool) for count in counts]
     # The leaf of each forbidden item; in the loop the node above each forbidden node.
-    below = trie.leaf_of_row[np.flatnonzero(~mask)]
+    below = trie.leaf_of_row[choice.rows]
     for level in reversed(range(trie.levels)):
         nodes, forbidden = np.unique(below, return_counts=True)
         nodes = nodes[forbidden == sizes[level + 1][nodes]]

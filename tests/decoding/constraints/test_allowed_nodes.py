@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gti_cli.decoding.architecture_probe import make_runner
 from gti_cli.decoding.beam import TrieTensors, beam_search, beam_search_with_prefix
-from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
+from gti_cli.decoding.constraints.allowed_nodes import AllowedItems, ItemChoice
 from gti_cli.decoding.exact import exact_search
 from gti_cli.decoding.hypothesis_caches import SharedPrefix
 from gti_cli.decoding.trie import build_trie
@@ -22,7 +22,15 @@ def test_a_node_is_allowed_if_an_item_below_it_is(rows: list[tuple[int, int, int
     codes = np.asarray(rows, dtype=np.int32)
     mask = np.asarray(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))))
     trie = build_trie(codes)
-    nodes = AllowedItems(np.stack([mask, ~mask]), np.asarray([1, 0])).nodes(trie, CPU)
+    choices = [ItemChoice.of_mask(mask), ItemChoice.of_mask(~mask)]
+    items = AllowedItems(choices, np.asarray([1, 0, 1]))
+    for wanted, choice in zip((mask, ~mask), choices, strict=True):
+        assert choice.mask().tolist() == wanted.tolist() and 2 * len(choice.rows) <= len(wanted)
+        assert choice.allows(np.arange(len(wanted))).tolist() == wanted.tolist()
+    nodes = items.nodes([1, 0], trie, CPU)
+    # Another batch has the nodes of its own choices alone.
+    assert items.nodes([2], trie, CPU).levels[0].tolist() == [nodes.levels[0][1].tolist()]
+    assert items.nodes([0, 2], trie, CPU).numbers.tolist() == [0, 0]
     for level in range(3):
         prefixes = sorted({row[: level + 1] for row in rows})
         for choice, allowed in enumerate((mask, ~mask)):
@@ -31,7 +39,7 @@ def test_a_node_is_allowed_if_an_item_below_it_is(rows: list[tuple[int, int, int
                 for prefix in prefixes
             ]
             assert nodes.levels[level][choice].tolist() == expected
-    assert nodes.select([1, 1, 0]).numbers.tolist() == [0, 0, 1]
+    assert nodes.numbers.tolist() == [0, 1] and nodes.select([1, 1, 0]).numbers.tolist() == [1, 1, 0]
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "gpt2"])
@@ -43,14 +51,15 @@ def test_lists_are_those_of_the_trie_of_the_allowed_items(kind: str, beams: int)
     rng = np.random.default_rng(5)
     masks = rng.random((4, len(codes))) < np.asarray([0.05, 0.5, 2.0, 0.0])[:, None]
     masks[0, [3, 11]] = True
-    allowed = AllowedItems(masks, np.asarray([0, 1, 2, 0, 3]))  # the last prompt may have nothing
-    nodes, tensors = allowed.nodes(trie, CPU), TrieTensors(trie, ids, CPU)
+    # The last prompt may have nothing.
+    allowed = AllowedItems([ItemChoice.of_mask(mask) for mask in masks], np.asarray([0, 1, 2, 0, 3]))
+    nodes, tensors = allowed.nodes(range(5), trie, CPU), TrieTensors(trie, ids, CPU)
     prefix = SharedPrefix(make_runner(model), prompts, 3)
     found = beam_search_with_prefix(prefix, prompts, tensors, beams, PAD, None, nodes)
     exact = exact_search(model, prompts, tensors, found, 4, pad_id=PAD, batch_size=3, allowed=nodes).ranking
     assert (found.leaves[4] == -1).all() and (exact.leaves[4] == -1).all()
     for number in range(4):
-        rows = np.flatnonzero(allowed.of(number))
+        rows = np.flatnonzero(allowed.of(number).mask())
         part = build_trie(codes[rows])
         alone = beam_search(model, [prompts[number]], TrieTensors(part, ids, CPU), beams, PAD)
         kept, count = found.leaves[number] >= 0, int((alone.leaves[0] >= 0).sum())

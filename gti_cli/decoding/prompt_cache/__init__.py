@@ -1,0 +1,1 @@
+"""Keys and values of whole prompts that are kept from one search to the next."""
