@@ -71,6 +71,9 @@ def refresh_card(space: Workspace, checkpoint: Checkpoint, evaluation: Manifest)
     if processes.rank() or manifest is None or hub_name(checkpoint) is not None:
         return  # another process does it, gti did not make the checkpoint, or it is a copy of one on the hub
     path = Path(checkpoint.path) / CARD
+    if checkpoint.artifact is not None and path.parent.is_symlink():
+        console.note(f"{path.parent} is a symbolic link, so the card behind it is left as it is")
+        return
     evaluations = find_evaluations(space, checkpoint, evaluation)
     previous = _read(path)
     if previous is None and checkpoint.artifact is None:

@@ -36,6 +36,7 @@ from gti_cli.metrics.slices import good_in_training, query_slices, slice_means
 from gti_cli.options import RunOptions
 from gti_cli.prompts.next_item import opening_ids
 from gti_cli.prompts.query import encode_queries
+from gti_cli.prompts.text_as_data import note_naming
 from gti_cli.tables.queries import GOOD, MAYBE, Queries, Query, read_queries
 from gti_cli.workspace import StageRun, processes, write_json
 from gti_cli.workspace.manifest import Manifest
@@ -91,7 +92,9 @@ def evaluate_queries(plan: EvaluationPlan, path: Path | str, name: str | None, r
 def _search(plan: EvaluationPlan, queries: Sequence[Query], trie: Trie, run: StageRun) -> SearchResult:
     """Make every query's prompt, and search for the best semantic IDs after it, in the order of ``queries``."""
     tokenizer, searcher, _ = plan.load(trie)  # A behaviour prior speaks of histories; a query has none.
-    prompts, run.counts["queries_cut"] = encode_queries(tokenizer, [query.text for query in queries])
+    prompts, shown = encode_queries(tokenizer, [query.text for query in queries])
+    run.counts.update(queries_cut=shown.cut, queries_naming_tokens=shown.naming)
+    note_naming(shown.naming, len(queries), "queries")
     opening = opening_ids(tokenizer, plan.catalogue.tokens[0])
     request = SearchRequest(
         [[*prompt, *opening] for prompt in prompts],

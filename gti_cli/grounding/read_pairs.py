@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from gti_cli import console, tables
 from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.prompts.pair_prompts import FORMS, TEXT_FORM, Pair, cut_texts, forms_of
+from gti_cli.prompts.text_as_data import note_naming
 from gti_cli.tables.columns import name_unread
 from gti_cli.tables.near_misses import near_miss
 
@@ -236,14 +237,17 @@ def make_pairs(
         max_text_tokens: Number of tokens to which longer texts are cut.
 
     Returns:
-        The pairs, in the order of rows; and counts: those of the table, of pairs by form, and of texts that were cut.
+        The pairs, in the order of rows; and counts: those of the table, of pairs by form,
+        of texts that were cut, and of texts that hold the name of a token.
     """
     counts = dict(table.counts)
     columns: dict[str, list[str]] = {}
-    counts["texts_cut"] = 0
+    counts |= {"texts_cut": 0, "texts_naming_tokens": 0}
     for name, values in table.texts.items():
-        columns[name], cut = cut_texts(tokenizer, values, max_text_tokens)
+        columns[name], cut, naming = cut_texts(tokenizer, values, max_text_tokens)
         counts["texts_cut"] += cut
+        counts["texts_naming_tokens"] += naming
+    note_naming(counts["texts_naming_tokens"], sum(map(len, table.texts.values())))
     pairs: list[Pair] = []
     for row, tokens in enumerate(table.tokens):
         if "text" in columns:

@@ -15,6 +15,7 @@ from gti_cli.prompts.chat import PLACEHOLDER, end_of_turn, split_prompt, templat
 from gti_cli.prompts.conversations import Conversation, encode_conversations, rendered_otherwise
 from gti_cli.prompts.examples import Example
 from gti_cli.prompts.other_trainers import as_texts, difference, read_marked, read_rendered, read_texts
+from gti_cli.prompts.text_as_data import data_encoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,6 +39,8 @@ class Exported:
         longest: Tokens of the longest row.
         cut: Number of rows that TRL cuts unless it is told otherwise.
         end: The token that ends an answer.
+        naming: Number of rows whose words hold the name of a control token or of a semantic ID's token, so that other
+            trainers read that token.
         ends_as_trl: Whether the tokenizer names it as its end token, which TRL puts behind a completion.
     """
 
@@ -49,6 +52,7 @@ class Exported:
     longest: int = 0
     cut: int = 0
     end: str = ""
+    naming: int = 0
     ends_as_trl: bool = True
 
     @property
@@ -64,6 +68,7 @@ class Exported:
             "otherwise": dict(self.otherwise),
             "behind_the_end": self.behind,
             "with_empty_thought": self.thoughts,
+            "naming_tokens": self.naming,
             "longest": self.longest,
             "longer_than_trl_takes": self.cut,
         }
@@ -84,6 +89,7 @@ class RowMaker:
         self.told: Mapping[str, bool] = template_options(tokenizer) if form == MESSAGES else {}
         self._thinks = thoughts.has_thought(split_prompt(tokenizer, "", PLACEHOLDER)[1])
         self._differences: dict[str, set[str]] = {}
+        self._data = data_encoder(tokenizer)
         end = str(tokenizer.convert_ids_to_tokens(end_of_turn(tokenizer)))
         self.exported = Exported(end=end, ends_as_trl=tokenizer.eos_token == end)
 
@@ -115,6 +121,12 @@ class RowMaker:
                 f"other tools make other tokens of these rows than finetune trains on ({counted}): {found}"
                 if not exact
                 else f"TRL trains on other tokens of these rows than finetune ({counted}): {found}"
+            )
+        if done.naming:
+            console.warn(
+                f"{done.naming:,} of {done.rows:,} rows have words that hold the name of a control token or of a "
+                "semantic ID's token (such as <|im_end|> or <a_12>): finetune reads them as plain text, other trainers "
+                "as that token. Take the name out of the table, or put a space into it, before you train elsewhere"
             )
         if self.form == MESSAGES and self.template is None:
             self._say_what_is_trained_too()
@@ -179,6 +191,9 @@ class RowMaker:
     def _note(self, conversation: Conversation, found: str | None) -> None:
         """Count a row that differs; keep how the first one of its kind does."""
         if found is None:
+            return
+        if conversation.data and self._data.holds_name(getattr(conversation, conversation.data)):
+            self.exported.naming += 1
             return
         if not self.exported.otherwise[conversation.kind]:
             self._differences.setdefault(found, set()).add(conversation.kind)

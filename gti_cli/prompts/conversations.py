@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from gti_cli.errors import InputError
 from gti_cli.prompts.chat import PLACEHOLDER, end_of_turn, render_conversation, split_prompt, template_options, turns
 from gti_cli.prompts.examples import Example
+from gti_cli.prompts.text_as_data import encode_between
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+USER, ASSISTANT = "user", "assistant"
 _SHOWN = 8  # tokens that show a difference
 
 
@@ -25,12 +27,15 @@ class Conversation:
         system: Text of the system message; empty for none.
         user: The question.
         assistant: The answer.
+        data: `USER` or `ASSISTANT`, the message that holds words of a table: it is read as data (see
+            `gti_cli.prompts.text_as_data`). The other one may hold semantic-ID tokens. None: both may.
     """
 
     kind: str
     system: str
     user: str
     assistant: str
+    data: str | None = None
 
     def messages(self, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, str]]:
         """Return ``[{"role": …, "content": …}, …]``, as chat datasets have it and as the chat template accepts it.
@@ -44,20 +49,31 @@ class Conversation:
 def encode_conversations(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> list[Example]:
     """Tokenise the prompt and the answer of each conversation.
 
-    The result equals `chat.encode_prompt` and `chat.encode_answer` on each conversation. It is faster: the template is
-    rendered once for each system message, and all texts are tokenised in one call.
+    The result equals `chat.encode_prompt` and `chat.encode_answer` on each conversation whose words hold no name of a
+    token, and a name in the words becomes no token. It is faster: the template is rendered once for each system
+    message, and all texts are tokenised in one call.
     """
     if not conversations:
         return []
     systems = {conversation.system for conversation in conversations}
     prompt_parts = {system: split_prompt(tokenizer, system, PLACEHOLDER) for system in systems}
-    prompts = [c.user.join(prompt_parts[c.system]) for c in conversations]
-    # A chat template writes the opening token itself. A plain prompt gets it from the tokenizer.
-    plain = tokenizer.chat_template is None
-    prompt_ids = tokenizer(prompts, add_special_tokens=plain)["input_ids"]
-    answer_ids = tokenizer([c.assistant for c in conversations], add_special_tokens=False)["input_ids"]
+    prompt_ids = encode_between(
+        tokenizer,
+        [c.user for c in conversations],
+        [prompt_parts[c.system] for c in conversations],
+        data=[c.data == USER for c in conversations],
+        # A chat template writes the opening token itself. A plain prompt gets it from the tokenizer.
+        add_special_tokens=tokenizer.chat_template is None,
+    )
+    answer_ids = encode_between(
+        tokenizer,
+        [c.assistant for c in conversations],
+        [("", "")] * len(conversations),
+        data=[c.data == ASSISTANT for c in conversations],
+        add_special_tokens=False,
+    )
     end = end_of_turn(tokenizer)
-    return [Example(list(p), [*a, end]) for p, a in zip(prompt_ids, answer_ids, strict=True)]
+    return [Example(p, [*a, end]) for p, a in zip(prompt_ids, answer_ids, strict=True)]
 
 
 def rendered_otherwise(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> str | None:

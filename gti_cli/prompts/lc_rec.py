@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from gti_cli.prompts import next_item
 from gti_cli.prompts.chat import PLACEHOLDER
-from gti_cli.prompts.conversations import Conversation
+from gti_cli.prompts.conversations import ASSISTANT, USER, Conversation
 from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES, TO_TOKENS
 
 TEXT_TO_ITEM, ITEM_TO_TEXT = "text->item", "item->text"
@@ -37,25 +37,25 @@ def about_item(direction: str, form: str, text: str, tokens: str) -> Conversatio
     given, answer = (text, tokens) if direction == TO_TOKENS else (tokens, text)
     kind = TEXT_TO_ITEM if direction == TO_TOKENS else ITEM_TO_TEXT
     question = DEFAULT_TEMPLATES.questions[direction, form].replace(PLACEHOLDER, given)
-    return Conversation(kind, DEFAULT_TEMPLATES.system, question, answer)
+    return Conversation(kind, DEFAULT_TEMPLATES.system, question, answer, USER if direction == TO_TOKENS else ASSISTANT)
 
 
 def titles_to_item(titles: Sequence[str], tokens: str) -> Conversation:
     """Ask for the next item's tokens, given the titles of a history, oldest first."""
     lines = "\n".join(f"- {' '.join(title.split())}" for title in titles)
-    return Conversation(TITLES_TO_ITEM, next_item.SYSTEM, _TITLES + lines, tokens)
+    return Conversation(TITLES_TO_ITEM, next_item.SYSTEM, _TITLES + lines, tokens, USER)
 
 
 def items_to_title(items: Sequence[str], title: str) -> Conversation:
     """Ask for the next item's title, given the tokens of a history's items, oldest first."""
-    return Conversation(ITEMS_TO_TITLE, next_item.SYSTEM, _TITLE + "".join(items), title)
+    return Conversation(ITEMS_TO_TITLE, next_item.SYSTEM, _TITLE + "".join(items), title, ASSISTANT)
 
 
 def intent_to_item(intent: str, tokens: str) -> Conversation:
     """Ask for the tokens of the item that a customer chose, given what the customer was looking for."""
-    return Conversation(INTENT_TO_ITEM, next_item.SYSTEM, _INTENT + intent, tokens)
+    return Conversation(INTENT_TO_ITEM, next_item.SYSTEM, _INTENT + intent, tokens, USER)
 
 
 def items_to_preference(items: Sequence[str], preference: str) -> Conversation:
     """Ask for the customer's taste in words, given the tokens of a history's items, oldest first."""
-    return Conversation(ITEMS_TO_PREFERENCE, next_item.SYSTEM, _PREFERENCE + "".join(items), preference)
+    return Conversation(ITEMS_TO_PREFERENCE, next_item.SYSTEM, _PREFERENCE + "".join(items), preference, ASSISTANT)

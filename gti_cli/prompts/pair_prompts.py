@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gti_cli.prompts.chat import PLACEHOLDER, end_of_turn, split_prompt
 from gti_cli.prompts.examples import Example
+from gti_cli.prompts.text_as_data import encode_between, encode_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,15 +78,23 @@ def forms_of(title: str, description: str) -> list[tuple[str, str]]:
     return forms
 
 
-def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], most: int) -> tuple[list[str], int]:
-    """Cut each text to at most ``most`` of its own tokens.
+class CutTexts(NamedTuple):
+    """Texts that are short enough for a prompt.
 
-    Returns:
-        The texts, and the number of texts that were cut.
+    Attributes:
+        texts: The texts.
+        cut: Number of texts that were cut.
+        naming: Number of texts that hold the name of a token (see `gti_cli.prompts.text_as_data`).
     """
-    if not texts:
-        return [], 0
-    encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+
+    texts: list[str]
+    cut: int
+    naming: int
+
+
+def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], most: int) -> CutTexts:
+    """Cut each text to at most ``most`` of its own tokens."""
+    encoded, naming = encode_texts(tokenizer, texts)
     kept, cut = [], 0
     for text, ids in zip(texts, encoded, strict=True):
         if len(ids) > most:
@@ -94,7 +103,7 @@ def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], most: in
             cut += 1
         else:
             kept.append(text)
-    return kept, cut
+    return CutTexts(kept, cut, naming)
 
 
 def encode_pairs(
@@ -102,8 +111,9 @@ def encode_pairs(
 ) -> list[Example]:
     """Tokenise pairs in one direction.
 
-    The result equals `chat.encode_prompt` and `chat.encode_answer` on each pair. It is faster: the template is rendered
-    once for each form, and all texts are tokenised in one call.
+    The result equals `chat.encode_prompt` and `chat.encode_answer` on each pair whose text holds no name of a token,
+    and a name in a text becomes no token. It is faster: the template is rendered once for each form, and all texts are
+    tokenised in one call.
 
     Args:
         tokenizer: Tokenizer of the extended model.
@@ -116,11 +126,17 @@ def encode_pairs(
     forms = {pair.form for pair in pairs}
     parts = {form: split_prompt(tokenizer, templates.system, templates.questions[direction, form]) for form in forms}
     given = [pair.text if direction == TO_TOKENS else pair.tokens for pair in pairs]
-    prompts = [text.join(parts[pair.form]) for pair, text in zip(pairs, given, strict=True)]
-    # A chat template writes the opening token itself. A plain prompt gets it from the tokenizer.
-    plain = tokenizer.chat_template is None
-    prompt_ids = tokenizer(prompts, add_special_tokens=plain)["input_ids"]
-    answers = [pair.tokens if direction == TO_TOKENS else pair.text for pair in pairs]
-    answer_ids = tokenizer(answers, add_special_tokens=False)["input_ids"]
+    prompt_ids = encode_between(
+        tokenizer,
+        given,
+        [parts[pair.form] for pair in pairs],
+        data=[direction == TO_TOKENS] * len(pairs),
+        # A chat template writes the opening token itself. A plain prompt gets it from the tokenizer.
+        add_special_tokens=tokenizer.chat_template is None,
+    )
+    if direction == TO_TOKENS:
+        answer_ids = tokenizer([pair.tokens for pair in pairs], add_special_tokens=False)["input_ids"]
+    else:
+        answer_ids, _ = encode_texts(tokenizer, [pair.text for pair in pairs])
     end = end_of_turn(tokenizer)
-    return [Example(list(p), [*a, end]) for p, a in zip(prompt_ids, answer_ids, strict=True)]
+    return [Example(p, [*a, end]) for p, a in zip(prompt_ids, answer_ids, strict=True)]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gti_cli.prompts.conversations import Conversation, encode_conversations
-from gti_cli.prompts.pair_prompts import cut_texts
+from gti_cli.prompts.conversations import USER, Conversation, encode_conversations
+from gti_cli.prompts.pair_prompts import CutTexts, cut_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,7 +24,7 @@ def question(text: str) -> str:
     return WORDING + text
 
 
-def encode_queries(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[list[list[int]], int]:
+def encode_queries(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[list[list[int]], CutTexts]:
     """Return the token ids of the prompts for many queries.
 
     Args:
@@ -32,10 +32,8 @@ def encode_queries(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> 
         texts: Queries, without white space at either end.
 
     Returns:
-        The prompts, for queries cut to `MAX_QUERY_TOKENS` tokens, and the number of queries that were cut.
+        The prompts, and the queries as they show them, cut to `MAX_QUERY_TOKENS` tokens.
     """
-    if not texts:
-        return [], 0
-    shown, cut = cut_texts(tokenizer, texts, MAX_QUERY_TOKENS)
-    encoded = encode_conversations(tokenizer, [Conversation("search", SYSTEM, question(text), "") for text in shown])
-    return [example.prompt for example in encoded], cut
+    shown = cut_texts(tokenizer, texts, MAX_QUERY_TOKENS)
+    conversations = [Conversation("search", SYSTEM, question(text), "", USER) for text in shown.texts]
+    return [example.prompt for example in encode_conversations(tokenizer, conversations)], shown

@@ -13,6 +13,7 @@ from gti_cli.prompts import lc_rec
 from gti_cli.prompts.conversations import Conversation
 from gti_cli.prompts.next_item import cut_history
 from gti_cli.prompts.pair_prompts import DIRECTIONS, cut_texts, forms_of
+from gti_cli.prompts.text_as_data import note_naming
 from gti_cli.recommendation.task_data import INTENT, PREFERENCE, TaskData
 from gti_cli.tables.histories import History
 
@@ -85,11 +86,11 @@ def training_conversations(
     conversations = _item_conversations(catalogue)
     if data.splits is not None and data.interactions is not None:
         conversations += _drawn_histories(catalogue, data.splits.train, seed, counts)
-        texts, cut = _user_texts(data, tokenizer, max_text_tokens)
-        counts["lc_rec_texts_cut"] += cut
+        texts = _user_texts(data, tokenizer, max_text_tokens, counts)
         conversations += _intents(catalogue, texts.get(INTENT, {}))
         conversations += _preferences(catalogue, texts.get(PREFERENCE, {}))
         _print_summary(set(texts), counts)
+    note_naming(counts["lc_rec_texts_naming_tokens"], counts.pop("lc_rec_texts"), "texts of lc-rec")
     conversations.sort(key=lambda conversation: lc_rec.KINDS.index(conversation.kind))
     counts |= {f"lc_rec_{kind}": sum(c.kind == kind for c in conversations) for kind in lc_rec.KINDS}
     return conversations, counts
@@ -114,14 +115,20 @@ def make_text_catalogue(
         max_text_tokens: Length at which texts are cut.
 
     Returns:
-        The catalogue, and counts of texts that were cut and of items without a text.
+        The catalogue, and counts: of texts, of those that were cut or that hold the name of a token, and of items
+        without a text.
     """
-    titles, cut_titles = cut_texts(tokenizer, data.titles, max_text_tokens)
-    descriptions, cut_descriptions = cut_texts(tokenizer, data.descriptions, max_text_tokens)
-    catalogue = TextCatalogue(data.catalogue.row_of(), data.catalogue.tokens, titles, descriptions, max_history)
-    without_text = sum(not catalogue.name(row) for row in range(len(titles)))
+    titles, descriptions = (
+        cut_texts(tokenizer, column, max_text_tokens) for column in (data.titles, data.descriptions)
+    )
+    catalogue = TextCatalogue(
+        data.catalogue.row_of(), data.catalogue.tokens, titles.texts, descriptions.texts, max_history
+    )
+    without_text = sum(not catalogue.name(row) for row in range(len(titles.texts)))
     return catalogue, {
-        "lc_rec_texts_cut": cut_titles + cut_descriptions,
+        "lc_rec_texts": len(titles.texts) + len(descriptions.texts),
+        "lc_rec_texts_cut": titles.cut + descriptions.cut,
+        "lc_rec_texts_naming_tokens": titles.naming + descriptions.naming,
         "lc_rec_items_without_text": without_text,
     }
 
@@ -152,21 +159,23 @@ def _drawn_histories(
 
 
 def _user_texts(
-    data: TaskData, tokenizer: PreTrainedTokenizerBase, max_text_tokens: int
-) -> tuple[dict[str, UserTexts], int]:
-    """The texts of each text column of the training interactions, cut, and the number of those that were cut."""
+    data: TaskData, tokenizer: PreTrainedTokenizerBase, max_text_tokens: int, counts: dict[str, int]
+) -> dict[str, UserTexts]:
+    """The texts of each text column of the training interactions, cut; ``counts`` gets their numbers."""
     assert data.interactions is not None
-    interactions, cut = data.interactions, 0
+    interactions = data.interactions
     by_column: dict[str, UserTexts] = {}
     for column, by_user in interactions.texts.items():
         by_column[column] = {}
         for user, texts in by_user.items():
             train = [place for place, label in enumerate(interactions.labels(user)) if label == "train"]
-            train_texts, more = cut_texts(tokenizer, [texts[place] for place in train], max_text_tokens)
-            cut += more
+            shown = cut_texts(tokenizer, [texts[place] for place in train], max_text_tokens)
+            counts["lc_rec_texts"] += len(shown.texts)
+            counts["lc_rec_texts_cut"] += shown.cut
+            counts["lc_rec_texts_naming_tokens"] += shown.naming
             items = [interactions.items[user][place] for place in train]
-            by_column[column][user] = [(items[: n + 1], text) for n, text in enumerate(train_texts) if text]
-    return by_column, cut
+            by_column[column][user] = [(items[: n + 1], text) for n, text in enumerate(shown.texts) if text]
+    return by_column
 
 
 def _intents(catalogue: TextCatalogue, by_user: UserTexts) -> list[Conversation]:

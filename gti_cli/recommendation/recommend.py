@@ -15,6 +15,7 @@ from gti_cli.decoding.ranked_items import RankedItems
 from gti_cli.decoding.search_parts import ScoreRequest
 from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.prompts.next_item import DEFAULT_HISTORY
+from gti_cli.prompts.text_as_data import note_naming
 from gti_cli.recommendation.listing.allowed import allowed_mask
 from gti_cli.recommendation.listing.blended import check_blend_options, recommend_by_blend
 from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
@@ -195,6 +196,7 @@ def _prompts(recommender: Recommender, requests: RecommendationRequests, options
         prompts = model.prompts_of_queries(list(requests.queries.values()))
         if prompts.queries_cut:
             console.note(f"{prompts.queries_cut:,} queries are longer than a prompt shows, and were cut")
+        note_naming(prompts.queries_naming, len(prompts.ids), "queries")
         return prompts
     assert requests.histories is not None
     most = model.checkpoint.history_length(options.max_history, "--max-history", DEFAULT_HISTORY)

@@ -11,9 +11,10 @@ import numpy as np
 from gti_cli.errors import InputError
 from gti_cli.geometry.sampling import draw_at_most
 from gti_cli.prompts import query as search_prompts
-from gti_cli.prompts.conversations import Conversation
+from gti_cli.prompts.conversations import USER, Conversation
 from gti_cli.prompts.next_item import SYSTEM, WORDINGS, cut_history
 from gti_cli.prompts.pair_prompts import cut_texts
+from gti_cli.prompts.text_as_data import note_naming
 from gti_cli.recommendation.task_data import LC_REC, NEXT_ITEM, SEARCH, TaskData
 from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History, Splits
@@ -132,7 +133,8 @@ def search_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: Tas
         seed: Seed of the validation sample.
 
     Returns:
-        The task. Its counts are search_pairs, search_queries, search_valid_pairs_used and search_queries_cut.
+        The task. Its counts are search_pairs, search_queries, search_valid_pairs_used, search_queries_cut and
+        search_queries_naming_tokens.
 
     Raises:
         InputError: When no training query has a good item.
@@ -149,14 +151,16 @@ def search_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: Tas
     valid = draw_at_most(_good_pairs(queries.valid), options.valid_sample, seed)
     pairs = [*train, *valid]
     texts = list(dict.fromkeys(query.text for query, _ in pairs))
-    cut_text, cut = cut_texts(tokenizer, texts, search_prompts.MAX_QUERY_TOKENS)
-    cut_text_of = dict(zip(texts, cut_text, strict=True))
+    shown = cut_texts(tokenizer, texts, search_prompts.MAX_QUERY_TOKENS)
+    note_naming(shown.naming, len(texts), "queries")
+    cut_text_of = dict(zip(texts, shown.texts, strict=True))
     conversations = [
         Conversation(
             SEARCH,
             search_prompts.SYSTEM,
             search_prompts.question(cut_text_of[query.text]),
             data.catalogue.tokens[row_of[item]],
+            USER,
         )
         for query, item in pairs
     ]
@@ -164,7 +168,8 @@ def search_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: Tas
         "search_pairs": len(train),
         "search_queries": len({query.query_id for query, _ in train}),
         "search_valid_pairs_used": len(valid),
-        "search_queries_cut": cut,
+        "search_queries_cut": shown.cut,
+        "search_queries_naming_tokens": shown.naming,
     }
     target_rows = [row_of[item] for _, item in valid]
     return Task(SEARCH, conversations[: len(train)], conversations[len(train) :], target_rows, counts)

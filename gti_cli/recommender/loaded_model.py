@@ -39,12 +39,14 @@ class Prompts:
         shown: Catalogue rows that each history's prompt shows. None: queries.
         cut: For each history, how many items lie further back than its prompt shows.
         queries_cut: Number of queries that are longer than a prompt shows.
+        queries_naming: Number of queries that hold the name of a token (see `gti_cli.prompts.text_as_data`).
     """
 
     ids: list[list[int]]
     shown: list[list[int]] | None = None
     cut: list[int] = field(default_factory=list)
     queries_cut: int = 0
+    queries_naming: int = 0
 
 
 class LoadedModel:
@@ -142,10 +144,10 @@ class LoadedModel:
             InputError: When a prompt is longer than the model has positions.
         """
         with self._tokenizer_lock:
-            prompts, cut = encode_queries(self._tokenizer, texts)
+            prompts, queries = encode_queries(self._tokenizer, texts)
         ids = [[*prompt, *self._frame.opening] for prompt in prompts]
         self._check_positions(ids, "use a model with more positions")
-        return Prompts(ids, None, [0] * len(ids), cut)
+        return Prompts(ids, None, [0] * len(ids), queries.cut, queries.naming)
 
     def masses(self, prompts: Prompts) -> ItemMasses | None:
         """What the checkpoint's behaviour prior gives the items behind histories; None without prior or histories."""

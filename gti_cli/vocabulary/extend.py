@@ -19,6 +19,7 @@ from gti_cli.errors import InputError
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.priors.stored_prior import keep_prior, leave_prior
 from gti_cli.prompts.chat import choose_prompt_form, end_of_turn
+from gti_cli.prompts.text_as_data import data_encoder, note_naming
 from gti_cli.tables.cold_start.held_out_items import hand_on
 from gti_cli.vocabulary import gguf
 from gti_cli.vocabulary.architectures.causality import check_causal, check_model_causal
@@ -28,7 +29,7 @@ from gti_cli.vocabulary.base_model import find_base, is_gguf, read_kind, safeten
 from gti_cli.vocabulary.in_memory import add_tokens
 from gti_cli.vocabulary.initializers.placement import Placement
 from gti_cli.vocabulary.layout import check_nothing_is_missing, find_layout
-from gti_cli.vocabulary.new_rows import INITIALIZERS, USE_DISTANCE, Extension, default_initializer
+from gti_cli.vocabulary.new_rows import FROM_TEXTS, INITIALIZERS, USE_DISTANCE, Extension, default_initializer
 from gti_cli.vocabulary.old_words import OldWords
 from gti_cli.vocabulary.options import ExtendKeywords, StartOptions
 from gti_cli.vocabulary.streamed import extend_files
@@ -147,6 +148,7 @@ def _extend(
     refuse_known_tokens(tokenizer, to_add, base.path)
     old_words = OldWords.before(tokenizer, to_add) if to_add.table is not None else None
     vocabulary_before = tokenizer.get_vocab()
+    _count_naming(run, tokenizer, to_add, init)
     extension, is_causal = _write(run, base, config, target, tokenizer, to_add, init, placement, dtype)
     check_saved(target, vocabulary_before, extension.tokens)
     if to_add.table is not None:
@@ -177,6 +179,16 @@ def _extend(
     check_nothing_is_missing(target, base.path)
     if not is_causal:
         console.note("no small model of this architecture can be made, so nothing tells whether it sees later tokens")
+
+
+def _count_naming(run: StageRun, tokenizer: PreTrainedTokenizerBase, to_add: TokensToAdd, init: str) -> None:
+    """Count and say how many of the texts that the new rows start from hold the name of a control token."""
+    if init not in FROM_TEXTS:
+        return
+    texts = to_add.item_texts if to_add.item_tokens is not None else to_add.descriptions
+    naming = sum(map(data_encoder(tokenizer).holds_name, texts))
+    run.counts["texts_naming_tokens"] = naming
+    note_naming(naming, len(texts))
 
 
 def _write(

@@ -30,6 +30,7 @@ FROM_MEANING: dict[str, Callable[[MatrixRows, TokensToAdd, Any, Placement], torc
     "codebook": codebook,
 }
 USE_DISTANCE = ("text", "text-lstsq", "text-permuted", "codebook")  # initializers that heed --distance
+FROM_TEXTS = ("subword", "text", "text-lstsq", "text-permuted")  # initializers that tokenise texts
 INITIALIZERS = (*FROM_PRETRAINED, *FROM_MEANING)
 
 

@@ -1,4 +1,4 @@
-"""Cases in which a stage refuses to write (over its own input, or without ``--force``) or to start (from a blend)."""
+"""Cases in which a stage refuses to write (over its input, through a link, without ``--force``) or to start (a blend)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gti_cli.errors import InputError
 from gti_cli.workspace.manifest import Manifest
+from gti_cli.workspace.names import GROUPS
 from gti_cli.workspace.stage_run import StageRequest
 
 
@@ -25,6 +26,24 @@ def refuse_to_overwrite_inputs(root: Path, request: StageRequest) -> None:
                     where=str(entry["path"]),
                     remedy="use another --workspace",
                 )
+
+
+def refuse_links(root: Path) -> None:
+    """Refuse a workspace whose folders of several artifacts, or whose internal folders, are symbolic links.
+
+    What is written there would lie somewhere else, perhaps over files of others. The workspace itself may be a link.
+
+    Raises:
+        InputError: When one of them is a link.
+    """
+    state = root / ".gti"
+    for path in (state, *(root / name for name in GROUPS), *state.glob("*")):
+        if path.is_symlink():
+            raise InputError(
+                "this is a symbolic link, and gti writes nothing outside the workspace",
+                where=str(path),
+                remedy="put a folder in its place, or make the workspace itself a link",
+            )
 
 
 def refuse_to_replace(root: Path, request: StageRequest, existing: Manifest | None) -> None:

@@ -31,7 +31,7 @@ from gti_cli.workspace.manifest import (
     read_manifest,
 )
 from gti_cli.workspace.names import GROUPS
-from gti_cli.workspace.refusals import refuse_to_overwrite_inputs, refuse_to_replace
+from gti_cli.workspace.refusals import refuse_links, refuse_to_overwrite_inputs, refuse_to_replace
 from gti_cli.workspace.stage_run import StageRequest, StageRun, check_finite
 
 
@@ -118,8 +118,10 @@ class Workspace:
         """Keep other writers out inside the block; first complete what a killed writer had committed.
 
         Raises:
-            InputError: When another process writes in this workspace, or the folder cannot be written.
+            InputError: When another process writes in this workspace, the folder cannot be written, or one of its
+                folders is a symbolic link.
         """
+        refuse_links(self.root)
         with lock.writing(self.root):
             finish_commits(self.root)
             yield

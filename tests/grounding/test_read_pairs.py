@@ -36,6 +36,7 @@ def test_titles_and_descriptions(tmp_path: Path, tokenizer: object) -> None:
         "rows_without_title": 2,
         "rows_without_description": 2,
         "texts_cut": 0,
+        "texts_naming_tokens": 0,
         "pairs_title": 2,
         "pairs_description": 2,
         "pairs_both": 1,

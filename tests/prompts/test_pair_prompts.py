@@ -65,8 +65,8 @@ def test_questions_differ_by_direction_and_form(extended: Any) -> None:
 
 def test_long_texts_are_cut_and_counted(extended: Any) -> None:
     long = "silk dress " * 40
-    kept, cut = cut_texts(extended, ["short", long, "é" * 50, ""], 10)
-    assert cut == 2 and kept[0] == "short" and kept[3] == ""
+    kept, cut, naming = cut_texts(extended, ["short", long, "é" * 50, ""], 10)
+    assert cut == 2 and naming == 0 and kept[0] == "short" and kept[3] == ""
     assert long.startswith(kept[1]) and len(extended(kept[1], add_special_tokens=False)["input_ids"]) <= 10
     assert "\ufffd" not in kept[2] and kept[2]
-    assert cut_texts(extended, [], 10) == ([], 0)
+    assert cut_texts(extended, [], 10) == ([], 0, 0)

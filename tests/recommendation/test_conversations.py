@@ -126,7 +126,7 @@ def test_command(make_world: Any, tmp_path: Path, capsys: Any) -> None:
     assert result.pop("longest") > 20
     assert result == {
         "output": str(path), "format": "messages", "rows": 16, "kinds": {"search": 16}, "otherwise": {},
-        "behind_the_end": 16, "with_empty_thought": 0, "longer_than_trl_takes": 0,
+        "behind_the_end": 16, "with_empty_thought": 0, "naming_tokens": 0, "longer_than_trl_takes": 0,
     }  # fmt: skip
     assert r"16 of 16 rows have '\n' behind <|im_end|>" in " ".join(said.err.split())
     assert gti(command) == 2 and "there already" in capsys.readouterr().err

@@ -106,6 +106,7 @@ def test_validation_asks_for_validation_targets(make_world: Any) -> None:
         "search_queries": 8,
         "search_valid_pairs_used": 4,
         "search_queries_cut": 0,
+        "search_queries_naming_tokens": 0,
     }
     assert [row in (8, 9, 11, 12) for row in search.target_rows] == [True] * 4
     answers = [c.assistant for c in search.valid]  # type: ignore[union-attr]

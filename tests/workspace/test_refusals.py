@@ -60,3 +60,24 @@ def test_an_input_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "thing.txt").read_text() == "the only copy"
     assert (tmp_path / "model" / "config.json").exists()
     assert run_stage(tmp_path / "w", inputs={"items": "thing.txt"}, force=force)[0] is False
+
+
+@pytest.mark.parametrize("link", ["evaluation", "diagnostics", ".gti", ".gti/staging", ".gti/lock"])
+def test_nothing_is_written_through_a_link_in_the_workspace(tmp_path: Path, link: str) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "real"
+    (outside / "thing").mkdir(parents=True)
+    (outside / "file").write_text("the user's")
+    (root / link).parent.mkdir(parents=True)
+    (root / link).symlink_to(outside / "file" if link == ".gti/lock" else outside)
+    before = sorted(outside.rglob("*"))
+    with (
+        pytest.raises(InputError, match=f"{link}: this is a symbolic link.*a folder in its place"),
+        Workspace(root).stage("evaluate", "evaluation/x", ["evaluation/x"], options={}),
+    ):
+        pass
+    assert sorted(outside.rglob("*")) == before and (outside / "file").read_text() == "the user's"
+    (root / link).unlink()
+    (tmp_path / "ws").symlink_to(root)  # the user's own link to a workspace is followed
+    with Workspace(tmp_path / "ws").stage("evaluate", "evaluation/x", ["evaluation/x"], options={}) as run:
+        run.path("evaluation/x").mkdir(parents=True)
+    assert (root / "evaluation" / "x.json").is_file()

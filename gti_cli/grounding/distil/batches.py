@@ -20,6 +20,7 @@ import torch
 from gti_cli.errors import InputError, list_some
 from gti_cli.grounding.distil.contexts import Use
 from gti_cli.grounding.distil.old_tokenization import OldTokenization
+from gti_cli.prompts.text_as_data import data_encoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -115,11 +116,14 @@ def encode_uses(
     opening = start_id(tokenizer)
     phrases = old.encode([use.with_phrase for use in uses])
     texts: Any = tokenizer([use.with_tokens for use in uses], add_special_tokens=False)["input_ids"] if uses else []
+    data = data_encoder(tokenizer)
     own_ids: dict[str, list[int]] = {}
     usable, encoded = [], []
     for use, phrase, text in zip(uses, phrases, texts, strict=True):
         if use.tokens not in own_ids:
             own_ids[use.tokens] = list(tokenizer(use.tokens, add_special_tokens=False)["input_ids"])
+        if data.count(text) != data.count(own_ids[use.tokens]):  # the context holds the name of a token
+            text = data.encode([(use.before, True), (use.tokens, False), (use.behind, True)])
         if not _contains(text, own_ids[use.tokens]):
             continue
         teacher, student = [opening, *phrase], [opening, *text]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gti_cli.errors import InputError
+from gti_cli.prompts.text_as_data import DataEncoder, is_reserved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,10 +39,24 @@ class OldTokenization:
         self._tokenizer = Tokenizer.from_str(json.dumps(state))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        left = {
+            token["id"]: token["content"]
+            for token in state["added_tokens"]
+            if is_reserved(token["content"], token["special"])
+        }
+        self._encoder = DataEncoder(self._encode_one, left)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, without the special tokens that open or close a sequence."""
-        return [list(encoding.ids) for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        """Token ids of each text, without the special tokens that open or close a sequence.
+
+        The texts are data: a name of a control token in them is read as text (see `gti_cli.prompts.text_as_data`).
+        """
+        encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        free = self._encoder.is_free
+        return [ids if free(ids) else self._encoder.encode([(t, True)]) for t, ids in zip(texts, encoded, strict=True)]
+
+    def _encode_one(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def ids(self) -> list[int]:
         """All old token ids, in ascending order."""

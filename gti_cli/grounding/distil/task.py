@@ -24,6 +24,7 @@ from gti_cli.grounding.held_out import BATCH, hold_out
 from gti_cli.grounding.job import GroundingJob, GroundingTask
 from gti_cli.grounding.read_pairs import count_untaught, tokens_of_pairs
 from gti_cli.grounding.trainable_rows import NewRows
+from gti_cli.prompts.text_as_data import encode_texts, note_naming
 from gti_cli.training.batches.stored_examples import comfortable_bytes
 from gti_cli.workspace import StageRun, processes
 
@@ -61,6 +62,9 @@ def distil_task(
     check_layer(model, options.distil_layer)
     old = OldTokenization(tokenizer, job.new_tokens.names)
     phrases, counts = cut_phrases(job.table, old, tokenizer, options.max_text_tokens)
+    texts = [*phrases.texts, *filter(None, phrases.contexts)]
+    counts["texts_naming_tokens"] = encode_texts(tokenizer, texts)[1]
+    note_naming(counts["texts_naming_tokens"], len(texts))
     snippets, empty = _snippets(job, run, model, tokenizer, old, phrases)
     all_uses = uses_of(phrases, snippets)
     uses, examples = encode_uses(tokenizer, old, all_uses, set(job.new_tokens.ids.tolist()))

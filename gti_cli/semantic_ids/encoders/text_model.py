@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from gti_cli import console
 from gti_cli.checkpoints.hub import split_revision, waiting_for_hub
 from gti_cli.errors import InputError, first_line
+from gti_cli.prompts.text_as_data import data_encoder, note_naming
 from gti_cli.semantic_ids.encoders.encoding_store import InMemory, OnDisk, Store
 from gti_cli.semantic_ids.options import EncoderOptions
 from gti_cli.tensors.vector_file import VectorRows
@@ -68,14 +70,28 @@ class TextModel:
         by_device = CPU_BATCH if self._model.device.type == "cpu" else GPU_BATCH
         return self.options.batch_tokens or by_device
 
-    def lengths(self, texts: Sequence[str]) -> list[int]:
-        """The number of tokens of each text, special tokens and the prompt included, before anything is cut."""
+    def measure(self, texts: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Count the tokens of texts.
+
+        Returns:
+            The number of tokens of each text, special tokens and the prompt included, before anything is cut; and the
+            places of the texts that hold the name of a special token, which the model would read as that token.
+        """
         prompt = self.options.prompt or self._model.prompts.get(self._model.default_prompt_name or "") or ""
+        tokenizer = partial(self._model.tokenizer, truncation=False, verbose=False)
+        encoder = data_encoder(self._model.tokenizer)
+        of_every_text = encoder.count(tokenizer(prompt + "x")["input_ids"])
         lengths: list[int] = []
+        naming: list[int] = []
         for start in range(0, len(texts), 4096):
-            part = [prompt + text for text in texts[start : start + 4096]]
-            lengths += [len(ids) for ids in self._model.tokenizer(part, truncation=False, verbose=False)["input_ids"]]
-        return lengths
+            part = tokenizer([prompt + text for text in texts[start : start + 4096]])["input_ids"]
+            lengths += map(len, part)
+            naming += (start + n for n, ids in enumerate(part) if encoder.count(ids) != of_every_text)
+        return lengths, naming
+
+    def as_data(self, text: str) -> str:
+        """Put a space into each name of a special token in a text, so that the model reads it as text."""
+        return " ".join(data_encoder(self._model.tokenizer).pieces(text))
 
     def encode(self, texts: list[str]) -> Vectors:
         """Encode one batch: (n, d) float32, rows of length 1."""
@@ -102,12 +118,19 @@ def encode_texts(model: TextModel, texts: Sequence[str], scratch: Path | None) -
 
     Returns:
         The vectors (N, d) float32 (a `VectorFile` with ``scratch``), and counts: ``texts_cut``, how many texts were
-        cut at the model's limit.
+        cut at the model's limit, and ``texts_naming_tokens``, how many hold the name of a special token.
 
     Raises:
         InputError: When the model returns NaN or infinity.
     """
-    lengths, limit = model.lengths(texts), model.limit
+    lengths, naming = model.measure(texts)
+    if naming:
+        note_naming(len(naming), len(texts))
+        texts = list(texts)
+        for row in naming:
+            texts[row] = model.as_data(texts[row])
+        lengths, _ = model.measure(texts)
+    limit = model.limit
     batches = list(token_batches([min(length, limit) for length in lengths], model.batch_tokens))
     store: Store = InMemory() if scratch is None else OnDisk(scratch, canonical_digest([list(texts), batches]))
     store.open(len(texts), len(batches))
@@ -128,7 +151,7 @@ def encode_texts(model: TextModel, texts: Sequence[str], scratch: Path | None) -
     cut = sum(length > limit for length in lengths)
     if cut:
         console.note(f"{cut:,} of {len(texts):,} texts were longer than the {limit:,} tokens that {model.name} reads")
-    return store.vectors(), {"texts_cut": cut}
+    return store.vectors(), {"texts_cut": cut, "texts_naming_tokens": len(naming)}
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from gti_cli.errors import InputError
+from gti_cli.prompts.text_as_data import encode_texts
 from gti_cli.tensors.matrix_rows import MatrixRows
 from gti_cli.vocabulary.initializers.from_pretrained_rows import mean_row
 from gti_cli.vocabulary.tokens_to_add import TokensToAdd
@@ -116,7 +117,7 @@ def _word_weights(
             "--init text needs texts, and there are none",
             remedy="use it with semantic IDs, or add a column `description` to --tokens",
         )
-    word_ids = [ids[:_MAX_TEXT_TOKENS] for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+    word_ids = [ids[:_MAX_TEXT_TOKENS] for ids in encode_texts(tokenizer, texts)[0]]
     lengths = [len(ids) for ids in word_ids]
     words = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in word_ids])
     text_of_word = np.repeat(np.arange(len(texts)), lengths)

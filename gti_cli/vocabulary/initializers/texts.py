@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from gti_cli.errors import InputError, list_some
+from gti_cli.prompts.text_as_data import encode_texts
 from gti_cli.tensors.matrix_rows import MatrixRows
 from gti_cli.vocabulary.initializers.placement import AT_USUAL_DISTANCE, Placement, rms_distance, scale_to_norm
 from gti_cli.vocabulary.initializers.text_vectors import levels_of, text_vectors
@@ -49,7 +50,7 @@ def subword(
             f"--init subword needs a description of every token; {list_some(undescribed or tokens.names)} have none",
             remedy="add a column `description` to --tokens; for semantic IDs use --init text",
         )
-    word_ids = tokenizer(tokens.descriptions, add_special_tokens=False)["input_ids"]
+    word_ids, _ = encode_texts(tokenizer, tokens.descriptions)
     return torch.stack([rows[torch.tensor(ids)].float().mean(0) for ids in word_ids])
 
 

@@ -25,7 +25,10 @@ PIECES = st.one_of(st.sampled_from([*NEW, "<|im_end|>", "a ", "é", "日"]), st.
 def test_texts_are_split_as_before_the_extension(parts: list[str]) -> None:
     text = "".join(parts)
     (ids,) = OLD.encode([text])
-    assert ids == BEFORE(text, add_special_tokens=False)["input_ids"]
+    if "<|im_end|>" in text:  # texts are data, so no part of them becomes a control token
+        assert BEFORE.convert_tokens_to_ids("<|im_end|>") not in ids and BEFORE.decode(ids) == text
+    else:
+        assert ids == BEFORE(text, add_special_tokens=False)["input_ids"]
     assert not set(ids) & NEW_IDS
 
 

@@ -36,7 +36,9 @@ def test_sentence_transformers_model_one_text_at_a_time(tmp_path: Path) -> None:
     for row, title in enumerate(titles):
         expected = model.encode([title])[0]
         np.testing.assert_allclose(encoded.vectors[row], expected / np.linalg.norm(expected), atol=1e-5)
-    assert encoded.counts == {"texts_cut": 1} and encoded.measured == {"batch_tokens": CPU_BATCH}
+    assert encoded.counts == {"texts_cut": 1, "texts_naming_tokens": 0} and encoded.measured == {
+        "batch_tokens": CPU_BATCH
+    }
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
@@ -50,12 +52,12 @@ def test_pooling_prompt_and_limit_against_the_bare_model(encoder: Path, pooling:
     tokenizer, bare = AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder).eval()
     for row, text in enumerate(TEXTS):
         ids = tokenizer("item: " + text)["input_ids"]
-        assert model.lengths([text]) == [len(ids)]
+        assert model.measure([text])[0] == [len(ids)]
         with torch.no_grad():
             states = bare(input_ids=torch.tensor([ids[:10]])).last_hidden_state[0].numpy()
         expected = {"mean": states.mean(axis=0), "cls": states[0], "last": states[-1]}[pooling]
         np.testing.assert_allclose(vectors[row], expected / np.linalg.norm(expected), atol=1e-5)
-    assert counts["texts_cut"] == sum(length > 10 for length in model.lengths(TEXTS)) > 0
+    assert counts["texts_cut"] == sum(length > 10 for length in model.measure(TEXTS)[0]) > 0
 
 
 def test_token_batches() -> None:
@@ -94,7 +96,7 @@ def test_an_interrupted_encoding_resumes(encoder: Path, tmp_path: Path, monkeypa
     calls.extend([[]] * 10)
     done = len(calls)
     np.testing.assert_array_equal(encode_texts(model, TEXTS, tmp_path)[0], whole)
-    batches = len(list(token_batches(model.lengths(TEXTS), 12)))
+    batches = len(list(token_batches(model.measure(TEXTS)[0], 12)))
     assert len(calls) - done == batches - 2  # the two that were finished are not encoded again
     encode_texts(model, [*TEXTS[1:], "another"], tmp_path)  # other texts: nothing of it is taken
     assert len(calls) - done > batches - 2
