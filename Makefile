@@ -17,16 +17,25 @@ help:
 	@echo "make bench  install, then the benchmarks in tests/benchmarks (ratios against named peers)"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
 
-# The stamp is newer than what decides what is installed: a second `make` starts at once.
-$(VENV)/.installed: pyproject.toml .ci/constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c .ci/constraints.txt
+
+# The stamps are newer than what decides what is installed: a second `make` starts at once. Two processes unpack the large
+# packages: torch has about as many bytes as all others, and shares no file with those that do not need it.
+$(VENV)/.needed: pyproject.toml .ci/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else "gti needs Python 3.10 to 3.13: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c .ci/constraints.txt -e '.[encoders,gguf,serve,dev]'
+	$(PIP) --no-deps torch & torch=$$!; $(PIP) datasets faiss-cpu matplotlib scikit-learn transformers && wait $$torch
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.needed
+	$(PIP) -e '.[encoders,gguf,serve,dev]'
 	touch $@
 
 install: $(VENV)/.installed
 
-demo: install
+# The demo needs neither extras nor what the tests need.
+demo: $(VENV)/.needed
 	PATH="$(abspath $(BIN)):$$PATH" bash sample_data/run.sh $(DEMO)
 
 test: install

@@ -8,7 +8,7 @@ baseline sees the whole history before it, as the model does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from gti_cli.metrics.ranking import averages, list_metrics, per_user
 from gti_cli.tables.histories import History, Splits
 from gti_cli.tensors.vector_file import VectorFile
 from gti_cli.workspace.inputs import digest_input
+from gti_cli.workspace.processes import one_at_a_time
 
 if TYPE_CHECKING:
     import torch
@@ -132,12 +133,11 @@ def evaluate_baselines(names: Sequence[str], setting: Setting) -> BaselinesOutco
         paths = [cache_path(setting.cache, name, [key, _own_key(name, setting)]) for key in keys]
         cached = [load_results(path) for path in paths]
         if None in cached:
-            baselines, report = fit_baseline(name, setting)
-            hiding = [setting.hide(name, baseline) for baseline in baselines]
-            for number, (path, entries) in enumerate(zip(paths, groups, strict=True)):
-                results = {baseline.name: _evaluate(baseline, entries, setting) for baseline in hiding}
-                store_results(path, results, report)
-                cached[number] = results, report
+            # Several evaluations may run at once: the first works, the others wait and read.
+            with one_at_a_time(setting.cache / f"{name}.measured"):
+                cached = [load_results(path) for path in paths]
+                if None in cached:
+                    cached = list(_fit_and_evaluate(name, setting, paths, groups))
         else:
             console.note(f"{name}: evaluated already on the same users")
         for of_group, measured in zip((outcome.results, outcome.others), cached, strict=False):
@@ -147,6 +147,18 @@ def evaluate_baselines(names: Sequence[str], setting: Setting) -> BaselinesOutco
                 outcome.tuning[name] = measured[1]
                 warn_of_edges(name, measured[1])
     return outcome
+
+
+def _fit_and_evaluate(
+    name: str, setting: Setting, paths: Sequence[Path], groups: Sequence[Sequence[History]]
+) -> Iterator[tuple[dict[str, BaselineResult], dict[str, Any] | None]]:
+    """Fit a baseline, evaluate it on each group of entries, and cache the results."""
+    baselines, report = fit_baseline(name, setting)
+    hiding = [setting.hide(name, baseline) for baseline in baselines]
+    for path, entries in zip(paths, groups, strict=True):
+        results = {baseline.name: _evaluate(baseline, entries, setting) for baseline in hiding}
+        store_results(path, results, report)
+        yield results, report
 
 
 def find_left_out(names: Sequence[str], setting: Setting) -> dict[str, str]:

@@ -89,10 +89,11 @@ def refresh_card(space: Workspace, checkpoint: Checkpoint, evaluation: Manifest)
         origin = origin_of(checkpoint, lineage, is_itself=True)
     else:
         origin = origin_of(_start_of(space, manifest), lineage)
-    text = render_card(manifest, path.parent, origin, lineage, evaluations)
     try:
         with space.lock(), replacing(path) as temporary:
-            temporary.write_text(text, "utf-8")
+            # Another evaluation of this checkpoint may have ended since.
+            evaluations = find_evaluations(space, checkpoint, evaluation)
+            temporary.write_text(render_card(manifest, path.parent, origin, lineage, evaluations), "utf-8")
     except (OSError, InputError) as error:
         console.warn(f"{path} was not refreshed: {error}")
 

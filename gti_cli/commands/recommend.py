@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,6 +26,7 @@ from gti_cli.commands.options import (
 from gti_cli.errors import InputError
 from gti_cli.recommendation.requests import RecommendOptions
 from gti_cli.tables.equal_times import InteractionOptions
+from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
     from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
@@ -95,8 +97,11 @@ def _recommend(
             raise InputError("--input - reads stdin, which is closed", remedy="pipe lines of JSON into it")
         reading.check(reads_table=False)
         options.check()
+        if processes.world() > 1:
+            raise InputError("--input - answers in one process", remedy="run it without torchrun, or give a table")
         _answer_stdin(_load(workspace, chosen[0] if chosen else None, base, common), options)
         return
+    parts = _parts_folder(table, output)
     recommendations = stage(
         workspace,
         checkpoint=chosen[0] if chosen else None,
@@ -107,12 +112,17 @@ def _recommend(
         seed=common.seed,
         device=common.device,
         dtype=common.dtype,
+        parts=parts,
         **vars(options),
         **vars(reading),
     )
+    if processes.rank() > 0:
+        return
     id_column = "query_id" if query is not None or (table is not None and _has_queries(table)) else "user_id"
     if output is not None:
         _write(recommendations, id_column, output)
+        if parts is not None:
+            shutil.rmtree(parts, ignore_errors=True)
     else:
         title = f"For {query!r}" if query is not None else f"Next, after {', '.join(history or [])}"
         _print(recommendations, id_column, title if table is None else None)
@@ -196,6 +206,24 @@ def _check_output(output: Path) -> None:
             where=str(output),
             remedy="name another file",
         )
+
+
+def _parts_folder(table: str | None, output: Path | None) -> Path | None:
+    """Where finished parts of a table's lists lie until the output file is written; None: in memory.
+
+    Raises:
+        InputError: When several processes have no output file beside which they can share their parts.
+    """
+    if table is None:
+        return None
+    if output is not None:
+        return output.with_name(f".{output.name}.parts")
+    if processes.world() > 1:
+        raise InputError(
+            "several processes share the users out through files beside the output file, and there is none",
+            remedy="give -o FILE.parquet, in a folder that all of them share",
+        )
+    return None
 
 
 def _has_queries(table: str) -> bool:

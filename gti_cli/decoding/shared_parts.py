@@ -57,7 +57,7 @@ def share_parts(
     own_parts = numbered if folder is None else numbered[processes.rank() :: processes.world()]
     results: dict[int, PartArrays] = {}
     searched = 0
-    if folder is not None:
+    if folder is not None and own_parts:  # A process without work may come when the folder is gone again.
         folder.mkdir(parents=True, exist_ok=True)
     with console.progress(description, sum(len(part) for _, part in own_parts), unit) as advance:
         for number, part in own_parts:
@@ -107,6 +107,6 @@ def _wait_for(path: Path, names: Collection[str], length: int) -> PartArrays:
             raise InputError(
                 f"another process of this launch has not finished its part of the search within {PATIENCE:,.0f} s",
                 where=str(path),
-                remedy="give all processes the same --workspace, and run it again: finished parts are reused",
+                remedy="let all processes share the folder, and run it again: finished parts are reused",
             )
         time.sleep(0.05)

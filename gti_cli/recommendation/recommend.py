@@ -19,6 +19,7 @@ from gti_cli.prompts.text_as_data import note_naming
 from gti_cli.recommendation.listing.allowed import allowed_mask
 from gti_cli.recommendation.listing.blended import check_blend_options, recommend_by_blend
 from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
+from gti_cli.recommendation.listing.parts_folder import parts_folder
 from gti_cli.recommendation.listing.recommendations import Recommendations, as_recommendations
 from gti_cli.recommendation.requests import (
     RecommendationRequests,
@@ -52,6 +53,7 @@ def recommend(
     device: str = "auto",
     dtype: str = "auto",
     columns: str | None = None,
+    parts: Path | str | None = None,
     **keywords: Unpack[RecommendKeywords],
 ) -> Recommendations:
     """Recommend the ``k`` most probable items to each user, or for each query; of candidates, where they are given.
@@ -69,10 +71,14 @@ def recommend(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         dtype: ``auto``, ``float32`` or ``bfloat16``.
         columns: What the columns of the tables are called, see `gti_cli.tables.locate`.
+        parts: Folder for finished parts of a ``table``; the caller removes it when the lists are where they belong. An
+            interrupted call goes on from what is there, and the processes of a launch by torchrun share the users out
+            among themselves. None: this process answers all, in memory.
         **keywords: See `RecommendOptions` and `InteractionOptions`.
 
     Returns:
         The items by user or query, then by rank. A list is shorter than ``k`` where fewer items may be recommended.
+        With ``parts``, on the first process alone: on other ranks nothing.
 
     Raises:
         InputError: When items are unknown, or there are none to show or to recommend.
@@ -96,9 +102,17 @@ def recommend(
         check_blend_options(blend, options)
     row_of = files.catalogue.row_of()
     requests = read_requests(histories, queries, table, row_of, reading)
+    if parts is not None and table is not None:
+        listed_tables = {"input": table, "exclude": exclude, "only": only, "candidates": listed}
+        chosen = {**vars(options), "exclude": None, "only": None, "candidates": None, **vars(reading)}
+        folder = parts_folder(parts, files, listed_tables, {**chosen, "seed": seed, "device": device, "dtype": dtype})
+    else:
+        folder = None
     if blend is not None:
         seed_everything(seed)
-        lists = recommend_by_blend(files, requests, options, exclude=exclude, only=only, device=device, dtype=dtype)
+        lists = recommend_by_blend(
+            files, requests, options, exclude=exclude, only=only, device=device, dtype=dtype, folder=folder
+        )
         _say_short(lists, options.k, requests)
         proven = [True] * len(lists)
         return as_recommendations(requests.names, lists, proven, files.catalogue.item_ids, files.titles)
@@ -112,10 +126,10 @@ def recommend(
         candidates = leave_out(candidates, allowed, hidden, requests.unit)
     recommender = Recommender(files, device=device, dtype=dtype, seed=seed)
     if candidates is None:
-        lists, proven = _search(recommender, requests, options, allowed, hidden)
+        lists, proven = _search(recommender, requests, options, allowed, hidden, folder)
         _say_short(lists, options.k, requests)
     else:
-        lists = _rank(recommender, requests, options, candidates)
+        lists = _rank(recommender, requests, options, candidates, folder)
         proven = [True] * len(lists)  # Every candidate is scored, so nothing is missing.
     recommendations = as_recommendations(
         requests.names, lists, proven, files.catalogue.item_ids, files.titles, candidates
@@ -130,6 +144,7 @@ def _search(
     options: RecommendOptions,
     allowed: npt.NDArray[np.bool_] | None,
     hidden: Sequence[set[int]],
+    folder: Path | None,
 ) -> tuple[list[RankedItems], list[bool]]:
     """The top ``k`` of the allowed items for each request, and whether that is proven."""
     prompts = _prompts(recommender, requests, options)
@@ -140,6 +155,7 @@ def _search(
         hidden=hidden,
         allowed=AllowedItems.same_for_all(allowed, len(prompts.ids)) if allowed is not None else None,
         unit=requests.unit,
+        folder=folder,
     )
     _say_what_may_be_missing(found, options, requests.unit)
     return found.lists, found.proven
@@ -150,12 +166,15 @@ def _rank(
     requests: RecommendationRequests,
     options: RecommendOptions,
     candidates: Candidates,
+    folder: Path | None,
 ) -> list[RankedItems]:
     """The candidates of each request, in the order of the language model."""
     prompts = _prompts(recommender, requests, options)
     model = recommender.model
     request = ScoreRequest(prompts.ids, candidates.lists, model.masses(prompts))
-    return rank_candidates(model.searcher, request, k=options.k, batch_size=options.batch_size, unit=requests.unit)
+    return rank_candidates(
+        model.searcher, request, k=options.k, batch_size=options.batch_size, unit=requests.unit, folder=folder
+    )
 
 
 def _say_short(lists: Sequence[RankedItems], k: int, requests: RecommendationRequests) -> None:

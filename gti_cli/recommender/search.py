@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
 from gti_cli.decoding.ranked_items import RankedItems, first_items, item_groups
@@ -11,6 +12,7 @@ from gti_cli.decoding.search_parts import SearchRequest, beams_for, extra_beams,
 from gti_cli.recommender import settings as limits
 from gti_cli.recommender.loaded_model import LoadedModel, Prompts
 from gti_cli.recommender.settings import ListSettings
+from gti_cli.workspace import processes
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ def search_lists(
     hidden: Sequence[Collection[int]],
     allowed: AllowedItems | None = None,
     unit: str = "users",
+    folder: Path | None = None,
 ) -> FoundLists:
     """Find the best items for each prompt.
 
@@ -49,9 +52,10 @@ def search_lists(
             that the user has seen. There are few of them for each user, and other ones, so the beam is made wider.
         allowed: Which items each prompt's search may find. None: all.
         unit: What the progress bar counts.
+        folder: Where finished parts are stored and shared, as for `gti_cli.decoding.search_parts.search_parts`.
 
     Returns:
-        Lists of at most ``settings.k`` items.
+        Lists of at most ``settings.k`` items. With a folder, on the first process alone: empty ones on other ranks.
     """
     searcher = model.searcher
     trie = searcher.trie.trie
@@ -66,7 +70,12 @@ def search_lists(
         masses=model.masses(prompts),
         allowed=allowed,
     )
-    answer = search_parts(searcher, request, batch_size=settings.batch_size, description="Recommending", unit=unit)
+    answer = search_parts(
+        searcher, request, batch_size=settings.batch_size, folder=folder, description="Recommending", unit=unit
+    )
+    if folder is not None and processes.rank() > 0:
+        count = len(prompts.ids)
+        return FoundLists([RankedItems([], [])] * count, [True] * count, request.exact, 0)
     lists = []
     for number, rows in enumerate(hidden):
         choice = allowed.of(number) if allowed is not None else None

@@ -75,8 +75,10 @@ def announce(state: Path, stage: str, decision: dict[str, Any]) -> None:
     if world() == 1:
         return
     folder = state / "launch" / _launch_name()
+    # Another launch may be at work in this workspace on another artifact (`gti_cli.workspace.lock.making`).
+    is_alone = len(list((state / "running").glob("*.json"))) <= 1
     for old in (state / "launch").glob("*"):
-        if old != folder:
+        if is_alone and old != folder:
             shutil.rmtree(old, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / f"{stage}.json") as temporary:
@@ -133,9 +135,11 @@ def made_by_first(path: Path, load: Callable[[], T | None], make: Callable[[], T
     last, deadline = _changed_at(sign), time.monotonic() + SILENCE
     while (stored := load()) is None:
         if rank() == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)  # for the sign
-            with _showing_life(sign):
-                return make()
+            with one_at_a_time(path):
+                if (stored := load()) is not None:  # another command has made it meanwhile
+                    return stored
+                with _showing_life(sign):
+                    return make()
         if (now := _changed_at(sign)) != last:
             last, deadline = now, time.monotonic() + SILENCE
         elif time.monotonic() > deadline:
@@ -148,6 +152,20 @@ def made_by_first(path: Path, load: Callable[[], T | None], make: Callable[[], T
             )
         time.sleep(0.1)
     return stored
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Keep other commands out that are about to make the same file: they wait, and can load it then.
+
+    Args:
+        path: The file. Its folder is made where it does not exist.
+    """
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 @contextmanager

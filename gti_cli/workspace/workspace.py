@@ -21,7 +21,7 @@ from gti_cli import console
 from gti_cli.errors import InputError
 from gti_cli.workspace import lock, processes
 from gti_cli.workspace.clock import RunClock
-from gti_cli.workspace.commit import FILES, commit, finish_commits
+from gti_cli.workspace.commit import FILES, commit
 from gti_cli.workspace.files import write_json
 from gti_cli.workspace.inputs import describe_inputs
 from gti_cli.workspace.manifest import (
@@ -115,15 +115,14 @@ class Workspace:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other writers out inside the block; first complete what a killed writer had committed.
+        """Keep other writers out inside the block, which takes moments; see `gti_cli.workspace.lock`.
 
         Raises:
-            InputError: When another process writes in this workspace, the folder cannot be written, or one of its
-                folders is a symbolic link.
+            InputError: When another process keeps writing in this workspace, the folder cannot be written, or one of
+                its folders is a symbolic link.
         """
         refuse_links(self.root)
         with lock.writing(self.root):
-            finish_commits(self.root)
             yield
 
     @contextmanager
@@ -166,7 +165,7 @@ class Workspace:
         Raises:
             InputError: When finished outputs from other inputs or options exist and ``force`` is false.
             InputError: When an output would overwrite an input.
-            InputError: When another process writes in this workspace.
+            InputError: When another process makes this artifact, reads it, or makes one that this stage reads.
         """
         request = StageRequest(
             command,
@@ -184,7 +183,8 @@ class Workspace:
             with self._run_on_other_process(staging, name) as run:
                 yield run
             return
-        with self.lock():
+        refuse_links(self.root)
+        with lock.making(self.root, name, request.upstream):
             run = self._begin(request, staging, force, resume)
             if run.done:
                 yield run
@@ -234,9 +234,9 @@ class Workspace:
         run.manifest = request.manifest(run)
         if describe is not None:
             describe(run.manifest, run.path(request.name))
-        commit(
-            self.root, staging, run.manifest, request.manifest_path, replaced=self.manifest_if_readable(request.name)
-        )
+        replaced = self.manifest_if_readable(request.name)
+        with self.lock():
+            commit(self.root, staging, run.manifest, request.manifest_path, replaced)
 
     @contextmanager
     def _run_on_other_process(self, staging: Path, name: str) -> Iterator[StageRun]:

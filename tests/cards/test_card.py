@@ -17,7 +17,7 @@ from gti_cli.cards.card import refresh_card, write_card
 from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.checkpoints.loading import load_tokenizer
 from gti_cli.prompts.next_item import encode_history
-from gti_cli.workspace import Workspace
+from gti_cli.workspace import Workspace, lock
 from gti_cli.workspace.lineage import inspect
 from gti_cli.workspace.sealed import read_seal
 from tests.support.cards import INTERVALS, METRICS, add_evaluation, checkpoint_of, python_code
@@ -205,6 +205,7 @@ def test_a_card_that_cannot_be_written_is_a_warning(
     assert "README.md was not refreshed: No space left on device" in capsys.readouterr().err
     assert path.read_text() == before and not list(path.parent.glob(".*"))
     monkeypatch.undo()
+    monkeypatch.setattr(lock, "PATIENCE", 0)
     with space.lock():
         refresh_card(space, checkpoint_of(space), evaluation)
     assert "another gti process is writing in this workspace" in capsys.readouterr().err and path.read_text() == before

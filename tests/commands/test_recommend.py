@@ -53,6 +53,7 @@ def test_every_option_reaches_the_stage(stage: RecordingStage, tmp_path: Path) -
         "batch_size": 5,
         "ties": "refuse",
         "duplicates": "drop",
+        "parts": None,
         "seed": 6,
         "device": "cpu",
         "dtype": "float32",

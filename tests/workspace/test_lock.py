@@ -1,4 +1,4 @@
-"""One writer at a time in a workspace, and clear errors where nobody can write."""
+"""Commands that may run at once in a workspace, those that may not, and clear errors where nobody can write."""
 
 from __future__ import annotations
 
@@ -16,32 +16,57 @@ from tests.support.stages import run_stage
 
 
 def _hold(root: str, ready: Any, leave: Any) -> None:
-    with lock.writing(Path(root)):
+    with lock.making(Path(root), "thing", ["upstream"]):
         ready.set()
         leave.wait(30)
 
 
-def test_second_writer_is_refused_and_a_killed_one_does_not_block(tmp_path: Path) -> None:
+def test_two_commands_at_once_where_neither_writes_what_the_other_reads(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, leave = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(str(tmp_path), ready, leave))
     other.start()
     assert ready.wait(30)
-    with pytest.raises(InputError, match="another gti process"):
+    with pytest.raises(InputError, match="another gti process is making 'thing'"):
         run_stage(tmp_path)
+    with (
+        pytest.raises(InputError, match="is making 'thing', which this command reads"),
+        lock.making(tmp_path, "evaluation/thing", ["thing"]),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match=r"is reading 'upstream' \(it makes 'thing'\)"),
+        lock.making(tmp_path, "upstream", []),
+    ):
+        pass
+    with lock.making(tmp_path, "another", ["upstream"]), lock.writing(tmp_path):
+        assert len(list((tmp_path / ".gti" / "running").glob("*.json"))) == 2
     assert other.pid is not None
     os.kill(other.pid, signal.SIGKILL)
     other.join()
-    assert run_stage(tmp_path)[0] is False
+    assert run_stage(tmp_path)[0] is False  # a killed process does not block
+    with lock.making(tmp_path, "upstream", []):
+        assert [path.stem for path in (tmp_path / ".gti" / "running").glob("*.json")] == ["upstream"]
 
 
-def test_the_lock_is_released_after_an_error(tmp_path: Path) -> None:
+def test_what_a_killed_process_was_making_is_forgotten(tmp_path: Path) -> None:
+    running = tmp_path / ".gti" / "running"
+    running.mkdir(parents=True)
+    (running / "old.json").write_text('{"name": "old", "upstream": ["new"]}')
+    with lock.making(tmp_path, "new", ["old"]):
+        assert [path.name for path in running.glob("*.json")] == ["new.json"]
+
+
+def test_the_locks_are_released_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 0)
     with pytest.raises(KeyError), lock.writing(tmp_path / "new"):
         with pytest.raises(InputError, match="another gti process"), lock.writing(tmp_path / "new"):
             pass
         raise KeyError
-    with lock.writing(tmp_path / "new"):
-        pass
+    for _ in range(2):
+        with pytest.raises(KeyError), lock.making(tmp_path / "new", "thing", []):
+            raise KeyError
+    assert not list((tmp_path / "new" / ".gti" / "running").glob("*.json"))
 
 
 def test_unwritable_workspace(tmp_path: Path) -> None:

@@ -185,6 +185,7 @@ def rank_candidates(
     k: int,
     batch_size: int,
     unit: str,
+    folder: Path | None = None,
 ) -> list[RankedItems]:
     """Put the candidates of each request in the order of the language model.
 
@@ -194,13 +195,16 @@ def rank_candidates(
         k: Most items of a list.
         batch_size: Most prompts in a batch. It changes the speed, not the results.
         unit: ``users`` or ``queries``.
+        folder: Where finished parts are stored and shared, as for `gti_cli.decoding.search_parts.search_parts`.
 
     Returns:
         Catalogue rows and exact scores, best first; at most ``k`` for a request. Items that share a semantic ID share a
         score, and stand in the order of the file.
     """
     lists = request.candidates
-    scores = score_parts(searcher, request, batch_size=batch_size, description="Scoring candidates", unit=unit)
+    scores = score_parts(
+        searcher, request, batch_size=batch_size, folder=folder, description="Scoring candidates", unit=unit
+    )
     ranked = []
     for first, end in zip(lists.offsets[:-1], lists.offsets[1:], strict=True):
         best = first + np.argsort(-scores[first:end], kind="stable")[:k]
