@@ -145,3 +145,23 @@ def test_a_share_of_the_users_trains_and_all_are_evaluated(study: tuple[Any, Any
         assert len(part.train) <= users and all(part.train[user] == whole.train[user] for user in part.train)
         assert {(e.user_id, len(e.items)) for e in part.valid} >= {(e.user_id, len(e.items)) for e in whole.valid}
     assert set(parts[0].train) < set(parts[1].train) < set(parts[2].train) and parts[2] == whole
+
+
+def test_solvers_are_set_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(STUDY))
+    solvers = importlib.import_module("solvers")
+    for name, loss, found in (("gradient-10-s0", 3.5, 0.1), ("gradient-3-s0", 4.0, 0.2), ("gradient-3-s1", 5.0, 0.4)):
+        metrics = {"held_out_loss": loss, "retrieval@1": 0.0, "retrieval@10": found}
+        run = {"seconds": 9.0, "processor_seconds": 60.0, "peak_memory_bytes": 2**30}
+        write(tmp_path / name / "gti.json", {"metrics": metrics, "run": run})
+        write(tmp_path / "losses" / f"{name}.json", [loss - 1, loss + 1])
+    write(tmp_path / "tuned-gradient-3-s1-e1" / "gti.json", {"run": {"seconds": 7.0}})
+    scores = {"metrics": {"recall@10": 0.25, "recall@20": 0.5, "ndcg@10": 0.125}}
+    write(tmp_path / "evaluation" / "tuned-gradient-3-s1-e1" / "metrics.json", scores)
+    solvers.main(tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    expected = "| gradient-3 | 2 | 60 ±0 | 1024 ±0 | 4.50 ±0.71 | 0.000 ±0.000 | 0.300 ±0.141 | 3.50 5.50 |"
+    assert lines[2:4] == [expected, "| gradient-10 | 1 | 60 | 1024 | 3.50 | 0.000 | 0.100 | 2.50 4.50 |"]
+    assert lines[-1] == "| gradient-3 | 1 | 7 | 0.2500 | 0.5000 | 0.1250 |"

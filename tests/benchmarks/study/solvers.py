@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from best import read, seconds
 
+_ROUNDING = 0.01  # nats: a checkpoint may hold fewer bits than the rows that were measured
 Runs = dict[str, list[tuple[Path, dict[str, Any]]]]
 
 
@@ -26,12 +27,14 @@ def held_out_losses(workspace: Path, name: str) -> list[float]:
     """Return the mean loss (nats) of each token of the held-out answers, position by position."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
     from gti_cli.grounding.held_out import hold_out
     from gti_cli.grounding.read_pairs import make_pairs, read_pairs, tokens_of_pairs
     from gti_cli.prompts.pair_prompts import TO_TOKENS, encode_pairs
     from gti_cli.tables import read_semantic_ids
 
+    disable_progress_bar()
     manifest = read(workspace / name / "gti.json")
     ids = read_semantic_ids(workspace / "semantic_ids.parquet")
     tokens_of_item = dict(zip(ids.item_ids, ids.tokens, strict=True))
@@ -46,7 +49,13 @@ def held_out_losses(workspace: Path, name: str) -> list[float]:
         with torch.inference_mode():
             logits = model(torch.tensor([[*example.prompt, *example.answer[:-1]]])).logits[0, -len(example.answer) :]
         losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(example.answer), reduction="none"))
-    return [float(loss) for loss in torch.stack(losses).double().mean(0)]
+    by_position = torch.stack(losses).double().mean(0)
+    reported = manifest["metrics"]["held_out_loss"]
+    if abs(float(by_position.mean()) - reported) > _ROUNDING:
+        raise SystemExit(
+            f"{name}: held-out loss {float(by_position.mean()):.4f}, but `gti ground` reported {reported:.4f}"
+        )
+    return by_position.tolist()
 
 
 def collect(folder: Path, pattern: str) -> Runs:

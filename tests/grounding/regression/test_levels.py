@@ -72,7 +72,9 @@ def ended(examples: list[Example], places: int) -> list[Example]:
 
 @pytest.mark.parametrize(("kind", "tied"), KINDS)
 def test_algorithm_1_has_nothing_left_to_do_at_level_0(kind: str, tied: bool) -> None:
-    first = ended(to_tokens(100)[0], 1)
+    # A third of the answers begins with an old token. Otherwise the old tokens' probability would go to zero, and what
+    # the regression knows of them would not matter.
+    first = [Example(e.prompt, [7] if n % 3 == 0 else e.answer[:1]) for n, e in enumerate(to_tokens(100)[0])]
     model = model_of(kind, tied)
     level = slice(OLD, OLD + 4)
     before = masked_gradients(model, first, level).norm()
