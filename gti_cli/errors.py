@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+_LONGEST = 200  # letters of a quoted value
+
 
 class InputError(Exception):
     """An error that the caller can correct: wrong input, or a workspace in the wrong state.
@@ -30,15 +32,21 @@ class InputError(Exception):
 
 
 def list_some(values: list[str], most: int = 3) -> str:
-    """Quote the first few values for an error line: ``'a', 'b', 'c' and 2 more``.
+    """Quote the first few values for an error line: ``'a', 'b', 'c' and 2 more``. Long ones are cut.
 
     Args:
         values: The values.
         most: How many of them are quoted.
     """
-    shown = ", ".join(repr(value) for value in values[:most])
+    shown = ", ".join(quote(value) for value in values[:most])
     more = len(values) - most
     return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def quote(value: object) -> str:
+    """A value for an error line, cut where it is long: it may come from anybody, and have any length."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def list_names(names: Sequence[object], most: int = 10) -> str:

@@ -108,6 +108,32 @@ def list_checkpoints(workspace: Workspace) -> str:
     return f"workspace {workspace.root} holds {list_names(checkpoint_names(workspace)) or 'no checkpoint'}"
 
 
+def file_of_checkpoint(folder: str, local: bool, name: str) -> Path | None:
+    """Return the path of a file of a checkpoint, for one on the hub in its cache. None: the checkpoint lacks it.
+
+    Args:
+        folder: Folder of the checkpoint, or its name on the hub.
+        local: Whether it is a folder.
+        name: Path of the file in it.
+    """
+    if local:
+        return Path(folder) / name if (Path(folder) / name).is_file() else None
+    from transformers.utils.hub import cached_file
+
+    try:
+        with waiting_for_hub(folder):
+            file: str | None = cached_file(
+                folder,
+                name,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+                _raise_exceptions_for_gated_repo=False,
+            )
+    except (OSError, ValueError):  # the model was found before this: what is not found is not there
+        return None
+    return Path(file) if file is not None else None
+
+
 @contextmanager
 def waiting_for_hub(name: str) -> Iterator[None]:
     """Print one note if the hub does not answer, instead of the two lines of its library for each of many retries.

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from gti_cli import console, tables
 from gti_cli.checkpoints.configuration import read_config
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
+from gti_cli.checkpoints.hub import file_of_checkpoint
 from gti_cli.checkpoints.new_tokens import boundary_ids, code_ids
 from gti_cli.exporting import flashrec, nvidia, static_index, xllm
 from gti_cli.exporting.engine_catalogue import CatalogueExport, EngineCatalogue, WrittenFile
 from gti_cli.exporting.engines import NVIDIA, QWEN3, STATIC, XLLM, check_engine, check_model
 from gti_cli.exporting.transformers_script import transformers_script
-from gti_cli.prompts.prompt_file import asks_for_next_item
+from gti_cli.prompts.prompt_file import PROMPT_FILE, asks_for_next_item
 from gti_cli.recommender.files import read_titles
 from gti_cli.workspace import Workspace
 
@@ -180,8 +181,7 @@ def _flashrec_command(output: Path, catalogue: EngineCatalogue, located: Checkpo
 
 def _script(output: Path, located: Checkpoint) -> str:
     """Return the script for plain transformers; "" where the checkpoint holds no question for the next item."""
-    folder = Path(located.path)
-    if asks_for_next_item(folder):
+    if asks_for_next_item(file_of_checkpoint(located.path, located.local, PROMPT_FILE)):
         return transformers_script(located.path, output, without_prior=_has_prior(located))
     console.note(
         "no script for plain transformers: the checkpoint holds no question for the next item (gti_prompt.json), which "

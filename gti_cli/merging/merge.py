@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gti_cli.cards.card import write_card
 from gti_cli.checkpoints.finding import Checkpoint, find_checkpoint
+from gti_cli.checkpoints.hub import file_of_checkpoint
 from gti_cli.checkpoints.new_tokens import check_tokenizer
 from gti_cli.checkpoints.saving import save_checkpoint
 from gti_cli.errors import InputError
@@ -95,8 +96,9 @@ def _write(source: Checkpoint, run: StageRun, folder: Path) -> None:
     check_tokenizer(tokenizer, tokens)
     model = source.load_model(torch.device("cpu"), "auto")
     save_checkpoint(folder, model, tokenizer, tokens)
-    prompt = source.beside(PROMPT_FILE)
-    if prompt.is_file() and processes.rank() == 0:
+    owner = source if source.base is None or source.beside(PROMPT_FILE).is_file() else source.base
+    prompt = file_of_checkpoint(owner.path, owner.local, PROMPT_FILE)
+    if prompt is not None and processes.rank() == 0:
         shutil.copyfile(prompt, folder / PROMPT_FILE)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[no-untyped-call]
     run.device = "cpu"

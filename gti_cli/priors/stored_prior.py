@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.checkpoints.finding import Checkpoint
-from gti_cli.checkpoints.hub import waiting_for_hub
+from gti_cli.checkpoints.hub import file_of_checkpoint
 from gti_cli.checkpoints.saving import PRIOR_FILE
 from gti_cli.decoding.prior_bias import FLOOR, UNIFORM_SHARE, PriorTrie
 from gti_cli.decoding.prompt_prior import ModelPrior
@@ -78,23 +78,8 @@ def write_prior(folder: Path, stored: StoredPrior, item_ids: Sequence[str]) -> N
 
 def find_prior(checkpoint: Checkpoint) -> Path | None:
     """Return the folder that holds a checkpoint's prior: its own, or the hub's cache. None: it was trained without."""
-    if checkpoint.local:
-        folder = Path(checkpoint.path)
-        return folder if (folder / PRIOR_FILE).is_file() else None
-    from transformers.utils.hub import cached_file
-
-    try:
-        with waiting_for_hub(checkpoint.path):
-            file: str | None = cached_file(
-                checkpoint.path,
-                PRIOR_FILE,
-                _raise_exceptions_for_missing_entries=False,
-                _raise_exceptions_for_connection_errors=False,
-                _raise_exceptions_for_gated_repo=False,
-            )
-    except (OSError, ValueError):  # the model was found before this: what is not found is not there
-        return None
-    return Path(file.removesuffix(PRIOR_FILE)) if file is not None else None
+    file = file_of_checkpoint(checkpoint.path, checkpoint.local, PRIOR_FILE)
+    return Path(str(file).removesuffix(PRIOR_FILE)) if file is not None else None
 
 
 def read_prior(folder: Path, row_of: Mapping[str, int]) -> StoredPrior | None:

@@ -87,14 +87,13 @@ def write_prompt_file(
             temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-def asks_for_next_item(folder: Path) -> bool:
-    """Return whether a checkpoint holds the question for a user's next item.
+def asks_for_next_item(path: Path | None) -> bool:
+    """Return whether a ``gti_prompt.json`` holds the question for a user's next item; None: the checkpoint has none.
 
     Raises:
-        InputError: When its ``gti_prompt.json`` cannot be read.
+        InputError: When it cannot be read.
     """
-    path = folder / PROMPT_FILE
-    return path.is_file() and NEXT_ITEM in read_config_file(path)
+    return path is not None and path.is_file() and NEXT_ITEM in read_config_file(path)
 
 
 def has_prior(folder: Path) -> bool:

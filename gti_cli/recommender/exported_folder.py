@@ -213,8 +213,12 @@ def read_folder_manifest(folder: Path) -> FolderManifest:
     if digest != canonical_digest(payload):
         raise InputError("the manifest was edited or damaged", where=str(path), remedy=_AGAIN)
     try:
-        return FolderManifest(**payload)
-    except TypeError as cause:
+        manifest = FolderManifest(**payload)
+        if not all({"bytes", "sha256"} <= set(entry) for entry in manifest.files.values()):
+            raise TypeError("a file without its size or its digest")
+        TrainedOn(**manifest.trained_on)
+        return manifest
+    except (TypeError, AttributeError) as cause:
         raise InputError("this is no manifest of an exported recommender", where=str(path), remedy=_AGAIN) from cause
 
 

@@ -187,7 +187,7 @@ def read_request(values: dict[str, Any], defaults: LineDefaults) -> LineRequest:
     unknown = [name for name in values if name not in FIELDS]
     if unknown:
         raise InputError(
-            f"unknown {'field' if len(unknown) == 1 else 'fields'}: {list_names(unknown)}",
+            f"unknown {'field' if len(unknown) == 1 else 'fields'}: {list_names([name[:100] for name in unknown])}",
             remedy=f"use {', '.join(FIELDS)}",
         )
     given = {name: value for name, value in values.items() if value is not None}

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
-from gti_cli.errors import InputError, list_some
+from gti_cli.errors import InputError, list_some, quote
 from gti_cli.tables.near_misses import near_miss
 
 SEARCHES = ("auto", "beam", "exact")
 EXACT_PROMPTS = 300  # `auto` searches exactly for as many users or queries: loading the model costs more than that.
 EXACT_PREFIXES = 2000  # Most prefixes that `auto` follows for one of them, about thirty times those of 20 beams.
 NO_ITEM_LEFT = "--only and --exclude leave no item to recommend"
-_SHOWN = 80  # most letters of a wrong value in an error line
 _ONE_FOR_LIST = "one request is given in the place of a list of them"
 
 
@@ -45,7 +44,7 @@ class ListSettings:
         for name, value in vars(self).items():
             is_number = isinstance(value, Integral) and not isinstance(value, bool)
             if name != "search" and value is not None and not is_number:
-                raise InputError(f"{name} {_shown(value)} is no whole number", remedy=f"write {name}=10")
+                raise InputError(f"{name} {quote(value)} is no whole number", remedy=f"write {name}=10")
         if self.k < 1 or self.batch_size < 1:
             raise InputError("-k and --batch-size must be positive", remedy="use 1 or more")
         if self.search not in SEARCHES:
@@ -76,7 +75,7 @@ def check_history_items(histories: Iterable[Sequence[str]], row_of: Mapping[str,
     for item in (item for items in lists for item in items):
         if not isinstance(item, str):
             raise InputError(
-                f"item id {_shown(item)} is not text", remedy="give each history as a list of item ids (text)"
+                f"item id {quote(item)} is not text", remedy="give each history as a list of item ids (text)"
             )
     unknown = list(dict.fromkeys(item for items in lists for item in items if item not in row_of))
     if unknown:
@@ -152,7 +151,7 @@ def check_cache(cache_bytes: int, name: str, is_blend: bool) -> None:
         InputError: When it is no size, or this is a blend.
     """
     if not isinstance(cache_bytes, Integral) or isinstance(cache_bytes, bool) or cache_bytes < 0:
-        raise InputError(f"cache_bytes {_shown(cache_bytes)} is no number of bytes", remedy="use for example 2**28")
+        raise InputError(f"cache_bytes {quote(cache_bytes)} is no number of bytes", remedy="use for example 2**28")
     if cache_bytes and is_blend:
         raise InputError(
             f"the prefix cache is for a checkpoint, and {name!r} is a blend",
@@ -169,14 +168,8 @@ def _as_list(given: Any, name: str, remedy: str) -> list[Any]:
     if isinstance(given, (str, bytes)):
         raise InputError(_ONE_FOR_LIST, remedy='write [["A", "B"]], or ["red dress"]')
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
-        raise InputError(f"{name} {_shown(given)} is no list", remedy=remedy)
+        raise InputError(f"{name} {quote(given)} is no list", remedy=remedy)
     return list(given)
-
-
-def _shown(value: object) -> str:
-    """A value for an error line, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def strip_queries(texts: Iterable[str]) -> list[str]:
@@ -188,7 +181,7 @@ def strip_queries(texts: Iterable[str]) -> list[str]:
     listed = list(texts)
     for text in listed:
         if not isinstance(text, str):
-            raise InputError(f"query {_shown(text)} is not text", remedy='write ["red dress"]')
+            raise InputError(f"query {quote(text)} is not text", remedy='write ["red dress"]')
     stripped = [text.strip() for text in listed]
     if not stripped or not all(stripped):
         raise InputError("the query is empty", remedy="give some words")

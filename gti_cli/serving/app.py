@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from gti_cli.errors import InputError
 from gti_cli.serving.access import LOCAL_HOSTS, KeyCheck, read_keys
 from gti_cli.serving.bodies import problems
-from gti_cli.serving.metrics import LEFT, CountRequests
+from gti_cli.serving.metrics import CountRequests
 from gti_cli.serving.page_routes import add_page_routes
+from gti_cli.serving.refusals import JsonRefusals, add_refusals
 from gti_cli.serving.routes import make_open_routes, make_routes
-from gti_cli.serving.service import ClientLeftError, Service
+from gti_cli.serving.service import Service
+from gti_cli.serving.work import Explanations
 from gti_cli.workspace.manifest import package_versions
 
 
@@ -52,37 +53,17 @@ def make_app(service: Service) -> FastAPI:
     protection = [Depends(KeyCheck(keys))] if keys else []
     app.include_router(make_open_routes(service))
     app.include_router(make_routes(service), dependencies=protection)
-    add_page_routes(app, lambda: service.recommender, protection)
-    for error, handler in ((InputError, _refuse), (RequestValidationError, _refuse_body), (ClientLeftError, _give_up)):
-        app.add_exception_handler(error, handler)
+    add_page_routes(app, lambda: service.recommender, partial(_explain, service), protection)
+    add_refusals(app)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=options.max_body_kb * 1024)
     if not keys:
         # A page of another site may let its own host name lead to this address (DNS rebinding), and then read answers.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL_HOSTS, options.host], www_redirect=False)
+    app.add_middleware(JsonRefusals, max_body_kb=options.max_body_kb)
     app.add_middleware(CountRequests, metrics=service.metrics)
     return app
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    """Answer 422 with the sentence that the command line would print."""
-    return JSONResponse({"detail": str(error)}, 422)
-
-
-async def _refuse_body(request: Request, error: Exception) -> Response:
-    """Say what is wrong with a body or a parameter, in one line for each fault. What was sent is not repeated."""
-    assert isinstance(error, RequestValidationError)
-    faults = error.errors()
-    if any(fault["type"] == "json_invalid" for fault in faults):
-        return JSONResponse({"detail": f"The body is no JSON: {faults[0]['ctx']['error']}."}, 400)
-    lines = []
-    for fault in faults[:5]:
-        place = ".".join(str(part) for part in fault["loc"][1:]) or str(fault["loc"][0])
-        lines.append(f"{place}: {fault['msg']}.".encode("ascii", "backslashreplace").decode())
-    if len(faults) > 5:
-        lines.append(f"{len(faults) - 5:,} more faults.")
-    return JSONResponse({"detail": " ".join(lines)}, 422)
-
-
-async def _give_up(request: Request, error: Exception) -> Response:
-    """Answer nobody: the client has gone. The code stands in the counters."""
-    return Response(status_code=LEFT)
+async def _explain(service: Service, request: Request, history: list[str], item_id: str) -> Any:
+    """Return the recommender that answers, and the log-probability of each code of an item."""
+    return (await service.ask(request, Explanations(), [(history, item_id)]))[0]

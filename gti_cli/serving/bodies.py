@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+
+from gti_cli.errors import InputError, list_some
+
+if TYPE_CHECKING:
+    from gti_cli.recommender.recommender import Recommender
 
 
 def _check_text(text: str) -> str:
@@ -140,6 +146,24 @@ class Problem(BaseModel):
     detail: str
 
 
+def check_known(item_ids: Iterable[str], recommender: Recommender) -> None:
+    """Refuse items that the catalogue does not have.
+
+    The recommender would refuse them, too, and look for ids that are spelt in another way; but that takes long in a
+    large catalogue, and in a batch it holds up the others.
+
+    Raises:
+        InputError: When an item is unknown.
+    """
+    row_of = recommender.row_of
+    unknown = [item for item in dict.fromkeys(item_ids) if item not in row_of]
+    if unknown:
+        raise InputError(
+            f"items without a semantic ID: {list_some(unknown)}",
+            remedy="give item ids as the catalogue has them ('item_id')",
+        )
+
+
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     """Return the entries of the OpenAPI document for refusals.
 
@@ -155,6 +179,7 @@ _REASONS = {
     404: "There is no such item.",
     409: "The server is loading already, or has several workers.",
     413: "The body is too large.",
+    415: "The body is not said to be JSON.",
     422: "The request is wrong; the sentence says what.",
     503: "Too many requests are waiting. Retry-After says when to come again.",
     504: "The answer was not there in time.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -15,7 +16,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -109,11 +110,29 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all figures; with several processes, those of all of them."""
-        if not os.environ.get(SEVERAL_PROCESSES):
+        folder = os.environ.get(SEVERAL_PROCESSES)
+        if not folder:
             return generate_latest(self._registry)
+        forget_the_dead(Path(folder))
         shared = CollectorRegistry()
         MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
         return generate_latest(shared)
+
+
+def forget_the_dead(folder: Path) -> None:
+    """Remove what processes that have ended said of the present, such as how much waits. Their counts stay.
+
+    Args:
+        folder: Where processes share their figures.
+    """
+    for path in folder.glob("gauge_live*_*.db"):
+        number = path.stem.rpartition("_")[2]
+        try:
+            os.kill(int(number), 0)  # sends nothing: it asks whether the process is there
+        except ProcessLookupError:
+            mark_process_dead(int(number), str(folder))  # type: ignore[no-untyped-call]
+        except PermissionError:
+            pass  # it is there
 
 
 _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})

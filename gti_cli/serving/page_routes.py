@@ -11,14 +11,15 @@ import hashlib
 import re
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, FastAPI, HTTPException, Query
+from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
-from gti_cli.serving.bodies import problems
+from gti_cli.serving.bodies import check_known, problems
 from gti_cli.serving.page import bodies
 from gti_cli.serving.page.answers import PageAnswers
 from gti_cli.serving.page.reference import render_reference
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from gti_cli.recommender.recommender import Recommender
     from gti_cli.recommender.results import LevelScore
 
-_PATIENCE = 2.0  # seconds that a question "why" waits for the one before it
+# Asks the model, in the queue of the server, for the log-probability of each code of an item behind a history.
+Explain = Callable[[Request, list[str], str], Awaitable[tuple["Recommender", list["LevelScore"]]]]
 
 
 def read_page() -> tuple[str, dict[str, str]]:
@@ -59,12 +61,15 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def add_page_routes(app: FastAPI, current: Callable[[], Recommender], dependencies: Sequence[Any] = ()) -> None:
+def add_page_routes(
+    app: FastAPI, current: Callable[[], Recommender], explain: Explain, dependencies: Sequence[Any] = ()
+) -> None:
     """Add the page and its routes to an application.
 
     Args:
         app: The application.
         current: Returns the recommender that answers now; it may be another one after a reload.
+        explain: Explains a score, and says which recommender did.
         dependencies: What a request for data must pass, such as a check of its key. The page itself holds no data, and
             a browser sends no key with its first request.
     """
@@ -93,7 +98,7 @@ def add_page_routes(app: FastAPI, current: Callable[[], Recommender], dependenci
 
     router = APIRouter(prefix="/page", tags=["page"])
     _add_catalogue(router, lambda: answers(current()))
-    _add_why(router, current, answers)
+    _add_why(router, current, explain, answers)
     app.include_router(router, dependencies=list(dependencies))
 
 
@@ -105,7 +110,7 @@ def _add_catalogue(router: APIRouter, answers: Callable[[], PageAnswers]) -> Non
         """Say what is loaded, and name a few items to begin with."""
         return answers().about()
 
-    @router.post("/items", responses=problems(400, 401, 413, 422))
+    @router.post("/items", responses=problems(400, 401, 413, 415, 422))
     def items(body: bodies.ItemsRequest) -> bodies.Items:
         """Give titles and Semantic IDs of items. Items that the catalogue does not have are left out."""
         return answers().items(body.item_ids)
@@ -125,25 +130,22 @@ def _add_catalogue(router: APIRouter, answers: Callable[[], PageAnswers]) -> Non
 
 
 def _add_why(
-    router: APIRouter, current: Callable[[], Recommender], answers: Callable[[Recommender], PageAnswers]
+    router: APIRouter,
+    current: Callable[[], Recommender],
+    explain: Explain,
+    answers: Callable[[Recommender], PageAnswers],
 ) -> None:
     """Add the route that explains a score."""
-    explaining = threading.Lock()
 
-    def explain(recommender: Recommender, body: bodies.WhyRequest) -> list[LevelScore]:
-        """The log-probability of each code; refuses where another explanation takes too long."""
-        # An explanation runs the model, outside the queue of recommendations. One at a time leaves them the processor.
-        if not explaining.acquire(timeout=_PATIENCE):
-            raise HTTPException(503, "Other items are being explained.", headers={"Retry-After": "1"})
-        try:
-            return recommender.explain(history=body.history, item_id=body.item_id)
-        finally:
-            explaining.release()
-
-    @router.post("/why", responses=problems(400, 401, 413, 422, 503))
-    def why(body: bodies.WhyRequest) -> bodies.Why:
+    @router.post("/why", responses=problems(400, 401, 413, 415, 422, 503, 504))
+    async def why(body: bodies.WhyRequest, request: Request) -> bodies.Why:
         """Give the log-probability of each code of an item behind a history, and the codes that both share."""
         recommender = current()
-        recommender.tokens(body.item_id)  # refuses an unknown item
-        levels = [] if recommender.is_blend else explain(recommender, body)
-        return answers(recommender).why(body.history, body.item_id, levels)
+        levels: list[LevelScore] = []
+        check_known([*body.history, body.item_id], recommender)
+        if not recommender.is_blend:
+            # In the queue of the recommendations: so it waits no longer than they do, and does not slow them.
+            recommender, levels = await explain(request, body.history, body.item_id)
+        return await run_in_threadpool(
+            lambda: answers(recommender).why(body.history, body.item_id, levels)  # the first one makes the tables
+        )

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from gti_cli.errors import InputError, list_some
+from gti_cli.errors import InputError
 from gti_cli.serving import bodies
 from gti_cli.serving.metrics import CONTENT_TYPE
 from gti_cli.serving.service import Service
 from gti_cli.serving.work import AskedList, Lists, SimilarItems
 
-_ASKED = (400, 401, 413, 422, 503, 504)
+_ASKED = (400, 401, 413, 415, 422, 503, 504)
 
 
 def make_routes(service: Service) -> APIRouter:
@@ -71,7 +71,7 @@ def _add_lists(router: APIRouter, service: Service) -> None:
             raise InputError("it is not said for whom to recommend", remedy="give either 'history' or 'users'")
         histories = [body.history] if body.history is not None else [user.history for user in body.users or []]
         _check_histories(histories, service)
-        _check_known([*itertools.chain(*histories), *body.exclude, *(body.only or [])], service)
+        _check_choice(body, itertools.chain(*histories), service)
         asked = [AskedList(history, body.exclude, body.only, body.filter_seen) for history in histories]
         lists = [_list(found) for found in await service.ask(request, _kind("histories", body.k, service), asked)]
         return JSONResponse(lists[0] if body.history is not None else {"users": lists})
@@ -79,7 +79,7 @@ def _add_lists(router: APIRouter, service: Service) -> None:
     @router.post("/search", tags=["lists"], response_model=bodies.RecommendedItems, responses=bodies.problems(*_ASKED))
     async def search(body: bodies.SearchRequest, request: Request) -> Response:
         """Recommend the items that fit a query."""
-        _check_known([*body.exclude, *(body.only or [])], service)
+        _check_choice(body, [], service)
         asked = AskedList(body.query, body.exclude, body.only)
         answers = await service.ask(request, _kind("queries", body.k, service), [asked])
         return JSONResponse(_list(answers[0]))
@@ -98,7 +98,7 @@ def _add_items(router: APIRouter, service: Service) -> None:
         """Give title and Semantic ID of an item."""
         recommender = service.recommender
         try:
-            _check_known([item_id], service)
+            bodies.check_known([item_id], service.recommender)
             tokens = recommender.tokens(item_id)
         except InputError as error:
             raise HTTPException(404, str(error)) from None
@@ -118,7 +118,7 @@ def _add_items(router: APIRouter, service: Service) -> None:
         """List the items most similar to an item, by embedding and by shared codes."""
         _check_k(k, service)
         try:
-            _check_known([item_id], service)
+            bodies.check_known([item_id], service.recommender)
             answers = await service.ask(request, SimilarItems(k), [item_id])
         except InputError as error:
             raise HTTPException(404, str(error)) from None
@@ -143,7 +143,7 @@ def _add_operation(router: APIRouter, service: Service) -> None:
         "/reload",
         tags=["operation"],
         response_model=bodies.Reloaded,
-        responses=bodies.problems(400, 401, 409, 413, 422),
+        responses=bodies.problems(400, 401, 409, 413, 415, 422),
     )
     async def reload(body: bodies.ReloadRequest) -> Response:
         """Load the checkpoint and the items of the workspace anew, or another checkpoint, without a pause.
@@ -188,18 +188,12 @@ def _check_histories(histories: Sequence[Sequence[str]], service: Service) -> No
         )
 
 
-def _check_known(item_ids: Sequence[str], service: Service) -> None:
-    """Refuse items that the catalogue does not have.
-
-    The recommender would refuse them, too, and look for ids that are spelt in another way; but that takes long in a
-    large catalogue, and in a batch it holds up the others.
-    """
-    row_of = service.recommender.row_of
-    unknown = [item for item in dict.fromkeys(item_ids) if item not in row_of]
-    if unknown:
+def _check_choice(body: bodies.ListRequest, asked: Iterable[str], service: Service) -> None:
+    """Refuse unknown items, and a choice that leaves no item, before the request gets into the queue."""
+    bodies.check_known([*asked, *body.exclude, *(body.only or [])], service.recommender)
+    if body.only is not None and set(body.only) <= set(body.exclude):
         raise InputError(
-            f"items without a semantic ID: {list_some(unknown)}",
-            remedy="give item ids as the catalogue has them ('item_id')",
+            "'only' and 'exclude' leave no item to recommend", remedy="list other items, or leave 'only' out for all"
         )
 
 

@@ -72,3 +72,12 @@ class SimilarItems:
     def answer(self, recommender: Recommender, item_ids: list[str]) -> list[Any]:
         """Return the similar items of each item."""
         return [recommender.similar(item, self.k) for item in item_ids]
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """How the scores of items come about."""
+
+    def answer(self, recommender: Recommender, batch: list[tuple[list[str], str]]) -> list[Any]:
+        """Return the recommender, and the log-probability of each code of an item behind a history."""
+        return [(recommender, recommender.explain(history=history, item_id=item)) for history, item in batch]

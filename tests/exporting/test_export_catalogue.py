@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gti_cli.checkpoints.token_names import semantic_id
 from gti_cli.errors import InputError
 from gti_cli.exporting.engines import ENGINES
 from gti_cli.exporting.export_catalogue import export_catalogue
+from gti_cli.prompts.prompt_file import PROMPT_FILE
 from gti_cli.workspace import Workspace
 from tests.support.evaluation import add_checkpoint, add_prompt_file, add_semantic_ids, make_codes
 
@@ -139,10 +141,10 @@ def test_a_prior_that_engines_leave_out_is_said(
     assert "prior was trained with a behaviour prior" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_prior_on_the_hub_is_said(
+def test_a_prior_and_a_question_on_the_hub_are_found(
     space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = {"owner/tuned": ("config.json", PRIOR_FILE), "owner/plain": ("config.json",)}
+    files = {"owner/tuned": ("config.json", PRIOR_FILE, PROMPT_FILE), "owner/plain": ("config.json",)}
     tokenizer = load_tokenizer(str(space.path("finetuned")))
 
     def cached_file(name: str, file: str, **_: Any) -> str | None:
@@ -150,7 +152,13 @@ def test_a_prior_on_the_hub_is_said(
 
     monkeypatch.setattr("transformers.utils.hub.cached_file", cached_file)
     monkeypatch.setattr("gti_cli.checkpoints.finding.load_tokenizer", lambda _: tokenizer)
+    question = tmp_path / "owner/tuned" / PROMPT_FILE
+    question.parent.mkdir(parents=True)
+    shutil.copyfile(space.path("finetuned") / PROMPT_FILE, question)
     for name, warned in (("owner/tuned", True), ("owner/plain", False)):
+        # The question that is asked lies on the hub, too.
+        assert bool(export_catalogue(tmp_path / "x", space.root, name).script) == warned
+        capsys.readouterr()
         export_catalogue(tmp_path / "x", space.root, name, engine="static")
         said = " ".join(capsys.readouterr().err.split())
         assert (f"{name} was trained with a behaviour prior" in said) == warned

@@ -24,9 +24,9 @@ def test_the_questions_are_those_of_training(tmp_path: Path, chat: bool) -> None
     folder = space.path("finetuned")
     if not chat:
         (folder / "chat_template.jinja").unlink()
-    assert not asks_for_next_item(folder)
+    assert not asks_for_next_item(folder / PROMPT_FILE)
     content = add_prompt_file(folder, ("next-item", "search"))
-    assert asks_for_next_item(folder)
+    assert asks_for_next_item(folder / PROMPT_FILE)
     tokenizer = load_tokenizer(str(folder))
     question, items = content["next-item"], [(1, 2, 3), (0, 1, 0)]
     assert question["system"] == SYSTEM and question["history"] == HISTORY
@@ -48,10 +48,10 @@ def test_only_questions_that_were_trained_are_there(tmp_path: Path) -> None:
     space = Workspace(make_world(tmp_path).workspace)
     folder = space.path("finetuned")
     content = add_prompt_file(folder, ("search", "lc-rec"))
-    assert "next-item" not in content and not asks_for_next_item(folder)
+    assert "next-item" not in content and not asks_for_next_item(folder / PROMPT_FILE)
     (folder / PROMPT_FILE).write_text("{")
     with pytest.raises(InputError, match="JSON"):
-        asks_for_next_item(folder)
+        asks_for_next_item(folder / PROMPT_FILE)
 
 
 def test_boundary_tokens_and_a_model_that_names_no_items(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from gti_cli.errors import InputError
 from gti_cli.exporting.export_recommender import export_recommender
 from gti_cli.recommender.exported_folder import (
+    CATALOGUE,
     FOLDER_MANIFEST,
     describe_file,
     exported_folder,
@@ -101,6 +102,15 @@ def edit_manifest(path: Path, *, seal: bool, **changes: object) -> None:
         (lambda f: (f / FOLDER_MANIFEST).write_text("[1"), "no manifest of an exported recommender"),
         (lambda f: edit_manifest(f / FOLDER_MANIFEST, seal=False, name="x"), "manifest was edited or damaged"),
         (lambda f: edit_manifest(f / FOLDER_MANIFEST, seal=True, more=1), "no manifest of an exported recommender"),
+        *(
+            (lambda f, part=part: edit_manifest(f / FOLDER_MANIFEST, seal=True, **part), "no manifest of an exported")
+            for part in (
+                {"files": {CATALOGUE: {"bytes": 1}}},
+                {"files": {CATALOGUE: 1}},
+                {"files": [1]},
+                {"trained_on": 1},
+            )
+        ),
         (
             lambda f: edit_manifest(f / FOLDER_MANIFEST, seal=True, format=2),
             "format 2, and this version of gti reads 1",

@@ -24,6 +24,7 @@ def test_bodies_have_a_limit_also_without_a_length() -> None:
             for content in (b" " * 2049, chunks()):
                 answer = await server.client.post("/recommend", content=content, headers=json_header)
                 assert answer.status_code == 413
+                assert answer.json() == {"detail": "The body is larger than the 2 KiB that this server reads."}
             body = json.dumps({"history": ["i1"]}).ljust(2048)
             assert (await server.client.post("/recommend", content=body, headers=json_header)).status_code == 200
 
@@ -37,7 +38,7 @@ def test_other_host_names_are_refused_as_long_as_there_is_no_key(tmp_path: Path)
         async with served(**options) as server:
             return (await server.client.get("/health", headers={"Host": "evil.example"})).status_code
 
-    assert asyncio.run(work()) == 400
+    assert asyncio.run(work()) == 400  # and as JSON, see test_refusals.py
     assert asyncio.run(work(api_key_file=tmp_path / "keys")) == 200
 
 

@@ -108,8 +108,28 @@ def test_what_is_no_json_is_400_and_what_is_not_said_to_be_json_is_refused() -> 
         # Another site's page could send such a body without asking first (no CORS preflight).
         for kind in ("text/plain", "application/x-www-form-urlencoded"):
             sent = await server.client.post("/reload", content=b"{}", headers={"Content-Type": kind})
-            assert sent.status_code == 422
-        assert (await server.client.post("/reload")).status_code == 422
+            assert (sent.status_code, "Content-Type: application/json" in sent.json()["detail"]) == (415, True)
+        for content in (b'{"history": ["i1"]}', b""):
+            sent = await server.client.post("/recommend", content=content)  # no Content-Type at all
+            assert (sent.status_code, "Content-Type: application/json" in sent.json()["detail"]) == (415, True)
+        empty = await server.client.post("/reload", headers=json_header)
+        assert empty.status_code in (400, 422) and isinstance(empty.json()["detail"], str)
+
+
+def test_a_choice_that_leaves_no_item_is_said_without_flags_and_before_it_waits() -> None:
+    fake = FakeRecommender()
+
+    async def work(server: Any) -> Any:
+        fake.gate.clear()
+        posted = [
+            await server.client.post("/recommend", json={"history": ["i1"], "only": []}),
+            await server.client.post("/recommend", json={"history": ["i1"], "only": ["i2"], "exclude": ["i2", "i3"]}),
+            await server.client.post("/search", json={"query": "red", "only": []}),
+        ]
+        return [(answer.status_code, answer.json()["detail"]) for answer in posted]
+
+    for code, said in run(work, fake, timeout=0.5):
+        assert code == 422 and said.startswith("'only' and 'exclude' leave no item") and "--" not in said
 
     run(work)
 

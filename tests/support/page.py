@@ -43,7 +43,7 @@ class ShopRecommender:
         self, name: str = "finetuned", is_blend: bool = False, shop: dict[str, tuple[str, str]] = SHOP
     ) -> None:
         self.name, self.is_blend, self.levels = name, is_blend, 3
-        self.item_ids = list(shop)
+        self.item_ids, self.prompt_cache = list(shop), None
         self.row_of = {item: row for row, item in enumerate(self.item_ids)}
         self.titles = {item: title for item, (title, _) in shop.items()}
         self._tokens = {item: tokens for item, (_, tokens) in shop.items()}
@@ -69,8 +69,18 @@ class ShopRecommender:
 
     def recommend(self, histories: Sequence[Sequence[str]], *, k: int = 10, **settings: Any) -> list[Any]:
         return [
-            self._list(history, k, set(exclude) | (set(history) if is_hidden else set()))
-            for history, exclude, is_hidden in zip(histories, settings["exclude"], settings["filter_seen"], strict=True)
+            self._list(
+                history,
+                k,
+                {*exclude, *(history if is_hidden else ()), *(set(self.item_ids) - set(only or self.item_ids))},
+            )
+            for history, exclude, only, is_hidden in zip(
+                histories,
+                settings["exclude"],
+                settings["only"] or [None] * len(histories),
+                settings["filter_seen"],
+                strict=True,
+            )
         ]
 
     def _list(self, history: Sequence[str], k: int, hidden: set[str]) -> Any:

@@ -126,6 +126,15 @@ def test_the_list_follows_the_history_and_says_what_moved(browser: Browser, addr
     browser.until("document.querySelectorAll('#list li').length === 5")
     assert "R5" not in browser.run(TITLES)
     assert browser.run("location.hash") == "#history=R8&history=R4&exclude=R5"
+    # So do the only items that may be recommended; what the server says of them is shown.
+    browser.run("document.querySelector('#only').value = ' R1\\nR6\\n\\n'; document.querySelector('#only').onchange()")
+    browser.until("document.querySelectorAll('#list li').length === 2")
+    assert sorted(browser.run(TITLES)) == sorted([HOSTILE, "Cobalt Denim Jacket"])
+    assert browser.run("location.hash") == "#history=R8&history=R4&exclude=R5&only=R1&only=R6"
+    browser.run("document.querySelector('#only').value = 'R99'; document.querySelector('#only').onchange()")
+    browser.until("document.querySelector('#refused').innerText.includes(\"'R99'\")")
+    browser.run("document.querySelector('#only').value = ''; document.querySelector('#only').onchange()")
+    browser.until("document.querySelectorAll('#list li').length === 5")
     browser.run("document.querySelector('[aria-label=\"Bring back: R5\"]').click()")
     browser.until("document.querySelectorAll('#list li').length === 6")
     browser.run("document.querySelector('[aria-label=\"Take out: Ivory Café Dress\"]').focus()")
