@@ -167,6 +167,12 @@ class UserLists(Mapping[str, list[str]]):
             raise KeyError(self.texts[int(self.codes[missing[0]])])
         return rows
 
+    def part(self, start: int, stop: int) -> UserLists:
+        """The lists of the users ``start`` to ``stop`` - 1."""
+        offsets = self.offsets[start : stop + 1]
+        codes = self.codes[offsets[0] : offsets[-1]]
+        return UserLists(self.users[start:stop], offsets - offsets[0], codes, self.texts)
+
     def row_lists(self, row_of: Mapping[str, int]) -> RowLists:
         """Rows of the catalogue of each user's items.
 
