@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.baselines import content_knn_tuning, item_knn_tuning
@@ -21,12 +22,15 @@ from gti_cli.baselines.base import Baseline, rank_all_items, train_counts
 from gti_cli.baselines.cache import cache_path, load_results, store_results
 from gti_cli.baselines.content_knn import ContentKNN, ItemSpace, Spread
 from gti_cli.baselines.content_knn_tuning import tune_content_knn
-from gti_cli.baselines.item_knn import ItemKNN
+from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
 from gti_cli.baselines.item_knn_tuning import tune
 from gti_cli.baselines.popularity import Popularity
 from gti_cli.baselines.results import BaselineResult
 from gti_cli.baselines.stored.known_items import without_items
 from gti_cli.metrics.ranking import averages, list_metrics, per_user
+from gti_cli.tables.arrays.digests import digest_names, digest_targets, digest_users
+from gti_cli.tables.arrays.targets import Targets, last_items
+from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History, Splits
 from gti_cli.tensors.vector_file import VectorFile
 from gti_cli.workspace.inputs import digest_input
@@ -39,6 +43,7 @@ EMBEDDINGS = "embeddings.safetensors"  # Written by `gti build-ids`.
 POPULARITY, ITEM_KNN, CONTENT_KNN, SASREC = "popularity", "item-knn", "content-knn", "sasrec"
 LEARN_ITEMS = (ITEM_KNN, SASREC)  # All that these know of an item of the history comes from interactions.
 UNTUNED = (ITEM_KNN, CONTENT_KNN)  # These have settings to fall back to where there is nothing to tune them on.
+Ints = npt.NDArray[np.int64]
 NOTHING_HELD_OUT = "there are no held-out items to tune it on"
 
 
@@ -87,12 +92,11 @@ class Setting:
     def cache_key(self, entries: Sequence[History]) -> list[Any]:
         """All that affects the results of a baseline on some entries without training, as a JSON value."""
         parts = (self.splits.valid, entries, *([self.cold_valid] if self.hidden else []))
-        histories = [[(entry.user_id, entry.items, entry.target) for entry in part] for part in parts]
         return [
-            list(self.splits.train.items()),
-            *histories,
+            digest_users(UserLists.of(self.splits.train), self.row_of),
+            *(digest_targets(part, self.row_of) for part in parts),
             self.part,
-            list(self.row_of),
+            digest_names(self.row_of),
             list(self.ks),
             self.filter_seen,
             *([sorted(self.hidden)] if self.hidden else []),
@@ -153,7 +157,7 @@ def _fit_and_evaluate(
     name: str, setting: Setting, paths: Sequence[Path], groups: Sequence[Sequence[History]]
 ) -> Iterator[tuple[dict[str, BaselineResult], dict[str, Any] | None]]:
     """Fit a baseline, evaluate it on each group of entries, and cache the results."""
-    baselines, report = fit_baseline(name, setting)
+    baselines, report = fit_baseline(name, setting, for_entries=True)
     hiding = [setting.hide(name, baseline) for baseline in baselines]
     for path, entries in zip(paths, groups, strict=True):
         results = {baseline.name: _evaluate(baseline, entries, setting) for baseline in hiding}
@@ -215,7 +219,7 @@ def _tuning_split(setting: Setting) -> tuple[Mapping[str, list[str]], Sequence[H
     return (train, setting.splits.valid) if setting.part == "test" else hold_out_last(train)
 
 
-def hold_out_last(train: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], list[History]]:
+def hold_out_last(train: Mapping[str, list[str]]) -> tuple[Mapping[str, list[str]], Sequence[History]]:
     """Hold out the last training item of every user who has more than one.
 
     Args:
@@ -224,16 +228,23 @@ def hold_out_last(train: Mapping[str, list[str]]) -> tuple[dict[str, list[str]],
     Returns:
         The remaining items of each user, and the held-out targets.
     """
-    remaining = {user: items[:-1] if len(items) > 1 else items for user, items in train.items()}
-    return remaining, [History(user, items[:-1], items[-1]) for user, items in train.items() if len(items) > 1]
+    lists = UserLists.of(train)
+    owners = np.flatnonzero(lists.lengths > 1)
+    places = lists.offsets[owners + 1] - 1
+    kept = np.ones(len(lists.codes), dtype=bool)
+    kept[places] = False
+    return lists.where(kept), Targets(lists, owners, places)
 
 
-def fit_baseline(name: str, setting: Setting) -> tuple[list[Baseline], dict[str, Any] | None]:
+def fit_baseline(
+    name: str, setting: Setting, *, for_entries: bool = False
+) -> tuple[list[Baseline], dict[str, Any] | None]:
     """Tune and fit a baseline that `find_left_out` does not name.
 
     Args:
         name: Name of the baseline.
         setting: Data and options.
+        for_entries: The baseline will see no other histories than those of the setting, and need not know more.
 
     Returns:
         The fitted baseline, or its untuned and tuned form, and a report of the tuning.
@@ -246,16 +257,25 @@ def fit_baseline(name: str, setting: Setting) -> tuple[list[Baseline], dict[str,
         is_cold = setting.part == "test" and setting.cold_valid
         return _fit_content_knn(setting, setting.cold_valid if is_cold else held_out)
     if name == ITEM_KNN:
-        untuned = ItemKNN(train, row_of)
+        untuned = ItemKNN(train, row_of, only=_needed(setting, Neighbourhood().last) if for_entries else None)
         if not held_out:
             return [untuned], None
         outcome = tune(tuning_train, held_out, row_of, filter_seen=setting.filter_seen)
-        return [untuned, ItemKNN(train, row_of, outcome.best, "item-knn")], outcome.report()
+        only = _needed(setting, outcome.best.last) if for_entries else None
+        return [untuned, ItemKNN(train, row_of, outcome.best, "item-knn", only)], outcome.report()
     from gti_cli.baselines.sasrec_tuning import SASRecInputs, tune_sasrec
 
     inputs = SASRecInputs(train, tuning_train, held_out, row_of, setting.filter_seen, setting.seed)
     model, report = tune_sasrec(inputs, setting.cache, setting.device)
     return [model], report
+
+
+def _needed(setting: Setting, most: int) -> Ints | None:
+    """The catalogue rows that are among the last ``most`` items of the setting's histories; None: perhaps any."""
+    if setting.hidden:  # these are left out of histories, so items before them become the last ones
+        return None
+    parts = (setting.entries, setting.others)
+    return np.unique(np.concatenate([last_items(part, most, setting.row_of) for part in parts]))
 
 
 def _fit_content_knn(setting: Setting, held_out: Sequence[History]) -> tuple[list[Baseline], dict[str, Any] | None]:

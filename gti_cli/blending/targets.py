@@ -13,6 +13,7 @@ from gti_cli import console
 from gti_cli.baselines.base import spread_sample
 from gti_cli.blending.options import ALL, BALANCED, FEWEST_TARGETS, BlendOptions
 from gti_cli.errors import InputError
+from gti_cli.tables.arrays.targets import with_targets
 from gti_cli.tables.cold_start.cold_splits import describe_taken_out, split_by_items
 from gti_cli.tables.cold_start.held_out_items import HeldOutItems
 from gti_cli.tables.histories import History, Interactions, Splits, split
@@ -79,7 +80,7 @@ def choose_targets(
         console.warn("no validation target is a held-out item: the blend cannot learn how to treat new items")
     chosen = divided.valid if options.targets == ALL else divided.cold_valid
     if options.targets == BALANCED:
-        others = [entry for entry in divided.valid if entry.target not in held.valid]
+        others = with_targets(divided.valid, held.valid, among=False)
         chosen = [*chosen, *spread_sample(others, len(chosen))]
     counts = {**divided.known.counts, **divided.counts, "valid_targets": len(chosen)}
     return FittingData(divided.known, _drawn(chosen, options, table), divided.cold_valid, held, counts)

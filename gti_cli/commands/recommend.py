@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,7 +77,7 @@ def _recommend(
     if output is not None:
         _check_output(output)
     from gti_cli import tables
-    from gti_cli.recommendation.recommend import recommend as stage
+    from gti_cli.recommendation.recommend import recommend_in_pieces
 
     if similar_to is not None:
         given = {"a checkpoint": checkpoint, "--history": history, "--query": query, "--input": table, "-o": output}
@@ -102,7 +102,7 @@ def _recommend(
         _answer_stdin(_load(workspace, chosen[0] if chosen else None, base, common), options)
         return
     parts = _parts_folder(table, output)
-    recommendations = stage(
+    pieces = recommend_in_pieces(
         workspace,
         checkpoint=chosen[0] if chosen else None,
         base=base,
@@ -117,13 +117,18 @@ def _recommend(
         **vars(reading),
     )
     if processes.rank() > 0:
+        for _ in pieces:  # This process does its share of each piece; the first one has the lists.
+            pass
         return
     id_column = "query_id" if query is not None or (table is not None and _has_queries(table)) else "user_id"
     if output is not None:
-        _write(recommendations, id_column, output)
+        _write(pieces, id_column, output)
         if parts is not None:
             shutil.rmtree(parts, ignore_errors=True)
     else:
+        recommendations = next(pieces)
+        for piece in pieces:
+            recommendations += piece
         title = f"For {query!r}" if query is not None else f"Next, after {', '.join(history or [])}"
         _print(recommendations, id_column, title if table is None else None)
 
@@ -260,15 +265,30 @@ def _reservations(recommendations: Recommendations) -> dict[str, Any]:
     return {"may_be_missing_for": missing, **({"never_trained_on": asked} if asked is not None else {})}
 
 
-def _write(recommendations: Recommendations, id_column: str, output: Path) -> None:
+def _write(pieces: Iterator[Recommendations], id_column: str, output: Path) -> None:
+    """Write all lists, of which some thousand are in memory at a time."""
     from gti_cli import tables
 
-    columns = _columns(recommendations)
-    records = [_record(recommendation, id_column, columns) for recommendation in recommendations]
-    tables.write(output, {name: [record[name] for record in records] for name in (id_column, *columns)})
-    kind, count = _kind_and_count(recommendations, id_column)
-    console.say(f"{output}  ({len(records):,} lines, {count:,} {kind})")
-    console.result({"output": str(output), "lines": len(records), kind: count, **_reservations(recommendations)})
+    lines = count = missing = 0
+    reservations: dict[str, Any] = {}
+    columns: tuple[str, ...] = ()
+
+    def parts() -> Iterator[dict[str, list[Any]]]:
+        """The lists of each piece by column."""
+        nonlocal lines, count, missing, reservations, columns
+        for piece in pieces:
+            columns = columns or _columns(piece)
+            lines, count = lines + len(piece), count + _kind_and_count(piece, id_column)[1]
+            reservations = _reservations(piece)
+            missing += reservations["may_be_missing_for"]
+            records = [_record(recommendation, id_column, columns) for recommendation in piece]
+            yield {name: [record[name] for record in records] for name in (id_column, *columns)}
+
+    tables.write_parts(output, parts())
+    kind = "queries" if id_column == "query_id" else "users"
+    console.say(f"{output}  ({lines:,} lines, {count:,} {kind})")
+    reservations = {**reservations, "may_be_missing_for": missing}
+    console.result({"output": str(output), "lines": lines, kind: count, **reservations})
 
 
 def _print(recommendations: Recommendations, id_column: str, title: str | None) -> None:

@@ -173,12 +173,12 @@ def _search(plan: EvaluationPlan, evaluated: EvaluatedUsers, trie: Trie, run: St
     entries = evaluated.ranked
     tokenizer, searcher, prior = plan.load(trie)
     row_of, prompt_frame = plan.catalogue.row_of(), make_frame(tokenizer, plan.catalogue.tokens[0])
-    item_ids = encode_items(tokenizer, plan.catalogue.tokens, plan.checkpoint.item_tokens()).tolist()
+    item_ids = encode_items(tokenizer, plan.catalogue.tokens, plan.checkpoint.item_tokens())
     shown = [cut_history(entry.items, plan.options.history)[0] for entry in entries]
     # A behaviour prior has counted nothing after these items, so it looks at the others alone, if there are any.
     counted = [[item for item in items if item not in evaluated.hidden] or items for items in shown]
     request = SearchRequest(
-        [prompt_frame.search_prompt([item_ids[row_of[item]] for item in items]) for items in shown],
+        [prompt_frame.search_prompt(item_ids[[row_of[item] for item in items]].tolist()) for items in shown],
         [extra_beams(len(set(entry.items)) if plan.options.filter_seen else 0) for entry in entries],
         list_length=plan.options.ks[-1],
         beams=int(plan.options.beams or 0),  # `make_plan` has put the default there; None is for the type alone

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
+
+from gti_cli.tables.arrays.targets import Targets
 
 T = TypeVar("T")
 
 
-def draw_sample(entries: Sequence[T], owner_of: Callable[[T], str], sample: int | None, seed: int) -> list[T]:
+def draw_sample(entries: Sequence[T], owner_of: Callable[[T], str], sample: int | None, seed: int) -> Sequence[T]:
     """Draw users or queries, and return their entries in the order in which they stood.
 
     All entries of a user are drawn together. With the same seed a larger sample contains every smaller one.
@@ -21,10 +24,23 @@ def draw_sample(entries: Sequence[T], owner_of: Callable[[T], str], sample: int 
         sample: Number of users or queries to draw. With None, or if there are no more than that, all are returned.
         seed: Seed of the draw.
     """
-    owners = list(dict.fromkeys(map(owner_of, entries)))
-    if sample is None or sample >= len(owners):
-        return list(entries)
+    if sample is None:
+        return entries
+    if isinstance(entries, Targets):
+        numbers: npt.NDArray[np.int64] = entries.owners
+    else:
+        number_of: dict[str, int] = {}
+        owners = (number_of.setdefault(owner_of(entry), len(number_of)) for entry in entries)
+        numbers = np.fromiter(owners, np.int64, len(entries))
+    # The owners are numbered by their first entries.
+    distinct, first, numbers = np.unique(numbers, return_index=True, return_inverse=True)
+    if sample >= len(distinct):
+        return entries
     # The second number keeps this stream apart from others of the same seed.
-    order = np.random.default_rng([seed, 0x5A]).permutation(len(owners))
-    chosen = {owners[place] for place in order[:sample].tolist()}
-    return [entry for entry in entries if owner_of(entry) in chosen]
+    order = np.random.default_rng([seed, 0x5A]).permutation(len(distinct))
+    is_chosen = np.zeros(len(distinct), dtype=bool)
+    is_chosen[np.argsort(first)[order[:sample]]] = True
+    chosen = np.flatnonzero(is_chosen[numbers])
+    if isinstance(entries, Targets):
+        return cast("Sequence[T]", entries.take(chosen))
+    return [entries[number] for number in chosen.tolist()]

@@ -27,6 +27,7 @@ from gti_cli.metrics.intervals import bounds
 from gti_cli.metrics.ranking import TargetRanks, averages, list_metrics, per_user
 from gti_cli.metrics.slices import slice_means, times_seen, user_slices
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.arrays.targets import with_targets
 from gti_cli.tables.cold_start.cold_splits import describe_taken_out, split_by_items
 from gti_cli.tables.cold_start.held_out_items import HeldOutItems
 from gti_cli.tables.equal_times import InteractionOptions
@@ -109,8 +110,8 @@ def _read_cold_users(table: Interactions, options: EvaluateOptions, seed: int, h
     """Divide a table by items, and take the targets: held-out items in ``entries``, all others in ``others``."""
     divided = split_by_items(table, held)
     everything = divided.known.test if options.split == "test" else divided.all_valid
-    entries = [entry for entry in everything if entry.target in held.test]
-    others = [entry for entry in everything if entry.target not in held.all]
+    entries = with_targets(everything, held.test)
+    others = with_targets(everything, held.all, among=False)
     if not entries:
         raise InputError(
             f"no {options.split} target is one of the {len(held.test):,} items that the checkpoint holds out",

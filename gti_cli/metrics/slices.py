@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History
 from gti_cli.tables.queries import Query
 
@@ -57,10 +58,8 @@ def user_slices(entries: Sequence[History], train: Mapping[str, Sequence[str]]) 
 
 def times_seen(entries: Sequence[History], train: Mapping[str, Sequence[str]]) -> npt.NDArray[np.int32]:
     """(U,) number of training interactions of each target."""
-    counts: dict[str, int] = {}
-    for items in train.values():
-        for item in items:
-            counts[item] = counts.get(item, 0) + 1
+    lists = UserLists.of(train)
+    counts = dict(zip(lists.texts, np.bincount(lists.codes, minlength=len(lists.texts)).tolist(), strict=True))
     return np.asarray([counts.get(entry.target, 0) for entry in entries], dtype=np.int32)
 
 

@@ -22,6 +22,7 @@ from gti_cli.priors.mixed_prior import MixedPrior, MixedTargetMasses
 from gti_cli.priors.packed_prior import Arrays, packed, unpacked
 from gti_cli.priors.prior_data import FittedPrior, PriorData
 from gti_cli.priors.sasrec_prior import CrossFitted, SasrecPrior
+from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.workspace.files import replacing
 
 _ENTRY = "gti_fitted_prior"  # of the file's metadata: a JSON object
@@ -113,7 +114,7 @@ def _of_targets(
         data: What the prior was fitted to.
     """
     if isinstance(prior, ItemKnnPrior):
-        return LeaveOneOut(prior, [[data.row_of[item] for item in items] for items in data.train.values()])
+        return LeaveOneOut(prior, UserLists.of(data.train).row_lists(data.row_of))
     if isinstance(prior, ContentKnnPrior):
         return PlainTargetMasses(prior)
     if not isinstance(prior, SasrecPrior) or fold_of_user is None:

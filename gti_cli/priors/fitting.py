@@ -24,6 +24,7 @@ from gti_cli.priors.mixed_prior import MixedPrior, MixedTargetMasses
 from gti_cli.priors.prior_data import FittedPrior, PriorData
 from gti_cli.priors.sasrec_folds import FOLDS, FoldTraining, divide_users
 from gti_cli.priors.sasrec_prior import CrossFitted, SasrecPrior
+from gti_cli.tables.arrays.user_lists import UserLists
 
 ITEM_KNN, SASREC, CONTENT_KNN = "item-knn", "sasrec", "content-knn"
 
@@ -69,7 +70,7 @@ def _fit_item_knn(data: PriorData) -> FittedPrior:
     prior = ItemKnnPrior.of(ItemKNN(data.train, data.row_of, outcome.best))
     # It is stored in this precision, and training sees what is stored.
     prior.similarity.data = prior.similarity.data.astype(np.float32).astype(np.float64)
-    sequences = [[data.row_of[item] for item in items] for items in data.train.values()]
+    sequences = UserLists.of(data.train).row_lists(data.row_of)
     return FittedPrior(prior, LeaveOneOut(prior, sequences), outcome.report())
 
 

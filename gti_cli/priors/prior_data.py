@@ -13,6 +13,7 @@ from gti_cli.baselines.base import spread_sample
 from gti_cli.baselines.run import hold_out_last
 from gti_cli.baselines.sasrec_tuning import TARGETS
 from gti_cli.priors.masses import Prior, TargetMasses, Targets
+from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History
 
 
@@ -59,15 +60,15 @@ class PriorData:
 
     def held_out(self) -> tuple[list[Targets], list[int]]:
         """The held-out targets, some of them where there are many: each with its user's number, and its row."""
-        numbers = {user: number for number, user in enumerate(self.train)}
         entries = spread_sample(self.tuning_split()[1], TARGETS)
+        users = UserLists.of(self.train).users.numbers_of([entry.user_id for entry in entries])
         targets = [self.row_of[entry.target] for entry in entries]
         parts = [
             Targets(
                 [*(self.row_of[item] for item in entry.items), target],
                 (len(entry.items),),
-                numbers.get(entry.user_id, -1),
+                user,
             )
-            for entry, target in zip(entries, targets, strict=True)
+            for entry, target, user in zip(entries, targets, users.tolist(), strict=True)
         ]
         return parts, targets

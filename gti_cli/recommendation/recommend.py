@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,23 +16,22 @@ from gti_cli.decoding.ranked_items import RankedItems
 from gti_cli.decoding.search_parts import ScoreRequest
 from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.prompts.next_item import DEFAULT_HISTORY
-from gti_cli.prompts.text_as_data import note_naming
 from gti_cli.recommendation.listing.allowed import allowed_mask
 from gti_cli.recommendation.listing.blended import check_blend_options, recommend_by_blend
 from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
 from gti_cli.recommendation.listing.parts_folder import parts_folder
 from gti_cli.recommendation.listing.recommendations import Recommendations, as_recommendations
+from gti_cli.recommendation.listing.remarks import Remarks
 from gti_cli.recommendation.requests import (
     RecommendationRequests,
     RecommendKeywords,
     RecommendOptions,
     read_requests,
 )
-from gti_cli.recommender import settings
 from gti_cli.recommender.files import read_workspace
 from gti_cli.recommender.loaded_model import LoadedModel, Prompts
 from gti_cli.recommender.recommender import Recommender
-from gti_cli.recommender.search import FoundLists, search_lists
+from gti_cli.recommender.search import search_lists
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
 
@@ -84,6 +84,65 @@ def recommend(
         InputError: When items are unknown, or there are none to show or to recommend.
         InputError: When an option is out of range, or the checkpoint does not fit the semantic IDs.
     """
+    pieces = recommend_in_pieces(
+        workspace,
+        checkpoint=checkpoint,
+        base=base,
+        histories=histories,
+        queries=queries,
+        table=table,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        columns=columns,
+        parts=parts,
+        **keywords,
+    )
+    whole = next(pieces)
+    for piece in pieces:
+        whole += piece
+    return whole
+
+
+def recommend_in_pieces(
+    workspace: Path | str = Path("gti-workspace"),
+    *,
+    checkpoint: str | None = None,
+    base: str | None = None,
+    histories: Mapping[str, Sequence[str]] | None = None,
+    queries: Mapping[str, str] | None = None,
+    table: Path | str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    columns: str | None = None,
+    parts: Path | str | None = None,
+    **keywords: Unpack[RecommendKeywords],
+) -> Iterator[Recommendations]:
+    """Recommend as `recommend` does, some thousand users at a time: the lists of all of them need not be in memory.
+
+    A blend, and candidates, are answered in one piece.
+
+    Args:
+        workspace: As for `recommend`; so are the others.
+        checkpoint: See there.
+        base: See there.
+        histories: See there.
+        queries: See there.
+        table: See there.
+        seed: See there.
+        device: See there.
+        dtype: See there.
+        columns: See there.
+        parts: See there.
+        **keywords: See there.
+
+    Yields:
+        The items of the next users or queries; at least once.
+
+    Raises:
+        InputError: As `recommend`, before anything is yielded.
+    """
     refuse_unknown(keywords, RecommendOptions, InteractionOptions)
     options, reading = pick(RecommendOptions, keywords), pick(InteractionOptions, keywords)
     options.check()
@@ -115,61 +174,80 @@ def recommend(
         )
         _say_short(lists, options.k, requests)
         proven = [True] * len(lists)
-        return as_recommendations(requests.names, lists, proven, files.catalogue.item_ids, files.titles)
+        yield as_recommendations(requests.names, lists, proven, files.catalogue.item_ids, files.titles)
+        return
     candidates = None
     if listed is not None:
         candidates = read_candidates(listed, requests, row_of, names_are_given=table is not None)
     assert files.checkpoint is not None
     untrained = say_if_untrained(space, files.checkpoint, "histories" if requests.histories is not None else "queries")
-    allowed, hidden = allowed_mask(row_of, exclude, only), _hidden_rows(requests, options, row_of)
+    allowed = allowed_mask(row_of, exclude, only)
     if candidates is not None:
-        candidates = leave_out(candidates, allowed, hidden, requests.unit)
+        candidates = leave_out(candidates, allowed, _hidden_rows(requests, options, row_of), requests.unit)
     recommender = Recommender(files, device=device, dtype=dtype, seed=seed)
-    if candidates is None:
-        lists, proven = _search(recommender, requests, options, allowed, hidden, folder)
-        _say_short(lists, options.k, requests)
-    else:
-        lists = _rank(recommender, requests, options, candidates, folder)
-        proven = [True] * len(lists)  # Every candidate is scored, so nothing is missing.
-    recommendations = as_recommendations(
-        requests.names, lists, proven, files.catalogue.item_ids, files.titles, candidates
-    )
-    recommendations.never_trained_on = untrained.get("never_trained_on")
-    return recommendations
+    said = Remarks(options, requests)
+    for number, piece in enumerate(requests.pieces() if candidates is None else [requests]):
+        prompts = _prompts(recommender, piece, options)
+        said.prompts(prompts)
+        of_piece = folder / f"piece-{number:06d}" if folder is not None else None
+        if candidates is None:
+            lists, proven = _search(recommender, piece, prompts, options, allowed, len(requests), said, of_piece)
+        else:
+            lists = _rank(recommender, requests, prompts, options, candidates, of_piece)
+            proven = [True] * len(lists)  # Every candidate is scored, so nothing is missing.
+        recommendations = as_recommendations(
+            piece.names, lists, proven, files.catalogue.item_ids, files.titles, candidates
+        )
+        recommendations.never_trained_on = untrained.get("never_trained_on")
+        yield recommendations
+    said.say(_history_length(recommender, options) if requests.histories is not None else 0)
 
 
 def _search(
     recommender: Recommender,
-    requests: RecommendationRequests,
+    piece: RecommendationRequests,
+    prompts: Prompts,
     options: RecommendOptions,
     allowed: npt.NDArray[np.bool_] | None,
-    hidden: Sequence[set[int]],
+    total: int,
+    said: Remarks,
     folder: Path | None,
 ) -> tuple[list[RankedItems], list[bool]]:
-    """The top ``k`` of the allowed items for each request, and whether that is proven."""
-    prompts = _prompts(recommender, requests, options)
+    """The top ``k`` of the allowed items for each request of a piece, and whether that is proven.
+
+    Args:
+        recommender: The model.
+        piece: Some of the requests.
+        prompts: Their prompts.
+        options: How the lists are made.
+        allowed: (N,) which items may be recommended. None: all.
+        total: Number of all requests: it decides whether the search is exact.
+        said: Gets what there is to say about the lists.
+        folder: Where finished parts are stored and shared. None: in memory.
+    """
+    given = options.settings()
     found = search_lists(
         recommender.model,
         prompts,
-        options.settings(),
-        hidden=hidden,
+        given if given.is_exact(total) else replace(given, search="beam"),
+        hidden=_hidden_rows(piece, options, recommender.row_of),
         allowed=AllowedItems.same_for_all(allowed, len(prompts.ids)) if allowed is not None else None,
-        unit=requests.unit,
+        unit=piece.unit,
         folder=folder,
     )
-    _say_what_may_be_missing(found, options, requests.unit)
+    said.lists(found)
     return found.lists, found.proven
 
 
 def _rank(
     recommender: Recommender,
     requests: RecommendationRequests,
+    prompts: Prompts,
     options: RecommendOptions,
     candidates: Candidates,
     folder: Path | None,
 ) -> list[RankedItems]:
     """The candidates of each request, in the order of the language model."""
-    prompts = _prompts(recommender, requests, options)
     model = recommender.model
     request = ScoreRequest(prompts.ids, candidates.lists, model.masses(prompts))
     return rank_candidates(
@@ -184,21 +262,6 @@ def _say_short(lists: Sequence[RankedItems], k: int, requests: RecommendationReq
         console.warn(f"{short:,} of {len(lists):,} {requests.unit} have fewer than {k} items left to be recommended")
 
 
-def _say_what_may_be_missing(found: FoundLists, options: RecommendOptions, unit: str) -> None:
-    """Say for how many users or queries the lists are not proven to be the best, and what would prove them."""
-    if options.search == "exact":
-        console.note(f"the beam alone would have missed {found.missed:,} semantic IDs")
-    unproven = found.proven.count(False)
-    if not unproven:
-        return
-    stopped = f"--search auto ends after {settings.EXACT_PREFIXES:,} prefixes for each"
-    console.warn(
-        f"more probable items than those listed may be missing for {unproven:,} of {len(found.lists):,} {unit}, "
-        f"since {stopped if found.is_exact else 'a beam drops prefixes'}: use --search exact"
-        f"{'' if found.is_exact else ', or more --beams'}"
-    )
-
-
 def _hidden_rows(
     requests: RecommendationRequests, options: RecommendOptions, row_of: Mapping[str, int]
 ) -> list[set[int]]:
@@ -209,18 +272,15 @@ def _hidden_rows(
 
 
 def _prompts(recommender: Recommender, requests: RecommendationRequests, options: RecommendOptions) -> Prompts:
-    """The prompt of each request; prints how many items or words are left out."""
+    """The prompt of each request."""
     model: LoadedModel = recommender.model
     if requests.queries is not None:
-        prompts = model.prompts_of_queries(list(requests.queries.values()))
-        if prompts.queries_cut:
-            console.note(f"{prompts.queries_cut:,} queries are longer than a prompt shows, and were cut")
-        note_naming(prompts.queries_naming, len(prompts.ids), "queries")
-        return prompts
+        return model.prompts_of_queries(list(requests.queries.values()))
     assert requests.histories is not None
-    most = model.checkpoint.history_length(options.max_history, "--max-history", DEFAULT_HISTORY)
     histories = [[recommender.row_of[item] for item in items] for items in requests.histories.values()]
-    prompts = model.prompts_of_histories(histories, most)
-    if sum(prompts.cut):
-        console.note(f"{sum(prompts.cut):,} items lie further back than the {most} that a prompt shows")
-    return prompts
+    return model.prompts_of_histories(histories, _history_length(recommender, options))
+
+
+def _history_length(recommender: Recommender, options: RecommendOptions) -> int:
+    """Most items of a history that a prompt shows."""
+    return recommender.model.checkpoint.history_length(options.max_history, "--max-history", DEFAULT_HISTORY)

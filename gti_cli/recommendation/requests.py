@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,13 @@ from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.options import option
 from gti_cli.recommender.settings import ListSettings, check_history_items, strip_queries
+from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.columns import name_unread
 from gti_cli.tables.equal_times import InteractionKeywords, InteractionOptions
 from gti_cli.tables.histories import read_interactions
 from gti_cli.tables.queries import COLUMNS as QUERY_COLUMNS
+
+PIECE = 8192  # users whose prompts and lists are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,19 @@ class RecommendationRequests:
         queries: Words of each query. None where there are histories.
     """
 
-    histories: dict[str, list[str]] | None
+    histories: Mapping[str, list[str]] | None
     queries: dict[str, str] | None
+
+    def __len__(self) -> int:
+        return len(self.histories if self.histories is not None else self.queries or {})
+
+    def pieces(self) -> Iterator[RecommendationRequests]:
+        """The requests, at most `PIECE` at a time; queries all at once."""
+        if not isinstance(self.histories, UserLists) or len(self) <= PIECE:
+            yield self
+            return
+        for start in range(0, len(self), PIECE):
+            yield RecommendationRequests(self.histories.part(start, start + PIECE), None)
 
     @property
     def names(self) -> list[str]:

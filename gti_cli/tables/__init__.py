@@ -1,7 +1,7 @@
 """Tables: input files read and checked, Parquet files written so that equal content gives equal bytes."""
 
 from gti_cli.tables.columns import ids, integers, strings
-from gti_cli.tables.files import column_blocks, column_names, read, write
+from gti_cli.tables.files import column_blocks, column_names, read, write, write_parts
 from gti_cli.tables.semantic_ids import SemanticIDs, read_semantic_ids
 from gti_cli.tables.sources.location import TableLocation, in_terms_of_the_file, locate, locate_all
 from gti_cli.tables.vector_columns import vectors
@@ -21,4 +21,5 @@ __all__ = [
     "strings",
     "vectors",
     "write",
+    "write_parts",
 ]

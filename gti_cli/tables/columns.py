@@ -40,6 +40,8 @@ def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False)
         what = f"its {len(given):,} ids became whole numbers (7, not 7.0)"
         remark(path, f"column {column!r} is of type {converted_from}: {what}")
     what = "token" if column == "token" else "id"
+    if all(given) and not (unique and len(set(given)) < len(given)):
+        return [text for text in given if text]
     row_of: dict[str, int] = {}
     texts: list[str] = []
     for row, text in enumerate(given, start=1):

@@ -6,7 +6,7 @@ Errors are one line that a user can act on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,10 +195,23 @@ def write(path: Path | str, columns: Mapping[str, Any] | pa.Table) -> None:
         path: Where the file goes.
         columns: The columns by name, as lists or arrays, or a table.
     """
+    write_parts(path, [columns])
+
+
+def write_parts(path: Path | str, parts: Iterable[Mapping[str, Any] | pa.Table]) -> None:
+    """Write a Parquet file part by part, of which one is in memory at a time; otherwise as `write`.
+
+    Args:
+        path: Where the file goes.
+        parts: At least one part; all have the same columns.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = Path(path)
-    table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
-    with replacing(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+    tables = (part if isinstance(part, pa.Table) else pa.table(dict(part)) for part in parts)
+    first = next(tables).replace_schema_metadata(None)
+    with replacing(Path(path)) as temporary, pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        del first
+        for table in tables:
+            writer.write_table(table.replace_schema_metadata(None).cast(writer.schema))

@@ -124,8 +124,6 @@ def read_interactions(
     """
     import numpy as np
 
-    import numpy as np
-
     options.check()
     table = tables.read(path, ["user_id", "item_id", "timestamp"])
     name_unread(table, (*COLUMNS, *texts), path)

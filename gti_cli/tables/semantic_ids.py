@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,11 @@ class SemanticIDs:
         return int(self.codes.shape[1])
 
     def row_of(self) -> dict[str, int]:
-        """Return the row of each item id."""
+        """Return the row of each item id: one dictionary for all who ask, which nobody changes."""
+        return self._row_of
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
         return {item: row for row, item in enumerate(self.item_ids)}
 
 

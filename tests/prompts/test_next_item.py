@@ -84,11 +84,17 @@ def test_many_items_are_not_tokenized_one_by_one(extended, monkeypatch):
     texts = [semantic_id(rng.integers(sizes)) for _ in range(500)]
     expected = extended(texts, add_special_tokens=False)["input_ids"]
     asked = []
-    monkeypatch.setattr(type(extended), "__call__", lambda self, t, **how: asked.extend(t) or {"input_ids": [
-        expected[texts.index(text)] for text in t]})
+    monkeypatch.setattr(
+        type(extended),
+        "__call__",
+        lambda self, t, **how: asked.extend(t) or {"input_ids": [expected[texts.index(text)] for text in t]},
+    )
     assert next_item.encode_items(extended, texts, tokens).tolist() == expected
     assert 0 < len(asked) <= 64
-    expected[texts.index(texts[0])] = [*expected[0][:-1], int(tokens.ids[0])]  # a tokenizer that does otherwise is believed
+    expected[texts.index(texts[0])] = [
+        *expected[0][:-1],
+        int(tokens.ids[0]),
+    ]  # a tokenizer that does otherwise is believed
     assert next_item.encode_items(extended, texts, tokens).tolist()[0] == expected[0]
 
 

@@ -1,4 +1,4 @@
-"""A made-up shop of any size: interactions with power-law items, and a catalogue with semantic IDs, made by numpy alone.
+"""A made-up shop of any size: interactions with power-law items, and a catalogue with semantic IDs.
 
 Items are as popular as in a real shop (a few make most of the sales), users are as different in length, and half of
 the time a user goes on to an item near the one before, so that there is something to learn.

@@ -108,3 +108,23 @@ def with_targets(entries: Sequence[History], items: Collection[str], *, among: b
     texts = entries.lists.texts
     is_one = np.fromiter((text in items for text in texts), dtype=bool, count=len(texts))
     return entries.take(is_one[entries.lists.codes[entries.places]] == among)
+
+
+def last_items(entries: Sequence[History], most: int, row_of: Mapping[str, int]) -> npt.NDArray[np.int64]:
+    """The items that are among the last ones of a history: rows of the catalogue, each once and rising.
+
+    Args:
+        entries: Targets and their histories.
+        most: Number of last items of a history.
+        row_of: Row of the catalogue of each item.
+    """
+    import numpy as np
+
+    if not isinstance(entries, Targets):
+        return np.unique(np.asarray([row_of[i] for entry in entries for i in entry.items[-most:]], dtype=np.int64))
+    lists, occurs = entries.lists, np.zeros(len(entries.lists.texts), dtype=bool)
+    first = lists.offsets[entries.owners]
+    for back in range(1, min(most, int(entries.lengths.max(initial=0))) + 1):
+        places = entries.places - back
+        occurs[lists.codes[places[places >= first]]] = True
+    return np.unique(lists.texts.rows(row_of)[occurs])

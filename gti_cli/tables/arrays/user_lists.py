@@ -1,7 +1,7 @@
 """Each user's items as three arrays, which look like a dictionary of lists to whoever reads them one by one.
 
-Ten million interactions are 40 MB as numbers, and a hundred times that as lists of Python strings. So whoever goes
-over all users asks for the arrays (`UserLists.rows`, `UserLists.offsets`); the lists of single users are made on demand.
+Ten million interactions are 40 MB as numbers, and a hundred times that as lists of Python strings. So whoever goes over
+all users asks for the arrays (`UserLists.rows`, `UserLists.offsets`); lists of single users are made on demand.
 """
 
 from __future__ import annotations
@@ -90,6 +90,16 @@ class UserLists(Mapping[str, list[str]]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.users)
 
+    def __eq__(self, other: object) -> bool:
+        import numpy as np
+
+        if isinstance(other, UserLists) and other.texts is self.texts:  # without a list for each user
+            arrays = ((self.offsets, other.offsets), (self.codes, other.codes))
+            return self.users.array.equals(other.users.array) and all(np.array_equal(a, b) for a, b in arrays)
+        return super().__eq__(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __contains__(self, user: object) -> bool:
         return user in self._number_of
 
@@ -157,6 +167,20 @@ class UserLists(Mapping[str, list[str]]):
             raise KeyError(self.texts[int(self.codes[missing[0]])])
         return rows
 
+    def part(self, start: int, stop: int) -> UserLists:
+        """The lists of the users ``start`` to ``stop`` - 1."""
+        offsets = self.offsets[start : stop + 1]
+        codes = self.codes[offsets[0] : offsets[-1]]
+        return UserLists(self.users[start:stop], offsets - offsets[0], codes, self.texts)
+
+    def row_lists(self, row_of: Mapping[str, int]) -> RowLists:
+        """Rows of the catalogue of each user's items.
+
+        Args:
+            row_of: Row of the catalogue of each item.
+        """
+        return RowLists(self.rows(row_of), self.offsets)
+
     def occurring(self) -> list[str]:
         """The texts that occur, each once."""
         return self.texts_of(self._codes_that_occur())
@@ -186,6 +210,29 @@ class UserLists(Mapping[str, list[str]]):
         offsets = np.concatenate([[0], np.cumsum(lengths[users], dtype=np.int64)])
         names = self.users if len(users) == len(self.users) else self.users.take(users)
         return UserLists(names, offsets, self.codes[kept], self.texts)
+
+
+class RowLists(Sequence[list[int]]):
+    """A list of catalogue rows for each of U users.
+
+    Attributes:
+        rows: (M,) int32, one user behind the other.
+        offsets: (U + 1,) int64. The list of user n is ``rows[offsets[n] : offsets[n + 1]]``.
+    """
+
+    def __init__(self, rows: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> None:
+        """Take the arrays; see the attributes."""
+        self.rows, self.offsets = rows, offsets
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self.rows[self.offsets[number] : self.offsets[number + 1]].tolist()
 
 
 class _Lists(ValuesView[list[str]]):

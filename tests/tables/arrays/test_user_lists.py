@@ -1,0 +1,43 @@
+"""Users' lists as arrays, against a dictionary of lists."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gti_cli.tables.arrays.user_lists import UserLists
+
+LISTS = st.dictionaries(st.text("uvw", max_size=3), st.lists(st.sampled_from("abcde"), max_size=6), max_size=7)
+ROW_OF = {item: row for row, item in enumerate("edcba")}
+
+
+@given(LISTS, st.sets(st.sampled_from("abcde")), st.integers(0, 7), st.integers(0, 7))
+def test_they_are_read_like_a_dictionary(lists: dict[str, list[str]], left_out: set[str], a: int, b: int) -> None:
+    found = UserLists.of(lists)
+    assert found == lists and lists == found and UserLists.of(found) is found
+    assert list(found) == list(lists) and list(found.items()) == list(lists.items())
+    assert list(found.values()) == list(lists.values()) and len(found) == len(lists)
+    assert {user: found[user] for user in lists} == lists and "nobody" not in found
+    assert found.lengths.tolist() == [len(items) for items in lists.values()]
+    items = [item for of_user in lists.values() for item in of_user]
+    assert found.rows(ROW_OF).tolist() == [ROW_OF[item] for item in items]
+    assert [list(lists)[owner] for owner in found.owners()] == [user for user, own in lists.items() for _ in own]
+    assert list(found.row_lists(ROW_OF)) == [[ROW_OF[item] for item in own] for own in lists.values()]
+    assert found.distinct() == len(set(items)) and set(found.occurring()) == set(items)
+    kept = {user: [item for item in own if item not in left_out] for user, own in lists.items()}
+    kept = {user: own for user, own in kept.items() if own}
+    rest = found.where(np.array([item not in left_out for item in items], dtype=bool))
+    assert rest == kept and list(rest) == list(kept) and rest.distinct() == len(set(items) - left_out)
+    assert (rest == found) == (kept == lists)
+    if a <= b:
+        assert found.part(a, b) == dict(list(lists.items())[a:b])
+
+
+def test_an_item_that_the_catalogue_lacks_is_named() -> None:
+    lists = UserLists.of({"u": ["a", "x"], "v": ["b"]})
+    with pytest.raises(KeyError, match="x"):
+        lists.rows(ROW_OF)
+    # It is no fault where it does not occur.
+    assert lists.part(1, 2).rows(ROW_OF).tolist() == [ROW_OF["b"]]
