@@ -27,6 +27,7 @@ _ITEMS_AT_ONCE = 1 << 13  # Rows of the catalogue read at a time.
 _CELLS_KEPT = 1 << 25  # Numbers of a catalogue's transformed embeddings that stay in memory: 256 MB.
 _SPREAD_AT_MOST = 50_000  # Items from which the spread of the embeddings is measured, evenly spread over the catalogue.
 _FLOOR = 1e-6  # Variances below this share of the largest count as none: whitening would blow up rounding there.
+_TINY = np.finfo(np.float64).tiny
 # Scores are multiples of this, so that equal embeddings have equal scores in whatever order a matrix product adds.
 _RESOLUTION = 2.0**-30
 
@@ -100,7 +101,8 @@ def unit_length(vectors: Floats) -> tuple[Floats, Mask]:
 class ItemSpace:
     """The embeddings of a catalogue, centred, whitened and of length 1. They are made block by block as they are read.
 
-    The result for a catalogue of at most `_CELLS_KEPT` numbers stays in memory.
+    The result for a catalogue of at most `_CELLS_KEPT` numbers stays in memory. Of a larger one, the lengths that the
+    transformation gives are computed once and kept: with them, products with all items need no transformed item.
     """
 
     def __init__(self, vectors: VectorRows, spread: Spread | None, *, centring: float, whitening: float) -> None:
@@ -116,6 +118,7 @@ class ItemSpace:
         self._shift = spread.mean * centring if spread is not None and centring else None
         self._whitener = spread.transformation(whitening) if spread is not None else None
         self._kept: tuple[Floats, Mask] | None = None
+        self._scales: tuple[Floats, Floats] | None = None
         if len(vectors) * int(vectors.shape[1]) <= _CELLS_KEPT:
             self._kept = self._transform(vectors[:])
 
@@ -128,15 +131,56 @@ class ItemSpace:
             return self._kept[0][rows], self._kept[1][rows]
         return self._transform(self._vectors[rows])
 
+    def products(self, profiles: Floats, rows: slice) -> tuple[Floats, Mask]:
+        """Products of profiles with the vectors of some items.
+
+        Args:
+            profiles: (U, d), sums of vectors of this space.
+            rows: Rows of n neighbouring items.
+
+        Returns:
+            (U, n), and an (n,) mask, False where nothing is known about the item.
+        """
+        if self._kept is not None:
+            items, is_known = self.read(rows)
+            return profiles @ items.T, is_known
+        if self._scales is None:
+            self._scales = self._measure_scales()
+        # An item's vector is ((v / |v| - shift) W) / length. So each profile is multiplied by W', and not each item by W.
+        folded = profiles if self._whitener is None else profiles @ self._whitener.T
+        per_vector, per_length = (scale[rows] for scale in self._scales)
+        values = folded @ self._vectors[rows].astype(np.float64).T
+        values *= per_vector
+        if self._shift is not None:
+            values -= np.outer(folded @ self._shift, per_length)
+        return values, per_length > 0
+
+    def _measure_scales(self) -> tuple[Floats, Floats]:
+        """(N,) 1 / (|v| length) and 1 / length of each item, with the names of `products`; 0 for an unknown item."""
+        per_vector, per_length = np.zeros(len(self)), np.zeros(len(self))
+        for start in range(0, len(self), _ITEMS_AT_ONCE):
+            rows = slice(start, start + _ITEMS_AT_ONCE)
+            vectors = self._vectors[rows].astype(np.float64)
+            units, is_known = unit_length(vectors)
+            moved = self._move(units, is_known)
+            lengths = np.sqrt(np.einsum("nd,nd->n", moved, moved))
+            is_known &= lengths > 0
+            per_length[rows][is_known] = 1 / lengths[is_known]
+            per_vector[rows] = per_length[rows] / np.maximum(np.sqrt(np.einsum("nd,nd->n", vectors, vectors)), _TINY)
+        return per_vector, per_length
+
+    def _move(self, units: Floats, is_known: Mask) -> Floats:
+        """Centre and whiten (n, d) vectors of length 1; ``units`` itself where there is nothing to do."""
+        if self._shift is not None:
+            units = units - self._shift * is_known[:, None]
+        return units if self._whitener is None else units @ self._whitener
+
     def _transform(self, vectors: npt.NDArray[np.float32]) -> tuple[Floats, Mask]:
         units, is_known = unit_length(vectors.astype(np.float64))
-        if self._shift is not None:
-            units -= self._shift * is_known[:, None]
-        if self._whitener is not None:
-            units = units @ self._whitener
-        if self._shift is None and self._whitener is None:
+        moved = self._move(units, is_known)
+        if moved is units:
             return units, is_known
-        units, is_apart = unit_length(units)
+        units, is_apart = unit_length(moved)
         return units, is_known & is_apart
 
 
@@ -172,15 +216,14 @@ class ContentKNN:
         owners = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
         own_rows = np.fromiter(itertools.chain.from_iterable(histories), np.int64, len(owners))
         for start in range(0, len(self.space), _ITEMS_AT_ONCE):
-            items, is_item_known = self.space.read(slice(start, start + _ITEMS_AT_ONCE))
-            scores = profiles @ items.T
+            scores, is_item_known = self.space.products(profiles, slice(start, start + _ITEMS_AT_ONCE))
             scores *= 1 / _RESOLUTION
             np.rint(scores, out=scores)
             scores *= _RESOLUTION
             scores[~is_known] = -np.inf
             scores[:, ~is_item_known] = -np.inf
             if not self.settings.repeats:
-                inside = (own_rows >= start) & (own_rows < start + len(items))
+                inside = (own_rows >= start) & (own_rows < start + scores.shape[1])
                 scores[owners[inside], own_rows[inside] - start] = -np.inf
             yield start, scores
 

@@ -157,18 +157,14 @@ def encode_lsa_by_sample(catalogue: Catalogue, seed: int, store: Path | None) ->
     _refuse_wordless(catalogue, _wordless_rows(catalogue))
     grams = words.GRAMS if words.any_without_spaces(catalogue.texts) else None
     fitted = sampled_lsa.fit(catalogue.texts, grams, seed)
+    used = len(fitted.state.terms)
     console.note(
-        f"lsa: more than {sampled_lsa.WHOLE:,} items, so its components are from a sample of {fitted.texts:,} texts and "
-        f"their {len(fitted.state.terms):,} most frequent terms of {fitted.terms:,}; all items are encoded with them"
+        f"lsa: more than {sampled_lsa.WHOLE:,} items, so it is fitted on a sample of {fitted.texts:,} texts, with the "
+        f"{used:,} most frequent of their {fitted.terms:,} terms; then all items are encoded with it"
     )
     encoded = _encode_by_blocks(catalogue, fitted.state, store)
-    details = {
-        "fitted_on": fitted.texts,
-        "terms_of_sample": fitted.terms,
-        "terms_used": len(fitted.state.terms),
-    }
-    counts = {"terms": len(fitted.state.terms), **encoded.counts}
-    return replace(encoded, counts=counts, details={"lsa_sample": details})
+    sample = {"texts": fitted.texts, "terms": fitted.terms, "terms_used": used}
+    return replace(encoded, counts={"terms": used, **encoded.counts}, details={"lsa_sample": sample})
 
 
 def _encode_by_blocks(catalogue: Catalogue, state: LsaState, store: Path | None) -> Encoded:

@@ -20,12 +20,13 @@ Codes = npt.NDArray[np.int32]
 NEIGHBOURS = 10
 DEPTHS = 3  # Prefixes of 1 to 3 codes.
 FULLEST = 10
-QUERIES = 4096
+QUERIES, QUERIES_OF_MANY = 4096, 1024  # items whose neighbours are looked up: at most, and of more than `_MANY` items
+_MANY = 100_000
 _BLOCK = 1 << 13  # rows of embeddings in memory at a time
 
 
 def neighbourhood_kept(
-    vectors: VectorRows, codes: Codes, seed: int, neighbours: int = NEIGHBOURS, queries: int = QUERIES
+    vectors: VectorRows, codes: Codes, seed: int, neighbours: int = NEIGHBOURS, queries: int | None = None
 ) -> dict[str, Any]:
     """Measure how many of an item's nearest neighbours (by cosine of the embeddings) share its first 1, 2, 3 codes.
 
@@ -34,7 +35,8 @@ def neighbourhood_kept(
         codes: (N, L).
         seed: Seed of the sample of items.
         neighbours: The number of neighbours of each item, the item itself left out; fewer in a small catalogue.
-        queries: The most items whose neighbours are looked up; of a larger catalogue a sample is drawn.
+        queries: The most items whose neighbours are looked up; of a larger catalogue a sample is drawn. None: by the
+            size of the catalogue.
 
     Returns:
         ``queries`` (the number of items looked up), ``neighbours`` and ``prefixes``: for each depth ``recall`` (mean
@@ -44,6 +46,7 @@ def neighbourhood_kept(
     """
     n = len(vectors)
     k = min(neighbours, n - 1)
+    queries = queries or (QUERIES if n <= _MANY else QUERIES_OF_MANY)
     chosen = np.arange(n)
     if n > queries:
         chosen = np.sort(np.random.default_rng(seed).choice(n, queries, replace=False))

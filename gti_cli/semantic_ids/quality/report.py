@@ -87,7 +87,9 @@ def measure(
         "explained_variance": reconstructions[-1]["explained_variance"],
         "explained_variance_before": before_resolving["explained_variance"],
         "neighbourhood": prefixes.neighbourhood_kept(vectors, after, seed),
-        "fullest_prefixes": prefixes.fullest_prefixes(after, quantizer.to_code_space(vectors), partial(_title, items), style),
+        "fullest_prefixes": prefixes.fullest_prefixes(
+            after, quantizer.to_code_space(vectors), partial(_title, items), style
+        ),
     }
     _warn_near_chance(report["neighbourhood"])
     if CATEGORIES in items.column_names:

@@ -115,3 +115,18 @@ def test_taken_tuples_are_never_given_twice(policy: str) -> None:
     old = resolve_collisions(vectors[:7], books, residual_codes.encode(vectors[:7], books), policy).codes
     new = resolve_collisions(vectors[7:], books, residual_codes.encode(vectors[7:], books), policy, old).codes
     assert len(np.unique(np.vstack([old, new]), axis=0)) == 12  # all tuples there are
+
+
+@given(data=st.data(), levels=st.integers(1, 3), n=st.integers(1, 30), earlier=st.integers(0, 12))
+def test_suffixes_against_a_count_of_each_tuple(data: st.DataObject, levels: int, n: int, earlier: int) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    codes = rng.integers(3, size=(n, levels)).astype(np.int32)
+    taken = np.hstack([rng.integers(3, size=(earlier, levels)), rng.integers(50, size=(earlier, 1))]).astype(np.int32)
+    following: dict[tuple[int, ...], int] = {}
+    for *prefix, suffix in taken.tolist():
+        following[tuple(prefix)] = max(following.get(tuple(prefix), 0), suffix + 1)
+    expected = []
+    for row in map(tuple, codes.tolist()):
+        expected.append(following.get(row, 0))
+        following[row] = expected[-1] + 1
+    assert suffixes(codes, taken if earlier else None).tolist() == expected

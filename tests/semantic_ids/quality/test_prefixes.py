@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gti_cli.semantic_ids.quality import prefixes
 from gti_cli.semantic_ids.quality.prefixes import fullest_prefixes, neighbourhood_kept, purity
 
 
@@ -85,3 +86,19 @@ def test_fullest_prefixes() -> None:
     report = fullest_prefixes(codes, space, ["a", "b", "c\nmore", "d" * 80, "e", "f"].__getitem__, most=2)
     assert report[0] == {"prefix": "<a_2>", "items": 3, "share": 0.5, "titles": ["c", "a", "d" * 59 + "…"]}
     assert (report[1]["prefix"], report[1]["items"]) == ("<a_1>", 2)
+
+
+def test_typical_items_of_a_group_that_is_read_in_blocks() -> None:
+    space = np.random.default_rng(0).standard_normal((40_000, 2)).astype(np.float32)
+    rows = np.arange(0, 40_000, 2)  # 20,000 rows: more than a block
+    inside = space[rows].astype(np.float64)
+    expected = ((inside - inside.mean(axis=0)) ** 2).sum(axis=1)
+    np.testing.assert_array_equal(prefixes._distances_to_mean(space, rows), expected)
+
+
+def test_fewer_items_are_looked_up_in_a_large_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefixes, "_MANY", 40)
+    monkeypatch.setattr(prefixes, "QUERIES_OF_MANY", 9)
+    vectors, codes = np.eye(41, 5, dtype=np.float32), np.zeros((41, 1), np.int32)
+    assert neighbourhood_kept(vectors[:40], codes[:40], 0)["queries"] == 40
+    assert neighbourhood_kept(vectors, codes, 0)["queries"] == 9

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,3 +89,21 @@ def test_principal_axes_are_those_of_an_svd() -> None:
     np.testing.assert_allclose(mean, rows.mean(axis=0), atol=1e-5)
     expected = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)[2][: axes.shape[1]]
     np.testing.assert_allclose(np.abs((expected * axes.T).sum(axis=1)), 1, atol=1e-4)  # equal up to the sign
+
+
+def test_a_warm_start_on_a_part_of_the_rows_costs_next_to_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    centres = rng.standard_normal((60, 16))
+    vectors = (centres[rng.integers(60, size=3000)] + 0.3 * rng.standard_normal((3000, 16))).astype(np.float32)
+
+    def error() -> float:
+        books = kmeans.train(vectors, [16, 16], seed=0)
+        return float(((vectors - residual_codes.decode(residual_codes.encode(vectors, books), books)) ** 2).mean())
+
+    whole = error()
+    assert kmeans._warm_rows(vectors, 16) is vectors
+    monkeypatch.setattr(kmeans, "_WARM_WHOLE", 1000)
+    monkeypatch.setattr(kmeans, "_WARM_ROWS", 512)
+    monkeypatch.setattr(kmeans, "_WARM_ROWS_OF_A_CODE", 40)
+    assert len(kmeans._warm_rows(vectors, 16)) == 600  # every fifth row: not more than 640
+    assert error() < 1.03 * whole
