@@ -45,7 +45,7 @@ class ModelHead:
             recorded.append(hidden)
             return hidden.new_zeros(len(hidden), 0, self.linear.out_features)
 
-        self.linear.forward = record  # type: ignore[method-assign]
+        self.linear.forward = record  # type: ignore[method-assign, assignment]
         try:
             yield recorded
         finally:
