@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from gti_cli.errors import InputError
+from gti_cli.training.head_loss import HeadTensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -233,18 +234,14 @@ class SelectiveHead(nn.Module):
         return gathered.unsqueeze(0)
 
 
-def head_operands(rows: NewRows) -> tuple[torch.Tensor | None, ...]:
+def head_operands(rows: NewRows) -> HeadTensors:
     """Collect the tensors from which the head computes logits, and the parameters that receive their gradient.
 
     Args:
         rows: The new rows of a model.
-
-    Returns:
-        The head's new rows (n, d) and their biases (n,) as parameters; the whole matrix (V, d) and bias (V,), which
-        hold the same values; the token ids (n,) of the rows. Biases are None where the head has none.
     """
     weight_rows = rows.embedding if rows.output is None else rows.output
-    return weight_rows, rows.bias, rows.head.weight, rows.head.bias, rows.ids
+    return HeadTensors(weight_rows, rows.bias, rows.head.weight, rows.head.bias, rows.ids)
 
 
 class _Logits(torch.autograd.Function):

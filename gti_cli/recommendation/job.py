@@ -136,7 +136,8 @@ def _check_sharding(device: torch.device, options: FinetuneOptions) -> None:
     """Refuse options that do not work under the launcher's configuration."""
     from gti_cli.training.sharding import check_training
 
-    # A sharded optimizer has one learning rate; the other options need the whole model on each process.
+    # A sharded optimizer has one learning rate; the other options need the whole model on each process,
+    # and as many passes of it on each.
     check_training(
         device,
         {
@@ -145,5 +146,6 @@ def _check_sharding(device: torch.device, options: FinetuneOptions) -> None:
             "--rows-learning-rate": options.rows_learning_rate not in (None, options.learning_rate),
             "--validations": bool(options.validations),
             "--compile": options.compile,
+            "--micro-batch": options.micro_batch is not None,
         },
     )

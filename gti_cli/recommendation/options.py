@@ -62,6 +62,8 @@ class TrainingOptions:
         epochs: Passes over the training targets; may be a fraction.
         max_steps: Number of steps; overrides ``epochs`` where it is given.
         batch_size: Targets in a step, on all processes together.
+        micro_batch: Most targets that go through the model at once on each process; the gradient of a step is summed
+            over such passes. None: as many as a fixed amount of memory allows, see `gti_cli.training.micro_batch`.
         learning_rate: Peak, after a linear warm-up of 3 % of the steps and before a linear decay to 0.
         rows_learning_rate: The same for the new rows. None: a rate that fits the scale of the model's rows, see
             `gti_cli.training.rows_learning_rate.default_rows_rate`, and at least ``learning_rate``; with a sharded
@@ -84,6 +86,11 @@ class TrainingOptions:
     epochs: float = option(3.0, "Passes over the training targets.")
     max_steps: int | None = option(None, "Steps; overrides --epochs.")
     batch_size: int = option(128, "Targets in a step, on all processes together.")
+    micro_batch: int | None = option(
+        None,
+        "Most targets that go through the model at once; fewer take less memory and train the same.",
+        shown="as many as the memory for activations allows; the manifest says how many tokens",
+    )
     learning_rate: float = option(5e-4, "Peak learning rate.")
     rows_learning_rate: float | None = option(
         None, "Peak learning rate of the new rows.", shown="5 % of the distance between pretrained rows in a step"
@@ -134,7 +141,7 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
         Raises:
             InputError: When a value is out of range, or options contradict each other.
         """
-        numbers = "epochs max_steps batch_size learning_rate rows_learning_rate lora_r lora_alpha history"
+        numbers = "epochs max_steps batch_size micro_batch learning_rate rows_learning_rate lora_r lora_alpha history"
         for name in (*numbers.split(), "valid_sample", "rank_sample", "patience", "max_text_tokens"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -181,6 +188,8 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
                 del values[name]
         if self.max_steps is not None:
             del values["epochs"]
+        if self.micro_batch is None:
+            del values["micro_batch"]  # as manifests of versions without it have it; how a step was divided is in `run`
         if self.validations is None:
             short = self.max_steps is None and self.epochs <= MAX_UNVALIDATED_EPOCHS
             values["validations"] = 0 if short else "auto"
@@ -204,6 +213,7 @@ class FinetuneKeywords(InteractionKeywords, RunKeywords, total=False):
     epochs: float
     max_steps: int | None
     batch_size: int
+    micro_batch: int | None
     learning_rate: float
     rows_learning_rate: float | None
     validations: int | None

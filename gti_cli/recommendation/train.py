@@ -15,6 +15,7 @@ from gti_cli.prompts.prompt_file import write_prompt_file
 from gti_cli.recommendation.examples import TaskExamples, encode_tasks, pack_histories
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.recommendation.parameters.optimizer import make_optimizer, record_reach, row_matrices, with_rows_rate
+from gti_cli.recommendation.parameters.passes import choose_passes
 from gti_cli.recommendation.parameters.prior import JobPrior, add_prior
 from gti_cli.recommendation.plot import TRAINING_LOG, log_columns
 from gti_cli.recommendation.validation import make_validation, validation_losses, with_validations
@@ -24,7 +25,7 @@ from gti_cli.workspace import StageRun, processes
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from gti_cli.training.batches.mixture import MixedPlan
+    from gti_cli.training.batches.mixture import ExampleCollator, MixedPlan, TrainingExample
     from gti_cli.training.trainer import PlannedTrainer
 
 
@@ -98,8 +99,8 @@ def _train(
     Returns:
         The plain model, with its adapters merged, or gathered where it was sharded; and the Trainer's log.
     """
-    from gti_cli.training.answer_loss import answer_loss
     from gti_cli.training.arguments import last_checkpoint, train_or_resume
+    from gti_cli.training.batches.passes import collate_passes
     from gti_cli.training.callbacks.divergence import end_if_diverged
     from gti_cli.training.callbacks.progress import show_progress
     from gti_cli.training.callbacks.tracking import logs_in
@@ -113,17 +114,18 @@ def _train(
     arguments = _arguments(job, run, len(plan))
     record_reach(job, model, len(plan), arguments.get_warmup_steps(len(plan)), run)
     trained, optimizer = make_optimizer(job, model)
-    if job.options.compile:
-        run.details["compiled"] = _try_compiling(job, trained, examples, plan)
-
     all_examples = examples.all_train()
+    first = [all_examples[number] for number in plan.steps[0].tolist()]
+    loss, limit = choose_passes(job, model, trained, examples.collator, first, run)
+    if job.options.compile:
+        run.details["compiled"] = _try_compiling(job, trained, examples.collator, first)
 
     def collate(numbers: Sequence[int]) -> dict[str, Any]:
         """The tensors of a batch."""
-        return examples.collator.collate([all_examples[number] for number in numbers])
+        return collate_passes(examples.collator, [all_examples[number] for number in numbers], limit)
 
     with logs_in(job.logs):
-        trainer = PlannedTrainer(trained, arguments, collate, plan, len(all_examples), optimizer, answer_loss)
+        trainer = PlannedTrainer(trained, arguments, collate, plan, len(all_examples), optimizer, loss)
     show_progress(trainer, "Fine-tuning")
     measured_steps = validation_steps(len(plan), job.options.validations or 0)
     end_if_diverged(trainer, "--learning-rate or --rows-learning-rate", measured_steps)
@@ -174,16 +176,14 @@ def _arguments(job: FinetuneJob, run: StageRun, steps: int) -> Any:
     )
 
 
-def _try_compiling(job: FinetuneJob, trained: Any, examples: TaskExamples, plan: MixedPlan) -> str:
-    """Compile what trains and try it on the first batch; returns the result for the manifest."""
+def _try_compiling(job: FinetuneJob, trained: Any, collator: ExampleCollator, first: Sequence[TrainingExample]) -> str:
+    """Compile what trains and try it on the examples of the first step; returns the result for the manifest."""
     from accelerate.utils import send_to_device  # type: ignore[import-untyped]
 
     from gti_cli.training.answer_loss import answer_loss
     from gti_cli.training.compiled import compile_forward
 
-    all_examples = examples.all_train()
-    tensors = examples.collator.collate([all_examples[number] for number in plan.steps[0].tolist()])
-    batch = send_to_device(tensors, job.device)
+    batch = send_to_device(collator.collate(first), job.device)
 
     def loss() -> torch.Tensor:
         """The loss of that batch, as in training."""
@@ -230,6 +230,7 @@ def _record_training(trainer: PlannedTrainer, plan: MixedPlan, run: StageRun, fi
         run.counts.update({"best_step": best_step, "validations": len(validations)})
     seconds = next((entry["train_runtime"] for entry in reversed(log) if "train_runtime" in entry), 0.0)
     if seconds and first_step < steps:
+        run.measured["passes_per_step"] = trainer.passes / (steps - first_step)
         run.measured["train_seconds"] = seconds
         run.measured["tokens_per_second"] = sum(plan.tokens[first_step:steps]) / seconds
         run.measured["targets_per_second"] = sum(plan.targets[first_step:steps]) / seconds

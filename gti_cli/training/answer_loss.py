@@ -14,7 +14,9 @@ from gti_cli.prompts.examples import IGNORED
 from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
 from gti_cli.training.batches.history_packing import HistoryLayout, tree_mask
 from gti_cli.training.batches.mixture import ExampleCollator
-from gti_cli.training.prior_weights import find
+from gti_cli.training.head_loss import AddedLogits
+from gti_cli.training.model_head import ModelHead
+from gti_cli.training.prior_weights import PriorWeights, find
 
 _TRIED_EXAMPLES = 64  # short examples from which a packed row is made to test the tree mask
 _TOLERANCE = 1e-3  # of the logits' standard deviation: differences below are rounding
@@ -48,12 +50,15 @@ def answer_logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Ten
     return logits
 
 
-def answer_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+def answer_loss(
+    model: nn.Module, batch: dict[str, Any], head: ModelHead | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Negative log-likelihood of the answers of a batch: nats, softmax over the whole vocabulary.
 
     Args:
         model: A causal LM.
         batch: As `ExampleCollator.collate` makes it.
+        head: Computes the loss of the model's output head in chunks (None: from the model's logits).
 
     Returns:
         The sum over the answers' tokens (0-dim float32) and the number of these tokens (0-dim int64).
@@ -61,8 +66,11 @@ def answer_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, 
     if "examples" in batch:
         # History examples and ordinary ones go through the model separately, see `batches.mixture`.
         history_batch = {name: value for name, value in batch.items() if name != "examples"}
-        (first, count), (second, more) = (answer_loss(model, part) for part in (history_batch, batch["examples"]))
+        parts = (history_batch, batch["examples"])
+        (first, count), (second, more) = (answer_loss(model, part, head) for part in parts)
         return first + second, count + more
+    if head is not None:
+        return _loss_in_chunks(model, batch, head)
     logits, targets = answer_logits(model, batch).float(), batch["targets"]
     if "prior" in batch:
         logits = with_prior(model, logits, batch["prior"])
@@ -70,12 +78,32 @@ def answer_loss(model: nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, 
     return loss, (targets != IGNORED).sum()
 
 
+def _loss_in_chunks(
+    model: nn.Module, batch: dict[str, torch.Tensor], head: ModelHead
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`answer_loss` from the hidden states at the positions that predict an answer, never all logits at once."""
+    with head.recording() as recorded:
+        answer_logits(model, batch)
+    targets = batch["targets"].flatten()
+    places = (targets != IGNORED).nonzero().squeeze(1)
+    added = None
+    if "prior" in batch:
+        values, ids = _prior_of(model).weighted(batch["prior"])
+        added = AddedLogits(values.flatten(0, 1)[places], ids.flatten(0, 1)[places])
+    loss = head.loss(recorded[0].flatten(0, 1)[places], targets[places], added)
+    return loss, torch.tensor(len(places), device=loss.device)
+
+
 def with_prior(model: nn.Module, logits: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Add the bias of the model's behaviour prior to logits, see `PriorWeights.add_to`."""
+    return _prior_of(model).add_to(logits, bias)
+
+
+def _prior_of(model: nn.Module) -> PriorWeights:
     weights = find(model)
     if weights is None:
         raise ValueError("the batch has the bias of a behaviour prior, but the model has no weights for it")
-    return weights.add_to(logits, bias)
+    return weights
 
 
 @torch.no_grad()

@@ -51,16 +51,14 @@ class PriorWeights(nn.Module):
         padded = np.stack([np.append(ids, np.full(widest - len(ids), ids[0])) for ids in code_ids])
         self.register_buffer("code_ids", torch.from_numpy(padded.astype(np.int64)), persistent=False)
 
-    def add_to(self, logits: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """Add the weighted bias to the logits of the codes.
+    def weighted(self, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the weighted bias adds to the logits, and to those of which tokens.
 
         Args:
-            logits: (B, M * A, V) float32 logits at the positions that predict the answers of M targets, A the length
-                of an answer.
-            bias: (B, M, C, L, K) float32 of each code; 0 behind the last code of a level.
+            bias: (B, M, C, L, K) float32 of each code behind M targets; 0 behind the last code of a level.
 
         Returns:
-            The same tensor, which is changed in place.
+            (B, M * A, K) float32 and (B, M * A, K) int64 token ids, A the length of an answer.
         """
         rows, targets, _, levels, widest = bias.shape
         # The columns of an answer that predict no code get 0, added to any token.
@@ -69,8 +67,22 @@ class PriorWeights(nn.Module):
         codes = slice(self._opening, self._opening + levels)
         added[:, :, codes] = (self.weights[..., None] * bias).sum(2)
         ids[:, :, codes] = self.code_ids
+        return added.flatten(1, 2), ids.flatten(1, 2)
+
+    def add_to(self, logits: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Add the weighted bias to the logits of the codes.
+
+        Args:
+            logits: (B, M * A, V) float32 logits at the positions that predict the answers of M targets, A the length
+                of an answer.
+            bias: As in `weighted`.
+
+        Returns:
+            The same tensor, which is changed in place.
+        """
+        added, ids = self.weighted(bias)
         # In place and all levels at once: logits of the whole vocabulary are large, and a copy of them takes time.
-        return logits.scatter_add_(2, ids.flatten(1, 2), added.flatten(1, 2))
+        return logits.scatter_add_(2, ids, added)
 
 
 def attach(model: nn.Module, weights: PriorWeights) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
@@ -60,6 +61,9 @@ class PlannedTrainer(Trainer):
     """`transformers.Trainer` over batches that are planned for the whole run.
 
     The plan is the run's one "epoch". A resumed run therefore skips exactly the batches that were done.
+
+    Attributes:
+        passes: How often a batch, or a part of one, went through the model so far.
     """
 
     def __init__(
@@ -77,7 +81,8 @@ class PlannedTrainer(Trainer):
         Args:
             model: What trains.
             arguments: Settings of the run.
-            collate: Makes the tensors of a batch from the numbers of its examples.
+            collate: Makes the tensors of a batch from the numbers of its examples: what ``loss`` takes, or ``passes``,
+                a list of such parts, and ``terms``, the number of terms of all parts (0-dim int64).
             batches: This process's batches; accelerate does not divide them again.
             examples: How many examples there are.
             optimizer: Holds the parameters that train.
@@ -90,6 +95,8 @@ class PlannedTrainer(Trainer):
             data_collator=collate,
         )
         self._batches, self._given_optimizer, self._loss = batches, optimizer, loss
+        self._terms: torch.Tensor | None = None  # of the whole step, while one of several passes runs
+        self.passes = 0
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The planned batches of this process."""
@@ -112,10 +119,45 @@ class PlannedTrainer(Trainer):
         self.optimizer = self.optimizer or self._given_optimizer
         return self.optimizer
 
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """The gradient of a batch, summed over its passes.
+
+        Args:
+            model: What trains, as the Trainer has wrapped it.
+            inputs: The batch.
+            num_items_in_batch: Not used; part of the Trainer's signature.
+
+        Returns:
+            The mean loss of the batch (0-dim).
+        """
+        parts = inputs.get("passes", [inputs])
+        self.passes += len(parts)
+        if len(parts) == 1:
+            return super().training_step(model, parts[0])
+        self._terms = self._terms_per_process(inputs["terms"].to(self.args.device))
+        try:
+            losses = []
+            for number, part in enumerate(parts, start=1):
+                # Data parallelism sums over the processes once, when the last pass is done.
+                with nullcontext() if number == len(parts) else self.accelerator.no_sync(model):
+                    losses.append(super().training_step(model, part))
+        finally:
+            self._terms = None
+        return torch.stack(losses).sum()
+
+    def _terms_per_process(self, count: torch.Tensor) -> torch.Tensor:
+        """The number of terms that this process's summed loss is divided by."""
+        world = self.args.world_size
+        # Data parallelism averages gradients over the processes, whose numbers of terms differ. Dividing by
+        # the mean number of terms makes that average the gradient of the mean over all terms.
+        return self.accelerator.reduce(count, reduction="sum") / world if world > 1 else count
+
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean loss per term (an answer's token, say) of the step, over all processes.
+        """Mean loss per term (an answer's token, say) of the step, over all processes; of a pass, its part.
 
         Args:
             model: What trains, as the Trainer has wrapped it.
@@ -127,12 +169,7 @@ class PlannedTrainer(Trainer):
             The mean loss (0-dim), or the pair of it and None.
         """
         loss, count = self._loss(model, inputs)
-        world = self.args.world_size
-        if world > 1:
-            # Data parallelism averages gradients over the processes, whose numbers of terms differ. Dividing by
-            # the mean number of terms makes that average the gradient of the mean over all terms.
-            count = self.accelerator.reduce(count, reduction="sum") / world
-        loss = loss / count
+        loss = loss / (self._terms_per_process(count) if self._terms is None else self._terms)
         return (loss, None) if return_outputs else loss
 
 

@@ -18,6 +18,7 @@ from gti_cli.recommendation.options import FinetuneOptions
         ({"epochs": -1.0}, "--epochs is -1"),
         ({"epochs": float("inf")}, "--epochs is inf"),
         ({"batch_size": 0}, "--batch-size is 0"),
+        ({"micro_batch": 0}, "--micro-batch is 0"),
         ({"learning_rate": float("nan")}, "--learning-rate is nan"),
         ({"rows_learning_rate": 0.0}, "--rows-learning-rate is 0"),
         ({"lora_dropout": 1.0}, "--lora-dropout is 1"),
@@ -68,7 +69,7 @@ def test_the_manifest_records_tasks_by_weight_and_trackers_never() -> None:
     ],
 )
 def test_options_without_effect_are_not_recorded(values: dict[str, Any], tasks: list[str], left_out: set[str]) -> None:
-    everything = {field.name for field in fields(FinetuneOptions)} - {"report_to", "prior"}
+    everything = {field.name for field in fields(FinetuneOptions)} - {"report_to", "prior", "micro_batch"}
     assert everything - set(FinetuneOptions(**values).resolved(dict.fromkeys(tasks))) == left_out
 
 

@@ -56,13 +56,14 @@ def _not_called(*_: Any) -> None:
 
 
 def in_two_processes(world: Any, options: dict[str, Any]) -> tuple[Manifest, Path]:
-    """The manifest of a run in one process, and the workspace of the same run in two."""
+    """The manifest of a run in one process, and the workspace of the same run in two, its steps divided into passes."""
     other = world.workspace.with_name("two")
+    divided = {**options, "micro_batch": 7}
     shutil.copytree(world.workspace, other)
     one = finetune(world.interactions, world.workspace, **options)
     context, port = preloaded_processes(), free_port()
     started = [
-        context.Process(target=_finetune, args=(rank, port, world.interactions, other, options)) for rank in (0, 1)
+        context.Process(target=_finetune, args=(rank, port, world.interactions, other, divided)) for rank in (0, 1)
     ]
     for process in started:
         process.start()
@@ -78,6 +79,8 @@ def test_two_processes_train_like_one(make_world: Any) -> None:
     world = make_world()
     one, other = in_two_processes(world, {**options, "queries": str(world.queries)})
     two = json.loads((other / "finetuned" / "gti.json").read_text())
+    assert two["run"]["micro_batch"] == {"targets": 7} and two["run"]["passes_per_step"] > 5
+    assert one.run["passes_per_step"] == 1
     assert two["counts"]["steps"] == 3 and two["counts"]["targets_seen"] == 2 * one.counts["targets_seen"]
     assert two["metrics"]["tasks"]["search"]["targets_seen"] == 2 * 3 * 16
     for metric in ("train_loss", "valid_loss", "new_rows_moved"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,43 @@ def test_a_resumed_run_skips_exactly_the_batches_that_were_done(
     trainer.train(resume_from_checkpoint=last_checkpoint(tmp_path))
     assert trained == [len(batch) for batch in PLAN[3:]]  # the fourth step was interrupted before it was saved
     torch.testing.assert_close(trainer.model.weight.detach(), by_hand())
+
+
+def test_passes_of_a_batch_train_as_the_batch_does(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, [])
+    whole = trainer.data_collator
+
+    def parts(numbers: Sequence[int]) -> dict[str, Any]:
+        """One number in a pass; a batch of one number as it is."""
+        one_by_one = [whole([number]) for number in numbers]
+        terms = torch.tensor(len(numbers))
+        return whole(numbers) if len(numbers) == 1 else {"passes": one_by_one, "terms": terms}
+
+    trainer.data_collator = parts
+    trainer.train()
+    torch.testing.assert_close(trainer.model.weight.detach(), by_hand())
+    assert trainer.passes == sum(map(len, PLAN))
+    expected = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    other = make_trainer(tmp_path / "whole", [])
+    other.train()
+    assert expected == pytest.approx([entry["loss"] for entry in other.state.log_history if "loss" in entry])
+    assert other.passes == len(PLAN)
+
+
+def test_passes_of_several_processes_meet_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terms of a step are summed over the processes before its passes, and gradients with its last one."""
+    trainer = make_trainer(tmp_path, [])
+    monkeypatch.setattr(type(trainer.args), "world_size", 2)
+    calls: list[str] = []
+    monkeypatch.setattr(trainer.accelerator, "reduce", lambda count, reduction: (calls.append("sum"), count + 5)[1])
+    monkeypatch.setattr(trainer.accelerator, "no_sync", lambda model: (calls.append("alone"), nullcontext())[1])
+    trainer.create_optimizer()
+    trainer.current_gradient_accumulation_steps = 1  # as the Trainer's loop sets it
+    batches = [{"x": X[:1], "y": Y[:1]}, {"x": X[1:2], "y": Y[1:2]}, {"x": X[2:3], "y": Y[2:3]}]
+    loss = trainer.training_step(trainer.model, {"passes": batches, "terms": torch.tensor(3)})
+    assert calls == ["sum", "alone", "alone"]
+    torch.testing.assert_close(loss, (Y[:3] ** 2).sum() / 4)
+    torch.testing.assert_close(trainer.model.weight.grad, -2 * (Y[:3, None] * X[:3]).sum(0) / 4)
 
 
 def test_several_processes_weigh_terms_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

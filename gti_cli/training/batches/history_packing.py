@@ -107,7 +107,9 @@ class HistoryLayout:
         counts: npt.NDArray[np.int64] = history + examples.target_counts * self.branch_length
         return counts
 
-    def pack(self, batch: Sequence[HistoryExample]) -> list[list[HistoryExample]]:
+    def pack(
+        self, batch: Sequence[HistoryExample], most_tokens: float = math.inf, most_targets: float = math.inf
+    ) -> list[list[HistoryExample]]:
         """Divide a batch into rows: one example in each, or several where that costs less.
 
         Longer rows hold fewer copies of the template prefix, but compute attention between examples that is masked
@@ -116,6 +118,8 @@ class HistoryLayout:
 
         Args:
             batch: Examples, with different wordings or not.
+            most_tokens: Most tokens of a row that holds several examples.
+            most_targets: Most targets of such a row.
 
         Returns:
             The examples of each row, which all have the same wording.
@@ -124,14 +128,23 @@ class HistoryLayout:
         if not self.equal_cost_length:
             return unpacked
         longest = max(map(self.token_count, batch))
-        candidates = [unpacked, *(self._distribute(batch, longest * factor) for factor in _ROW_LENGTHS)]
+
+        def width(rows: list[list[HistoryExample]]) -> int:
+            """Tokens of the longest of these rows."""
+            return max(len(self.template_prefix(row[0])) + sum(map(self._own_tokens, row)) for row in rows)
+
+        def targets(rows: list[list[HistoryExample]]) -> int:
+            """Most targets of one of these rows."""
+            return max(sum(example.target_count for example in row) for row in rows)
 
         def cost(rows: list[list[HistoryExample]]) -> float:
             """Estimated cost of computing these rows, in tokens."""
-            width = max(len(self.template_prefix(row[0])) + sum(map(self._own_tokens, row)) for row in rows)
-            return len(rows) * width * (1 + width / self.equal_cost_length)
+            columns = width(rows)
+            return len(rows) * columns * (1 + columns / self.equal_cost_length)
 
-        packed = min(candidates, key=cost)
+        candidates = [self._distribute(batch, longest * factor) for factor in _ROW_LENGTHS]
+        allowed = [rows for rows in candidates if width(rows) <= most_tokens and targets(rows) <= most_targets]
+        packed = min([unpacked, *allowed], key=cost)
         # The estimate is rough: a gain below a tenth is not worth a mask of our own.
         return packed if cost(packed) < 0.9 * cost(unpacked) else unpacked
 

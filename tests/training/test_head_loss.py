@@ -1,0 +1,69 @@
+"""The loss of a head that trains as a whole, in chunks, against torch's own over all logits at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from gti_cli.training.head_loss import AddedLogits, HeadTensors, LogitRule, chunked_loss
+
+RULES = [LogitRule(), LogitRule(0.25), LogitRule(1.0, 5.0), LogitRule(2.0, 3.0)]
+
+
+def made(seed: int, count: int, biased: bool, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    """Hidden states, matrix, bias, targets, values and token ids of what is added."""
+    random = torch.Generator().manual_seed(seed)
+    hidden, weight, bias, values = (
+        torch.randn(*shape, generator=random, dtype=dtype).requires_grad_(True)
+        for shape in ((count, 8), (30, 8), (30,), (count, 4))
+    )
+    targets = torch.randint(30, (count,), generator=random)
+    ids = torch.randint(30, (count, 4), generator=random)  # some stand twice
+    return [hidden, weight, bias if biased else None, targets, values, ids]  # type: ignore[list-item]
+
+
+def plain(rule: LogitRule, hidden: torch.Tensor, weight: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+    bias, targets, values, ids = rest
+    logits = functional.linear(hidden, weight, bias) * rule.scale
+    if rule.cap is not None:
+        logits = torch.tanh(logits / rule.cap) * rule.cap
+    return functional.cross_entropy(logits.scatter_add(1, ids, values), targets, reduction="sum")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 20), st.integers(1, 300), st.booleans(), st.sampled_from(RULES))
+def test_equals_the_plain_loss(seed: int, count: int, at_once: int, biased: bool, rule: LogitRule) -> None:
+    hidden, weight, bias, targets, values, ids = made(seed, count, biased)
+    head = HeadTensors(weight, bias, weight, bias, None)
+    (chunked_loss(hidden, head, targets, rule, at_once, AddedLogits(values, ids))[0] * 0.5).backward()
+    others = [None if part is None else part.detach().double() for part in (hidden, weight, bias, values)]
+    exact = [part.requires_grad_(True) for part in others if part is not None]
+    x, w, *b, v = exact
+    (plain(rule, x, w, b[0] if b else None, targets, v, ids) * 0.5).backward()  # type: ignore[arg-type]
+    for mine, theirs in zip((part for part in (hidden, weight, bias, values) if part is not None), exact, strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-5, atol=1e-5, check_dtype=False)
+
+
+def test_under_autocast_products_are_bfloat16_and_sums_float32() -> None:
+    hidden, weight, bias, targets, values, ids = made(0, 20, True)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = chunked_loss(hidden, HeadTensors(weight, bias, weight, bias, None), targets, LogitRule(), 90)
+    loss.backward()
+    expected = plain(LogitRule(), hidden, weight, bias, targets, torch.zeros_like(values), ids)
+    gradients = torch.autograd.grad(expected, [hidden, weight, bias])
+    assert loss.dtype == torch.float32 and loss.item() != expected.item()
+    assert loss.item() == pytest.approx(expected.item(), rel=0.02)
+    for mine, theirs in zip((hidden, weight, bias), gradients, strict=True):
+        assert mine.grad.dtype == torch.float32
+        assert float((mine.grad - theirs).norm() / theirs.norm()) < 0.02
+
+
+def test_a_second_backward_pass_is_refused() -> None:
+    hidden, weight, _, targets, *_ = made(0, 5, False)
+    loss, _ = chunked_loss(hidden, HeadTensors(weight, None, weight, None, None), targets, LogitRule())
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="one backward pass only"):
+        loss.backward()
