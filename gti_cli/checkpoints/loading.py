@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
-from gti_cli.checkpoints.configuration import replace_attention
+from gti_cli.checkpoints.configuration import read_pretrained_config, replace_attention
 from gti_cli.checkpoints.quantized import UNQUANTIZED, check_folder, is_quantized_name
 from gti_cli.checkpoints.tokenizer_packages import missing_packages
 from gti_cli.errors import InputError, first_line, list_some
@@ -74,7 +74,7 @@ def load_model(
         InputError: When the model cannot be found or read, is not a causal LM, is quantized, or lacks weights that its
             configuration asks for.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -85,7 +85,7 @@ def load_model(
         check_folder(Path(path))
     with translate_loading_errors(where):
         if not is_gguf:
-            config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+            config = read_pretrained_config(path)
             options.update({"config": config} if replace_attention(config, where) else {})
         # Pickled weights (.bin) can run code when they are read, so only safetensors are. Tensors of a wrong shape are
         # ignored here and refused by name below, where transformers would only refer to a report.
