@@ -1,7 +1,7 @@
 """`make audit`: bandit reads our code, pip-audit looks the pinned packages up among known vulnerabilities.
 
-Fails where bandit finds something that no comment explains, or where a pinned package has a known vulnerability. Without a
-network, or where the package index keeps no such records, it says that nothing was looked up, and does not fail.
+Fails where bandit finds something that no comment explains, or where a pinned package has a known vulnerability. Without
+a network, or where the package index keeps no such records, it says that nothing was looked up, and does not fail.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def _audit_packages(tool: Path) -> int:
         for entry in package["vulns"]:
             fixed = ", ".join(entry["fix_versions"]) or "no release yet"
             print(f"audit: {package['name']} {package['version']}: {entry['id']}, fixed in {fixed}")
-    unknown = f"; the index has no records of the other {len(packages) - len(asked)}" if len(asked) < len(packages) else ""
+    absent = len(packages) - len(asked)
+    unknown = f"; the index has no records of {absent} others" if absent else ""
     print(f"audit: {len(found)} of {len(asked)} packages have a known vulnerability{unknown}")
     return int(bool(found))
 

@@ -194,4 +194,19 @@ def _explain(error: Exception, path: str, kind: str) -> InputError | None:
             where=path,
             remedy="give a Hugging Face checkpoint folder with safetensors, or a hub name (needs the network)",
         )
+    if _raised_by_transformers(error) and not isinstance(error, MemoryError | NotImplementedError | RuntimeError):
+        # A division by a number of heads that is 0, for example.
+        return InputError(
+            f"no model can be made of its configuration: {type(error).__name__}: {first_line(error)}",
+            where=path,
+            remedy="download or copy the checkpoint again, or correct its config.json",
+        )
     return None
+
+
+def _raised_by_transformers(error: Exception) -> bool:
+    """Return whether an error comes from inside of transformers, so that the files it reads explain it."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and str(place.tb_frame.f_globals.get("__name__")).startswith(("transformers.", "torch."))
