@@ -9,11 +9,15 @@ WORKERS ?= auto
 # Packages with which the tests also read checkpoints as transformers 4 does. They lie beside those of the environment.
 OLDER := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2
 
-.PHONY: help install demo test test-all test-only lint bench clean
+# Tools that look for security problems. They lie apart, so that what they need changes nothing of the environment.
+AUDIT := bandit==1.9.4 pip-audit==2.10.1
+
+.PHONY: help install demo test test-all test-only lint audit bench clean
 help:
 	@echo "make demo   install, then the whole road on sample_data/ (results in $(DEMO)/)"
 	@echo "make test   install, then lint, types and the test suite with coverage"
 	@echo "make test-all  the same, and what we write is read with transformers 4.57, too"
+	@echo "make audit  bandit over the code, and known vulnerabilities of the pinned packages"
 	@echo "make bench  install, then the benchmarks in tests/benchmarks (ratios against named peers)"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
 
@@ -60,6 +64,13 @@ lint: install
 	$(BIN)/ruff check gti_cli tests sample_data
 	$(BIN)/ruff format --check gti_cli tests sample_data
 	$(BIN)/mypy
+
+# Where the tools cannot be installed (without a network), that is said, and nothing fails.
+audit:
+	test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && \
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(AUDIT); } || \
+	{ rm -rf $(VENV)/audit; echo "audit: not run, since its tools cannot be installed here"; }
+	test ! -d $(VENV)/audit || $(VENV)/audit/bin/python .ci/audit.py
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks --run-benchmarks -s -n 0

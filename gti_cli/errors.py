@@ -24,11 +24,18 @@ class InputError(Exception):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        line = f"{self.where}: {self.problem}" if self.where else self.problem
+        # Ids and texts of tables, of which a line quotes some, may have any length.
+        where, problem = (part and _shortened(part) for part in (self.where, self.problem))
+        line = f"{where}: {problem}" if where else str(problem)
         if self.remedy:
             line = f"{line.rstrip('.')}. {self.remedy[0].upper()}{self.remedy[1:]}"
         line = " ".join(line.split())  # a library's message in it may have several lines
         return line if line.endswith((".", "!", "?")) else line + "."
+
+
+def _shortened(text: str, most: int = 800) -> str:
+    """Leave out the middle of a text that is too long for a line."""
+    return text if len(text) <= most else f"{text[: most * 3 // 4]} … {text[-most // 8 :]}"
 
 
 def list_some(values: list[str], most: int = 3) -> str:

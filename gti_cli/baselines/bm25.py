@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gti_cli.tables.words import any_without_spaces, terms
+from gti_cli.tables.words import ONE_CHARACTER_WORDS, any_without_spaces, terms
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,7 +32,9 @@ class BM25:
 
         # Single characters count as words too: a query may name a size or a model number. Where a text has a script
         # without spaces, its character n-grams are the words.
-        own: dict[str, Any] = {"analyzer": terms} if any_without_spaces(texts) else {"token_pattern": r"(?u)\b\w+\b"}
+        own: dict[str, Any] = (
+            {"analyzer": terms} if any_without_spaces(texts) else {"token_pattern": ONE_CHARACTER_WORDS}
+        )
         self._words = CountVectorizer(dtype=np.float64, **own)
         counts = self._words.fit_transform(texts).tocsr()
         lengths = np.asarray(counts.sum(axis=1)).ravel()

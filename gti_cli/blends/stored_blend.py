@@ -110,7 +110,7 @@ class StoredBlend:
             members = tuple(MemberRecord(**entry) for entry in values["members"])
             blend = Blend.from_json(values["blend"])
             return cls(blend, without, members, int(values["list_length"]), bool(values["filter_seen"]))
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except (OSError, KeyError, ValueError, RecursionError, TypeError) as error:
             raise InputError(
                 f"the blend cannot be read ({error})", where=str(path), remedy="run 'gti blend --force'"
             ) from error

@@ -104,7 +104,8 @@ def _template() -> Template:
     # Jinja is needed for the card alone, so it is not loaded with the module.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(  # noqa: S701 - a card is Markdown, and the filter `cell` escapes what a table shows
+    # A card is Markdown, and the filter `cell` escapes what a table shows.
+    environment = Environment(  # noqa: S701 # nosec B701
         loader=PackageLoader("gti_cli.cards", "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,

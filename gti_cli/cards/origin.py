@@ -83,7 +83,7 @@ def read_metadata(start: Checkpoint) -> Mapping[str, Any]:
         return {}
     try:
         return metadata_load(card) or {}
-    except (OSError, ValueError, YAMLError) as error:
+    except (OSError, ValueError, RecursionError, YAMLError) as error:
         console.note(f"{card}: the metadata cannot be read, so the new model card is made without: {first_line(error)}")
         return {}
 
@@ -121,7 +121,11 @@ def _hub_card(name: str) -> str | None:
                 _raise_exceptions_for_connection_errors=False,
                 _raise_exceptions_for_gated_repo=False,
             )
-    except (OSError, ValueError):  # the model was found before this; a card that is not found is no error
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+    ):  # the model was found before this; a card that is not found is no error
         return None
     return card
 
@@ -163,5 +167,5 @@ def _configured_licence(start: Checkpoint | None) -> Any:
         return None
     try:
         return json.loads((Path(start.path) / "config.json").read_text("utf-8")).get("license")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, RecursionError, AttributeError):
         return None

@@ -47,7 +47,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """
     try:
         config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as cause:
+    except (OSError, ValueError, RecursionError) as cause:
         raise InputError("cannot be read as JSON", where=str(path), remedy="write the checkpoint again") from cause
     if not isinstance(config, dict):
         raise InputError("holds no JSON object", where=str(path), remedy="write the checkpoint again")
@@ -96,10 +96,33 @@ def load_config(path: str, **options: Any) -> PreTrainedConfig:
         path: Folder, or name on the hub.
         **options: Options of transformers' loader, such as ``gguf_file``.
     """
+    config = read_pretrained_config(path, **options)
+    replace_attention(config, path)
+    return config
+
+
+def read_pretrained_config(path: str, **options: Any) -> PreTrainedConfig:
+    """Load a configuration with transformers as it is; code that lies beside a model is never run.
+
+    Args:
+        path: Folder, or name on the hub.
+        **options: Options of transformers' loader, such as ``gguf_file``.
+
+    Raises:
+        InputError: When a value in it is not what transformers expects there.
+    """
     from transformers import AutoConfig
 
-    config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, **options)
-    replace_attention(config, path)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, **options)
+    except (OSError, ValueError, ImportError):
+        raise  # a missing file, an unknown kind of model: explained by `loading.translate_loading_errors`
+    except Exception as cause:  # transformers checks values by classes of its own, or fails on them somewhere
+        raise InputError(
+            f"the configuration cannot be used: {' '.join(str(cause).split()) or type(cause).__name__}"[:300],
+            where=f"{path}, {CONFIG_FILE}",
+            remedy="download or copy the checkpoint again, or correct its config.json",
+        ) from cause
     return config
 
 

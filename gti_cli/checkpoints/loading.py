@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
-from gti_cli.checkpoints.configuration import replace_attention
+from gti_cli.checkpoints.configuration import read_pretrained_config, replace_attention
 from gti_cli.checkpoints.quantized import UNQUANTIZED, check_folder, is_quantized_name
 from gti_cli.checkpoints.tokenizer_packages import missing_packages
 from gti_cli.errors import InputError, first_line, list_some
@@ -74,7 +74,7 @@ def load_model(
         InputError: When the model cannot be found or read, is not a causal LM, is quantized, or lacks weights that its
             configuration asks for.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -85,7 +85,7 @@ def load_model(
         check_folder(Path(path))
     with translate_loading_errors(where):
         if not is_gguf:
-            config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+            config = read_pretrained_config(path)
             options.update({"config": config} if replace_attention(config, where) else {})
         # Pickled weights (.bin) can run code when they are read, so only safetensors are. Tensors of a wrong shape are
         # ignored here and refused by name below, where transformers would only refer to a report.
@@ -194,4 +194,19 @@ def _explain(error: Exception, path: str, kind: str) -> InputError | None:
             where=path,
             remedy="give a Hugging Face checkpoint folder with safetensors, or a hub name (needs the network)",
         )
+    if _raised_by_transformers(error) and not isinstance(error, MemoryError | NotImplementedError | RuntimeError):
+        # A division by a number of heads that is 0, for example.
+        return InputError(
+            f"no model can be made of its configuration: {type(error).__name__}: {first_line(error)}",
+            where=path,
+            remedy="download or copy the checkpoint again, or correct its config.json",
+        )
     return None
+
+
+def _raised_by_transformers(error: Exception) -> bool:
+    """Return whether an error comes from inside of transformers, so that the files it reads explain it."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and str(place.tb_frame.f_globals.get("__name__")).startswith(("transformers.", "torch."))

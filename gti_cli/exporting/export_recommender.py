@@ -221,7 +221,7 @@ def _copy_file(path: Path, target: Path) -> bool:
     if path.suffix == ".json" and path.name not in _VERBATIM:
         try:
             content = json.loads(path.read_text("utf-8"))
-        except ValueError:  # no JSON, so nothing reads it
+        except (ValueError, RecursionError):  # no JSON, so nothing reads it
             return False
         public = without_paths(content)
         if public != content:

@@ -202,7 +202,7 @@ def read_folder_manifest(folder: Path) -> FolderManifest:
     try:
         payload = json.loads(path.read_text("utf-8"))
         written, digest = int(payload["format"]), payload.pop("digest")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as cause:
         raise InputError("this is no manifest of an exported recommender", where=str(path), remedy=_AGAIN) from cause
     if written != FORMAT:
         raise InputError(

@@ -94,7 +94,7 @@ def _load(path: Path | str) -> dict[str, Any]:
         raise InputError("no such file", where=str(path), remedy="check the path given to --import-index")
     try:
         index = json.loads(path.read_text("utf-8"))
-    except (ValueError, OSError) as cause:
+    except (ValueError, RecursionError, OSError) as cause:
         raise InputError(
             f"cannot be read as JSON: {cause}",
             where=str(path),

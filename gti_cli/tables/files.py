@@ -15,6 +15,7 @@ from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.tables.headers import clean_name, clean_names
 from gti_cli.tables.sources.compressed import decompressed
 from gti_cli.tables.sources.location import TableLocation, locate
+from gti_cli.tables.sources.oversized import refuse_oversized, refuse_oversized_table
 from gti_cli.tables.sources.shards import ARROW, KINDS, PARQUET, Shard, join
 from gti_cli.tables.sources.stored import blocks, open_arrow, stored_names, stored_rows
 from gti_cli.tables.text_files.csv_files import NUMERIC, read_csv
@@ -24,9 +25,6 @@ from gti_cli.workspace.files import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-# Ids alone take more than a hundredth of a byte for each row.
-MANY_ROWS, ROWS_IN_A_BYTE = 10_000_000, 100
 
 
 def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] = ()) -> pa.Table:
@@ -155,16 +153,6 @@ def _parse(shard: Shard, skip: Sequence[str], numeric: Collection[str]) -> pa.Ta
     return table
 
 
-def _refuse_empty_rows(rows: int, size: int, where: str) -> None:
-    """Refuse a Parquet file with so many rows in so few bytes that nearly all must be empty: they would fill memory."""
-    if rows > MANY_ROWS and rows > ROWS_IN_A_BYTE * size:
-        raise InputError(
-            f"has {rows:,} rows in {size:,} bytes, so nearly all of them are empty or equal",
-            where=where,
-            remedy="drop the empty rows",
-        )
-
-
 def _read_stored(path: Path, shard: Shard, skip: Sequence[str]) -> pa.Table:
     """Read a Parquet or Arrow file without the columns in ``skip``; the names of its columns are cleaned."""
     import pyarrow as pa
@@ -176,10 +164,12 @@ def _read_stored(path: Path, shard: Shard, skip: Sequence[str]) -> pa.Table:
         cleaned = clean_names(names, shard.name)
         _refuse_repeated(cleaned, shard.name)  # before pyarrow fails on choosing columns, with a message of its own
         if mapped is None:
-            _refuse_empty_rows(int(pq.read_metadata(path).num_rows), path.stat().st_size, shard.name)
+            refuse_oversized(path, shard.name)
+        else:
+            refuse_oversized_table(mapped, path, shard.name)
         chosen = [name for name, bare in zip(names, cleaned, strict=True) if bare not in skip]
         table = mapped.select(chosen) if mapped is not None else pq.read_table(path, columns=chosen if skip else None)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as cause:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, MemoryError, OSError) as cause:
         raise InputError(
             f"cannot be read as {shard.ending[1:]}: {str(cause).splitlines()[0]}",
             where=shard.name,

@@ -11,6 +11,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+# For scikit-learn, whose own pattern leaves out words of one character, such as sizes.
+ONE_CHARACTER_WORDS = r"(?u)\b\w+\b"
 GRAMS = (1, 2)  # lengths of the character n-grams, from the shortest to the longest
 
 # Ranges of characters that are written without spaces between words: Han, kana and bopomofo, and the scripts for which

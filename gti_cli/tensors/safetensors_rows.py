@@ -280,7 +280,7 @@ def _read_sharded(folder: Path, index: Path) -> dict[str, TensorPlace]:
     try:
         names = json.loads(index.read_text("utf-8"))["weight_map"]
         shards = sorted({str(shard) for shard in names.values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as cause:
         raise InputError("has no readable weight_map", where=str(index), remedy=_REPAIR) from cause
     tensors: dict[str, TensorPlace] = {}
     for shard in shards:

@@ -175,7 +175,7 @@ def last_checkpoint(scratch: Path) -> str | None:
 def _readable(state: Path) -> bool:
     try:
         return isinstance(json.loads(state.read_text("utf-8")), dict)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 

@@ -108,7 +108,7 @@ def _zero_sharding() -> Sharding | None:
     if file and file.lower() != "none":
         try:
             stage = json.loads(Path(file).read_text("utf-8")).get("zero_optimization", {}).get("stage", 0)
-        except (OSError, ValueError, AttributeError) as cause:
+        except (OSError, ValueError, RecursionError, AttributeError) as cause:
             raise InputError(
                 "DeepSpeed's configuration cannot be read", where=file, remedy="give a JSON file"
             ) from cause

@@ -110,7 +110,7 @@ def _read_record(record: Path | None) -> dict[str, float]:
     try:
         recorded = json.loads(record.read_text("utf-8"))
         return {name: float(recorded[name]) for name in zeros}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return zeros
 
 

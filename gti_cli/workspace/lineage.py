@@ -100,7 +100,7 @@ def _damaged(workspace: Workspace, readable: set[str]) -> dict[str, str]:
 def _has_manifest_keys(path: Path) -> bool:
     try:
         payload = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(payload, dict) and {"command", "request", "outputs"} <= payload.keys()
 

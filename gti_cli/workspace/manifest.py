@@ -229,7 +229,7 @@ def read_manifest(path: Path) -> Manifest:
         payload = json.loads(path.read_text("utf-8"))
         manifest = Manifest.from_json(payload)
         intact = payload.get("digest") == manifest.digest
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as cause:
         raise InputError("this is no manifest of gti, or a damaged one", where=str(path), remedy=remedy) from cause
     if not intact:
         raise InputError("the manifest was edited or damaged", where=str(path), remedy=remedy)

@@ -1,4 +1,4 @@
-"""Cases in which a stage refuses to write (over its input, through a link, without ``--force``) or to start (a blend)."""
+"""Cases in which a stage refuses to write (over its input, through a link, without ``--force``) or start (blends)."""
 
 from __future__ import annotations
 

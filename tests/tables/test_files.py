@@ -10,7 +10,7 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.errors import InputError
-from gti_cli.tables import files
+from gti_cli.tables.sources import oversized
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
@@ -37,7 +37,7 @@ def test_a_parquet_file_of_another_kind(tmp_path: Path) -> None:
 def test_rows_that_are_all_empty_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_table(pa.table({"item_id": pa.nulls(300_000, pa.string())}), tmp_path / "nulls.parquet")
     pq.write_table(pa.table({"item_id": [f"i{n}" for n in range(300_000)]}), tmp_path / "ids.parquet")
-    monkeypatch.setattr(files, "MANY_ROWS", 200_000)
+    monkeypatch.setattr(oversized, "MANY_VALUES", 200_000)
     with pytest.raises(InputError, match=r"nulls.parquet: has 300,000 rows in [\d,]+ bytes.*Drop the empty rows"):
         tables.read(tmp_path / "nulls.parquet")
     assert tables.read(tmp_path / "ids.parquet").num_rows == 300_000

@@ -213,7 +213,7 @@ def _vectorizer(grams: tuple[int, int] | None, **options: Any) -> TfidfVectorize
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     if grams is None:
-        options |= {"ngram_range": (1, MOST_WORDS), "token_pattern": r"(?u)\b\w+\b"}
+        options |= {"ngram_range": (1, MOST_WORDS), "token_pattern": words.ONE_CHARACTER_WORDS}
     else:
         options["analyzer"] = partial(words.terms, most_words=MOST_WORDS, grams=grams)
     return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **options)

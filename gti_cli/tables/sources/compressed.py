@@ -17,7 +17,7 @@ from gti_cli.tables.sources.shards import Shard
 
 PIECE = 1 << 22  # bytes that are decompressed at a time
 # Texts of tables seldom become 20 times smaller by compression. What grows beyond both limits is a trap or an error.
-MOST_BYTES = 1 << 30
+MOST_BYTES = 1 << 28
 MOST_TIMES = 250
 
 

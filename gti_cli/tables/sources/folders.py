@@ -53,7 +53,7 @@ def _saved_splits(folder: Path, where: str) -> dict[str, list[Shard]]:
         if (folder / "state.json").is_file():
             state_splits = {ONLY_SPLIT: _saved_files(folder)}
             return state_splits if state_splits[ONLY_SPLIT] else {}
-    except (OSError, ValueError, KeyError, TypeError) as cause:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as cause:
         raise InputError(
             "the data set that was saved there is damaged", where=where, remedy="save it again with save_to_disk"
         ) from cause

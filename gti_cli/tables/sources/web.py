@@ -52,7 +52,7 @@ class WebServer:
 def _open(url: str, method: str) -> Any:
     request = Request(url, method=method, headers={"User-Agent": "gti"})  # noqa: S310 - http or https, as the caller saw
     try:
-        return urlopen(request, timeout=_SECONDS)  # noqa: S310
+        return urlopen(request, timeout=_SECONDS)  # noqa: S310 # nosec B310 - as above
     except HTTPError as error:
         if error.code in _NO_SUCH_FILE:
             raise FileNotFoundError(url) from error

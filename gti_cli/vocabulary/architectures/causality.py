@@ -54,7 +54,7 @@ def check_causal(config: PreTrainedConfig, where: str) -> bool:
         try:
             model = _random_model(shrink(config))
             effect = _effect_on_earlier(model, _VOCABULARY)
-        except Exception:  # noqa: S112 - any exception means: there is no model of these sizes
+        except Exception:  # noqa: S112 # nosec B112 - any exception means: there is no model of these sizes
             continue
         if effect is not None:
             _refuse_leak(effect, 1e-3, config, where)
