@@ -21,7 +21,8 @@ _WORDS = {
 }
 # How libraries that raise errors of their own write the number: safetensors (Rust), pyarrow (C++).
 _NUMBER = re.compile(r"\(os error (\d+)\)|\[[Ee]rrno (\d+)\]")
-_TORCH_SAVE = "PytorchStreamWriter failed writing"  # torch.save does not say why
+# torch.save does not say why it could not write.
+_TORCH_SAVE = re.compile(r"PytorchStreamWriter|inline_container\.cc:\d+\] \. unexpected pos|iostream error")
 
 
 def explain(error: BaseException) -> InputError | None:
@@ -35,7 +36,7 @@ def explain(error: BaseException) -> InputError | None:
         number = error.errno
     elif match := _NUMBER.search(text):
         number = int(match[1] or match[2])
-    elif _TORCH_SAVE in text:
+    elif _TORCH_SAVE.search(text):
         problem = f"a file could not be written, most likely because the disk is full ({first_line(error)})"
         return InputError(problem, remedy=_WORDS[errno.ENOSPC][1])
     else:

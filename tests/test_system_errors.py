@@ -11,6 +11,7 @@ import pytest
 from gti_cli import app, system_errors
 
 NUMBERS = [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EISDIR, errno.EMFILE]
+READING = RuntimeError("PytorchStreamReader failed reading zip archive: failed finding central directory")
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -36,6 +37,8 @@ def test_what_the_machine_refuses_is_one_line(
         "Error while serializing: I/O error: No space left on device (os error 28)",  # safetensors
         "[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device",  # pyarrow
         "[enforce fail at inline_container.cc:862] . PytorchStreamWriter failed writing file data/3: file write failed",
+        "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0",  # torch.save, too
+        "basic_ios::clear: iostream error",
     ],
 )
 def test_errors_of_libraries_are_understood_by_their_words(message: str) -> None:
@@ -45,7 +48,7 @@ def test_errors_of_libraries_are_understood_by_their_words(message: str) -> None
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    for error in (ValueError("28"), OSError(errno.ENOENT, "no such file"), RuntimeError("rust (os error 2)"), OSError()):
+    for error in (ValueError("28"), OSError(errno.ENOENT, "no such file"), RuntimeError("rust (os error 2)"), OSError(), READING):
         assert system_errors.explain(error) is None
 
 

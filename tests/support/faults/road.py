@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import itertools
+import os
 import pkgutil
 import shutil
 import time
@@ -43,7 +44,7 @@ class Road:
 
     def case(self, step: Step) -> Path:
         """A copy of the shop before a step, for one case."""
-        return shop.copy(self.start_of(step), self.folder / f"case{next(self._numbers)}")
+        return shop.copy(self.start_of(step), self.folder / f"case{os.getpid()}-{next(self._numbers)}")
 
     def step(self, name: str) -> Step:
         """The step of this name."""
