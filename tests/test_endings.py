@@ -34,7 +34,7 @@ def test_a_signal_is_one_line_and_the_exit_code_of_a_shell(
 
 def test_it_passes_through_handlers_of_errors_and_runs_what_cleans_up() -> None:
     cleaned = []
-    with pytest.raises(Ended), raised_as_exceptions():  # noqa: PT012
+    with pytest.raises(Ended), raised_as_exceptions():
         try:
             try:
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -48,14 +48,20 @@ def test_errors_of_libraries_are_understood_by_their_words(message: str) -> None
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    for error in (ValueError("28"), OSError(errno.ENOENT, "no such file"), RuntimeError("rust (os error 2)"), OSError(), READING):
+    for error in (
+        ValueError("28"),
+        OSError(errno.ENOENT, "no such file"),
+        RuntimeError("rust (os error 2)"),
+        OSError(),
+        READING,
+    ):
         assert system_errors.explain(error) is None
 
 
 def test_a_disk_without_room() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
-    with pytest.raises(OSError, match="space") as caught, open("/dev/full", "w") as file:
+    with pytest.raises(OSError, match="space") as caught, Path("/dev/full").open("w") as file:
         file.write("x")
         file.flush()
     refusal = system_errors.explain(caught.value)

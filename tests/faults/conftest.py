@@ -9,12 +9,12 @@ from filelock import FileLock
 
 from tests.support.faults.road import Road, preload, walk
 
-STEPS = ("import", "build-ids", "extend", "finetune", "export-recommender")
+STEPS = ("import", "build-ids", "extend", "finetune", "export-recommender", "replace")
 
 
 @pytest.fixture(scope="session")
 def road(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Road:
-    """Five commands on the tiny shop, undisturbed."""
+    """Six commands on the tiny shop, undisturbed."""
     preload()
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if hasattr(request.config, "workerinput") else base) / "faults"

@@ -11,7 +11,7 @@ from tests.support.faults import cases
 from tests.support.faults.road import Road
 
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
-KILLS = {"import": 6, "build-ids": 4, "extend": 3, "finetune": 3, "export-recommender": 4}
+KILLS = {"import": 5, "build-ids": 3, "extend": 3, "finetune": 3, "export-recommender": 3, "replace": 3}
 
 
 @pytest.mark.parametrize("name", KILLS)

@@ -11,7 +11,9 @@ from tests.support.faults import cases, disk
 from tests.support.faults.road import Road
 
 
-@pytest.mark.parametrize(("name", "code"), [("import", errno.ENOSPC), ("extend", errno.ENOSPC), ("build-ids", errno.EACCES)])
+@pytest.mark.parametrize(
+    ("name", "code"), [("import", errno.ENOSPC), ("extend", errno.ENOSPC), ("build-ids", errno.EACCES)]
+)
 def test_the_system_refuses_a_change_of_a_file(road: Road, name: str, code: int) -> None:
     step, rng = road.step(name), random.Random(f"{name} {code}")
     opened = [at for at, (event, _) in enumerate(road.changes[name]) if event in ("open", "os.mkdir")]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import json
 import os
 import re
 import signal
@@ -11,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.faults import child, state
-from tests.support.faults.child import Disturbance, Outcome
+from tests.support.faults.child import Outcome
 from tests.support.faults.road import Road
 from tests.support.faults.shop import Step
 
@@ -79,7 +81,7 @@ def untouched(road: Road, step: Step, case: Path, tidy: bool) -> list[str]:
         tidy: Whether the command could clean up: then nothing temporary may be there.
     """
     before, after, now = road.before[step.name], road.after[step.name], state.contents(case)
-    committed = tuple(str(Path(name).parent) for name in now if name.endswith("/COMMIT.json"))
+    committed = tuple(itertools.chain.from_iterable(_committed(name, now) for name in now))
     faults = []
     for name in sorted(set(before) | set(now)):
         if now.get(name) in (before.get(name), after.get(name)):
@@ -92,6 +94,16 @@ def untouched(road: Road, step: Step, case: Path, tidy: bool) -> list[str]:
             continue
         faults.append(f"{name}: {'lost' if name not in now else 'changed' if name in before else 'left over'}")
     return faults + (_left_in_temporary(case) if tidy else [])
+
+
+def _committed(name: str, now: dict[str, bytes]) -> list[str]:
+    """What a commit that is under way moves and removes; none for another file."""
+    if not name.endswith("/COMMIT.json"):
+        return []
+    staging, payload = Path(name).parent, json.loads(now[name])
+    workspace = staging.parents[2]
+    moved = [*payload["manifest"]["outputs"], *payload["remove"], payload["manifest_path"]]
+    return [str(staging), *(str(workspace / output) for output in moved)]
 
 
 def rerun(road: Road, step: Step, case: Path, *, temporary: bool = True) -> list[str]:
@@ -154,6 +166,3 @@ def after_refusal(road: Road, step: Step, case: Path, outcome: Outcome) -> list[
 
 def _left_in_temporary(case: Path) -> list[str]:
     return [f"temporary folder: {path.name}" for path in case.with_name(f"{case.name}.tmp").iterdir()]
-
-
-

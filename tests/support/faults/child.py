@@ -170,9 +170,9 @@ def _watcher(
         given = arguments[0]
         if isinstance(given, int):
             return
-        path = os.fsdecode(given)
+        path = Path(os.fsdecode(given))
         # shutil.rmtree removes by name in an open folder; the name alone then says nothing of the place
-        whole = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+        whole = str(path if path.is_absolute() else Path.cwd() / path)
         if not whole.startswith((folder + os.sep, temporary + os.sep)):
             return
         busy = True

@@ -42,11 +42,7 @@ def during(road: Road, step: Step, number: int, words: list[str]) -> tuple[Outco
     flag.unlink()
     outcome = running.wait()
     faults = [] if outcome.code == 0 else [f"exit code {outcome.code}: {outcome.err[-1500:]}"]
-    faults += [
-        fault
-        for fault in state.differences(road.after[step.name], state.contents(case))
-        if "pyc" not in fault
-    ]
+    faults += [fault for fault in state.differences(road.after[step.name], state.contents(case)) if "pyc" not in fault]
     road.drop(case)
     return other, faults
 

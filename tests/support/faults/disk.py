@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.faults import cases, child, shop, state
+from tests.support.faults import cases, child, shop
 from tests.support.faults.road import Road
 from tests.support.faults.shop import Step
 
@@ -84,6 +84,3 @@ def forbid(road: Road, step: Step, name: str, mode: int) -> list[str]:
     outcome = child.run(step.words, case, before=without_privileges)
     path.chmod(own)
     return cases.after_refusal(road, step, case, outcome)
-
-
-

@@ -51,6 +51,3 @@ def lose(road: Road, step: Step, victim: int, number: int) -> list[str]:
     faults += [f"{name}: left over" for name in left]
     road.drop(case)
     return faults
-
-
-

@@ -118,12 +118,12 @@ def damages(road: Road, rng: random.Random, count: int, report: Report) -> None:
 def at_once(road: Road, rng: random.Random, count: int, report: Report) -> None:
     """Two commands in one workspace."""
     for _ in range(count):
-        step = rng.choice([s for s in road.steps if len(road.changes[s.name]) > 20 and "-w" not in s.line])
+        step = rng.choice([s for s in road.steps if len(road.changes[s.name]) > 20 and "-w" not in s.text])
         if step.name == "import":
             continue
         at = rng.randrange(5, len(road.changes[step.name]))
         other = rng.choice([step, *(s for s in road.steps if road.steps.index(s) < road.steps.index(step))])
-        if other.name in ("import", "merge") or other.line[-2:] == ("-w", "vae"):
+        if other.name in ("import", "merge", "rq-vae"):
             continue
         words = list(other.words)
         if "-o" in words:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,6 @@ from tests.support.models import make_model, make_tokenizer
 ITEMS, USERS = 24, 16
 COLOURS = ("red", "blue", "green", "grey")
 THINGS = ("dress", "jacket", "coat", "boots", "shirt", "jumper")
-CPU = ("--device", "cpu")
-SHOP = ("--interactions", "tables/interactions.parquet")
-FEW = ("--max-steps", "3", "--batch-size", "8")
 
 
 @dataclass(frozen=True)
@@ -26,79 +24,57 @@ class Step:
 
     Attributes:
         name: What the tests call it.
-        line: Words of the command line, without ``gti`` and ``-w ws``.
-        slow: Whether it takes too long for every run of the suite.
+        text: The command line without ``gti`` and ``-w ws``.
     """
 
     name: str
-    line: tuple[str, ...]
-    slow: bool = False
+    text: str
 
     @property
     def words(self) -> list[str]:
         """The whole command line. Each command runs in a folder that holds ``in``, ``tables`` and ``ws``."""
-        where = [] if self.line[0] == "import" or "-w" in self.line else ["-w", "ws"]
-        return [*self.line, *where, "-q"]
+        line = shlex.split(self.text)
+        return [*line, *([] if line[0] == "import" or "-w" in line else ["-w", "ws"]), "-q"]
 
 
+CPU = "--device cpu"
+SHOP = "--interactions tables/interactions.parquet"
+FEW = f"--max-steps 3 --batch-size 8 {CPU}"
 COLUMNS = "user_id=user_id,item_id=item_id,timestamp=timestamp,title=title,description=description"
-STEPS = (
-    Step("import", ("import", "in/bought.csv", "-o", "tables", "--columns", COLUMNS)),
-    Step("build-ids", ("build-ids", "tables/items.parquet", "--levels", "2", "--codes", "6")),
-    Step("extend", ("extend", "--model", "in/lm", *CPU)),
-    Step("ground", ("ground", *FEW, "--eval-every", "2", *CPU), slow=True),
-    Step("solve", ("ground", "--solver", "regression", "--name", "solved", *FEW, *CPU), slow=True),
-    Step("words", ("extend", "--from", "extended", "--tokens", "in/words.csv", "--name", "words", *CPU), slow=True),
-    Step(
-        "distil",
-        ("ground", "--from", "words", "--pairs", "in/words.csv", "--name", "distilled")
-        + ("--objective", "distil", *FEW, *CPU),
-        slow=True,
-    ),
-    Step("finetune", ("finetune", *SHOP, "--from", "extended", *FEW, *CPU)),
-    Step(
-        "prior",
-        ("finetune", *SHOP, "--from", "extended", "--name", "prior", "--prior", "item-knn+content-knn", *FEW, *CPU),
-        slow=True,
-    ),
-    Step("lora", ("finetune", *SHOP, "--from", "extended", "--name", "lora", "--lora", *FEW, *CPU), slow=True),
-    Step(
-        "search",
-        ("finetune", "--queries", "in/queries.csv", "--from", "extended", "--name", "search", *FEW, *CPU),
-        slow=True,
-    ),
-    Step("evaluate", ("evaluate", *SHOP, "--k", "2,5", *CPU)),
-    Step(
-        "merge",
-        ("evaluate", "in/adapter", "--base", "finetuned", "--merge-into", "merged", *SHOP, "--k", "2,5", *CPU)
-        + ("--baselines", "popularity"),
-        slow=True,
-    ),
-    Step(
-        "evaluate-queries",
-        ("evaluate", "search", "--queries", "in/queries.csv", "--k", "2,5", *CPU),
-        slow=True,
-    ),
-    Step("blend", ("blend", "--of", "finetuned,item-knn,popularity", *SHOP, *CPU), slow=True),
-    Step("evaluate-blend", ("evaluate", "blend", *SHOP, "--k", "2,5", *CPU), slow=True),
-    Step("compare", ("evaluate", "prior", *SHOP, "--k", "2,5", "--compare", "item-knn", *CPU), slow=True),
-    Step("diagnose", ("diagnose", "extended", "finetuned")),
-    Step("diagnose-plot", ("diagnose", "extended", "finetuned", "--plot", "--name", "plotted"), slow=True),
-    Step("recommend", ("recommend", "--input", "tables/interactions.parquet", "-k", "3", "-o", "lists.parquet", *CPU)),
-    Step("export-index", ("export", "index", "-o", "index.json")),
-    Step("export-catalog", ("export", "catalog", "finetuned", "-o", "catalog.json", "--engine", "flashrec")),
-    Step("export-conversations", ("export", "conversations", "extended", *SHOP, "-o", "chat.parquet"), slow=True),
-    Step("export-recommender", ("export", "recommender", "finetuned", "-o", "exported")),
-    Step("report", ("report",), slow=True),
-    Step("reuse", ("build-ids", "in/new.csv", "--reuse")),
-    Step(
-        "rq-vae",
-        ("build-ids", "tables/items.parquet", "--levels", "2", "--codes", "6", "--quantizer", "rq-vae")
-        + ("--epochs", "3", "--hidden", "16", "--latent", "4", "--batch-size", "8", "-w", "vae"),
-        slow=True,
-    ),
-    Step("status", ("status",)),
-)
+LINES = {
+    "import": f"import in/bought.csv -o tables --columns {COLUMNS}",
+    "build-ids": "build-ids tables/items.parquet --levels 2 --codes 6",
+    "extend": f"extend --model in/lm {CPU}",
+    "ground": f"ground --eval-every 2 {FEW}",
+    "solve": f"ground --solver regression --name solved {FEW}",
+    "words": f"extend --from extended --tokens in/words.csv --name words {CPU}",
+    "distil": f"ground --from words --pairs in/words.csv --name distilled --objective distil {FEW}",
+    "finetune": f"finetune {SHOP} --from extended {FEW}",
+    "prior": f"finetune {SHOP} --from extended --name prior --prior item-knn+content-knn {FEW}",
+    "lora": f"finetune {SHOP} --from extended --name lora --lora {FEW}",
+    "search": f"finetune --queries in/queries.csv --from extended --name search {FEW}",
+    "evaluate": f"evaluate {SHOP} --k 2,5 {CPU}",
+    "merge": f"evaluate in/adapter --base finetuned --merge-into merged {SHOP} --k 2,5 --baselines popularity {CPU}",
+    "evaluate-queries": f"evaluate search --queries in/queries.csv --k 2,5 {CPU}",
+    "blend": f"blend --of finetuned,item-knn,popularity {SHOP} {CPU}",
+    "evaluate-blend": f"evaluate blend {SHOP} --k 2,5 {CPU}",
+    "compare": f"evaluate prior {SHOP} --k 2,5 --compare item-knn {CPU}",
+    "diagnose": "diagnose extended finetuned",
+    "diagnose-plot": "diagnose extended finetuned --plot --name plotted",
+    "recommend": f"recommend --input tables/interactions.parquet -k 3 -o lists.parquet {CPU}",
+    "export-index": "export index -o index.json",
+    "export-catalog": "export catalog finetuned -o catalog.json --engine flashrec",
+    "export-conversations": f"export conversations extended {SHOP} -o chat.parquet",
+    "export-recommender": "export recommender finetuned -o exported",
+    "report": "report",
+    "reuse": "build-ids in/new.csv --reuse",
+    "rq-vae": "build-ids tables/items.parquet --levels 2 --codes 6 --quantizer rq-vae --epochs 3 --batch-size 8 "
+    "--hidden 16 --latent 4 -w vae",
+    "status": "status",
+    # The last one replaces a finished checkpoint.
+    "replace": f"extend --model in/lm --init mean --force {CPU}",
+}
+STEPS = tuple(Step(name, line) for name, line in LINES.items())
 
 
 def write_inputs(folder: Path, seed: int = 0) -> None:
@@ -133,6 +109,6 @@ def copy(source: Path, target: Path) -> Path:
     return Path(shutil.copytree(source, target, symlinks=True))
 
 
-def steps(names: Sequence[str] | None = None, chosen: Callable[[Step], bool] = lambda step: True) -> list[Step]:
+def steps(names: Sequence[str] | None = None) -> list[Step]:
     """The steps of these names, in order; all without names."""
-    return [step for step in STEPS if (names is None or step.name in names) and chosen(step)]
+    return [step for step in STEPS if names is None or step.name in names]

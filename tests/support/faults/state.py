@@ -20,7 +20,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         for name in files:
             file = here / name
             if file.is_symlink():
-                found[file.relative_to(folder).as_posix()] = os.fsencode(os.readlink(file))
+                found[file.relative_to(folder).as_posix()] = bytes(file.readlink())
             else:
                 found[file.relative_to(folder).as_posix()] = _comparable(file)
     return found
