@@ -12,11 +12,20 @@ OLDER := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2
 # Tools that look for security problems. They lie apart, so that what they need changes nothing of the environment.
 AUDIT := bandit==1.9.4 pip-audit==2.10.1
 
-.PHONY: help install demo test test-all test-only lint audit bench clean
+# The Pythons of `make test-pythons`: those that pyproject.toml allows.
+PYTHONS ?= 3.10 3.11 3.12 3.13
+# What `make test-lowest` and `make test-pythons` run: `make test-lowest TESTS=tests/tables` for a part.
+TESTS ?= tests
+
+.PHONY: help install demo test test-all test-only test-lowest test-pythons test-newest faults lint audit bench clean
 help:
 	@echo "make demo   install, then the whole road on sample_data/ (results in $(DEMO)/)"
 	@echo "make test   install, then lint, types and the test suite with coverage"
 	@echo "make test-all  the same, and what we write is read with transformers 4.57, too"
+	@echo "make test-lowest   the suite with the lowest versions of all dependencies (Python 3.10)"
+	@echo "make test-newest   the suite with the newest versions that pyproject.toml allows"
+	@echo "make test-pythons  the suite on each of $(PYTHONS), before a release"
+	@echo "make faults  kills, full disks, damaged files and more, for about an hour (ARGS=--help)"
 	@echo "make audit  bandit over the code, and known vulnerabilities of the pinned packages"
 	@echo "make bench  install, then the benchmarks in tests/benchmarks (ratios against named peers)"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
@@ -46,11 +55,12 @@ test: install
 	$(MAKE) -j2 lint test-only
 
 # SlipCover takes its marks out of lines that have run, so that trainings are not slowed down. Its own --fail-under does
-# not see what test workers ran; that of a merge does.
+# not see what test workers ran; that of a merge does. The bound is on lines and branches together.
 test-only: install
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 \
-	$(BIN)/python -m slipcover --json --out .coverage.json -m pytest -n $(WORKERS) --dist worksteal
-	$(BIN)/python -m slipcover --merge .coverage.json --out .coverage.json --fail-under 90
+	$(BIN)/python -W "ignore:Unable to activate pytest branch coverage" -m slipcover --branch --json --out .coverage.json \
+	  -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m slipcover --merge .coverage.json --out .coverage.json --fail-under 95
 
 $(VENV)/transformers4/.installed: $(VENV)/.installed Makefile
 	rm -rf $(@D)
@@ -59,6 +69,38 @@ $(VENV)/transformers4/.installed: $(VENV)/.installed Makefile
 
 test-all: install $(VENV)/transformers4/.installed
 	GTI_TRANSFORMERS4="$(abspath $(VENV))/transformers4" $(MAKE) -j2 lint test-only
+
+# Quietly: no coverage, and in an environment of its own for each.
+QUIETLY = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+PIP = -m pip install --quiet --disable-pip-version-check --no-compile
+TOOLS := httpx2 hypothesis pytest pytest-xdist slipcover
+
+# .ci/lowest.txt is what `uv pip compile --resolution lowest-direct --python-version 3.10` chooses.
+test-lowest:
+	$(call find-python,3.10) && $$python -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python $(PIP) -c .ci/lowest.txt -e '.[encoders,gguf,serve]' $(TOOLS)
+	$(QUIETLY) $(VENV)-lowest/bin/python -m pytest -n $(WORKERS) $(TESTS)
+
+test-newest:
+	$(PYTHON) -m venv $(VENV)-newest
+	$(VENV)-newest/bin/python $(PIP) --upgrade --upgrade-strategy eager -e '.[encoders,gguf,serve]' $(TOOLS)
+	$(QUIETLY) $(VENV)-newest/bin/python -m pytest -n $(WORKERS) $(TESTS)
+
+test-pythons:
+	@set -e; for version in $(PYTHONS); do \
+	  $(call find-python,$$version) || { echo "Python $$version is not here, and uv cannot bring it" >&2; exit 2; }; \
+	  echo "Python $$version: $$python"; \
+	  $(MAKE) install PYTHON="$$python" VENV="$(VENV)-$$version"; \
+	  $(QUIETLY) "$(VENV)-$$version/bin/python" -m pytest -n $(WORKERS) $(TESTS); \
+	done
+
+# Sets $$python: one on the path, else one of pyenv, else one that uv brings.
+find-python = python=; for found in python$(1) $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$(1).*/bin/python; do \
+	  if "$$found" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != sys.argv[1])' $(1) 2>/dev/null; then python="$$found"; break; fi; \
+	  done; [ -n "$$python" ] || { uv python install --quiet $(1) && python=$$(uv python find $(1)); }
+
+faults: install
+	$(QUIETLY) $(BIN)/python -m tests.faults $(ARGS)
 
 lint: install
 	$(BIN)/ruff check gti_cli tests sample_data
@@ -76,4 +118,4 @@ bench: install
 	$(BIN)/python -m pytest tests/benchmarks --run-benchmarks -s -n 0
 
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage.json
+	rm -rf $(VENV) $(VENV)-* faults-run $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage.json

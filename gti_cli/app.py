@@ -5,16 +5,14 @@ Each subcommand is a module of `gti_cli.commands`, which imports its stage only 
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gti_cli import __version__, console
+from gti_cli import __version__, console, endings, system_errors
 from gti_cli.commands import (
     blend,
     build_ids,
@@ -74,15 +72,6 @@ app.command("status")(status.status)
 
 
 _INTERRUPTED = "interrupted; run the same command again to continue"
-# Errors of the operating system that the user can correct: the problem in words, and what to do.
-_SYSTEM_ERRORS = {
-    errno.EACCES: ("no permission", "change the permissions, or use another place"),
-    errno.EPERM: ("no permission", "change the permissions, or use another place"),
-    errno.EROFS: ("the file system is read-only", "write to another place"),
-    errno.ENOSPC: ("the disk is full", "make room, then run the same command again"),
-    errno.EDQUOT: ("the disk quota is used up", "make room, then run the same command again"),
-    errno.EISDIR: ("this is a folder, not a file", "move it away, or give the name of a file"),
-}
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -93,7 +82,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 after success, 1 for a bug in this package, 2 for wrong input or a workspace in the wrong
-        state, 130 after an interrupt.
+        state, 130 after an interrupt, 143 after SIGTERM.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -108,6 +97,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         outcome = 130
+    except endings.Ended as ended:
+        console.error(f"ended by {ended.name}; run the same command again to continue")
+        return ended.exit_code
     except Exception as error:
         return _exit_code(error)
     if outcome == 130:  # some versions of typer return this code after Ctrl-C, without a message
@@ -132,11 +124,8 @@ def _exit_code(error: Exception) -> int:
         return 130
     if isinstance(error, typer.Exit):
         return int(error.exit_code)
-    if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
-        problem, remedy = _SYSTEM_ERRORS[error.errno]
-        # pyarrow sets no file name on its errors; the name stands in the message, which is then quoted.
-        place = _final_name(error.filename) if error.filename is not None else None
-        console.error(str(InputError(problem if place else f"{problem} ({error})", where=place, remedy=remedy)))
+    if (refusal := system_errors.explain(error)) is not None:
+        console.error(str(refusal))
         return 2
     import traceback
 
@@ -145,13 +134,7 @@ def _exit_code(error: Exception) -> int:
     return 1
 
 
-def _final_name(name: object) -> str:
-    """Return the name that a file has once it is complete; while it is written it is called ``.NAME.part``."""
-    path = Path(name.decode(errors="replace") if isinstance(name, bytes) else str(name))
-    temporary = path.name.startswith(".") and path.suffix == ".part"
-    return str(path.with_name(path.name[1 : -len(".part")]) if temporary else path)
-
-
 def main() -> None:
     """Run the ``gti`` script."""
-    sys.exit(run())
+    with endings.raised_as_exceptions():
+        sys.exit(run())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import sys
@@ -82,23 +81,6 @@ def test_interrupt_and_bug_have_their_own_exit_codes(
         assert app.run(["status", "-w", str(tmp_path)]) == code
         said = "this is a bug in gti" if code == 1 else "interrupted; run the same command again"
         assert said in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR])
-@pytest.mark.parametrize("named", [True, False])
-def test_what_the_machine_refuses_is_one_line(
-    number: int, named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from gti_cli.workspace import lineage
-
-    def fail(_: object) -> None:
-        message = os.strerror(number)
-        raise OSError(number, message, "ws/.ids.json.part") if named else OSError(number, f"{message}: 'ws/ids.json'")
-
-    monkeypatch.setattr(lineage, "inspect", fail)
-    assert app.run(["status", "-w", str(tmp_path)]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "ws/ids.json" in line and "bug" not in line and ".part" not in line
 
 
 def test_output_that_is_not_utf8_loses_letters_only(tmp_path: Path) -> None:

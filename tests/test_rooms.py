@@ -10,9 +10,9 @@ PACKAGE = Path(__file__).parents[1] / "gti_cli"
 # From the ground up. A room imports from rooms of lower floors only; rooms that share a floor do not know one another.
 FLOORS = [
     ["errors"],
-    ["options", "geometry", "console", "plot_style", "html"],
+    ["options", "geometry", "console", "plot_style", "html", "system_errors"],
     ["workspace", "network"],
-    ["tensors", "tables"],
+    ["tensors", "tables", "endings"],
     ["checkpoints", "metrics"],
     ["prompts", "baselines"],
     ["decoding", "cards"],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
-from gti_cli.checkpoints.adapters.folder import OTHER_BASE, Adapter, is_adapter, read_adapter
+from gti_cli.checkpoints.adapters.folder import OTHER_BASE, Adapter, find_adapter, read_adapter
 from gti_cli.checkpoints.adapters.merging import load_merged, merged_embeddings
 from gti_cli.checkpoints.configuration import check_number_formats, load_config, read_config_file
 from gti_cli.checkpoints.embeddings import Embeddings, find_embeddings, say_if_not_tied
@@ -261,9 +261,9 @@ def _find(workspace: Workspace, given: str | None, default: str, made_by: str) -
         refuse_blend(manifest := workspace.require(name, made_by), inside)
         return Checkpoint(str(inside), True, manifest, name)
     folder = Path(name)
-    for candidate in (folder, inside):
-        if is_adapter(candidate):
-            return Checkpoint(str(candidate), True, None, None, read_adapter(candidate))
+    adapter = find_adapter(workspace, name)
+    if adapter is not None:
+        return Checkpoint(str(adapter), True, None, None, read_adapter(adapter))
     if folder.is_dir():
         if folder.resolve().parent == workspace.root.resolve() and (folder / CHECKPOINT_MANIFEST).is_file():
             return _find(workspace, folder.resolve().name, default, made_by)

@@ -43,6 +43,11 @@ def finish_commits(root: Path) -> None:
         roll_forward(root, commit_file.parent)
 
 
+def is_committed(staging: Path) -> bool:
+    """Return whether the work in a staging folder counts as done: its commit was written, and is carried out."""
+    return (staging / COMMIT_FILE).is_file()
+
+
 def roll_forward(root: Path, staging: Path) -> None:
     """Carry out the commit in a staging folder; it may have been carried out in part."""
     payload = json.loads((staging / COMMIT_FILE).read_text("utf-8"))

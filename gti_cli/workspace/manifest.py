@@ -131,7 +131,7 @@ class Manifest:
     @property
     def digest(self) -> str:
         """The SHA-256 of everything but `run` and the inputs' paths: equal for equal work on equal data."""
-        content = {key: value for key, value in asdict(self).items() if key not in ("run", "inputs")}
+        content = {key: value for key, value in vars(self).items() if key not in ("run", "inputs")}
         content["inputs"] = {role: entry["sha256"] for role, entry in self.inputs.items()}
         return canonical_digest(content)
 

@@ -30,6 +30,8 @@ SIGN_OF_LIFE = 5.0
 SILENCE = 600.0
 # Seconds that a process waits for what the first process works on alone, such as the tuning of a baseline.
 PATIENCE = 24 * 3600.0
+# Folders of a workspace's state: what the first process has decided, and what the other processes write.
+DECISIONS, FOLLOWERS = "launch", "followers"
 
 
 def rank() -> int:
@@ -74,15 +76,29 @@ def announce(state: Path, stage: str, decision: dict[str, Any]) -> None:
     """
     if world() == 1:
         return
-    folder = state / "launch" / _launch_name()
-    # Another launch may be at work in this workspace on another artifact (`gti_cli.workspace.lock.making`).
-    is_alone = len(list((state / "running").glob("*.json"))) <= 1
-    for old in (state / "launch").glob("*"):
-        if is_alone and old != folder:
-            shutil.rmtree(old, ignore_errors=True)
+    folder = state / DECISIONS / _launch_name()
+    if _is_alone(state):
+        for old in (state / DECISIONS).glob("*"):
+            if old != folder:
+                shutil.rmtree(old, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / f"{stage}.json") as temporary:
         temporary.write_text(json.dumps(decision), "utf-8")
+
+
+def _is_alone(state: Path) -> bool:
+    """Whether no other command makes an artifact in this workspace (see `gti_cli.workspace.lock.making`)."""
+    return len(list((state / "running").glob("*.json"))) <= 1
+
+
+def remove_leftovers(state: Path) -> None:
+    """Remove what the processes of a launch that was killed have left in the folder ``state``.
+
+    Only a launch of one process does so: of several, some may still be finishing the stage before.
+    """
+    if world() == 1 and _is_alone(state):
+        for folder in (DECISIONS, FOLLOWERS):
+            shutil.rmtree(state / folder, ignore_errors=True)
 
 
 def await_decision(state: Path, stage: str) -> dict[str, Any]:
@@ -100,7 +116,7 @@ def await_decision(state: Path, stage: str) -> dict[str, Any]:
             process has announced another one before: it then still works on the stage before. This is rare, since
             torchrun ends all processes when one fails.
     """
-    path = state / "launch" / _launch_name() / f"{stage}.json"
+    path = state / DECISIONS / _launch_name() / f"{stage}.json"
     started = time.monotonic()
     while not path.is_file():
         patience = PATIENCE if path.parent.is_dir() else TIMEOUT

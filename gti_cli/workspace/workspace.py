@@ -21,7 +21,7 @@ from gti_cli import console
 from gti_cli.errors import InputError
 from gti_cli.workspace import lock, processes
 from gti_cli.workspace.clock import RunClock
-from gti_cli.workspace.commit import FILES, commit
+from gti_cli.workspace.commit import FILES, commit, is_committed
 from gti_cli.workspace.files import write_json
 from gti_cli.workspace.inputs import describe_inputs
 from gti_cli.workspace.manifest import (
@@ -210,6 +210,7 @@ class Workspace:
             return _finished_run(staging, existing)
         if not force:
             refuse_to_replace(self.root, request, existing)
+        processes.remove_leftovers(state)
         run = _open_staging(staging, request.payload(), resume)
         processes.announce(state, staging.name, {"done": False, "resuming": run.resuming})
         return run
@@ -227,16 +228,17 @@ class Workspace:
             with run.clock:
                 yield
             check_finite(request, run)
+            run.manifest = request.manifest(run)
+            if describe is not None:
+                describe(run.manifest, run.path(request.name))
+            replaced = self.manifest_if_readable(request.name)
+            with self.lock():
+                commit(self.root, staging, run.manifest, request.manifest_path, replaced)
         except BaseException:
-            can_resume = any(run.scratch.iterdir())
-            shutil.rmtree(run.folder if can_resume else staging, ignore_errors=True)
+            if not is_committed(staging):  # what is committed, the next command moves into place
+                can_resume = any(run.scratch.iterdir())
+                shutil.rmtree(run.folder if can_resume else staging, ignore_errors=True)
             raise
-        run.manifest = request.manifest(run)
-        if describe is not None:
-            describe(run.manifest, run.path(request.name))
-        replaced = self.manifest_if_readable(request.name)
-        with self.lock():
-            commit(self.root, staging, run.manifest, request.manifest_path, replaced)
 
     @contextmanager
     def _run_on_other_process(self, staging: Path, name: str) -> Iterator[StageRun]:
@@ -250,7 +252,7 @@ class Workspace:
         if decision["done"]:
             yield _finished_run(staging, Manifest.from_json(decision["manifest"]))
             return
-        folder = state / "followers" / f"{processes.rank()}-{staging.name}"
+        folder = state / processes.FOLLOWERS / f"{processes.rank()}-{staging.name}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         run = StageRun(False, folder, staging / "scratch", decision["resuming"], RunClock())
@@ -286,9 +288,13 @@ def _open_staging(staging: Path, request: Mapping[str, Any], resume: bool) -> St
         shutil.rmtree(staging, ignore_errors=True)
     folder = staging / FILES
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    scratch.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(parents=True)
+        scratch.mkdir(exist_ok=True)
+        write_json(marker, request)
+    except BaseException:  # a full disk, or Ctrl-C
+        shutil.rmtree(folder if resuming else staging, ignore_errors=True)
+        raise
     if resuming:
         console.note(f"resuming interrupted work in {scratch}")
-    write_json(marker, request)
     return StageRun(False, folder, scratch, resuming, RunClock(staging / "TIME.json"))

@@ -12,7 +12,7 @@ from typing import Any
 from gti_cli.checkpoints.configuration import read_config_file
 from gti_cli.errors import InputError, first_line
 from gti_cli.tensors.safetensors_rows import INDEX_FILE, SINGLE_FILE, TensorPlace, read_header
-from gti_cli.workspace import Workspace
+from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -75,7 +75,24 @@ def names_adapter(workspace: Workspace, given: str) -> bool:
     Raises:
         InputError: When the folder holds a whole model and an adapter.
     """
-    return any(is_adapter(folder) for folder in (Path(given), workspace.path(given)))
+    return find_adapter(workspace, given) is not None
+
+
+def find_adapter(workspace: Workspace, given: str) -> Path | None:
+    """Return the folder of the adapter that a name or a path means; None where it means something else.
+
+    A name, without a slash, is searched in the workspace first: a folder of the same name beside it, where the command
+    happens to run, does not change what the name means.
+
+    Raises:
+        InputError: When the folder holds a whole model and an adapter.
+    """
+    inside, elsewhere = workspace.path(given), Path(given)
+    is_name = elsewhere.name == given
+    if is_name and (inside / CHECKPOINT_MANIFEST).is_file():
+        return None
+    folders = (inside, elsewhere) if is_name else (elsewhere, inside)
+    return next((folder for folder in folders if is_adapter(folder)), None)
 
 
 def read_adapter(folder: Path) -> Adapter:

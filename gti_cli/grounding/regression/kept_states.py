@@ -6,6 +6,7 @@ the states of several levels need not be copied behind one another: `StackedStat
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -98,6 +99,7 @@ class StateStore:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{name}.states"
         path.unlink(missing_ok=True)  # half of it may be there
+        _reserve(path, count * width * dtype.itemsize)
         return torch.from_file(str(path), shared=True, size=count * width, dtype=dtype).view(count, width)
 
     def finish(self, name: str, states: torch.Tensor, numbers: dict[str, torch.Tensor]) -> None:
@@ -120,3 +122,25 @@ class StateStore:
         count = len(next(iter(numbers.values())))
         path = str(self._folder / f"{name}.states")
         return torch.from_file(path, shared=True, size=count * width, dtype=dtype).view(count, width), numbers
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file of ``size`` bytes for which the disk has room.
+
+    A file that is only given a length gets its blocks when they are first written. On a full disk such a write into
+    mapped memory ends the process (SIGBUS), without a word. This way the error comes here, and as an exception.
+
+    Raises:
+        OSError: When the disk is full. The file is then removed.
+    """
+    try:
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+                return
+            block = bytes(min(size, 1 << 22))
+            for written in range(0, size, len(block)):  # macOS
+                file.write(block[: size - written])
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error

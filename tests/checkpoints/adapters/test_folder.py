@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from gti_cli.checkpoints.adapters.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter, peft_errors, read_adapter
+from gti_cli.checkpoints.adapters.folder import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    find_adapter,
+    is_adapter,
+    names_adapter,
+    peft_errors,
+    read_adapter,
+)
 from gti_cli.errors import InputError
+from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 from tests.support.adapters import write_adapter
 from tests.support.models import make_model
 
@@ -75,3 +84,20 @@ def test_a_lack_of_memory_is_no_fault_of_the_adapter(folder: Path) -> None:
         raise OutOfMemoryError("no memory")
     with pytest.raises(InputError, match="does not fit its base base: no such layer"), peft_errors(folder, "base"):
         raise ValueError("no such layer")
+
+
+def test_a_name_means_what_the_workspace_has_wherever_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, here = Workspace(tmp_path / "ws"), tmp_path / "here"
+    for folder in (space.path("both"), here / "both", here / "only-here", here / "whole"):
+        folder.mkdir(parents=True)
+        (folder / ADAPTER_CONFIG).write_text("{}")
+    space.path("whole").mkdir()
+    (space.path("whole") / CHECKPOINT_MANIFEST).write_text("{}")
+    monkeypatch.chdir(here)
+    assert find_adapter(space, "both") == space.path("both")
+    assert find_adapter(space, "./both") == Path("both")  # a path, not a name
+    assert find_adapter(space, "only-here") == Path("only-here")
+    assert find_adapter(space, "whole") is None and not names_adapter(space, "whole")
+    assert find_adapter(space, "./whole") == Path("whole") and names_adapter(space, "./whole")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,19 @@ def test_memory_leaves_no_file_and_finds_nothing() -> None:
     room = store.make("any", 2, 3, torch.float32)
     store.finish("any", room, {"old": torch.zeros(2)})
     assert room.shape == (2, 3) and store.find("any", torch.float32) is None
+
+
+def test_a_full_disk_is_an_error_before_anything_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A write into a mapped file for which the disk has no room ends the process.
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    store = StateStore(tmp_path / "states", CPU)
+    with pytest.raises(OSError, match=r"left on device.*fit\.states") as caught:
+        store.make("fit", 4, 3, torch.float32)
+    assert caught.value.errno == errno.ENOSPC
+    assert list((tmp_path / "states").iterdir()) == []
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    assert store.make("fit", 4, 3, torch.float32).tolist() == [[0.0] * 3] * 4
+    assert (tmp_path / "states" / "fit.states").stat().st_size == 4 * 3 * 4

@@ -1,0 +1,24 @@
+"""Two commands in one workspace, a clock that goes back, and a launch that loses a process."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.faults import cases, company, launched
+from tests.support.faults.road import Road
+
+
+def test_a_second_writer_is_refused_and_the_first_one_is_not_disturbed(road: Road) -> None:
+    step = road.step("extend")
+    other, faults = company.during(road, step, 20, road.step("build-ids").words)
+    assert faults == [] and other is not None and other.code == 2
+    assert "another gti process is writing in this workspace" in other.err and cases.one_error_line(other) == []
+
+
+def test_a_clock_that_goes_back_changes_nothing(road: Road) -> None:
+    assert company.with_wrong_clock(road, road.step("build-ids"), days=900) == []
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_launch_that_loses_a_process_can_be_repeated(road: Road, victim: int) -> None:
+    assert launched.lose(road, road.step("finetune"), victim, 30) == []
