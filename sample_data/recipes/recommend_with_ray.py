@@ -85,7 +85,9 @@ def recommend(
     resources = ray.cluster_resources()
     # One processor is left to the tasks that read and write files: they would wait for ever if workers held all.
     processors = (resources["CPU"] - 1) / workers
-    users = ray.data.read_parquet(str(histories.resolve()), columns=["user_id", "history"])
+    # A block for each file: Ray would put small files together, and workers would have nothing to do.
+    blocks = max(len(list(histories.glob("*.parquet"))), workers)
+    users = ray.data.read_parquet(str(histories.resolve()), columns=["user_id", "history"], override_num_blocks=blocks)
     users.map_batches(
         Lists,
         fn_constructor_args=(str(workspace.resolve()), checkpoint, options),

@@ -77,4 +77,5 @@ def test_two_workers_on_ray(
             recipe["recommend"](tmp_path / "histories", tmp_path / "lists", **where)
     finally:
         ray.shutdown()
+    assert len(list((tmp_path / "lists").glob("*.parquet"))) > 1  # both workers had something to do
     assert _by_user(pq.read_table(tmp_path / "lists")) == of_one_process
