@@ -169,13 +169,29 @@ def _read_stored(path: Path, shard: Shard, skip: Sequence[str]) -> pa.Table:
             refuse_oversized_table(mapped, path, shard.name)
         chosen = [name for name, bare in zip(names, cleaned, strict=True) if bare not in skip]
         table = mapped.select(chosen) if mapped is not None else pq.read_table(path, columns=chosen if skip else None)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, MemoryError, OSError) as cause:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, MemoryError, UnicodeDecodeError, OSError) as cause:
         raise InputError(
             f"cannot be read as {shard.ending[1:]}: {str(cause).splitlines()[0]}",
             where=shard.name,
             remedy="the file is damaged, truncated or of another kind: write it again",
         ) from cause
+    _refuse_invalid(table, shard.name)
     return table.rename_columns([clean_name(name) for name in table.column_names])
+
+
+def _refuse_invalid(table: pa.Table, where: str) -> None:
+    """Refuse columns that hold no text in UTF-8, or point outside of their values: reading these ends the process."""
+    import pyarrow as pa
+
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as cause:
+            raise InputError(
+                f"the column is damaged: {str(cause).splitlines()[0]}",
+                where=f"{where}, column {name!r}",
+                remedy="write the file again; texts have to be UTF-8",
+            ) from cause
 
 
 def write(path: Path | str, columns: Mapping[str, Any] | pa.Table) -> None:

@@ -7,6 +7,7 @@ field; such a file is read by Python, line by line, and the field becomes a colu
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _START = 1 << 20  # bytes from which the columns are found
 _ROWS = 1 << 14  # rows that Python holds at a time
+_NULL_LINE = re.compile(rb"[\r\n][ \t]*n")
+_DEEPEST = 4000  # brackets in a line up to which pyarrow reads it; its stack takes more than ten times as many
 _WHOLE = "write one whole object per line"
 
 
@@ -48,12 +51,38 @@ def read_json_lines(
 
     open_file = open_file or opener(path)
     try:
-        table = _read_by_pyarrow(open_file, numeric)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        table = (_read_by_python if _ends_pyarrow(open_file) else _read_by_pyarrow)(path, open_file, numeric)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):  # the last one from a field's name
         table = _read_by_python(path, open_file, numeric)
     except (OSError, EOFError, zlib.error) as cause:
         raise _damaged(path, cause) from cause
     return table.rename_columns(clean_names(table.column_names, path))
+
+
+def _ends_pyarrow(open_file: Opener) -> bool:
+    """Return whether a file may end the process in pyarrow (26.0): by a line ``null``, or by very deep brackets."""
+    before = b"\n"  # what stands before the piece, as far as it matters: the end of a line
+    with open_file() as stream:
+        while piece := stream.read(_START):
+            piece = before + piece.removeprefix(UTF8_MARK)
+            if _NULL_LINE.search(piece) or _most_brackets(piece) > _DEEPEST:
+                return True
+            blank = piece[len(piece.rstrip(b" \t\r\n")) :]
+            before = b"\n" if b"\n" in blank or b"\r" in blank else b""
+    return False
+
+
+def _most_brackets(piece: bytes) -> int:
+    """Count the opening brackets of the line that has most of them: no line can be nested deeper than that."""
+    import numpy as np
+
+    total = piece.count(b"[") + piece.count(b"{")
+    if total <= _DEEPEST:
+        return total
+    letters = np.frombuffer(piece, dtype=np.uint8)
+    lines = np.append(0, np.flatnonzero(letters == ord("\n")))
+    opening = (letters == ord("[")) | (letters == ord("{"))
+    return int(np.add.reduceat(opening, lines, dtype=np.int64).max())
 
 
 def _damaged(path: Path | str, cause: Exception) -> InputError:
@@ -64,7 +93,7 @@ def _damaged(path: Path | str, cause: Exception) -> InputError:
     )
 
 
-def _read_by_pyarrow(open_file: Opener, numeric: Collection[str]) -> pa.Table:
+def _read_by_pyarrow(_: Path | str, open_file: Opener, numeric: Collection[str]) -> pa.Table:
     """Read a file whose columns hold one kind of value each."""
     import pyarrow as pa
     from pyarrow import json as pa_json

@@ -166,3 +166,25 @@ def test_byte_order_mark_compression_and_other_sources(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read as jsonl"):
         read_json_lines(tmp_path / "t.jsonl.gz")
     assert read_json_lines("s3://a/t.jsonl", open_file=lambda: io.BytesIO(content)).to_pydict() == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"null", "line 1: cannot be read as jsonl: no object"),
+        (b"\xef\xbb\xbf null\n", "line 1: cannot be read as jsonl: no object"),
+        (b'{"a": 1}\n\n  null', "line 3: cannot be read as jsonl: no object"),
+        (b'{"a": 1}\n' * 300_000 + b"null", "line 300,001: cannot be read as jsonl: no object"),
+        (b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}", "line 1: brackets are nested too deep"),
+        (b'{"a\xff": 1}', "line 1: the text is not UTF-8"),
+    ],
+)
+def test_what_would_end_the_process_in_pyarrow(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "t.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_json_lines(tmp_path / "t.jsonl")
+
+
+def test_many_shallow_lists_in_a_line_are_read(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"a": [' + ", ".join(["[1]"] * 5000) + "]}\n" + '{"a": [[2]]}\n' * 9)
+    assert read_json_lines(tmp_path / "t.jsonl").column("a").to_pylist() == [[[1]] * 5000] + [[[2]]] * 9
