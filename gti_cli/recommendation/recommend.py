@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gti_cli import console, tables
 from gti_cli.blends.stored_blend import blend_name
@@ -26,7 +26,7 @@ from gti_cli.recommendation.requests import (
     read_requests,
 )
 from gti_cli.recommender import settings
-from gti_cli.recommender.files import read_workspace
+from gti_cli.recommender.files import RecommenderFiles, read_workspace
 from gti_cli.recommender.loaded_model import LoadedModel, Prompts
 from gti_cli.recommender.recommender import Recommender
 from gti_cli.recommender.search import FoundLists, search_lists
@@ -87,38 +87,66 @@ def recommend(
     )
     space = Workspace(workspace)
     blend = blend_name(space, checkpoint)
-    if blend is not None:
+    if blend is not None:  # before anything is read
         check_blend_options(blend, options)
     files = read_workspace(space, checkpoint, base)
-    if blend is None and files.blend is not None:  # of an exported folder
-        blend = files.name
-        check_blend_options(blend, options)
     row_of = files.catalogue.row_of()
+    if files.blend is not None:
+        check_blend_options(files.name, options)
     requests = read_requests(histories, queries, table, row_of, reading)
-    if blend is not None:
-        seed_everything(seed)
-        lists = recommend_by_blend(files, requests, options, exclude=exclude, only=only, device=device, dtype=dtype)
-        _say_short(lists, options.k, requests)
-        proven = [True] * len(lists)
-        return as_recommendations(requests.names, lists, proven, files.catalogue.item_ids, files.titles)
+    if files.blend is not None:
+        return _by_blend(files, requests, options, seed, exclude=exclude, only=only, device=device, dtype=dtype)
     candidates = None
     if listed is not None:
         candidates = read_candidates(listed, requests, row_of, names_are_given=table is not None)
+    machine, allowed = {"device": device, "dtype": dtype, "seed": seed}, allowed_mask(row_of, exclude, only)
+    return _by_checkpoint(space, files, requests, options, candidates, allowed, machine)
+
+
+def _by_blend(
+    files: RecommenderFiles, requests: RecommendationRequests, options: RecommendOptions, seed: int, **given: Any
+) -> Recommendations:
+    """The lists of a blend; ``given`` are further keywords of `recommend_by_blend`."""
+    seed_everything(seed)
+    lists = recommend_by_blend(files, requests, options, **given)
+    _say_short(lists, options.k, requests)
+    return as_recommendations(requests.names, lists, [True] * len(lists), files.catalogue.item_ids, files.titles)
+
+
+def _by_checkpoint(
+    space: Workspace,
+    files: RecommenderFiles,
+    requests: RecommendationRequests,
+    options: RecommendOptions,
+    candidates: Candidates | None,
+    allowed: npt.NDArray[np.bool_] | None,
+    machine: Mapping[str, Any],
+) -> Recommendations:
+    """The lists of a checkpoint: by a search, or of candidates where there are any.
+
+    Args:
+        space: The workspace.
+        files: The checkpoint and the catalogue.
+        requests: For whom to recommend.
+        options: Length of the lists, and how to search.
+        candidates: The items to choose from. None: all of the catalogue.
+        allowed: (N,) which items may be recommended. None: all.
+        machine: ``device``, ``dtype`` and ``seed``.
+    """
     assert files.checkpoint is not None
     untrained = say_if_untrained(space, files.checkpoint, "histories" if requests.histories is not None else "queries")
-    allowed, hidden = allowed_mask(row_of, exclude, only), _hidden_rows(requests, options, row_of)
+    hidden = _hidden_rows(requests, options, files.catalogue.row_of())
     if candidates is not None:
         candidates = leave_out(candidates, allowed, hidden, requests.unit)
-    recommender = Recommender(files, device=device, dtype=dtype, seed=seed)
+    recommender = Recommender(files, **machine)
     if candidates is None:
         lists, proven = _search(recommender, requests, options, allowed, hidden)
         _say_short(lists, options.k, requests)
     else:
         lists = _rank(recommender, requests, options, candidates)
         proven = [True] * len(lists)  # Every candidate is scored, so nothing is missing.
-    recommendations = as_recommendations(
-        requests.names, lists, proven, files.catalogue.item_ids, files.titles, candidates
-    )
+    catalogue, titles = files.catalogue, files.titles
+    recommendations = as_recommendations(requests.names, lists, proven, catalogue.item_ids, titles, candidates)
     recommendations.never_trained_on = untrained.get("never_trained_on")
     return recommendations
 
