@@ -23,71 +23,81 @@ KINDS = ("index", "catalog", "conversations", "recommender")
 _CHAT = "With conversations"
 
 
+WhatArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="WHAT",
+        help='index: the semantic IDs in LC-Rec\'s JSON {"item": ["<a_12>", ...]}; catalog: the semantic IDs for '
+        'serving engines, as {"12,3,...": "item"} or as --engine says; conversations: the training examples of '
+        "finetune as chats (for TRL, LLaMA-Factory, axolotl); recommender: a folder that gti serve, gti recommend "
+        "and gti_cli.Recommender read without the workspace.",
+        show_default=False,
+    ),
+]
+CheckpointArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[CKPT]",
+        help="With catalog: also print the command that serves this checkpoint, and a script that asks it with "
+        "plain transformers; --engine nvidia needs it. With conversations: the checkpoint that will be trained "
+        "(default: grounded). With recommender: the checkpoint or the blend (default: finetuned).",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="What to write: a file; of recommender a folder. Required.", show_default=False
+    ),
+]
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="|".join(ENGINES),
+        help="With catalog: write the file that this engine reads, or say why it cannot take the catalogue.",
+        show_default=False,
+    ),
+]
+InteractionsOption = Annotated[
+    str | None, typer.Option("--interactions", metavar=TABLE, help="As for finetune.", rich_help_panel=_CHAT)
+]
+QueriesOption = Annotated[
+    str | None, typer.Option("--queries", metavar=TABLE, help="As for finetune.", rich_help_panel=_CHAT)
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="|".join(FORMATS),
+        help="Rows as messages, or as a prompt and a completion with the chat template applied, which TRL reads as "
+        "exactly the tokens and the loss of finetune. Default: messages.",
+        show_default=False,
+        rich_help_panel=_CHAT,
+    ),
+]
+TrainingTemplateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--training-template",
+        metavar="FILE.jinja",
+        help="With messages: also write a copy of the checkpoint's chat template that marks the answers, for TRL's "
+        "assistant_only_loss.",
+        show_default=False,
+        rich_help_panel=_CHAT,
+    ),
+]
+
+
 def _export(
-    what: Annotated[
-        str,
-        typer.Argument(
-            metavar="WHAT",
-            help='index: the semantic IDs in LC-Rec\'s JSON {"item": ["<a_12>", ...]}; catalog: the semantic IDs for '
-            'serving engines, as {"12,3,...": "item"} or as --engine says; conversations: the training examples of '
-            "finetune as chats (for TRL, LLaMA-Factory, axolotl); recommender: a folder that gti serve, gti recommend "
-            "and gti_cli.Recommender read without the workspace.",
-            show_default=False,
-        ),
-    ],
-    checkpoint: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[CKPT]",
-            help="With catalog: also print the command that serves this checkpoint, and a script that asks it with "
-            "plain transformers; --engine nvidia needs it. With conversations: the checkpoint that will be trained "
-            "(default: grounded). With recommender: the checkpoint or the blend (default: finetuned).",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="What to write: a file; of recommender a folder. Required.", show_default=False
-        ),
-    ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            "--engine",
-            metavar="|".join(ENGINES),
-            help="With catalog: write the file that this engine reads, or say why it cannot take the catalogue.",
-            show_default=False,
-        ),
-    ] = None,
-    interactions: Annotated[
-        str | None, typer.Option("--interactions", metavar=TABLE, help="As for finetune.", rich_help_panel=_CHAT)
-    ] = None,
-    queries: Annotated[
-        str | None, typer.Option("--queries", metavar=TABLE, help="As for finetune.", rich_help_panel=_CHAT)
-    ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="|".join(FORMATS),
-            help="Rows as messages, or as a prompt and a completion with the chat template applied, which TRL reads as "
-            "exactly the tokens and the loss of finetune. Default: messages.",
-            show_default=False,
-            rich_help_panel=_CHAT,
-        ),
-    ] = None,
-    training_template: Annotated[
-        Path | None,
-        typer.Option(
-            "--training-template",
-            metavar="FILE.jinja",
-            help="With messages: also write a copy of the checkpoint's chat template that marks the answers, for TRL's "
-            "assistant_only_loss.",
-            show_default=False,
-            rich_help_panel=_CHAT,
-        ),
-    ] = None,
+    what: WhatArgument,
+    checkpoint: CheckpointArgument = None,
+    output: OutputOption = None,
+    engine: EngineOption = None,
+    interactions: InteractionsOption = None,
+    queries: QueriesOption = None,
+    form: FormatOption = None,
+    training_template: TrainingTemplateOption = None,
     tasks: TaskOptions = TaskOptions(),
     reading: InteractionOptions = InteractionOptions(),
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,

@@ -39,36 +39,42 @@ _STDIN = "-"  # of --input
 _PROVEN = "proven"  # in files and JSON; on the screen a warning says it
 
 
+CheckpointArgument = Annotated[
+    str | None, typer.Argument(help="Checkpoint or blend of the workspace, or a folder (default: finetuned).")
+]
+HistoryOption = Annotated[
+    list[str] | None, typer.Option("--history", help="Item ids, oldest first: A,B,C or one option for each.")
+]
+QueryOption = Annotated[str | None, typer.Option("--query", help="Text of a search query.")]
+InputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        metavar=TABLE,
+        help="Table of user_id, item_id, timestamp, or of query: recommend for every user or query in it. "
+        "-: lines of JSON on stdin, answered on stdout as they come.",
+    ),
+]
+SimilarToOption = Annotated[
+    str | None,
+    typer.Option("--similar-to", metavar="ITEM", help="List the items most like this one; loads no checkpoint."),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write the recommendations to this .parquet file instead of printing them."),
+]
+
+
 def _recommend(
     options: RecommendOptions,
     reading: InteractionOptions,
     adapter: AdapterOptions,
-    checkpoint: Annotated[
-        str | None, typer.Argument(help="Checkpoint or blend of the workspace, or a folder (default: finetuned).")
-    ] = None,
-    history: Annotated[
-        list[str] | None, typer.Option("--history", help="Item ids, oldest first: A,B,C or one option for each.")
-    ] = None,
-    query: Annotated[str | None, typer.Option("--query", help="Text of a search query.")] = None,
-    table: Annotated[
-        str | None,
-        typer.Option(
-            "--input",
-            metavar=TABLE,
-            help="Table of user_id, item_id, timestamp, or of query: recommend for every user or query in it. "
-            "-: lines of JSON on stdin, answered on stdout as they come.",
-        ),
-    ] = None,
-    similar_to: Annotated[
-        str | None,
-        typer.Option("--similar-to", metavar="ITEM", help="List the items most like this one; loads no checkpoint."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Write the recommendations to this .parquet file instead of printing them."
-        ),
-    ] = None,
+    checkpoint: CheckpointArgument = None,
+    history: HistoryOption = None,
+    query: QueryOption = None,
+    table: InputOption = None,
+    similar_to: SimilarToOption = None,
+    output: OutputOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     common: CommonOptions = CommonOptions(),
 ) -> None:

@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gti_cli import console, tables
 from gti_cli.blends.stored_blend import blend_name
-from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.checkpoints.devices import seed_everything
-from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
 from gti_cli.decoding.ranked_items import RankedItems
-from gti_cli.decoding.search_parts import ScoreRequest
 from gti_cli.options import check_seed, pick, refuse_unknown
-from gti_cli.prompts.next_item import DEFAULT_HISTORY
 from gti_cli.recommendation.listing.allowed import allowed_mask
 from gti_cli.recommendation.listing.blended import check_blend_options, recommend_by_blend
-from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
+from gti_cli.recommendation.listing.by_checkpoint import lists_by_checkpoint
+from gti_cli.recommendation.listing.candidates import read_candidates
 from gti_cli.recommendation.listing.parts_folder import parts_folder
 from gti_cli.recommendation.listing.recommendations import Recommendations, as_recommendations
-from gti_cli.recommendation.listing.remarks import Remarks
 from gti_cli.recommendation.requests import (
     RecommendationRequests,
     RecommendKeywords,
     RecommendOptions,
     read_requests,
 )
-from gti_cli.recommender.files import read_workspace
-from gti_cli.recommender.loaded_model import LoadedModel, Prompts
-from gti_cli.recommender.recommender import Recommender
-from gti_cli.recommender.search import search_lists
+from gti_cli.recommender.files import RecommenderFiles, read_workspace
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from typing_extensions import Unpack
 
 
@@ -153,106 +143,37 @@ def recommend_in_pieces(
     )
     space = Workspace(workspace)
     blend = blend_name(space, checkpoint)
-    if blend is not None:
+    if blend is not None:  # before anything is read
         check_blend_options(blend, options)
     files = read_workspace(space, checkpoint, base)
-    if blend is None and files.blend is not None:  # of an exported folder
-        blend = files.name
-        check_blend_options(blend, options)
     row_of = files.catalogue.row_of()
+    if files.blend is not None:
+        check_blend_options(files.name, options)
     requests = read_requests(histories, queries, table, row_of, reading)
+    folder = None
     if parts is not None and table is not None:
         listed_tables = {"input": table, "exclude": exclude, "only": only, "candidates": listed}
         chosen = {**vars(options), "exclude": None, "only": None, "candidates": None, **vars(reading)}
         folder = parts_folder(parts, files, listed_tables, {**chosen, "seed": seed, "device": device, "dtype": dtype})
-    else:
-        folder = None
-    if blend is not None:
-        seed_everything(seed)
-        lists = recommend_by_blend(
-            files, requests, options, exclude=exclude, only=only, device=device, dtype=dtype, folder=folder
-        )
-        _say_short(lists, options.k, requests)
-        proven = [True] * len(lists)
-        yield as_recommendations(requests.names, lists, proven, files.catalogue.item_ids, files.titles)
+    if files.blend is not None:
+        choice = {"exclude": exclude, "only": only, "folder": folder}
+        yield _by_blend(files, requests, options, seed, device=device, dtype=dtype, **choice)
         return
     candidates = None
     if listed is not None:
         candidates = read_candidates(listed, requests, row_of, names_are_given=table is not None)
-    assert files.checkpoint is not None
-    untrained = say_if_untrained(space, files.checkpoint, "histories" if requests.histories is not None else "queries")
-    allowed = allowed_mask(row_of, exclude, only)
-    if candidates is not None:
-        candidates = leave_out(candidates, allowed, _hidden_rows(requests, options, row_of), requests.unit)
-    recommender = Recommender(files, device=device, dtype=dtype, seed=seed)
-    said = Remarks(options, requests)
-    for number, piece in enumerate(requests.pieces() if candidates is None else [requests]):
-        prompts = _prompts(recommender, piece, options)
-        said.prompts(prompts)
-        of_piece = folder / f"piece-{number:06d}" if folder is not None else None
-        if candidates is None:
-            lists, proven = _search(recommender, piece, prompts, options, allowed, len(requests), said, of_piece)
-        else:
-            lists = _rank(recommender, requests, prompts, options, candidates, of_piece)
-            proven = [True] * len(lists)  # Every candidate is scored, so nothing is missing.
-        recommendations = as_recommendations(
-            piece.names, lists, proven, files.catalogue.item_ids, files.titles, candidates
-        )
-        recommendations.never_trained_on = untrained.get("never_trained_on")
-        yield recommendations
-    said.say(_history_length(recommender, options) if requests.histories is not None else 0)
+    machine, allowed = {"device": device, "dtype": dtype, "seed": seed}, allowed_mask(row_of, exclude, only)
+    yield from lists_by_checkpoint(space, files, requests, options, candidates, allowed, machine, folder)
 
 
-def _search(
-    recommender: Recommender,
-    piece: RecommendationRequests,
-    prompts: Prompts,
-    options: RecommendOptions,
-    allowed: npt.NDArray[np.bool_] | None,
-    total: int,
-    said: Remarks,
-    folder: Path | None,
-) -> tuple[list[RankedItems], list[bool]]:
-    """The top ``k`` of the allowed items for each request of a piece, and whether that is proven.
-
-    Args:
-        recommender: The model.
-        piece: Some of the requests.
-        prompts: Their prompts.
-        options: How the lists are made.
-        allowed: (N,) which items may be recommended. None: all.
-        total: Number of all requests: it decides whether the search is exact.
-        said: Gets what there is to say about the lists.
-        folder: Where finished parts are stored and shared. None: in memory.
-    """
-    given = options.settings()
-    found = search_lists(
-        recommender.model,
-        prompts,
-        given if given.is_exact(total) else replace(given, search="beam"),
-        hidden=_hidden_rows(piece, options, recommender.row_of),
-        allowed=AllowedItems.same_for_all(allowed, len(prompts.ids)) if allowed is not None else None,
-        unit=piece.unit,
-        folder=folder,
-    )
-    said.lists(found)
-    return found.lists, found.proven
-
-
-def _rank(
-    recommender: Recommender,
-    requests: RecommendationRequests,
-    prompts: Prompts,
-    options: RecommendOptions,
-    candidates: Candidates,
-    folder: Path | None,
-) -> list[RankedItems]:
-    """The candidates of each request, in the order of the language model."""
-    model = recommender.model
-    request = ScoreRequest(prompts.ids, candidates.lists, model.masses(prompts))
-    return rank_candidates(
-        model.searcher, request, k=options.k, batch_size=options.batch_size, unit=requests.unit, folder=folder
-    )
+def _by_blend(
+    files: RecommenderFiles, requests: RecommendationRequests, options: RecommendOptions, seed: int, **given: Any
+) -> Recommendations:
+    """The lists of a blend; ``given`` are further keywords of `recommend_by_blend`."""
+    seed_everything(seed)
+    lists = recommend_by_blend(files, requests, options, **given)
+    _say_short(lists, options.k, requests)
+    return as_recommendations(requests.names, lists, [True] * len(lists), files.catalogue.item_ids, files.titles)
 
 
 def _say_short(lists: Sequence[RankedItems], k: int, requests: RecommendationRequests) -> None:
@@ -260,27 +181,3 @@ def _say_short(lists: Sequence[RankedItems], k: int, requests: RecommendationReq
     short = sum(len(items.rows) < k for items in lists)
     if short:
         console.warn(f"{short:,} of {len(lists):,} {requests.unit} have fewer than {k} items left to be recommended")
-
-
-def _hidden_rows(
-    requests: RecommendationRequests, options: RecommendOptions, row_of: Mapping[str, int]
-) -> list[set[int]]:
-    """The catalogue rows that each list must not have, since the user has seen them."""
-    if requests.histories is None or not options.filter_seen:
-        return [set() for _ in requests.names]
-    return [{row_of[item] for item in items} for items in requests.histories.values()]
-
-
-def _prompts(recommender: Recommender, requests: RecommendationRequests, options: RecommendOptions) -> Prompts:
-    """The prompt of each request."""
-    model: LoadedModel = recommender.model
-    if requests.queries is not None:
-        return model.prompts_of_queries(list(requests.queries.values()))
-    assert requests.histories is not None
-    histories = [[recommender.row_of[item] for item in items] for items in requests.histories.values()]
-    return model.prompts_of_histories(histories, _history_length(recommender, options))
-
-
-def _history_length(recommender: Recommender, options: RecommendOptions) -> int:
-    """Most items of a history that a prompt shows."""
-    return recommender.model.checkpoint.history_length(options.max_history, "--max-history", DEFAULT_HISTORY)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -20,6 +20,8 @@ from gti_cli.serving.routes import make_open_routes, make_routes
 from gti_cli.serving.service import Service
 from gti_cli.serving.work import Explanations
 from gti_cli.workspace.manifest import package_versions
+
+_MOST_EXPLANATIONS = 8  # that wait for the model at once
 
 
 def make_app(service: Service) -> FastAPI:
@@ -53,7 +55,7 @@ def make_app(service: Service) -> FastAPI:
     protection = [Depends(KeyCheck(keys))] if keys else []
     app.include_router(make_open_routes(service))
     app.include_router(make_routes(service), dependencies=protection)
-    add_page_routes(app, lambda: service.recommender, partial(_explain, service), protection)
+    add_page_routes(app, lambda: service.recommender, _Explainer(service), protection)
     add_refusals(app)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=options.max_body_kb * 1024)
     if not keys:
@@ -64,6 +66,23 @@ def make_app(service: Service) -> FastAPI:
     return app
 
 
-async def _explain(service: Service, request: Request, history: list[str], item_id: str) -> Any:
-    """Return the recommender that answers, and the log-probability of each code of an item."""
-    return (await service.ask(request, Explanations(), [(history, item_id)]))[0]
+class _Explainer:
+    """Explains scores for the page, in the queue of the recommendations; a few at once, so that lists get their turn.
+
+    Args:
+        service: What answers.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._room = service, asyncio.Semaphore(_MOST_EXPLANATIONS)
+
+    async def __call__(self, request: Request, history: list[str], item_id: str) -> Any:
+        """Return the recommender that answers, and the log-probability of each code of an item.
+
+        Raises:
+            HTTPException: 503, when as many explanations wait as may.
+        """
+        if self._room.locked():
+            raise HTTPException(503, "Other items are being explained. Come again later.", headers={"Retry-After": "1"})
+        async with self._room:
+            return (await self._service.ask(request, Explanations(), [(history, item_id)]))[0]

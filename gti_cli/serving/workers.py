@@ -22,7 +22,7 @@ _TOLD = "GTI_SERVE_WORKER"  # what a worker is to load, as JSON
 _REFUSED = "refused"  # file of a worker that could not begin
 _FACTORY = "gti_cli.serving.workers:make_worker_app"
 _STARTUP_FAILURE = 3  # the exit code with which a worker of uvicorn tells its parent not to start it again
-_PATIENCE = 60  # seconds in which a worker must answer its parent; loading a model keeps it busy
+_PATIENCE = 300  # seconds in which a worker must have loaded its model, and must answer its parent
 
 
 def serve_by_workers(source: dict[str, Any], options: ServeOptions, port: int) -> None:

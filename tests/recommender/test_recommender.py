@@ -149,3 +149,25 @@ def test_nothing_is_printed(recommender: Recommender, capsys: pytest.CaptureFixt
     recommender.recommend(HISTORIES, max_history=1)
     recommender.score(HISTORIES, candidates=[["i1"]] * 3)
     assert capsys.readouterr() == ("", "")
+
+
+def test_kept_prompts_change_scores_by_rounding_alone(recommender: Recommender, small_world: World) -> None:
+    cached = Recommender.load(small_world.workspace, device="cpu", dtype="float32", cache_bytes=1 << 20)
+    longer = [[*history, "i4"] for history in HISTORIES[:2]]
+    for asked in ({"histories": HISTORIES}, {"histories": longer}, {"queries": ["red dress", "red dress shoes"]}):
+        for _ in range(2):
+            for found, expected in zip(cached.recommend(**asked), recommender.recommend(**asked), strict=True):
+                assert [item.item_id for item in found.items] == [item.item_id for item in expected.items]
+                assert [item.score for item in found.items] == pytest.approx(
+                    [i.score for i in expected.items], abs=1e-5
+                )
+    used = cached.prompt_cache.take_use()  # type: ignore[union-attr]
+    assert used.whole >= 7 and used.part >= 1 and used.tokens_kept > used.tokens_read / 2
+    assert cached.score(longer, candidates=[["i1"], ["i2"]]) == [
+        pytest.approx(scores, abs=1e-5) for scores in recommender.score(longer, candidates=[["i1"], ["i2"]])
+    ]
+    for level, plain in zip(
+        cached.explain(longer[0], item_id="i7"), recommender.explain(longer[0], item_id="i7"), strict=True
+    ):
+        assert level.log_probability == pytest.approx(plain.log_probability, abs=1e-5)
+    assert recommender.prompt_cache is None

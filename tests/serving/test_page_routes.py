@@ -7,6 +7,7 @@ import gc
 import hashlib
 import math
 import re
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 import gti_cli.html
+from gti_cli.serving import app as app_module
 from gti_cli.serving import page_routes
 from gti_cli.serving.page.answers import FIRST_CHOICES
 from tests.support.page import HOSTILE, SHOP, ShopRecommender, shop_app
@@ -157,6 +159,23 @@ def test_an_explanation_waits_in_the_queue_no_longer_than_a_list() -> None:
         assert answer.status_code == 504 and "0.2 seconds" in answer.json()["detail"]
         recommender.gate.set()
         assert client.post("/page/why", json=body).status_code == 200
+
+
+def test_few_explanations_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "_MOST_EXPLANATIONS", 1)
+    recommender = ShopRecommender()
+    recommender.gate.clear()
+    body = {"history": ["R1"], "item_id": "R2"}
+    with TestClient(shop_app(recommender), base_url="http://localhost") as client:
+        first: list[int] = []
+        thread = threading.Thread(target=lambda: first.append(client.post("/page/why", json=body).status_code))
+        thread.start()
+        assert recommender.entered.wait(10)
+        busy = client.post("/page/why", json=body)
+        recommender.gate.set()
+        thread.join()
+    assert (busy.status_code, busy.headers["retry-after"]) == (503, "1") and "explained" in busy.json()["detail"]
+    assert first == [200]
 
 
 def test_after_a_reload_the_new_catalogue_answers_and_the_old_one_leaves_the_memory() -> None:

@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from gti_cli.recommendation.recommend import recommend
 from gti_cli.recommender.recommender import Recommender
+from gti_cli.serving.app import make_app
+from gti_cli.serving.options import ServeOptions
+from gti_cli.serving.service import Service
 from gti_cli.serving.work import AskedList, Lists, SimilarItems
 from tests.support.evaluation import World, make_world
+from tests.support.page import served as over_network
 from tests.support.serving import FakeRecommender, served
 
 
@@ -52,6 +62,50 @@ def test_32_clients_at_once_get_the_lists_of_gti_recommend(world: World, tmp_pat
                 (entry.rank, entry.item_id, entry.title) for entry in expected
             ]
             assert [item["score"] for item in items] == pytest.approx([entry.score for entry in expected], abs=1e-5)
+
+
+def test_a_real_server_under_load_loses_and_mixes_up_nothing(world: World) -> None:
+    """32 clients, of whom two leave in the middle, more than the queue holds, and a reload while they ask."""
+    loaded = [Recommender.load(world.workspace, device="cpu", cache_bytes=size) for size in (0, 1 << 20)]
+    loads = iter([loaded[0], loaded[1]])  # the second one keeps prompts
+    ids, refused, stop = world.item_ids, [], threading.Event()
+    histories = [[ids[n % len(ids)], ids[(7 * n + 1) % len(ids)]] for n in range(32)]
+    expected = [[item.item_id for item in found.items] for found in loaded[0].recommend(histories, k=3)]
+    options = ServeOptions(max_batch=4, max_wait_ms=0.0, max_queue=8, max_users=8)
+
+    with over_network(make_app(Service(lambda name: next(loads), options))) as url:
+        address = httpx2.URL(url)
+
+        def leave(n: int) -> None:
+            body = json.dumps({"users": [{"history": histories[n]}] * 6}).encode()
+            head = "POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            with socket.create_connection((address.host, address.port or 0)) as connection:
+                connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+        def ask(n: int) -> set[bool]:
+            if n % 16 == 5:
+                leave(n)
+            right, asked = set(), 0
+            with httpx2.Client(base_url=url, timeout=60) as client:
+                while asked < 3 or not stop.is_set():
+                    answer = client.post("/recommend", json={"history": histories[n], "k": 3})
+                    if answer.status_code == 503:
+                        refused.append(int(answer.headers["retry-after"]))
+                        time.sleep(0.02)
+                        continue
+                    right.add([item["item_id"] for item in answer.json()["items"]] == expected[n])
+                    asked += 1
+            return right
+
+        with ThreadPoolExecutor(32) as clients:
+            running = [clients.submit(ask, n) for n in range(32)]
+            time.sleep(0.3)
+            reloaded = httpx2.post(f"{url}/reload", json={}, timeout=60)
+            stop.set()
+            assert [client.result() for client in running] == [{True}] * 32
+        assert reloaded.status_code == 200 and min(refused) >= 1
+        figures = httpx2.get(f"{url}/metrics").text
+        assert "gti_queue_length 0.0" in figures and 'gti_reloads_total{outcome="done"} 1.0' in figures
 
 
 def test_restrictions_are_handed_on_for_each_request() -> None:

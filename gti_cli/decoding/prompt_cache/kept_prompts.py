@@ -16,6 +16,7 @@ from itertools import takewhile
 import torch
 
 Key = tuple[int, ...]
+FEW = 16  # tokens: an item and the end of a prompt have fewer, so that a history that goes on by an item is found
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class CacheUse:
 
     Attributes:
         whole: Prompts that were there as a whole.
-        part: Prompts of which half or more was there.
+        part: Prompts of which the beginning was there.
         none: Prompts that were read in full.
         tokens_kept: Tokens that the model did not have to read again.
         tokens_read: Tokens that it read, without the template prefix.
@@ -89,14 +90,15 @@ class KeptPrompts:
 
         Returns:
             Keys and values, and how many of their first tokens are those of ``rest``, one fewer than it has at most:
-            the model must read at least one token, to say what follows. None where they are fewer than half of it.
+            the model must read at least one token, to say what follows. None where they are fewer than half of it,
+            and more than a few are left: reading it apart from the others would gain nothing.
         """
         wanted = (prefix, *rest)
         place = bisect_left(self._sorted, wanted)
         around = self._sorted[max(place - 1, 0) : place + 1]
         shared, best = max(((_common(wanted, key), key) for key in around), default=(0, ()))
         known = min(shared - 1, len(rest) - 1)  # the first entry of a key is the number of the template prefix
-        is_known = known >= 1 and 2 * known >= len(rest)
+        is_known = known >= 2 and (2 * known >= len(rest) or len(rest) - known <= FEW)
         with self._counting:
             self.used.none += not is_known
             self.used.whole += is_known and shared == len(wanted)

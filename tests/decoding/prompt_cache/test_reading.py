@@ -18,7 +18,7 @@ from tests.support.models import make_model
 CODES = case(5, items=60, levels=3, prompts=1)[0]
 BEFORE = [5, 6, 7]
 FIRST = [[11, 12, 13, 14, 20], [31, 32, 20], [15, 16, 17, 18, 19, 33, 20]]
-# The first is the same, the second goes on, the third is new, the fourth shares too little, the last is a part.
+# The first is the same, the second goes on, the third is new, the fourth shares a token, the last is a part.
 THEN = [FIRST[0], [31, 32, 34, 20], [8, 9, 20], [15, 9, 8, 11, 20], [15, 16, 17, 20]]
 
 
