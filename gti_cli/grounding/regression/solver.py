@@ -159,6 +159,7 @@ class _Scaled:
         self._axes, self._scales = coordinates.axes, coordinates.scales(problem.ridge)
         self.evaluations = 0
         self.norm = float("inf")
+        self._last: tuple[npt.NDArray[np.float64], float, npt.NDArray[np.float64]] | None = None
 
     def point(self) -> npt.NDArray[np.float64]:
         """The first rows."""
@@ -170,12 +171,15 @@ class _Scaled:
         return self._origin + moved @ self._axes.T
 
     def __call__(self, point: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        """Value and gradient at a point."""
+        """Value and gradient at a point; the point evaluated last costs nothing."""
+        if self._last is not None and np.array_equal(point, self._last[0]):
+            return self._last[1], self._last[2]
         value, gradient = self._problem.value_and_gradient(self.rows_at(point))
         self.evaluations += 1
         self._told()
         self.norm = float(gradient.norm())
         scaled: npt.NDArray[np.float64] = ((gradient @ self._axes) / self._scales).flatten().cpu().numpy()
+        self._last = point.copy(), value, scaled
         return value, scaled
 
     def stop_if_stationary(self, intermediate_result: Any) -> None:
