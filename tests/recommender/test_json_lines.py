@@ -88,6 +88,16 @@ def test_a_bad_line_says_what_is_wrong(recommender: Recommender, line: object, s
     json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()  # it can be printed
 
 
+def test_what_is_huge_is_not_repeated(recommender: Recommender) -> None:
+    for line in (
+        {"history": ["A" * 10_000]},
+        {"history": ["i1"], "B" * 10_000: 1},
+        {"history": ["i1"], "only": ["C" * 10_000]},
+    ):
+        [answer] = answer_lines(recommender, [(1, json.dumps(line).encode())], LineDefaults(ListSettings()))
+        assert len(answer["error"]) < 400
+
+
 def test_a_history_too_long_for_the_model_and_a_huge_k_do_not_end_the_stream(
     recommender: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
