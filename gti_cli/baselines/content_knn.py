@@ -146,7 +146,7 @@ class ItemSpace:
             return profiles @ items.T, is_known
         if self._scales is None:
             self._scales = self._measure_scales()
-        # An item's vector is ((v / |v| - shift) W) / length. So each profile is multiplied by W', and not each item by W.
+        # An item's vector is ((v / |v| - shift) W) / length: each profile is multiplied by W', not each item by W.
         folded = profiles if self._whitener is None else profiles @ self._whitener.T
         per_vector, per_length = (scale[rows] for scale in self._scales)
         values = folded @ self._vectors[rows].astype(np.float64).T

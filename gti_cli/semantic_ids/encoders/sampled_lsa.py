@@ -138,7 +138,7 @@ def _orthonormalizer(space: Vectors) -> Vectors:
     """(p, q) by which the columns of (T, p) become orthonormal; q < p where they are linearly dependent."""
     values, directions = np.linalg.eigh((space.T @ space).astype(np.float64))
     is_used = values > values[-1] * 1e-10  # Below it, float32 leaves rounding alone.
-    return np.float32(directions[:, is_used] / np.sqrt(values[is_used]))
+    return np.asarray(directions[:, is_used] / np.sqrt(values[is_used]), dtype=np.float32)
 
 
 def project_texts(texts: Sequence[str], state: LsaState) -> Iterator[tuple[Vectors, int]]:

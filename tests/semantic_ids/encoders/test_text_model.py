@@ -138,3 +138,31 @@ def test_batches_hold_every_text_once_within_the_budget(lengths: list[int], budg
     sizes = [(lengths[rows[0]], len(rows)) for rows in batches]  # the longest text, and the number of texts
     assert all(count == 1 or longest * count <= budget for longest, count in sizes)
     assert all(longest * (count + 1) > budget for longest, count in sizes[:-1])  # no batch is closed too early
+
+
+def test_a_model_runs_in_the_number_format_that_was_chosen(encoder: Path) -> None:
+    import torch
+
+    full = TextModel(str(encoder), EncoderOptions(), None, torch.float32)
+    half = TextModel(str(encoder), EncoderOptions(), None, torch.bfloat16)
+    assert {weight.dtype for weight in half._model.parameters()} == {torch.bfloat16}
+    vectors = half.encode(TEXTS)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, full.encode(TEXTS), atol=0.02)
+
+
+def test_batches_have_less_padding_than_those_of_sentence_transformers(encoder: Path) -> None:
+    """That library sorts by the number of characters and puts as many texts into each batch."""
+    rng = np.random.default_rng(0)
+    words = ["a", "dress", "of", "wool", "x", "incomprehensibilities"]
+    texts = [" ".join(rng.choice(words, 1 + int(rng.pareto(1.2)))) for _ in range(600)]
+    lengths = TextModel(str(encoder), EncoderOptions(), None, None).lengths(texts)
+
+    def padded(batches: list[list[int]]) -> int:
+        return sum(len(rows) * max(lengths[row] for row in rows) for rows in batches)
+
+    by_characters = np.argsort([-len(text) for text in texts], kind="stable").tolist()
+    theirs = [by_characters[start : start + 32] for start in range(0, len(texts), 32)]
+    ours = list(token_batches(lengths, padded(theirs) // len(theirs)))  # as many tokens in a batch
+    assert padded(ours) - sum(lengths) < 0.5 * (padded(theirs) - sum(lengths))
+    assert len(ours) <= len(theirs)
