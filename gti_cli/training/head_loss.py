@@ -138,9 +138,7 @@ def chunked_loss(
             head.rows,
             head.bias_rows,
             values,
-            weight,
-            None if bias is None else bias.detach(),
-            head.ids,
+            head._replace(weight=weight, bias=None if bias is None else bias.detach()),
             added_ids,
             targets,
             rule,
@@ -160,9 +158,7 @@ class _ChunkedLoss(torch.autograd.Function):
         rows: torch.Tensor,
         bias_rows: torch.Tensor | None,
         values: torch.Tensor | None,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        ids: torch.Tensor | None,
+        head: HeadTensors,
         added_ids: torch.Tensor | None,
         targets: torch.Tensor,
         rule: LogitRule,
@@ -174,12 +170,10 @@ class _ChunkedLoss(torch.autograd.Function):
         Args:
             ctx: Holds the gradients for `backward`.
             hidden: (m, d) hidden states.
-            rows: As in `HeadTensors`, and so are ``bias_rows``, ``weight``, ``bias`` and ``ids``.
-            bias_rows: See there.
+            rows: As in ``head``; an argument so that autograd sends it a gradient.
+            bias_rows: The same.
             values: As in `AddedLogits`, or None.
-            weight: See `HeadTensors`.
-            bias: See `HeadTensors`.
-            ids: See `HeadTensors`.
+            head: The output head; its values need no gradient.
             added_ids: As in `AddedLogits`, or None.
             targets: (m,) int64.
             rule: Turns the head's output into logits.
@@ -194,7 +188,7 @@ class _ChunkedLoss(torch.autograd.Function):
         sums = _Gradients(hidden, rows, bias_rows, values) if with_gradient else None
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
-            logits = rule(functional.linear(hidden[part], weight, bias).float())  # (c, V)
+            logits = rule(functional.linear(hidden[part], head.weight, head.bias).float())  # (c, V)
             column = targets[part, None]
             slope = rule.slope(logits) if sums is not None else None
             if values is not None and added_ids is not None:
@@ -213,9 +207,9 @@ class _ChunkedLoss(torch.autograd.Function):
             probabilities.scatter_add_(1, column, torch.full_like(column, -1, dtype=probabilities.dtype))
             if sums.values is not None and added_ids is not None:
                 torch.gather(probabilities, 1, added_ids[part], out=sums.values[part])
-            gradient = (probabilities if slope is None else probabilities.mul_(slope)).to(weight.dtype)
-            torch.mm(gradient, weight, out=sums.hidden[part])
-            sums.add_rows(gradient, hidden[part], ids)
+            gradient = (probabilities if slope is None else probabilities.mul_(slope)).to(head.weight.dtype)
+            torch.mm(gradient, head.weight, out=sums.hidden[part])
+            sums.add_rows(gradient, hidden[part], head.ids)
         ctx.mark_non_differentiable(best)
         ctx.gradients = None if sums is None else (sums.hidden, sums.rows, sums.bias_rows, sums.values)
         return loss, best
@@ -228,7 +222,7 @@ class _ChunkedLoss(torch.autograd.Function):
         gradients, ctx.gradients = ctx.gradients, None
         # Scaled in place: a copy of the gradient of a whole head would be the largest tensor of the backward pass.
         scaled = [None if part is None else part.mul_(gradient.to(part.dtype)) for part in gradients]
-        return (*scaled, None, None, None, None, None, None, None, None)
+        return (*scaled, None, None, None, None, None, None)
 
 
 class _Gradients:
