@@ -54,20 +54,20 @@ both extend_by_texts extend_by_mean
 start_from_texts() {
   echo "3. Fine-tuning from the rows made of the items' texts"
   gti finetune "${shop[@]}" --from extended --name text --max-steps "$STEPS" "${training[@]}" "${cpu[@]}"
-  echo "4. Evaluation: predict every user's last rental from the rentals before it"
-  gti evaluate text "${shop[@]}" --k 5,10,20 "${cpu[@]}"
-  echo "5. Once more with a behaviour prior: the model learns what other customers' choices do not tell already"
+  echo "4. The same with a behaviour prior: the model learns what other customers' choices do not tell already"
   gti finetune "${shop[@]}" --from extended --name prior --prior item-knn --max-steps "$STEPS" "${training[@]}" "${cpu[@]}"
+  echo "5. Evaluation of both: predict every user's last rental from the rentals before it"
+  gti evaluate text "${shop[@]}" --k 5,10,20 "${cpu[@]}"
   gti evaluate prior "${shop[@]}" --k 5,10,20 --compare item-knn "${cpu[@]}"
 }
 start_from_mean_and_ground() {
-  echo "6. Fine-tuning from the usual mean"
+  echo "6. Fine-tuning and evaluation from the usual mean"
   gti finetune "${shop[@]}" --from mean-start --name mean --max-steps "$STEPS" "${training[@]}" "${cpu[@]}"
+  gti evaluate mean "${shop[@]}" --k 5,10,20 "${cpu[@]}"
   echo "7. Grounding: train the new rows on pairs of text and semantic ID, the model frozen"
   gti ground --pairs "$here/titles.parquet" "${cpu[@]}"
-  echo "8. Fine-tuning from the grounded rows: the others got more steps, for the same total time"
+  echo "8. Fine-tuning from the grounded rows, and evaluation: the others got more steps, for the same total time"
   gti finetune "${shop[@]}" --from grounded --name gti --max-steps "$((STEPS - grounding))" "${training[@]}" "${cpu[@]}"
-  gti evaluate mean "${shop[@]}" --k 5,10,20 "${cpu[@]}"
   gti evaluate gti "${shop[@]}" --k 5,10,20 "${cpu[@]}"
 }
 both start_from_texts start_from_mean_and_ground
