@@ -51,6 +51,12 @@ def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
     # Where transformers finds no vocabulary it makes an empty tokenizer of the model's kind.
     if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
         raise missing_packages(path) or no_tokenizer
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise InputError(
+            f"model_max_length must be a number, not {tokenizer.model_max_length!r}",
+            where=path,
+            remedy="correct it in tokenizer_config.json",
+        )
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise InputError("the tokenizer has neither a pad nor an end-of-sequence token", where=path)

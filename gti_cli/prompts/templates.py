@@ -51,6 +51,7 @@ def _read_object(path: Path | str) -> dict[str, Any]:
     """Read a JSON file that must hold an object."""
     try:
         content = json.loads(Path(path).read_text("utf-8"))
+        json.dumps(content, ensure_ascii=False).encode()  # half a character (a lone \\ud800) can be no prompt
     except (OSError, ValueError, RecursionError) as cause:
         problem = cause.strerror if isinstance(cause, OSError) else f"not valid JSON: {cause}"
         raise InputError(str(problem), where=str(path), remedy="give a JSON file of wordings") from cause

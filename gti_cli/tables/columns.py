@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli.errors import InputError, list_some
+from gti_cli.errors import InputError, first_line, list_some
 from gti_cli.tables.near_misses import near_miss
 from gti_cli.tables.text_types import id_texts, number_texts, readable_column
 from gti_cli.workspace.remarks import remark
@@ -85,7 +85,14 @@ def strings(table: pa.Table, column: str, path: Path | str, *, strip: bool = Tru
         return number_texts(values)
     if pa.types.is_nested(kind):
         raise InputError(f"must be text, not {kind}", where=f"{path}, column {column!r}", remedy="convert the column")
-    texts = ["" if value is None else str(value) for value in values.to_pylist()]
+    try:
+        texts = ["" if value is None else str(value) for value in values.to_pylist()]
+    except (OverflowError, ValueError) as cause:  # a date after the year 9999, for example
+        raise InputError(
+            f"a value of type {kind} cannot be read: {first_line(cause)}",
+            where=f"{path}, column {column!r}",
+            remedy="write the column as text",
+        ) from cause
     return [text.strip() for text in texts] if strip else texts
 
 

@@ -160,6 +160,8 @@ def _read_stored(path: Path, shard: Shard, skip: Sequence[str]) -> pa.Table:
 
     try:
         mapped = open_arrow(path) if shard.ending in ARROW else None  # on disk until it is used
+        if mapped is not None:
+            mapped.validate()  # reading what lies outside of the file would end the process
         names = mapped.column_names if mapped is not None else pq.read_schema(path).names
         cleaned = clean_names(names, shard.name)
         _refuse_repeated(cleaned, shard.name)  # before pyarrow fails on choosing columns, with a message of its own
@@ -175,23 +177,7 @@ def _read_stored(path: Path, shard: Shard, skip: Sequence[str]) -> pa.Table:
             where=shard.name,
             remedy="the file is damaged, truncated or of another kind: write it again",
         ) from cause
-    _refuse_invalid(table, shard.name)
     return table.rename_columns([clean_name(name) for name in table.column_names])
-
-
-def _refuse_invalid(table: pa.Table, where: str) -> None:
-    """Refuse columns that hold no text in UTF-8, or point outside of their values: reading these ends the process."""
-    import pyarrow as pa
-
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        try:
-            column.validate(full=True)
-        except pa.ArrowInvalid as cause:
-            raise InputError(
-                f"the column is damaged: {str(cause).splitlines()[0]}",
-                where=f"{where}, column {name!r}",
-                remedy="write the file again; texts have to be UTF-8",
-            ) from cause
 
 
 def write(path: Path | str, columns: Mapping[str, Any] | pa.Table) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, first_line
 from gti_cli.tables.faults import refuse_faulty
 
 if TYPE_CHECKING:
@@ -35,15 +35,18 @@ def readable_column(table: pa.Table, column: str, path: Path | str, first_row: i
     values = _without_extension(table.column(column))
     kind = plain_type(values.type)
     try:
-        if kind != values.type:
-            return _cast(values, kind)
-        if _holds_texts(kind):
-            values.validate(full=True)  # some programs write texts in other encodings as if they were UTF-8
-        return values
+        if kind != values.type or _holds_texts(kind) or pa.types.is_nested(kind):
+            # Some programs write texts in other encodings as if they were UTF-8, and a damaged file may point anywhere.
+            values.validate(full=True)
+        return _cast(values, kind) if kind != values.type else values
     except (pa.ArrowInvalid, UnicodeDecodeError) as cause:
         row = _first_undecodable_row(values, kind)
         if row is None:
-            raise
+            raise InputError(
+                f"the column is damaged: {first_line(cause)}",
+                where=f"{path}, column {column!r}",
+                remedy="write the file again",
+            ) from cause
         raise InputError(
             "the bytes are no text in UTF-8",
             where=f"{path}, column {column!r}, row {row + first_row:,}",
@@ -149,7 +152,9 @@ def _first_undecodable_row(values: pa.ChunkedArray, kind: pa.DataType) -> int | 
     for row in range(len(values)):
         one = values.slice(row, 1)
         try:
-            (_cast(one, kind) if kind != one.type else one).validate(full=True)
+            one.validate(full=True)
+            if kind != one.type:
+                _cast(one, kind).validate(full=True)
         except (pa.ArrowInvalid, UnicodeDecodeError):
             return row
     return None

@@ -28,6 +28,7 @@ _START = 1 << 20  # bytes from which the columns are found
 _ROWS = 1 << 14  # rows that Python holds at a time
 _NULL_LINE = re.compile(rb"[\r\n][ \t]*n")
 _DEEPEST = 4000  # brackets in a line up to which pyarrow reads it; its stack takes more than ten times as many
+_HALF = "write the whole character, or leave it out"
 _WHOLE = "write one whole object per line"
 
 
@@ -197,9 +198,20 @@ def _objects(path: Path | str, open_file: Opener) -> Iterator[tuple[int, dict[st
                 raise InputError(problem, where=where, remedy=_WHOLE) from cause
             except RecursionError as cause:
                 raise InputError("brackets are nested too deep", where=where, remedy=_WHOLE) from cause
+            if "\\u" in line and not _is_writable(row):
+                raise InputError("a text holds half a character (a lone \\ud800 to \\udfff)", where=where, remedy=_HALF)
             if not isinstance(row, dict):
                 raise InputError("cannot be read as jsonl: no object", where=where, remedy="write one object per line")
             yield number, row
+
+
+def _is_writable(row: Any) -> bool:
+    """Return whether all texts of an object can be written as UTF-8."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unique(entries: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ FILES: dict[str, tuple[Any, Any, str]] = {
     ),
     "lists of zeros": (pa.array([[0.0] * 3000] * 100), pq.write_table, "values in a column"),
     "nothing": (pa.nulls(300_000), write_arrow, "300,000 rows"),
-    "a dictionary in Arrow": (pa.array([TEXT] * 3000).dictionary_encode(), write_arrow, "grows from"),
+    "a dictionary in Arrow": (pa.array([TEXT * 10] * 3000).dictionary_encode(), write_arrow, "grows from"),
 }  # fmt: skip
 
 
