@@ -202,6 +202,7 @@ class Workspace:
         state = self.root / ".gti"
         same = existing is not None and existing.request == request.digest and self._is_unchanged(existing)
         if existing is not None and same and not force:
+            shutil.rmtree(staging, ignore_errors=True)  # a kill right after the commit left it
             path = self.path(request.name)
             console.note(f"{request.command}: {path} is up to date (same inputs and options); nothing to do")
             processes.announce(state, staging.name, {"done": True, "manifest": existing.to_json()})
@@ -233,7 +234,7 @@ class Workspace:
             commit(self.root, staging, run.manifest, request.manifest_path, replaced)
         except BaseException:
             if not is_committed(staging):  # what is committed, the next command moves into place
-                can_resume = any(run.scratch.iterdir())
+                can_resume = run.scratch.is_dir() and any(run.scratch.iterdir())
                 shutil.rmtree(run.folder if can_resume else staging, ignore_errors=True)
             raise
 
