@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,10 @@ from gti_cli import console
 from gti_cli.errors import InputError
 from gti_cli.workspace import lock, processes
 from gti_cli.workspace.clock import RunClock
-from gti_cli.workspace.commit import FILES, commit, finish_commits, is_committed
+from gti_cli.workspace.commit import FILES, commit, finish_commits, is_committed, pending_commits
 from gti_cli.workspace.files import write_json
 from gti_cli.workspace.inputs import describe_inputs
-from gti_cli.workspace.manifest import (
-    CHECKPOINT_MANIFEST,
-    Manifest,
-    is_unchanged,
-    read_manifest,
-)
+from gti_cli.workspace.manifest import CHECKPOINT_MANIFEST, Manifest, is_unchanged, read_manifest
 from gti_cli.workspace.names import GROUPS
 from gti_cli.workspace.refusals import refuse_to_overwrite_inputs, refuse_to_replace
 from gti_cli.workspace.stage_run import StageRequest, StageRun, check_finite
@@ -39,11 +34,15 @@ class Workspace:
     """A folder of artifacts.
 
     Args:
-        root: The folder; it is made when the first stage writes.
+        root: The folder; it is made when the first stage writes. What a killed process had committed there, but not
+            moved, is moved first, so that nobody reads one half of it.
     """
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        if processes.rank() == 0 and pending_commits(self.root):
+            with suppress(InputError), self.lock():  # another process is writing, or the folder is read-only
+                pass
 
     def path(self, name: str) -> Path:
         """Return the path of a file or folder in the workspace."""

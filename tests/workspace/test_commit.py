@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gti_cli.workspace import Workspace, commit, workspace
+from gti_cli.workspace import Workspace, commit, lock, workspace
 from gti_cli.workspace.commit import outdated_outputs
 from gti_cli.workspace.manifest import Manifest
 from tests.support.stages import run_stage
@@ -191,3 +191,42 @@ def test_a_stage_that_cannot_be_opened_leaves_nothing(tmp_path: Path, monkeypatc
     with pytest.raises(OSError, match="no room"):
         run_stage(tmp_path)
     assert not list((tmp_path / ".gti" / "staging").iterdir())
+
+
+def test_who_reads_after_a_kill_in_the_middle_of_the_move_sees_the_new_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stage(tmp_path, "a", "b")
+    original = Path.replace
+
+    def replace_once(self: Path, target: Path) -> Path:
+        if self.name == "b":
+            raise SystemExit
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_once)
+    with pytest.raises(SystemExit):
+        _stage(tmp_path, "a", "b", "c")
+    monkeypatch.undo()
+    assert (tmp_path / ".gti" / "staging" / "thing" / "COMMIT.json").is_file()
+    # A stage checks what it starts from before it takes the lock.
+    assert Workspace(tmp_path).require("thing", "c").options == {"outputs": ["a", "b", "c"]}
+
+
+def test_a_commit_is_not_carried_out_while_another_process_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_stage(tmp_path)
+    monkeypatch.setattr(commit, "roll_forward", killed)
+    with pytest.raises(SystemExit):
+        run_stage(tmp_path, "two", force=True)
+    monkeypatch.undo()
+    with lock.writing(tmp_path):
+        assert Workspace(tmp_path).manifest("thing") is not None
+        assert (tmp_path / "thing.txt").read_text() == "one"
+    monkeypatch.setenv("RANK", "1")  # the first process of a launch does it
+    Workspace(tmp_path)
+    assert (tmp_path / "thing.txt").read_text() == "one"
+    monkeypatch.setenv("RANK", "0")
+    Workspace(tmp_path)
+    assert (tmp_path / "thing.txt").read_text() == "two"
