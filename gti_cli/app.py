@@ -124,7 +124,10 @@ def _exit_code(error: Exception) -> int:
         return 130
     if isinstance(error, typer.Exit):
         return int(error.exit_code)
-    if (refusal := system_errors.explain(error)) is not None:
+    refusal = system_errors.explain(error)
+    if refusal is None and processes.world() > 1:
+        refusal = system_errors.explain_lost_process(error)
+    if refusal is not None:
         console.error(str(refusal))
         return 2
     import traceback

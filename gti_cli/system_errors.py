@@ -1,4 +1,4 @@
-"""Errors of the operating system that the user can correct, in words: a full disk, no permission, a read-only disk."""
+"""Errors of the machine that the user can correct, in words: a full disk, no permission, a process that has ended."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ _WORDS = {
 _NUMBER = re.compile(r"\(os error (\d+)\)|\[[Ee]rrno (\d+)\]")
 # torch.save does not say why it could not write.
 _TORCH_SAVE = re.compile(r"PytorchStreamWriter|inline_container\.cc:\d+\] \. unexpected pos|iostream error")
+# What gloo, NCCL and torch's store say when they cannot reach another process any more.
+_LOST = re.compile(
+    r"Dist(Backend|Network|Store)Error|gloo/|NCCL|[Cc]onnection (was )?(closed|reset|refused)|Broken pipe"
+)
 
 
 def explain(error: BaseException) -> InputError | None:
@@ -49,6 +53,18 @@ def explain(error: BaseException) -> InputError | None:
     if name is None:
         return InputError(f"{problem} ({text})", remedy=remedy)
     return InputError(problem, where=_final_name(name), remedy=remedy)
+
+
+def explain_lost_process(error: BaseException) -> InputError | None:
+    """Return in words that another process of the launch has ended; None for any other error.
+
+    Args:
+        error: The error that torch raised in a process that talked to it.
+    """
+    if not _LOST.search(f"{type(error).__name__}: {error}"):
+        return None
+    problem = f"another process of this launch has ended ({first_line(error)})"
+    return InputError(problem, remedy="see what it printed, then run the same command again: it resumes")
 
 
 def _final_name(name: object) -> str:

@@ -66,3 +66,23 @@ def test_a_disk_without_room() -> None:
         file.flush()
     refusal = system_errors.explain(caught.value)
     assert refusal is not None and refusal.problem.startswith("the disk is full")
+
+
+def test_a_process_of_a_launch_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gti_cli.workspace import lineage
+
+    message = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:5"
+
+    def fail(_: object) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(lineage, "inspect", fail)
+    assert app.run(["status", "-w", str(tmp_path)]) == 1  # alone there is no other process
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    capsys.readouterr()
+    assert app.run(["status", "-w", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "another process of this launch has ended" in line and "run the same command again" in line
+    assert system_errors.explain_lost_process(ValueError("a bug")) is None

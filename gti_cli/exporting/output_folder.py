@@ -21,6 +21,7 @@ def check_folder(output: Path, force: bool) -> None:
     Raises:
         InputError: When the folder cannot be written, or may not be replaced.
     """
+    _put_back(output)
     if Path.cwd().is_relative_to(output.resolve()):
         problem = "this is the folder that you are in, or above it"
         raise InputError(problem, where=str(output), remedy="give -o the name of a new folder")
@@ -50,7 +51,7 @@ def replacing_folder(output: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        replaced = output.with_name(f".{output.name}.replaced")
+        replaced = _name_while_replaced(output)
         if output.exists():
             shutil.rmtree(replaced, ignore_errors=True)
             output.replace(replaced)
@@ -63,3 +64,19 @@ def replacing_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _name_while_replaced(output: Path) -> Path:
+    """Return the name that the old folder has until the new one is in its place."""
+    return output.with_name(f".{output.name}.replaced")
+
+
+def _put_back(output: Path) -> None:
+    """Mend what a kill left that came between the two renames of `replacing_folder`, or right after them."""
+    replaced = _name_while_replaced(output)
+    if not (replaced / FOLDER_MANIFEST).is_file():
+        return
+    if output.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+    else:
+        replaced.replace(output)

@@ -39,8 +39,13 @@ def commit(root: Path, staging: Path, manifest: Manifest, manifest_path: str, re
 
 def finish_commits(root: Path) -> None:
     """Carry out what killed processes had committed but not moved; the caller holds the workspace's lock."""
-    for commit_file in sorted(root.glob(f".gti/staging/*/{COMMIT_FILE}")):
-        roll_forward(root, commit_file.parent)
+    for staging in pending_commits(root):
+        roll_forward(root, staging)
+
+
+def pending_commits(root: Path) -> list[Path]:
+    """Return the staging folders of a workspace whose outputs are committed and may not have been moved."""
+    return [commit_file.parent for commit_file in sorted(root.glob(f".gti/staging/*/{COMMIT_FILE}"))]
 
 
 def is_committed(staging: Path) -> bool:

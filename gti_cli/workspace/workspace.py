@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,10 @@ from gti_cli import console
 from gti_cli.errors import InputError
 from gti_cli.workspace import lock, processes
 from gti_cli.workspace.clock import RunClock
-from gti_cli.workspace.commit import FILES, commit, is_committed
+from gti_cli.workspace.commit import FILES, commit, is_committed, pending_commits
 from gti_cli.workspace.files import write_json
 from gti_cli.workspace.inputs import describe_inputs
-from gti_cli.workspace.manifest import (
-    CHECKPOINT_MANIFEST,
-    Manifest,
-    is_unchanged,
-    read_manifest,
-)
+from gti_cli.workspace.manifest import CHECKPOINT_MANIFEST, Manifest, is_unchanged, read_manifest
 from gti_cli.workspace.names import GROUPS
 from gti_cli.workspace.refusals import refuse_links, refuse_to_overwrite_inputs, refuse_to_replace
 from gti_cli.workspace.stage_run import StageRequest, StageRun, check_finite
@@ -39,11 +34,15 @@ class Workspace:
     """A folder of artifacts.
 
     Args:
-        root: The folder; it is made when the first stage writes.
+        root: The folder; it is made when the first stage writes. What a killed process had committed there, but not
+            moved, is moved first, so that nobody reads one half of it.
     """
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        if processes.rank() == 0 and pending_commits(self.root):
+            with suppress(InputError), self.lock():  # another process is writing, or the folder is read-only
+                pass
 
     def path(self, name: str) -> Path:
         """Return the path of a file or folder in the workspace."""
@@ -204,6 +203,7 @@ class Workspace:
         state = self.root / ".gti"
         same = existing is not None and existing.request == request.digest and self._is_unchanged(existing)
         if existing is not None and same and not force:
+            shutil.rmtree(staging, ignore_errors=True)  # a kill right after the commit left it
             path = self.path(request.name)
             console.note(f"{request.command}: {path} is up to date (same inputs and options); nothing to do")
             processes.announce(state, staging.name, {"done": True, "manifest": existing.to_json()})
@@ -236,7 +236,7 @@ class Workspace:
                 commit(self.root, staging, run.manifest, request.manifest_path, replaced)
         except BaseException:
             if not is_committed(staging):  # what is committed, the next command moves into place
-                can_resume = any(run.scratch.iterdir())
+                can_resume = run.scratch.is_dir() and any(run.scratch.iterdir())
                 shutil.rmtree(run.folder if can_resume else staging, ignore_errors=True)
             raise
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from gti_cli.workspace import Workspace, commit
+from gti_cli.workspace import Workspace, commit, lock, workspace
 from gti_cli.workspace.commit import outdated_outputs
 from gti_cli.workspace.manifest import Manifest
 from tests.support.stages import run_stage
@@ -143,3 +145,88 @@ def test_a_link_in_the_place_of_the_staging_folder_is_not_followed(tmp_path: Pat
     _stage(tmp_path / "ws", "a")
     assert (tmp_path / "ws" / "a").read_text() == "a"
     assert [path.relative_to(outside).as_posix() for path in outside.rglob("*")] == ["files", "files/mine"]
+
+
+def test_what_a_kill_right_after_the_commit_leaves_is_removed_by_the_next_run(tmp_path: Path) -> None:
+    run_stage(tmp_path)
+    scratch = tmp_path / ".gti" / "staging" / "thing" / "scratch"
+    scratch.mkdir(parents=True)
+    (scratch / "checkpoint").write_text("large")
+    assert run_stage(tmp_path)[0] is True
+    assert not list((tmp_path / ".gti" / "staging").iterdir())
+
+
+def test_an_error_before_the_commit_leaves_no_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(commit, "write_json", full)
+    with pytest.raises(OSError, match="no room"):
+        run_stage(tmp_path)
+    assert not list((tmp_path / ".gti" / "staging").iterdir()) and not (tmp_path / "thing.txt").exists()
+
+
+def test_an_interrupt_while_the_staging_folder_is_removed_is_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, calls = shutil.rmtree, []
+
+    def interrupted(path: Path, **options: bool) -> None:
+        calls.append(path)
+        remove(path, **options)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Workspace(tmp_path).stage("c", "thing", ["thing.txt"], options={}) as run:
+        run.path("thing.txt").write_text("one")
+        monkeypatch.setattr(shutil, "rmtree", interrupted)
+    assert (tmp_path / "thing.txt").read_text() == "one" and (tmp_path / "thing.json").is_file()
+
+
+def test_a_stage_that_cannot_be_opened_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(workspace, "write_json", full)
+    with pytest.raises(OSError, match="no room"):
+        run_stage(tmp_path)
+    assert not list((tmp_path / ".gti" / "staging").iterdir())
+
+
+def test_who_reads_after_a_kill_in_the_middle_of_the_move_sees_the_new_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stage(tmp_path, "a", "b")
+    original = Path.replace
+
+    def replace_once(self: Path, target: Path) -> Path:
+        if self.name == "b":
+            raise SystemExit
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_once)
+    with pytest.raises(SystemExit):
+        _stage(tmp_path, "a", "b", "c")
+    monkeypatch.undo()
+    assert (tmp_path / ".gti" / "staging" / "thing" / "COMMIT.json").is_file()
+    # A stage checks what it starts from before it takes the lock.
+    assert Workspace(tmp_path).require("thing", "c").options == {"outputs": ["a", "b", "c"]}
+
+
+def test_a_commit_is_not_carried_out_while_another_process_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_stage(tmp_path)
+    monkeypatch.setattr(commit, "roll_forward", killed)
+    with pytest.raises(SystemExit):
+        run_stage(tmp_path, "two", force=True)
+    monkeypatch.undo()
+    with lock.writing(tmp_path):
+        assert Workspace(tmp_path).manifest("thing") is not None
+        assert (tmp_path / "thing.txt").read_text() == "one"
+    monkeypatch.setenv("RANK", "1")  # the first process of a launch does it
+    Workspace(tmp_path)
+    assert (tmp_path / "thing.txt").read_text() == "one"
+    monkeypatch.setenv("RANK", "0")
+    Workspace(tmp_path)
+    assert (tmp_path / "thing.txt").read_text() == "two"

@@ -123,6 +123,15 @@ def test_alone_nothing_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_process_alone_removes_what_a_killed_launch_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for world, left in (("2", True), ("1", False)):
+        for folder in (processes.DECISIONS, processes.FOLLOWERS):
+            (tmp_path / folder / "1-model").mkdir(parents=True, exist_ok=True)
+        monkeypatch.setenv("WORLD_SIZE", world)
+        processes.remove_leftovers(tmp_path)
+        assert bool(list(tmp_path.iterdir())) is left
+
+
 def test_announcements_of_earlier_launches_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     for port in ("1", "2"):

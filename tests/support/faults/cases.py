@@ -127,6 +127,7 @@ def kill_after(road: Road, step: Step, seconds: float, how: int) -> list[str]:
     """Send the signal ``how`` after so many seconds."""
     case = road.case(step)
     running = child.start(step.words, case)
+    running.wait_for_its_begin()
     time.sleep(seconds)
     os.kill(running.pid, how)  # its process waits for `wait`, even when it has ended
     return _after_kill(road, step, case, running.wait(), how)

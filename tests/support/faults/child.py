@@ -49,6 +49,13 @@ class Child:
     folder: Path
     place: Path
 
+    def wait_for_its_begin(self) -> None:
+        """Wait until the command line has begun."""
+        while not (self.place / "began").exists():
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                break
+            time.sleep(0.001)
+
     def wait(self) -> Outcome:
         """Wait for its end, at most `LIMIT` seconds."""
         deadline = time.monotonic() + LIMIT
@@ -148,6 +155,7 @@ def _run_here(
     if log is not None or disturb is not None:
         sys.addaudithook(_watcher(str(folder), str(temporary), log, disturb))
     sys.argv = ["gti", *words]
+    (place / "began").touch()
     try:
         app.main()
     except SystemExit as left:
