@@ -120,12 +120,12 @@ class _Measure:
         if self._counted is None or self._counted[0] != key:
             self._counted = self._scaled = None  # two counts at once would be most of the memory
             self._counted = key, self._neighbours.count(settings, self._items)
-        key = (settings.normalisation, settings.shrinkage)
-        if self._scaled is None or self._scaled[0] != key:
+        factors = (settings.normalisation, settings.shrinkage)
+        if self._scaled is None or self._scaled[0] != factors:
             self._scaled = None
             counted = self._counted[1]
             own = sparse.csr_matrix((counted.data.copy(), counted.indices, counted.indptr), shape=counted.shape)
-            self._scaled = key, scaled(own, item_factors(self._neighbours, settings))
+            self._scaled = factors, scaled(own, item_factors(self._neighbours, settings))
         return self._scaled[1]
 
     def _may_be_first(self, model: ItemKNN) -> npt.NDArray[np.bool_]:

@@ -19,6 +19,7 @@ from gti_cli.prompts.next_item import DEFAULT_HISTORY
 from gti_cli.recommendation.listing.allowed import allowed_mask
 from gti_cli.recommendation.listing.blended import check_blend_options, recommend_by_blend
 from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, read_candidates
+from gti_cli.recommendation.listing.list_remarks import ListRemarks
 from gti_cli.recommendation.listing.recommendations import Recommendations, as_recommendations
 from gti_cli.recommendation.requests import (
     RecommendationRequests,
@@ -26,11 +27,10 @@ from gti_cli.recommendation.requests import (
     RecommendOptions,
     read_requests,
 )
-from gti_cli.recommender import settings
 from gti_cli.recommender.files import read_workspace
 from gti_cli.recommender.loaded_model import LoadedModel, Prompts
 from gti_cli.recommender.recommender import Recommender
-from gti_cli.recommender.search import FoundLists, search_lists
+from gti_cli.recommender.search import search_lists
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
 
@@ -168,7 +168,7 @@ def recommend_in_pieces(
     if candidates is not None:
         candidates = leave_out(candidates, allowed, _hidden_rows(requests, options, row_of), requests.unit)
     recommender = Recommender(files, device=device, dtype=dtype, seed=seed)
-    said = _Remarks(options, requests)
+    said = ListRemarks(options, requests)
     for piece in requests.pieces() if candidates is None else [requests]:
         prompts = _prompts(recommender, piece, options)
         said.prompts(prompts)
@@ -192,7 +192,7 @@ def _search(
     options: RecommendOptions,
     allowed: npt.NDArray[np.bool_] | None,
     total: int,
-    said: _Remarks,
+    said: ListRemarks,
 ) -> tuple[list[RankedItems], list[bool]]:
     """The top ``k`` of the allowed items for each request of a piece, and whether that is proven.
 
@@ -236,61 +236,6 @@ def _say_short(lists: Sequence[RankedItems], k: int, requests: RecommendationReq
     short = sum(len(items.rows) < k for items in lists)
     if short:
         console.warn(f"{short:,} of {len(lists):,} {requests.unit} have fewer than {k} items left to be recommended")
-
-
-class _Remarks:
-    """What there is to say about all lists, counted piece by piece and said once.
-
-    Args:
-        options: How the lists are made.
-        requests: All requests.
-    """
-
-    def __init__(self, options: RecommendOptions, requests: RecommendationRequests) -> None:
-        self._options, self._unit, self._total = options, requests.unit, len(requests)
-        self._searched = self._short = self._unproven = self._missed = self._cut_items = self._cut_queries = 0
-        self._is_exact = False
-
-    def prompts(self, prompts: Prompts) -> None:
-        """Count what prompts do not show."""
-        self._cut_items += sum(prompts.cut)
-        self._cut_queries += prompts.queries_cut
-
-    def lists(self, found: FoundLists) -> None:
-        """Count what lists may lack."""
-        self._searched += len(found.lists)
-        self._short += sum(len(items.rows) < self._options.k for items in found.lists)
-        self._unproven += found.proven.count(False)
-        self._missed += found.missed
-        self._is_exact = found.is_exact
-
-    def say(self, shown: int) -> None:
-        """Say it on stderr.
-
-        Args:
-            shown: Most items of a history that a prompt shows.
-        """
-        if self._cut_queries:
-            console.note(f"{self._cut_queries:,} queries are longer than a prompt shows, and were cut")
-        if self._cut_items:
-            console.note(f"{self._cut_items:,} items lie further back than the {shown} that a prompt shows")
-        if not self._searched:
-            return
-        if self._options.search == "exact":
-            console.note(f"the beam alone would have missed {self._missed:,} semantic IDs")
-        if self._unproven:
-            # How many users or queries the lists are not proven for, and what would prove them.
-            stopped = f"--search auto ends after {settings.EXACT_PREFIXES:,} prefixes for each"
-            console.warn(
-                f"more probable items than those listed may be missing for {self._unproven:,} of {self._total:,} "
-                f"{self._unit}, since {stopped if self._is_exact else 'a beam drops prefixes'}: use --search exact"
-                f"{'' if self._is_exact else ', or more --beams'}"
-            )
-        if self._short:
-            console.warn(
-                f"{self._short:,} of {self._total:,} {self._unit} have fewer than {self._options.k} items left to be "
-                "recommended"
-            )
 
 
 def _hidden_rows(
