@@ -97,12 +97,13 @@ class _Measure:
         self._filter_seen = filter_seen
         last = int(max(GRID["last"]))
         self._items = np.unique(np.concatenate([np.asarray(history[-last:], dtype=np.int64) for history in histories]))
+        # The pairs, and the same multiplied by factors, which several settings in a row have in common.
         self._counted: tuple[tuple[float, ...], sparse.csr_matrix] | None = None
+        self._scaled: tuple[tuple[float, ...], sparse.csr_matrix] | None = None
 
     def ndcg_of(self, settings: Neighbourhood) -> float:
         """NDCG of the held-out items with these settings."""
-        scale = item_factors(self._neighbours, settings)
-        model = ItemKNN.of_similarity(settings, scale, scaled(self._count(settings).copy(), scale))
+        model = ItemKNN.of_similarity(settings, item_factors(self._neighbours, settings), self._similarity(settings))
         gains = np.zeros(len(self._targets))
         users = np.flatnonzero(self._may_be_first(model))
         for start in range(0, len(users), _USERS_AT_ONCE):
@@ -113,13 +114,19 @@ class _Measure:
             gains[part] = ndcg_at(ranks, CUT_OFF)
         return float(gains.mean())
 
-    def _count(self, settings: Neighbourhood) -> sparse.csr_matrix:
-        """The pairs, which several settings in a row have in common."""
+    def _similarity(self, settings: Neighbourhood) -> sparse.csr_matrix:
+        """The similarities of the items that histories end with to all items."""
         key = (settings.window, settings.falloff, settings.backwards)
         if self._counted is None or self._counted[0] != key:
-            self._counted = None  # two counts at once would be most of the memory
+            self._counted = self._scaled = None  # two counts at once would be most of the memory
             self._counted = key, self._neighbours.count(settings, self._items)
-        return self._counted[1]
+        factors = (settings.normalisation, settings.shrinkage)
+        if self._scaled is None or self._scaled[0] != factors:
+            self._scaled = None
+            counted = self._counted[1]
+            own = sparse.csr_matrix((counted.data.copy(), counted.indices, counted.indptr), shape=counted.shape)
+            self._scaled = factors, scaled(own, item_factors(self._neighbours, settings))
+        return self._scaled[1]
 
     def _may_be_first(self, model: ItemKNN) -> npt.NDArray[np.bool_]:
         """(U,) which targets may be among the first: nothing shows that ten items stand before them.

@@ -182,7 +182,7 @@ def _read_lists(path: Path, users: Sequence[str], wanted: set[int]) -> dict[int,
     return lists
 
 
-def _read_items(manifest: Manifest, catalogue: PageCatalogue) -> tuple[dict[str, list[str]] | None, str]:
+def _read_items(manifest: Manifest, catalogue: PageCatalogue) -> tuple[Mapping[str, list[str]] | None, str]:
     """Return every user's items in time order; where the table is not what it was, None and the reason."""
     table: Mapping[str, Any] | None = manifest.inputs.get("interactions")
     if table is None:

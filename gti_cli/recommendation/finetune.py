@@ -4,7 +4,7 @@ The way of a user's history from the table of interactions into a batch:
 
 1. `task_data.read_task_data` reads the table and splits each history into training, validation and test items.
 2. `tasks.make_tasks` cuts the training items into history examples, which have several targets each
-   (`gti_cli.training.batches.history_examples`).
+   (`gti_cli.training.batches.history_arrays`).
 3. `examples.encode_tasks` collects them as `TaskExamples`, with the `HistoryLayout` that turns them into tokens.
 4. `examples.TaskExamples.plan` decides which examples make up each step
    (`gti_cli.training.batches.mixture.MixedPlan`).

@@ -123,6 +123,7 @@ def read_interactions(
         InputError: When the order of the file decides between rows, and the options refuse that.
     """
     import numpy as np
+    import pyarrow as pa
 
     options.check()
     table = tables.read(path, ["user_id", "item_id", "timestamp"])
@@ -148,6 +149,8 @@ def read_interactions(
     lengths = np.bincount(users.codes if len(order) == len(users.codes) else users.codes[order])
     names, offsets = Names(users.texts), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     columns = {name: encode_strings(table, name, path) for name in texts if name in table.column_names}
+    del table, times
+    pa.default_memory_pool().release_unused()  # what the table took, which is more than all that is left
 
     def by_user(column: EncodedColumn, of_codes: Sequence[str]) -> UserLists:
         """A column of the table, divided by users."""

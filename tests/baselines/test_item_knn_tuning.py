@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from gti_cli.baselines.base import target_ranks
-from gti_cli.baselines.item_knn import ItemKNN
-from gti_cli.baselines.item_knn_tuning import GRID, sparse_target_ranks, tune
+from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood, Neighbours
+from gti_cli.baselines.item_knn_tuning import GRID, _Measure, sparse_target_ranks, tune
 from gti_cli.metrics.ranking import ndcg_at
+from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History
 from tests.support.baselines import ITEMS, ROW_OF, random_train
 
@@ -62,3 +63,27 @@ def test_a_sample_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     train, held_out = steps_of_two(100)
     report = tune(train, held_out, ROW_OF, filter_seen=True).report()
     assert (report["held_out_targets"], report["held_out_targets_used"]) == (100, 40)
+
+
+@pytest.mark.parametrize("filter_seen", [False, True])
+def test_a_measurement_is_that_of_all_scores(filter_seen: bool) -> None:
+    rng = np.random.default_rng(6)
+    items = 60
+    row_of = {f"i{row}": row for row in range(items)}
+    near = [rng.integers(0, items) + np.cumsum(rng.integers(0, 3, 12)) for _ in range(80)]
+    train = {f"u{user}": [f"i{row % items}" for row in rows] for user, rows in enumerate(near)}
+    histories = [(rows[-1 - n % 9 :] % items).tolist() for n, rows in enumerate(near)]
+    targets = np.asarray([(rows[-1] + rng.integers(0, 6)) % items for rows in near])
+    lists = UserLists.of(train)
+    neighbours = Neighbours(lists.rows(row_of), lists.owners(), items)
+    measure = _Measure(neighbours, histories, targets, filter_seen)
+    looked_at = []
+    for _ in range(40):
+        settings = Neighbourhood(**{name: rng.choice(values).item() for name, values in GRID.items()})
+        model = ItemKNN(train, row_of, settings)
+        ranks = target_ranks(model.scores(histories), histories, targets.tolist(), filter_seen=filter_seen)
+        assert measure.ndcg_of(settings) == pytest.approx(ndcg_at(ranks, 10).mean(), abs=1e-12)
+        may = measure._may_be_first(model)
+        assert not (ndcg_at(ranks, 10) > 0)[~may].any()
+        looked_at.append(may.mean())
+    assert min(looked_at) < 0.8  # otherwise nothing was left out

@@ -21,10 +21,21 @@ def answer(user: str, rank: int) -> Recommendation:
     return Recommendation(user_id=user, rank=rank, item_id=f"i{rank}", title=f"Hat {rank}", score=-0.5 * rank)
 
 
+class RecordingPieces(RecordingStage):
+    """The stage, which returns its result one user after the other."""
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        result = super().__call__(*arguments, **keywords)
+        for user in dict.fromkeys(line.user_id for line in result):
+            piece = Recommendations(line for line in result if line.user_id == user)
+            piece.never_trained_on = result.never_trained_on
+            yield piece
+
+
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> RecordingStage:
-    stage = RecordingStage(Recommendations([answer("1", 1), answer("1", 2)]))
-    monkeypatch.setattr("gti_cli.recommendation.recommend.recommend", stage)
+    stage = RecordingPieces(Recommendations([answer("1", 1), answer("1", 2)]))
+    monkeypatch.setattr("gti_cli.recommendation.recommend.recommend_in_pieces", stage)
     return stage
 
 

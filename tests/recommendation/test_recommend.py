@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +15,8 @@ import pytest
 from gti_cli import tables
 from gti_cli.app import run
 from gti_cli.decoding import search_parts
-from gti_cli.recommendation.recommend import recommend
+from gti_cli.recommendation import requests
+from gti_cli.recommendation.recommend import recommend, recommend_in_pieces
 from gti_cli.recommender import settings
 from gti_cli.semantic_ids.build import build_ids
 from gti_cli.vocabulary.extend import extend
@@ -57,6 +59,28 @@ def test_equal_to_scoring_every_item(world: World, tmp_path: Path, filter_seen: 
         rows = [int(line.item_id[1:]) for line in found]
         assert [line.title for line in found] == [f"Dress number {row}" for row in rows]
         np.testing.assert_allclose([line.score for line in found], values[rows], atol=1e-4)
+
+
+def test_pieces_are_the_lists_of_all_users_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"table": world.interactions, "k": 4, "max_history": 3, "filter_seen": True}
+    for search in ({"beams": 5}, {"search": "exact"}):
+        at_once = recommend(world.workspace, **options, **search)
+        said_at_once = capsys.readouterr().err
+        with monkeypatch.context() as patched:
+            patched.setattr(requests, "PIECE", 5)
+            pieces = list(recommend_in_pieces(world.workspace, **options, **search))
+        users = [list(dict.fromkeys(line.user_id for line in piece)) for piece in pieces]
+        assert [len(piece) for piece in users] == [5, 5, 5, 2]
+        found = [line for piece in pieces for line in piece]
+        assert [(line.user_id, line.item_id, line.proven) for line in found] == [
+            (line.user_id, line.item_id, line.proven) for line in at_once
+        ]
+        np.testing.assert_allclose([line.score for line in found], [line.score for line in at_once], atol=1e-5)
+        # What is said of all of them is said once.
+        plain = [line for line in said_at_once.splitlines() if not line.startswith("Recommending")]
+        assert plain == [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Recommending")]
 
 
 def test_a_short_list_begins_as_a_long_one(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,3 +42,20 @@ def test_rows_that_are_all_empty_do_not_fill_the_memory(tmp_path: Path, monkeypa
     with pytest.raises(InputError, match=r"nulls.parquet: has 300,000 rows in [\d,]+ bytes.*Drop the empty rows"):
         tables.read(tmp_path / "nulls.parquet")
     assert tables.read(tmp_path / "ids.parquet").num_rows == 300_000
+
+
+def test_parts_are_the_rows_of_one_table(tmp_path: Path) -> None:
+    parts = [{"a": [1, 2], "b": ["x", "y"]}, {"a": [3], "b": ["z"]}]
+    tables.write_parts(tmp_path / "parts.parquet", parts)
+    assert tables.read(tmp_path / "parts.parquet").to_pydict() == {"a": [1, 2, 3], "b": ["x", "y", "z"]}
+    tables.write_parts(tmp_path / "one.parquet", parts[:1])
+    tables.write(tmp_path / "whole.parquet", parts[0])
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+    def broken() -> Iterator[dict[str, list[int]]]:
+        yield {"a": [1]}
+        raise InputError("no more")
+
+    with pytest.raises(InputError, match="no more"):
+        tables.write_parts(tmp_path / "broken.parquet", broken())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.parquet", "parts.parquet", "whole.parquet"]

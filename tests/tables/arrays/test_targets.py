@@ -6,7 +6,6 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gti_cli.tables.arrays.digests import digest_names, digest_targets, digest_users
 from gti_cli.tables.arrays.targets import History, Targets, last_items, with_targets
 from gti_cli.tables.arrays.user_lists import UserLists
 
@@ -37,14 +36,3 @@ def test_they_are_read_like_a_list(lists: list[list[str]], chosen: list[bool], i
         assert with_targets(expected, items, among=among) == [e for e in expected if (e.target in items) == among]
     recent = sorted({ROW_OF[item] for entry in expected for item in entry.items[-most:]})
     assert last_items(found, most, ROW_OF).tolist() == last_items(expected, most, ROW_OF).tolist() == recent
-
-
-def test_another_content_has_another_digest() -> None:
-    users, others = UserLists.of({"u": ["a", "b"], "v": ["c"]}), UserLists.of({"u": ["a"], "v": ["b", "c"]})
-    assert digest_users(users, ROW_OF) == digest_users(UserLists.of({"u": ["a", "b"], "v": ["c"]}), ROW_OF)
-    assert digest_users(users, ROW_OF) != digest_users(others, ROW_OF)
-    assert digest_users(users, ROW_OF) != digest_users(UserLists.of({"u": ["a", "b"], "w": ["c"]}), ROW_OF)
-    assert digest_names(["a", "b"]) != digest_names(["b", "a"]) and digest_names(["ab"]) != digest_names(["a", "b"])
-    found, expected = made([["a", "b", "c"], ["d", "e"]], [True] * 3)
-    assert digest_targets(found, ROW_OF) == digest_targets(found[:], ROW_OF) != digest_targets(found[1:], ROW_OF)
-    assert digest_targets(expected, ROW_OF) != digest_targets(expected[1:], ROW_OF)
