@@ -292,12 +292,7 @@ def _fit_content_knn(setting: Setting, held_out: Sequence[History]) -> tuple[lis
 
 def _evaluate(baseline: Baseline, entries: Sequence[History], setting: Setting) -> BaselineResult:
     counts = train_counts(setting.splits.train, setting.row_of)
-    ranks, lists = rank_all_items(
-        baseline,
-        entries,
-        setting.row_of,
-        filter_seen=setting.filter_seen,
-        k=min(setting.ks[-1], len(setting.row_of)),
-    )
+    k = min(setting.ks[-1], len(setting.row_of))
+    ranks, lists = rank_all_items(baseline, entries, setting.row_of, filter_seen=setting.filter_seen, k=k)
     values = per_user(ranks, setting.ks)
     return BaselineResult({**averages(values), **list_metrics(lists, setting.ks, counts)}, values)

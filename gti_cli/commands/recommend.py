@@ -6,10 +6,10 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,20 +23,18 @@ from gti_cli.commands.options import (
     expand_options,
     parse_names,
 )
+from gti_cli.commands.printing.recommendations import print_lists, write_lists
 from gti_cli.errors import InputError
 from gti_cli.recommendation.requests import RecommendOptions
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import processes
 
 if TYPE_CHECKING:
-    from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
     from gti_cli.recommender.recommender import Recommender
 
 _SINGLE = "1"  # the id of the user of --history, and of the query of --query
-_COLUMNS = ("rank", "item_id", "title", "score")
 _SIMILAR_COLUMNS = ("rank", "item_id", "title", "similarity", "shared_levels")
 _STDIN = "-"  # of --input
-_PROVEN = "proven"  # in files and JSON; on the screen a warning says it
 
 
 CheckpointArgument = Annotated[
@@ -128,7 +126,7 @@ def _recommend(
         return
     id_column = "query_id" if query is not None or (table is not None and _has_queries(table)) else "user_id"
     if output is not None:
-        _write(pieces, id_column, output)
+        write_lists(pieces, id_column, output)
         if parts is not None:
             shutil.rmtree(parts, ignore_errors=True)
     else:
@@ -136,7 +134,7 @@ def _recommend(
         for piece in pieces:
             recommendations += piece
         title = f"For {query!r}" if query is not None else f"Next, after {', '.join(history or [])}"
-        _print(recommendations, id_column, title if table is None else None)
+        print_lists(recommendations, id_column, title if table is None else None)
 
 
 recommend = expand_options(
@@ -241,78 +239,3 @@ def _has_queries(table: str) -> bool:
     from gti_cli import tables
 
     return "query" in tables.read(table, []).column_names
-
-
-def _columns(recommendations: list[Recommendation]) -> tuple[str, ...]:
-    """The columns of the lists; those scores that the candidates came with, if they did, among them."""
-    with_scores = any(recommendation.retriever_score is not None for recommendation in recommendations)
-    return (*_COLUMNS, *(["retriever_score"] if with_scores else []), _PROVEN)
-
-
-def _record(recommendation: Recommendation, id_column: str, columns: tuple[str, ...]) -> dict[str, Any]:
-    """Return one recommendation by column; the field ``user_id`` holds the id of a query too."""
-    values = {name: getattr(recommendation, name) for name in columns}
-    return {id_column: recommendation.user_id, **values}
-
-
-def _kind_and_count(recommendations: Recommendations, id_column: str) -> tuple[str, int]:
-    kind = "queries" if id_column == "query_id" else "users"
-    return kind, len({recommendation.user_id for recommendation in recommendations})
-
-
-def _reservations(recommendations: Recommendations) -> dict[str, Any]:
-    """Return what a reader of the JSON has to know, since warnings and notes stand on stderr alone.
-
-    That is for how many users or queries the search may have missed more probable items, and what the checkpoint was
-    asked for although it never saw it in training.
-    """
-    missing = len({recommendation.user_id for recommendation in recommendations if not recommendation.proven})
-    asked = recommendations.never_trained_on
-    return {"may_be_missing_for": missing, **({"never_trained_on": asked} if asked is not None else {})}
-
-
-def _write(pieces: Iterator[Recommendations], id_column: str, output: Path) -> None:
-    """Write all lists, of which some thousand are in memory at a time."""
-    from gti_cli import tables
-
-    lines = count = missing = 0
-    reservations: dict[str, Any] = {}
-    columns: tuple[str, ...] = ()
-
-    def parts() -> Iterator[dict[str, list[Any]]]:
-        """The lists of each piece by column."""
-        nonlocal lines, count, missing, reservations, columns
-        for piece in pieces:
-            columns = columns or _columns(piece)
-            lines, count = lines + len(piece), count + _kind_and_count(piece, id_column)[1]
-            reservations = _reservations(piece)
-            missing += reservations["may_be_missing_for"]
-            records = [_record(recommendation, id_column, columns) for recommendation in piece]
-            yield {name: [record[name] for record in records] for name in (id_column, *columns)}
-
-    tables.write_parts(output, parts())
-    kind = "queries" if id_column == "query_id" else "users"
-    console.say(f"{output}  ({lines:,} lines, {count:,} {kind})")
-    reservations = {**reservations, "may_be_missing_for": missing}
-    console.result({"output": str(output), "lines": lines, kind: count, **reservations})
-
-
-def _print(recommendations: Recommendations, id_column: str, title: str | None) -> None:
-    """Print the recommendations for one history or query, or for a whole table.
-
-    Args:
-        recommendations: What the stage returned.
-        id_column: ``user_id`` or ``query_id``.
-        title: The title of the table; None when there may be several users or queries, which then get a column.
-    """
-    kind, count = _kind_and_count(recommendations, id_column)
-    columns = _columns(recommendations)
-    records = [_record(recommendation, id_column, columns) for recommendation in recommendations]
-    shown = tuple(name for name in columns if name != _PROVEN)
-    shown = shown if title is not None else (id_column, *shown)
-    console.table(
-        title or f"{len(records):,} items for {count:,} {kind}",
-        shown,
-        [[record[name] for name in shown] for record in records],
-    )
-    console.result({"recommendations": records, kind: count, **_reservations(recommendations)})
