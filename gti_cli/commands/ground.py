@@ -150,8 +150,9 @@ def _print_summary(manifest: Manifest) -> None:
 def _print_regression(regression: dict[str, Any]) -> None:
     """Print what the regressions of each level came to."""
     console.table(
-        "Regressions",
-        ["places of answers", "rows", "strength of the ridge", "loss", "held-out loss", "evaluations", "converged"],
+        "Regressions, by places of answers",
+        # The losses are those of all answers' tokens, so they fall as one level after the other is fitted.
+        ["places", "rows", "strength of the ridge", "loss so far", "held-out loss so far", "evaluations", "converged"],
         [
             [
                 "-".join(str(place) for place in dict.fromkeys([level["places"][0], level["places"][-1]])),
