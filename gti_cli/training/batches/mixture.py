@@ -68,9 +68,15 @@ class ExampleCollator:
         """
         history_batch = [example for example in batch if isinstance(example, HistoryExample)]
         example_batch = [example for example in batch if isinstance(example, Example)]
-        if not history_batch:
+        return self.collate_rows(self.layout.pack(history_batch) if history_batch else [], example_batch)
+
+    def collate_rows(
+        self, rows: Sequence[Sequence[HistoryExample]], example_batch: Sequence[Example]
+    ) -> dict[str, Any]:
+        """The tensors of `collate` for rows of history examples and for ordinary examples; one of them may be empty."""
+        if not rows:
             return dict(collate_examples(example_batch, self.layout.pad_id))
-        tensors: dict[str, Any] = dict(self.layout.collate(history_batch))
+        tensors: dict[str, Any] = dict(self.layout.collate_rows(rows))
         if example_batch:
             tensors["examples"] = collate_examples(example_batch, self.layout.pad_id)
         return tensors

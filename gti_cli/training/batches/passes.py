@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gti_cli.prompts.examples import IGNORED, Example
 from gti_cli.training.batches.history_examples import HistoryExample
-from gti_cli.training.batches.mixture import collate_examples
 
 if TYPE_CHECKING:
     from gti_cli.training.batches.history_packing import HistoryLayout
@@ -59,12 +58,12 @@ def collate_passes(collator: ExampleCollator, batch: Sequence[TrainingExample], 
     groups = in_passes(ordinary, collator.token_count, lambda _: 1, limit)
     tokens = _padded(row_groups, row_width) + _padded(groups, collator.token_count)
     if len(row_groups) <= 1 and len(groups) <= 1 and tokens <= limit.tokens and _targets(batch) <= limit.targets:
-        return collator.collate(batch)
+        return collator.collate_rows(rows, ordinary)
     # Histories come last: data parallelism waits for the gradient of every parameter in the last pass, and the weights
     # of a behaviour prior get none from ordinary examples.
     passes: list[dict[str, Any]] = [
-        *(dict(collate_examples(group, layout.pad_id)) for group in groups),
-        *(dict(layout.collate_rows(group)) for group in row_groups),
+        *(collator.collate_rows([], group) for group in groups),
+        *(collator.collate_rows(group, []) for group in row_groups),
     ]
     terms = sum((part["targets"] != IGNORED).sum() for part in passes)
     return {"passes": passes, "terms": terms}
