@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gti_cli import console, tables
 from gti_cli.blends.stored_blend import blend_name
@@ -27,12 +27,12 @@ from gti_cli.recommendation.requests import (
     read_requests,
 )
 from gti_cli.recommender import settings
-from gti_cli.recommender.files import read_workspace
+from gti_cli.recommender.files import RecommenderFiles, read_workspace
 from gti_cli.recommender.loaded_model import LoadedModel, Prompts
 from gti_cli.recommender.recommender import Recommender
 from gti_cli.recommender.search import FoundLists, search_lists
 from gti_cli.tables.equal_times import InteractionOptions
-from gti_cli.workspace import Workspace
+from gti_cli.workspace import Workspace, processes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,17 +101,16 @@ def recommend(
         check_blend_options(blend, options)
     row_of = files.catalogue.row_of()
     requests = read_requests(histories, queries, table, row_of, reading)
-    if parts is not None and table is not None:
-        listed_tables = {"input": table, "exclude": exclude, "only": only, "candidates": listed}
-        chosen = {**vars(options), "exclude": None, "only": None, "candidates": None, **vars(reading)}
-        folder = parts_folder(parts, files, listed_tables, {**chosen, "seed": seed, "device": device, "dtype": dtype})
-    else:
-        folder = None
+    read = {"input": table, "exclude": exclude, "only": only, "candidates": listed}
+    machine = {"seed": seed, "device": device, "dtype": dtype}
+    folder = _folder(parts, files, read, {**vars(options), **vars(reading), **machine})
     if blend is not None:
         seed_everything(seed)
         lists = recommend_by_blend(
             files, requests, options, exclude=exclude, only=only, device=device, dtype=dtype, folder=folder
         )
+        if folder is not None and processes.rank() > 0:
+            return Recommendations()
         _say_short(lists, options.k, requests)
         proven = [True] * len(lists)
         return as_recommendations(requests.names, lists, proven, files.catalogue.item_ids, files.titles)
@@ -130,11 +129,26 @@ def recommend(
     else:
         lists = _rank(recommender, requests, options, candidates, folder)
         proven = [True] * len(lists)  # Every candidate is scored, so nothing is missing.
+    if folder is not None and processes.rank() > 0:
+        return Recommendations()
     recommendations = as_recommendations(
         requests.names, lists, proven, files.catalogue.item_ids, files.titles, candidates
     )
     recommendations.never_trained_on = untrained.get("never_trained_on")
     return recommendations
+
+
+def _folder(
+    parts: Path | str | None,
+    files: RecommenderFiles,
+    read: Mapping[str, Path | str | None],
+    options: Mapping[str, Any],
+) -> Path | None:
+    """Where the finished parts of this request lie; None where the users come from no table, or all stay in memory."""
+    if parts is None or read["input"] is None:
+        return None
+    # Tables count by content, not by path.
+    return parts_folder(parts, files, read, {name: value for name, value in options.items() if name not in read})
 
 
 def _search(
