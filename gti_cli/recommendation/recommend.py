@@ -25,7 +25,7 @@ from gti_cli.recommendation.requests import (
 )
 from gti_cli.recommender.files import RecommenderFiles, read_workspace
 from gti_cli.tables.equal_times import InteractionOptions
-from gti_cli.workspace import Workspace
+from gti_cli.workspace import Workspace, processes
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -91,7 +91,8 @@ def recommend(
     whole = next(pieces)
     for piece in pieces:
         whole += piece
-    return whole
+    shared = parts is not None and table is not None
+    return Recommendations() if shared and processes.rank() > 0 else whole
 
 
 def recommend_in_pieces(
@@ -172,6 +173,8 @@ def _by_blend(
     """The lists of a blend; ``given`` are further keywords of `recommend_by_blend`."""
     seed_everything(seed)
     lists = recommend_by_blend(files, requests, options, **given)
+    if given["folder"] is not None and processes.rank() > 0:
+        return Recommendations()
     _say_short(lists, options.k, requests)
     return as_recommendations(requests.names, lists, [True] * len(lists), files.catalogue.item_ids, files.titles)
 

@@ -23,7 +23,7 @@ from gti_cli.recommender.files import RecommenderFiles
 from gti_cli.recommender.loaded_model import LoadedModel, Prompts
 from gti_cli.recommender.recommender import Recommender
 from gti_cli.recommender.search import search_lists
-from gti_cli.workspace import Workspace
+from gti_cli.workspace import Workspace, processes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +76,8 @@ def lists_by_checkpoint(
         recommendations = as_recommendations(piece.names, lists, proven, catalogue.item_ids, titles, candidates)
         recommendations.never_trained_on = untrained.get("never_trained_on")
         yield recommendations
-    said.say(_history_length(recommender, options) if requests.histories is not None else 0)
+    if folder is None or processes.rank() == 0:
+        said.say(_history_length(recommender, options) if requests.histories is not None else 0)
 
 
 def _search(
