@@ -198,17 +198,17 @@ def _objects(path: Path | str, open_file: Opener) -> Iterator[tuple[int, dict[st
                 raise InputError(problem, where=where, remedy=_WHOLE) from cause
             except RecursionError as cause:
                 raise InputError("brackets are nested too deep", where=where, remedy=_WHOLE) from cause
-            if "\\u" in line and not _is_writable(row):
-                raise InputError("a text holds half a character (a lone \\ud800 to \\udfff)", where=where, remedy=_HALF)
             if not isinstance(row, dict):
                 raise InputError("cannot be read as jsonl: no object", where=where, remedy="write one object per line")
+            if "\\u" in line and not _is_writable("".join(row)):
+                raise InputError("a field's name holds half a character", where=where, remedy=_HALF)
             yield number, row
 
 
-def _is_writable(row: Any) -> bool:
-    """Return whether all texts of an object can be written as UTF-8."""
+def _is_writable(text: str) -> bool:
+    """Return whether a text can be written as UTF-8: half a character (one surrogate alone) cannot."""
     try:
-        json.dumps(row, ensure_ascii=False).encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

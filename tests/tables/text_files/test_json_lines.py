@@ -190,7 +190,7 @@ def test_many_shallow_lists_in_a_line_are_read(tmp_path: Path) -> None:
     assert read_json_lines(tmp_path / "t.jsonl").column("a").to_pylist() == [[[1]] * 5000] + [[[2]]] * 9
 
 
-def test_half_a_character_is_refused(tmp_path: Path) -> None:
+def test_half_a_character_in_a_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"a": 1}\n{"a": "x", "\\ud800": 1}\n')
-    with pytest.raises(InputError, match="line 2: a text holds half a character"):
+    with pytest.raises(InputError, match="line 2: a field's name holds half a character"):
         read_json_lines(tmp_path / "t.jsonl")
