@@ -21,10 +21,10 @@ def check_folder(output: Path, force: bool) -> None:
     Raises:
         InputError: When the folder cannot be written, or may not be replaced.
     """
-    _put_back(output)
     if Path.cwd().is_relative_to(output.resolve()):
         problem = "this is the folder that you are in, or above it"
         raise InputError(problem, where=str(output), remedy="give -o the name of a new folder")
+    _put_back(output)
     if not output.parent.is_dir():
         raise InputError("no such folder", where=str(output.parent), remedy="create it first")
     if output.exists() and not output.is_dir():

@@ -201,6 +201,7 @@ class Workspace:
         # The error about a damaged manifest advises --force, so --force must not fail on it.
         existing = self.manifest_if_readable(request.name) if force else self.manifest(request.name)
         state = self.root / ".gti"
+        processes.remove_leftovers(state)
         same = existing is not None and existing.request == request.digest and self._is_unchanged(existing)
         if existing is not None and same and not force:
             shutil.rmtree(staging, ignore_errors=True)  # a kill right after the commit left it
@@ -210,7 +211,6 @@ class Workspace:
             return _finished_run(staging, existing)
         if not force:
             refuse_to_replace(self.root, request, existing)
-        processes.remove_leftovers(state)
         run = _open_staging(staging, request.payload(), resume)
         processes.announce(state, staging.name, {"done": False, "resuming": run.resuming})
         return run

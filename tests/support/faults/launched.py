@@ -12,7 +12,7 @@ from tests.support.faults.shop import Step
 from tests.support.launch import free_port, variables_of_rank
 
 STEPS = ("ground", "solve", "finetune", "evaluate", "blend", "extend", "build-ids")
-PATIENCE = 60.0  # seconds for the other process to notice
+PATIENCE = 20.0  # seconds for the other process to notice
 
 
 def lose(road: Road, step: Step, victim: int, number: int) -> list[str]:
