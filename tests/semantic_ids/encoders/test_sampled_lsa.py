@@ -95,3 +95,15 @@ def test_a_text_without_a_word_is_refused_and_an_unknown_one_counted(
     encoded = encoders.encode(make_catalogue(tmp_path, title=[*TITLES * 3, "xylophone"]), "lsa", 0)
     assert not encoded.vectors[18].any() and encoded.counts["texts_that_share_nothing"] >= 1
     assert "no word that the LSA knows" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_subspace_is_that_of_the_svd() -> None:
+    from scipy import sparse
+
+    weights = sparse.random(300, 200, density=0.1, format="csr", dtype=np.float32, random_state=0)
+    scaled = sparse.csr_matrix(weights @ sparse.diags(np.float32(0.9) ** np.arange(200, dtype=np.float32)))
+    components = sampled_lsa.subspace(scaled.astype(np.float32), 12, seed=0)
+    expected = np.linalg.svd(scaled.toarray(), full_matrices=False)[2][:12]
+    # The cosines of the angles between both subspaces; then vector by vector, whose signs are free.
+    assert np.linalg.svd(components @ expected.T)[1].min() > 0.99
+    np.testing.assert_allclose(np.abs(components[:4] @ expected[:4].T), np.eye(4), atol=0.02)
