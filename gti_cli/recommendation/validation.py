@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from gti_cli.workspace import StageRun
 
 MAX_VALIDATIONS = 20  # of a run whose options do not say how many
-_LOSS_BATCH = 64  # examples in a batch for the validation loss
+# Examples in a batch for the validation loss: on a CPU fewer, which take a quarter of the memory and no more time.
+_LOSS_BATCH = {"cpu": 16}
+_LOSS_BATCH_ELSEWHERE = 64
 
 
 def default_validations(passes: float) -> int:
@@ -148,8 +150,9 @@ def validation_losses(job: FinetuneJob, model: PreTrainedModel, examples: TaskEx
     """
     from gti_cli.training.answer_loss import mean_loss
 
+    size = _LOSS_BATCH.get(job.device.type, _LOSS_BATCH_ELSEWHERE)
     return {
-        name: mean_loss(model, examples.collator, valid, _LOSS_BATCH, job.device, job.autocast)
+        name: mean_loss(model, examples.collator, valid, size, job.device, job.autocast)
         for name, valid in examples.valid.items()
         if valid
     }
