@@ -77,7 +77,7 @@ def check_number_formats(config: Mapping[str, Any], where: str) -> None:
             value = part.get(key)
             # Multimodal models may have one number format for each of their parts.
             for name in value.values() if isinstance(value, Mapping) else [value]:
-                if name is not None and name not in _NUMBER_FORMATS:
+                if name is not None and (not isinstance(name, str) or name not in _NUMBER_FORMATS):
                     plain = str(name).removeprefix("torch.")
                     remedy = (
                         f'write "{plain}" there'
