@@ -12,7 +12,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export GTI_WORKSPACE=${1:-demo}
 : "${STEPS:=200}"
-grounding=100 # steps of fine-tuning that take as long as grounding, on this data
+grounding=90 # steps of fine-tuning that take as long as grounding, on this data
 [ "$STEPS" -gt "$grounding" ] || { echo "STEPS=$STEPS: grounding takes as long as $grounding steps; use a larger number" >&2; exit 2; }
 cores=$(getconf _NPROCESSORS_ONLN)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}
@@ -20,7 +20,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 cpu=(--device cpu)
 shop=(--interactions "$here/interactions.parquet")
-training=(--batch-size 64 --valid-sample 500)
+training=(--valid-sample 500)
 
 # Run two functions at once: `both FIRST SECOND`.
 both() {
