@@ -71,7 +71,7 @@ def test_new_items_get_the_vectors_that_they_would_have_had(
     monkeypatch.setattr(sampled_lsa, "SAMPLE_TEXTS", 42)
     space = tmp_path / "ws"
     items = make_items(tmp_path)
-    manifest = build_ids(items, space, levels=2, codes=8, collisions="suffix")
+    manifest = build_ids(items, space, levels=2, codes=12)
     assert manifest.details["lsa_sample"]["texts"] == 42
     assert manifest.details["lsa_sample"]["terms_used"] == manifest.counts["terms"]
     assert "fitted on a sample of 42 texts" in " ".join(capsys.readouterr().err.split())
