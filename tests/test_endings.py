@@ -19,17 +19,24 @@ def test_a_signal_is_one_line_and_the_exit_code_of_a_shell(
 ) -> None:
     from gti_cli.workspace import lineage
 
+    # Whoever runs the tests under `nohup` has it ignored.
+    was = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+
     def end(_: object) -> None:
         os.kill(os.getpid(), getattr(signal, name))
 
     monkeypatch.setattr(lineage, "inspect", end)
     monkeypatch.setattr("sys.argv", ["gti", "status", "-w", str(tmp_path)])
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
-    with pytest.raises(SystemExit) as left:
-        app.main()
-    assert left.value.code == code
-    assert capsys.readouterr().err == f"error: ended by {name}; run the same command again to continue\n"
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+    try:
+        with pytest.raises(SystemExit) as left:
+            app.main()
+        assert left.value.code == code
+        assert capsys.readouterr().err == f"error: ended by {name}; run the same command again to continue\n"
+        assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+    finally:
+        for number, handler in was.items():
+            signal.signal(number, handler)
 
 
 def test_it_passes_through_handlers_of_errors_and_runs_what_cleans_up() -> None:

@@ -96,8 +96,9 @@ def _write(source: Checkpoint, run: StageRun, folder: Path) -> None:
     check_tokenizer(tokenizer, tokens)
     model = source.load_model(torch.device("cpu"), "auto")
     save_checkpoint(folder, model, tokenizer, tokens)
-    owner = source if source.base is None or source.beside(PROMPT_FILE).is_file() else source.base
-    prompt = file_of_checkpoint(owner.path, owner.local, PROMPT_FILE)
+    prompt = file_of_checkpoint(source.path, source.local, PROMPT_FILE)
+    if prompt is None and source.base is not None:
+        prompt = file_of_checkpoint(source.base.path, source.base.local, PROMPT_FILE)
     if prompt is not None and processes.rank() == 0:
         shutil.copyfile(prompt, folder / PROMPT_FILE)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[no-untyped-call]

@@ -70,7 +70,7 @@ def test_nothing_is_tuned_on_what_is_reported(world: World, part: str, monkeypat
 
 def test_nothing_to_tune_on(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     given = setting(world, "test")
-    given.splits.valid.clear()
+    given = replace(given, splits=replace(given.splits, valid=[]))
     outcome = evaluate_baselines(["popularity", "item-knn", "content-knn", "sasrec"], with_embeddings(given))
     assert set(outcome.results) == {"popularity", "item-knn (untuned)", "content-knn (untuned)"}
     assert outcome.tuning == {} and set(outcome.left_out) == {"item-knn", "content-knn", "sasrec"}

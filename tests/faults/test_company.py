@@ -12,7 +12,10 @@ def test_a_second_writer_is_refused_and_the_first_one_is_not_disturbed(road: Roa
     step = road.step("extend")
     other, faults = company.during(road, step, 20, road.step("build-ids").words)
     assert faults == [] and other is not None and other.code == 2
-    assert "another gti process is writing in this workspace" in other.err and cases.one_error_line(other) == []
+    assert (
+        "another gti process is reading 'semantic_ids' (it makes 'extended')" in other.err
+        and cases.one_error_line(other) == []
+    )
 
 
 def test_a_clock_that_goes_back_changes_nothing(road: Road) -> None:

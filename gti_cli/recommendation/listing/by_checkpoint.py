@@ -63,8 +63,9 @@ def lists_by_checkpoint(
         )
     recommender = Recommender(files, **machine)
     said = Remarks(options, requests)
+    shown = _history_length(recommender, options) if requests.histories is not None else 0
     for number, piece in enumerate(requests.pieces() if candidates is None else [requests]):
-        prompts = _prompts(recommender, piece, options)
+        prompts = _prompts(recommender, piece, shown)
         said.prompts(prompts)
         of_piece = folder / f"piece-{number:06d}" if folder is not None else None
         if candidates is None:
@@ -77,7 +78,7 @@ def lists_by_checkpoint(
         recommendations.never_trained_on = untrained.get("never_trained_on")
         yield recommendations
     if folder is None or processes.rank() == 0:
-        said.say(_history_length(recommender, options) if requests.histories is not None else 0)
+        said.say(shown)
 
 
 def _search(
@@ -141,14 +142,14 @@ def _hidden_rows(
     return [{row_of[item] for item in items} for items in requests.histories.values()]
 
 
-def _prompts(recommender: Recommender, requests: RecommendationRequests, options: RecommendOptions) -> Prompts:
-    """The prompt of each request."""
+def _prompts(recommender: Recommender, requests: RecommendationRequests, shown: int) -> Prompts:
+    """The prompt of each request; ``shown`` is the most items of a history that it shows."""
     model: LoadedModel = recommender.model
     if requests.queries is not None:
         return model.prompts_of_queries(list(requests.queries.values()))
     assert requests.histories is not None
     histories = [[recommender.row_of[item] for item in items] for items in requests.histories.values()]
-    return model.prompts_of_histories(histories, _history_length(recommender, options))
+    return model.prompts_of_histories(histories, shown)
 
 
 def _history_length(recommender: Recommender, options: RecommendOptions) -> int:

@@ -169,7 +169,8 @@ class UserLists(Mapping[str, list[str]]):
 
     def part(self, start: int, stop: int) -> UserLists:
         """The lists of the users ``start`` to ``stop`` - 1."""
-        offsets = self.offsets[start : stop + 1]
+        start, stop, _ = slice(start, stop).indices(len(self))
+        offsets = self.offsets[start : max(start, stop) + 1]
         codes = self.codes[offsets[0] : offsets[-1]]
         return UserLists(self.users[start:stop], offsets - offsets[0], codes, self.texts)
 

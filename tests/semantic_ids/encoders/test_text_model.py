@@ -156,7 +156,7 @@ def test_batches_have_less_padding_than_those_of_sentence_transformers(encoder: 
     rng = np.random.default_rng(0)
     words = ["a", "dress", "of", "wool", "x", "incomprehensibilities"]
     texts = [" ".join(rng.choice(words, 1 + int(rng.pareto(1.2)))) for _ in range(600)]
-    lengths = TextModel(str(encoder), EncoderOptions(), None, None).lengths(texts)
+    lengths = TextModel(str(encoder), EncoderOptions(), None, None).measure(texts)[0]
 
     def padded(batches: list[list[int]]) -> int:
         return sum(len(rows) * max(lengths[row] for row in rows) for rows in batches)

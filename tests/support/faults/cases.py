@@ -19,7 +19,8 @@ from tests.support.faults.shop import Step
 
 # What an interrupted stage keeps, so that the next run resumes: the request, the time, the work.
 KEPT = re.compile(r"(ws|vae|tables)/\.gti/staging/([^/]+/(REQUEST\.json|TIME\.json|scratch/.*))?$")
-LOCK = re.compile(r"(ws|vae|tables)/\.gti/(lock|staging/)?$")
+# Locks, and the note of a running command, which the next command removes.
+LOCK = re.compile(r"(ws|vae|tables)/\.gti/(lock|staging/|running/([^/]+\.(lock|json))?)?$")
 REMEDY = re.compile(r"(run|again|room|change|write|remove|wait|restore|use|pass|give|check|free)", re.IGNORECASE)
 
 
