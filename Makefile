@@ -72,18 +72,18 @@ test-all: install $(VENV)/transformers4/.installed
 
 # Quietly: no coverage, and in an environment of its own for each.
 QUIETLY = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
-PIP = -m pip install --quiet --disable-pip-version-check --no-compile
+UNPINNED = -m pip install --quiet --disable-pip-version-check --no-compile
 TOOLS := httpx2 hypothesis pytest pytest-xdist slipcover
 
 # .ci/lowest.txt is what `uv pip compile --resolution lowest-direct --python-version 3.10` chooses.
 test-lowest:
 	$(call find-python,3.10) && $$python -m venv $(VENV)-lowest
-	$(VENV)-lowest/bin/python $(PIP) -c .ci/lowest.txt -e '.[encoders,gguf,serve]' $(TOOLS)
+	$(VENV)-lowest/bin/python $(UNPINNED) -c .ci/lowest.txt -e '.[encoders,gguf,serve]' $(TOOLS)
 	$(QUIETLY) $(VENV)-lowest/bin/python -m pytest -n $(WORKERS) $(TESTS)
 
 test-newest:
 	$(PYTHON) -m venv $(VENV)-newest
-	$(VENV)-newest/bin/python $(PIP) --upgrade --upgrade-strategy eager -e '.[encoders,gguf,serve]' $(TOOLS)
+	$(VENV)-newest/bin/python $(UNPINNED) --upgrade --upgrade-strategy eager -e '.[encoders,gguf,serve]' $(TOOLS)
 	$(QUIETLY) $(VENV)-newest/bin/python -m pytest -n $(WORKERS) $(TESTS)
 
 test-pythons:
