@@ -46,6 +46,8 @@ def writing(root: Path) -> Iterator[None]:
         )
     try:
         finish_commits(root)
+        for _ in _running(root, besides=""):
+            pass  # removes what killed processes left there
         yield
     finally:
         lock.release()

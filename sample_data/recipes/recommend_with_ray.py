@@ -66,7 +66,14 @@ def write_histories(interactions: Path, folder: Path, shards: int) -> None:
 
 
 def recommend(
-    histories: Path, lists: Path, *, workspace: Path, checkpoint: str, workers: int, options: dict[str, Any]
+    histories: Path,
+    lists: Path,
+    *,
+    workspace: Path,
+    checkpoint: str,
+    workers: int,
+    options: dict[str, Any],
+    users_at_once: int = 256,
 ) -> None:
     """Answer all users of a folder of files, on the Ray that has been started (``ray.init``).
 
@@ -77,6 +84,7 @@ def recommend(
         checkpoint: Name of a checkpoint or of a blend.
         workers: Number of recommenders, with a GPU for each where there are enough.
         options: Keywords of `Recommender.recommend`.
+        users_at_once: Users in a batch.
     """
     import ray
 
@@ -85,14 +93,14 @@ def recommend(
     resources = ray.cluster_resources()
     # One processor is left to the tasks that read and write files: they would wait for ever if workers held all.
     processors = (resources["CPU"] - 1) / workers
-    # A block for each file: Ray would put small files together, and workers would have nothing to do.
-    blocks = max(len(list(histories.glob("*.parquet"))), workers)
-    users = ray.data.read_parquet(str(histories.resolve()), columns=["user_id", "history"], override_num_blocks=blocks)
+    # Ray puts small files together; blocks of so many users give every worker something to do.
+    users = ray.data.read_parquet(str(histories.resolve())).select_columns(["user_id", "history"])
+    users = users.repartition(target_num_rows_per_block=users_at_once)
     users.map_batches(
         Lists,
         fn_constructor_args=(str(workspace.resolve()), checkpoint, options),
         batch_format="pyarrow",
-        batch_size=256,
+        batch_size=users_at_once,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=int(processors) if processors >= 1 else round(processors, 2),
         num_gpus=1 if resources.get("GPU", 0) >= workers else 0,

@@ -72,6 +72,7 @@ def test_two_workers_on_ray(
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         where = {"workspace": world.workspace, "checkpoint": "finetuned", "workers": 2, "options": OPTIONS}
+        where["users_at_once"] = 5
         recipe["recommend"](tmp_path / "histories", tmp_path / "lists", **where)
         with pytest.raises(SystemExit, match="exists: remove it"):
             recipe["recommend"](tmp_path / "histories", tmp_path / "lists", **where)

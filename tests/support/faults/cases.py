@@ -18,7 +18,9 @@ from tests.support.faults.road import Road
 from tests.support.faults.shop import Step
 
 # What an interrupted stage keeps, so that the next run resumes: the request, the time, the work.
-KEPT = re.compile(r"(ws|vae|tables)/\.gti/staging/([^/]+/(REQUEST\.json|TIME\.json|scratch/.*))?$")
+KEPT = re.compile(
+    r"(ws|vae|tables)/\.gti/staging/([^/]+/(REQUEST\.json|TIME\.json|scratch/.*))?$|\.[^/]+\.parquet\.parts/"
+)
 # Locks, and the note of a running command, which the next command removes.
 LOCK = re.compile(r"(ws|vae|tables)/\.gti/(lock|staging/|running/([^/]+\.(lock|json))?)?$")
 REMEDY = re.compile(r"(run|again|room|change|write|remove|wait|restore|use|pass|give|check|free)", re.IGNORECASE)
@@ -89,6 +91,8 @@ def untouched(road: Road, step: Step, case: Path, tidy: bool) -> list[str]:
             continue  # as it was, or as it will be
         if name.endswith("/") and name not in now:
             continue  # a folder that was empty, or is one now
+        if name.endswith("/README.md"):
+            continue  # a model card, which a later stage of the same command refreshes: the rerun compares it
         if committed and name.startswith(committed):
             continue  # the work is done, and the next command moves what is left
         if name not in before and name not in after and (not tidy or KEPT.match(name) or LOCK.match(name)):
