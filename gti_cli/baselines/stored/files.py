@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[Any]]
 
+_ENTRY = "baselines"  # of the metadata
 _FORMAT = 1  # of the file; it grows when a reader of the old one would go wrong
 
 
@@ -63,9 +64,10 @@ def write_baselines(path: Path, stored: StoredBaselines, item_ids: Sequence[str]
     for name, baseline in stored.baselines.items():
         own, settings[name] = _packed(baseline)
         arrays.update({f"{name}/{key}": np.ascontiguousarray(array) for key, array in own.items()})
-    metadata = {"format": str(_FORMAT), "settings": json.dumps(settings, sort_keys=True)}
+    # One entry alone: safetensors writes several in an order that changes from file to file.
+    described = json.dumps({"format": _FORMAT, "settings": settings}, sort_keys=True)
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata=metadata)
+        save_file(arrays, temporary, metadata={_ENTRY: described})
 
 
 def _packed(baseline: Baseline) -> tuple[Arrays, dict[str, Any]]:
@@ -110,9 +112,9 @@ def read_baselines(
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
             metadata = file.metadata() or {}
-        if metadata["format"] != str(_FORMAT):
-            raise ValueError(f"format {metadata['format']}, and this version of gti reads {_FORMAT}")
-        all_settings = json.loads(metadata["settings"])
+        number, all_settings = _described(metadata)
+        if number != _FORMAT:
+            raise ValueError(f"format {number}, and this version of gti reads {_FORMAT}")
         ids = json.loads(arrays["item_ids"].tobytes())
         stored_row_of = {item_id: row for row, item_id in enumerate(ids)}
         known_row = np.asarray([stored_row_of.get(item_id, -1) for item_id in row_of], dtype=np.int64)
@@ -128,6 +130,14 @@ def read_baselines(
         return StoredBaselines(baselines, np.where(known_row >= 0, arrays["counts"][known_row], 0.0))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise InputError(f"the baselines cannot be read ({error})", where=str(path), remedy=remedy) from error
+
+
+def _described(metadata: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+    """The format of a file, and the settings of its baselines; earlier versions wrote two entries."""
+    if _ENTRY not in metadata:
+        return int(metadata["format"]), json.loads(metadata["settings"])
+    described = json.loads(metadata[_ENTRY])
+    return described["format"], described["settings"]
 
 
 def _content_knn(arrays: Arrays, settings: dict[str, Any], embeddings: Path, items: int) -> ContentKNN:
