@@ -81,7 +81,7 @@ def _recommend(
     if output is not None:
         _check_output(output)
     from gti_cli import tables
-    from gti_cli.recommendation.recommend import recommend_in_pieces
+    from gti_cli.recommendation.recommend import join_pieces, recommend_in_pieces
 
     if similar_to is not None:
         given = {"a checkpoint": checkpoint, "--history": history, "--query": query, "--input": table, "-o": output}
@@ -97,12 +97,7 @@ def _recommend(
     chosen, base = adapter.merged([checkpoint] if checkpoint is not None else [], workspace, common)
     if table == _STDIN:
         _refuse({"--history": history, "--query": query, "-o": output, "--candidates": candidates}, "--input -")
-        if sys.stdin is None:
-            raise InputError("--input - reads stdin, which is closed", remedy="pipe lines of JSON into it")
-        reading.check(reads_table=False)
-        options.check()
-        if processes.world() > 1:
-            raise InputError("--input - answers in one process", remedy="run it without torchrun, or give a table")
+        _check_stdin(options, reading)
         _answer_stdin(_load(workspace, chosen[0] if chosen else None, base, common), options)
         return
     parts = _parts_folder(table, output)
@@ -125,16 +120,13 @@ def _recommend(
             pass
         return
     id_column = "query_id" if query is not None or (table is not None and _has_queries(table)) else "user_id"
-    if output is not None:
-        write_lists(pieces, id_column, output)
-        if parts is not None:
-            shutil.rmtree(parts, ignore_errors=True)
-    else:
-        recommendations = next(pieces)
-        for piece in pieces:
-            recommendations += piece
+    if output is None:
         title = f"For {query!r}" if query is not None else f"Next, after {', '.join(history or [])}"
-        print_lists(recommendations, id_column, title if table is None else None)
+        print_lists(join_pieces(pieces), id_column, title if table is None else None)
+        return
+    write_lists(pieces, id_column, output)
+    if parts is not None:
+        shutil.rmtree(parts, ignore_errors=True)
 
 
 recommend = expand_options(
@@ -142,6 +134,16 @@ recommend = expand_options(
     {RecommendOptions: "The lists", InteractionOptions: "Interactions", AdapterOptions: "Adapters (PEFT)"},
     common=("seed", "device", "dtype", "columns", "json_output", "quiet", "offline"),
 )
+
+
+def _check_stdin(options: RecommendOptions, reading: InteractionOptions) -> None:
+    """Refuse ``--input -`` where there is no stdin to read, or where options have no meaning with it."""
+    if sys.stdin is None:
+        raise InputError("--input - reads stdin, which is closed", remedy="pipe lines of JSON into it")
+    reading.check(reads_table=False)
+    options.check()
+    if processes.world() > 1:
+        raise InputError("--input - answers in one process", remedy="run it without torchrun, or give a table")
 
 
 def _refuse(given: Mapping[str, object], beside: str) -> None:

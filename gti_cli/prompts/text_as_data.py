@@ -171,6 +171,7 @@ def encode_between(
     encoder = data_encoder(tokenizer)
 
     def whole(text: str) -> list[int]:
+        """Token ids of a whole prompt."""
         return list(tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"])
 
     own = {frame: encoder.count(whole(_HARMLESS.join(frame))) for frame in dict.fromkeys(frames)}
@@ -206,6 +207,7 @@ def _plain_encode(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], list[in
     weak = ref(tokenizer)
 
     def encode(text: str) -> list[int]:
+        """Token ids of a text, as the tokenizer gives them."""
         alive = weak()
         assert alive is not None
         return list(alive(text, add_special_tokens=False)["input_ids"])

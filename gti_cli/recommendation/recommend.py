@@ -88,11 +88,17 @@ def recommend(
         parts=parts,
         **keywords,
     )
+    whole = join_pieces(pieces)
+    shared = parts is not None and table is not None
+    return Recommendations() if shared and processes.rank() > 0 else whole
+
+
+def join_pieces(pieces: Iterator[Recommendations]) -> Recommendations:
+    """Put the pieces that `recommend_in_pieces` yields into one list."""
     whole = next(pieces)
     for piece in pieces:
         whole += piece
-    shared = parts is not None and table is not None
-    return Recommendations() if shared and processes.rank() > 0 else whole
+    return whole
 
 
 def recommend_in_pieces(

@@ -62,9 +62,7 @@ def distil_task(
     check_layer(model, options.distil_layer)
     old = OldTokenization(tokenizer, job.new_tokens.names)
     phrases, counts = cut_phrases(job.table, old, tokenizer, options.max_text_tokens)
-    texts = [*phrases.texts, *filter(None, phrases.contexts)]
-    counts["texts_naming_tokens"] = encode_texts(tokenizer, texts)[1]
-    note_naming(counts["texts_naming_tokens"], len(texts))
+    counts["texts_naming_tokens"] = _count_naming(tokenizer, phrases)
     snippets, empty = _snippets(job, run, model, tokenizer, old, phrases)
     all_uses = uses_of(phrases, snippets)
     uses, examples = encode_uses(tokenizer, old, all_uses, set(job.new_tokens.ids.tolist()))
@@ -136,6 +134,14 @@ def keep_teacher_states(
                 states[n] = own.clone()
             advance(len(numbers))
     return states
+
+
+def _count_naming(tokenizer: PreTrainedTokenizerBase, phrases: Phrases) -> int:
+    """Count the texts and contexts that hold the name of a token, and say it."""
+    texts = [*phrases.texts, *filter(None, phrases.contexts)]
+    naming = encode_texts(tokenizer, texts)[1]
+    note_naming(naming, len(texts))
+    return naming
 
 
 def _snippets(

@@ -52,6 +52,7 @@ def collate_passes(collator: ExampleCollator, batch: Sequence[TrainingExample], 
     rows = layout.pack(histories, limit.tokens, limit.targets) if histories else []
 
     def row_width(row: Sequence[HistoryExample]) -> int:
+        """Number of tokens of a row."""
         return _row_width(layout, row)
 
     row_groups = in_passes(rows, row_width, lambda row: sum(example.target_count for example in row), limit)
