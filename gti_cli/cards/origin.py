@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
-from gti_cli.checkpoints.hub import waiting_for_hub
+from gti_cli.checkpoints.hub import file_of_checkpoint
 from gti_cli.errors import first_line
 from gti_cli.workspace.sealed import CARD
 
@@ -110,24 +110,8 @@ def _local_card(start: Checkpoint) -> Path | None:
 
 def _hub_card(name: str) -> str | None:
     """Return the path of a hub model's card in the cache, downloaded if it can be; None without one."""
-    from transformers.utils.hub import cached_file
-
-    try:
-        with waiting_for_hub(name):
-            card: str | None = cached_file(
-                name,
-                CARD,
-                _raise_exceptions_for_missing_entries=False,
-                _raise_exceptions_for_connection_errors=False,
-                _raise_exceptions_for_gated_repo=False,
-            )
-    except (
-        OSError,
-        ValueError,
-        RecursionError,
-    ):  # the model was found before this; a card that is not found is no error
-        return None
-    return card
+    card = file_of_checkpoint(name, False, CARD)
+    return str(card) if card is not None else None
 
 
 def _first_name(value: Any) -> str | None:

@@ -129,7 +129,7 @@ def file_of_checkpoint(folder: str, local: bool, name: str) -> Path | None:
                 _raise_exceptions_for_connection_errors=False,
                 _raise_exceptions_for_gated_repo=False,
             )
-    except (OSError, ValueError):  # the model was found before this: what is not found is not there
+    except (OSError, ValueError, RecursionError):  # the model was found before: what is not found is not there
         return None
     return Path(file) if file is not None else None
 
