@@ -21,6 +21,8 @@ from typing import Any
 Disturbance = Callable[[str, str], None]
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.link", "os.symlink", "os.truncate")
+# `gti diagnose` writes the day on its page. Runs of another day, or with another clock, shall write the same bytes.
+DAY_ON_PAGES = "1700000000"
 LIMIT = 900.0  # seconds after which a command hangs; machines that run the suite are shared and slow at times
 
 
@@ -136,7 +138,7 @@ def _run_here(
     variables: dict[str, str],
 ) -> int:
     """In the child: run the command and return its exit code."""
-    os.environ.update({"TMPDIR": str(temporary), **variables})
+    os.environ.update({"TMPDIR": str(temporary), "SOURCE_DATE_EPOCH": DAY_ON_PAGES, **variables})
     tempfile.tempdir = None
     os.chdir(folder)
     null = os.open(os.devnull, os.O_RDONLY)
