@@ -126,7 +126,9 @@ def expand_options(
             other fields keep their defaults.
     """
     headings = {CommonOptions: "Common", **(panels or {})}
-    hints = typing.get_type_hints(command, include_extras=True)
+    # Where the default is None, Python 3.10's `typing.get_type_hints` hides `Annotated[..., typer.Option(...)]` inside
+    # `Optional`, and typer finds neither the option's name nor its help.
+    hints = inspect.get_annotations(command, eval_str=True)
     groups: dict[str, list[tuple[Field, Any]]] = {
         name: _offered_fields(kind, common) for name, kind in hints.items() if dataclasses.is_dataclass(kind)
     }

@@ -109,9 +109,12 @@ def test_transformers_4_reads_what_version_5_reads(tmp_path: Path) -> None:
         assert np.abs(logits).max() > 0.5 and np.abs(logits[0] - logits[1]).max() < 1e-4, name
 
 
-@pytest.mark.parametrize("source", ["Qwen2TokenizerFast", "PreTrainedTokenizerFast", "GPT2Tokenizer"])
-def test_class_and_form_of_the_tokenizer_are_those_of_its_source(tmp_path: Path, source: str) -> None:
-    save(tmp_path / "new", "gpt2", source)
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [("qwen2", "Qwen2TokenizerFast"), ("gpt2", "PreTrainedTokenizerFast"), ("gpt2", "GPT2Tokenizer")],
+)
+def test_class_and_form_of_the_tokenizer_are_those_of_its_source(tmp_path: Path, kind: str, source: str) -> None:
+    save(tmp_path / "new", kind, source)
     config = json.loads((tmp_path / "new" / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == source and config["errors"] == "replace"
     assert config["additional_special_tokens"] == ["<x>"] and "extra_special_tokens" not in config

@@ -13,7 +13,7 @@ import pytest
 from gti_cli import tables
 from gti_cli.app import run
 from tests.support.semantic_ids import make_items
-from tests.support.table_sources import COMMIT, put_into_hub_cache, use_folder_as_caches
+from tests.support.table_sources import COMMIT, put_into_hub_cache, rename, use_folder_as_caches
 
 
 def test_tables_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,7 +171,7 @@ def test_a_data_set_of_the_hub_resumes_and_a_new_commit_is_noticed(
     hub = use_folder_as_caches(tmp_path / "cache", monkeypatch)
     embedding = np.random.default_rng(0).normal(size=(80, 6)).tolist()
     items = make_items(tmp_path, embedding=embedding)
-    table = pq.read_table(items).rename_columns({"item_id": "sku", "embedding": "vector"})
+    table = rename(pq.read_table(items), {"item_id": "sku", "embedding": "vector"})
     for name, part in (("a", table.slice(0, 30)), ("b", table.slice(30))):
         pq.write_table(part, tmp_path / f"{name}.parquet")
     files = {f"{name}.parquet": (tmp_path / f"{name}.parquet").read_bytes() for name in ("a", "b")}

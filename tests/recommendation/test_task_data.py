@@ -16,6 +16,7 @@ from gti_cli.recommendation.task_data import parse_tasks, read_task_data
 from gti_cli.tables import locate_all
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace
+from tests.support.table_sources import rename
 
 
 @pytest.mark.parametrize(
@@ -70,11 +71,11 @@ def test_reads_what_the_tasks_need(make_world: Any) -> None:
 
 def test_columns_are_renamed_in_the_table_that_has_them(make_world: Any, tmp_path: Path) -> None:
     world = make_world()
-    interactions = pq.read_table(world.interactions).rename_columns({"user_id": "who", "timestamp": "when"})
+    interactions = rename(pq.read_table(world.interactions), {"user_id": "who", "timestamp": "when"})
     half = interactions.num_rows // 2
     for name, part in (("1", interactions.slice(0, half)), ("2", interactions.slice(half))):
         csv.write_csv(part, tmp_path / f"{name}.csv")
-    queries = pq.read_table(world.queries).rename_columns({"query": "words"})
+    queries = rename(pq.read_table(world.queries), {"query": "words"})
     pq.write_table(queries, tmp_path / "q.parquet")
     names = "user_id=who,timestamp=when,query=words"
     places = locate_all([f"{tmp_path}/*.csv", tmp_path / "q.parquet"], names)

@@ -13,9 +13,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+import pyarrow as pa
 import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def rename(table: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    """Rename some columns. Before version 17, pyarrow itself takes the names of all columns alone."""
+    return table.rename_columns([names.get(name, name) for name in table.column_names])
 
 
 def use_folder_as_caches(folder: Path, monkeypatch: pytest.MonkeyPatch, *, offline: bool = True) -> Path:

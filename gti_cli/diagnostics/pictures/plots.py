@@ -170,9 +170,8 @@ def _panels(
         figure = Figure(figsize=(3.6 * columns + 1.1, 3.75 * rows + 0.3), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, entry, image in zip(grid.flat, series, images, strict=False):
-            shown = axes.imshow(
-                image, cmap="cividis", vmin=low, vmax=1.0, interpolation="nearest" if len(image) <= 150 else "auto"
-            )
+            smoothing = "nearest" if len(image) <= 150 else None  # None: automatic; older matplotlib has no "auto"
+            shown = axes.imshow(image, cmap="cividis", vmin=low, vmax=1.0, interpolation=smoothing)
             axes.spines[:].set_visible(False)
             axes.set_title(entry.short)
             draw(axes, entry)

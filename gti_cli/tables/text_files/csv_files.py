@@ -101,6 +101,8 @@ def _refuse_unclosed_quotes(table: pa.Table, path: Path | str, delimiter: str, o
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if table.num_rows == 0:  # pyarrow 16's indices_nonzero ends the process on no rows
+        return
     width = table.num_columns
     mismatched: bool | None = None  # whether the file's quotes do not match; found out when first needed
     for name, column in zip(table.column_names, table.columns, strict=True):

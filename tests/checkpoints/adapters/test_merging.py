@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,13 @@ def largest(difference: torch.Tensor) -> float:
 def test_the_merged_model_has_the_logits_of_peft(
     bases: dict[bool, Path], tmp_path: Path, kind: str, tied: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from peft import LoraConfig
     from transformers import AutoModelForCausalLM
 
     base, adapter = bases[tied], tmp_path / "adapter"
+    unknown = [name for name in KINDS[kind] if name not in {entry.name for entry in fields(LoraConfig)}]
+    if unknown:
+        pytest.skip(f"this version of peft makes no such adapter: it has no {', '.join(unknown)}")
     expected = write_adapter(base, adapter, **KINDS[kind])
     with torch.no_grad():
         without = AutoModelForCausalLM.from_pretrained(base)(input_ids=IDS).logits
