@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from gti_cli.decoding.beam import TrieTensors, beam_search, stable_topk
 from gti_cli.decoding.trie import Trie, build_trie
-from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, token_ids
+from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, prefix_scores, token_ids
 from tests.support.models import make_model
+from tests.support.two_devices import DEVICE, TwoDevices
 
 
 @pytest.mark.parametrize("items", [1, 9, 400])
@@ -49,10 +50,11 @@ def test_ids_that_score_as_much_as_what_was_dropped_are_the_best() -> None:
     codes, prompts = case(5, items=60, levels=3, prompts=8)
     model, trie, ids = make_model(vocab_size=VOCAB, seed=4), build_trie(codes), token_ids(3)
     tensors, proven, missed = TrieTensors(trie, ids, CPU), 0, 0
+    every = [every_score(model, prompt, trie, ids) for prompt in prompts]
     for beams in (1, 4, 16, 30, 100):
         found = beam_search(model, prompts, tensors, beams, PAD)
-        for row, prompt in enumerate(prompts):
-            best = np.argsort(-every_score(model, prompt, trie, ids), kind="stable")[:beams]
+        for row, scores in enumerate(every):
+            best = np.argsort(-scores, kind="stable")[:beams]
             certain = int((found.scores[row, : len(best)] >= found.dropped[row]).sum())
             np.testing.assert_array_equal(found.leaves[row, :certain], best[:certain])
             proven += certain if np.isfinite(found.dropped[row]) else 0
@@ -60,6 +62,48 @@ def test_ids_that_score_as_much_as_what_was_dropped_are_the_best() -> None:
         if beams == 100:  # Nothing was dropped.
             assert np.isneginf(found.dropped).all()
     assert proven > 0 and missed > 0  # or the bound proves nothing, or nothing was to be proven
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "gpt2"])
+def test_the_beam_and_the_best_prefix_that_it_left_out_by_brute_force(kind: str) -> None:
+    codes, prompts = case(6, items=60, levels=3, prompts=2)
+    model, trie, ids = make_model(kind, VOCAB, seed=4), build_trie(codes), token_ids(3)
+    tensors = TrieTensors(trie, ids, CPU)
+    every = [prefix_scores(model, prompt, trie, ids) for prompt in prompts]
+    for beams in (1, 3, 8, 30):
+        found = beam_search(model, prompts, tensors, beams, PAD)
+        for row, scores in enumerate(every):
+            kept: list[tuple[int, ...]] = [()]
+            dropped = -np.inf
+            for length in range(1, 4):
+                below = [prefix for prefix in scores[length] if prefix[:-1] in kept]
+                kept = sorted(below, key=scores[length].__getitem__, reverse=True)
+                if length < 3:  # what is left out of the last level is no prefix
+                    dropped = max([dropped, *(scores[length][prefix] for prefix in kept[beams:])])
+                kept = kept[:beams]
+            assert [tuple(trie.leaf_codes[leaf]) for leaf in found.leaves[row] if leaf >= 0] == kept
+            expected = [scores[3][prefix] for prefix in kept] + [-np.inf] * (beams - len(kept))
+            np.testing.assert_allclose(found.scores[row], expected, atol=1e-4)
+            np.testing.assert_allclose(found.dropped[row], dropped, atol=1e-4)
+
+
+def test_of_equally_likely_ids_the_first_are_found() -> None:
+    codes, prompts = case(3, items=40, levels=3, prompts=2)
+    model, trie, ids = make_model(vocab_size=VOCAB), build_trie(codes), token_ids(3)
+    model.get_output_embeddings().weight.data.zero_()
+    found = beam_search(model, prompts, TrieTensors(trie, ids, CPU), 5, PAD)
+    assert found.leaves.tolist() == [[0, 1, 2, 3, 4]] * 2
+    np.testing.assert_allclose(found.scores, -3 * np.log(VOCAB), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "bloom"])
+def test_a_gpu_finds_the_same(kind: str) -> None:
+    codes, prompts = case(5, items=60, levels=3, prompts=3)
+    model, trie, ids = make_model(kind, VOCAB, seed=4), build_trie(codes), token_ids(3)
+    expected = beam_search(model, prompts, TrieTensors(trie, ids, CPU), 4, PAD)
+    with TwoDevices():
+        found = beam_search(model, prompts, TrieTensors(trie, ids, DEVICE), 4, PAD)
+    np.testing.assert_array_equal(found.leaves, expected.leaves)
 
 
 @torch.inference_mode()

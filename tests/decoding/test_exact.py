@@ -11,8 +11,9 @@ from gti_cli.decoding import exact
 from gti_cli.decoding.beam import Ranking, TrieTensors, beam_search
 from gti_cli.decoding.exact import exact_search
 from gti_cli.decoding.trie import build_trie
-from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, token_ids
+from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, prefix_scores, token_ids
 from tests.support.models import make_model
+from tests.support.two_devices import DEVICE, TwoDevices
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama", "gpt2", "gemma", "bloom"])
@@ -20,12 +21,12 @@ def test_equals_brute_force_where_the_beam_does_not(kind: str) -> None:
     codes, prompts = case(5, items=60, levels=3, prompts=4)
     model, trie, ids = make_model(kind, VOCAB, seed=4), build_trie(codes), token_ids(3)
     tensors = TrieTensors(trie, ids, CPU)
+    every = [every_score(model, prompt, trie, ids) for prompt in prompts]
     missed = 0
     for k in (1, 2, 3, 10):
         beam = beam_search(model, prompts, tensors, k, PAD)
         found = exact_search(model, prompts, tensors, beam, k)
-        for row, prompt in enumerate(prompts):
-            expected = every_score(model, prompt, trie, ids)
+        for row, expected in enumerate(every):
             order = np.argsort(-expected, kind="stable")[:k]
             np.testing.assert_array_equal(found.ranking.leaves[row], order)
             np.testing.assert_allclose(found.ranking.scores[row], expected[order], atol=1e-4)
@@ -80,6 +81,53 @@ def test_less_is_computed_than_there_is() -> None:
     found = exact_search(model, prompts, tensors, beam_search(model, prompts, tensors, 3, PAD), 3)
     prefixes = sum(len(starts) - 1 for starts in trie.starts)
     assert (found.followed < prefixes).all()
+
+
+@pytest.mark.parametrize("at_once", [2, 1024])
+def test_the_prefixes_at_or_above_the_bound_are_followed_and_no_others(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, "TREE_PREFIXES", at_once)
+    codes, prompts = case(7, items=80, levels=3, prompts=3)
+    model, trie, ids = make_model(vocab_size=VOCAB, seed=4), build_trie(codes), token_ids(3)
+    tensors = TrieTensors(trie, ids, CPU)
+    beam = beam_search(model, prompts, tensors, 3, PAD)
+    found = exact_search(model, prompts, tensors, beam, 3)
+    for row, prompt in enumerate(prompts):
+        scores = prefix_scores(model, prompt, trie, ids)[:-1]  # the model is not run over complete IDs
+        assert found.followed[row] == sum(value >= beam.scores[row, 2] for level in scores for value in level.values())
+        # A limit of just as many does not stop the search; one less does.
+        alone = Ranking(beam.leaves[[row]], beam.scores[[row]], beam.dropped[[row]])
+        for limit, is_exact in ((found.followed[row], True), (found.followed[row] - 1, False)):
+            limited = exact_search(model, [prompt], tensors, alone, 3, limit=int(limit)).ranking
+            np.testing.assert_array_equal(limited.leaves[0], (found.ranking if is_exact else beam).leaves[row])
+            assert np.isneginf(limited.dropped[0]) == is_exact
+
+
+def test_of_equally_likely_ids_the_first_are_found() -> None:
+    codes, prompts = case(3, items=40, levels=3, prompts=2)
+    model, trie, ids = make_model(vocab_size=VOCAB), build_trie(codes), token_ids(3)
+    model.get_output_embeddings().weight.data.zero_()
+    tensors = TrieTensors(trie, ids, CPU)
+    beam = beam_search(model, prompts, tensors, 5, PAD)
+    last = Ranking(np.arange(trie.leaves)[None, :-6:-1].repeat(2, axis=0), beam.scores, beam.dropped)
+    found = exact_search(model, prompts, tensors, last, 5)
+    assert found.ranking.leaves.tolist() == [[0, 1, 2, 3, 4]] * 2
+    assert found.missed.tolist() == [5, 5]
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "bloom"])
+def test_a_gpu_finds_the_same(kind: str) -> None:
+    codes, prompts = case(5, items=60, levels=3, prompts=4)
+    model, trie, ids = make_model(kind, VOCAB, seed=4), build_trie(codes), token_ids(3)
+    tensors = TrieTensors(trie, ids, CPU)
+    beam = beam_search(model, prompts, tensors, 3, PAD)
+    limit = 20
+    expected = exact_search(model, prompts, tensors, beam, 3, limit=limit)
+    with TwoDevices():
+        found = exact_search(model, prompts, TrieTensors(trie, ids, DEVICE), beam, 3, limit=limit)
+    np.testing.assert_array_equal(found.ranking.leaves, expected.ranking.leaves)
+    np.testing.assert_array_equal(found.followed, expected.followed)
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])

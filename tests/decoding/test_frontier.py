@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.decoding.frontier import Frontier
+from tests.support.two_devices import TwoDevices
 
 NODES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(-3, 0)), min_size=1, max_size=12)
 
@@ -30,3 +31,17 @@ def test_a_grid_holds_each_prompts_best_nodes_in_order(nodes, first, width):
             assert numbers[row, : len(shown)].tolist() == shown
             assert parents[row, : len(shown)].tolist() == [nodes[n][1] for n in shown]
             assert values[row].tolist() == [nodes[n][2] for n in shown] + [float("-inf")] * (width - len(shown))
+
+
+def test_a_gpu_finds_the_same() -> None:
+    prompts, branches, numbers = torch.tensor([2, 0, 2, 0, 2]), torch.tensor([4, 3, 2, 1, 0]), torch.arange(5)
+    scores, chosen = torch.tensor([0.0, -1.0, 0.0, -1.0, 1.0]), torch.tensor([0, 2])
+    with TwoDevices():
+        frontier = Frontier(prompts, branches, numbers, scores, 3)
+        grid, part = frontier.grid(0, 3), frontier.select(chosen).grid(0, 3)
+        assert all(map(TwoDevices.is_on_device, (*grid, *part)))
+    for values, of_part, first, last in zip(
+        *(grid, part, ([3, 1, 0], [1, 3, 0], [-1.0, -1.0, float("-inf")]), ([0, 4, 2], [4, 0, 2], [1.0, 0.0, 0.0])),
+        strict=True,
+    ):
+        assert values[[0, 2]].tolist() == of_part.tolist() == [first, last]

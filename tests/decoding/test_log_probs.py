@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 
 from gti_cli.decoding import log_probs
+from tests.support.two_devices import TwoDevices
 
 
 def case(seed: int, rows: int, vocab: int, low: int, high: int) -> tuple[torch.Tensor, ...]:
@@ -71,3 +75,38 @@ def test_half_precision_sums_in_float32() -> None:
     logits = torch.nn.functional.linear(*half).double()
     expected = logits.log_softmax(1).gather(1, tokens).float()
     torch.testing.assert_close(log_probs.log_probs(*half, tokens), expected, atol=2e-5, rtol=1e-5)
+
+
+class Made(TorchFunctionMode):
+    """The sizes of all logits that are computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.nn.functional.linear:
+            self.sizes.append(result.numel())
+        return result
+
+
+@pytest.mark.parametrize(("at_once", "rows"), [(1 << 22, 23), (60, 3), (10, 1)])
+def test_each_logit_is_computed_once_and_few_are_held(at_once: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 3,000 logits of a row, those between the tokens (20) are held, and of the others a block at a time."""
+    features, weight, bias, tokens = case(4, rows=23, vocab=3000, low=500, high=520)
+    tokens[0, 0], tokens[0, 1] = 500, 519
+    monkeypatch.setattr(log_probs, "_LOGITS_AT_ONCE", at_once)
+    with Made() as made:
+        log_probs.log_probs(features, weight, bias, tokens)
+    assert sum(made.sizes) == 23 * 3000
+    assert max(made.sizes) == rows * log_probs.BLOCK_ON_CPU
+    assert len(made.sizes) == -(-23 // rows) * (1 + 1 + 3)  # those between the tokens, 500 before, 2,480 behind
+
+
+def test_all_is_on_the_device_of_the_model() -> None:
+    features, weight, bias, tokens = case(5, rows=6, vocab=50, low=10, high=20)
+    features[::2] *= 400  # extreme ones, too
+    with TwoDevices():
+        found = log_probs.log_probs(features, weight, bias, tokens, 7)
+        assert TwoDevices.is_on_device(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from random import Random
 
 import numpy as np
 import pytest
@@ -53,6 +54,18 @@ def test_leaves_hold_their_items(codes: np.ndarray) -> None:
     found = {tuple(trie.leaf_codes[leaf].tolist()): trie.items_of(leaf).tolist() for leaf in range(trie.leaves)}
     assert found == dict(expected)
     assert trie.max_children()[0] == len(np.unique(codes[:, 0]))
+
+
+@given(CODES, st.randoms(use_true_random=False))
+def test_from_items_to_leaves_and_up_to_the_root(codes: np.ndarray, random: Random) -> None:
+    trie = build_trie(codes)
+    nodes = paths(trie)
+    assert [trie.leaf_codes[leaf].tolist() for leaf in trie.leaf_of_row] == codes.tolist()
+    leaves = random.choices(range(trie.leaves), k=5)
+    found = trie.paths(np.asarray(leaves))
+    assert len(found) == trie.levels + 1
+    for length, level in enumerate(found):
+        assert level.tolist() == [nodes[tuple(trie.leaf_codes[leaf][:length].tolist())] for leaf in leaves]
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3,)])

@@ -29,11 +29,22 @@ def case(seed: int, items: int, levels: int, prompts: int, shared: int = 4) -> t
 
 
 @torch.inference_mode()
+def prefix_scores(
+    model: Any, prompt: list[int], trie: Trie, ids: list[np.ndarray]
+) -> list[dict[tuple[int, ...], float]]:
+    """Log-probability of each prefix of 0 … L codes, without a cache and without padding."""
+    leaves = trie.leaf_codes.tolist()
+    answers = torch.tensor([[int(ids[level][code]) for level, code in enumerate(leaf)] for leaf in leaves])
+    rows = torch.cat([torch.tensor([prompt]).expand(len(answers), -1), answers], dim=1)
+    logits = model(rows).logits[:, len(prompt) - 1 : -1].double().log_softmax(-1)
+    sums = logits.gather(2, answers[..., None])[..., 0].cumsum(1)
+    scores: list[dict[tuple[int, ...], float]] = [{(): 0.0}]
+    for length in range(1, trie.levels + 1):
+        scores.append(dict(zip((tuple(leaf[:length]) for leaf in leaves), sums[:, length - 1].tolist(), strict=True)))
+    return scores
+
+
 def every_score(model: Any, prompt: list[int], trie: Trie, ids: list[np.ndarray]) -> np.ndarray:
-    """Log-probability of each leaf, each scored by a forward pass of its own."""
-    scores = []
-    for codes in trie.leaf_codes:
-        answer = [int(ids[level][code]) for level, code in enumerate(codes)]
-        logits = model(torch.tensor([prompt + answer])).logits[0].float().log_softmax(-1)
-        scores.append(sum(float(logits[len(prompt) - 1 + n, token]) for n, token in enumerate(answer)))
-    return np.asarray(scores)
+    """Log-probability of each leaf, as `prefix_scores` finds it."""
+    of_leaves = prefix_scores(model, prompt, trie, ids)[-1]
+    return np.asarray([of_leaves[tuple(leaf)] for leaf in trie.leaf_codes.tolist()])

@@ -66,7 +66,7 @@ class AllowedItems:
     def __init__(self, choices: Sequence[ItemChoice], numbers: Ints) -> None:
         """Take the choices, and which one holds for each prompt."""
         self.choices, self.numbers = choices, numbers
-        self._last: tuple[Any, list[torch.Tensor]] | None = None
+        self._last: tuple[Trie, Any, list[torch.Tensor]] | None = None
 
     @classmethod
     def same_for_all(cls, mask: Mask, prompts: int) -> AllowedItems:
@@ -87,13 +87,14 @@ class AllowedItems:
         """
         needed, numbers = np.unique(self.numbers[list(prompts)], return_inverse=True)
         # Batches often share their choices, above all where one holds for all prompts: those of the last are kept.
-        key = id(trie), str(device), needed.tolist()
-        if self._last is None or self._last[0] != key:
+        key = str(device), needed.tolist()
+        # The trie itself is held, not its id: another trie may get the id of one that is gone.
+        if self._last is None or self._last[0] is not trie or self._last[1] != key:
             sizes = [np.diff(starts) for starts in (*trie.starts, trie.item_starts)]
             of_choices = [_allowed_nodes(trie, self.choices[number], sizes) for number in needed]
             levels = [torch.from_numpy(np.stack(level)).to(device) for level in zip(*of_choices, strict=True)]
-            self._last = key, levels
-        return AllowedNodes(self._last[1], torch.from_numpy(numbers.reshape(-1).astype(np.int64)).to(device))
+            self._last = trie, key, levels
+        return AllowedNodes(self._last[2], torch.from_numpy(numbers.reshape(-1).astype(np.int64)).to(device))
 
 
 def _allowed_nodes(trie: Trie, choice: ItemChoice, sizes: Sequence[Ints]) -> list[Mask]:

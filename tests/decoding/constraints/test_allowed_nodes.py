@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from gti_cli.decoding.hypothesis_caches import SharedPrefix
 from gti_cli.decoding.trie import build_trie
 from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, token_ids
 from tests.support.models import make_model
+from tests.support.two_devices import DEVICE, TwoDevices
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(0, 2)), min_size=1, max_size=12), st.data())
@@ -40,6 +42,35 @@ def test_a_node_is_allowed_if_an_item_below_it_is(rows: list[tuple[int, int, int
             ]
             assert nodes.levels[level][choice].tolist() == expected
     assert nodes.numbers.tolist() == [0, 1] and nodes.select([1, 1, 0]).numbers.tolist() == [1, 1, 0]
+
+
+def test_masks_are_made_anew_for_another_trie_device_or_choice_and_kept_otherwise() -> None:
+    mask = np.asarray([True, False, False])
+    items = AllowedItems.same_for_all(mask, 3)
+    assert [items.of(prompt).mask().tolist() for prompt in range(3)] == [mask.tolist()] * 3
+    first, second = (build_trie(np.asarray(codes, dtype=np.int32)) for codes in ([[0], [1], [1]], [[2], [0], [1]]))
+    nodes = items.nodes([0, 1], first, CPU)
+    assert nodes.levels[0].tolist() == [[True, False]]
+    assert items.nodes([2], first, CPU).levels[0] is nodes.levels[0]
+    assert items.nodes([0, 1], second, CPU).levels[0].tolist() == [[False, False, True]]
+    assert items.nodes([0, 1], second, torch.device("meta")).levels[0].is_meta
+    assert nodes.select([]).numbers.tolist() == []
+
+
+def test_a_gpu_finds_the_same() -> None:
+    trie = build_trie(np.asarray([[0, 1], [0, 2], [1, 1]], dtype=np.int32))
+    items = AllowedItems(
+        [ItemChoice.of_mask(np.asarray(mask)) for mask in ([True, False, False], [False, True, True])],
+        np.asarray([0, 1]),
+    )
+    parents = torch.tensor([0, 1])
+    scores = torch.zeros(2, 2)
+    with TwoDevices():
+        nodes = items.nodes([0, 1], trie, DEVICE).select([1, 0])
+        assert TwoDevices.is_on_device(nodes.numbers) and all(map(TwoDevices.is_on_device, nodes.levels))
+        masked = nodes.mask(1, parents, parents * 2, scores)
+    # The first parent, of the second choice, has the leaves 0 and 1; the other one, of the first choice, has leaf 2.
+    assert torch.isfinite(masked).tolist() == [[False, True], [False, False]]
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "gpt2"])

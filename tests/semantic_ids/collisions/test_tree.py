@@ -26,19 +26,25 @@ def test_room_below_each_prefix_against_all_tuples(sizes: list[int], fill: float
     every = list(itertools.product(*map(range, sizes)))
     used = {code for code in every if rng.random() < fill}
     tree, one_by_one = make_tree(sizes, used), CodeTree(sizes)
-    for number, code in enumerate(used):
+    for number, code in enumerate(sorted(used)):
         one_by_one.add(np.array(code))
         if number == 1:
-            one_by_one.has_room(code)  # prefixes that were counted before others are added
+            for depth in range(len(sizes)):
+                one_by_one.children(code[:depth])  # prefixes that were counted before others are added
     for depth in range(len(sizes) + 1):
         for prefix in itertools.product(*map(range, sizes[:depth])):
             expected = any(code[:depth] == prefix for code in set(every) - used)
             assert tree.has_room(prefix) == one_by_one.has_room(prefix) == expected
+            if depth < len(sizes):
+                below = [sum(code[: depth + 1] == (*prefix, last) for code in used) for last in range(sizes[depth])]
+                assert tree.children(prefix).tolist() == one_by_one.children(prefix).tolist() == below
 
 
 @settings(max_examples=60)
 @given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4), free=st.integers(1, 20), seed=st.integers(0, 20))
-def test_the_free_tuple_shares_the_longest_prefix_possible(sizes: list[int], free: int, seed: int) -> None:
+def test_the_free_tuple_is_found_greedily_below_the_longest_prefix_possible(
+    sizes: list[int], free: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     every = list(itertools.product(*map(range, sizes)))
     if len(every) == 1:
@@ -48,10 +54,15 @@ def test_the_free_tuple_shares_the_longest_prefix_possible(sizes: list[int], fre
     wish = sorted(used)[0]
     books = [rng.standard_normal((size, 2)).astype(np.float32) for size in sizes]
     vector = rng.standard_normal(2).astype(np.float32)
-    chosen = tuple(make_tree(sizes, used).nearest_free(vector, np.array(wish, dtype=np.int32), books).tolist())
+    chosen = make_tree(sizes, used).nearest_free(vector, np.array(wish, dtype=np.int32), books)
     candidates = {tuple(code) for code in every} - used
-    assert chosen in candidates
-    assert shared_prefix(chosen, wish) >= max(shared_prefix(code, wish) for code in candidates)
+    kept = max(shared_prefix(code, wish) for code in candidates)
+    expected = wish[:kept]
+    for level in range(kept, len(sizes)):
+        start = sum((books[above][code] for above, code in enumerate(expected)), np.zeros(2))
+        free = {code[level] for code in candidates if code[:level] == expected}
+        expected = (*expected, min(free, key=lambda code: math.dist(vector, start + books[level][code])))
+    assert chosen.dtype == np.int32 and tuple(chosen.tolist()) == expected
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -65,3 +76,9 @@ def test_the_last_level_takes_the_nearest_free_code(seed: int) -> None:
     free = [code for code in range(6) if (0, code) not in used]
     distances = {code: math.dist(vector, books[0][0] + books[1][code]) for code in free}
     assert chosen.tolist() == [0, min(distances, key=lambda code: distances[code])]
+
+
+def test_of_equally_near_codes_the_first_free_one_is_taken() -> None:
+    books = [np.ones((1, 2), dtype=np.float32), np.ones((300, 2), dtype=np.float32)]
+    tree = make_tree([1, 300], {(0, code) for code in range(40)})
+    assert tree.nearest_free(np.zeros(2, dtype=np.float32), np.array([0, 7], dtype=np.int32), books).tolist() == [0, 40]
