@@ -44,6 +44,12 @@ def test_contents_are_asked_of_the_rows_that_share_a_time_alone() -> None:
     assert asked == [0, 3]
 
 
+def test_the_first_of_many_repeated_rows_is_the_one_that_stays() -> None:
+    same = np.zeros(200, dtype=np.int64)
+    found = order_rows(same, same, lambda rows: rows % 3, drop_repeated=True)
+    assert found.order.tolist() == [0, 1, 2] and found.counts == {"equal_times": 3, "repeated_rows": 197}
+
+
 def test_one_row() -> None:
     found = order_rows(np.array([0]), np.array([5]), lambda numbers: numbers)
     assert found.order.tolist() == [0] and found.undecided.tolist() == [False]
@@ -54,7 +60,11 @@ def test_one_row() -> None:
     [
         (InteractionOptions(ties="random"), True, "--ties 'random' is not known. Use file or refuse"),
         (InteractionOptions(duplicates="first"), True, "--duplicates 'first' is not known. Use keep or drop"),
-        (InteractionOptions(ties="refuse"), False, "--ties is about a table of interactions, and none is read"),
+        (
+            InteractionOptions(ties="refuse"),
+            False,
+            "--ties is about a table of interactions, and none is read. Leave it out",
+        ),
         (InteractionOptions(duplicates="drop"), False, "--duplicates is about a table of interactions"),
     ],
 )

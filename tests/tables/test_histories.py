@@ -155,7 +155,10 @@ def test_unknown_items_are_named_with_file_and_row(tmp_path):
     [
         ({"user_id": ["a"], "item_id": ["i1"]}, "'timestamp' is missing"),
         ({"user_id": ["a", None], "item_id": ["i1", "i1"], "timestamp": [1, 2]}, "row 2: the id is missing"),
+        ({"user_id": ["a", "a"], "item_id": ["i1", ""], "timestamp": [1, 2]}, "row 2: the id is missing"),
         ({"user_id": ["a"], "item_id": ["i1"], "timestamp": [None]}, "timestamp"),
+        ({"user_id": ["a"], "item_id": ["i1"], "timestamp": [1], "split": [{"a": 1}]}, "column 'split'"),
+        ({"user_id": ["a"], "item_id": ["i1"], "timestamp": [1], "intent": [{"a": 1}]}, "column 'intent'"),
         ({"user_id": ["a"], "item_id": ["i1"], "timestamp": ["soon"]}, "row 1: 'soon' is no date or time"),
         ({"user_id": ["a"], "item_id": ["i1"], "timestamp": [1], "split": ["dev"]}, "row 1: 'dev' is no split"),
         ({"user_id": ["a"] * 2, "item_id": ["i1"] * 2, "timestamp": [1, 2], "split": ["train", None]}, "row 2: ''"),
@@ -166,25 +169,25 @@ def test_unknown_items_are_named_with_file_and_row(tmp_path):
 def test_bad_tables(tmp_path, columns, message):
     pq.write_table(pa.table(columns), tmp_path / "bad.parquet")
     with pytest.raises(InputError, match=message) as error:
-        split(read_interactions(tmp_path / "bad.parquet", ITEMS))
+        split(read_interactions(tmp_path / "bad.parquet", ITEMS, ("intent",)))
     assert str(tmp_path / "bad.parquet") in str(error.value) and error.value.remedy
 
 
 def test_all_counts_by_hand(capsys):
     # "a" begins with a test row and "b" with a validation row: nothing stands before them.
-    items = {"a": ["1", "2", "3", "1"], "b": ["3", "4"], "c": ["1"]}
-    parts = {"a": ["test", "train", "valid", "test"], "b": ["valid", "test"], "c": ["train"]}
+    items = {"a": ["1", "2", "3", "1"], "b": ["3", "4"], "c": ["1"], "d": ["2"]}
+    parts = {"a": ["test", "train", "valid", "test"], "b": ["valid", "test"], "c": ["train"], "d": ["train"]}
     found = split(Interactions(items, parts, "a table"))
-    assert found.train == {"a": ["2"], "c": ["1"]}
+    assert found.train == {"a": ["2"], "c": ["1"], "d": ["2"]}
     assert found.valid == [History("a", ["1", "2"], "3")]
     assert found.test == [History("a", ["1", "2", "3"], "1"), History("b", ["3"], "4")]
     assert found.counts == {
-        "users": 3,
-        "interactions": 7,
+        "users": 4,
+        "interactions": 8,
         "items": 4,
-        "users_too_short": 2,
-        "users_with_one_interaction": 1,
-        "train_interactions": 2,
+        "users_too_short": 3,
+        "users_with_one_interaction": 2,
+        "train_interactions": 3,
         "train_items": 2,
         "valid_targets": 1,
         "test_targets": 2,

@@ -40,10 +40,11 @@ def test_nothing_that_trains_has_a_held_out_item() -> None:
 
 
 def test_what_is_said_is_said_once_and_about_the_whole_table(capsys: pytest.CaptureFixture[str]) -> None:
-    split(Interactions(USERS, None, "a table"))
+    users = {**USERS, "f": ["T", "1", "2"]}  # without T, nothing stands before the validation item
+    split(Interactions(users, None, "a table"))
     whole = capsys.readouterr().err
-    split_by_items(Interactions(USERS, None, "a table"), HELD)
-    assert capsys.readouterr().err == whole and "1 of 5 users have fewer than 3 interactions" in whole
+    split_by_items(Interactions(users, None, "a table"), HELD)
+    assert capsys.readouterr().err == whole and "1 of 6 users have fewer than 3 interactions" in whole
 
 
 def test_targets_keep_the_part_and_the_history_that_they_had() -> None:

@@ -82,10 +82,10 @@ def test_other_words_for_the_rows_of_such_a_table(tmp_path: Path) -> None:
 def test_shares() -> None:
     assert parse_share("0.1") == 0.1 and parse_share("0.5") == 0.5 and parse_share("items.parquet") is None
     for given in ("0", "-0.1", "0.6", "nan", "10"):
-        with pytest.raises(InputError, match="is no share of the items.*Write for example 0.1"):
+        with pytest.raises(InputError, match=r"is no share of the items.*Write for example 0.1"):
             parse_share(given)
     with pytest.raises(
-        InputError, match="^a table: --hold-out-items 0.01 holds out 1 and 0 of 100 items.*Use a larger"
+        InputError, match=r"^a table: --hold-out-items 0\.01 holds out 1 and 0 of 100 items.*Use a larger"
     ):
         choose_held_out(0.01, table(), CATALOGUE)
 
