@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
@@ -44,6 +44,12 @@ def test_contents_are_asked_of_the_rows_that_share_a_time_alone() -> None:
     assert asked == [0, 3]
 
 
+def test_the_first_of_many_repeated_rows_is_the_one_that_stays() -> None:
+    same = np.zeros(200, dtype=np.int64)
+    found = order_rows(same, same, lambda rows: rows % 3, drop_repeated=True)
+    assert found.order.tolist() == [0, 1, 2] and found.counts == {"equal_times": 3, "repeated_rows": 197}
+
+
 def test_one_row() -> None:
     found = order_rows(np.array([0]), np.array([5]), lambda numbers: numbers)
     assert found.order.tolist() == [0] and found.undecided.tolist() == [False]
@@ -54,7 +60,11 @@ def test_one_row() -> None:
     [
         (InteractionOptions(ties="random"), True, "--ties 'random' is not known. Use file or refuse"),
         (InteractionOptions(duplicates="first"), True, "--duplicates 'first' is not known. Use keep or drop"),
-        (InteractionOptions(ties="refuse"), False, "--ties is about a table of interactions, and none is read"),
+        (
+            InteractionOptions(ties="refuse"),
+            False,
+            "--ties is about a table of interactions, and none is read. Leave it out",
+        ),
         (InteractionOptions(duplicates="drop"), False, "--duplicates is about a table of interactions"),
     ],
 )
@@ -76,8 +86,13 @@ def test_contents_are_the_same_where_item_and_split_are() -> None:
     splits = np.array([0, 0, 0, 0, 1], dtype=np.int32)
     first, _, again, as_test = row_contents(items, splits)(rows).tolist()
     assert first == again != as_test
+    # Every pair has a number of its own, from 0.
+    items, splits = (column.ravel().astype(np.int32) for column in np.indices((5, 3)))
+    numbers = row_contents(items, splits)(np.arange(15))
+    assert len(set(numbers.tolist())) == 15 and numbers.min() >= 0
 
 
+@example([1 << bit for bit in range(40, -1, -1)], [])
 @given(st.lists(st.integers(0, 1 << 40), max_size=30), st.lists(st.integers(0, 3), max_size=30))
 def test_numbers_of_any_size_are_ordered_as_by_a_stable_sort(large: list[int], small: list[int]) -> None:
     numbers = np.array([*large, *small, *(number << 16 for number in small)], dtype=np.int64)

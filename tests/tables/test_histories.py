@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gti_cli.errors import InputError
 from gti_cli.tables.equal_times import InteractionOptions
-from gti_cli.tables.histories import History, read_interactions, split
+from gti_cli.tables.histories import History, Interactions, read_interactions, split
 
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(0, 5)), min_size=1, max_size=40)
 
@@ -103,6 +103,30 @@ def test_equal_times_keep_the_order_of_the_file(tmp_path):
     assert split(found).test == [History("u0", ["i5", "i3", "i1"], "i2")]
 
 
+def test_labels_and_texts_follow_their_rows(tmp_path):
+    columns = {
+        "user_id": ["a", "b", "a", "a", "b"],
+        "item_id": ["i1", "i2", "i3", "i1", "i4"],
+        "timestamp": [5, 1, 4, 9, 1],
+        "intent": ["red", " blue", None, "red", "blue"],
+        "preference": ["not", "asked", "for", "in", "this"],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "plain.parquet")
+    found = read_interactions(tmp_path / "plain.parquet", ITEMS, ("intent", "absent"))
+    assert found.items == {"a": ["i3", "i1", "i1"], "b": ["i2", "i4"]} and found.path == str(tmp_path / "plain.parquet")
+    assert found.texts == {"intent": {"a": ["", "red", "red"], "b": ["blue", "blue"]}}
+    assert found.split is None and found.undecided.tolist() == [False] * 3 + [True] * 2
+    # By leave-one-out; two interactions are too few.
+    assert found.labels("a") == ["train", "valid", "test"] and found.labels("b") == ["train", "train"]
+    assert found.parts().tolist() == [0, 1, 2, 0, 0]
+    pq.write_table(
+        pa.table({**columns, "split": ["test", "train", "valid", "train", "test"]}), tmp_path / "own.parquet"
+    )
+    found = read_interactions(tmp_path / "own.parquet", ITEMS)
+    assert found.texts == {} and found.split == {"a": ["valid", "test", "train"], "b": ["train", "test"]}
+    assert found.labels("a") == ["valid", "test", "train"] and found.parts().tolist() == [1, 2, 0, 0, 2]
+
+
 def test_csv_and_integer_ids(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("user_id,item_id,timestamp\n007,1,3\n007,2,1\n007,3,2\n8,1,1\n")
@@ -118,11 +142,12 @@ def test_short_users_are_said(tmp_path, capsys):
 
 
 def test_unknown_items_are_named_with_file_and_row(tmp_path):
-    path = write(tmp_path, [(0, 1, 1), (0, 2, 2), (0, 77, 3), (0, 88, 4)])
+    path = write(tmp_path, [(0, 1, 1), (0, 1, 2), (0, 1, 3), (0, 77, 3), (0, 88, 4)])
     with pytest.raises(InputError) as error:
         read_interactions(path, ITEMS)
     line = str(error.value)
-    assert "'i77', 'i88'" in line and str(path) in line and "row 3" in line and "\n" not in line
+    assert "'i77', 'i88'" in line and str(path) in line and "row 4" in line and "\n" not in line
+    assert "rop these interactions" in line
 
 
 @pytest.mark.parametrize(
@@ -130,7 +155,10 @@ def test_unknown_items_are_named_with_file_and_row(tmp_path):
     [
         ({"user_id": ["a"], "item_id": ["i1"]}, "'timestamp' is missing"),
         ({"user_id": ["a", None], "item_id": ["i1", "i1"], "timestamp": [1, 2]}, "row 2: the id is missing"),
+        ({"user_id": ["a", "a"], "item_id": ["i1", ""], "timestamp": [1, 2]}, "row 2: the id is missing"),
         ({"user_id": ["a"], "item_id": ["i1"], "timestamp": [None]}, "timestamp"),
+        ({"user_id": ["a"], "item_id": ["i1"], "timestamp": [1], "split": [{"a": 1}]}, "column 'split'"),
+        ({"user_id": ["a"], "item_id": ["i1"], "timestamp": [1], "intent": [{"a": 1}]}, "column 'intent'"),
         ({"user_id": ["a"], "item_id": ["i1"], "timestamp": ["soon"]}, "row 1: 'soon' is no date or time"),
         ({"user_id": ["a"], "item_id": ["i1"], "timestamp": [1], "split": ["dev"]}, "row 1: 'dev' is no split"),
         ({"user_id": ["a"] * 2, "item_id": ["i1"] * 2, "timestamp": [1, 2], "split": ["train", None]}, "row 2: ''"),
@@ -140,8 +168,56 @@ def test_unknown_items_are_named_with_file_and_row(tmp_path):
 )
 def test_bad_tables(tmp_path, columns, message):
     pq.write_table(pa.table(columns), tmp_path / "bad.parquet")
-    with pytest.raises(InputError, match=message):
-        split(read_interactions(tmp_path / "bad.parquet", ITEMS))
+    with pytest.raises(InputError, match=message) as error:
+        split(read_interactions(tmp_path / "bad.parquet", ITEMS, ("intent",)))
+    assert str(tmp_path / "bad.parquet") in str(error.value) and error.value.remedy
+
+
+def test_all_counts_by_hand(capsys):
+    # "a" begins with a test row and "b" with a validation row: nothing stands before them.
+    items = {"a": ["1", "2", "3", "1"], "b": ["3", "4"], "c": ["1"], "d": ["2"]}
+    parts = {"a": ["test", "train", "valid", "test"], "b": ["valid", "test"], "c": ["train"], "d": ["train"]}
+    found = split(Interactions(items, parts, "a table"))
+    assert found.train == {"a": ["2"], "c": ["1"], "d": ["2"]}
+    assert found.valid == [History("a", ["1", "2"], "3")]
+    assert found.test == [History("a", ["1", "2", "3"], "1"), History("b", ["3"], "4")]
+    assert found.counts == {
+        "users": 4,
+        "interactions": 8,
+        "items": 4,
+        "users_too_short": 3,
+        "users_with_one_interaction": 2,
+        "train_interactions": 3,
+        "train_items": 2,
+        "valid_targets": 1,
+        "test_targets": 2,
+        "targets_without_history": 2,
+        "valid_targets_by_file_order": 0,
+        "test_targets_by_file_order": 0,
+    }
+    # Too short for leave-one-out, which is not what divides this table.
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == ("warning: 2 validation or test rows have no earlier interaction of their user and are left out")
+    split(Interactions(items, parts, "a table"), quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_targets_of_one_part_are_enough(part):
+    found = split(Interactions({"a": ["1", "2"]}, {"a": ["train", part]}, "a table"))
+    assert getattr(found, part) == [History("a", ["1"], "2")] and len(found.valid) + len(found.test) == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        (None, "none has 3 interactions"),
+        ({"a": ["test"]}, "no row with an earlier interaction is marked valid or test"),
+    ],
+)
+def test_why_nobody_can_be_evaluated(parts, why):
+    with pytest.raises(InputError, match=f"^a table: no user can be evaluated: {why}. Give histories of at least 3 "):
+        split(Interactions({"a": ["1"]}, parts, "a table"))
 
 
 TIED = [(0, 3, 7), (0, 1, 7), (0, 5, 1), (1, 2, 4), (1, 4, 5), (1, 6, 6), (2, 1, 1), (2, 1, 1), (2, 3, 2)]
@@ -170,7 +246,7 @@ def test_ties_can_be_refused(tmp_path):
         read_interactions(path, ITEMS, options=InteractionOptions(ties="refuse"))
     assert str(error.value).startswith(
         f"{path}, column 'timestamp', row 1: the order of the file decides between 2 of 9 rows, which 1 users have at "
-        "equal times (first: user 'u0', time 7)."
+        "equal times (first: user 'u0', time 7). Give these rows times that differ, or use --ties file."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,7 @@ def test_equals_a_plain_count(rows: list[tuple[int, int, int]]) -> None:
         ("query,item_id,relevance\na,i0,2\na,i1,3\n", "column 'relevance', row 2: 3 is no grade"),
         ("query,item_id,relevance\na,i0,2\na,i1,\n", "column 'relevance', row 2: the value is missing"),
         ("query,item_id,relevance\na,i0,2\na,x,1\n", "column 'item_id', row 2: items without a semantic ID: 'x'"),
+        ("query,item_id,relevance\na,quite another,2\n", "rop these rows"),
         ("query,item_id,relevance,split\na,i0,2,dev\n", "column 'split', row 1: 'dev' is no split"),
         (
             "query,item_id,relevance,split\na,i0,2,test\na,i1,2,train\n",
@@ -109,13 +111,37 @@ def test_equals_a_plain_count(rows: list[tuple[int, int, int]]) -> None:
 def test_refuses(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError) as raised:
         read(tmp_path, text)
-    assert message in str(raised.value) and "queries.csv" in str(raised.value)
+    assert message in str(raised.value) and "queries.csv" in str(raised.value) and raised.value.remedy
+
+
+@pytest.mark.parametrize("column", ["query", "item_id", "query_id", "split"])
+def test_a_column_of_objects_is_named_with_its_file(tmp_path: Path, column: str) -> None:
+    columns: dict[str, Any] = {
+        "query": ["a"],
+        "item_id": ["i1"],
+        "relevance": [2],
+        "query_id": ["1"],
+        "split": ["test"],
+    }
+    tables.write(tmp_path / "queries.parquet", {**columns, column: [{"a": 1}]})
+    with pytest.raises(InputError, match=f"queries.parquet, column '{column}'"):
+        read_queries(tmp_path / "queries.parquet", ITEMS)
+
+
+def test_a_query_is_always_in_the_part_that_its_sha256_says(tmp_path: Path) -> None:
+    words = [f"Red  {n}" for n in range(40)]
+    found = read(tmp_path, "\n".join(["query,item_id,relevance", *(f"{text},i0,2" for text in words)]))
+    for text in words:
+        tenth = int(hashlib.sha256(f"red {text.split()[1]}".encode()).hexdigest()[:16], 16) % 10
+        part = found.train if tenth < 8 else found.valid if tenth == 8 else found.test
+        assert [query.text for query in part].count(text) == 1
 
 
 def test_an_empty_part_is_refused(tmp_path: Path) -> None:
     found = read(tmp_path, "query,item_id,relevance,split\na,i0,2,train\n")
-    with pytest.raises(InputError, match="none of the 1 queries is for test"):
+    with pytest.raises(InputError) as raised:
         found.part("test")
+    assert "queries.csv: none of the 1 queries is for test. Mark some test in a column" in str(raised.value)
 
 
 def test_columns_that_nothing_reads_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from gti_cli.tables.cold_start.cold_splits import describe_taken_out, split_by_items, without_items, without_pairs
 from gti_cli.tables.cold_start.held_out_items import HeldOutItems
-from gti_cli.tables.histories import History, Interactions
+from gti_cli.tables.histories import History, Interactions, split
 from gti_cli.tables.queries import Queries, Query
 
 USERS = {
@@ -36,6 +37,14 @@ def test_nothing_that_trains_has_a_held_out_item() -> None:
     assert "6 training interactions with them are left out, and 2 users have no others" in describe_taken_out(
         divided.counts
     )
+
+
+def test_what_is_said_is_said_once_and_about_the_whole_table(capsys: pytest.CaptureFixture[str]) -> None:
+    users = {**USERS, "f": ["T", "1", "2"]}  # without T, nothing stands before the validation item
+    split(Interactions(users, None, "a table"))
+    whole = capsys.readouterr().err
+    split_by_items(Interactions(users, None, "a table"), HELD)
+    assert capsys.readouterr().err == whole and "1 of 6 users have fewer than 3 interactions" in whole
 
 
 def test_targets_keep_the_part_and_the_history_that_they_had() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,21 +57,36 @@ def test_a_table_of_the_users_own(tmp_path: Path) -> None:
         (["i1", "i2"], ["test", "train"], r"column 'split', row 2: 'train' is no part of held-out items"),
         (["i1", "i1"], ["test", "valid"], "row 2: item 'i1' stands in both parts"),
         (["i1"], ["valid"], "no item is held out for the test"),
+        (["i1", None], ["test", "test"], "row 2: the id is missing"),
+        (["i1"], [{"part": "test"}], "column 'split'"),
     ],
 )
-def test_tables_refused(tmp_path: Path, items: list[str], labels: list[str], message: str) -> None:
+def test_tables_refused(tmp_path: Path, items: list[Any], labels: list[Any], message: str) -> None:
     path = tmp_path / "items.parquet"
     pq.write_table(pa.table({"item_id": items, "split": labels}), path)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as error:
+        choose_held_out(locate(path), table(), CATALOGUE)
+    assert str(path) in str(error.value) and error.value.remedy
+
+
+def test_other_words_for_the_rows_of_such_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "items.parquet"
+    pq.write_table(pa.table({"item_id": ["quite another"]}), path)
+    with pytest.raises(InputError, match="rop these items"):
+        choose_held_out(locate(path), table(), CATALOGUE)
+    pq.write_table(pa.table({"item": ["i1"]}), path)
+    with pytest.raises(InputError, match="column 'item_id' is missing"):
         choose_held_out(locate(path), table(), CATALOGUE)
 
 
 def test_shares() -> None:
-    assert parse_share("0.1") == 0.1 and parse_share("items.parquet") is None
+    assert parse_share("0.1") == 0.1 and parse_share("0.5") == 0.5 and parse_share("items.parquet") is None
     for given in ("0", "-0.1", "0.6", "nan", "10"):
-        with pytest.raises(InputError, match="is no share of the items"):
+        with pytest.raises(InputError, match=r"is no share of the items.*Write for example 0.1"):
             parse_share(given)
-    with pytest.raises(InputError, match="holds out 1 and 0 of 100 items"):
+    with pytest.raises(
+        InputError, match=r"^a table: --hold-out-items 0\.01 holds out 1 and 0 of 100 items.*Use a larger"
+    ):
         choose_held_out(0.01, table(), CATALOGUE)
 
 
@@ -82,10 +99,29 @@ def test_a_folder_holds_the_split_and_hands_it_on(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "from" / FILE).column("item_id").to_pylist() == ["i1", "i2", "i3"]
     other = HeldOutItems(held.valid, held.test)
     assert held.recorded()["sha256"] != other.recorded()["sha256"]
+    digest = hashlib.sha256(b'[["i1", "i3"], ["i2"]]').hexdigest()  # manifests of other versions hold it
+    assert held.recorded() == {"test_items": 2, "valid_items": 1, "sha256": digest}
     with Workspace(tmp_path / "space").stage("extend", "thing", ["thing"], options={}) as run:
         run.path("thing").mkdir()
         hand_on(tmp_path / "from", run.path("thing"), run)
         assert run.details["held_out_items"] == held.recorded()
         assert read_held_out(run.path("thing")) == held
-        hand_on(tmp_path, run.path("thing"), run)
-        assert "held_out_items" not in run.details
+        for _ in range(2):
+            hand_on(tmp_path, run.path("thing"), run)
+            assert "held_out_items" not in run.details
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"item_id": ["i1"]}, "column 'split' is missing"),
+        ({"split": ["test"]}, "column 'item_id' is missing"),
+        ({"item_id": ["i1", None], "split": ["test"] * 2}, "row 2: the id is missing"),
+        ({"item_id": ["i1"], "split": [{"part": "test"}]}, "column 'split'"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, columns: dict[str, list[Any]], message: str) -> None:
+    pq.write_table(pa.table(columns), tmp_path / FILE)
+    with pytest.raises(InputError, match=message) as error:
+        read_held_out(tmp_path)
+    assert str(tmp_path / FILE) in str(error.value)
