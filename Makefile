@@ -108,11 +108,11 @@ lint: install
 	$(BIN)/mypy
 
 # Where the tools cannot be installed (without a network), that is said, and nothing fails.
-audit:
-	test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && \
-	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(AUDIT); } || \
+audit: install
+	test -d $(VENV)/audit/pip_audit || { rm -rf $(VENV)/audit; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --target $(VENV)/audit $(AUDIT); } || \
 	{ rm -rf $(VENV)/audit; echo "audit: not run, since its tools cannot be installed here"; }
-	test ! -d $(VENV)/audit || $(VENV)/audit/bin/python .ci/audit.py
+	test ! -d $(VENV)/audit || PYTHONPATH="$(VENV)/audit" $(BIN)/python .ci/audit.py
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks --run-benchmarks -s -n 0

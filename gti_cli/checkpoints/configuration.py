@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, quote
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -51,7 +51,29 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise InputError("cannot be read as JSON", where=str(path), remedy="write the checkpoint again") from cause
     if not isinstance(config, dict):
         raise InputError("holds no JSON object", where=str(path), remedy="write the checkpoint again")
+    refuse_lone_surrogates(config, str(path))
     return config
+
+
+def refuse_lone_surrogates(content: Mapping[Any, Any], where: str) -> None:
+    """Refuse half of a character: JSON can spell it (``"\\ud800"``), but no file in UTF-8 can hold it.
+
+    Args:
+        content: The content of a JSON file.
+        where: The file, for the error line.
+
+    Raises:
+        InputError: When a name or a value holds one; the error names it.
+    """
+    for key, value in content.items():
+        try:
+            json.dumps({key: value}, ensure_ascii=False, default=str, skipkeys=True).encode("utf-8")
+        except UnicodeEncodeError as cause:
+            raise InputError(
+                f"{quote(key)} holds half of a character ({cause.object[cause.start]!r}, a lone surrogate)",
+                where=where,
+                remedy="write whole characters there",
+            ) from cause
 
 
 def parts(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -123,6 +145,7 @@ def read_pretrained_config(path: str, **options: Any) -> PreTrainedConfig:
             where=f"{path}, {CONFIG_FILE}",
             remedy="download or copy the checkpoint again, or correct its config.json",
         ) from cause
+    refuse_lone_surrogates(config.to_dict(), f"{path}, {CONFIG_FILE}")
     return config
 
 

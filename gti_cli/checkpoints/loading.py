@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
-from gti_cli.checkpoints.configuration import read_pretrained_config, replace_attention
+from gti_cli.checkpoints.configuration import read_pretrained_config, refuse_lone_surrogates, replace_attention
 from gti_cli.checkpoints.quantized import UNQUANTIZED, check_folder, is_quantized_name
 from gti_cli.checkpoints.tokenizer_packages import missing_packages
 from gti_cli.errors import InputError, first_line, list_some
@@ -51,6 +51,8 @@ def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
     # Where transformers finds no vocabulary it makes an empty tokenizer of the model's kind.
     if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
         raise missing_packages(path) or no_tokenizer
+    said = {**tokenizer.init_kwargs, "chat_template": tokenizer.chat_template}
+    refuse_lone_surrogates(said, f"{path}, tokenizer_config.json")
     if not isinstance(tokenizer.model_max_length, int | float):
         raise InputError(
             f"model_max_length must be a number, not {tokenizer.model_max_length!r}",
@@ -183,6 +185,9 @@ def _explain(error: Exception, path: str, kind: str) -> InputError | None:
     if kind == "a tokenizer":
         if (packages := missing_packages(path, error)) is not None:
             return packages
+        if isinstance(error, UnicodeEncodeError):
+            problem = f"a token holds half of a character ({error.object[error.start]!r}, a lone surrogate)"
+            return InputError(problem, where=path, remedy="write whole characters in the tokenizer's files")
         # The package tokenizers, and those that some kinds of tokenizers need, raise any class, even a bare Exception.
         return InputError(
             problem, where=path, remedy="save it there with tokenizer.save_pretrained, or give a hub name"

@@ -159,7 +159,7 @@ def _read_stored(path: Path, shard: Shard, skip: Sequence[str]) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        mapped = open_arrow(path) if shard.ending in ARROW else None  # on disk until it is used
+        mapped = open_arrow(path, shard.name) if shard.ending in ARROW else None  # on disk until it is used
         if mapped is not None:
             mapped.validate()  # reading what lies outside of the file would end the process
         names = mapped.column_names if mapped is not None else pq.read_schema(path).names
@@ -171,7 +171,7 @@ def _read_stored(path: Path, shard: Shard, skip: Sequence[str]) -> pa.Table:
             refuse_oversized_table(mapped, path, shard.name)
         chosen = [name for name, bare in zip(names, cleaned, strict=True) if bare not in skip]
         table = mapped.select(chosen) if mapped is not None else pq.read_table(path, columns=chosen if skip else None)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, MemoryError, UnicodeDecodeError, OSError) as cause:
+    except (pa.ArrowException, MemoryError, UnicodeDecodeError, OSError) as cause:
         raise InputError(
             f"cannot be read as {shard.ending[1:]}: {str(cause).splitlines()[0]}",
             where=shard.name,

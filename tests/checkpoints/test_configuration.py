@@ -18,6 +18,7 @@ from gti_cli.checkpoints.configuration import (
     drop_missing_attention,
     load_config,
     read_config,
+    read_pretrained_config,
 )
 from gti_cli.checkpoints.finding import find_checkpoint
 from gti_cli.checkpoints.loading import load_model
@@ -129,3 +130,12 @@ def test_models_with_a_cache_pass(kind: str) -> None:
     check_takes_cache(config, "here", "")
     assert causal_class(config) is not None
     assert causal_class(AutoConfig.for_model("t5")) is None
+
+
+def test_half_a_character_in_a_configuration(make_checkpoint: Callable[..., Path]) -> None:
+    folder = make_checkpoint()
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"whole": "\U0001f600", "note": {"x": "\ud800"}}))
+    for read in (lambda: read_config(folder), lambda: read_pretrained_config(str(folder))):
+        with pytest.raises(InputError, match=r"config\.json: 'note' holds half of a character \('\\ud800', a lone"):
+            read()

@@ -29,6 +29,25 @@ def test_truncated_weights(make_checkpoint: Callable[..., Path]) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"note": ["a\ud800b"]}, r"base, tokenizer_config\.json: 'note' holds half of a character \('\\ud800', a lone"),
+        ({"chat_template": "\udfff"}, r"'chat_template' holds half of a character \('\\udfff'"),
+        ({"eos_token": "<\ud800>"}, r"a token holds half of a character \('\\ud800'"),
+    ],
+)
+def test_half_a_character_in_a_tokenizer(
+    make_checkpoint: Callable[..., Path], changes: dict[str, Any], said: str
+) -> None:
+    folder = make_checkpoint()
+    (folder / "chat_template.jinja").unlink()
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"whole": "\U0001f600"} | changes))
+    with pytest.raises(InputError, match=said):
+        load_tokenizer(str(folder))
+
+
 def edit_weights(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
     tensors = load_file(folder / "model.safetensors")
     edit(tensors)

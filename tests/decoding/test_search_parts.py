@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,16 +27,10 @@ from gti_cli.evaluation.evaluate import evaluate
 from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, token_ids
 from tests.support.evaluation import World, make_world
 from tests.support.evaluation_parts import evaluate_counted
-from tests.support.launch import preloaded_processes
+from tests.support.launch import free_port, preloaded_processes, variables_of_rank
 from tests.support.models import make_model
 
-ROOT = Path(__file__).parents[2]
 OPTIONS: dict[str, Any] = {"k": [3, 5], "batch_size": 2, "device": "cpu", "name": "e"}
-SCRIPT = """
-import json, sys
-from tests.support.evaluation_parts import evaluate_counted
-evaluate_counted(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
-"""
 
 
 @pytest.fixture
@@ -72,19 +64,20 @@ def killed(once_killed: World, tmp_path: Path) -> World:
     return replace(once_killed, workspace=tmp_path / "space")
 
 
-def torchrun(world: World, options: dict[str, Any]) -> None:
-    script = world.workspace.parent / "script.py"
-    script.write_text(SCRIPT)
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    given = (str(world.workspace), str(world.interactions), json.dumps(options))
-    done = subprocess.run(
-        [sys.executable, *launcher, str(script), *given],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+def _evaluate(rank: int, port: int, *arguments: Any) -> None:
+    os.environ.update(variables_of_rank(rank, port))
+    evaluate_counted(*arguments)
+
+
+def in_two_processes(world: World, options: dict[str, Any]) -> None:
+    context, port = preloaded_processes(), free_port()
+    given = (str(world.workspace), str(world.interactions), options)
+    started = [context.Process(target=_evaluate, args=(rank, port, *given)) for rank in (0, 1)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(timeout=120)
+    assert [process.exitcode for process in started] == [0, 0]
 
 
 def searched(world: World) -> list[list[int]]:
@@ -110,7 +103,7 @@ def own_users(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_two_processes_write_the_bytes_of_one(world: World, small_parts: None) -> None:
     options = {**OPTIONS, "filter_seen": True, "search": "exact"}
-    torchrun(world, options)
+    in_two_processes(world, options)
     two, shares = manifest_of(world), searched(world)
     assert len(shares) == 2 and all(len(share) > 2 for share in shares)
     assert sorted(itertools.chain(*shares)) == list(range(two["counts"]["evaluated"]))

@@ -57,9 +57,16 @@ def one_long_text(path: Path) -> None:
     )
 
 
+def one_long_text_in_arrow(path: Path) -> None:
+    """A thousand texts of 2 MB each, compressed: 2 GB."""
+    table = pa.table({"item_id": ["a"] * 1000, "title": ["x" * 2_000_000] * 1000})
+    with pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table, max_chunksize=100)
+
+
 FILES: dict[str, Callable[[Path], None]] = {
     "items.csv.gz": zeros, "items.jsonl.gz": zeros, "nulls.parquet": nulls, "shared.parquet": one_text,
-    "long.parquet": one_long_text,
+    "long.parquet": one_long_text, "long.arrow": one_long_text_in_arrow,
 }  # fmt: skip
 
 

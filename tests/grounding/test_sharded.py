@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from gti_cli.grounding.ground import ground
 from tests.support.grounding import assert_same_curves, manifest_of
-from tests.support.launch import launch, needs_fsdp_2, torchrun
+from tests.support.launch import launch, needs_fsdp_2
 
 pytestmark = needs_fsdp_2
 
@@ -51,11 +51,21 @@ def assert_half(workspace: Path) -> None:
     assert run["weights_held"] == everything - in_layers // 2
 
 
+def variables_of_accelerate(*how: str) -> dict[str, str]:
+    """What ``accelerate launch`` with these options tells the processes that it starts."""
+    from accelerate.commands import launch as command
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    arguments, _, _ = command._validate_launch_command(command.launch_command_parser().parse_args([*how, "script.py"]))
+    told = prepare_multi_gpu_env(arguments)
+    return {name: value for name, value in told.items() if name.startswith(("ACCELERATE_", "FSDP_"))}
+
+
 def test_accelerate_launch_with_fsdp(make_world: Any) -> None:
     one, two = make_world(name="one"), make_world(name="two")
     ground(one.workspace, **OPTIONS)
-    how = ("--use_fsdp", "--fsdp_version", "2", "--num_processes", "2", "--main_process_port", "0")
-    torchrun(two.workspace, OPTIONS, "accelerate.commands.launch", *how)
+    variables = variables_of_accelerate("--use_fsdp", "--fsdp_version", "2", "--num_processes", "2")
+    assert launch(two.workspace, OPTIONS, variables=variables) == [10, 10]
     assert_half(two.workspace)
     found = assert_same_result(one.workspace, two.workspace)
     start = load_file(two.workspace / "extended" / "model.safetensors")

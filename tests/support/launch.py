@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import posix
 import socket
 import subprocess
 import sys
+import warnings
 from importlib.metadata import version
+from multiprocessing.context import ForkContext, ForkProcess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from packaging.version import Version
@@ -28,12 +32,11 @@ needs_fsdp_2 = pytest.mark.skipif(
 )
 
 
-def torchrun(workspace: Path, options: dict[str, Any], *launcher: str) -> None:
-    """Ground in two processes that torchrun, or another ``launcher`` (a module and its options), starts."""
+def torchrun(workspace: Path, options: dict[str, Any]) -> None:
+    """Ground in two processes that torchrun starts."""
     script = workspace.parent / "script.py"
     script.write_text(SCRIPT)
-    usual = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    command = [sys.executable, "-m", *(launcher or usual), str(script)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     done = subprocess.run(
         [*command, str(workspace), json.dumps(options)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -44,8 +47,39 @@ def torchrun(workspace: Path, options: dict[str, Any], *launcher: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+class _Copy(ForkProcess):
+    """A process that is a copy of this one, with all that it has imported."""
+
+    @staticmethod
+    def _Popen(process: Any) -> Any:  # noqa: N802
+        # Not os.fork, which a tool that measures coverage may have replaced: each copy would write what it covered.
+        with mock.patch.object(os, "fork", posix.fork), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python 3.12 warns of threads; the copies use none of them
+            return ForkProcess._Popen(process)  # type: ignore[attr-defined]
+
+    def run(self) -> None:
+        """Forget that this process has trained alone; then what a process does."""
+        from accelerate.state import AcceleratorState, GradientState
+
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+        super().run()
+
+
+class _Copies(ForkContext):
+    Process = _Copy
+
+
 def preloaded_processes() -> Any:
-    """A context whose processes start at once: they are copies of one process that has imported what stages need."""
+    """A context whose processes start at once, since they have imported what stages need.
+
+    They are copies of this process. Where there is a GPU, which a copy could not use, they are copies of a process that
+    imports the same and does nothing else.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return _Copies()
     context = multiprocessing.get_context("forkserver")
     # One list for all tests: the first process that a test worker starts decides what the later ones are copies of.
     stages = ("evaluation.evaluate", "grounding.train", "recommendation.train", "semantic_ids.build")

@@ -7,26 +7,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gti_cli.tables.headers import clean_name, stored_name
+from gti_cli.tables.sources.arrow_buffers import plain_bytes
+from gti_cli.tables.sources.oversized import refuse_growth
 from gti_cli.tables.sources.shards import PARQUET, Piece, Shard
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def open_arrow(path: Path) -> pa.Table:
+def open_arrow(path: Path, where: str) -> pa.Table:
     """Open an Arrow file, as `datasets` and pyarrow write them, without loading it: it is mapped into memory.
+
+    What is compressed in it is decompressed.
 
     Args:
         path: The file.
+        where: Its name, for the error line.
+
+    Raises:
+        InputError: When its compressed buffers are far larger than the file.
     """
     import pyarrow as pa
 
     source = pa.memory_map(str(path))
     try:
-        return pa.ipc.open_file(source).read_all()
+        opened = pa.ipc.open_file(source)
     except pa.ArrowInvalid:  # the other of Arrow's two formats, which `datasets` writes
         source.seek(0)
-        return pa.ipc.open_stream(source).read_all()
+        opened = pa.ipc.open_stream(source)
+    with pa.memory_map(str(path)) as other:  # a reader goes on from where it has left its own
+        refuse_growth(plain_bytes(other), path.stat().st_size, where)
+    return opened.read_all()
 
 
 def stored_rows(shard: Shard) -> int:
@@ -35,7 +46,7 @@ def stored_rows(shard: Shard) -> int:
         import pyarrow.parquet as pq
 
         return int(pq.read_metadata(shard.path).num_rows)
-    return int(open_arrow(shard.path).num_rows)
+    return int(open_arrow(shard.path, shard.name).num_rows)
 
 
 def stored_names(shard: Shard) -> list[str]:
@@ -44,7 +55,7 @@ def stored_names(shard: Shard) -> list[str]:
         import pyarrow.parquet as pq
 
         return [clean_name(name) for name in pq.read_schema(shard.path).names]
-    return [clean_name(name) for name in open_arrow(shard.path).column_names]
+    return [clean_name(name) for name in open_arrow(shard.path, shard.name).column_names]
 
 
 def blocks(pieces: Sequence[Piece], column: str, rows: int) -> Iterator[pa.Table]:
@@ -62,7 +73,7 @@ def blocks(pieces: Sequence[Piece], column: str, rows: int) -> Iterator[pa.Table
         if piece.shard.ending in PARQUET:
             yield from _parquet_blocks(piece, column, rows)
         else:
-            table = open_arrow(piece.shard.path)
+            table = open_arrow(piece.shard.path, piece.shard.name)
             table = table.select([stored_name(table.column_names, column)])
             stop = table.num_rows if piece.stop is None else piece.stop
             for start in range(piece.start, stop, rows):
