@@ -17,10 +17,11 @@ from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, prefix_sc
 from tests.support.models import make_model
 from tests.support.two_devices import DEVICE, TwoDevices
 
+UNEVEN = np.asarray([[0, 0, 0], [0, 1, 0], [1, 0, 0], [2, 0, 0]], dtype=np.int32)  # three nodes have 2, 1, 1 children
 
-@pytest.mark.parametrize("items", [1, 9, 400])
-def test_children_are_the_tries(items: int) -> None:
-    codes, _ = case(4, items=items, levels=3, prompts=1)
+
+@pytest.mark.parametrize("codes", [UNEVEN, *(case(4, items=items, levels=3, prompts=1)[0] for items in (1, 9, 400))])
+def test_children_are_the_tries(codes: np.ndarray) -> None:
     trie, ids = build_trie(codes), token_ids(3)
     tensors = TrieTensors(trie, ids, CPU)
     for level, (starts, labels) in enumerate(zip(trie.starts, trie.codes, strict=True)):
@@ -29,6 +30,8 @@ def test_children_are_the_tries(items: int) -> None:
         for node, (start, end) in enumerate(itertools.pairwise(starts)):
             assert tokens[node][inside[node]].tolist() == ids[level][labels[start:end]].tolist()
             assert (int(first[node]), int(inside[node].sum())) == (start, end - start)
+    elsewhere = TrieTensors(trie, ids, torch.device("meta"))
+    assert all(tensor.is_meta for tensor in (*elsewhere.starts, *elsewhere.tokens))
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama", "mistral", "gemma2", "gpt2", "opt", "bloom"])

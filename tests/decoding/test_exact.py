@@ -114,6 +114,8 @@ def test_of_equally_likely_ids_the_first_are_found() -> None:
     found = exact_search(model, prompts, tensors, last, 5)
     assert found.ranking.leaves.tolist() == [[0, 1, 2, 3, 4]] * 2
     assert found.missed.tolist() == [5, 5]
+    assert found.ranking.scores.dtype == found.ranking.dropped.dtype == np.float32
+    assert found.followed.dtype == np.int64
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "bloom"])

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-DEVICE = torch.device("cpu")  # The device of the model.
+DEVICE = torch.device("cpu", 0)  # The device of the model; "cpu" without a number is the host.
 
 _MAKERS = {
     *(torch.arange, torch.empty, torch.eye, torch.full, torch.linspace, torch.ones, torch.zeros),
-    *(torch.tensor, torch.as_tensor, torch.from_numpy, torch.rand, torch.randn, torch.randint, torch.scalar_tensor),
+    *(torch.tensor, torch.as_tensor, torch.rand, torch.randn, torch.randint, torch.scalar_tensor),
 }
 _TO_NUMPY = {torch.Tensor.numpy, torch.Tensor.__array__}
 _INDEXING = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
@@ -24,8 +24,8 @@ class TwoDevices(TorchFunctionMode):
     """Within this context a tensor is on the device only if ``device=DEVICE`` was said, or if it was computed there.
 
     All that is made without a device is on the host. As on a GPU, it is an error to compute with tensors of both, or to
-    read one of the device as a numpy array. Tensors from before the context are on the device. A sort that is not asked
-    to be stable is not stable.
+    read one of the device as a numpy array. Tensors from before the context are on the device, and so is what
+    ``from_numpy`` makes, which torch does not let us see. A sort that is not asked to be stable is not stable.
     """
 
     @staticmethod
@@ -46,13 +46,16 @@ class TwoDevices(TorchFunctionMode):
         if func in _SORTS and not kwargs.get("stable"):
             func = _sort_ties_backwards
         result = func(*args, **kwargs)
+        if func == torch.Tensor.device.__get__:
+            return result if _on_host(given[0]) else DEVICE
         if func is torch.Tensor.cpu:
             return _moved(result, True)
         if func is torch.Tensor.to:
-            is_move = kwargs.get("device") is not None or any(isinstance(arg, (torch.device, str)) for arg in args[1:])
-            return _moved(result, _on_host(given[0]) and not is_move)
+            wanted = [kwargs.get("device"), *(arg for arg in args[1:] if isinstance(arg, (torch.device, str)))]
+            goals = [torch.device(device) != DEVICE for device in wanted if device is not None]
+            return _moved(result, goals[0] if goals else _on_host(given[0]))
         if func in _MAKERS:
-            on_host = kwargs.get("device") is None
+            on_host = kwargs.get("device") is None or torch.device(kwargs["device"]) != DEVICE
         elif func in _COPIES:
             on_host = _on_host(args[0])
         else:

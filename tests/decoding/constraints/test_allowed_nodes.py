@@ -53,7 +53,8 @@ def test_masks_are_made_anew_for_another_trie_device_or_choice_and_kept_otherwis
     assert nodes.levels[0].tolist() == [[True, False]]
     assert items.nodes([2], first, CPU).levels[0] is nodes.levels[0]
     assert items.nodes([0, 1], second, CPU).levels[0].tolist() == [[False, False, True]]
-    assert items.nodes([0, 1], second, torch.device("meta")).levels[0].is_meta
+    elsewhere = items.nodes([0, 1], second, torch.device("meta"))
+    assert elsewhere.levels[0].is_meta and elsewhere.numbers.is_meta
     assert nodes.select([]).numbers.tolist() == []
 
 
