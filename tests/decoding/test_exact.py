@@ -72,6 +72,14 @@ def test_a_bound_that_is_too_high_is_lowered(excess: float) -> None:
     found = exact_search(model, prompts, tensors, optimistic, 8)
     order = np.argsort(-every_score(model, prompts[0], trie, ids))[:8]
     np.testing.assert_array_equal(found.ranking.leaves[0], order)
+    # The prefixes of all searches are counted. The root is followed whatever the bound is.
+    *prefixes, leaves = prefix_scores(model, prompts[0], trie, ids)
+    bound, expected, enough = float(optimistic.scores[0, -1]) - exact._SLACK, 0, False
+    while not enough:
+        expected += 1 + sum(score >= bound for level in prefixes[1:] for score in level.values())
+        enough = sum(score >= bound for score in leaves.values()) >= 8
+        bound = optimistic.scores[0, -1] - 4 * (optimistic.scores[0, -1] - bound)
+    assert found.followed.tolist() == [expected]
 
 
 def test_less_is_computed_than_there_is() -> None:

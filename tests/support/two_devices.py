@@ -24,9 +24,20 @@ class TwoDevices(TorchFunctionMode):
     """Within this context a tensor is on the device only if ``device=DEVICE`` was said, or if it was computed there.
 
     All that is made without a device is on the host. As on a GPU, it is an error to compute with tensors of both, or to
-    read one of the device as a numpy array. Tensors from before the context are on the device, and so is what
-    ``from_numpy`` makes, which torch does not let us see. A sort that is not asked to be stable is not stable.
+    read one of the device as a numpy array. Tensors from before the context are on the device. A sort that is not asked
+    to be stable is not stable.
     """
+
+    def __enter__(self) -> Any:
+        """Begin; what `torch.from_numpy` makes cannot be seen by a mode, so that it is replaced."""
+        self._from_numpy = torch.from_numpy
+        torch.from_numpy = lambda array: _moved(self._from_numpy(array), True)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        """End."""
+        torch.from_numpy = self._from_numpy
+        super().__exit__(*error)
 
     @staticmethod
     def is_on_device(tensor: torch.Tensor) -> bool:

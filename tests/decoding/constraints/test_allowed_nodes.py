@@ -74,6 +74,19 @@ def test_a_gpu_finds_the_same() -> None:
     assert torch.isfinite(masked).tolist() == [[False, True], [False, False]]
 
 
+def test_a_catalogue_of_one_item_that_one_prompt_may_not_have() -> None:
+    model, trie = make_model("qwen3", VOCAB, seed=3), build_trie(np.zeros((1, 3), dtype=np.int32))
+    tensors, prompts = TrieTensors(trie, token_ids(3), CPU), [[3, 4], [5, 6, 7]]
+    choices = [ItemChoice.of_mask(np.asarray([is_allowed])) for is_allowed in (True, False)]
+    nodes = AllowedItems(choices, np.asarray([0, 1])).nodes([0, 1], trie, CPU)
+    beam = beam_search_with_prefix(SharedPrefix(make_runner(model), prompts, 3), prompts, tensors, 2, PAD, None, nodes)
+    exact = exact_search(model, prompts, tensors, beam, 2, allowed=nodes).ranking
+    for found in (beam, exact):
+        assert found.leaves.tolist() == [[0, -1], [-1, -1]]
+        assert np.isfinite(found.scores).tolist() == [[True, False], [False, False]]
+    np.testing.assert_allclose(exact.scores[0, 0], every_score(model, prompts[0], trie, token_ids(3))[0], atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["qwen3", "gpt2"])
 @pytest.mark.parametrize("beams", [4, 60])
 def test_lists_are_those_of_the_trie_of_the_allowed_items(kind: str, beams: int) -> None:
