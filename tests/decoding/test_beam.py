@@ -17,10 +17,11 @@ from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, prefix_sc
 from tests.support.models import make_model
 from tests.support.two_devices import DEVICE, TwoDevices
 
+UNEVEN = np.asarray([[0, 0, 0], [0, 1, 0], [1, 0, 0], [2, 0, 0]], dtype=np.int32)  # three nodes have 2, 1, 1 children
 
-@pytest.mark.parametrize("items", [1, 9, 400])
-def test_children_are_the_tries(items: int) -> None:
-    codes, _ = case(4, items=items, levels=3, prompts=1)
+
+@pytest.mark.parametrize("codes", [UNEVEN, *(case(4, items=items, levels=3, prompts=1)[0] for items in (1, 9, 400))])
+def test_children_are_the_tries(codes: np.ndarray) -> None:
     trie, ids = build_trie(codes), token_ids(3)
     tensors = TrieTensors(trie, ids, CPU)
     for level, (starts, labels) in enumerate(zip(trie.starts, trie.codes, strict=True)):
@@ -29,6 +30,8 @@ def test_children_are_the_tries(items: int) -> None:
         for node, (start, end) in enumerate(itertools.pairwise(starts)):
             assert tokens[node][inside[node]].tolist() == ids[level][labels[start:end]].tolist()
             assert (int(first[node]), int(inside[node].sum())) == (start, end - start)
+    elsewhere = TrieTensors(trie, ids, torch.device("meta"))
+    assert all(tensor.is_meta for tensor in (*elsewhere.starts, *elsewhere.tokens))
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama", "mistral", "gemma2", "gpt2", "opt", "bloom"])
@@ -70,7 +73,7 @@ def test_the_beam_and_the_best_prefix_that_it_left_out_by_brute_force(kind: str)
     model, trie, ids = make_model(kind, VOCAB, seed=4), build_trie(codes), token_ids(3)
     tensors = TrieTensors(trie, ids, CPU)
     every = [prefix_scores(model, prompt, trie, ids) for prompt in prompts]
-    for beams in (1, 3, 8, 30):
+    for beams in (1, 3, len(trie.codes[0]), 8, 30):
         found = beam_search(model, prompts, tensors, beams, PAD)
         for row, scores in enumerate(every):
             kept: list[tuple[int, ...]] = [()]
@@ -189,8 +192,10 @@ def test_identical_prompts_and_batching_change_nothing() -> None:
 @given(st.lists(st.lists(st.sampled_from([-np.inf, 0.0, 1.0, 2.0]), min_size=6, max_size=6), min_size=1, max_size=4))
 def test_the_largest_values_in_a_stable_order(rows: list[list[float]]) -> None:
     for k in (1, 3, 6, 9):
-        values, columns = stable_topk(torch.tensor(rows), k)
-        for row, scores in enumerate(rows):
-            order = sorted(range(6), key=lambda column: -scores[column])[:k]
+        scores = torch.tensor(rows)
+        with TwoDevices():
+            values, columns = stable_topk(scores, k)
+        for row, of_row in enumerate(rows):
+            order = sorted(range(6), key=lambda column: -of_row[column])[:k]
             assert columns[row].tolist() == order
-            assert values[row].tolist() == [scores[column] for column in order]
+            assert values[row].tolist() == [of_row[column] for column in order]

@@ -72,6 +72,14 @@ def test_a_bound_that_is_too_high_is_lowered(excess: float) -> None:
     found = exact_search(model, prompts, tensors, optimistic, 8)
     order = np.argsort(-every_score(model, prompts[0], trie, ids))[:8]
     np.testing.assert_array_equal(found.ranking.leaves[0], order)
+    # The prefixes of all searches are counted. The root is followed whatever the bound is.
+    *prefixes, leaves = prefix_scores(model, prompts[0], trie, ids)
+    bound, expected, enough = float(optimistic.scores[0, -1]) - exact._SLACK, 0, False
+    while not enough:
+        expected += 1 + sum(score >= bound for level in prefixes[1:] for score in level.values())
+        enough = sum(score >= bound for score in leaves.values()) >= 8
+        bound = optimistic.scores[0, -1] - 4 * (optimistic.scores[0, -1] - bound)
+    assert found.followed.tolist() == [expected]
 
 
 def test_less_is_computed_than_there_is() -> None:
@@ -114,6 +122,8 @@ def test_of_equally_likely_ids_the_first_are_found() -> None:
     found = exact_search(model, prompts, tensors, last, 5)
     assert found.ranking.leaves.tolist() == [[0, 1, 2, 3, 4]] * 2
     assert found.missed.tolist() == [5, 5]
+    assert found.ranking.scores.dtype == found.ranking.dropped.dtype == np.float32
+    assert found.followed.dtype == np.int64
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "bloom"])

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-DEVICE = torch.device("cpu")  # The device of the model.
+DEVICE = torch.device("cpu", 0)  # The device of the model; "cpu" without a number is the host.
 
 _MAKERS = {
     *(torch.arange, torch.empty, torch.eye, torch.full, torch.linspace, torch.ones, torch.zeros),
-    *(torch.tensor, torch.as_tensor, torch.from_numpy, torch.rand, torch.randn, torch.randint, torch.scalar_tensor),
+    *(torch.tensor, torch.as_tensor, torch.rand, torch.randn, torch.randint, torch.scalar_tensor),
 }
 _TO_NUMPY = {torch.Tensor.numpy, torch.Tensor.__array__}
 _INDEXING = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
@@ -27,6 +27,17 @@ class TwoDevices(TorchFunctionMode):
     read one of the device as a numpy array. Tensors from before the context are on the device. A sort that is not asked
     to be stable is not stable.
     """
+
+    def __enter__(self) -> Any:
+        """Begin; what `torch.from_numpy` makes cannot be seen by a mode, so that it is replaced."""
+        self._from_numpy = torch.from_numpy
+        torch.from_numpy = lambda array: _moved(self._from_numpy(array), True)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        """End."""
+        torch.from_numpy = self._from_numpy
+        super().__exit__(*error)
 
     @staticmethod
     def is_on_device(tensor: torch.Tensor) -> bool:
@@ -46,13 +57,16 @@ class TwoDevices(TorchFunctionMode):
         if func in _SORTS and not kwargs.get("stable"):
             func = _sort_ties_backwards
         result = func(*args, **kwargs)
+        if func == torch.Tensor.device.__get__:
+            return result if _on_host(given[0]) else DEVICE
         if func is torch.Tensor.cpu:
             return _moved(result, True)
         if func is torch.Tensor.to:
-            is_move = kwargs.get("device") is not None or any(isinstance(arg, (torch.device, str)) for arg in args[1:])
-            return _moved(result, _on_host(given[0]) and not is_move)
+            wanted = [kwargs.get("device"), *(arg for arg in args[1:] if isinstance(arg, (torch.device, str)))]
+            goals = [torch.device(device) != DEVICE for device in wanted if device is not None]
+            return _moved(result, goals[0] if goals else _on_host(given[0]))
         if func in _MAKERS:
-            on_host = kwargs.get("device") is None
+            on_host = kwargs.get("device") is None or torch.device(kwargs["device"]) != DEVICE
         elif func in _COPIES:
             on_host = _on_host(args[0])
         else:

@@ -53,7 +53,8 @@ def test_masks_are_made_anew_for_another_trie_device_or_choice_and_kept_otherwis
     assert nodes.levels[0].tolist() == [[True, False]]
     assert items.nodes([2], first, CPU).levels[0] is nodes.levels[0]
     assert items.nodes([0, 1], second, CPU).levels[0].tolist() == [[False, False, True]]
-    assert items.nodes([0, 1], second, torch.device("meta")).levels[0].is_meta
+    elsewhere = items.nodes([0, 1], second, torch.device("meta"))
+    assert elsewhere.levels[0].is_meta and elsewhere.numbers.is_meta
     assert nodes.select([]).numbers.tolist() == []
 
 
@@ -71,6 +72,19 @@ def test_a_gpu_finds_the_same() -> None:
         masked = nodes.mask(1, parents, parents * 2, scores)
     # The first parent, of the second choice, has the leaves 0 and 1; the other one, of the first choice, has leaf 2.
     assert torch.isfinite(masked).tolist() == [[False, True], [False, False]]
+
+
+def test_a_catalogue_of_one_item_that_one_prompt_may_not_have() -> None:
+    model, trie = make_model("qwen3", VOCAB, seed=3), build_trie(np.zeros((1, 3), dtype=np.int32))
+    tensors, prompts = TrieTensors(trie, token_ids(3), CPU), [[3, 4], [5, 6, 7]]
+    choices = [ItemChoice.of_mask(np.asarray([is_allowed])) for is_allowed in (True, False)]
+    nodes = AllowedItems(choices, np.asarray([0, 1])).nodes([0, 1], trie, CPU)
+    beam = beam_search_with_prefix(SharedPrefix(make_runner(model), prompts, 3), prompts, tensors, 2, PAD, None, nodes)
+    exact = exact_search(model, prompts, tensors, beam, 2, allowed=nodes).ranking
+    for found in (beam, exact):
+        assert found.leaves.tolist() == [[0, -1], [-1, -1]]
+        assert np.isfinite(found.scores).tolist() == [[True, False], [False, False]]
+    np.testing.assert_allclose(exact.scores[0, 0], every_score(model, prompts[0], trie, token_ids(3))[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "gpt2"])

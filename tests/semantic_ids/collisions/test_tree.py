@@ -40,6 +40,17 @@ def test_room_below_each_prefix_against_all_tuples(sizes: list[int], fill: float
                 assert tree.children(prefix).tolist() == one_by_one.children(prefix).tolist() == below
 
 
+def greedily_down(
+    vector: np.ndarray, books: list[np.ndarray], free: set[tuple[int, ...]], prefix: tuple[int, ...]
+) -> tuple[int, ...]:
+    """From a prefix down to a free tuple, always to the code that brings the sum nearest to the vector."""
+    for level in range(len(prefix), len(books)):
+        start = sum((books[above][code] for above, code in enumerate(prefix)), np.zeros(2))
+        codes = {code[level] for code in free if code[:level] == prefix}
+        prefix = (*prefix, min(codes, key=lambda code: math.dist(vector, start + books[level][code])))
+    return prefix
+
+
 @settings(max_examples=60)
 @given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4), free=st.integers(1, 20), seed=st.integers(0, 20))
 def test_the_free_tuple_is_found_greedily_below_the_longest_prefix_possible(
@@ -57,12 +68,18 @@ def test_the_free_tuple_is_found_greedily_below_the_longest_prefix_possible(
     chosen = make_tree(sizes, used).nearest_free(vector, np.array(wish, dtype=np.int32), books)
     candidates = {tuple(code) for code in every} - used
     kept = max(shared_prefix(code, wish) for code in candidates)
-    expected = wish[:kept]
-    for level in range(kept, len(sizes)):
-        start = sum((books[above][code] for above, code in enumerate(expected)), np.zeros(2))
-        free = {code[level] for code in candidates if code[:level] == expected}
-        expected = (*expected, min(free, key=lambda code: math.dist(vector, start + books[level][code])))
-    assert chosen.dtype == np.int32 and tuple(chosen.tolist()) == expected
+    assert chosen.dtype == np.int32 and tuple(chosen.tolist()) == greedily_down(vector, books, candidates, wish[:kept])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_several_levels_down_each_code_is_nearest_to_what_is_left(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    books = [rng.standard_normal((size, 2)).astype(np.float32) for size in (3, 5, 5)]
+    vector = rng.standard_normal(2).astype(np.float32)
+    every = set(itertools.product(range(3), range(5), range(5)))
+    used = {code for code in every if code[0] == 0}  # the first code has no room
+    chosen = make_tree([3, 5, 5], used).nearest_free(vector, np.array([0, 2, 2], dtype=np.int32), books)
+    assert tuple(chosen.tolist()) == greedily_down(vector, books, every - used, ())
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -79,6 +96,9 @@ def test_the_last_level_takes_the_nearest_free_code(seed: int) -> None:
 
 
 def test_of_equally_near_codes_the_first_free_one_is_taken() -> None:
-    books = [np.ones((1, 2), dtype=np.float32), np.ones((300, 2), dtype=np.float32)]
-    tree = make_tree([1, 300], {(0, code) for code in range(40)})
-    assert tree.nearest_free(np.zeros(2, dtype=np.float32), np.array([0, 7], dtype=np.int32), books).tolist() == [0, 40]
+    distances = np.random.default_rng(0).integers(1, 4, 300)  # a hundred codes at each of three distances
+    books = [np.zeros((1, 1), dtype=np.float32), distances[:, None].astype(np.float32)]
+    near = np.flatnonzero(distances == 1).tolist()
+    tree = make_tree([1, 300], {(0, code) for code in near[:40]})
+    chosen = tree.nearest_free(np.zeros(1, dtype=np.float32), np.array([0, near[0]], dtype=np.int32), books)
+    assert chosen.tolist() == [0, near[40]]
