@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from gti_cli.training.head_loss import AddedLogits, HeadTensors, LogitRule, chunked_loss
+from gti_cli.training.head_loss import AddedLogits, HeadTensors, LogitRule, chunked_loss, verified_rule
 
 RULES = [LogitRule(), LogitRule(0.25), LogitRule(1.0, 5.0), LogitRule(2.0, 3.0)]
 
@@ -67,3 +70,56 @@ def test_a_second_backward_pass_is_refused() -> None:
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="one backward pass only"):
         loss.backward()
+
+
+@pytest.mark.parametrize("at_once", [None, 1, 90])
+def test_without_gradients_the_same_loss_and_the_most_probable_tokens(at_once: int | None) -> None:
+    hidden, weight, bias, targets, values, ids = made(1, 20, True)
+    head = HeadTensors(weight, bias, weight, bias, None)
+    with torch.no_grad():
+        loss, best = chunked_loss(hidden, head, targets, LogitRule(), at_once, AddedLogits(values, ids))
+    expected = plain(LogitRule(), hidden, weight, bias, targets, values, ids)
+    torch.testing.assert_close(loss, expected.detach(), rtol=1e-6, atol=0)
+    assert torch.equal(best, functional.linear(hidden, weight, bias).scatter_add(1, ids, values).argmax(1))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_rules_derivatives_are_those_of_autograd(rule: LogitRule) -> None:
+    product = torch.linspace(-9, 9, 50, dtype=torch.float64, requires_grad=True)
+    result = rule(product)
+    expected = product * rule.scale
+    expected = expected if rule.cap is None else rule.cap * (expected / rule.cap).tanh()
+    torch.testing.assert_close(result, expected)
+    (slope,) = torch.autograd.grad(expected.sum(), product, create_graph=True)
+    mine = rule.slope(result)
+    assert (mine is None) == (rule == LogitRule())
+    torch.testing.assert_close(torch.ones(()).double() if mine is None else mine, slope if rule.cap else slope[0])
+    curvature = rule.curvature(result)
+    assert (curvature is None) == (rule.cap is None)
+    if curvature is not None:
+        torch.testing.assert_close(curvature, torch.autograd.grad(slope.sum(), product)[0])
+
+
+def config_of(**given: Any) -> Any:
+    return SimpleNamespace(get_text_config=lambda: SimpleNamespace(**given))
+
+
+@pytest.mark.parametrize(
+    ("given", "scale", "cap"),
+    [
+        ({}, 1.0, None),
+        ({"logit_scale": None, "logits_scaling": None, "final_logit_softcapping": None}, 1.0, None),
+        ({"logit_scale": 0.25}, 0.25, None),
+        ({"logits_scaling": 8.0}, 0.125, None),
+        ({"logit_scale": 3.0, "logits_scaling": 2.0, "final_logit_softcapping": 5.0}, 1.5, 5.0),
+    ],
+)
+def test_a_models_rule_is_read_and_compared(given: dict[str, Any], scale: float, cap: float | None) -> None:
+    product = torch.randn(4, 30, generator=torch.Generator().manual_seed(0))
+    logits = product * scale
+    logits = logits if cap is None else cap * (logits / cap).tanh()
+    for dtype, rounding, other in ((torch.float32, 5e-6, 2e-5), (torch.bfloat16, 2e-3, 6e-2)):
+        theirs = verified_rule(config_of(**given), product.to(dtype), logits.to(dtype) + rounding * logits.std())
+        exact = logits if dtype == torch.float32 else logits.to(dtype).float()
+        assert theirs == LogitRule(scale, cap)
+        assert verified_rule(config_of(**given), product.to(dtype), exact + other * logits.std()) is None
