@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from gti_cli.training import head_loss as module
 from gti_cli.training.head_loss import AddedLogits, HeadTensors, LogitRule, chunked_loss, verified_rule
 
 RULES = [LogitRule(), LogitRule(0.25), LogitRule(1.0, 5.0), LogitRule(2.0, 3.0)]
@@ -50,18 +51,54 @@ def test_equals_the_plain_loss(seed: int, count: int, at_once: int, biased: bool
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-5, atol=1e-5, check_dtype=False)
 
 
-def test_under_autocast_products_are_bfloat16_and_sums_float32() -> None:
-    hidden, weight, bias, targets, values, ids = made(0, 20, True)
+@pytest.mark.parametrize("biased", [True, False])
+def test_under_autocast_products_are_bfloat16_and_sums_float32(biased: bool) -> None:
+    hidden, weight, bias, targets, values, ids = made(0, 20, biased)
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = chunked_loss(hidden, HeadTensors(weight, bias, weight, bias, None), targets, LogitRule(), 90)
     loss.backward()
     expected = plain(LogitRule(), hidden, weight, bias, targets, torch.zeros_like(values), ids)
-    gradients = torch.autograd.grad(expected, [hidden, weight, bias])
+    trained = [part for part in (hidden, weight, bias) if part is not None]
+    gradients = torch.autograd.grad(expected, trained)
     assert loss.dtype == torch.float32 and loss.item() != expected.item()
     assert loss.item() == pytest.approx(expected.item(), rel=0.02)
-    for mine, theirs in zip((hidden, weight, bias), gradients, strict=True):
-        assert mine.grad.dtype == torch.float32
+    for mine, theirs in zip(trained, gradients, strict=True):
+        assert mine.grad.dtype == torch.float32  # type: ignore[union-attr]
         assert float((mine.grad - theirs).norm() / theirs.norm()) < 0.02
+
+
+def test_no_more_logits_at_once_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, weight, _, targets, *_ = made(0, 7, False)
+    chunks: list[int] = []
+    linear = functional.linear
+
+    def counted(*given: Any) -> torch.Tensor:
+        """The head's product, whose positions are counted."""
+        chunks.append(len(given[0]))
+        return linear(*given)
+
+    monkeypatch.setattr(module.functional, "linear", counted)
+    monkeypatch.setattr(module, "LOGITS_AT_ONCE", {"cpu": 110})
+    for at_once, expected in ((None, [3, 3, 1]), (65, [2, 2, 2, 1]), (1, [1] * 7), (10**6, [7])):
+        chunks.clear()
+        chunked_loss(hidden, HeadTensors(weight, None, weight, None, None), targets, LogitRule(), at_once)
+        assert chunks == expected
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_gradient_of_some_rows_is_theirs_of_the_whole_head(rule: LogitRule) -> None:
+    hidden, weight, bias, targets, values, ids = made(3, 11, True)
+    chosen = torch.tensor([29, 4, 17])
+    rows, bias_rows = (part.detach()[chosen].requires_grad_(True) for part in (weight, bias))
+    head = HeadTensors(rows, bias_rows, weight, bias, chosen)
+    loss, _ = chunked_loss(hidden, head, targets, rule, 65, AddedLogits(values, ids))  # two positions at a time
+    mine = torch.autograd.grad(loss * 0.5, [hidden, values, rows, bias_rows])
+    expected = plain(rule, hidden, weight, bias, targets, values, ids)
+    theirs = list(torch.autograd.grad(expected * 0.5, [hidden, values, weight, bias]))
+    theirs[2:] = [part[chosen] for part in theirs[2:]]
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_a_second_backward_pass_is_refused() -> None:
