@@ -21,6 +21,8 @@ def test_nothing_stays_attached() -> None:
     rows = NewRows(model, NEW_IDS)
     with pytest.raises(KeyboardInterrupt), rows.attached():
         assert model.get_input_embeddings() is not embedding
+        assert model.get_input_embeddings().weight is embedding.weight
+        assert not any(name.endswith(("ids", "index")) for name in model.state_dict())
         raise KeyboardInterrupt
     assert model.get_input_embeddings() is embedding and model.get_output_embeddings() is head
 
@@ -76,6 +78,9 @@ def test_a_head_computes_at_chosen_positions_and_records_states() -> None:
     assert torch.equal(head.recorded, hidden.flatten(0, 1)[[7, 0]])  # type: ignore[arg-type]
     head.reset()
     assert torch.equal(head(hidden), every) and head.recorded is None
+    head.positions = torch.tensor([3])
+    assert head(hidden).shape == (1, 1, VOCAB)  # `reset` also ends the recording
+    assert set(rows.state_dict()) == {"embedding", "output", "bias"}
 
 
 def test_rows_are_written_into_another_copy_in_its_number_format() -> None:
@@ -109,6 +114,22 @@ def test_matrices_are_copies_of_the_parameters(tied: bool) -> None:
     assert rows.embedding.abs().min() > 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tied", [True, False])
+def test_matrices_have_all_new_rows_where_only_some_train(tied: bool, dtype: torch.dtype) -> None:
+    model = model_of("qwen3", tied).to(dtype)
+    rows = NewRows(model, NEW_IDS[[7, 2]], NEW_IDS)
+    with torch.no_grad():
+        for parameter in rows.parameters():
+            parameter += 1
+    found = rows.matrices()
+    assert list(found) == ([""] if tied else ["", "output_"]) and rows.trained()[""].shape == (2, 32)
+    for name, module in (("", model.get_input_embeddings()), ("output_", model.get_output_embeddings())):
+        expected = module.weight.detach()[OLD:].float().clone()
+        expected[[7, 2]] += 1  # what trains is not in the model before `sync`
+        assert name not in found or (found[name] == expected.numpy()).all()
+
+
 def test_models_that_cannot_be_trained_row_by_row() -> None:
     model = model_of("qwen3")
 
@@ -122,3 +143,23 @@ def test_models_that_cannot_be_trained_row_by_row() -> None:
         NewRows(model, NEW_IDS)
     with pytest.raises(InputError, match="Qwen3Model has no language-model head"):
         NewRows(model.model, NEW_IDS)
+    model.set_output_embeddings(torch.nn.Identity())
+    with pytest.raises(InputError, match="has no language-model head"):
+        NewRows(model, NEW_IDS)
+
+
+@pytest.mark.parametrize("scale", [3.0, torch.tensor(3.1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_embedding_that_scales_does_so_with_new_rows_too(scale: Any, dtype: torch.dtype) -> None:
+    class Scaled(torch.nn.Embedding):
+        embed_scale = scale
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return super().forward(ids) * (scale.to(dtype) if isinstance(scale, torch.Tensor) else scale)
+
+    model = model_of("qwen3", False).to(dtype)
+    scaled = Scaled(VOCAB, 32, dtype=dtype)
+    model.set_input_embeddings(scaled)
+    rows, ids = NewRows(model, NEW_IDS), torch.arange(VOCAB)
+    with rows.attached():
+        assert torch.equal(model.get_input_embeddings()(ids), scaled(ids))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -66,6 +68,26 @@ def test_no_midpoint_lies_above_its_chord(kind: tuple[int, int, bool, LogitRule]
     assert problem.value_and_gradient((a + b) / 2)[0] <= ends + 1e-9 * max(1, abs(ends))
 
 
+def test_positions_of_other_processes_count_as_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a second process held the same positions: all means stay what they are."""
+    alone = regression_of(0, 20, True, LogitRule(2.0, 3.0), ridge=0.3, at_once=30)
+    shared = replace(alone, count=40)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda sums: sums.mul_(2))
+    rows, direction = alone.start + 0.1, torch.linspace(-1, 1, alone.start.numel()).double().view_as(alone.start)
+    assert (len(alone), len(shared)) == (20, 40)
+    assert shared.loss(rows) == pytest.approx(alone.loss(rows), rel=1e-12)
+    for one, other in (
+        (shared.value_and_gradient(rows), alone.value_and_gradient(rows)),
+        (shared.hessian_product(rows, direction), alone.hessian_product(rows, direction)),
+        (shared.second_moments(), alone.second_moments()),
+        (shared.shares(), alone.shares()),
+        (shared.ridge_for_convexity(), alone.ridge_for_convexity()),
+    ):
+        torch.testing.assert_close(one, other)
+    shares = [float((alone.targets == number).sum()) / 20 for number in range(5)]
+    assert alone.shares().tolist() == pytest.approx(shares) and 0 < sum(shares) < 1
+
+
 def test_a_cap_alone_is_not_convex() -> None:
     """The bound of the test above is needed: without its ridge, a curvature is negative."""
     problem = regression_of(0, 20, False, LogitRule(2.0, 3.0))
@@ -88,3 +110,13 @@ def test_second_moments_see_the_bias_as_a_one() -> None:
     problem = regression_of(1, 9, True, LogitRule(), at_once=20)
     states = torch.cat([problem.states, torch.ones(9, 1, dtype=torch.float64)], dim=1)
     torch.testing.assert_close(problem.second_moments(), states.T @ states / 9)
+
+
+def test_the_ridge_for_convexity_is_the_steepest_curvature_times_the_largest_moment() -> None:
+    rule = LogitRule(3.0, 2.0)
+    problem = regression_of(1, 30, False, rule)
+    product = torch.linspace(-3, 3, 60_001, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(rule(product).sum(), product, create_graph=True)
+    steepest = float(torch.autograd.grad(slope.sum(), product)[0].abs().max())
+    largest = float(torch.linalg.svdvals(problem.states[:])[0]) ** 2 / 30
+    assert problem.ridge_for_convexity() == pytest.approx(steepest * largest * (5 + 1), rel=1e-6)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 from gti_cli.grounding.nll.head_loss import LogitRule
+from gti_cli.grounding.regression import solver
 from gti_cli.grounding.regression.objective import Regression
 from gti_cli.grounding.regression.solver import Coordinates, solve
 from tests.support.regression import RULES, regression_of
@@ -79,3 +85,96 @@ def test_narrow_hidden_states_cost_no_more_steps() -> None:
         norm = float(each.value_and_gradient(each.start)[1].norm())
         steps.append(solve(each, each.start, 1e-4 * norm, axes).steps)
     assert steps[1] <= steps[0] + 5 and steps[2] > 2 * steps[1]
+
+
+def test_coordinates_by_hand() -> None:
+    problem = regression_of(0, 60, True, LogitRule(0.25))
+    found = Coordinates.of(problem)
+    moments = problem.second_moments()
+    torch.testing.assert_close(found.axes @ found.moments.diag() @ found.axes.T, moments / 16)
+    assert torch.equal(found.shares, problem.shares())
+    shares = torch.bincount(problem.targets[problem.targets >= 0], minlength=5) / 60
+    mean = float(moments.trace()) / len(moments) / 16
+    assert found.typical_curvature() == pytest.approx(float(shares.double().mean()) * mean)
+    by_hand = Coordinates(torch.eye(3).double(), torch.tensor([4.0, 1.0, 0.0]).double(), torch.tensor([0.5, 0.25]))
+    squares = [[2.5, 1.0, 0.5], [1.5, 0.75, 0.5]]
+    torch.testing.assert_close(by_hand.scales(0.5) ** 2, torch.tensor(squares, dtype=torch.float64))
+    squares = [[2.0, 0.5, 2e-5], [1.0, 0.25, 2e-5]]  # where states do not vary: a share of the largest
+    torch.testing.assert_close(by_hand.scales(0.0) ** 2, torch.tensor(squares, dtype=torch.float64))
+
+
+def test_it_stops_where_it_was_told_and_asks_scipy_for_what_scipy_knows() -> None:
+    problem = regression_of(0, 100, True, LogitRule())
+    norm = float(problem.value_and_gradient(problem.start)[1].norm())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # scipy warns of options that a method does not have
+        solution = solve(problem, problem.start, 0.1 * norm)
+    assert solution.converged and 1e-3 * norm < solution.gradient <= 0.1 * norm
+
+
+class Counted(Regression):
+    """A problem that counts passes over its hidden states."""
+
+    passes: ClassVar[Counter[str]] = Counter()
+
+    def value_and_gradient(self, rows: torch.Tensor) -> tuple[float, torch.Tensor]:
+        self.passes["gradient"] += 1
+        return super().value_and_gradient(rows)
+
+    def hessian_product(self, rows: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+        self.passes["hessian"] += 1
+        return super().hessian_product(rows, direction)
+
+
+def gives_up(steps: int) -> Any:
+    """L-BFGS whose line search finds nothing behind the first point."""
+    return lambda scaled, point, **_: SimpleNamespace(x=(scaled(point), point)[1], nit=steps)
+
+
+@pytest.mark.parametrize("far", [0.0, 3.0])
+def test_newton_steps_alone_reach_the_solution(monkeypatch: pytest.MonkeyPatch, far: float) -> None:
+    problem = Counted(**vars(regression_of(2, 60, True, LogitRule(0.5), ridge=0.02)))
+    begin = problem.start + far * torch.randn(problem.start.shape, generator=torch.Generator().manual_seed(0)).double()
+    norm = float(problem.value_and_gradient(begin)[1].norm())
+    expected = solve(problem, begin, 1e-9 * norm)
+    monkeypatch.setattr("scipy.optimize.minimize", gives_up(3))
+    problem.passes.clear()
+    told: list[int] = []
+    found = solve(problem, begin, 1e-7 * norm, told=lambda: told.append(1))
+    assert found.converged and found.gradient == pytest.approx(float(problem.value_and_gradient(found.rows)[1].norm()))
+    torch.testing.assert_close(found.rows, expected.rows, rtol=0, atol=1e-5)
+    assert 3 < found.steps <= 13
+    # The last call is the test's own. A point that was evaluated last is not evaluated again.
+    assert found.evaluations == len(told) == problem.passes.total() - 1
+    assert problem.passes["gradient"] - 1 >= found.steps - 3 + 1
+
+
+def test_as_many_newton_steps_as_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = regression_of(2, 60, True, LogitRule(), ridge=0.02)
+    monkeypatch.setattr(solver, "_MOST_NEWTON_STEPS", 2)
+    for steps, expected in ((0, 2), (3, 5), (500, 500)):
+        monkeypatch.setattr("scipy.optimize.minimize", gives_up(steps))
+        assert solve(problem, problem.start, 0.0).steps == expected
+
+
+def test_a_step_too_far_is_halved_until_the_gradient_is_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Hessian that is given eight times too small makes each step eight times too long."""
+    problem = regression_of(2, 60, True, LogitRule(), ridge=0.02)
+    close = solve(problem, problem.start, 1e-3 * float(problem.value_and_gradient(problem.start)[1].norm()))
+    true = Regression.hessian_product
+    monkeypatch.setattr("scipy.optimize.minimize", gives_up(0))
+    monkeypatch.setattr(Regression, "hessian_product", lambda *given: true(*given) / 8)
+    monkeypatch.setattr(solver, "_MOST_NEWTON_STEPS", 3)
+    halved = solve(problem, close.rows, 0.0)
+    assert halved.steps == 3 and halved.gradient < 0.1 * close.gradient
+    # No number of halvings helps against a direction that leads away: the rows stay.
+    monkeypatch.setattr(Regression, "hessian_product", lambda *given: -true(*given))
+    away = solve(problem, close.rows, 0.0)
+    assert away.steps == 0 and not away.converged and torch.equal(away.rows, close.rows)
+    assert away.gradient == pytest.approx(close.gradient)
+
+
+def test_rows_without_a_position_have_a_share_of_zero() -> None:
+    problem = regression_of(0, 40, False, LogitRule())
+    without = replace(problem, targets=torch.where(problem.targets == 4, -1, problem.targets))
+    assert without.shares().tolist() == [*problem.shares().tolist()[:4], 0.0]
