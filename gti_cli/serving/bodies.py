@@ -39,9 +39,8 @@ class Request(BaseModel):
         unknown = [name for name in content if name not in known] if isinstance(content, dict) else []
         if unknown:
             names = {"unknown": list_some(unknown), "known": list_names(known)}
-            raise PydanticCustomError(
-                "unknown_field", "There is no field {unknown} here; the fields are {known}", names
-            )
+            message = "There is no field {unknown} here; the fields are {known}"
+            raise PydanticCustomError("unknown_field", message, names)
         return content
 
 

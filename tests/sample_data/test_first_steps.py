@@ -19,7 +19,7 @@ def pictures(notebook: Any) -> int:
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What runs cells behind a notebook's kernel, in this process: a kernel of its own would import everything again."""
+    """What runs cells behind a notebook's kernel, in this process: a real kernel would import everything again."""
     from IPython.core.history import HistoryManager
     from IPython.core.interactiveshell import InteractiveShell
 

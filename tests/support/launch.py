@@ -42,7 +42,7 @@ class _Copy(ForkProcess):
     """A process that is a copy of this one, with all that it has imported."""
 
     @staticmethod
-    def _Popen(process: Any) -> Any:  # noqa: N802
+    def _Popen(process: Any) -> Any:
         # Not os.fork, which a tool that measures coverage may have replaced: each copy would write what it covered.
         with mock.patch.object(os, "fork", posix.fork), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python 3.12 warns of threads; the copies use none of them
