@@ -43,7 +43,7 @@ def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False)
     may_be_blank = what == "token"
     if (
         all(given)
-        and (may_be_blank or not any(map(str.isspace, given)))
+        and (may_be_blank or not any(text.isspace() for text in given if text))
         and not (unique and len(set(given)) < len(given))
     ):
         return [text for text in given if text]

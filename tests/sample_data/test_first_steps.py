@@ -35,17 +35,18 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_it_runs_with_small_settings(shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import nbformat
-    from IPython.utils.capture import capture_output
 
     monkeypatch.setenv("QUICK", "1")
     monkeypatch.setenv("GTI_WORKSPACE", str(tmp_path / "workspace"))
     monkeypatch.chdir(ROOT)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    with capture_output() as shown:
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                shell.run_cell(cell.source).raise_error()
-    drawn = sum("image/png" in output.data for output in shown.outputs)
+    drawn = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            done = shell.run_cell(cell.source)
+            done.raise_error()
+            shown, _ = shell.display_formatter.format(done.result)
+            drawn += "image/png" in shown
     assert drawn == pictures(notebook) == 3
     assert (tmp_path / "workspace" / "from-texts" / "model.safetensors").exists()
 
