@@ -56,7 +56,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def refuse_lone_surrogates(content: Mapping[Any, Any], where: str) -> None:
-    """Refuse half of a character: JSON can spell it (``"\\ud800"``), but no file in UTF-8 can hold it.
+    """Refuse half of a character: JSON can spell it (an escape such as ``ud800``), but no file in UTF-8 can hold it.
 
     Args:
         content: The content of a JSON file.

@@ -89,6 +89,11 @@ def whole_json(file: SourceFile) -> dict[str, Any]:
     return content
 
 
+def is_blank(value: object) -> bool:
+    """Whether a value is missing: there is none, or nothing but white space."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
 def need(record: dict[str, Any], names: Sequence[str], file: SourceFile, line: int) -> list[Any]:
     """Values of a record that must be there.
 
@@ -106,7 +111,7 @@ def need(record: dict[str, Any], names: Sequence[str], file: SourceFile, line: i
     """
     values = [record.get(name) for name in names]
     for name, value in zip(names, values, strict=True):
-        if value is None or value == "":
+        if is_blank(value):
             raise InputError(
                 f"the field {name!r} is missing",
                 where=file.where(line),

@@ -136,8 +136,8 @@ def _item_ids(table: pa.Table, path: Path | str) -> StringColumn:
 
     values = readable_column(table, "item_id", path)
     if is_text(values.type) and not values.null_count:
-        is_flawless = pc.min(pc.binary_length(values)).as_py() > 0 and pc.count_distinct(values).as_py() == len(values)
-        if is_flawless:
+        is_blank = pc.or_(pc.equal(values, ""), pc.utf8_is_space(values))
+        if not pc.any(is_blank).as_py() and pc.count_distinct(values).as_py() == len(values):
             return StringColumn(pa.chunked_array([values.cast(pa.string()).combine_chunks()]))
     return StringColumn(pa.chunked_array([pa.array(tables.ids(table, "item_id", path, unique=True), pa.string())]))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from gti_cli.errors import InputError, list_some
+from gti_cli.errors import InputError, list_names, list_some
 
 if TYPE_CHECKING:
     from gti_cli.recommender.recommender import Recommender
@@ -30,6 +30,18 @@ class Request(BaseModel):
     """A body of a request. A field that is not known is an error, and "10" is no number."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, content: Any) -> Any:
+        """Name the fields that are not known, and those that are: pydantic's own words name neither."""
+        known = list(cls.model_fields)
+        unknown = [name for name in content if name not in known] if isinstance(content, dict) else []
+        if unknown:
+            names = {"unknown": list_some(unknown), "known": list_names(known)}
+            message = "There is no field {unknown} here; the fields are {known}"
+            raise PydanticCustomError("unknown_field", message, names)
+        return content
 
 
 class ListRequest(Request):

@@ -32,7 +32,7 @@ def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False)
 
     Raises:
         InputError: When the column has another type, or a number is no whole number.
-        InputError: When an id is missing or empty.
+        InputError: When an id is missing, empty or white space alone. (A token may be white space.)
         InputError: When an id occurs twice and ``unique`` is true.
     """
     given, converted_from = id_texts(table, column, path)
@@ -40,14 +40,20 @@ def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False)
         what = f"its {len(given):,} ids became whole numbers (7, not 7.0)"
         remark(path, f"column {column!r} is of type {converted_from}: {what}")
     what = "token" if column == "token" else "id"
-    if all(given) and not (unique and len(set(given)) < len(given)):
+    may_be_blank = what == "token"
+    if (
+        all(given)
+        and (may_be_blank or not any(text.isspace() for text in given if text))
+        and not (unique and len(set(given)) < len(given))
+    ):
         return [text for text in given if text]
     row_of: dict[str, int] = {}
     texts: list[str] = []
     for row, text in enumerate(given, start=1):
-        if not text:
+        if not text or (text.isspace() and not may_be_blank):
             where = f"{path}, column {column!r}, row {row:,}"
-            raise InputError(f"the {what} is missing", where=where, remedy="give every row one, or drop the row")
+            problem = f"the id {text!r} is white space alone" if text else f"the {what} is missing"
+            raise InputError(problem, where=where, remedy="give every row one, or drop the row")
         if unique:
             first = row_of.setdefault(text, row)
             if first != row:

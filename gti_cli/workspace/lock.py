@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,9 +121,15 @@ def _lock(root: Path, name: str) -> BaseFileLock:
     from filelock import FileLock
 
     path = root / ".gti" / name
+    absent = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as cause:
+    except BaseException as cause:
+        for folder in absent:  # of an interrupted command no empty workspace stays
+            with suppress(OSError):
+                folder.rmdir()
+        if not isinstance(cause, OSError):
+            raise
         raise InputError(f"cannot write in the workspace: {cause.strerror}", where=str(root)) from cause
     return FileLock(path)
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,16 +129,6 @@ def test_a_truncated_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run(["build-ids", str(path), "-w", str(tmp_path / "ws")]) == 2
     assert "cannot be read as parquet" in capsys.readouterr().err
     assert not (tmp_path / "ws").exists()
-
-
-def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from gti_cli.app import run; run(['build-ids', '--help']);"
-        "print([m for m in ('torch', 'numpy', 'pyarrow', 'faiss', 'sklearn') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().endswith("[]")
-    assert "--import-index" in done.stdout
 
 
 @pytest.mark.parametrize("quantizer", ["rq-kmeans", "rq-vae"])

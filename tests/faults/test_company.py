@@ -22,7 +22,8 @@ def test_a_clock_that_goes_back_changes_nothing(road: Road) -> None:
     assert company.with_wrong_clock(road, road.step("build-ids"), days=900) == []
 
 
-@pytest.mark.parametrize(("victim", "number"), [(1, 3), (1, 10)])
-def test_a_launch_that_loses_a_process_can_be_repeated(road: Road, victim: int, number: int) -> None:
-    # before the training, and while the process writes what nobody keeps; the other process must notice or finish
-    assert launched.lose(road, road.step("finetune"), victim, number) == []
+@pytest.mark.parametrize(("victim", "number", "patience"), [(1, 3, 20), (1, 10, 20), (0, 10, 1)])
+def test_a_launch_that_loses_a_process_can_be_repeated(road: Road, victim: int, number: int, patience: float) -> None:
+    # before the training, and while the process writes what nobody keeps; the other process must notice or finish,
+    # but for one that waits for the decision of process 0: that one is up to the launcher
+    assert launched.lose(road, road.step("finetune"), victim, number, patience) == []

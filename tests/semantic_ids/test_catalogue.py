@@ -127,6 +127,7 @@ def test_a_catalogue_without_embeddings_or_texts_says_so(tmp_path: Path) -> None
         ({"title": ["a"]}, "column 'item_id' is missing"),
         ({"item_id": ["x", "x"]}, "row 2: duplicate id 'x'"),
         ({"item_id": ["x", None]}, "row 2: the id is missing"),
+        ({"item_id": ["x", " "]}, "row 2: the id ' ' is white space alone"),
     ],
 )
 def test_bad_ids(tmp_path: Path, columns: dict[str, list[str | None]], words: str) -> None:

@@ -59,10 +59,11 @@ class _Copy(ForkProcess):
 
     def run(self) -> None:
         """Forget that this process has trained alone; then what a process does."""
-        from accelerate.state import AcceleratorState, GradientState
+        if "accelerate" in sys.modules:
+            from accelerate.state import AcceleratorState, GradientState
 
-        AcceleratorState._reset_state(reset_partial_state=True)
-        GradientState._reset_state()
+            AcceleratorState._reset_state(reset_partial_state=True)
+            GradientState._reset_state()
         super().run()
 
 
@@ -76,9 +77,7 @@ def preloaded_processes() -> Any:
     They are copies of this process. Where there is a GPU, which a copy could not use, they are copies of a process that
     imports the same and does nothing else.
     """
-    import torch
-
-    if not torch.cuda.is_available():
+    if "torch" not in sys.modules or not sys.modules["torch"].cuda.is_available():
         return _Copies()
     context = multiprocessing.get_context("forkserver")
     # One list for all tests: the first process that a test worker starts decides what the later ones are copies of.

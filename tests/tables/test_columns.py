@@ -86,11 +86,16 @@ def test_folder_is_no_table(tmp_path: Path) -> None:
         tables.read(tmp_path)
 
 
+def test_a_token_may_be_white_space() -> None:
+    assert tables.ids(pa.table({"token": ["a", "  "]}), "token", "t.csv") == ["a", "  "]
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         (["a", None], "row 2: the id is missing"),
         (["a", ""], "row 2: the id is missing"),
+        (["a", "b c", " \t"], r"row 3: the id ' \\t' is white space alone"),
         (["a", "b", "a"], r"row 3: duplicate id 'a' \(first in row 1\)"),
         ([0.5, 1.5], "row 1: the id 0.5 is no whole number"),
         ([[1], [2]], "strings or integers, not list"),

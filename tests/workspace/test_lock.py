@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from gti_cli.errors import InputError
 from gti_cli.workspace import lock
+from tests.support.launch import preloaded_processes
 from tests.support.stages import run_stage
 
 
@@ -22,7 +22,7 @@ def _hold(root: str, ready: Any, leave: Any) -> None:
 
 
 def test_two_commands_at_once_where_neither_writes_what_the_other_reads(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = preloaded_processes()
     ready, leave = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(str(tmp_path), ready, leave))
     other.start()
@@ -82,3 +82,19 @@ def test_read_only_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("filelock.FileLock.acquire", refuse)
     with pytest.raises(InputError, match="cannot write in the workspace: Permission denied"):
         run_stage(tmp_path)
+
+
+def test_ctrl_c_at_the_first_folder_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mkdir = os.mkdir
+
+    def interrupted(path: str, *more: object, **named: object) -> None:
+        mkdir(path, *more, **named)  # type: ignore[arg-type]
+        if Path(path).name == ".gti":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "mkdir", interrupted)
+    (tmp_path / "mine").mkdir()
+    for root in (tmp_path / "mine", tmp_path / "new" / "ws"):
+        with pytest.raises(KeyboardInterrupt), lock.writing(root):
+            pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]

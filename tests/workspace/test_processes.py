@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
 import time
@@ -16,6 +15,7 @@ import pytest
 from gti_cli import console
 from gti_cli.errors import InputError
 from gti_cli.workspace import Workspace, processes
+from tests.support.launch import preloaded_processes
 
 
 def _process(root: str, rank: int, port: int, interrupted: bool, results: Any) -> None:
@@ -38,7 +38,7 @@ def _process(root: str, rank: int, port: int, interrupted: bool, results: Any) -
 
 def launch(root: Path, port: int, *, interrupted: bool = False) -> list[tuple[Any, ...]]:
     """What each of two processes saw; rank 1 starts first, so it has to wait."""
-    context = multiprocessing.get_context("spawn")
+    context = preloaded_processes()
     results = context.Queue()
     started = [context.Process(target=_process, args=(str(root), rank, port, interrupted, results)) for rank in (1, 0)]
     for process in started:

@@ -10,7 +10,7 @@ from typing import Any
 from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.importing.formats.base import Advance, Files
 from gti_cli.importing.gather import ImportedData, id_text, number
-from gti_cli.importing.records import objects, table_rows
+from gti_cli.importing.records import is_blank, objects, table_rows
 from gti_cli.importing.sources import SourceFile
 from gti_cli.importing.times import POSITIONS, ColumnTimes
 from gti_cli.tables.headers import clean_names, stored_name
@@ -99,7 +99,7 @@ def _add_interactions(
         record = dict(zip(ours, values, strict=True))
         where = file.where(line)
         user, item = record["user_id"], record["item_id"]
-        if user in (None, "") or item in (None, ""):
+        if is_blank(user) or is_blank(item):
             raise InputError("the id is missing", where=where, remedy="give every row ids or drop the row")
         time = position if times is None else times.read(record["timestamp"], line)
         rating = record.get("rating")

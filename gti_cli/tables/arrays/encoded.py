@@ -50,7 +50,7 @@ def encode_ids(table: pa.Table, column: str, path: Path | str) -> EncodedColumn:
     values = readable_column(table, column, path)
     kind = values.type
     codes, distinct = _encode(values) if is_text(kind) or pa.types.is_integer(kind) else (None, None)
-    if codes is None or distinct is None or distinct.null_count or (is_text(kind) and _has_empty(distinct)):
+    if codes is None or distinct is None or distinct.null_count or (is_text(kind) and _has_blank(distinct)):
         # Numbers with a point, and columns with a fault, whose row is to be named.
         return EncodedColumn(*_encode_list(ids(table, column, path)))
     return EncodedColumn(codes, distinct if is_text(kind) else distinct.cast(pa.string()))
@@ -79,10 +79,12 @@ def encode_strings(table: pa.Table, column: str, path: Path | str) -> EncodedCol
     return EncodedColumn(np.asarray(stripped[codes], dtype=np.int32), texts)
 
 
-def _has_empty(texts: pa.Array) -> bool:
+def _has_blank(texts: pa.Array) -> bool:
+    """Whether a text is empty, or white space alone."""
     import pyarrow.compute as pc
 
-    return bool(pc.index(texts, pc.cast("", texts.type)).as_py() >= 0)
+    blank = pc.or_(pc.equal(texts, ""), pc.utf8_is_space(texts))
+    return bool(pc.any(blank).as_py())
 
 
 def _encode(values: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], pa.Array]:

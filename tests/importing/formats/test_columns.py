@@ -69,6 +69,7 @@ def test_wrong_mappings(columns: str, message: str) -> None:
     [
         ("a,b\n1,2\n", "are not there"),
         ("who,what,when\n,1,2\n", r"line 2: the id is missing"),
+        ("who,what,when\nu, ,2\n", r"line 2: the id is missing"),
         ("who,what,when\nu,1,soon\n", r"line 2: 'soon' is no date or time that can be read"),
     ],
 )

@@ -15,8 +15,16 @@ STEPS = ("ground", "solve", "finetune", "evaluate", "blend", "extend", "build-id
 PATIENCE = 20.0  # seconds for the other process to notice
 
 
-def lose(road: Road, step: Step, victim: int, number: int) -> list[str]:
-    """Kill one of two processes at its change ``number``; the other must end by itself, and a rerun must be whole."""
+def lose(road: Road, step: Step, victim: int, number: int, patience: float = PATIENCE) -> list[str]:
+    """Kill one of two processes at its change ``number``; the other must end, and a rerun must be whole.
+
+    Args:
+        road: The undisturbed run.
+        step: The command.
+        victim: The process that is killed, 0 or 1.
+        number: The change of a file at which it is killed.
+        patience: Seconds for the other process to end by itself. Then it gets SIGTERM, as torchrun sends it at once.
+    """
     case, port = road.case(step), free_port()
     running = [
         child.start(
@@ -32,10 +40,10 @@ def lose(road: Road, step: Step, victim: int, number: int) -> list[str]:
         running[1 - victim].wait()
         road.drop(case)
         return []
-    deadline, other = time.monotonic() + PATIENCE, running[1 - victim]
+    deadline, other = time.monotonic() + patience, running[1 - victim]
     while not os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         if time.monotonic() > deadline:
-            os.kill(other.pid, signal.SIGTERM)  # as torchrun does at once
+            os.kill(other.pid, signal.SIGTERM)
             break
         time.sleep(0.02)
     outcome = other.wait()

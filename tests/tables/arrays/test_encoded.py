@@ -41,7 +41,7 @@ def test_ids_are_those_of_the_list(values: Any) -> None:
     assert found.first_row(int(found.codes[1])) == 1 + texts(found).index(texts(found)[1])
 
 
-@pytest.mark.parametrize("values", [["a", None], ["a", ""], [1, None], [1.5], [True]])
+@pytest.mark.parametrize("values", [["a", None], ["a", ""], ["a", "\u3000 "], [1, None], [1.5], [True]])
 def test_ids_with_a_fault_are_refused_in_the_same_words(values: list[Any]) -> None:
     table = pa.table({"item_id": values})
     with pytest.raises(InputError) as expected:
