@@ -226,14 +226,11 @@ def shard_layers(model: PreTrainedModel, mesh: Any, device: torch.device, shardi
 
 def count_weights(model: nn.Module) -> tuple[int, int]:
     """Number of weights of a model, and of those that this process holds."""
+    from torch.distributed.tensor import DTensor
+
     parameters = list(model.parameters())
-    held = sum((p.to_local() if _is_sharded(p) else p).numel() for p in parameters)  # type: ignore[operator]
+    held = sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in parameters)
     return sum(p.numel() for p in parameters), held
-
-
-def _is_sharded(parameter: torch.Tensor) -> bool:
-    """Whether a parameter is a DTensor, of which each process holds a part (torch 2.4 has no public name for it)."""
-    return hasattr(parameter, "to_local")
 
 
 def check_training(device: torch.device, unsupported: Mapping[str, bool]) -> None:
@@ -275,11 +272,12 @@ def gathered(
     """
     import torch
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+    from torch.distributed.tensor import DTensor
 
     state: dict[str, Any]
     if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
         state = _gathered_zero_state(model)
-    elif any(map(_is_sharded, model.parameters())):
+    elif any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
     else:
         return model
