@@ -201,14 +201,9 @@ def shard_layers(model: PreTrainedModel, mesh: Any, device: torch.device, shardi
         (``_no_split_modules``), as accelerate's own wrapping takes them.
 
     Raises:
-        InputError: When torch is older than 2.6, or the model does not name its layers.
+        InputError: When the model does not name its layers.
     """
-    import torch
-
-    try:
-        from torch.distributed.fsdp import fully_shard
-    except ImportError:
-        raise InputError(f"{sharding.name} needs torch 2.6 or newer, this is {torch.__version__}") from None
+    from torch.distributed.fsdp import fully_shard
 
     model.requires_grad_(False)
     names = set(getattr(model, "_no_split_modules", None) or ())
