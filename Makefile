@@ -73,7 +73,7 @@ test-all: install $(VENV)/transformers4/.installed
 # Quietly: no coverage, and in an environment of its own for each.
 QUIETLY = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 UNPINNED = -m pip install --quiet --disable-pip-version-check --no-compile
-TOOLS := httpx2 hypothesis pytest pytest-xdist slipcover
+TOOLS := httpx2 hypothesis ipykernel nbclient pytest pytest-xdist slipcover
 
 # .ci/lowest.txt is what `uv pip compile --resolution lowest-direct --python-version 3.10` chooses.
 test-lowest:

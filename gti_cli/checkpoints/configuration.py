@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +156,21 @@ def causal_class(config: PreTrainedConfig) -> Any:
     return MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
 
 
+def cache_argument(forward: Callable[..., Any]) -> str | None:
+    """Return what a model calls its key-value cache, as an argument and in its outputs.
+
+    A model with keyword arguments only would swallow a cache of another name unread.
+
+    Args:
+        forward: The model's ``forward``.
+
+    Returns:
+        ``past_key_values``, or ``cache`` since transformers 5.24; None where the model takes neither.
+    """
+    parameters = inspect.signature(forward).parameters
+    return next((name for name in ("past_key_values", "cache") if name in parameters), None)
+
+
 def check_takes_cache(config: PreTrainedConfig, where: str, remedy: str) -> None:
     """Refuse state-space models such as Mamba and RWKV, some of which also read padding as if it were text.
 
@@ -168,8 +183,9 @@ def check_takes_cache(config: PreTrainedConfig, where: str, remedy: str) -> None
         InputError: When the model takes no key-value cache.
     """
     model_class = causal_class(config)
-    # A class with keyword arguments only would swallow the cache unread.
-    if model_class is not None and "past_key_values" not in inspect.signature(model_class.forward).parameters:
+    name = "" if model_class is None else cache_argument(model_class.forward)
+    # Since transformers 5.24 the state of a state-space model has the same name; such a model has no attention heads.
+    if name is None or (name == "cache" and not hasattr(config, "num_attention_heads")):
         raise InputError(
             f"{config.model_type} takes no key-value cache (state-space models such as Mamba have none), and the "
             "search for items continues many answers from one cache",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from gti_cli.checkpoints.configuration import cache_argument
 from gti_cli.decoding import log_probs
 from gti_cli.errors import InputError
 
@@ -60,7 +61,8 @@ class Runner:
         parameters = inspect.signature(model.forward).parameters
         self.has_positions, self._has_keep = "position_ids" in parameters, "logits_to_keep" in parameters
         # A model without this parameter would swallow it in its keyword arguments, and all scores would be wrong.
-        if "past_key_values" not in parameters:
+        self._cache = cache_argument(model.forward) or ""
+        if not self._cache:
             raise InputError(
                 f"{type(model).__name__} takes no key-value cache (past_key_values), which the search needs",
                 remedy="use a decoder-only model with attention",
@@ -79,7 +81,7 @@ class Runner:
         Returns:
             Features (B, keep, …) for `log_probs`: hidden states, or logits where the head cannot run separately.
         """
-        given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
+        given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, self._cache: cache, "use_cache": True}
         if self.has_positions:
             given["position_ids"] = positions
         if self.abilities.split_head:

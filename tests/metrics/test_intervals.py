@@ -20,7 +20,7 @@ def test_interval_agrees_with_scipy() -> None:
     values = np.random.default_rng(0).beta(0.3, 2, 400)
     low, high = intervals({"recall@10": values}, names(400), resamples=4000)["recall@10"]
     expected = stats.bootstrap(
-        (values,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
+        (values,), np.mean, n_resamples=4000, method="percentile", random_state=np.random.default_rng(1)
     ).confidence_interval
     assert low == pytest.approx(expected.low, abs=0.002) and high == pytest.approx(expected.high, abs=0.002)
 
@@ -63,7 +63,7 @@ def test_p_value_agrees_with_scipy() -> None:
         lambda a, b: np.mean(a - b),
         permutation_type="samples",
         n_resamples=9999,
-        rng=np.random.default_rng(0),
+        random_state=np.random.default_rng(0),
     ).pvalue
     assert differences({"m": mine}, {"m": other}, names(60))["m"].p == pytest.approx(expected, abs=0.02)
 

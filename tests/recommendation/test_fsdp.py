@@ -13,7 +13,6 @@ import pytest
 from safetensors.torch import load_file
 
 from gti_cli.recommendation.finetune import finetune
-from tests.support.launch import needs_fsdp_2
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -46,7 +45,6 @@ finetune(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3]))
 """
 
 
-@needs_fsdp_2
 def test_two_halves_come_to_what_one_process_comes_to(make_world: Any, tmp_path: Path) -> None:
     # Everything in every batch: each process has one's whole step, and their mean is one's gradient.
     options = {"max_steps": 3, "device": "cpu", "batch_size": 10_000, "learning_rate": 0.01, "dtype": "float32"}

@@ -10,14 +10,10 @@ import socket
 import subprocess
 import sys
 import warnings
-from importlib.metadata import version
 from multiprocessing.context import ForkContext, ForkProcess
 from pathlib import Path
 from typing import Any
 from unittest import mock
-
-import pytest
-from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -25,11 +21,6 @@ import json, sys
 from gti_cli.grounding.ground import ground
 ground(sys.argv[1], **json.loads(sys.argv[2]))
 """
-
-needs_fsdp_2 = pytest.mark.skipif(
-    Version(version("torch")) < Version("2.6") or Version(version("accelerate")) < Version("1.6"),
-    reason="there is no FSDP 2 before torch 2.6 and accelerate 1.6",
-)
 
 
 def torchrun(workspace: Path, options: dict[str, Any]) -> None:

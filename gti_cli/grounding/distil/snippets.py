@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gti_cli.checkpoints.configuration import cache_argument
 from gti_cli.grounding.distil.batches import start_id
 from gti_cli.grounding.distil.contexts import NEUTRAL, PLACE, Phrases
 from gti_cli.grounding.distil.old_tokenization import OldTokenization
@@ -90,11 +91,13 @@ def _continue(
 ) -> list[list[int]]:
     """Sample at most `SNIPPET_TOKENS` tokens after each of B prompts of one length, at temperature 1."""
     ids = torch.tensor(prompts, dtype=torch.int64)
+    caching = cache_argument(model.forward) or "past_key_values"
     cache: Any = None
     drawn = []
     for _ in range(SNIPPET_TOKENS):
-        outputs: Any = model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache = outputs.past_key_values
+        given: dict[str, Any] = {"input_ids": ids.to(model.device), caching: cache}
+        outputs: Any = model(**given, use_cache=True, logits_to_keep=1)
+        cache = outputs[caching]
         logits = outputs.logits[:, -1].float().cpu().masked_fill(~allowed, -torch.inf)
         ids = torch.multinomial(logits.softmax(-1), 1, generator=generator)
         drawn.append(ids)

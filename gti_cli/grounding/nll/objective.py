@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from gti_cli.checkpoints.configuration import cache_argument
 from gti_cli.grounding.nll.batches import GroupTensors
 from gti_cli.grounding.nll.gradient_checkpointing import ReadOnlyCache
 from gti_cli.grounding.nll.head_loss import LogitRule, find_logit_rule, head_loss
@@ -215,7 +216,8 @@ def _run(
     model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | None
 ) -> torch.Tensor:
     """The model's logits for ids (B, T), continuing after ``cache``, which grows; the mask covers both."""
-    caching: dict[str, Any] = {"use_cache": False} if cache is None else {"past_key_values": cache, "use_cache": True}
+    name = cache_argument(model.forward) or "past_key_values"
+    caching: dict[str, Any] = {"use_cache": False} if cache is None else {name: cache, "use_cache": True}
     outputs: Any = model(input_ids=ids, attention_mask=mask, position_ids=positions, **caching)
     logits: torch.Tensor = outputs.logits
     return logits

@@ -49,7 +49,7 @@ def read_csv(
     open_file = open_file or opener(path)
     try:
         table = _read(path, delimiter, open_file, numeric)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError, UnicodeDecodeError) as cause:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError, UnicodeDecodeError, csv.Error) as cause:
         raise _explain(path, delimiter, open_file, str(cause).splitlines()[0]) from cause
     _check_header(table.column_names, path, delimiter)
     _refuse_unclosed_quotes(table, path, delimiter, open_file)
