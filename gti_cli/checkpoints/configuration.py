@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,9 @@ from gti_cli.errors import InputError, quote
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
+
+_CACHE = "past_key_values"
+_NEWER_CACHE = "cache"  # since transformers 5.24, which calls states of models without attention by the same name
 
 CONFIG_FILE = "config.json"
 # Number formats that weights can train in, as torch names them; the last three are other names of theirs.
@@ -156,19 +159,31 @@ def causal_class(config: PreTrainedConfig) -> Any:
     return MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
 
 
-def cache_argument(forward: Callable[..., Any]) -> str | None:
-    """Return what a model calls its key-value cache, as an argument and in its outputs.
+def cache_argument(forward: Any, config: PreTrainedConfig) -> str | None:
+    """Find the name of the argument that takes a model's key-value cache; its outputs use the same name.
 
-    A model with keyword arguments only would swallow a cache of another name unread.
+    A model without this argument may have keyword arguments that swallow a cache unread, so that all results are wrong.
 
     Args:
         forward: The model's ``forward``.
+        config: Its configuration.
 
     Returns:
-        ``past_key_values``, or ``cache`` since transformers 5.24; None where the model takes neither.
+        The name; None where the model takes no key-value cache, as state-space models such as Mamba and RWKV.
     """
-    parameters = inspect.signature(forward).parameters
-    return next((name for name in ("past_key_values", "cache") if name in parameters), None)
+    arguments = inspect.signature(forward).parameters
+    if _CACHE in arguments:
+        return _CACHE
+    return _NEWER_CACHE if _NEWER_CACHE in arguments and _has_attention(config) else None
+
+
+def _has_attention(config: PreTrainedConfig) -> bool:
+    """Whether a part of a model has attention heads."""
+    name = "num_attention_heads"
+    try:
+        return hasattr(config.get_text_config(), name) or any(name in part for part in parts(config.to_dict()))
+    except RuntimeError:  # layers have different numbers of heads, and transformers does not choose between them
+        return True
 
 
 def check_takes_cache(config: PreTrainedConfig, where: str, remedy: str) -> None:
@@ -183,9 +198,7 @@ def check_takes_cache(config: PreTrainedConfig, where: str, remedy: str) -> None
         InputError: When the model takes no key-value cache.
     """
     model_class = causal_class(config)
-    name = "" if model_class is None else cache_argument(model_class.forward)
-    # Since transformers 5.24 the state of a state-space model has the same name; such a model has no attention heads.
-    if name is None or (name == "cache" and not hasattr(config, "num_attention_heads")):
+    if model_class is not None and cache_argument(model_class.forward, config) is None:
         raise InputError(
             f"{config.model_type} takes no key-value cache (state-space models such as Mamba have none), and the "
             "search for items continues many answers from one cache",

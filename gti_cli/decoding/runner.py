@@ -60,13 +60,13 @@ class Runner:
         self.window = _window(model.config)
         parameters = inspect.signature(model.forward).parameters
         self.has_positions, self._has_keep = "position_ids" in parameters, "logits_to_keep" in parameters
-        # A model without this parameter would swallow it in its keyword arguments, and all scores would be wrong.
-        self._cache = cache_argument(model.forward) or ""
-        if not self._cache:
+        cache = cache_argument(model.forward, model.config)
+        if cache is None:
             raise InputError(
-                f"{type(model).__name__} takes no key-value cache (past_key_values), which the search needs",
+                f"{type(model).__name__} takes no key-value cache, which the search needs",
                 remedy="use a decoder-only model with attention",
             )
+        self._cache = cache
 
     def __call__(self, cache: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int) -> Any:
         """Run the model over further tokens.

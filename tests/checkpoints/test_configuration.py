@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig
 
 from gti_cli.checkpoints.configuration import (
+    cache_argument,
     causal_class,
     check_number_formats,
     check_takes_cache,
@@ -130,6 +131,19 @@ def test_models_with_a_cache_pass(kind: str) -> None:
     check_takes_cache(config, "here", "")
     assert causal_class(config) is not None
     assert causal_class(AutoConfig.for_model("t5")) is None
+
+
+def test_the_name_of_the_cache_before_and_since_transformers_5_24() -> None:
+    def older(past_key_values: Any = None, **more: Any) -> None: ...
+    def newer(cache: Any = None, **more: Any) -> None: ...
+    def without(**more: Any) -> None: ...
+
+    qwen, mamba = AutoConfig.for_model("qwen3"), AutoConfig.for_model("mamba")
+    assert cache_argument(older, qwen) == "past_key_values"
+    assert cache_argument(newer, qwen) == "cache"
+    assert cache_argument(newer, AutoConfig.for_model("gpt2")) == "cache"  # its heads have another name there
+    assert cache_argument(newer, mamba) is None  # the states of a state-space model have this name, too
+    assert cache_argument(without, qwen) is None
 
 
 def test_half_a_character_in_a_configuration(make_checkpoint: Callable[..., Path]) -> None:

@@ -91,13 +91,13 @@ def _continue(
 ) -> list[list[int]]:
     """Sample at most `SNIPPET_TOKENS` tokens after each of B prompts of one length, at temperature 1."""
     ids = torch.tensor(prompts, dtype=torch.int64)
-    caching = cache_argument(model.forward) or "past_key_values"
+    name = cache_argument(type(model).forward, model.config)
+    assert name is not None, "models without a cache are refused before"
     cache: Any = None
     drawn = []
     for _ in range(SNIPPET_TOKENS):
-        given: dict[str, Any] = {"input_ids": ids.to(model.device), caching: cache}
-        outputs: Any = model(**given, use_cache=True, logits_to_keep=1)
-        cache = outputs[caching]
+        outputs: Any = model(input_ids=ids.to(model.device), use_cache=True, logits_to_keep=1, **{name: cache})
+        cache = getattr(outputs, name)
         logits = outputs.logits[:, -1].float().cpu().masked_fill(~allowed, -torch.inf)
         ids = torch.multinomial(logits.softmax(-1), 1, generator=generator)
         drawn.append(ids)

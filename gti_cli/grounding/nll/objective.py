@@ -216,8 +216,11 @@ def _run(
     model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | None
 ) -> torch.Tensor:
     """The model's logits for ids (B, T), continuing after ``cache``, which grows; the mask covers both."""
-    name = cache_argument(model.forward) or "past_key_values"
-    caching: dict[str, Any] = {"use_cache": False} if cache is None else {name: cache, "use_cache": True}
+    caching: dict[str, Any] = {"use_cache": cache is not None}
+    if cache is not None:
+        name = cache_argument(type(model).forward, model.config)
+        assert name is not None, "only models that take a cache are computed in parts"
+        caching[name] = cache
     outputs: Any = model(input_ids=ids, attention_mask=mask, position_ids=positions, **caching)
     logits: torch.Tensor = outputs.logits
     return logits
