@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli import console, garbage
+from gti_cli import console, quick_start
 from gti_cli.checkpoints.configuration import causal_class, read_pretrained_config, replace_attention
 from gti_cli.checkpoints.quantized import UNQUANTIZED, check_folder, is_quantized_name
 from gti_cli.checkpoints.tokenizer_packages import missing_packages
@@ -103,7 +103,7 @@ def load_model(
             "output_loading_info": True,
             **options,
         }
-        garbage.settle()
+        quick_start.settle()
         loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
     model, info = loaded
     _check_complete(model, info, where)
