@@ -51,26 +51,23 @@ def settle() -> None:
 
 
 class _NotInstalled:
-    """A finder of modules that finds some packages missing."""
+    """A finder of modules that finds a package missing."""
 
-    def __init__(self, *packages: str) -> None:
-        self._packages = packages
+    def __init__(self, package: str) -> None:
+        self._package = package
 
     def find_spec(self, name: str, *_: object) -> None:
-        """Refuse the packages, and leave other modules to the finders behind this one."""
-        if name in self._packages:
+        """Refuse the package, and leave other modules to the finders behind this one."""
+        if name == self._package:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 @cache
 def start_arrow() -> None:
-    """Import pyarrow, and make it ready for arrays of numpy, as if pandas and scipy were not installed.
-
-    It imports them for their own kinds of tables and arrays, which no command makes.
-    """
-    if not _begun or "pyarrow" in sys.modules:
+    """Make pyarrow ready for arrays of numpy, before which it imports pandas, whose tables no command uses."""
+    if not _begun:
         return
-    finder = _NotInstalled("pandas", "scipy")
+    finder = _NotInstalled("pandas")
     sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
     try:
         import pyarrow as pa
@@ -90,7 +87,9 @@ def import_transformers(module: str, *unused: str) -> None:
     """
     if not _begun or module in sys.modules:
         return
-    importlib.import_module("transformers.modeling_utils" if module != "transformers.modeling_utils" else "transformers")
+    importlib.import_module(
+        "transformers.modeling_utils" if module != "transformers.modeling_utils" else "transformers"
+    )
     with _unavailable([name.partition(".")[0] for name in unused if name not in sys.modules]):
         importlib.import_module(module)
 
