@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from gti_cli import __version__, console, endings, system_errors
+from gti_cli import __version__, console, endings, quick_start, system_errors
 from gti_cli.commands import (
     blend,
     build_ids,
@@ -139,5 +139,6 @@ def _exit_code(error: Exception) -> int:
 
 def main() -> None:
     """Run the ``gti`` script."""
+    quick_start.begin()
     with endings.raised_as_exceptions():
         sys.exit(run())

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "gti_cli"
 # From the ground up. A room imports from rooms of lower floors only; rooms that share a floor do not know one another.
 FLOORS = [
     ["errors"],
-    ["options", "geometry", "console", "plot_style", "html", "system_errors"],
+    ["options", "geometry", "console", "plot_style", "html", "system_errors", "quick_start"],
     ["workspace", "network"],
     ["tensors", "tables", "endings"],
     ["checkpoints", "metrics"],

@@ -24,6 +24,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+EMBEDDINGS = "embeddings.safetensors"  # Written by `gti build-ids`.
+
 _USERS_AT_ONCE = 256  # Users scored at a time.
 _CELLS_AT_ONCE = 1 << 25  # Most scores in memory at a time: 256 MB. A catalogue of millions is scored for a few users.
 _USERS_FOR_BLOCKS = 1024  # Users for whom one pass over a catalogue is made in blocks.

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.baselines import content_knn_tuning, item_knn_tuning
-from gti_cli.baselines.base import Baseline, rank_all_items, train_counts
+from gti_cli.baselines.base import EMBEDDINGS, Baseline, rank_all_items, train_counts
 from gti_cli.baselines.cache import cache_path, load_results, store_results
 from gti_cli.baselines.content_knn import ContentKNN, ItemSpace, Spread
 from gti_cli.baselines.content_knn_tuning import tune_content_knn
@@ -39,7 +39,6 @@ from gti_cli.workspace.processes import one_at_a_time
 if TYPE_CHECKING:
     import torch
 
-EMBEDDINGS = "embeddings.safetensors"  # Written by `gti build-ids`.
 POPULARITY, ITEM_KNN, CONTENT_KNN, SASREC = "popularity", "item-knn", "content-knn", "sasrec"
 LEARN_ITEMS = (ITEM_KNN, SASREC)  # All that these know of an item of the history comes from interactions.
 UNTUNED = (ITEM_KNN, CONTENT_KNN)  # These have settings to fall back to where there is nothing to tune them on.

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from gti_cli import console
@@ -19,6 +21,7 @@ from gti_cli.baselines.base import target_ranks
 from gti_cli.baselines.catalogue_loss import catalogue_loss
 from gti_cli.baselines.sasrec import Network, SASRec, Size, batch_of
 from gti_cli.metrics.ranking import join_ranks, ndcg_at
+from gti_cli.tables.arrays.user_lists import UserLists
 
 CUT_OFF = 10
 _PADDED_TOGETHER = 16  # Sequences of a step that are filled up to one length.
@@ -68,7 +71,31 @@ class HeldOutTargets:
         return float(ndcg_at(join_ranks(ranks), CUT_OFF).mean())
 
 
-def training_sequences(train: Mapping[str, Sequence[str]], row_of: Mapping[str, int], length: int) -> list[list[int]]:
+class CutSequences(Sequence[list[int]]):
+    """Training histories cut into sequences; each is made into a list when it is asked for.
+
+    Attributes:
+        rows: (M,) int32 catalogue rows, one user behind the other.
+        starts: (S,) int64. Sequence n is ``rows[starts[n] : ends[n]]``.
+        ends: (S,) int64.
+    """
+
+    def __init__(self, rows: npt.NDArray[np.int32], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> None:
+        """Take the arrays; see the attributes."""
+        self.rows, self.starts, self.ends = rows, starts, ends
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self.rows[self.starts[number] : self.ends[number]].tolist()
+
+
+def training_sequences(train: Mapping[str, Sequence[str]], row_of: Mapping[str, int], length: int) -> CutSequences:
     """Cut training histories into sequences that a network can see.
 
     A sequence has at most ``length`` + 1 items, and the next one begins with its last item. So every item but a user's
@@ -82,11 +109,12 @@ def training_sequences(train: Mapping[str, Sequence[str]], row_of: Mapping[str, 
     Returns:
         Catalogue rows of each sequence, at least two.
     """
-    sequences = []
-    for items in train.values():
-        rows = [row_of[item] for item in items]
-        sequences += [rows[start : start + length + 1] for start in range(0, len(rows) - 1, length)]
-    return sequences
+    lists = UserLists.of(train)
+    counts = np.maximum(-(-(lists.lengths - 1) // length), 0)  # sequences of each user
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    starts = np.repeat(lists.offsets[:-1], counts) + (np.arange(len(first)) - first) * length
+    ends = np.minimum(starts + length + 1, np.repeat(lists.offsets[1:], counts))
+    return CutSequences(lists.rows(row_of), starts, ends)
 
 
 def train_network(
@@ -121,8 +149,7 @@ def train_network(
     best: tuple[float, int, dict[str, torch.Tensor]] = (-1.0, 0, {})
     with console.progress(f"sasrec, width {size.hidden}, dropout {size.dropout}", budget.epochs, "epochs") as advance:
         for epoch in range(1, budget.epochs + 1):
-            shuffled = [sequences[n] for n in order.permutation(len(sequences))]
-            _train_epoch(network, optimizer, shuffled, budget.batch_size)
+            _train_epoch(network, optimizer, sequences, order.permutation(len(sequences)), budget.batch_size)
             advance()
             if held_out is None:
                 continue
@@ -138,12 +165,18 @@ def train_network(
 
 
 def _train_epoch(
-    network: Network, optimizer: torch.optim.Optimizer, sequences: Sequence[Sequence[int]], batch_size: int
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    sequences: Sequence[Sequence[int]],
+    order: npt.NDArray[np.int64],
+    batch_size: int,
 ) -> None:
+    """Take a step on each batch of the sequences in some order."""
     network.train()
     device = network.items.weight.device
-    for start in range(0, len(sequences), batch_size):
-        states, targets = states_and_targets(network, sequences[start : start + batch_size], device)
+    for start in range(0, len(order), batch_size):
+        batch = [sequences[number] for number in order[start : start + batch_size].tolist()]
+        states, targets = states_and_targets(network, batch, device)
         loss = catalogue_loss(states, network.items.weight, targets)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -7,7 +7,6 @@ chosen network is stored, and used again with the same data and options.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -27,6 +26,8 @@ from gti_cli.baselines.sasrec_training import (
     training_sequences,
 )
 from gti_cli.baselines.setting_search import climb_settings, settings_at_edge
+from gti_cli.tables.arrays.digests import digest_json
+from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History
 from gti_cli.workspace import processes
 from gti_cli.workspace.files import replacing
@@ -97,16 +98,15 @@ class SASRecInputs:
 
     def cache_key(self, device: torch.device, search: SizeSearch, budget: Budget) -> str:
         """SHA-256 of all that affects the trained network."""
-        held_out = [(entry.items, entry.target) for entry in self.held_out]
         data = [
-            list(self.row_of),
-            list(self.train.values()),
-            list(self.tuning_train.values()),
-            held_out,
+            iter(self.row_of),
+            iter(self.train.values()),
+            iter(self.tuning_train.values()),
+            ((entry.items, entry.target) for entry in self.held_out),
             self.filter_seen,
         ]
         options = [self.seed, device.type, asdict(search), asdict(budget), TARGETS]
-        return hashlib.sha256(json.dumps([data, options]).encode()).hexdigest()
+        return digest_json([data, options])
 
     def targets(self) -> HeldOutTargets:
         """The held-out targets as catalogue rows, at most `TARGETS`."""
@@ -189,7 +189,7 @@ def _search_sizes(
 ) -> tuple[Network, dict[str, Any]]:
     """Train networks of several sizes, and the best one again if it has not seen all training items."""
     held_out, items = inputs.targets(), len(inputs.row_of)
-    longest = max((len(rows) for rows in inputs.tuning_train.values()), default=1) - 1
+    longest = int(UserLists.of(inputs.tuning_train).lengths.max(initial=1)) - 1
     search = search.within(longest)
     last = search.grid["length"][-1]
     ends = {**ENDS, "length": (last,) if last >= longest else ()}

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gti_cli import console, tables
-from gti_cli.baselines.base import Baseline, train_counts
-from gti_cli.baselines.run import EMBEDDINGS, Setting, fit_baseline, warn_of_edges
+from gti_cli.baselines.base import EMBEDDINGS, Baseline, train_counts
+from gti_cli.baselines.run import Setting, fit_baseline, warn_of_edges
 from gti_cli.baselines.stored.files import StoredBaselines, write_baselines
 from gti_cli.blending.choose_members import ChosenMembers, choose_members
 from gti_cli.blending.options import ALL, BlendKeywords, BlendOptions

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gti_cli.baselines.run import CONTENT_KNN, EMBEDDINGS
+from gti_cli.baselines.base import EMBEDDINGS
+from gti_cli.baselines.run import CONTENT_KNN
 from gti_cli.blending.options import BASELINES
 from gti_cli.blends.stored_blend import find_member_checkpoint
 from gti_cli.checkpoints.finding import Checkpoint

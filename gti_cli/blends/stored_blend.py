@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import tables
-from gti_cli.baselines.run import EMBEDDINGS, LEARN_ITEMS
+from gti_cli.baselines.base import EMBEDDINGS
+from gti_cli.baselines.run import LEARN_ITEMS
 from gti_cli.baselines.stored.files import read_baselines
 from gti_cli.baselines.stored.known_items import without_items
 from gti_cli.blends.fit import Blend, MemberScores

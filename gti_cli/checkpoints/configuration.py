@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli import console
+from gti_cli import console, quick_start
 from gti_cli.errors import InputError, quote
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ def read_pretrained_config(path: str, **options: Any) -> PreTrainedConfig:
 
 def causal_class(config: PreTrainedConfig) -> Any:
     """Return the class of transformers that is the causal language model of a configuration; None where it has none."""
+    quick_start.import_transformers("transformers.modeling_utils", "scipy.optimize")  # for object detection
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     return MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)

@@ -8,8 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli import console
-from gti_cli.checkpoints.configuration import read_pretrained_config, refuse_lone_surrogates, replace_attention
+from gti_cli import console, quick_start
+from gti_cli.checkpoints.configuration import (
+    causal_class,
+    read_pretrained_config,
+    refuse_lone_surrogates,
+    replace_attention,
+)
 from gti_cli.checkpoints.quantized import UNQUANTIZED, check_folder, is_quantized_name
 from gti_cli.checkpoints.tokenizer_packages import missing_packages
 from gti_cli.errors import InputError, first_line, list_some
@@ -95,6 +100,7 @@ def load_model(
         if not is_gguf:
             config = read_pretrained_config(path)
             options.update({"config": config} if replace_attention(config, where) else {})
+            causal_class(config)  # imports the model's module, before libraries are left out of garbage collection
         # Pickled weights (.bin) can run code when they are read, so only safetensors are. Tensors of a wrong shape are
         # ignored here and refused by name below, where transformers would only refer to a report.
         options = {
@@ -104,6 +110,7 @@ def load_model(
             "output_loading_info": True,
             **options,
         }
+        quick_start.settle()
         loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
     model, info = loaded
     _check_complete(model, info, where)

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from gti_cli import console, tables
+from gti_cli.baselines.base import EMBEDDINGS
 from gti_cli.baselines.results import Floats, baseline_table_path, file_stem
-from gti_cli.baselines.run import CONTENT_KNN, EMBEDDINGS
+from gti_cli.baselines.run import CONTENT_KNN
 from gti_cli.errors import InputError
 from gti_cli.evaluation.options import BASELINES
 from gti_cli.metrics.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differences

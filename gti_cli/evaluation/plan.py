@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import tables
-from gti_cli.baselines.run import EMBEDDINGS
+from gti_cli.baselines.base import EMBEDDINGS
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, seed_everything
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
 from gti_cli.checkpoints.limits import check_positions

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console, tables
-from gti_cli.baselines.base import train_counts
+from gti_cli.baselines.base import EMBEDDINGS, train_counts
 from gti_cli.baselines.results import BaselineResult, write_baseline_tables
-from gti_cli.baselines.run import EMBEDDINGS, BaselinesOutcome, Setting, evaluate_baselines
+from gti_cli.baselines.run import BaselinesOutcome, Setting, evaluate_baselines
 from gti_cli.decoding.ranked_items import RankedItems
 from gti_cli.errors import InputError
 from gti_cli.evaluation.options import EvaluateOptions

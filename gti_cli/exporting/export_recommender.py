@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console, tables
-from gti_cli.baselines.run import EMBEDDINGS
+from gti_cli.baselines.base import EMBEDDINGS
 from gti_cli.blends.stored_blend import BLEND_FILE, BlendSource
 from gti_cli.cards.history import lineage_of
 from gti_cli.checkpoints.saving import PRIOR_FILE

@@ -26,6 +26,7 @@ from gti_cli.prompts.pair_prompts import DEFAULT_TEMPLATES
 from gti_cli.prompts.templates import read_templates
 from gti_cli.tables import SemanticIDs
 from gti_cli.tables.cold_start.held_out_items import hand_on
+from gti_cli.training.arguments import import_trainer
 from gti_cli.training.callbacks.tracking import trackers
 from gti_cli.training.sharding import Sharding, plain_launch, requested_sharding
 from gti_cli.workspace import Workspace, check_output_name
@@ -102,6 +103,7 @@ def ground(
             run.details.update(job.checkpoint.manifest.details if job.checkpoint.manifest else {})
             run.details.update({"semantic_ids": ids["semantic_ids"].identity} if ids else {})
             run.details.update(new_tokens=len(job.new_tokens.names), new_tokens_sha256=job.new_tokens.digest)
+            import_trainer(adapters=job.options.lora)
             from gti_cli.grounding.train import train_and_save
 
             job = replace(job, sharding=sharding, name=name, report_to=report_to, logs=space.path("runs") / name)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,6 +14,8 @@ from gti_cli.baselines.sasrec import Network, Size
 from gti_cli.baselines.sasrec_training import Budget, train_network, training_sequences
 from gti_cli.baselines.sasrec_tuning import SASRecInputs
 from gti_cli.errors import InputError
+from gti_cli.tables.arrays.digests import digest_json
+from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.workspace import processes
 from gti_cli.workspace.files import replacing
 
@@ -31,7 +30,7 @@ def divide_users(inputs: SASRecInputs) -> Ints:
     Raises:
         InputError: When there are fewer users with training targets than folds.
     """
-    has_targets = np.asarray([len(items) > 1 for items in inputs.train.values()], dtype=bool)
+    has_targets = UserLists.of(inputs.train).lengths > 1
     users = np.flatnonzero(has_targets)
     if len(users) < FOLDS:
         raise InputError(
@@ -91,8 +90,9 @@ class FoldTraining:
     def _train(self, chosen: npt.NDArray[np.bool_]) -> Network:
         """Train a network on some of the users."""
         inputs = self.inputs
-        own = {user: items for (user, items), used in zip(inputs.train.items(), chosen, strict=True) if used}
-        sequences: Sequence[Sequence[int]] = training_sequences(own, inputs.row_of, self.size.length)
+        lists = UserLists.of(inputs.train)
+        own = lists.where(np.repeat(chosen, lists.lengths))
+        sequences = training_sequences(own, inputs.row_of, self.size.length)
         budget = replace(Budget(), epochs=self.epochs)
         items = len(inputs.row_of)
         return train_network(sequences, items, self.size, budget, held_out=None, seed=inputs.seed, device=self.device)[
@@ -102,9 +102,9 @@ class FoldTraining:
     def _cache_key(self) -> str:
         """SHA-256 of all that affects the trained networks."""
         inputs = self.inputs
-        data = [list(inputs.row_of), list(inputs.train.values())]
+        data = [iter(inputs.row_of), iter(inputs.train.values())]
         options = [inputs.seed, self.device.type, asdict(self.size), self.epochs, asdict(Budget()), FOLDS]
-        return hashlib.sha256(json.dumps([data, options]).encode()).hexdigest()
+        return digest_json([data, options])
 
     def _load(self, path: Path) -> list[Network] | None:
         """Read stored networks; None where they are missing or cannot be read."""

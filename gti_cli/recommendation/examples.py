@@ -140,10 +140,9 @@ def _encode(
     """A task's examples: history examples as they are (they become tokens in a batch), conversations tokenised."""
     if isinstance(examples, HistoryExamples):
         return examples
-    histories = [example for example in examples if isinstance(example, HistoryExample)]
-    if histories:
-        return histories
-    conversations = [example for example in examples if isinstance(example, Conversation)]
+    if any(isinstance(example, HistoryExample) for example in examples[:1]):
+        return cast("Sequence[HistoryExample]", examples)
+    conversations = cast("Sequence[Conversation]", examples)
     parts = (encode_conversations(tokenizer, part) for part in in_parts(conversations))
     return keep_examples(parts, len(conversations), file, ORDINARY)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console, tables
-from gti_cli.baselines.run import EMBEDDINGS
+from gti_cli.baselines.base import EMBEDDINGS
 from gti_cli.cards.card import write_card
 from gti_cli.checkpoints.configuration import check_takes_cache
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint
@@ -28,7 +28,6 @@ from gti_cli.checkpoints.loading import translate_loading_errors
 from gti_cli.checkpoints.new_tokens import code_ids
 from gti_cli.errors import InputError
 from gti_cli.options import RunOptions, pick, refuse_unknown
-from gti_cli.priors.stored_prior import leave_prior
 from gti_cli.recommendation.job import FinetuneJob, prepare_job
 from gti_cli.recommendation.options import FinetuneKeywords, FinetuneOptions
 from gti_cli.recommendation.plot import remove_picture
@@ -185,6 +184,8 @@ def _record_sources(job: FinetuneJob, ids: Manifest, run: StageRun) -> None:
     run.details.update(known.details if known else {})
     run.details.update(job.checkpoint.details())
     if job.options.prior == "none":
+        from gti_cli.priors.stored_prior import leave_prior
+
         prior = run.details.get("behaviour_prior", "item-knn")
         leave_prior(job.checkpoint, run, f"and this run trains without: add --prior {prior} to go on with it")
     run.details.pop(DETAIL, None)  # what was taken over from the checkpoint to start from

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.prompts import lc_rec
 from gti_cli.prompts.conversations import Conversation
 from gti_cli.prompts.next_item import cut_history
-from gti_cli.prompts.pair_prompts import DIRECTIONS, cut_texts, forms_of
+from gti_cli.prompts.pair_prompts import TO_TEXT, TO_TOKENS, cut_texts, forms_of
 from gti_cli.prompts.text_as_data import note_naming
 from gti_cli.recommendation.task_data import INTENT, PREFERENCE, TaskData
-from gti_cli.tables.histories import History
+from gti_cli.tables.arrays.user_lists import UserLists
+from gti_cli.tables.histories import SPLITS, History
+from gti_cli.training.batches.stored_examples import Concatenated, in_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-# User -> for each of the user's texts: the training items up to the interaction with this text, and the text.
-UserTexts = dict[str, list[tuple[list[str], str]]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class TextCatalogue:
         titles: Title of each row, cut; "" where there is none.
         descriptions: Description of each row, cut; "" where there is none.
         max_history: Most items before a target.
+        counts: Numbers of texts, of those that were cut or that hold the name of a token, and of items without a text.
     """
 
     row_of: Mapping[str, int]
@@ -41,32 +43,61 @@ class TextCatalogue:
     titles: Sequence[str]
     descriptions: Sequence[str]
     max_history: int
+    counts: Mapping[str, int]
 
     def name(self, row: int) -> str:
         """An item in words: its title, or else its description."""
         return self.titles[row] or self.descriptions[row]
 
-    def history_conversations(self, items: Sequence[str], target: str) -> list[Conversation]:
-        """The two history tasks for a target: titles -> semantic ID, and semantic IDs -> title.
-
-        A task is left out where it has no words.
+    def titles_to_item(self, rows: Sequence[int], target: int) -> Conversation | None:
+        """The history task titles -> semantic ID; None where no item of the history has words.
 
         Args:
-            items: Ids of the items before the target, oldest first.
-            target: Id of the target.
+            rows: Catalogue rows of the items that are shown, oldest first.
+            target: Catalogue row of the next item.
         """
-        rows = [self.row_of[item] for item in cut_history(items, self.max_history)[0]]
-        target_row = self.row_of[target]
         titles = [self.name(row) for row in rows if self.name(row)]
-        conversations = [lc_rec.titles_to_item(titles, self.tokens[target_row])] if titles else []
-        if self.name(target_row):
-            conversations.append(lc_rec.items_to_title([self.tokens[row] for row in rows], self.name(target_row)))
-        return conversations
+        return lc_rec.titles_to_item(titles, self.tokens[target]) if titles else None
+
+    def items_to_title(self, rows: Sequence[int], target: int) -> Conversation | None:
+        """The history task semantic IDs -> title; None where the target has no words. For arguments see above."""
+        title = self.name(target)
+        return lc_rec.items_to_title([self.tokens[row] for row in rows], title) if title else None
+
+
+class Made(Sequence[Conversation]):
+    """Conversations that are made when they are asked for: those of a million items would fill the memory."""
+
+    def __init__(self, count: int, make: Callable[[int], Conversation]) -> None:
+        """Prepare them.
+
+        Args:
+            count: Their number.
+            make: Makes the one with a number from 0.
+        """
+        self._count, self._make = count, make
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Conversation: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Conversation]: ...
+
+    def __getitem__(self, index: int | slice) -> Conversation | list[Conversation]:
+        if isinstance(index, slice):
+            return [self._make(number) for number in range(*index.indices(self._count))]
+        number = index + self._count if index < 0 else index
+        if not 0 <= number < self._count:
+            raise IndexError(index)
+        return self._make(number)
 
 
 def training_conversations(
-    data: TaskData, tokenizer: PreTrainedTokenizerBase, *, max_history: int, max_text_tokens: int, seed: int
-) -> tuple[list[Conversation], dict[str, int]]:
+    data: TaskData, tokenizer: PreTrainedTokenizerBase, catalogue: TextCatalogue, *, max_text_tokens: int, seed: int
+) -> tuple[Sequence[Conversation], dict[str, int]]:
     """All training examples of LC-Rec's tasks.
 
     These are: each item in every form of its text and in both directions; for each user one target of the two history
@@ -75,37 +106,44 @@ def training_conversations(
     Args:
         data: The tables.
         tokenizer: Tokenizer that measures where texts are cut.
-        max_history: Most items before a target.
+        catalogue: The items with their texts.
         max_text_tokens: Length at which texts are cut.
         seed: Seed of the targets.
 
     Returns:
         The conversations in the order of `lc_rec.KINDS`, and their counts.
     """
-    catalogue, counts = make_text_catalogue(data, tokenizer, max_history, max_text_tokens)
-    conversations = _item_conversations(catalogue)
+    counts = dict(catalogue.counts)
+    of_kind = _item_conversations(catalogue)
     if data.splits is not None and data.interactions is not None:
-        conversations += _drawn_histories(catalogue, data.splits.train, seed, counts)
-        texts = _user_texts(data, tokenizer, max_text_tokens, counts)
-        conversations += _intents(catalogue, texts.get(INTENT, {}))
-        conversations += _preferences(catalogue, texts.get(PREFERENCE, {}))
+        of_kind |= _drawn_histories(catalogue, UserLists.of(data.splits.train), seed, counts)
+        is_train = data.interactions.parts() == SPLITS.index("train")
+        train = data.interactions.lists.where(is_train)
+        texts = {
+            column: _user_texts(UserLists.of(by_user).where(is_train), tokenizer, max_text_tokens, counts)
+            for column, by_user in data.interactions.texts.items()
+        }
+        of_kind[lc_rec.INTENT_TO_ITEM] = _intents(catalogue, train, texts.get(INTENT, []))
+        of_kind[lc_rec.ITEMS_TO_PREFERENCE] = _preferences(catalogue, train, texts.get(PREFERENCE, []))
         _print_summary(set(texts), counts)
     note_naming(counts["lc_rec_texts_naming_tokens"], counts.pop("lc_rec_texts"), "texts of lc-rec")
-    conversations.sort(key=lambda conversation: lc_rec.KINDS.index(conversation.kind))
-    counts |= {f"lc_rec_{kind}": sum(c.kind == kind for c in conversations) for kind in lc_rec.KINDS}
-    return conversations, counts
+    counts |= {f"lc_rec_{kind}": len(of_kind.get(kind, ())) for kind in lc_rec.KINDS}
+    return Concatenated([of_kind[kind] for kind in lc_rec.KINDS if kind in of_kind]), counts
 
 
 def validation_conversations(catalogue: TextCatalogue, entries: Sequence[History]) -> list[Conversation]:
     """The two history tasks for validation targets."""
-    return [
-        conversation for entry in entries for conversation in catalogue.history_conversations(entry.items, entry.target)
-    ]
+    conversations = []
+    for entry in entries:
+        rows = [catalogue.row_of[item] for item in cut_history(entry.items, catalogue.max_history)[0]]
+        target = catalogue.row_of[entry.target]
+        conversations += [catalogue.titles_to_item(rows, target), catalogue.items_to_title(rows, target)]
+    return [conversation for conversation in conversations if conversation is not None]
 
 
 def make_text_catalogue(
     data: TaskData, tokenizer: PreTrainedTokenizerBase, max_history: int, max_text_tokens: int
-) -> tuple[TextCatalogue, dict[str, int]]:
+) -> TextCatalogue:
     """The catalogue with its texts cut.
 
     Args:
@@ -113,90 +151,114 @@ def make_text_catalogue(
         tokenizer: Tokenizer that measures where texts are cut.
         max_history: Most items before a target.
         max_text_tokens: Length at which texts are cut.
-
-    Returns:
-        The catalogue, and counts: of texts, of those that were cut or that hold the name of a token, and of items
-        without a text.
     """
+    counts = {"lc_rec_texts": 0, "lc_rec_texts_cut": 0, "lc_rec_texts_naming_tokens": 0}
     titles, descriptions = (
-        cut_texts(tokenizer, column, max_text_tokens) for column in (data.titles, data.descriptions)
+        _cut(tokenizer, column, max_text_tokens, counts) for column in (data.titles, data.descriptions)
     )
-    catalogue = TextCatalogue(
-        data.catalogue.row_of(), data.catalogue.tokens, titles.texts, descriptions.texts, max_history
+    counts["lc_rec_items_without_text"] = sum(
+        not (title or description) for title, description in zip(titles, descriptions, strict=True)
     )
-    without_text = sum(not catalogue.name(row) for row in range(len(titles.texts)))
-    return catalogue, {
-        "lc_rec_texts": len(titles.texts) + len(descriptions.texts),
-        "lc_rec_texts_cut": titles.cut + descriptions.cut,
-        "lc_rec_texts_naming_tokens": titles.naming + descriptions.naming,
-        "lc_rec_items_without_text": without_text,
+    return TextCatalogue(data.catalogue.row_of(), data.catalogue.tokens, titles, descriptions, max_history, counts)
+
+
+def _cut(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], most: int, counts: dict[str, int]) -> list[str]:
+    """Texts cut to ``most`` tokens, part by part; ``counts`` gets their numbers."""
+    shown: list[str] = []
+    for part in in_parts(texts):
+        cut = cut_texts(tokenizer, part, most)
+        shown += cut.texts
+        counts["lc_rec_texts"] += len(cut.texts)
+        counts["lc_rec_texts_cut"] += cut.cut
+        counts["lc_rec_texts_naming_tokens"] += cut.naming
+    return shown
+
+
+def _item_conversations(catalogue: TextCatalogue) -> dict[str, Made]:
+    """Each form of each item's text -> its semantic ID, and the other way round."""
+    texts = zip(catalogue.titles, catalogue.descriptions, strict=True)
+    forms = np.fromiter((len(forms_of(*both)) for both in texts), np.int64, len(catalogue.titles))
+    ends = np.cumsum(forms)
+
+    def about(direction: str, number: int) -> Conversation:
+        """The conversation about a form of an item's text, both counted together."""
+        row = int(np.searchsorted(ends, number, side="right"))
+        form, text = forms_of(catalogue.titles[row], catalogue.descriptions[row])[number - int(ends[row] - forms[row])]
+        return lc_rec.about_item(direction, form, text, catalogue.tokens[row])
+
+    kinds = {TO_TOKENS: lc_rec.TEXT_TO_ITEM, TO_TEXT: lc_rec.ITEM_TO_TEXT}
+    return {kind: Made(int(forms.sum()), partial(about, direction)) for direction, kind in kinds.items()}
+
+
+def _drawn_histories(catalogue: TextCatalogue, train: UserLists, seed: int, counts: dict[str, int]) -> dict[str, Made]:
+    """The two history tasks for one training target of each user; ``counts`` gets the numbers of targets."""
+    rng = np.random.default_rng([seed, 2])
+    users = np.flatnonzero(train.lengths > 1)
+    counts["lc_rec_history_targets"] = int(np.maximum(train.lengths - 1, 0).sum())
+    counts["lc_rec_history_targets_drawn"] = len(users)
+    drawn = np.asarray([int(rng.integers(1, length)) for length in train.lengths[users].tolist()], dtype=np.int64)
+    targets = train.offsets[users] + drawn  # places in the lists
+    starts = np.maximum(train.offsets[users], targets - catalogue.max_history)
+    rows = train.rows(catalogue.row_of)
+    is_named = np.asarray([bool(catalogue.name(row)) for row in range(len(catalogue.titles))], dtype=bool)
+    named_before = np.concatenate([[0], np.cumsum(is_named[rows], dtype=np.int64)])
+    kinds = {
+        lc_rec.TITLES_TO_ITEM: (catalogue.titles_to_item, named_before[targets] > named_before[starts]),
+        lc_rec.ITEMS_TO_TITLE: (catalogue.items_to_title, is_named[rows[targets]]),
+    }
+
+    def ask(about: Callable[..., Conversation | None], chosen: npt.NDArray[np.int64], number: int) -> Conversation:
+        """The conversation of one of the chosen users."""
+        start, target = starts[chosen[number]], targets[chosen[number]]
+        conversation = about(rows[start:target].tolist(), int(rows[target]))
+        assert conversation is not None, "users whose items have no words are left out"
+        return conversation
+
+    return {
+        kind: Made(int(has_words.sum()), partial(ask, about, np.flatnonzero(has_words)))
+        for kind, (about, has_words) in kinds.items()
     }
 
 
-def _item_conversations(catalogue: TextCatalogue) -> list[Conversation]:
-    """Each form of each item's text -> its semantic ID, and the other way round."""
-    return [
-        lc_rec.about_item(direction, form, text, catalogue.tokens[row])
-        for direction in DIRECTIONS
-        for row in range(len(catalogue.tokens))
-        for form, text in forms_of(catalogue.titles[row], catalogue.descriptions[row])
-    ]
-
-
-def _drawn_histories(
-    catalogue: TextCatalogue, train: Mapping[str, Sequence[str]], seed: int, counts: dict[str, int]
-) -> list[Conversation]:
-    """The two history tasks for one training target of each user; ``counts`` gets the numbers of targets."""
-    rng = np.random.default_rng([seed, 2])
-    conversations: list[Conversation] = []
-    counts["lc_rec_history_targets"] = sum(max(len(items) - 1, 0) for items in train.values())
-    counts["lc_rec_history_targets_drawn"] = sum(len(items) > 1 for items in train.values())
-    for items in train.values():
-        if len(items) > 1:
-            place = int(rng.integers(1, len(items)))
-            conversations += catalogue.history_conversations(items[:place], items[place])
-    return conversations
-
-
 def _user_texts(
-    data: TaskData, tokenizer: PreTrainedTokenizerBase, max_text_tokens: int, counts: dict[str, int]
-) -> dict[str, UserTexts]:
-    """The texts of each text column of the training interactions, cut; ``counts`` gets their numbers."""
-    assert data.interactions is not None
-    interactions = data.interactions
-    by_column: dict[str, UserTexts] = {}
-    for column, by_user in interactions.texts.items():
-        by_column[column] = {}
-        for user, texts in by_user.items():
-            train = [place for place, label in enumerate(interactions.labels(user)) if label == "train"]
-            shown = cut_texts(tokenizer, [texts[place] for place in train], max_text_tokens)
-            counts["lc_rec_texts"] += len(shown.texts)
-            counts["lc_rec_texts_cut"] += shown.cut
-            counts["lc_rec_texts_naming_tokens"] += shown.naming
-            items = [interactions.items[user][place] for place in train]
-            by_column[column][user] = [(items[: n + 1], text) for n, text in enumerate(shown.texts) if text]
-    return by_column
+    lists: UserLists, tokenizer: PreTrainedTokenizerBase, max_text_tokens: int, counts: dict[str, int]
+) -> list[str]:
+    """The texts of the training interactions, cut, one user behind the other; ``counts`` gets their numbers."""
+    shown: list[str] = []
+    for codes in in_parts(lists.codes):
+        shown += _cut(tokenizer, lists.texts_of(codes), max_text_tokens, counts)
+    return shown
 
 
-def _intents(catalogue: TextCatalogue, by_user: UserTexts) -> list[Conversation]:
+def _intents(catalogue: TextCatalogue, train: UserLists, texts: Sequence[str]) -> Made:
     """Each intent -> the item of its interaction."""
-    return [
-        lc_rec.intent_to_item(text, catalogue.tokens[catalogue.row_of[items[-1]]])
-        for entries in by_user.values()
-        for items, text in entries
-    ]
+    places, rows = _places_with_text(texts), train.rows(catalogue.row_of)
+
+    def ask(number: int) -> Conversation:
+        """The conversation of one intent."""
+        return lc_rec.intent_to_item(texts[places[number]], catalogue.tokens[rows[places[number]]])
+
+    return Made(len(places), ask)
 
 
-def _preferences(catalogue: TextCatalogue, by_user: UserTexts) -> list[Conversation]:
+def _preferences(catalogue: TextCatalogue, train: UserLists, texts: Sequence[str]) -> Made:
     """The items up to a user's last preference -> this preference."""
-    last = [entries[-1] for entries in by_user.values() if entries]
-    tokens, row_of = catalogue.tokens, catalogue.row_of
-    return [
-        lc_rec.items_to_preference(
-            [tokens[row_of[item]] for item in cut_history(items, catalogue.max_history)[0]], text
-        )
-        for items, text in last
-    ]
+    places, rows = _places_with_text(texts), train.rows(catalogue.row_of)
+    owners = np.searchsorted(train.offsets, places, side="right") - 1  # no user is without items
+    is_last = np.append(owners[1:] != owners[:-1], True)[: len(owners)]
+    last = places[is_last]
+    starts = np.maximum(train.offsets[owners[is_last]], last + 1 - catalogue.max_history)
+
+    def ask(number: int) -> Conversation:
+        """The conversation of one user."""
+        shown = rows[starts[number] : last[number] + 1].tolist()
+        return lc_rec.items_to_preference([catalogue.tokens[row] for row in shown], texts[last[number]])
+
+    return Made(len(last), ask)
+
+
+def _places_with_text(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    return np.flatnonzero(np.fromiter(map(bool, texts), dtype=bool, count=len(texts)))
 
 
 def _print_summary(columns: set[str], counts: Mapping[str, int]) -> None:

@@ -199,11 +199,11 @@ def _lc_rec_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: Ta
     """LC-Rec's auxiliary tasks as one task; half of the validation sample, since a history makes two conversations."""
     from gti_cli.recommendation import lc_rec
 
-    limits = {"max_history": options.history, "max_text_tokens": options.max_text_tokens}
-    train, counts = lc_rec.training_conversations(data, tokenizer, seed=seed, **limits)
+    most = options.max_text_tokens
+    catalogue = lc_rec.make_text_catalogue(data, tokenizer, options.history, most)
+    train, counts = lc_rec.training_conversations(data, tokenizer, catalogue, max_text_tokens=most, seed=seed)
     if not train:
         raise InputError("no item has a text for --tasks lc-rec", remedy="give the items titles or drop the task")
-    catalogue, _ = lc_rec.make_text_catalogue(data, tokenizer, **limits)
     entries = draw_at_most(data.splits.valid, options.valid_sample // 2, seed) if data.splits is not None else []
     return Task(LC_REC, train, lc_rec.validation_conversations(catalogue, entries), [], counts)
 

@@ -16,7 +16,6 @@ from gti_cli.recommendation.examples import TaskExamples, encode_tasks, pack_his
 from gti_cli.recommendation.job import FinetuneJob
 from gti_cli.recommendation.parameters.optimizer import make_optimizer, record_reach, row_matrices, with_rows_rate
 from gti_cli.recommendation.parameters.passes import choose_passes
-from gti_cli.recommendation.parameters.prior import JobPrior, add_prior
 from gti_cli.recommendation.plot import TRAINING_LOG, log_columns
 from gti_cli.recommendation.validation import make_validation, validation_losses, with_validations
 from gti_cli.training.prior_weights import detach
@@ -25,6 +24,7 @@ from gti_cli.workspace import StageRun, processes
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from gti_cli.recommendation.parameters.prior import JobPrior
     from gti_cli.training.batches.mixture import ExampleCollator, MixedPlan, TrainingExample
     from gti_cli.training.trainer import PlannedTrainer
 
@@ -52,7 +52,7 @@ def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
     job = with_rows_rate(job, model)
     run.metrics["rows_learning_rate"] = job.options.rows_learning_rate
     pack_histories(job, model, examples, run)
-    prior = add_prior(job, model, examples, run) if job.options.prior != "none" else None
+    prior = _add_prior(job, model, examples, run)
     run.measured["examples_kept_in"] = examples.kept_in()
 
     losses_before = validation_losses(job, model, examples)
@@ -85,6 +85,15 @@ def train_and_save(job: FinetuneJob, run: StageRun, folder: Path) -> None:
         prior.save(folder, learned, run)
 
 
+def _add_prior(job: FinetuneJob, model: PreTrainedModel, examples: TaskExamples, run: StageRun) -> JobPrior | None:
+    """The behaviour prior that ``--prior`` names."""
+    if job.options.prior == "none":
+        return None
+    from gti_cli.recommendation.parameters.prior import add_prior
+
+    return add_prior(job, model, examples, run)
+
+
 def _new_rows(job: FinetuneJob, model: PreTrainedModel) -> torch.Tensor:
     """A copy of the new rows of the input embedding."""
     ids = torch.tensor(job.new_tokens.ids, device=job.device)
@@ -99,7 +108,9 @@ def _train(
     Returns:
         The plain model, with its adapters merged, or gathered where it was sharded; and the Trainer's log.
     """
-    from gti_cli.training.arguments import last_checkpoint, train_or_resume
+    from gti_cli.training.arguments import import_trainer, last_checkpoint, train_or_resume
+
+    import_trainer(adapters=job.options.lora)
     from gti_cli.training.batches.passes import collate_passes
     from gti_cli.training.callbacks.divergence import end_if_diverged
     from gti_cli.training.callbacks.progress import show_progress

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gti_cli import tables
-from gti_cli.baselines.run import EMBEDDINGS
+from gti_cli.baselines.base import EMBEDDINGS
 from gti_cli.blends.stored_blend import BlendSource, blend_name, find_blend
 from gti_cli.cards.trained_tasks import answers, trained_tasks
 from gti_cli.checkpoints.finding import Checkpoint, check_same_ids, find_checkpoint

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli import console
+from gti_cli import console, quick_start
 from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.tables.headers import clean_name, clean_names
 from gti_cli.tables.sources.compressed import decompressed
@@ -21,27 +22,34 @@ from gti_cli.tables.sources.stored import blocks, open_arrow, stored_names, stor
 from gti_cli.tables.text_files.csv_files import NUMERIC, read_csv
 from gti_cli.tables.text_files.json_lines import read_json_lines
 from gti_cli.tables.text_files.streams import opener
+from gti_cli.tables.text_types import is_text
 from gti_cli.workspace.files import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def read(path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] = ()) -> pa.Table:
+def read(
+    path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] = (), encoded: Sequence[str] = ()
+) -> pa.Table:
     """Read a table.
 
     Args:
         path: A ``.parquet``, ``.csv``, ``.tsv``, ``.jsonl`` or ``.arrow`` file, or whatever else `locate` takes.
         columns: Columns that the table must have.
         skip: Columns that are not loaded, if the files are Parquet or Arrow.
+        encoded: Columns that may come as dictionaries: their strings in Parquet files do, so that a text that many rows
+            share is made once.
 
     Raises:
         InputError: When a file does not exist, is damaged or has an unknown ending.
         InputError: When a column is missing or occurs twice.
         InputError: When the table has no rows.
     """
+    quick_start.start_arrow()
     location = locate(path)
-    table = _read_shards(location, [location.theirs(name) for name in skip])
+    ways = _Columns(*([location.theirs(name) for name in names] for names in (skip, encoded, NUMERIC)))
+    table = _read_shards(location, ways)
     replaced: list[str] = []
     if location.renaming is not None:
         table, replaced = location.rename(table, _stored_names(location) or table.column_names)
@@ -96,10 +104,24 @@ def _stored_names(location: TableLocation) -> list[str] | None:
     return stored_names(first) if first.by_columns else None
 
 
-def _read_shards(location: TableLocation, skip: Sequence[str]) -> pa.Table:
-    """Read the rows that the caller asked for from the files of a table; ``skip`` has the names that the files have."""
+@dataclass(frozen=True)
+class _Columns:
+    """Columns that are read in a way of their own, by the names that the files have.
+
+    Attributes:
+        skip: They are not loaded from Parquet and Arrow.
+        encoded: They may come as dictionaries.
+        numeric: Their types are guessed in text files.
+    """
+
+    skip: Sequence[str]
+    encoded: Sequence[str]
+    numeric: Sequence[str]
+
+
+def _read_shards(location: TableLocation, ways: _Columns) -> pa.Table:
+    """Read the rows that the caller asked for from the files of a table."""
     shards = location.shards()
-    numeric = [location.theirs(name) for name in NUMERIC]
     parsed: dict[Shard, pa.Table] = {}  # files whose rows had to be counted, which for text means parsing them
 
     def count_rows(shard: Shard) -> int:
@@ -107,17 +129,19 @@ def _read_shards(location: TableLocation, skip: Sequence[str]) -> pa.Table:
         if shard.by_columns and len(shards) > 1:
             return stored_rows(shard)
         if shard not in parsed:
-            parsed[shard] = _parse(shard, skip, numeric)
+            parsed[shard] = _parse(shard, ways)
         return int(parsed[shard].num_rows)
 
     pieces = location.selection().pieces(count_rows)
     tables = []
     for piece in pieces:
-        table = parsed[piece.shard] if piece.shard in parsed else _parse(piece.shard, skip, numeric)
+        table = parsed[piece.shard] if piece.shard in parsed else _parse(piece.shard, ways)
         tables.append(table if piece.stop is None else table.slice(piece.start, piece.stop - piece.start))
     if not tables:
         raise InputError("no rows were asked for", where=location, remedy="ask for at least one row")
     location.remember(pieces, [table.num_rows for table in tables])
+    if any(table.schema != tables[0].schema for table in tables):  # which types go together, `join` decides
+        tables = [_decoded(table, ways.encoded) for table in tables]
     return join(tables, [piece.shard for piece in pieces], location)
 
 
@@ -131,17 +155,22 @@ def _refuse_repeated(names: Sequence[str], where: str) -> None:
         )
 
 
-def _parse(shard: Shard, skip: Sequence[str], numeric: Collection[str]) -> pa.Table:
-    """Parse a file by its ending.
+def _decoded(table: pa.Table, columns: Collection[str]) -> pa.Table:
+    """The table with strings in those of some columns that are dictionaries."""
+    import pyarrow as pa
 
-    Args:
-        shard: The file.
-        skip: Columns that are not loaded from Parquet and Arrow, as the file calls them.
-        numeric: Columns of a text file whose types are guessed, as the file calls them.
-    """
+    for number, field in enumerate(table.schema):
+        if field.name in columns and pa.types.is_dictionary(field.type):
+            table = table.set_column(number, field.name, table.column(number).cast(field.type.value_type))
+    return table
+
+
+def _parse(shard: Shard, ways: _Columns) -> pa.Table:
+    """Parse a file by its ending."""
+    numeric = ways.numeric
     with decompressed(shard) as path:
         if shard.ending in (*PARQUET, *ARROW):
-            return _read_stored(path, shard, skip if shard.by_columns else ())
+            return _read_stored(path, shard, ways.skip if shard.by_columns else (), ways.encoded)
         if shard.ending in (".csv", ".tsv"):
             delimiter = shard.delimiter or ("\t" if shard.ending == ".tsv" else ",")
             table = read_csv(shard.name, delimiter=delimiter, open_file=opener(path), numeric=numeric)
@@ -153,8 +182,11 @@ def _parse(shard: Shard, skip: Sequence[str], numeric: Collection[str]) -> pa.Ta
     return table
 
 
-def _read_stored(path: Path, shard: Shard, skip: Sequence[str]) -> pa.Table:
-    """Read a Parquet or Arrow file without the columns in ``skip``; the names of its columns are cleaned."""
+def _read_stored(path: Path, shard: Shard, skip: Sequence[str], encoded: Sequence[str]) -> pa.Table:
+    """Read a Parquet or Arrow file without the columns in ``skip``; the names of its columns are cleaned.
+
+    Strings of a Parquet file that stand in ``encoded`` come as dictionaries.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -165,12 +197,12 @@ def _read_stored(path: Path, shard: Shard, skip: Sequence[str]) -> pa.Table:
         names = mapped.column_names if mapped is not None else pq.read_schema(path).names
         cleaned = clean_names(names, shard.name)
         _refuse_repeated(cleaned, shard.name)  # before pyarrow fails on choosing columns, with a message of its own
-        if mapped is None:
-            refuse_oversized(path, shard.name)
-        else:
-            refuse_oversized_table(mapped, path, shard.name)
         chosen = [name for name, bare in zip(names, cleaned, strict=True) if bare not in skip]
-        table = mapped.select(chosen) if mapped is not None else pq.read_table(path, columns=chosen if skip else None)
+        if mapped is not None:
+            refuse_oversized_table(mapped, path, shard.name)
+            table = mapped.select(chosen)
+        else:
+            table = _read_parquet(path, shard.name, chosen, [name for name in chosen if clean_name(name) in encoded])
     except (pa.ArrowException, MemoryError, UnicodeDecodeError, OSError) as cause:
         raise InputError(
             f"cannot be read as {shard.ending[1:]}: {str(cause).splitlines()[0]}",
@@ -178,6 +210,24 @@ def _read_stored(path: Path, shard: Shard, skip: Sequence[str]) -> pa.Table:
             remedy="the file is damaged, truncated or of another kind: write it again",
         ) from cause
     return table.rename_columns([clean_name(name) for name in table.column_names])
+
+
+def _read_parquet(path: Path, where: str, chosen: Sequence[str], encoded: Collection[str]) -> pa.Table:
+    """Read columns of a Parquet file; those in ``encoded`` that hold strings come as dictionaries."""
+    import pyarrow.parquet as pq
+
+    # Not by `pyarrow.parquet.read_table`, which imports pandas.
+    with pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        texts = [name for name in encoded if is_text(schema.field(name).type)]
+        read = refuse_oversized(path, where, keep=texts)
+        others = [name for name in chosen if name not in read]
+        # Asked for the column "a", pyarrow also reads "a.b".
+        table = file.read(None if others == schema.names else others).select(others)
+    for number, name in enumerate(chosen):
+        if name in read:
+            table = table.add_column(number, name, read[name])
+    return table
 
 
 def write(path: Path | str, columns: Mapping[str, Any] | pa.Table) -> None:

@@ -126,7 +126,7 @@ def read_interactions(
     import pyarrow as pa
 
     options.check()
-    table = tables.read(path, ["user_id", "item_id", "timestamp"])
+    table = tables.read(path, ["user_id", "item_id", "timestamp"], encoded=["user_id", "item_id"])
     name_unread(table, (*COLUMNS, *texts), path)
     users, table = encode_ids(table, "user_id", path), table.drop_columns(["user_id"])  # a column is not held twice
     items, table = encode_ids(table, "item_id", path), table.drop_columns(["item_id"])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gti_cli import console
+from gti_cli import console, quick_start
 from gti_cli.errors import InputError
 from gti_cli.workspace import processes
 
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 
 _STATE = "trainer_state.json"
+
+
+def import_trainer(*, adapters: bool) -> None:
+    """Import the Trainer, in a command without packages that it imports for what no command does.
+
+    Call this before importing a module that uses the Trainer.
+
+    Args:
+        adapters: Whether a model of PEFT is to train, which the Trainer must know of.
+    """
+    quick_start.import_transformers("transformers.trainer", "datasets", *([] if adapters else ["peft"]))
 
 
 def training_arguments(

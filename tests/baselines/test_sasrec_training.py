@@ -26,6 +26,11 @@ def test_every_item_but_the_first_is_a_target_once() -> None:
     train = {f"u{n}": [f"i{(n + step) % SASREC_ITEMS}" for step in range(n)] for n in range(1, 30)}
     for length in (1, 4, 7, 50):
         sequences = training_sequences(train, SASREC_ROW_OF, length)
+        expected = []
+        for items in train.values():
+            rows = [SASREC_ROW_OF[item] for item in items]
+            expected += [rows[start : start + length + 1] for start in range(0, len(rows) - 1, length)]
+        assert list(sequences) == sequences[:] == expected
         assert all(2 <= len(sequence) <= length + 1 for sequence in sequences)
         assert sum(len(sequence) - 1 for sequence in sequences) == sum(len(items) - 1 for items in train.values())
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gti_cli import tables
 from gti_cli.prompts import lc_rec as kinds
-from gti_cli.recommendation.lc_rec import training_conversations
+from gti_cli.prompts.conversations import Conversation
+from gti_cli.recommendation.lc_rec import make_text_catalogue, training_conversations
 from gti_cli.recommendation.options import TaskOptions
-from gti_cli.recommendation.task_data import read_task_data
+from gti_cli.recommendation.task_data import TaskData, read_task_data
 from gti_cli.recommendation.tasks import make_tasks
 from gti_cli.workspace import Workspace
 from tests.support.models import make_tokenizer
@@ -27,12 +29,20 @@ def with_texts(world: Any) -> Path:
     return path
 
 
+def conversations_of(data: TaskData, most: int = 128) -> tuple[Sequence[Conversation], dict[str, int]]:
+    tokenizer = make_tokenizer()
+    catalogue = make_text_catalogue(data, tokenizer, max_history=4, max_text_tokens=most)
+    return training_conversations(data, tokenizer, catalogue, max_text_tokens=most, seed=0)
+
+
 def test_every_kind_is_there_as_often_as_the_tables_allow(make_world: Any) -> None:
     world = make_world()
     path = with_texts(world)
     data = read_task_data(Workspace(world.workspace), path, None, ("lc-rec",))
-    found, counts = training_conversations(data, make_tokenizer(), max_history=4, max_text_tokens=128, seed=0)
+    found, counts = conversations_of(data)
     of = Counter(c.kind for c in found)
+    assert [c.kind for c in found] == sorted((c.kind for c in found), key=kinds.KINDS.index)
+    assert found[-1] == list(found)[-1] and found[2:5] == list(found)[2:5]
     table = tables.read(path).to_pydict()
     by_user: dict[str, list[int]] = {}
     for row, user in enumerate(table["user_id"]):
@@ -76,17 +86,11 @@ def test_missing_columns_are_reported(make_world: Any, capsys: Any) -> None:
     world = make_world()
     data = read_task_data(Workspace(world.workspace), world.interactions, None, ("lc-rec",))
     capsys.readouterr()
-    _, counts = training_conversations(data, make_tokenizer(), max_history=4, max_text_tokens=128, seed=0)
+    _, counts = conversations_of(data)
     said = " ".join(capsys.readouterr().err.split())
     assert "no column 'intent' and no column 'preference'" in said and "one target of each user" in said
     assert counts["lc_rec_intent->item"] == counts["lc_rec_items->preference"] == 0
-    alone, counts = training_conversations(
-        read_task_data(Workspace(world.workspace), None, None, ("lc-rec",)),
-        make_tokenizer(),
-        max_history=4,
-        max_text_tokens=1,
-        seed=0,
-    )
+    alone, counts = conversations_of(read_task_data(Workspace(world.workspace), None, None, ("lc-rec",)), 1)
     assert {c.kind for c in alone} == {kinds.TEXT_TO_ITEM, kinds.ITEM_TO_TEXT}
     assert counts["lc_rec_texts_cut"] == 2 * len(data.titles)
 

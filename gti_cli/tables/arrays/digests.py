@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from gti_cli.tables.arrays.targets import History, Targets
 from gti_cli.tables.arrays.user_lists import UserLists
@@ -47,3 +48,33 @@ def digest_targets(entries: Sequence[History], row_of: Mapping[str, int]) -> str
         digest.update(entries.places.astype("<i8").tobytes())
         return digest.hexdigest()
     return digest_names(json.dumps([entry.user_id, entry.items, entry.target]) for entry in entries)
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 of ``json.dumps(value)``, whose text is never whole in memory.
+
+    Args:
+        value: What JSON can hold. An iterator in it, or in a list in it, stands for the list of what it yields.
+    """
+    digest = hashlib.sha256()
+    for piece in _json_pieces(value):
+        digest.update(piece.encode())
+    return digest.hexdigest()
+
+
+def _json_pieces(value: Any) -> Iterator[str]:
+    if not isinstance(value, list | Iterator):
+        yield json.dumps(value)
+        return
+    yield "["
+    separator = ""
+    if isinstance(value, list):
+        for entry in value:
+            yield separator
+            yield from _json_pieces(entry)
+            separator = ", "
+    else:
+        while some := list(islice(value, _AT_ONCE)):
+            yield separator + json.dumps(some)[1:-1]
+            separator = ", "
+    yield "]"

@@ -47,6 +47,9 @@ def encode_ids(table: pa.Table, column: str, path: Path | str) -> EncodedColumn:
     """
     import pyarrow as pa
 
+    quickly = _from_dictionaries(table.column(column))
+    if quickly is not None:
+        return quickly
     values = readable_column(table, column, path)
     kind = values.type
     codes, distinct = _encode(values) if is_text(kind) or pa.types.is_integer(kind) else (None, None)
@@ -77,6 +80,32 @@ def encode_strings(table: pa.Table, column: str, path: Path | str) -> EncodedCol
     # Texts that differ in the white space around them alone are one text.
     stripped, texts = _encode_list(strings(pa.table({column: distinct}), column, path))
     return EncodedColumn(np.asarray(stripped[codes], dtype=np.int32), texts)
+
+
+def _from_dictionaries(values: pa.ChunkedArray) -> EncodedColumn | None:
+    """The strings of a column that is stored as dictionaries; None where that, or a fault, takes a closer look."""
+    import numpy as np
+    import pyarrow as pa
+
+    if not (pa.types.is_dictionary(values.type) and is_text(values.type.value_type)) or values.null_count:
+        return None
+    try:
+        values.validate(full=True)  # that the texts are UTF-8
+    except pa.ArrowInvalid:
+        return None
+    chunks = values.unify_dictionaries().chunks
+    distinct = chunks[-1].dictionary if chunks else pa.array([], values.type.value_type)
+    if distinct.null_count or _has_blank(distinct) or len(distinct.unique()) < len(distinct):
+        return None
+    codes = np.concatenate([np.asarray(chunk.indices, dtype=np.int32) for chunk in chunks] or [np.zeros(0, np.int32)])
+    # A file may list its texts in any order, and some that no row has.
+    first = np.full(len(distinct), len(codes), dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    used = int((first < len(codes)).sum())
+    order = np.argsort(first, kind="stable")[:used]
+    number = np.empty(len(distinct), dtype=np.int32)
+    number[order] = np.arange(used, dtype=np.int32)
+    return EncodedColumn(number[codes], distinct.take(pa.array(order)))
 
 
 def _has_blank(texts: pa.Array) -> bool:

@@ -5,6 +5,7 @@ All is seen from a file's metadata and from its dictionaries, before the values 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,19 @@ if TYPE_CHECKING:
 # Ids alone take more than a hundredth of a byte for each row.
 MANY_VALUES, VALUES_IN_A_BYTE = 10_000_000, 100
 _ROWS = 1 << 16  # rows of a column that are looked at together
+_ROWS_KEPT = 1 << 20  # the same for a column that is kept: each part of it has a dictionary of its own
 
 
-def refuse_oversized(path: Path, where: str) -> None:
+def refuse_oversized(path: Path, where: str, keep: Collection[str] = ()) -> dict[str, pa.ChunkedArray]:
     """Refuse a Parquet file whose content is far larger than the file.
 
     Args:
         path: The file.
         where: Its name, for the error line.
+        keep: Columns of strings to return, since they have been read then.
+
+    Returns:
+        The columns of ``keep``, as dictionaries.
 
     Raises:
         InputError: When it holds so many values in so few bytes that nearly all must be empty or equal, or more bytes
@@ -47,9 +53,19 @@ def refuse_oversized(path: Path, where: str) -> None:
             values = sum(group.column(number).num_values for group in groups)
             _refuse_many(values, "values in a column", size, where)
         # A text that many rows share is stored once. No column can hold more than each value as long as all bytes.
-        if column.physical_type == "BYTE_ARRAY" and values * stored > max(MOST_BYTES, MOST_TIMES * size):
+        is_large = values * stored > max(MOST_BYTES, MOST_TIMES * size)
+        if column.physical_type == "BYTE_ARRAY" and (is_large or column.path in keep):
             texts.append(column.path)
-    refuse_growth(_bytes_held(path, texts, max(MOST_BYTES, MOST_TIMES * size)), size, where)
+    held = 0
+    kept: dict[str, list[pa.Array]] = {name: [] for name in keep}
+    for name in texts:
+        for batch in _with_dictionaries(path, name, _ROWS_KEPT if name in kept else _ROWS):
+            arrays = [batch.column(name)] if name in kept else batch.columns
+            held += sum(map(_length, arrays))
+            refuse_growth(held, size, where)
+            if name in kept:
+                kept[name] += arrays
+    return {name: _chunked(arrays) for name, arrays in kept.items()}
 
 
 def refuse_oversized_table(table: pa.Table, path: Path, where: str) -> None:
@@ -118,18 +134,18 @@ def refuse_growth(held: int, size: int, where: str) -> None:
         )
 
 
-def _bytes_held(path: Path, columns: list[str], limit: int) -> int:
-    """Count the bytes of columns of texts until they are more than ``limit``, without making the texts."""
+def _with_dictionaries(path: Path, column: str, rows: int) -> Iterator[pa.RecordBatch]:
+    """Read a column of texts part by part, each different text of a part once."""
     import pyarrow.parquet as pq
 
-    held = 0
-    if columns:
-        with pq.ParquetFile(path, read_dictionary=columns, buffer_size=1 << 20, pre_buffer=False) as file:
-            for batch in file.iter_batches(_ROWS, columns=columns, use_threads=False):
-                held += sum(map(_length, batch.columns))
-                if held > limit:
-                    break
-    return held
+    with pq.ParquetFile(path, read_dictionary=[column], buffer_size=1 << 20, pre_buffer=False) as file:
+        yield from file.iter_batches(rows, columns=[column], use_threads=False)
+
+
+def _chunked(arrays: list[pa.Array]) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    return pa.chunked_array(arrays, arrays[0].type if arrays else pa.dictionary(pa.int32(), pa.string()))
 
 
 def _length(values: pa.Array) -> int:

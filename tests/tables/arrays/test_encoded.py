@@ -24,6 +24,10 @@ def texts(column: EncodedColumn) -> list[str]:
 IDS = [
     pa.chunked_array([["b", "a"], ["c", "a", "b"]]),
     pa.chunked_array([pa.array(["b", "a", "b"]).dictionary_encode(), pa.array(["c"]).dictionary_encode()]),
+    # Dictionaries in another order than the column's, with an entry that no row has, and with one twice.
+    pa.chunked_array([pa.DictionaryArray.from_arrays([2, 0, 2], ["a", "unused", "b"])]),
+    pa.chunked_array([pa.DictionaryArray.from_arrays([2, 0, 1], ["a", "a", "b"])]),
+    pa.chunked_array([pa.array(["b", "a"]).dictionary_encode(), pa.array(["b", "z"]).dictionary_encode()]),
     pa.chunked_array([pa.array([7, 7, 0, 12])]),
     pa.chunked_array([pa.array([7.0, 0.0, -0.0])]),
     pa.chunked_array([pa.array([b"x", b"y", b"x"])]),
@@ -41,8 +45,17 @@ def test_ids_are_those_of_the_list(values: Any) -> None:
     assert found.first_row(int(found.codes[1])) == 1 + texts(found).index(texts(found)[1])
 
 
-@pytest.mark.parametrize("values", [["a", None], ["a", ""], ["a", "\u3000 "], [1, None], [1.5], [True]])
-def test_ids_with_a_fault_are_refused_in_the_same_words(values: list[Any]) -> None:
+NOT_UTF8 = pa.DictionaryArray.from_arrays([1, 0], pa.array([b"\xff", b"a"]).view(pa.string()))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(["a", None], ["a", ""], ["a", "\u3000 "], [1, None], [1.5], [True]),
+        *(pa.array(["a", None]).dictionary_encode(), pa.array(["a", ""]).dictionary_encode(), NOT_UTF8),
+    ],
+)
+def test_ids_with_a_fault_are_refused_in_the_same_words(values: Any) -> None:
     table = pa.table({"item_id": values})
     with pytest.raises(InputError) as expected:
         tables.ids(table, "item_id", PATH)

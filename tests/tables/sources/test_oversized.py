@@ -50,8 +50,9 @@ def test_what_would_fill_the_memory(name: str, tmp_path: Path) -> None:
     column, write, message = FILES[name]
     path = tmp_path / f"t.{'arrow' if write in (write_arrow, write_compressed) else 'parquet'}"
     write(pa.table({"title": column}), path)
-    with pytest.raises(InputError, match=rf"t\.\w+: .*{message}"):
-        tables.read(path)
+    for encoded in ([], ["title"]):
+        with pytest.raises(InputError, match=rf"t\.\w+: .*{message}"):
+            tables.read(path, encoded=encoded)
 
 
 def test_many_rows_of_few_brands_are_read(tmp_path: Path) -> None:
