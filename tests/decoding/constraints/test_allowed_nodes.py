@@ -87,6 +87,24 @@ def test_a_catalogue_of_one_item_that_one_prompt_may_not_have() -> None:
     np.testing.assert_allclose(exact.scores[0, 0], every_score(model, prompts[0], trie, token_ids(3))[0], atol=1e-4)
 
 
+def test_prompts_with_fewer_ids_than_others_beside_a_node_with_fewer_children() -> None:
+    """Rows of a batch are as long as the longest; what fills the others may not lead out of the trie."""
+    _, prompts = case(2, items=1, levels=1, prompts=8)
+    model, trie = (
+        make_model("qwen3", VOCAB, seed=3),
+        build_trie(np.asarray([[0, 0, 0], [0, 1, 0], [1, 0, 0]], np.int32)),
+    )
+    choices = [ItemChoice.of_mask(np.asarray(mask)) for mask in ([True] * 3, [True, False, True])]
+    nodes = AllowedItems(choices, np.asarray([0, *[1] * 7])).nodes(range(8), trie, CPU)
+    prefix, tensors = SharedPrefix(make_runner(model), prompts, 3), TrieTensors(trie, token_ids(3), CPU)
+    found = beam_search_with_prefix(prefix, prompts, tensors, 3, PAD, None, nodes)
+    for row, prompt in enumerate(prompts):
+        scores = every_score(model, prompt, trie, token_ids(3))
+        best = [leaf for leaf in np.argsort(-scores).tolist() if row == 0 or leaf != 1]
+        assert found.leaves[row].tolist() == best + [-1] * (3 - len(best))
+    assert {0, 2} <= set(found.leaves[1:, 0].tolist())  # either node comes first somewhere
+
+
 @pytest.mark.parametrize("kind", ["qwen3", "gpt2"])
 @pytest.mark.parametrize("beams", [4, 60])
 def test_lists_are_those_of_the_trie_of_the_allowed_items(kind: str, beams: int) -> None:
