@@ -50,6 +50,23 @@ def test_a_batch_holds_all_inputs_and_predicts_all_answers(
         assert group["context"].shape[1] + group["span"].shape[1] <= corpus.columns()
 
 
+def test_parts_are_as_wide_as_the_longest_and_masks_end_with_their_examples() -> None:
+    examples, templates, groups = examples_of(30)
+    corpus = divide_examples(examples, templates, groups, NEW)
+    for key, group in enumerate(Collator(corpus, PAD)(range(30))["groups"]):
+        numbers = [n for n in range(30) if groups[n] == key]
+        context = [corpus.span_starts[n] - len(corpus.prefixes[templates[n]]) for n in numbers]
+        span = [len(examples[n]) - 1 - corpus.span_starts[n] for n in numbers]
+        for name, lengths in (("context", context), ("span", span)):
+            assert group[f"{name}_mask"].tolist() == [[1] * n + [0] * (max(lengths) - n) for n in lengths]
+            assert group[name].shape == group[f"{name}_mask"].shape
+    # A stand-in in lockstep is the cheapest example of its group.
+    lengths = corpus.computed_lengths()
+    for key, group in enumerate(Collator(corpus, PAD, lockstep=True)([])["groups"]):
+        computed = int(group["context_mask"].sum() + group["span_mask"].sum())
+        assert computed == min(lengths[n] for n in range(30) if groups[n] == key) - 1
+
+
 def test_in_lockstep_every_batch_has_the_same_groups_and_stand_ins_predict_nothing() -> None:
     examples, templates, groups = examples_of(30)
     corpus = divide_examples(examples, templates, groups, NEW)

@@ -49,3 +49,14 @@ def test_lengths_count_what_a_step_computes() -> None:
     assert corpus.computed_lengths() == expected
     whole = divide_examples(examples, templates, groups, NEW, whole=True)
     assert whole.computed_lengths() == [len(example) for example in examples]
+    assert whole.span_starts == [0] * 20 and whole.prefixes == [[]] * len(PREFIXES)
+    # A batch has at most the longest of each part.
+    given = (examples, templates, corpus.span_starts)
+    parts = [(len(corpus.prefixes[t]), start, len(e)) for e, t, start in zip(*given, strict=True)]
+    widths = [max(p for p, _, _ in parts), max(s - p for p, s, _ in parts), max(n - s for _, s, n in parts)]
+    assert corpus.columns() == sum(widths)
+
+
+def test_a_prompt_that_is_the_beginning_of_another_one() -> None:
+    examples = [Example([5, 6, 7, 8], [OLD, 2]), Example([5, 6], [OLD, 2]), Example([5, 6, 7], [OLD, 2])]
+    assert divide_examples(examples, [0] * 3, [0] * 3, NEW).prefixes == [[5]]

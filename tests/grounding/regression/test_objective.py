@@ -106,6 +106,13 @@ def test_float32_states_keep_six_digits() -> None:
     torch.testing.assert_close(their_gradient, gradient, rtol=1e-5, atol=1e-6)
 
 
+def test_states_of_few_bits_are_computed_in_float32() -> None:
+    problem = regression_of(1, 200, True, LogitRule())
+    half = replace(problem, states=problem.states[:].bfloat16())
+    exact = replace(problem, states=half.states[:].double())
+    assert half.loss(problem.start) == pytest.approx(exact.loss(problem.start), rel=1e-6)
+
+
 def test_second_moments_see_the_bias_as_a_one() -> None:
     problem = regression_of(1, 9, True, LogitRule(), at_once=20)
     states = torch.cat([problem.states, torch.ones(9, 1, dtype=torch.float64)], dim=1)

@@ -33,3 +33,12 @@ def test_no_constant_row_leaves_the_old_tokens_alone() -> None:
     positions = positions_of(5, 12, False, LogitRule())
     problem = make_problem([positions], rows_of(*head_of(5, False)), torch.arange(5), LogitRule())
     assert problem.others is positions.old
+
+
+def test_positions_of_other_processes_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a second process held the same positions."""
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda sums: sums.mul_(2))
+    given = ([positions_of(5, 12, False, LogitRule())], rows_of(*head_of(5, False)), torch.tensor([1, 4]), LogitRule())
+    alone, shared = make_problem(*given), make_problem(*given, shared=True)
+    assert (alone.count, shared.count) == (None, 24)
+    assert shared.loss(shared.start) == pytest.approx(alone.loss(alone.start), rel=1e-12)
