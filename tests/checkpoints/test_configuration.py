@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig
 
 from gti_cli.checkpoints.configuration import (
+    cache_argument,
     causal_class,
     check_number_formats,
     check_takes_cache,
@@ -129,3 +130,9 @@ def test_models_with_a_cache_pass(kind: str) -> None:
     check_takes_cache(config, "here", "")
     assert causal_class(config) is not None
     assert causal_class(AutoConfig.for_model("t5")) is None
+
+
+def test_the_cache_by_its_names_in_all_versions() -> None:
+    assert cache_argument(lambda input_ids, past_key_values=None: None) == "past_key_values"
+    assert cache_argument(lambda input_ids, cache=None, **more: None) == "cache"
+    assert cache_argument(lambda input_ids, cache_params=None, **more: None) is None
