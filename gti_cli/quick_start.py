@@ -74,7 +74,7 @@ def start_arrow() -> None:
 
         pa.array([0]).to_numpy()
     finally:
-        sys.meta_path.remove(finder)  # type: ignore[arg-type]
+        sys.meta_path.remove(finder)
 
 
 def import_transformers(module: str, *unused: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gti_cli import tables
@@ -89,10 +90,15 @@ def test_embeddings_written_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_texts_are_kept_as_strings(tmp_path: Path) -> None:
+    views = pa.array(["x", "y"], pa.string_view())
+    try:
+        pq.write_table(pa.table({"brand": views}), tmp_path / "views.parquet")
+    except pa.ArrowNotImplementedError:  # an older pyarrow writes no views, so there is no such file
+        views = pa.array(["x", "y"])
     made = make_catalogue(
         tmp_path,
         title=[b"a", b"b"],
-        brand=pa.array(["x", "y"], pa.string_view()),
+        brand=views,
         picture=[b"\xff", b"\xd8"],
         tags=[[b"t"], []],
     )
