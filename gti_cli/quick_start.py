@@ -68,13 +68,13 @@ def start_arrow() -> None:
     if not _begun:
         return
     finder = _NotInstalled("pandas")
-    sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, finder)
     try:
         import pyarrow as pa
 
         pa.array([0]).to_numpy()
     finally:
-        sys.meta_path.remove(finder)  # type: ignore[arg-type]
+        sys.meta_path.remove(finder)
 
 
 def import_transformers(module: str, *unused: str) -> None:

@@ -19,7 +19,7 @@ from gti_cli.prompts.text_as_data import note_naming
 from gti_cli.recommendation.task_data import INTENT, PREFERENCE, TaskData
 from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import SPLITS, History
-from gti_cli.training.batches.stored_examples import Concatenated, in_parts
+from gti_cli.training.batches.stored_examples import PART, Concatenated, in_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -225,8 +225,9 @@ def _user_texts(
 ) -> list[str]:
     """The texts of the training interactions, cut, one user behind the other; ``counts`` gets their numbers."""
     shown: list[str] = []
-    for codes in in_parts(lists.codes):
-        shown += _cut(tokenizer, lists.texts_of(codes), max_text_tokens, counts)
+    for start in range(0, len(lists.codes), PART):
+        texts = lists.texts_of(lists.codes[start : start + PART])
+        shown += _cut(tokenizer, texts, max_text_tokens, counts)
     return shown
 
 
