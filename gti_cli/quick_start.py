@@ -68,7 +68,7 @@ def start_arrow() -> None:
     if not _begun:
         return
     finder = _NotInstalled("pandas")
-    sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, finder)
     try:
         import pyarrow as pa
 
