@@ -63,6 +63,7 @@ def test_parts_are_as_wide_as_the_longest_and_masks_end_with_their_examples() ->
     # A stand-in in lockstep is the cheapest example of its group.
     lengths = corpus.computed_lengths()
     for key, group in enumerate(Collator(corpus, PAD, lockstep=True)([])["groups"]):
+        assert all(tensor.dtype == torch.int64 for tensor in group.values())  # also those that are empty
         computed = int(group["context_mask"].sum() + group["span_mask"].sum())
         assert computed == min(lengths[n] for n in range(30) if groups[n] == key) - 1
 

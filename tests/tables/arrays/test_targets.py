@@ -36,3 +36,8 @@ def test_they_are_read_like_a_list(lists: list[list[str]], chosen: list[bool], i
         assert with_targets(expected, items, among=among) == [e for e in expected if (e.target in items) == among]
     recent = sorted({ROW_OF[item] for entry in expected for item in entry.items[-most:]})
     assert last_items(found, most, ROW_OF).tolist() == last_items(expected, most, ROW_OF).tolist() == recent
+
+
+def test_other_targets_are_not_equal() -> None:
+    found, _ = made([["a", "b", "c", "b"]], [True] * 3)
+    assert found[:1] != found[1:2] and found[:1] != found[:2] and found[:2] == found[:2]

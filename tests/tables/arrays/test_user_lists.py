@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gti_cli.tables.arrays.user_lists import UserLists
+from gti_cli.tables.arrays import user_lists as module
+from gti_cli.tables.arrays.user_lists import Texts, UserLists
 
 LISTS = st.dictionaries(st.text("uvw", max_size=3), st.lists(st.sampled_from("abcde"), max_size=6), max_size=7)
 ROW_OF = {item: row for row, item in enumerate("edcba")}
@@ -41,3 +42,23 @@ def test_an_item_that_the_catalogue_lacks_is_named() -> None:
         lists.rows(ROW_OF)
     # It is no fault where it does not occur.
     assert lists.part(1, 2).rows(ROW_OF).tolist() == [ROW_OF["b"]]
+    # It alone is named, also beside an item in the catalogue's first row.
+    with pytest.raises(KeyError, match="x"):
+        UserLists.of({"u": ["e", "x"]}).rows(ROW_OF)
+
+
+def test_rows_are_those_of_the_catalogue_that_is_asked_for() -> None:
+    texts = Texts(["a", "x"])
+    assert texts.rows(ROW_OF).tolist() == [4, -1] and texts.rows({"x": 0, "a": 1}).tolist() == [1, 0]
+
+
+def test_lists_that_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE", 2)
+    lists = {"u": ["a"], "v": ["b", "c"], "w": [], "x": ["a", "d"], "y": ["e"]}
+    found = UserLists.of(lists)
+    assert list(found.values()) == list(lists.values()) and list(found.items()) == list(lists.items())
+    rows = found.row_lists(ROW_OF)
+    assert len(rows) == 5 and rows[1:3] == [[3, 2], []]
+    for number in (-1, 5):
+        with pytest.raises(IndexError):
+            rows[number]
