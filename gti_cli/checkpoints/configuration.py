@@ -162,7 +162,7 @@ def check_takes_cache(config: PreTrainedConfig, where: str, remedy: str) -> None
     model_class = causal_class(config)
     name = "" if model_class is None else cache_argument(model_class.forward)
     # Since transformers 5.24 the state of a state-space model has the same name; such a model has no attention heads.
-    if name is None or (name == "cache" and not hasattr(config, "num_attention_heads")):
+    if name is None or (name == "cache" and not hasattr(config.get_text_config(), "num_attention_heads")):
         raise InputError(
             f"{config.model_type} takes no key-value cache (state-space models such as Mamba have none), and the "
             "search for items continues many answers from one cache",
