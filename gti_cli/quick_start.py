@@ -29,6 +29,8 @@ def begin() -> None:
     So until `settle` is called it looks seldom.
     """
     _begun[:] = [True]
+    if _waiting:  # begun before: the numbers of now are not the usual ones
+        return
     usual = gc.get_threshold()
     gc.set_threshold(_NEW_OBJECTS, _SEARCHES, usual[2])
 

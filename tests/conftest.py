@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 # Parallel test workers with many threads each stall one another; this must be set before torch is imported.
@@ -52,6 +53,14 @@ def _versions_read_once() -> Iterator[None]:
     versions = stage_run.package_versions()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage_run, "package_versions", lambda: dict(versions))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_of_a_command() -> Iterator[None]:
+    """A test worker is no process of one command: what that leaves out, for a quick start, other tests may need."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gti_cli.app.quick_start", SimpleNamespace(begin=lambda: None))
         yield
 
 
