@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,16 @@ def has_tokenizer(folder: Path) -> bool:
     return any(next(folder.glob(name), None) for name in _TOKENIZER_FILES)
 
 
+def _refuse_half_characters(config: Path) -> None:
+    """Refuse half of a character by its key: some versions of transformers then ask for packages instead."""
+    try:
+        content = json.loads(config.read_bytes())
+    except (OSError, ValueError, RecursionError):  # there is none, or transformers says what is wrong with it
+        return
+    if isinstance(content, dict):
+        refuse_lone_surrogates(content, str(config))
+
+
 def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
     """Load a tokenizer; one without a pad token gets its end-of-sequence token for it.
 
@@ -51,6 +62,7 @@ def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
     )
     if folder.is_dir() and not options and not has_tokenizer(folder):
         raise no_tokenizer
+    _refuse_half_characters(folder / "tokenizer_config.json")
     with translate_loading_errors(path, "a tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options)
     # Where transformers finds no vocabulary it makes an empty tokenizer of the model's kind.
@@ -190,11 +202,11 @@ def _explain(error: Exception, path: str, kind: str) -> InputError | None:
 
     problem = f"cannot be loaded as {kind}: {first_line(error)}"
     if kind == "a tokenizer":
-        if (packages := missing_packages(path, error)) is not None:
-            return packages
         if isinstance(error, UnicodeEncodeError):
             problem = f"a token holds half of a character ({error.object[error.start]!r}, a lone surrogate)"
             return InputError(problem, where=path, remedy="write whole characters in the tokenizer's files")
+        if (packages := missing_packages(path, error)) is not None:
+            return packages
         # The package tokenizers, and those that some kinds of tokenizers need, raise any class, even a bare Exception.
         return InputError(
             problem, where=path, remedy="save it there with tokenizer.save_pretrained, or give a hub name"

@@ -32,9 +32,9 @@ def test_truncated_weights(make_checkpoint: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"note": ["a\ud800b"]}, r"base, tokenizer_config\.json: 'note' holds half of a character \('\\ud800', a lone"),
+        ({"note": ["a\ud800b"]}, r"base/tokenizer_config\.json: 'note' holds half of a character \('\\ud800', a lone"),
         ({"chat_template": "\udfff"}, r"'chat_template' holds half of a character \('\\udfff'"),
-        ({"eos_token": "<\ud800>"}, r"a token holds half of a character \('\\ud800'"),
+        ({"eos_token": "<\ud800>"}, r"'eos_token' holds half of a character \('\\ud800'"),
     ],
 )
 def test_half_a_character_in_a_tokenizer(
