@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 
 from gti_cli.grounding.ground import ground
 from tests.support.grounding import assert_same_curves, manifest_of
-from tests.support.launch import launch
+from tests.support.launch import launch, needs_fsdp_on_cpu
+
+pytestmark = needs_fsdp_on_cpu
 
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_SHARDING_STRATEGY": "SHARD_GRAD_OP"}
 ZERO = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}

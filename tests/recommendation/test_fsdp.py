@@ -13,7 +13,9 @@ import pytest
 from safetensors.torch import load_file
 
 from gti_cli.recommendation.finetune import finetune
+from tests.support.launch import needs_fsdp_on_cpu
 
+pytestmark = needs_fsdp_on_cpu
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, sys

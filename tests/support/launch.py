@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
+import torch
+
 ROOT = Path(__file__).parents[2]
+needs_fsdp_on_cpu = pytest.mark.skipif(
+    not hasattr(torch.cpu.Stream, "record_event"), reason="FSDP 2 of this torch (2.6, say) divides models on GPUs alone"
+)
 SCRIPT = """
 import json, sys
 from gti_cli.grounding.ground import ground
@@ -123,8 +129,6 @@ def _ground(
     variables: dict[str, str],
 ) -> None:
     os.environ.update({**variables, **variables_of_rank(rank, port)})
-    import torch
-
     torch.set_num_threads(1)
     from gti_cli.grounding.ground import ground
     from gti_cli.training.callbacks import saving
