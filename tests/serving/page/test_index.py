@@ -149,7 +149,9 @@ def test_at_phone_width_nothing_is_wider_than_the_screen(browser: Browser, addre
         ("lists", "document.querySelector('#list li')"),
         ("tree", "document.querySelector('#tree .node')"),
     ):
-        visit(browser, f"{address}/#history=R6&view={view}", ready)
+        # The list and the tree come in answers of their own, in any order.
+        both = f"{ready} && document.querySelector('.why-button') && document.getElementById('tree-history')"
+        visit(browser, f"{address}/#history=R6&view={view}", both)
         browser.run("document.querySelector('.why-button').click(); document.getElementById('tree-history').click()")
         browser.until("document.querySelector('.why .shared')")
         assert browser.run("document.documentElement.scrollWidth") == 390
