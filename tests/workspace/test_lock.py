@@ -85,14 +85,14 @@ def test_read_only_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_ctrl_c_at_the_first_folder_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mkdir = os.mkdir
+    mkdir = Path.mkdir
 
-    def interrupted(path: str, *more: object, **named: object) -> None:
-        mkdir(path, *more, **named)  # type: ignore[arg-type]
-        if Path(path).name == ".gti":
+    def interrupted(path: Path, *more: Any, **named: Any) -> None:
+        mkdir(path, *more, **named)
+        if path.name == ".gti":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "mkdir", interrupted)
+    monkeypatch.setattr(Path, "mkdir", interrupted)
     (tmp_path / "mine").mkdir()
     for root in (tmp_path / "mine", tmp_path / "new" / "ws"):
         with pytest.raises(KeyboardInterrupt), lock.writing(root):

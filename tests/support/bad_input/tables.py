@@ -46,13 +46,17 @@ def jsonl(columns: dict[str, list[Any]]) -> bytes:
     return "".join(json.dumps(row, default=repr) + "\n" for row in rows).encode()
 
 
+_NUL = "\ue000"
+
+
 def csv_text(columns: dict[str, list[Any]], delimiter: str = ",") -> str:
     """Rows of columns as CSV, quoted where needed."""
     out = io.StringIO()
+    # Python 3.10's writer has no way to write NUL, which then is what would escape: another character stands for it.
     writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return out.getvalue()
+    for row in (columns, *zip(*columns.values(), strict=True)):
+        writer.writerow([cell.replace("\0", _NUL) if isinstance(cell, str) else cell for cell in row])
+    return out.getvalue().replace(_NUL, "\0")
 
 
 def table_case(kind: str, name: str, path: str, **content: Any) -> Case:
