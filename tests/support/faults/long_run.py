@@ -56,15 +56,20 @@ def kills(road: Road, rng: random.Random, count: int, report: Report) -> None:
             report.add("kill at a time", told, cases.kill_after(road, step, seconds, how))
 
 
-def full_disks(road: Road, rng: random.Random, count: int, report: Report) -> None:
-    """Disks that are full: at a change of a file, and, where file systems can be mounted, by the system itself."""
-    for _ in range(count // 2):
+def _refused_changes(road: Road, rng: random.Random, count: int, report: Report, kind: str, error: int) -> None:
+    """Let the system refuse chosen changes of files with one error number."""
+    for _ in range(count):
         step = _step(road, rng)
         if not road.changes[step.name]:
             continue
         at = rng.randrange(len(road.changes[step.name]))
         told = f"{step.name} at change {at} {road.changes[step.name][at]}"
-        report.add("full disk at a change", told, cases.refuse(road, step, at, errno.ENOSPC))
+        report.add(kind, told, cases.refuse(road, step, at, error))
+
+
+def full_disks(road: Road, rng: random.Random, count: int, report: Report) -> None:
+    """Disks that are full: at a change of a file, and, where file systems can be mounted, by the system itself."""
+    _refused_changes(road, rng, count // 2, report, "full disk at a change", errno.ENOSPC)
     if not disk.can_mount(road.folder / "mounted"):
         print("no file system can be mounted here: the real full disk is left out")
         return
@@ -85,13 +90,7 @@ def full_disks(road: Road, rng: random.Random, count: int, report: Report) -> No
 
 def permissions(road: Road, rng: random.Random, count: int, report: Report) -> None:
     """No permission: at a change of a file, and by the modes of folders and files."""
-    for _ in range(count // 2):
-        step = _step(road, rng)
-        if not road.changes[step.name]:
-            continue
-        at = rng.randrange(len(road.changes[step.name]))
-        told = f"{step.name} at change {at} {road.changes[step.name][at]}"
-        report.add("no permission at a change", told, cases.refuse(road, step, at, errno.EACCES))
+    _refused_changes(road, rng, count // 2, report, "no permission at a change", errno.EACCES)
     for _ in range(count - count // 2):
         step = _step(road, rng)
         name, mode = rng.choice(MODES)
