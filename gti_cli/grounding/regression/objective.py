@@ -170,7 +170,8 @@ class Regression:
         """Hidden states (c, w) of some positions, in the number format and on the device of the computation."""
         dtype = torch.float64 if self.states.dtype == torch.float64 else torch.float32
         states = self.states[part].to(self.start.device, dtype)
-        return functional.pad(states, (0, self.start.shape[1] - states.shape[1]), value=1.0)
+        missing = self.start.shape[1] - states.shape[1]  # the coordinate of a bias
+        return functional.pad(states, (0, missing), value=1.0) if missing else states
 
     def _blocks(self, rows: torch.Tensor) -> Iterator[_Block]:
         device = self.start.device
@@ -212,7 +213,10 @@ class _Block:
         self._here = (targets >= 0).nonzero().squeeze(1)  # positions that predict an unknown
         self._targets = targets[self._here]
         self._constant = target_logits
-        self.normaliser = torch.logaddexp(others, logits.logsumexp(1).double())
+        # Exponentials take as long as a matrix product, so the probabilities are made of these.
+        self._largest = logits.amax(1).double()
+        self._exponentials = (logits - self._largest[:, None].to(logits.dtype)).exp_()
+        self.normaliser = torch.logaddexp(others, self._largest + self._exponentials.sum(1).double().log())
 
     def target_logits(self) -> torch.Tensor:
         """Logit (c,) float64 of the token that each position predicts."""
@@ -226,13 +230,13 @@ class _Block:
 
     def probabilities(self) -> torch.Tensor:
         """Probabilities (c, n) of the unknowns; with the other tokens' they would sum to 1."""
-        return (self.logits - self.normaliser[:, None].to(self.logits.dtype)).exp()
+        factors = (self._largest - self.normaliser).exp()
+        return self._exponentials * factors[:, None].to(self.logits.dtype)
 
     def minus_target(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """Probabilities (c, n) with 1 subtracted at the predicted tokens."""
-        gradient = probabilities.clone()
-        gradient[self._here, self._targets] -= 1
-        return gradient
+        """Subtract 1 from probabilities (c, n) at the predicted tokens, in place."""
+        probabilities[self._here, self._targets] -= 1
+        return probabilities
 
     def logit_gradient(self) -> torch.Tensor:
         """Gradient (c, n) of the summed loss with respect to ``w_j . h_i``."""
