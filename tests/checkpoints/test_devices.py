@@ -51,7 +51,12 @@ def test_dtypes() -> None:
     assert choose_dtype("bfloat16", cpu) is torch.bfloat16
     with pytest.raises(InputError, match="unknown dtype"):
         choose_dtype("float8", cpu)
-    assert "threads" in describe(cpu)
+
+
+@pytest.mark.parametrize(("threads", "described"), [(1, "cpu (1 thread)"), (2, "cpu (2 threads)")])
+def test_devices_are_described(threads: int, described: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert describe(torch.device("cpu")) == described
 
 
 def test_training_computes_in_bfloat16_where_the_machine_is_fast_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
