@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -157,11 +158,21 @@ def test_solvers_are_set_side_by_side(
         run = {"seconds": 9.0, "processor_seconds": 60.0, "peak_memory_bytes": 2**30}
         write(tmp_path / name / "gti.json", {"metrics": metrics, "run": run})
         write(tmp_path / "losses" / f"{name}.json", [loss - 1, loss + 1])
-    write(tmp_path / "tuned-gradient-3-s1-e1" / "gti.json", {"run": {"seconds": 7.0}})
-    scores = {"metrics": {"recall@10": 0.25, "recall@20": 0.5, "ndcg@10": 0.125}}
-    write(tmp_path / "evaluation" / "tuned-gradient-3-s1-e1" / "metrics.json", scores)
+    found_by_user = {"gradient-3": (0.0, 1.0, 0.0, 0.0), "regression-0": (1.0, 1.0, 0.0, 0.0)}
+    for name, found in [*found_by_user.items(), ("gradient-10", None)]:
+        write(tmp_path / f"tuned-{name}-s1-e3" / "gti.json", {"run": {"seconds": 7.0}})
+        if found is not None:  # the last one is not evaluated yet
+            path = tmp_path / "evaluation" / f"tuned-{name}-s1-e3" / "per_user.parquet"
+            path.parent.mkdir(parents=True)
+            pq.write_table(pa.table({metric: found for metric in ("recall@10", "recall@20", "ndcg@10")}), path)
     solvers.main(tmp_path)
     lines = capsys.readouterr().out.splitlines()
     expected = "| gradient-3 | 2 | 60 ±0 | 1024 ±0 | 4.50 ±0.71 | 0.000 ±0.000 | 0.300 ±0.141 | 3.50 5.50 |"
     assert lines[2:4] == [expected, "| gradient-10 | 1 | 60 | 1024 | 3.50 | 0.000 | 0.100 | 2.50 4.50 |"]
-    assert lines[-1] == "| gradient-3 | 1 | 7 | 0.2500 | 0.5000 | 0.1250 |"
+    # Among four users one is found more: no interval of drawn users goes below none, nor above all four.
+    assert len(lines) == 9
+    assert re.fullmatch(
+        r"\| gradient-3 \| 3 \| 1 \| 7 \| 0.2500 \| 0.2500 \| 0.2500 (\| \+0.2500 \[\+0.0000, \+0.\d+\] ){3}\|",
+        lines[-2],
+    )
+    assert lines[-1] == "| regression-0 | 3 | 1 | 7 | 0.5000 | 0.5000 | 0.5000 | – | – | – |"

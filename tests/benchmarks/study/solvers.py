@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
 from best import read, seconds
 
 _ROUNDING = 0.01  # nats: a checkpoint may hold fewer bits than the rows that were measured
-Runs = dict[str, list[tuple[Path, dict[str, Any]]]]
+REFERENCE = "regression-0"
+Runs = dict[tuple[str, ...], list[tuple[Path, dict[str, Any]]]]
 
 
 def held_out_losses(workspace: Path, name: str) -> list[float]:
@@ -58,13 +61,13 @@ def held_out_losses(workspace: Path, name: str) -> list[float]:
     return by_position.tolist()
 
 
-def collect(folder: Path, pattern: str) -> Runs:
-    """Collect the manifests whose names match ``pattern``, by its first group, a seed each."""
+def collect(folder: Path, *patterns: str) -> Runs:
+    """Collect the manifests whose names match all patterns, by the first group of each, a seed each."""
     runs: Runs = defaultdict(list)
     for path in sorted(folder.glob("*/gti.json")):
-        named = re.fullmatch(pattern, path.parent.name)
-        if named is not None:
-            runs[named[1]].append((path.parent, read(path)))
+        named = [re.fullmatch(pattern, path.parent.name) for pattern in patterns]
+        if all(named):
+            runs[tuple(match[1] for match in named if match)].append((path.parent, read(path)))
     return runs
 
 
@@ -89,7 +92,9 @@ def grounding_table(folder: Path) -> str:
         "| run | seeds | " + " | ".join(columns) + " | loss of each level, of the end |",
         "|" + "---|" * (len(columns) + 3),
     ]
-    for name, of_name in sorted(runs.items(), key=lambda run: (run[0].split("-")[0], int(run[0].split("-")[1]))):
+    for (name,), of_name in sorted(
+        runs.items(), key=lambda run: (run[0][0].split("-")[0], int(run[0][0].split("-")[1]))
+    ):
         cells = [spread([float(of(*run)) for run in of_name], digits.get(column, 3)) for column, of in columns.items()]
         losses = [read(path) for run, _ in of_name if (path := folder / "losses" / f"{run.name}.json").is_file()]
         cells.append(" ".join(f"{value:.2f}" for value in np.mean(losses, axis=0)) if losses else "–")
@@ -98,14 +103,37 @@ def grounding_table(folder: Path) -> str:
 
 
 def tuned_table(folder: Path) -> str:
-    """Write the table of fine-tuning: accuracy after each start."""
-    lines = ["| from | seeds | processor s | R@10 | R@20 | N@10 |", "|---|---|---|---|---|---|"]
-    for name, of_name in collect(folder, r"tuned-(.+)-s\d+-e[\d.]+").items():
-        found = [read(folder / "evaluation" / run.name / "metrics.json") for run, _ in of_name]
-        scores = [spread([f["metrics"][metric] for f in found], 4) for metric in ("recall@10", "recall@20", "ndcg@10")]
+    """Write the table of fine-tuning: accuracy after each start, and what the regression has before each other one."""
+    from report import HEAD, difference
+
+    found = collect(folder, r"tuned-(.+)-s\d+-e[\d.]+", r"tuned-.+-s\d+-e([\d.]+)")
+    evaluated = {key: [run for run in runs if _per_user_file(folder, run[0]).is_file()] for key, runs in found.items()}
+    runs = {key: of_key for key, of_key in evaluated.items() if of_key}
+    head = ["from", "epochs", "seeds", "processor s", "R@10", "R@20", "N@10"]
+    lines = ["| " + " | ".join([*head, *(f"{REFERENCE} − it, {name}" for name in head[4:])]) + " |"]
+    lines.append("|" + "---|" * (len(head) + 3))
+    for (name, epochs), of_name in sorted(runs.items(), key=lambda run: (float(run[0][1]), run[0][0])):
         time = spread([seconds(manifest) for _, manifest in of_name], 0)
-        lines.append(f"| {name} | {len(of_name)} | {time} | " + " | ".join(scores) + " |")
+        reference = runs.get((REFERENCE, epochs), [])
+        scores, differences = [], []
+        for metric in HEAD:
+            own, other = (_per_user(folder, part, metric) for part in (of_name, reference))
+            scores.append(spread(own.mean(1).tolist(), 4))
+            is_compared = len(other) and name != REFERENCE
+            differences.append("{:+.4f} [{:+.4f}, {:+.4f}]".format(*difference(other, own)) if is_compared else "–")
+        lines.append("| " + " | ".join([name, epochs, str(len(of_name)), time, *scores, *differences]) + " |")
     return "\n".join(lines)
+
+
+def _per_user(folder: Path, runs: Sequence[tuple[Path, dict[str, Any]]], metric: str) -> npt.NDArray[np.float64]:
+    """(seeds, users) a metric of fine-tuned checkpoints."""
+    tables = [pq.read_table(_per_user_file(folder, run)) for run, _ in runs]
+    return np.asarray([table.column(metric).to_numpy() for table in tables])
+
+
+def _per_user_file(folder: Path, run: Path) -> Path:
+    """Where the evaluation of a fine-tuned checkpoint is."""
+    return folder / "evaluation" / run.name / "per_user.parquet"
 
 
 def main(folder: Path, name: str | None = None) -> None:
