@@ -98,7 +98,8 @@ def test_either_copy_of_a_tied_matrix_is_enough(
     if tied or stored == "both":
         model: Any = load_model(str(folder), CPU, torch.float32)
         assert capsys.readouterr().err == ""
-        assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied  # before transformers 5.4 not with both
+        # Before transformers 5.4 a model was untied where both are stored.
+        assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
     else:
         with pytest.raises(InputError, match="lacks the weights"):
             load_model(str(folder), CPU, torch.float32)

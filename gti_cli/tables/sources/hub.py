@@ -124,8 +124,8 @@ def _find_data_set(address: HubAddress, instruction: str | None) -> Source:
 
     with library_errors(address.text):
         builder = datasets.load_dataset_builder(address.name, address.config, revision=address.revision)
-    # hf://datasets/NAME@COMMIT, or with old versions of datasets https://huggingface.co/datasets/NAME/resolve/COMMIT; the
-    # files have the former in every version.
+    # hf://datasets/NAME@COMMIT, or in old versions of datasets https://huggingface.co/datasets/NAME/resolve/COMMIT. The
+    # names of the files begin with the former in every version.
     commit = str(builder.base_path).replace("/resolve/", "@", 1).rpartition("@")[2].split("/")[0]
     prefix = f"hf://datasets/{address.name}@{commit}/"
     splits = as_shards(builder, address.text, Path(), prefix)
