@@ -17,7 +17,7 @@ PYTHONS ?= 3.10 3.11 3.12 3.13
 # What `make test-lowest` and `make test-pythons` run: `make test-lowest TESTS=tests/tables` for a part.
 TESTS ?= tests
 
-.PHONY: help install demo test test-all test-only test-lowest test-pythons test-newest faults lint audit bench clean
+.PHONY: help install demo test test-all test-only test-lowest test-pythons test-python test-newest faults lint audit bench clean
 help:
 	@echo "make demo   install, then the whole road on sample_data/ (results in $(DEMO)/)"
 	@echo "make test   install, then lint, types and the test suite with coverage"
@@ -77,7 +77,7 @@ TOOLS := httpx2 hypothesis ipykernel nbclient pytest pytest-xdist slipcover
 
 # .ci/lowest.txt is what `uv pip compile --resolution lowest-direct --python-version 3.10` chooses.
 test-lowest:
-	$(call find-python,3.10) && $$python -m venv $(VENV)-lowest
+	@$(call find-python,3.10) && "$$python" -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python $(UNPINNED) -c .ci/lowest.txt -e '.[encoders,gguf,serve]' $(TOOLS)
 	$(QUIETLY) $(VENV)-lowest/bin/python -m pytest -n $(WORKERS) $(TESTS)
 
@@ -86,18 +86,20 @@ test-newest:
 	$(VENV)-newest/bin/python $(UNPINNED) --upgrade --upgrade-strategy eager -e '.[encoders,gguf,serve]' $(TOOLS)
 	$(QUIETLY) $(VENV)-newest/bin/python -m pytest -n $(WORKERS) $(TESTS)
 
+# One after another, even with make -j: each suite has a test worker for each core.
 test-pythons:
-	@set -e; for version in $(PYTHONS); do \
-	  $(call find-python,$$version) || { echo "Python $$version is not here, and uv cannot bring it" >&2; exit 2; }; \
-	  echo "Python $$version: $$python"; \
-	  $(MAKE) install PYTHON="$$python" VENV="$(VENV)-$$version"; \
-	  $(QUIETLY) "$(VENV)-$$version/bin/python" -m pytest -n $(WORKERS) $(TESTS); \
-	done
+	@set -e; for version in $(PYTHONS); do $(MAKE) test-python VERSION="$$version"; done
+
+test-python:
+	@$(call find-python,$(VERSION)) && echo "Python $(VERSION): $$python" && \
+	$(MAKE) install PYTHON="$$python" VENV="$(VENV)-$(VERSION)"
+	$(QUIETLY) "$(VENV)-$(VERSION)/bin/python" -m pytest -n $(WORKERS) $(TESTS)
 
 # Sets $$python: one on the path, else one of pyenv, else one that uv brings.
 find-python = python=; for found in python$(1) $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$(1).*/bin/python; do \
 	  if "$$found" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != sys.argv[1])' $(1) 2>/dev/null; then python="$$found"; break; fi; \
-	  done; [ -n "$$python" ] || { uv python install --quiet $(1) && python=$$(uv python find $(1)); }
+	  done; [ -n "$$python" ] || { uv python install --quiet $(1) && python=$$(uv python find $(1)); } || \
+	  { echo "Python $(1) is neither on the path nor in pyenv, and uv cannot bring it: install it, or uv" >&2; false; }
 
 faults: install
 	$(QUIETLY) $(BIN)/python -m tests.faults $(ARGS)

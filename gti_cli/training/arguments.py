@@ -157,6 +157,10 @@ def _use_only(arguments: TrainingArguments, device: torch.device) -> None:
     # One process uses one device. Where several GPUs are visible, the Trainer would wrap the model in DataParallel,
     # which splits our batches along the wrong dimension. Several GPUs need torchrun.
     arguments._n_gpu = min(arguments.n_gpu, 1)
+    if arguments.device.type == "cpu":
+        # Among several processes the Trainer says "cpu:0", and some of its versions (5.4, say) map what they load to it
+        # on resuming, which torch refuses.
+        arguments.__dict__["_setup_devices"] = torch.device("cpu")
     if device.type == "cuda" and processes.world() == 1 and arguments.device != device:
         # Without torchrun the Trainer always takes the first GPU. We replace the device that it has cached, and make
         # ours the current GPU for accelerate, which says "cuda" without a number.

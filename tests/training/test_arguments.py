@@ -13,6 +13,7 @@ from transformers import Trainer, TrainerCallback
 from gti_cli.errors import InputError
 from gti_cli.training.arguments import (
     _check_deepspeed,
+    _use_only,
     last_checkpoint,
     planned_arguments,
     train_or_resume,
@@ -98,6 +99,17 @@ def test_a_damaged_state_blocks_no_resuming(tmp_path: Path, capsys: pytest.Captu
         assert not (tmp_path / "b" / f"checkpoint-{step}").exists()
     assert torch.equal(train(tmp_path / "b", [], save_steps=3), whole)
     assert (tmp_path / "b" / "checkpoint-12").is_dir()
+
+
+def test_the_cpu_of_several_processes_has_no_number(tmp_path: Path) -> None:
+    """Among several processes the Trainer says cpu:0; torch loads nothing onto that, so resuming would fail."""
+    arguments = planned_arguments(tmp_path, 1, batch_size=1, learning_rate=0.1, seed=0, device=torch.device("cpu"))
+    arguments.__dict__["_setup_devices"] = torch.device("cpu", 0)
+    torch.save(torch.ones(1), tmp_path / "state.pt")
+    with pytest.raises(RuntimeError, match="restore data location"):
+        torch.load(tmp_path / "state.pt", map_location=arguments.device, weights_only=True)
+    _use_only(arguments, torch.device("cpu"))
+    assert torch.load(tmp_path / "state.pt", map_location=arguments.device, weights_only=True).item() == 1
 
 
 def test_a_run_that_had_finished_takes_no_further_step(tmp_path: Path) -> None:

@@ -124,9 +124,10 @@ def _find_data_set(address: HubAddress, instruction: str | None) -> Source:
 
     with library_errors(address.text):
         builder = datasets.load_dataset_builder(address.name, address.config, revision=address.revision)
-    base = str(builder.base_path)  # hf://datasets/NAME@COMMIT
-    commit = base.rpartition("@")[2].split("/")[0]
-    prefix = base.rstrip("/") + "/"
+    # hf://datasets/NAME@COMMIT, or in old versions of datasets https://huggingface.co/datasets/NAME/resolve/COMMIT. The
+    # names of the files begin with the former in every version.
+    commit = str(builder.base_path).replace("/resolve/", "@", 1).rpartition("@")[2].split("/")[0]
+    prefix = f"hf://datasets/{address.name}@{commit}/"
     splits = as_shards(builder, address.text, Path(), prefix)
     wanted = Selection(address.text, splits, instruction).shards()
     folder = _download(address.name, commit, [shard.path.as_posix() for shard in wanted])

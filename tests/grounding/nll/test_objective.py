@@ -76,7 +76,7 @@ def test_a_model_with_a_window_or_a_state_is_computed_whole() -> None:
 
 HYBRIDS: list[tuple[str, dict[str, Any]]] = [
     ("lfm2", {"layer_types": ["conv", "full_attention"]}),
-    ("bamba", {"mamba_n_heads": 8, "mamba_d_head": 8, "attn_layer_indices": [1]}),
+    ("bamba", {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_chunk_size": 16, "attn_layer_indices": [1]}),
     ("mamba", {}),
 ]
 

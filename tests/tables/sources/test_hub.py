@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -136,6 +137,23 @@ def test_a_hub_that_does_not_answer_leaves_the_cache(
     monkeypatch.setattr(huggingface_hub, "HfApi", no_answer)
     assert ids(f"hf://datasets/{NAME}/items.csv") == ["1"]
     assert "the hub does not answer; looking in the cache" in capsys.readouterr().err
+
+
+def test_a_builder_that_says_its_place_as_a_web_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version 4.0 of `datasets` names the data set so, and its files as all versions do."""
+    import datasets
+
+    load = datasets.load_dataset_builder
+
+    def as_version_4_0(*arguments: Any, **options: Any) -> Any:
+        builder = load(*arguments, **options)
+        builder.base_path = f"https://huggingface.co/datasets/{NAME}/resolve/{COMMIT}"
+        return builder
+
+    use_folder_as_caches(tmp_path, monkeypatch, offline=False)
+    monkeypatch.setattr(datasets, "load_dataset_builder", as_version_4_0)
+    with serve_hub({NAME: {"data/train.parquet": parquet("a")}}, monkeypatch):
+        assert ids(f"hf://{NAME}") == ["a"]
 
 
 def test_the_files_of_a_split_are_downloaded_and_read_offline_later(
