@@ -97,6 +97,8 @@ def test_nanoseconds_are_kept() -> None:
         ("2018-05-30-07", "no date or time that can be read"),
         ("2018-05-30 12:00:00.1234567891", "no date or time that can be read"),
         ("2018-05-30T", "no date or time that can be read"),
+        ("2018W22-12", "no date or time that can be read"),
+        ("2018W22W12", "no date or time that can be read"),
         ("2018-05-30_12:00:00", "no date or time that can be read"),
         ("2018-05-30 120000.5", "no date or time that can be read"),  # so that every version of Python reads the same
         ("2018-05-30 120000.25", "no date or time that can be read"),
