@@ -19,11 +19,11 @@ def test_they_are_read_like_a_dictionary(lists: dict[str, list[str]], left_out: 
     found = UserLists.of(lists)
     assert found == lists and lists == found and UserLists.of(found) is found
     assert list(found) == list(lists) and list(found.items()) == list(lists.items())
-    assert list(found.values()) == list(lists.values()) and len(found) == len(lists)
+    assert list(found.values()) == list(lists.values()) and len(found) == len(found.values()) == len(lists)
     assert {user: found[user] for user in lists} == lists and "nobody" not in found
     assert found.lengths.tolist() == [len(items) for items in lists.values()]
     items = [item for of_user in lists.values() for item in of_user]
-    assert found.rows(ROW_OF).tolist() == [ROW_OF[item] for item in items]
+    assert found.rows(ROW_OF).tolist() == [ROW_OF[item] for item in items] and found.rows(ROW_OF).dtype == np.int32
     assert [list(lists)[owner] for owner in found.owners()] == [user for user, own in lists.items() for _ in own]
     assert list(found.row_lists(ROW_OF)) == [[ROW_OF[item] for item in own] for own in lists.values()]
     assert found.distinct() == len(set(items)) and set(found.occurring()) == set(items)
@@ -50,6 +50,13 @@ def test_an_item_that_the_catalogue_lacks_is_named() -> None:
 def test_rows_are_those_of_the_catalogue_that_is_asked_for() -> None:
     texts = Texts(["a", "x"])
     assert texts.rows(ROW_OF).tolist() == [4, -1] and texts.rows({"x": 0, "a": 1}).tolist() == [1, 0]
+    assert texts.rows(ROW_OF).dtype == np.int64 and texts.rows(ROW_OF) is texts.rows(ROW_OF)
+
+
+def test_the_same_codes_of_other_texts_are_other_lists() -> None:
+    lists = UserLists.of({"u": ["a"], "v": ["b"]})
+    assert lists != UserLists.of({"u": ["c"], "v": ["b"]}) and lists == UserLists.of({"v": ["b"], "u": ["a"]})
+    assert ("u", ["a"]) in lists.items() and ("u", ["b"]) not in lists.items() and ["b"] in lists.values()
 
 
 def test_lists_that_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
