@@ -22,6 +22,7 @@ from gti_cli.training.batches.mixture import ExampleCollator
 from gti_cli.training.model_head import ModelHead, find_model_head
 from gti_cli.training.prior_weights import PriorWeights, attach, detach, find
 from tests.support.models import make_model
+from tests.support.two_devices import DEVICE, TwoDevices
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -202,6 +203,19 @@ def test_both_kinds_of_examples_and_the_loss_in_chunks(monkeypatch: pytest.Monke
         torch.testing.assert_close(loss, parts[0][0] + parts[1][0], rtol=1e-5, atol=1e-5)
         assert int(count) == 2 * 4 + 3
     assert len(computed) == 2  # once for each kind
+
+
+def test_all_tensors_of_a_batch_are_on_the_models_device() -> None:
+    model = make_model("qwen3", 100)
+    tree, ordinary = HistoryExample((1, 2, 3), 1), Example([30, 31, 32], [40, 41, 2])
+    collator, head = ExampleCollator(LAYOUT), find_model_head(model)
+    expected = mean_loss(model, collator, [tree, ordinary], 2, CPU)
+    with TwoDevices():
+        assert mean_loss(model, collator, [tree, ordinary], 2, DEVICE) == pytest.approx(expected, rel=1e-6)
+        assert supports_tree_mask(model, LAYOUT, [tree], DEVICE)
+        batch = {name: value.to(DEVICE) for name, value in collator.collate([tree]).items()}
+        loss, count = answer_loss(model, batch, head)
+        assert TwoDevices.is_on_device(loss) and TwoDevices.is_on_device(count)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
