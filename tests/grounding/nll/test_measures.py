@@ -71,7 +71,7 @@ def test_losses_and_figures_without_any_training(make_world: Any, monkeypatch: p
         point = given.measures.curve_figures()
     assert not losses.trained.training
     expected = held_out_by_hand(world, "extended")
-    tokens = {name: 0 for name in ("loss_to_tokens", "loss_to_text")}
+    tokens = dict.fromkeys(("loss_to_tokens", "loss_to_text"), 0)
     for example, group in zip(losses.corpus.examples, losses.corpus.groups, strict=True):
         tokens["loss_to_text" if group else "loss_to_tokens"] += len(example.answer)
     expected["held_out_loss"] = sum(expected[name] * count for name, count in tokens.items()) / sum(tokens.values())
