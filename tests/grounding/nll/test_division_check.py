@@ -68,9 +68,14 @@ def test_attention_that_counts_columns_fails(kind: str, more: dict[str, object],
 
 
 def test_the_longest_and_the_shortest_parts_of_each_group_are_tried() -> None:
-    corpus, _ = corpora(*examples_of(30))
+    rng = np.random.default_rng(1)
+    templates = rng.integers(0, 6, 60).tolist()
+    prefixes = [[5] * length for length in (3, 9, 1, 30, 14, 20)]
+    starts = [len(prefixes[template]) + int(rng.integers(1, 40)) for template in templates]
+    examples = [Example([5] * (start + 1), [OLD] * int(rng.integers(1, 40))) for start in starts]
+    corpus = Corpus(examples, templates, rng.integers(0, 3, 60).tolist(), prefixes, starts)
     expected = []
-    for group in (0, 1):
+    for group in range(3):
         parts: list[list[tuple[int, int]]] = [[], [], []]
         for number, example in enumerate(corpus.examples):
             if corpus.groups[number] == group:

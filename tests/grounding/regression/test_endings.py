@@ -87,6 +87,28 @@ def test_every_step_is_adams_on_the_plain_loss(last_codes: int, monkeypatch: pyt
     assert shown == [("Ends of answers", 4, "steps"), 1, 1, 1, 1]
 
 
+def test_two_processes_share_a_batch_and_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    examples, templates = to_tokens(9)
+    corpus = divide_examples(examples, templates, [0] * 9, set(NEW_IDS.tolist()))
+    model = model_of("qwen3")
+    weight = model.get_input_embeddings().weight
+    ends = sorted({example.answer[2] for example in examples})
+    gradient = torch.autograd.grad(masked_loss(model, examples), weight)[0][ends].sum(0)
+    sums: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda part: sums.append(part.clone()))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        model = model_of("qwen3")
+        rows = NewRows(model, NEW_IDS)
+        with rows.attached():
+            shift_endings(GroundingModel(model, rows, corpus.prefixes), Collator(corpus, PAD), 0.05, 0, steps=1)
+    # The sums of each process, with the number of its tokens behind them.
+    first, second = sums
+    assert first[-1] + second[-1] == 36 and first[-1] in (16, 20)
+    torch.testing.assert_close((first + second)[:-1] / 36, gradient, rtol=1e-3, atol=1e-5)
+
+
 def test_answers_without_an_end_stay_as_they_are() -> None:
     examples, templates = to_tokens(4)
     examples = [Example(example.prompt, example.answer[:3]) for example in examples]
