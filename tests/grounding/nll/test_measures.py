@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from gti_cli.geometry.sampling import draw_at_most
 from gti_cli.grounding.ground import ground
 from gti_cli.grounding.nll import measures as module
 from gti_cli.grounding.nll.measures import PairMeasures, pair_measures
 from gti_cli.grounding.nll.task import SplitPairs, split_pairs
 from gti_cli.grounding.row_figures import comparable_vectors, matrix_figures
 from gti_cli.grounding.trainable_rows import NewRows
-from gti_cli.prompts.pair_prompts import TO_TOKENS
+from gti_cli.prompts.pair_prompts import TO_TEXT, TO_TOKENS
 from tests.support.grounding import held_out_by_hand, job_of, loaded
 from tests.support.two_devices import DEVICE, TwoDevices
 
@@ -45,7 +46,8 @@ class Prepared:
     def __init__(
         self, world: Any, like: Prepared | None = None, adapters: Any = None, held_out: Any = None, **changes: Any
     ) -> None:
-        options = {key: changes.pop(key) for key in ("directions", "retrieval_sample") if key in changes}
+        names = ("directions", "retrieval_sample", "held_out_sample")
+        options = {key: changes.pop(key) for key in names if key in changes}
         self.job = replace(job_of(world, held_out=0.2, **options), **changes)
         self.run: Any = SimpleNamespace(counts={}, measured={}, work=Path("not-needed"))
         self.model, self.tokenizer = (like.model, like.tokenizer) if like else loaded(world)
@@ -81,12 +83,48 @@ def test_losses_and_figures_without_any_training(make_world: Any, monkeypatch: p
     vectors, among = comparable_vectors(job.codebooks, job.new_tokens), job.new_tokens.codes_or_all()
     assert point == {**found, **matrix_figures(given.rows.matrices(), vectors, job.seed, among)}
     assert {"rsa_pearson", "effective_rank"} <= point.keys()
-    # Some of the held-out items are looked for, with what the run has.
     asked: list[Any] = []
+    monkeypatch.setattr(module, "matrix_figures", lambda *more: asked.append(more) or {})
+    with given.rows.attached():
+        given.measures.curve_figures()
+    assert asked[0][2] == job.seed and asked[0][3].tolist() == among.tolist()
+    # Some of the held-out items are looked for, with what the run has.
+    asked.clear()
     monkeypatch.setattr(module, "retrieval", lambda *more: asked.append(more) or {"retrieval@1": 0.5})
     searched = given.measures.searched
     assert given.measures.retrieval_figures() == {"retrieval@1": 0.5} and len(set(searched) & set(given.held_out)) == 3
     assert asked == [(given.model, given.tokenizer, job.item_index, searched, job.templates)]
+
+
+def test_accuracies_count_the_codes_of_each_level(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions made up: some right, some wrong, beside old tokens below and behind the new ones."""
+    world = make_world()
+    built: list[Any] = []
+    build = module.build_corpus
+    monkeypatch.setattr(module, "build_corpus", lambda *given: built.append(given) or build(*given))
+    given = Prepared(world, held_out_sample=3, retrieval_sample=2)
+    assert built[0][5] == Path("not-needed") / "held-out-pairs.arrow"
+    losses, seed = given.measures.losses, given.job.seed
+    assert losses is not None
+    drawn = draw_at_most(list(range(7)), 3, seed)
+    assert losses.numbers == {TO_TOKENS: drawn, TO_TEXT: [7 + number for number in drawn]}
+    assert given.measures.searched == draw_at_most(given.held_out, 2, seed)
+    ids, codes = given.job.new_tokens.ids.tolist(), given.job.new_tokens.levels.tolist()
+    last = max(ids)
+    for tokens in ([*ids, *ids[:5], 0, 3, last + 1, last + 2, last + 9], [ids[0], ids[0], 4, last + 1]):
+        right = [number % 3 != 1 for number in range(len(tokens))]
+        predicted = torch.tensor([token if fits else 1 for token, fits in zip(tokens, right, strict=True)])
+        made = (torch.tensor(2.5 * len(tokens)), torch.tensor(tokens), predicted)
+        monkeypatch.setattr(losses.trained, "predict", lambda groups, made=made: made)
+        found = losses.measure()
+        assert losses._batch_sums(drawn).dtype == torch.float64
+        level_of = dict(zip(ids, codes, strict=True))
+        expected = {"held_out_loss": 2.5, "loss_to_tokens": 2.5, "loss_to_text": 2.5}
+        for level in (0, 1):
+            of_level = [fits for token, fits in zip(tokens, right, strict=True) if level_of.get(token) == level]
+            if of_level:  # a level without a code has no accuracy
+                expected[f"accuracy_level_{level}"] = sum(of_level) / len(of_level)
+        assert found == pytest.approx(expected)
 
 
 def test_what_cannot_be_measured_is_left_out(make_world: Any) -> None:
