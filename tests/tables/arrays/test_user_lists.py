@@ -14,8 +14,8 @@ LISTS = st.dictionaries(st.text("uvw", max_size=3), st.lists(st.sampled_from("ab
 ROW_OF = {item: row for row, item in enumerate("edcba")}
 
 
-@given(LISTS, st.sets(st.sampled_from("abcde")), st.integers(0, 7), st.integers(0, 7))
-def test_they_are_read_like_a_dictionary(lists: dict[str, list[str]], left_out: set[str], a: int, b: int) -> None:
+def assert_like_a_dictionary(lists: dict[str, list[str]], left_out: set[str], a: int, b: int) -> None:
+    """Compare all that the arrays give with plain lists: without some items, and of some users alone."""
     found = UserLists.of(lists)
     assert found == lists and lists == found and UserLists.of(found) is found
     assert list(found) == list(lists) and list(found.items()) == list(lists.items())
@@ -34,6 +34,22 @@ def test_they_are_read_like_a_dictionary(lists: dict[str, list[str]], left_out: 
     assert (rest == found) == (kept == lists)
     if a <= b:
         assert found.part(a, b) == dict(list(lists.items())[a:b])
+
+
+@given(LISTS, st.sets(st.sampled_from("abcde")), st.integers(0, 7), st.integers(0, 7))
+def test_they_are_read_like_a_dictionary(lists: dict[str, list[str]], left_out: set[str], a: int, b: int) -> None:
+    assert_like_a_dictionary(lists, left_out, a, b)
+
+
+@pytest.mark.parametrize("left_out", [set(), {"a"}, {"a", "c"}])
+def test_some_chosen_lists(left_out: set[str]) -> None:
+    lists = {"u": ["a", "b", "a"], "v": [], "w": ["c"], "x": ["e", "a"]}
+    for a, b in ((0, 4), (1, 3), (2, 2), (3, 9)):
+        assert_like_a_dictionary(lists, left_out, a, b)
+    found = UserLists.of(lists)
+    assert (found.codes.dtype, found.offsets.dtype, found.owners().dtype) == (np.int32, np.int64, np.int64)
+    assert found.part(1, 3).offsets.tolist() == [0, 0, 1]
+    assert found.part(3, 1) == {} and [*found.texts] == ["a", "b", "c", "e"]
 
 
 def test_an_item_that_the_catalogue_lacks_is_named() -> None:
@@ -65,7 +81,7 @@ def test_lists_that_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
     found = UserLists.of(lists)
     assert list(found.values()) == list(lists.values()) and list(found.items()) == list(lists.items())
     rows = found.row_lists(ROW_OF)
-    assert len(rows) == 5 and rows[1:3] == [[3, 2], []]
+    assert len(rows) == 5 and rows[1:3] == [[3, 2], []] and rows[0] == [4]
     for number in (-1, 5):
         with pytest.raises(IndexError):
             rows[number]
