@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.regression import levels, solver
 from gti_cli.grounding.regression.kept_states import StateStore
 from gti_cli.grounding.regression.levels import PathOptions, fit_levels
+from gti_cli.grounding.regression.objective import Regression
+from gti_cli.grounding.regression.problem import make_problem
 from gti_cli.grounding.regression.saved_levels import FittedLevel, Progress, SavedLevels
 from gti_cli.grounding.regression.solver import Coordinates, Solution
 from gti_cli.grounding.regression.sources import Source
@@ -35,8 +39,9 @@ def fit(
     tolerance: float = 2e-5,
     saved: SavedLevels | None = None,
     folder: Path | None = None,
+    **more: bool,
 ) -> Progress:
-    """Fit all levels; no example is divided, for those of the first place alone cannot be."""
+    """Fit all levels; no example is divided, for those of the first place alone cannot be. ``more``: ``resuming``."""
     rows = NewRows(model, NEW_IDS)
     with rows.attached():
         sources: list[Source | None] = []
@@ -51,7 +56,7 @@ def fit(
             sources.append(Source("pairs", trained, corpus, range(len(examples)), PAD, store))
         first, second = sources
         assert first is not None and first.model.rule is not None
-        return fit_levels(first, second, first.model.rule, PathOptions(strengths, tolerance), saved, saved is not None)
+        return fit_levels(first, second, first.model.rule, PathOptions(strengths, tolerance), saved, **more)
 
 
 def head_weights(model: Any) -> list[Any]:
@@ -174,6 +179,7 @@ def test_each_strength_begins_where_the_stronger_one_ended(
 
     def solve(problem: Any, begin: torch.Tensor, tolerance: float, *more: Any, **told: Any) -> Solution:
         """The solver, which says that it took 3 steps and 5 evaluations, and got to the tolerance at the end alone."""
+        assert told == {"told": advance}
         found = solver.solve(problem, begin, tolerance, *more, **told)
         found = replace(found, steps=3, evaluations=5, converged=problem.ridge < 3 * more[0].typical_curvature())
         solved.append((problem, begin, tolerance, more[0], found))
@@ -182,13 +188,23 @@ def test_each_strength_begins_where_the_stronger_one_ended(
     @contextmanager
     def progress(what: str, total: int | None, unit: str) -> Iterator[Any]:
         shown.append(f"{what} {total} {unit}")
-        yield lambda *_: None
+        yield advance
+
+    def advance(*_: object) -> None:
+        """Count nothing."""
 
     def positions(self: Source, places: Sequence[int], rule: Any, name: str) -> Any:
         asked.append((len(self._answers), list(places), name))
+        spent.append(self.spent)
         return original(self, places, rule, name)
 
-    original = Source.positions
+    def make(*given: Any, shared: bool) -> Any:
+        assert shared is False
+        return make_problem(*given, shared=shared)
+
+    original, spent = Source.positions, []
+    monkeypatch.setattr(levels, "make_problem", make)
+    monkeypatch.setattr(levels, "time", SimpleNamespace(monotonic=itertools.count(100, 7).__next__))
     monkeypatch.setattr(Source, "positions", positions)
     monkeypatch.setattr(levels, "solve", solve)
     monkeypatch.setattr(levels.console, "progress", progress)
@@ -197,7 +213,11 @@ def test_each_strength_begins_where_the_stronger_one_ended(
     progress_found = fit(model_of("qwen3", tied), examples, held, (10.0, 3.0, 1.0), 0.05)
     said = " ".join(capsys.readouterr().err.split())
     assert len(progress_found.levels) == (3 if tied else 1)
+    assert spent[0].solver_seconds == 7 * len(progress_found.levels)
     for number, level in enumerate(progress_found.levels):
+        places = [number] if tied else [0, 1, 2, 3]
+        codes = {example.answer[place] for example in examples for place in places if place < 3}
+        assert (level.places, level.rows) == (places, len(codes))
         mine, solved = solved[: len(level.tried)], solved[len(level.tried) :]
         problem, start = mine[0][0], mine[0][0].start
         unit = Coordinates.of(problem).typical_curvature()
@@ -232,6 +252,43 @@ def test_each_strength_begins_where_the_stronger_one_ended(
     assert asked == [part for part in expected[: 5 if tied else 2] if held_out or part[0] == 10]
 
 
+def test_each_level_can_be_the_first_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = to_tokens(10)[0]
+    given: dict[str, Any] = {"train": examples, "held_out": None, "strengths": (1.0,), "tolerance": 0.1}
+    kept: list[Progress] = []
+    keep = SavedLevels.keep
+    monkeypatch.setattr(SavedLevels, "keep", lambda self, progress: kept.append(progress) or keep(self, progress))
+    whole = model_of("qwen3")
+    fit(whole, **given, saved=SavedLevels(tmp_path))
+    assert [len(progress.levels) for progress in kept] == [1, 2, 3]
+    asked: list[list[int]] = []
+    original = Source.positions
+    monkeypatch.setattr(
+        Source, "positions", lambda self, places, *more: asked.append(list(places)) or original(self, places, *more)
+    )
+    # The places behind rows that were fitted are computed again, each behind the rows that it had.
+    for progress, expected in zip(kept[:], ([[0, 1, 2, 3], [1], [2]], [[0, 1, 2, 3], [1], [2]], []), strict=True):
+        keep(SavedLevels(tmp_path), progress)
+        model = model_of("qwen3")
+        asked.clear()
+        found = fit(model, **given, saved=SavedLevels(tmp_path), resuming=True)
+        assert asked == expected and found.levels == kept[2].levels
+        assert torch.equal(model.get_input_embeddings().weight, whole.get_input_embeddings().weight)
+    # What is kept is read only by a run that resumes.
+    fit(model_of("qwen3"), **given, saved=SavedLevels(tmp_path))
+    assert asked == [[0, 1, 2, 3], [1], [2]]
+
+
+def test_rows_that_change_nothing_are_not_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A solver that stays where it begins, at a start without any gradient."""
+    monkeypatch.setattr(levels, "solve", lambda _, begin, *more, **told: Solution(begin, 1.0, 0.0, 1, 1, True))
+    monkeypatch.setattr(Regression, "value_and_gradient", lambda self, rows: (torch.zeros(()), torch.zeros_like(rows)))
+    examples = to_tokens(10)[0]
+    (level,) = fit(model_of("qwen3", False), examples, examples, (3.0, 1.0), 0.1).levels
+    assert (level.strength, len(level.tried), level.gradient) == (None, 1, 0.0)
+    assert level.tried[0][1] == level.held_out_loss
+
+
 def test_strengths_that_are_not_given() -> None:
     examples = to_tokens(10)[0]
     model = model_of("qwen3", False)
@@ -264,7 +321,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(
     while progress is None:
         model = model_of("qwen3", tied)
         try:
-            progress = fit(model, **given, saved=SavedLevels(tmp_path), folder=folder)
+            progress = fit(model, **given, saved=SavedLevels(tmp_path), folder=folder, resuming=True)
         except KeyboardInterrupt:
             continue
     # The last attempt had nothing to do, and found the rows.
