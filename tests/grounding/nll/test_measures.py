@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -109,7 +110,11 @@ def test_accuracies_count_the_codes_of_each_level(make_world: Any, monkeypatch: 
     drawn = draw_at_most(list(range(7)), 3, seed)
     assert losses.numbers == {TO_TOKENS: drawn, TO_TEXT: [7 + number for number in drawn]}
     assert given.measures.searched == draw_at_most(given.held_out, 2, seed)
-    ids, codes = given.job.new_tokens.ids.tolist(), given.job.new_tokens.levels.tolist()
+    # Made up, too: the last token is of another level than the one before it.
+    tokens_of_levels = replace(given.job.new_tokens, levels=np.asarray([0, 0, 0, 1, 1, 1, 0], np.int32))
+    job, pad = replace(given.job, new_tokens=tokens_of_levels), int(given.tokenizer.pad_token_id)
+    losses = module.HeldOutLosses(job, losses.trained, losses.corpus, pad)
+    ids, codes = job.new_tokens.ids.tolist(), job.new_tokens.levels.tolist()
     last = max(ids)
     for tokens in ([*ids, *ids[:5], 0, 3, last + 1, last + 2, last + 9], [ids[0], ids[0], 4, last + 1]):
         right = [number % 3 != 1 for number in range(len(tokens))]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.tables.arrays import user_lists as module
+from gti_cli.tables.arrays.names import Names
 from gti_cli.tables.arrays.user_lists import Texts, UserLists
 
 LISTS = st.dictionaries(st.text("uvw", max_size=3), st.lists(st.sampled_from("abcde"), max_size=6), max_size=7)
@@ -72,6 +73,15 @@ def test_rows_are_those_of_the_catalogue_that_is_asked_for() -> None:
 def test_the_same_codes_of_other_texts_are_other_lists() -> None:
     lists = UserLists.of({"u": ["a"], "v": ["b"]})
     assert lists != UserLists.of({"u": ["c"], "v": ["b"]}) and lists == UserLists.of({"v": ["b"], "u": ["a"]})
+    # Of the same texts the arrays are compared, without a list for each user.
+    one = UserLists.of({"u": ["a", "b"], "v": ["b"]})
+    for users, offsets, codes, equal in (
+        (one.users, one.offsets, one.codes, True),
+        (one.users, one.offsets, one.codes[::-1], False),
+        (one.users, np.array([0, 1, 3]), one.codes, False),
+        (Names.of(["u", "w"]), one.offsets, one.codes, False),
+    ):
+        assert (UserLists(users, offsets.copy(), codes.copy(), one.texts) == one) == equal
     assert ("u", ["a"]) in lists.items() and ("u", ["b"]) not in lists.items() and ["b"] in lists.values()
 
 
