@@ -48,9 +48,6 @@ def read_times(table: pa.Table, column: str, path: Path | str) -> npt.NDArray[np
     where = f"{path}, column {column!r}"
     values = readable_column(table, column, path)
     kind = values.type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-        values = values.cast(kind)
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     # Texts of more than 2 GiB do not fit into one array of the type string.
     array = (values.cast(pa.large_string()) if is_text else values).combine_chunks()

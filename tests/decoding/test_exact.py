@@ -62,6 +62,18 @@ def test_any_shape(seed: int, items: int, levels: int, k: int, rows: int, batch_
         assert np.isneginf(found.ranking.scores[row, length:]).all()
 
 
+def test_a_list_longer_than_the_catalogue_ends_without_items() -> None:
+    codes = np.asarray([[0, 0], [0, 1], [1, 0]])  # the second code of level 1 has one child less than the first
+    _, prompts = case(0, items=3, levels=2, prompts=2)
+    model, trie, ids = make_model(vocab_size=VOCAB), build_trie(codes), token_ids(2)
+    tensors = TrieTensors(trie, ids, CPU)
+    found = exact_search(model, prompts, tensors, beam_search(model, prompts, tensors, 5, PAD), 5, pad_id=PAD).ranking
+    for row, prompt in enumerate(prompts):
+        order = np.argsort(-every_score(model, prompt, trie, ids), kind="stable")
+        assert found.leaves[row].tolist() == [*order.tolist(), -1, -1]
+        assert np.isneginf(found.scores[row]).tolist() == [False] * 3 + [True] * 2
+
+
 @pytest.mark.parametrize("excess", [0.5, 50.0])
 def test_a_bound_that_is_too_high_is_lowered(excess: float) -> None:
     codes, prompts = case(6, items=30, levels=3, prompts=1)

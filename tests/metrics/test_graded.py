@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from gti_cli.metrics.graded import Group, count_grades, query_metrics
+from gti_cli.metrics.graded import Group, as_columns, count_grades, query_metrics
 
 KS = (1, 2, 3, 5, 8)
 
@@ -52,6 +52,23 @@ def test_every_metric_is_its_mean_over_the_orders(groups: list[list[int]], unlis
     assert found == pytest.approx(over_all_orders(groups, judged, k), abs=1e-12)
 
 
+@pytest.mark.parametrize("k", KS)
+@pytest.mark.parametrize(
+    "groups",
+    [
+        [[2], [1, 0], [2, 1]],
+        [[0, 1], [2, 0, 0], [2]],  # the cut at 3 goes through the group of the first good item
+        [[1], [0], [2, 2, 0, 1]],
+        [[0, 0, 1], [1]],
+    ],
+)
+def test_chosen_ties(groups: list[list[int]], k: int) -> None:
+    judged = [*itertools.chain(*groups), 1, 2]
+    made = [Group(len(group), group.count(2), group.count(1)) for group in groups]
+    found = query_metrics(made, judged.count(2), judged.count(1), [k])
+    assert found == pytest.approx(over_all_orders(groups, judged, k), abs=1e-12)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_ndcg_is_that_of_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -67,6 +84,16 @@ def test_ndcg_is_that_of_scikit_learn(seed: int) -> None:
 
 def test_nothing_listed() -> None:
     assert set(query_metrics([], 2, 1, [5]).values()) == {0.0}
+
+
+def test_the_reciprocal_rank_goes_to_the_largest_cut_off() -> None:
+    assert query_metrics([Group(2, 0, 0), Group(1, 1, 0)], 1, 0, [3, 1])["mrr"] == pytest.approx(1 / 3)
+
+
+def test_queries_become_columns() -> None:
+    columns = as_columns([{"mrr": 0.5, "recall@1": 1.0}])
+    assert {name: values.tolist() for name, values in columns.items()} == {"mrr": [0.5], "recall@1": [1.0]}
+    assert as_columns([{"mrr": 0.5}, {"mrr": 0.25}])["mrr"].tolist() == [0.5, 0.25]
 
 
 def test_rows_that_nobody_judged_do_not_fit() -> None:

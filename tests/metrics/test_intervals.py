@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from gti_cli.metrics import intervals as module
-from gti_cli.metrics.intervals import differences, intervals
+from gti_cli.metrics.intervals import bounds, differences, intervals
 
 
 def names(count: int) -> list[str]:
@@ -92,6 +92,11 @@ def test_same_seed_same_numbers() -> None:
     assert found == differences(mine, other, names(30), seed=0)
     assert found != differences(mine, other, names(30), seed=1)
     assert intervals(mine, names(30)) == intervals(mine, names(30), seed=0) != intervals(mine, names(30), seed=1)
+
+
+def test_bounds_are_the_intervals_of_users_for_json() -> None:
+    values, users = {"m": np.array([0.0, 1.0, 0.5])}, ["u", "u", "v"]
+    assert bounds(values, users) == {"m": list(intervals(values, users)["m"])}
 
 
 def test_interval_of_a_difference_is_that_of_the_gaps() -> None:

@@ -46,6 +46,12 @@ def test_by_hand() -> None:
     assert metrics.averages(values)["recall@5"] == pytest.approx(2.75 / 4)
 
 
+def test_ranks_of_groups_are_joined_in_order() -> None:
+    parts = [TargetRanks(np.asarray([0, -1]), np.asarray([1, 2])), TargetRanks(np.asarray([5]), np.asarray([3]))]
+    joined = metrics.join_ranks(parts)
+    assert (joined.ahead.tolist(), joined.ties.tolist()) == ([0, -1, 5], [1, 2, 3])
+
+
 def test_lists_of_nobody_have_no_novelty() -> None:
     with np.errstate(all="raise"):
         assert metrics.list_metrics(np.full((2, 3), -1), [3], np.ones(4)) == {"coverage@3": 0.0, "novelty@3": 0.0}

@@ -52,12 +52,14 @@ def test_integer_ids_and_fixed_size_lists(tmp_path: Path) -> None:
         ({"codes": [[1, 2], [3]]}, "row 2: 1 numbers where the first row has 2"),
         ({"codes": [[1, 2], None]}, "row 2: the vector is missing"),
         ({"codes": ["a", "b"]}, "'a' is no number"),
+        ({"tokens": [{"a": 1}, {"a": 2}]}, "column 'tokens'"),
     ],
 )
 def test_bad_tables(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     tables.write(tmp_path / "t.parquet", {**GOOD, **change})
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         read_semantic_ids(tmp_path / "t.parquet")
+    assert str(caught.value).startswith(str(tmp_path / "t.parquet"))
 
 
 @pytest.mark.parametrize("column", GOOD)

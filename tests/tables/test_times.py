@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gti_cli import tables
 from gti_cli.errors import InputError
-from gti_cli.tables.times import read_times
+from gti_cli.tables.times import read_times, too_large_for
 
 
 def read(values: Any, kind: pa.DataType | None = None) -> np.ndarray:
@@ -50,14 +50,30 @@ def test_decimals_and_numbers_in_text_are_compared_digit_by_digit(values: list[D
 
 
 def test_whole_decimals_texts_with_exponents_and_spaces() -> None:
-    assert ranks(read(["1.5e9", " 1500000000 ", "1500000000.000000001"]).tolist()) == [0, 0, 1]
+    found = read(["1.5e9", " 1500000000 ", "1500000000.000000001"])
+    assert ranks(found.tolist()) == [0, 0, 1] and found.dtype == np.int64
+
+
+def test_whole_numbers_in_text_keep_their_values() -> None:
+    assert read(["20", "-3", "20"]).tolist() == [20, -3, 20]
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32"])
+def test_a_narrow_float_is_too_small_from_the_first_whole_number_that_it_cannot_hold(kind: str) -> None:
+    value = 1
+    while float(np.dtype(kind).type(value + 1)) == value + 1:
+        value *= 2
+    assert not too_large_for(kind, value) and not too_large_for(kind, -value)
+    assert too_large_for(kind, value + 1) and too_large_for(kind, -value - 1)
 
 
 @pytest.mark.parametrize(("kind", "largest"), [(pa.float32(), 2**24), (pa.float16(), 2**11)])
 def test_narrow_floats_are_refused_where_they_cannot_hold_whole_numbers(kind: pa.DataType, largest: int) -> None:
     fits = pa.array(np.array([0, largest], dtype=kind.to_pandas_dtype()))
     assert read(fits).tolist() == [0, largest]
-    with pytest.raises(InputError, match=rf"row 2: {np.dtype(kind.to_pandas_dtype())} holds whole numbers up to"):
+    with pytest.raises(
+        InputError, match=rf"row 2: {np.dtype(kind.to_pandas_dtype())} holds whole numbers up to {largest:,} "
+    ):
         read(pa.array(np.array([0, largest * 2], dtype=kind.to_pandas_dtype())))
 
 
@@ -95,8 +111,21 @@ def test_written_times_are_ordered_as_datetimes_are(moments: list[datetime]) -> 
 def test_nine_digits_of_a_second() -> None:
     texts = ["2018-05-30 12:00:00.123456789", "2018-05-30 12:00:00.123456788", "2018-05-30 12:00:00"]
     assert ranks(read(texts).tolist()) == [2, 1, 0]
-    with pytest.raises(InputError, match="row 2: '3018-05-30' in nanoseconds does not fit"):
-        read([texts[0], "3018-05-30"])
+    for column, row in (([texts[0], "3018-05-30"], 2), (["3018-05-30", texts[0]], 1)):
+        with pytest.raises(InputError, match=rf"row {row}: '3018-05-30' in nanoseconds does not fit .* Correct it\.$"):
+            read(column)
+
+
+def test_the_last_nanosecond_of_64_bits() -> None:
+    last = datetime(1970, 1, 1) + timedelta(seconds=(2**63 - 1) // 10**9)
+    assert read([f"{last}.{(2**63 - 1) % 10**9}"]).tolist() == [2**63 - 1]
+    with pytest.raises(InputError, match=r"row 1: .* does not fit in 64 bits"):
+        read([f"{last}.{2**63 % 10**9}"])
+
+
+def test_microseconds_of_far_years_are_told_apart() -> None:
+    texts = ["30 May 8018 12:00:00.000002", "30 May 8018 12:00:00.000001", "30 May 1018"]
+    assert ranks(read(texts).tolist()) == [2, 1, 0]
 
 
 def test_a_column_settles_whether_days_come_first() -> None:
@@ -110,26 +139,28 @@ def test_a_column_settles_whether_days_come_first() -> None:
     [
         ([1, None], None, "row 2: the value is missing"),
         ([None, None], None, "row 1: the value is missing"),
-        (["2018-05-30", " "], None, "row 2: the value is missing"),
-        ([1.0, float("nan")], None, "row 2: nan is no time"),
+        (["2018-05-30", " "], None, "row 2: the value is missing. Fill it in or drop the row"),
+        ([" ", "2018-05-30"], None, "row 1: the value is missing"),
+        ([1.0, float("nan")], None, "row 2: nan is no time. Fill it in or drop the row"),
         ([1.0, float("inf")], None, "row 2: inf is no time"),
         ([2**63 - 1, 2**63], pa.uint64(), "row 2: .* does not fit in 64 bits"),
         ([0.0, 1e19], None, "row 2: .* does not fit in 64 bits"),
-        (["1", "x"], None, "row 2: must be numbers or times, not the text 'x' beside the number '1'"),
+        (["1", "x"], None, "row 2: must be numbers or times, not the text 'x' beside the number '1'. Convert"),
         (["1.5", "2018-05-30"], None, "row 2: must be numbers or times, not the text '2018-05-30'"),
         (["2018-05-30", "7"], None, "row 2: '7' is no date or time"),
         (["2018-05-30", "NaT"], None, "row 2: 'NaT' is no date or time"),
         (["0x10"], None, "row 1: '0x10' is no date or time"),
         (["2018-05-30 12:00", "2018-05-30 12:00Z"], None, "row 2: .* names its time zone"),
-        ([True, False], None, "column 't': must be numbers or times, not bool"),
+        ([True, False], None, "column 't': must be numbers or times, not bool. Convert the column"),
         ([1], pa.time32("s"), "must be numbers or times, not time32.* A time of day needs its date"),
         ([{"date": 1}], None, "must be numbers or times, not struct"),
         ([b"2018", b"\xff"], None, "row 2: .*UTF-8"),
     ],
 )
 def test_bad_times(values: list[Any], kind: pa.DataType | None, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         read(values, kind)
+    assert str(caught.value).startswith("log.parquet, column 't'")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,9 @@ def test_zones_and_fractions(moment: datetime, zone: timezone, microsecond: int)
         ("May 3rd, 2018", "2018-05-03"),
         ("3 Sept. 2018 12:30", "2018-09-03 12:30:00"),
         ("May 3, 2018 12:30 a.m.", "2018-05-03 00:30:00"),
+        ("May 3, 2018 1:30 p.m.", "2018-05-03 13:30:00"),
+        ("2018-05-30T12:00+02", "2018-05-30 10:00:00Z"),
+        ("2018-05-30 12:00+18:59", "2018-05-29 17:01:00Z"),
     ],
 )
 def test_more_forms(text: str, same: str) -> None:
@@ -93,39 +96,70 @@ def test_nanoseconds_are_kept() -> None:
         ("2018-W22-3", "no date or time that can be read"),
         ("2018-05-30-07", "no date or time that can be read"),
         ("2018-05-30 12:00:00.1234567891", "no date or time that can be read"),
+        ("2018-05-30T", "no date or time that can be read"),
+        ("2018W22-12", "no date or time that can be read"),
+        ("2018W22W12", "no date or time that can be read"),
+        ("2018-05-30_12:00:00", "no date or time that can be read"),
+        ("2018-05-30 120000.5", "no date or time that can be read"),  # so that every version of Python reads the same
+        ("2018-05-30 120000.25", "no date or time that can be read"),
         ("2018-02-29", "a day that no month has"),
         ("31 Apr 2018", "a day that no month has"),
         ("2018-13-01", "a day that no month has"),
         ("2018-05-30 24:00:00", "an hour, minute or second that no day has"),
         ("2018-05-30 12:60:00", "an hour, minute or second that no day has"),
+        ("2018-05-30 12:00:60", "an hour, minute or second that no day has"),
         ("2018-05-30 13:00 PM", "the hour 13 beside am or pm"),
         ("05/30/18", "a year of two digits"),
         ("30-MAY-18 12:00", "a year of two digits"),
         ("2018-05-30 12:00:00 CST", "the zone CST, whose distance from UTC is not fixed"),
         ("Wed May 30 12:00:00 CEST 2018", "the zone CEST, whose"),
         ("2018-05-30 12:00:00+99:00", "a zone 99:00 away"),
+        ("2018-05-30 12:00:00+19:00", "a zone 19:00 away"),
+        ("2018-05-30 12:00:00-02:60", "a zone 02:60 away"),
         ("03/04/2018", "may have the day or the month first"),
     ],
 )
 def test_other_texts_are_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(InputError, match=r"^row 1: .* is no date or time that can be read") as caught:
         nanoseconds(text)
-    assert reason in str(caught.value)
+    assert reason in str(caught.value) and repr(text) in str(caught.value)
+
+
+def test_a_reason_is_given_only_where_there_is_one() -> None:
+    with pytest.raises(InputError) as caught:
+        nanoseconds("yesterday")
+    assert str(caught.value) == (
+        "row 1: 'yesterday' is no date or time that can be read. "
+        "Write all times of the column as numbers, or all like 2018-05-30 12:00:00."
+    )
+
+
+@pytest.mark.parametrize("word", ["am", "PM", "utc", "GMT", "ut", "st", "nd", "rd", "th", "AM", "pm"])
+def test_words_behind_numbers_that_are_no_zones(word: str) -> None:
+    with pytest.raises(InputError, match=r"can be read\. Write"):
+        nanoseconds(f"day 12 {word}")
 
 
 def test_a_number_above_12_settles_the_whole_column() -> None:
     assert day_comes_first(parsed_times([(1, "03/04/2018"), (2, "13/04/2018"), (3, "01/01/2018")]), where) is True
     assert day_comes_first(parsed_times([(1, "03/04/2018 1:00 PM"), (2, "04/13/2018 1:00 PM")]), where) is False
     assert day_comes_first(parsed_times([(1, "2018-04-13"), (2, "soon")]), where) is None
+    assert day_comes_first(parsed_times([(1, "soon"), (2, "13/04/2018")]), where) is True
+    assert day_comes_first(parsed_times([(1, "13/12/2018")]), where) is True
+    assert day_comes_first(parsed_times([(1, "12/13/2018")]), where) is False
     times = WrittenTimes(where, day_first=True)
     assert times.nanoseconds("03/04/2018", 1) == nanoseconds("2018-04-03")
 
 
 def test_columns_that_settle_nothing_or_too_much_are_refused() -> None:
-    with pytest.raises(InputError, match=r"^row 4: '03/04/2018' may have the day or the month first, and no row"):
-        day_comes_first(parsed_times([(4, "03/04/2018"), (5, "04/03/2018")]), where)
+    for texts in (["03/04/2018", "04/03/2018"], ["12/03/2018"], ["03/12/2018"]):
+        with pytest.raises(
+            InputError, match=rf"^row 4: '{texts[0]}' may have the day or the month first, and no row.* Write all times"
+        ):
+            day_comes_first(parsed_times(enumerate(texts, start=4)), where)
     with pytest.raises(
-        InputError, match=r"^row 7: '13/04/2018' has the day before the month, and '04/13/2018' \(row 5\)"
+        InputError,
+        match=r"^row 7: '13/04/2018' has the day before the month, and '04/13/2018' \(row 5\).* Write all times",
     ):
         day_comes_first(parsed_times([(5, "04/13/2018"), (6, "01/01/2018"), (7, "13/04/2018")]), where)
 
@@ -142,7 +176,7 @@ def test_columns_that_settle_nothing_or_too_much_are_refused() -> None:
 def test_a_column_has_one_form(first: str, second: str, message: str) -> None:
     times = WrittenTimes(where)
     times.nanoseconds(first, 1)
-    with pytest.raises(InputError, match=f"^row 2: .*{message}"):
+    with pytest.raises(InputError, match=rf"^row 2: .*{message}.*\. Write all times"):
         times.nanoseconds(second, 2)
 
 
@@ -156,6 +190,8 @@ def test_seconds_are_whole_where_the_text_is() -> None:
     assert times.seconds("1970-01-02", 1) == 86_400 and isinstance(times.seconds("1970-01-02", 1), int)
     assert times.seconds("1970-01-01 00:00:01.25", 2) == 1.25
     assert times.seconds("1969-12-31 23:59:59", 3) == -1
+    with pytest.raises(InputError, match=r"^row 4: 'soon' is no date"):
+        times.seconds("soon", 4)
 
 
 def test_a_whole_column() -> None:
@@ -165,4 +201,8 @@ def test_a_whole_column() -> None:
     ]
     with pytest.raises(InputError, match=r"^row 1: '04/2018' is no date"):
         WrittenTimes(where).all_nanoseconds(["03/04/2018", "04/2018"])
+    with pytest.raises(InputError, match=r"^row 1: '31/04/2018' is no date .* a day that no month has"):
+        WrittenTimes(where).all_nanoseconds(["03/04/2018", "31/04/2018"])
+    assert WrittenTimes(where).all_nanoseconds(["13/04/2018"]) == [nanoseconds("2018-04-13")]
+    assert WrittenTimes(where).all_nanoseconds([]) == []
     assert parse_written_time("03/04/2018").kind == NUMBERS

@@ -12,13 +12,19 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
+from gti_cli.prompts.examples import Example
 from gti_cli.prompts.next_item import Frame
+from gti_cli.training import answer_loss as module
 from gti_cli.training.answer_loss import answer_loss, mean_loss, supports_tree_mask
 from gti_cli.training.batches.history_examples import HistoryExample, history_examples, single_target_examples
 from gti_cli.training.batches.history_packing import HistoryLayout
+from gti_cli.training.batches.mixture import ExampleCollator
+from gti_cli.training.model_head import ModelHead, find_model_head
 from gti_cli.training.prior_weights import PriorWeights, attach, detach, find
 from tests.support.models import make_model
+from tests.support.two_devices import DEVICE, TwoDevices
 
+CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
 LAYOUT = HistoryLayout(Frame([5, 6, 7], [8, 9]), RNG.permutation(60).reshape(20, 3) + 20, end_id=2, pad_id=0)
 
@@ -119,6 +125,99 @@ def test_rows_are_tried_as_long_as_training_makes_them(monkeypatch: pytest.Monke
     assert not supports_tree_mask(model, replace(LAYOUT, equal_cost_length=1e4), trees, cpu)
 
 
+def test_the_longest_example_with_several_targets_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention blind to what lies more than 40 columns back: of these examples one tree alone reaches further."""
+    model = make_model("qwen3", 100)
+    monkeypatch.setattr(module, "_TRIED_EXAMPLES", 1)
+    near, far = HistoryExample((1, 2, 3), 1), HistoryExample((*range(14), 15), 13)
+    longest = HistoryExample(tuple(range(20)), 19)  # a single target, for which the model makes its own mask
+    assert LAYOUT.token_count(near) <= 40 < LAYOUT.token_count(far) < LAYOUT.token_count(longest)
+    assert supports_tree_mask(model, LAYOUT, [near, far, longest], CPU)
+    assert not supports_tree_mask(model, LAYOUT, [], CPU)
+    original = model.forward
+
+    def blind(*_: Any, **more: Any) -> Any:
+        mask = more["attention_mask"]
+        if mask.dim() == 4:
+            columns = torch.arange(mask.shape[-1])
+            more["attention_mask"] = mask.masked_fill(columns[:, None] - columns > 40, torch.finfo(mask.dtype).min)
+        return original(*_, **more)
+
+    monkeypatch.setattr(model, "forward", blind)
+    assert supports_tree_mask(model, LAYOUT, [near, longest], CPU)
+    assert not supports_tree_mask(model, LAYOUT, [near, far, longest], CPU)
+
+
+def test_the_trial_pads_nothing_and_its_tolerance_grows_with_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model("qwen3", 100)
+    original = model.forward
+
+    def large_and_unpadded(*_: Any, **more: Any) -> Any:
+        if more["attention_mask"].dim() == 2 and not more["attention_mask"].all():
+            raise ValueError("padding")
+        outputs = original(*_, **more)
+        outputs.logits = outputs.logits * 1e4
+        return outputs
+
+    monkeypatch.setattr(model, "forward", large_and_unpadded)
+    assert supports_tree_mask(model, LAYOUT, [HistoryExample((1, 2, 3, 4), 1)], CPU)
+
+
+def test_two_targets_in_a_row_do_not_see_one_another() -> None:
+    model = make_model("qwen3", 100)
+    example = HistoryExample((1, 2, 3), 1)
+    expected = sum(naive(model, LAYOUT, single)[0] for single in single_target_examples(example))
+    torch.testing.assert_close(answer_loss(model, LAYOUT.collate([example]))[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_masks_have_the_number_format_of_the_computation(autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model("qwen3", 100)
+    original, given = model.forward, []
+
+    def record(*_: Any, **more: Any) -> Any:
+        given.append((more["attention_mask"].dtype, more["use_cache"], torch.is_autocast_enabled("cpu")))
+        assert not autocast or torch.get_autocast_dtype("cpu") == torch.bfloat16
+        return original(*_, **more)
+
+    monkeypatch.setattr(model, "forward", record)
+    usual = torch.get_autocast_dtype("cpu")
+    torch.set_autocast_dtype("cpu", torch.float16)
+    try:
+        mean_loss(model, LAYOUT, [HistoryExample((1, 2, 3), 1)], 1, CPU, autocast)
+    finally:
+        torch.set_autocast_dtype("cpu", usual)
+    assert given == [(torch.bfloat16 if autocast else torch.float32, False, autocast)]
+
+
+def test_both_kinds_of_examples_and_the_loss_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model("qwen3", 100)
+    tree, ordinary = HistoryExample((1, 2, 3), 1), Example([30, 31, 32], [40, 41, 2])
+    collator = ExampleCollator(LAYOUT)
+    parts = [answer_loss(model, collator.collate([part])) for part in (tree, ordinary)]
+    head = find_model_head(model)
+    computed, original = [], ModelHead.loss
+    monkeypatch.setattr(ModelHead, "loss", lambda *given: computed.append(1) or original(*given))
+    for way in (None, head):
+        loss, count = answer_loss(model, collator.collate([tree, ordinary]), way)
+        torch.testing.assert_close(loss, parts[0][0] + parts[1][0], rtol=1e-5, atol=1e-5)
+        assert int(count) == 2 * 4 + 3
+    assert len(computed) == 2  # once for each kind
+
+
+def test_all_tensors_of_a_batch_are_on_the_models_device() -> None:
+    model = make_model("qwen3", 100)
+    tree, ordinary = HistoryExample((1, 2, 3), 1), Example([30, 31, 32], [40, 41, 2])
+    collator, head = ExampleCollator(LAYOUT), find_model_head(model)
+    expected = mean_loss(model, collator, [tree, ordinary], 2, CPU)
+    with TwoDevices():
+        assert mean_loss(model, collator, [tree, ordinary], 2, DEVICE) == pytest.approx(expected, rel=1e-6)
+        assert supports_tree_mask(model, LAYOUT, [tree], DEVICE)
+        batch = {name: value.to(DEVICE) for name, value in collator.collate([tree]).items()}
+        loss, count = answer_loss(model, batch, head)
+        assert TwoDevices.is_on_device(loss) and TwoDevices.is_on_device(count)
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_trees_in_bfloat16_stay_close(attention: str) -> None:
     model = make_model("llama", 100)
@@ -173,6 +272,11 @@ def test_a_behaviour_prior_is_added_to_the_logits_of_codes() -> None:
         ]
         for mine, theirs in zip(*gradients, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    head = find_model_head(model)
+    assert head is not None
+    in_chunks, tokens = answer_loss(model, layout.collate(trees), head)
+    torch.testing.assert_close(in_chunks, total, rtol=1e-5, atol=1e-5)
+    assert int(tokens) == int(count)
     detach(model)
     with pytest.raises(ValueError, match="no weights"):
         answer_loss(model, layout.collate(trees))

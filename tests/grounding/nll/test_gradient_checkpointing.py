@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from gti_cli.app import run as gti
 from gti_cli.errors import InputError
 from gti_cli.grounding.ground import ground
 from gti_cli.grounding.nll.batches import Collator
 from gti_cli.grounding.nll.corpus import divide_examples
-from gti_cli.grounding.nll.gradient_checkpointing import checkpointed
+from gti_cli.grounding.nll.gradient_checkpointing import ReadOnlyCache, checkpointed
 from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.trainable_rows import NewRows
 from tests.support.grounding import MODELS, NEW_IDS, PAD, examples_of, model_of
@@ -66,6 +67,19 @@ def test_the_stage_comes_to_the_same(make_world: Any) -> None:
         expected = ground(world.workspace, **options, **more).metrics
         found = ground(world.workspace, name="less", gradient_checkpointing=True, **options, **more).metrics
         assert found == {name: pytest.approx(value, abs=1e-5) for name, value in expected.items()}
+
+
+def test_a_prefix_is_read_and_never_extended() -> None:
+    keys, values, more = torch.randn(1, 2, 3, 4), torch.randn(1, 2, 3, 4), torch.randn(1, 2, 1, 4)
+    prefix = DynamicCache()
+    assert ReadOnlyCache(prefix).update(keys, values, 0) == (keys, values)  # no prefix, so nothing stands before
+    prefix.update(keys, values, 0)
+    for _ in range(2):
+        found = ReadOnlyCache(prefix).update(more, -more, 0)
+        assert torch.equal(found[0], torch.cat([keys, more], dim=2))
+        assert torch.equal(found[1], torch.cat([values, -more], dim=2))
+    assert ReadOnlyCache(prefix).update(more, -more, 1)[0] is more
+    assert prefix.get_seq_length() == 3
 
 
 def test_a_model_without_such_layers() -> None:

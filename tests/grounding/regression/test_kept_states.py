@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gti_cli.grounding.regression.kept_states import StackedStates, StateStore
+from gti_cli.grounding.regression import kept_states as module
+from gti_cli.grounding.regression.kept_states import StackedStates, StateStore, room
 
 CPU = torch.device("cpu")
 
@@ -24,6 +25,26 @@ def test_slices_are_those_of_the_whole() -> None:
             assert torch.equal(stacked[first:last], whole[first:last])
     # What lies in one part is not copied.
     assert stacked[4:6].data_ptr() == parts[2].data_ptr()
+    assert len(stacked.parts) == 4
+    alone = StackedStates([parts[0].double()])
+    assert (alone.shape, alone.dtype, alone[4:9].shape) == ((4, 3), torch.float64, (0, 3))
+
+
+def test_a_quarter_of_a_gpus_free_memory_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    most, gpu = {"cpu": 100, "cuda": 500}, torch.device("cuda", 1)
+    for free, expected in ((2001, 500), (1999, 499), (80_000, 500)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: {gpu: (free, 90_000)}[device])
+        found = room(most, gpu)
+        assert found == expected and isinstance(found, int)
+    assert room(most, CPU) == room(most, torch.device("mps")) == room({"cpu": 100}, torch.device("xpu")) == 100
+
+
+def test_states_are_in_memory_on_the_device_and_files_are_read_by_the_cpu(tmp_path: Path) -> None:
+    device = torch.device("meta")
+    states = StateStore(None, device).make("any", 2, 3, torch.bfloat16)
+    assert (states.device, states.dtype) == (device, torch.bfloat16)
+    store = StateStore(tmp_path / "run" / "states", device)
+    assert store.device == store.make("any", 2, 3, torch.float32).device == CPU
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -49,7 +70,11 @@ def test_memory_leaves_no_file_and_finds_nothing() -> None:
 
 
 def test_a_full_disk_is_an_error_before_anything_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A write into a mapped file for which the disk has no room ends the process.
+    # A write into a mapped file for which the disk has no room ends the process. So each byte is there beforehand.
+    size = (1 << 22) + 5
+    module._reserve(tmp_path / "room", size)
+    assert (tmp_path / "room").stat().st_size == size
+
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -60,5 +85,17 @@ def test_a_full_disk_is_an_error_before_anything_is_mapped(tmp_path: Path, monke
     assert caught.value.errno == errno.ENOSPC
     assert list((tmp_path / "states").iterdir()) == []
     monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    module._reserve(tmp_path / "room", size)
+    assert (tmp_path / "room").stat().st_size == size
     assert store.make("fit", 4, 3, torch.float32).tolist() == [[0.0] * 3] * 4
     assert (tmp_path / "states" / "fit.states").stat().st_size == 4 * 3 * 4
+
+
+def test_a_disk_without_room_for_another_name_is_that_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="left on device") as caught:
+        module._reserve(tmp_path / "room", 4)
+    assert caught.value.errno == errno.ENOSPC

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,9 +15,13 @@ import torch
 
 from gti_cli.grounding.nll.corpus import divide_examples
 from gti_cli.grounding.nll.objective import GroundingModel
+from gti_cli.grounding.regression import levels, solver
 from gti_cli.grounding.regression.kept_states import StateStore
 from gti_cli.grounding.regression.levels import PathOptions, fit_levels
+from gti_cli.grounding.regression.objective import Regression
+from gti_cli.grounding.regression.problem import make_problem
 from gti_cli.grounding.regression.saved_levels import FittedLevel, Progress, SavedLevels
+from gti_cli.grounding.regression.solver import Coordinates, Solution
 from gti_cli.grounding.regression.sources import Source
 from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.prompts.examples import Example
@@ -30,8 +39,9 @@ def fit(
     tolerance: float = 2e-5,
     saved: SavedLevels | None = None,
     folder: Path | None = None,
+    **more: bool,
 ) -> Progress:
-    """Fit all levels; no example is divided, for those of the first place alone cannot be."""
+    """Fit all levels; no example is divided, for those of the first place alone cannot be. ``more``: ``resuming``."""
     rows = NewRows(model, NEW_IDS)
     with rows.attached():
         sources: list[Source | None] = []
@@ -46,7 +56,7 @@ def fit(
             sources.append(Source("pairs", trained, corpus, range(len(examples)), PAD, store))
         first, second = sources
         assert first is not None and first.model.rule is not None
-        return fit_levels(first, second, first.model.rule, PathOptions(strengths, tolerance), saved, saved is not None)
+        return fit_levels(first, second, first.model.rule, PathOptions(strengths, tolerance), saved, **more)
 
 
 def head_weights(model: Any) -> list[Any]:
@@ -158,6 +168,136 @@ def test_a_start_that_nothing_makes_better_stays(capsys: pytest.CaptureFixture[s
     assert torch.equal(rows_of(model, slice(0, None)), start)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("held_out", [True, False])
+def test_each_strength_begins_where_the_stronger_one_ended(
+    tied: bool, held_out: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    solved: list[tuple[Any, ...]] = []
+    shown: list[str] = []
+    asked: list[tuple[int, list[int], str]] = []
+
+    def solve(problem: Any, begin: torch.Tensor, tolerance: float, *more: Any, **told: Any) -> Solution:
+        """The solver, which says that it took 3 steps and 5 evaluations, and got to the tolerance at the end alone."""
+        assert told == {"told": advance}
+        found = solver.solve(problem, begin, tolerance, *more, **told)
+        found = replace(found, steps=3, evaluations=5, converged=problem.ridge < 3 * more[0].typical_curvature())
+        solved.append((problem, begin, tolerance, more[0], found))
+        return found
+
+    @contextmanager
+    def progress(what: str, total: int | None, unit: str) -> Iterator[Any]:
+        shown.append(f"{what} {total} {unit}")
+        yield advance
+
+    def advance(*_: object) -> None:
+        """Count nothing."""
+
+    def positions(self: Source, places: Sequence[int], rule: Any, name: str) -> Any:
+        asked.append((len(self._answers), list(places), name))
+        spent.append(self.spent)
+        return original(self, places, rule, name)
+
+    def make(*given: Any, shared: bool) -> Any:
+        assert shared is False
+        return make_problem(*given, shared=shared)
+
+    original, spent = Source.positions, []
+    monkeypatch.setattr(levels, "make_problem", make)
+    monkeypatch.setattr(levels, "time", SimpleNamespace(monotonic=itertools.count(100, 7).__next__))
+    monkeypatch.setattr(Source, "positions", positions)
+    monkeypatch.setattr(levels, "solve", solve)
+    monkeypatch.setattr(levels.console, "progress", progress)
+    examples = to_tokens(10)[0]
+    held = ended(examples[:6], 2) if held_out else None  # no held-out answer has the third code
+    progress_found = fit(model_of("qwen3", tied), examples, held, (10.0, 3.0, 1.0), 0.05)
+    said = " ".join(capsys.readouterr().err.split())
+    assert len(progress_found.levels) == (3 if tied else 1)
+    assert spent[0].solver_seconds == 7 * len(progress_found.levels)
+    for number, level in enumerate(progress_found.levels):
+        places = [number] if tied else [0, 1, 2, 3]
+        codes = {example.answer[place] for example in examples for place in places if place < 3}
+        assert (level.places, level.rows) == (places, len(codes))
+        mine, solved = solved[: len(level.tried)], solved[len(level.tried) :]
+        problem, start = mine[0][0], mine[0][0].start
+        unit = Coordinates.of(problem).typical_curvature()
+        at_start = float(problem.with_ridge(0.0).value_and_gradient(start)[1].norm())
+        assert [part[0].ridge for part in mine] == [pytest.approx(strength * unit) for strength, _ in level.tried]
+        assert all(part[2] == pytest.approx(0.05 * at_start) for part in mine)
+        begins = [start, *(part[4].rows for part in mine)]
+        assert all(torch.equal(part[1], begin) for part, begin in zip(mine, begins, strict=False))
+        assert (level.steps, level.evaluations) == (3 * len(mine), 5 * len(mine))
+        where = f"place {number}" if tied else "all places"
+        title = [f"Regression, {where}, ridge {strength:g} None evaluations" for strength, _ in level.tried]
+        assert [line for line in shown if f" {where}, ridge" in line] == title
+        losses = [loss for _, loss in level.tried]
+        if tied and held_out and number == 2:  # no rows are better than those of the start
+            found = (level.strength, level.ridge, level.gradient, level.converged, len(mine))
+            assert found == (None, 0.0, 1.0, False, 1) and level.loss == pytest.approx(problem.loss(start))
+            assert level.held_out_loss < losses[0]
+            assert f"regression, {where}: no strength of the ridge lowers the held-out loss" in said
+            continue
+        best = min(range(len(mine)), key=lambda n: losses[n]) if held_out else 2
+        assert level.strength == level.tried[best][0] and level.ridge == pytest.approx(level.strength * unit)
+        assert level.gradient == pytest.approx(mine[best][4].gradient / at_start)
+        assert level.converged == mine[best][4].converged == (level.strength == 1.0)
+        assert level.loss == pytest.approx(problem.loss(mine[best][4].rows)) and level.positions == 40
+        assert level.held_out_loss == losses[best]
+        note = f"regression, {where}, ridge {level.strength:g}: held-out loss"
+        assert (f"{note} {level.held_out_loss:.4f}" in said) if held_out else not said
+    assert not solved
+    # What is computed behind which rows. Only a tied head is read by the model, so only its states move.
+    expected = [(10, [0, 1, 2, 3], "start"), (6, [0, 1], "start"), (10, [1], "fitted"), (6, [1], "fitted")]
+    expected.append((10, [2], "fitted"))
+    assert asked == [part for part in expected[: 5 if tied else 2] if held_out or part[0] == 10]
+
+
+def test_each_level_can_be_the_first_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = to_tokens(10)[0]
+    given: dict[str, Any] = {"train": examples, "held_out": None, "strengths": (1.0,), "tolerance": 0.1}
+    kept: list[Progress] = []
+    keep = SavedLevels.keep
+    monkeypatch.setattr(SavedLevels, "keep", lambda self, progress: kept.append(progress) or keep(self, progress))
+    whole = model_of("qwen3")
+    fit(whole, **given, saved=SavedLevels(tmp_path))
+    assert [len(progress.levels) for progress in kept] == [1, 2, 3]
+    asked: list[list[int]] = []
+    original = Source.positions
+    monkeypatch.setattr(
+        Source, "positions", lambda self, places, *more: asked.append(list(places)) or original(self, places, *more)
+    )
+    # The places behind rows that were fitted are computed again, each behind the rows that it had.
+    for progress, expected in zip(kept[:], ([[0, 1, 2, 3], [1], [2]], [[0, 1, 2, 3], [1], [2]], []), strict=True):
+        keep(SavedLevels(tmp_path), progress)
+        model = model_of("qwen3")
+        asked.clear()
+        found = fit(model, **given, saved=SavedLevels(tmp_path), resuming=True)
+        assert asked == expected and found.levels == kept[2].levels
+        assert torch.equal(model.get_input_embeddings().weight, whole.get_input_embeddings().weight)
+    # What is kept is read only by a run that resumes.
+    fit(model_of("qwen3"), **given, saved=SavedLevels(tmp_path))
+    assert asked == [[0, 1, 2, 3], [1], [2]]
+
+
+def test_rows_that_change_nothing_are_not_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A solver that stays where it begins, at a start without any gradient."""
+    monkeypatch.setattr(levels, "solve", lambda _, begin, *more, **told: Solution(begin, 1.0, 0.0, 1, 1, True))
+    monkeypatch.setattr(Regression, "value_and_gradient", lambda self, rows: (torch.zeros(()), torch.zeros_like(rows)))
+    examples = to_tokens(10)[0]
+    (level,) = fit(model_of("qwen3", False), examples, examples, (3.0, 1.0), 0.1).levels
+    assert (level.strength, len(level.tried), level.gradient) == (None, 1, 0.0)
+    assert level.tried[0][1] == level.held_out_loss
+
+
+def test_strengths_that_are_not_given() -> None:
+    examples = to_tokens(10)[0]
+    model = model_of("qwen3", False)
+    unseen = fit(model, examples, None, None, 0.5)
+    assert [strength for strength, _ in unseen.levels[0].tried] == [10.0, 3.0]
+    tried = [strength for strength, _ in fit(model, examples, examples, None, 0.5).levels[0].tried]
+    assert tried == [10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3][: len(tried)] and len(tried) > 2
+
+
 @pytest.mark.parametrize(("tied", "in_files"), [(True, False), (True, True), (False, False)])
 def test_an_interrupted_fit_goes_on_to_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tied: bool, in_files: bool
@@ -181,7 +321,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(
     while progress is None:
         model = model_of("qwen3", tied)
         try:
-            progress = fit(model, **given, saved=SavedLevels(tmp_path), folder=folder)
+            progress = fit(model, **given, saved=SavedLevels(tmp_path), folder=folder, resuming=True)
         except KeyboardInterrupt:
             continue
     # The last attempt had nothing to do, and found the rows.

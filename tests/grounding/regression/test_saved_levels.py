@@ -25,3 +25,5 @@ def test_what_is_read_is_what_was_kept(tmp_path: Path, monkeypatch: pytest.Monke
     saved.keep(progress)
     found = SavedLevels(tmp_path).read(CPU)
     assert found is not None and torch.equal(found.rows, rows) and found.levels == progress.levels
+    elsewhere = saved.read(torch.device("meta"))
+    assert elsewhere is not None and elsewhere.rows.device.type == "meta"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -27,6 +28,27 @@ def test_another_content_has_another_digest() -> None:
     assert found == expected
     assert digest_targets(found, ROW_OF) == digest_targets(found[:], ROW_OF) != digest_targets(found[1:], ROW_OF)
     assert digest_targets(expected, ROW_OF) != digest_targets(expected[1:], ROW_OF)
+
+
+def sha256(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def test_caches_of_earlier_runs_keep_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digests written down byte by byte: another one would make every cache of a workspace worthless."""
+    assert digest_names(["u", "ö"]) == sha256(b'["u", "\\u00f6"]\n')
+    lists = UserLists.of({"u": ["a", "e"], "ö": [], "v": ["c"]})
+    users = sha256(b'["u", "\\u00f6", "v"]\n')
+    expected = sha256(users.encode(), struct.pack("<4q", 0, 2, 2, 3), struct.pack("<3i", 4, 0, 2))
+    assert digest_users(lists, ROW_OF) == expected
+    targets = Targets(lists, np.array([0, 2]), np.array([1, 0]))
+    assert digest_targets(targets, ROW_OF) == sha256(
+        expected.encode(), struct.pack("<2q", 0, 2), struct.pack("<2q", 1, 0)
+    )
+    entry = json.dumps(json.dumps(["u", ["a"], "e"]))
+    assert digest_targets([History("u", ["a"], "e")], ROW_OF) == sha256(f"[{entry}]\n".encode())
+    monkeypatch.setattr(digests, "_AT_ONCE", 2)
+    assert digest_names("abc") == sha256(b'["a", "b"]\n["c"]\n')
 
 
 def test_json_in_pieces_is_the_same_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -39,7 +40,7 @@ IDS = [
 def test_ids_are_those_of_the_list(values: Any) -> None:
     table = pa.table({"item_id": values})
     found = encode_ids(table, "item_id", PATH)
-    assert texts(found) == tables.ids(table, "item_id", PATH)
+    assert texts(found) == tables.ids(table, "item_id", PATH) and found.codes.dtype == np.int32
     # Numbered in the order in which the column has them: so users stand in the order of the table.
     assert list(dict.fromkeys(found.codes.tolist())) == list(range(len(found.texts)))
     assert found.first_row(int(found.codes[1])) == 1 + texts(found).index(texts(found)[1])
@@ -51,7 +52,7 @@ NOT_UTF8 = pa.DictionaryArray.from_arrays([1, 0], pa.array([b"\xff", b"a"]).view
 @pytest.mark.parametrize(
     "values",
     [
-        *(["a", None], ["a", ""], ["a", "\u3000 "], [1, None], [1.5], [True]),
+        *(["a", None], ["a", ""], ["", "a"], ["a", "\u3000 "], [1, None], [1.5], [True], [b"a", b"\xff"]),
         *(pa.array(["a", None]).dictionary_encode(), pa.array(["a", ""]).dictionary_encode(), NOT_UTF8),
     ],
 )
@@ -64,7 +65,27 @@ def test_ids_with_a_fault_are_refused_in_the_same_words(values: Any) -> None:
     assert str(found.value) == str(expected.value)
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.int64(), pa.dictionary(pa.int8(), pa.string())])
+def test_a_column_without_rows_has_no_texts(kind: pa.DataType) -> None:
+    for chunks in ([], [pa.array([], kind)]):
+        table = pa.table({"item_id": pa.chunked_array(chunks, kind)})
+        for encode in (encode_ids, encode_strings):
+            found = encode(table, "item_id", PATH)
+            assert (found.codes.tolist(), found.texts.to_pylist()) == ([], []) and found.codes.dtype == np.int32
+
+
 @pytest.mark.parametrize("values", [[" a", "a ", None, "", "b"], [1, 2, 1], [1.5, None], [["x", "y"], ["x"]]])
 def test_texts_are_those_of_the_list(values: list[Any]) -> None:
     table = pa.table({"intent": values})
-    assert texts(encode_strings(table, "intent", PATH)) == tables.strings(table, "intent", PATH)
+    found = encode_strings(table, "intent", PATH)
+    assert texts(found) == tables.strings(table, "intent", PATH) and found.codes.dtype == np.int32
+
+
+@pytest.mark.parametrize("values", [[{"a": 1}], [b"\xff"]])
+def test_texts_with_a_fault_are_refused_in_the_same_words(values: list[Any]) -> None:
+    table = pa.table({"intent": values})
+    with pytest.raises(InputError) as expected:
+        tables.strings(table, "intent", PATH)
+    with pytest.raises(InputError) as found:
+        encode_strings(table, "intent", PATH)
+    assert str(found.value) == str(expected.value)
