@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console, tables
-from gti_cli.baselines.base import top_columns
 from gti_cli.baselines.bm25 import BM25
+from gti_cli.baselines.ranking.top_columns import top_columns
 from gti_cli.baselines.results import BaselineResult, write_baseline_tables
 from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.decoding.ranked_items import first_items, item_groups
