@@ -10,6 +10,7 @@ from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from gti_cli.tables.arrays.item_rows import rows_of
 from gti_cli.tables.arrays.names import Names
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ _AT_ONCE = 1 << 12  # users whose lists are made at a time
 
 
 class Texts(Sequence[str]):
-    """The different texts that codes stand for, and where each stands in a catalogue."""
+    """The different texts that codes stand for, and where each stands in a catalogue.
+
+    Attributes:
+        names: The texts as an array.
+    """
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Keep the texts.
@@ -28,17 +33,22 @@ class Texts(Sequence[str]):
         Args:
             texts: Text of each code.
         """
-        self._texts = list(texts)
+        self.names = Names.of(texts)
         self._rows: tuple[Mapping[str, int], npt.NDArray[np.int64]] | None = None
 
+    @cached_property
+    def _texts(self) -> list[str]:
+        """The texts as strings: made when somebody looks at one."""
+        return list(self.names)
+
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self.names)
 
     def __getitem__(self, index: Any) -> Any:
         return self._texts[index]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._texts)
+        return iter(self.names)
 
     def rows(self, row_of: Mapping[str, int]) -> npt.NDArray[np.int64]:
         """(n,) the row of the catalogue of each text; -1 for one that the catalogue does not have.
@@ -46,11 +56,8 @@ class Texts(Sequence[str]):
         Args:
             row_of: Row of the catalogue of each item.
         """
-        import numpy as np
-
         if self._rows is None or self._rows[0] is not row_of:
-            rows = (row_of.get(text, -1) for text in self._texts)
-            self._rows = row_of, np.fromiter(rows, dtype=np.int64, count=len(self._texts))
+            self._rows = row_of, rows_of(row_of, self.names)
         return self._rows[1]
 
 
