@@ -18,8 +18,8 @@ import numpy.typing as npt
 from gti_cli import console
 from gti_cli.baselines.ranking.top_columns import top_columns
 from gti_cli.metrics.ranking import TargetRanks, join_ranks
+from gti_cli.tables.arrays.targets import History, Targets
 from gti_cli.tables.arrays.user_lists import UserLists
-from gti_cli.tables.histories import History
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -136,14 +136,13 @@ def rank_all_items(
         item, where equal scores are in the catalogue's order.
     """
     in_blocks = baseline if isinstance(baseline, ScoresInBlocks) else None
-    at_once = _users_at_once(baseline, len(row_of))
+    at_once, all_targets = _users_at_once(baseline, len(row_of)), Targets.of(entries)
     ranks: list[TargetRanks] = []
     lists: list[Ints] = []
     with console.progress(f"Baseline {baseline.name}", len(entries), "users") as advance:
-        for start in range(0, len(entries), at_once):
-            part = entries[start : start + at_once]
-            histories = [[row_of[item] for item in entry.items] for entry in part]
-            targets = [row_of[entry.target] for entry in part]
+        for start in range(0, len(all_targets), at_once):
+            part = all_targets[start : start + at_once]
+            histories, targets = list(part.histories(row_of)), part.rows(row_of).tolist()
             if in_blocks is not None:
                 own = baseline.candidate_scores(histories, Candidates.from_lists([[row] for row in targets]))
                 blocks = in_blocks.score_blocks(histories)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gti_cli.tables.arrays.item_rows import rows_of
 from gti_cli.tables.arrays.names import Names
+from gti_cli.tables.arrays.row_lists import RowLists
 
 if TYPE_CHECKING:
     import numpy as np
@@ -218,29 +219,6 @@ class UserLists(Mapping[str, list[str]]):
         offsets = np.concatenate([[0], np.cumsum(lengths[users], dtype=np.int64)])
         names = self.users if len(users) == len(self.users) else self.users.take(users)
         return UserLists(names, offsets, self.codes[kept], self.texts)
-
-
-class RowLists(Sequence[list[int]]):
-    """A list of catalogue rows for each of U users.
-
-    Attributes:
-        rows: (M,) int32, one user behind the other.
-        offsets: (U + 1,) int64. The list of user n is ``rows[offsets[n] : offsets[n + 1]]``.
-    """
-
-    def __init__(self, rows: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> None:
-        """Take the arrays; see the attributes."""
-        self.rows, self.offsets = rows, offsets
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, number: Any) -> Any:
-        if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        return self.rows[self.offsets[number] : self.offsets[number + 1]].tolist()
 
 
 class _Lists(ValuesView[list[str]]):
