@@ -212,7 +212,7 @@ def ranked_entries(
     counts = trie.item_starts[leaves + 1] - first
     within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
     rows = trie.items[np.repeat(first, counts) + within]
-    owners, places, scores = (np.repeat(values, counts) for values in (owners, places, scores))
+    owners, places, scores = np.repeat(owners, counts), np.repeat(places, counts), np.repeat(scores, counts)
     kept = np.ones(len(rows), dtype=bool)
     if hidden is not None:
         kept &= ~hidden.has(owners + start, rows)

@@ -6,9 +6,9 @@ up the items of one semantic ID. `gti_cli.metrics` comes after.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ from gti_cli.tables.arrays.targets import History, Targets
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_LINES_AT_ONCE = 1 << 20  # as many as Arrow puts into a group of rows, so that the file is that of one piece
 
 
 def recommend_items(
@@ -91,15 +93,21 @@ def write_lists(folder: Path, column: str, owners: Sequence[str], lists: ItemLis
         lists: The recommended items of each owner, best first.
         item_ids: Item id of each catalogue row.
     """
-    tables.write(
-        folder / "recommendations.parquet",
-        {
-            column: as_strings(Names.of(owners).take(lists.owners())),
-            "rank": (lists.places() + 1).astype(np.int32),
-            "item_id": as_strings(Names.of(item_ids).take(lists.rows)),
-            "score": lists.scores.astype(np.float32),
-        },
-    )
+    owner_names, item_names = Names.of(owners), Names.of(item_ids)
+
+    def parts() -> Iterator[dict[str, Any]]:
+        """The lines of the file, some at a time."""
+        for start in range(0, max(len(lists.rows), 1), _LINES_AT_ONCE):
+            lines = np.arange(start, min(start + _LINES_AT_ONCE, len(lists.rows)))
+            numbers = np.searchsorted(lists.offsets, lines, side="right") - 1
+            yield {
+                column: as_strings(owner_names.take(numbers)),
+                "rank": (lines - lists.offsets[numbers] + 1).astype(np.int32),
+                "item_id": as_strings(item_names.take(lists.rows[lines])),
+                "score": lists.scores[lines].astype(np.float32),
+            }
+
+    tables.write_parts(folder / "recommendations.parquet", parts())
 
 
 def as_strings(names: Names) -> pa.Array:

@@ -1,4 +1,4 @@
-"""A text for each item of a table, such as its title, without a Python object for each of them."""
+"""A text for each item or query of a table, such as its title, without a Python object for each of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gti_cli.tables.arrays.names import Names
 
 
 class ItemTexts(Mapping[str, str]):
-    """A mapping from item ids to texts.
+    """A mapping from ids to texts.
 
     Attributes:
         row_of: Row of each item in the table.
@@ -24,6 +24,10 @@ class ItemTexts(Mapping[str, str]):
             texts: Text of each.
         """
         self.row_of, self.texts = ItemRows(items), texts
+
+    def part(self, start: int, stop: int) -> ItemTexts:
+        """The rows ``start`` to ``stop`` - 1."""
+        return ItemTexts(self.row_of.names[start:stop], self.texts[start:stop])
 
     def __len__(self) -> int:
         return len(self.texts)
