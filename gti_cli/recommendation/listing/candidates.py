@@ -121,9 +121,9 @@ def _owners(
         tables.read(path, [wanted[0]])  # refuses the table, with the columns that it has
     assert column is not None
     if column == "query":
-        encoded, known = encode_strings(table, column, path), requests.query_texts()
+        encoded, known = encode_strings(table, column, path), Names.of(requests.query_texts())
     else:
-        encoded, known = encode_ids(table, column, path), requests.names
+        encoded, known = encode_ids(table, column, path), Names.of(requests.names)
     distinct = Names(encoded.texts)
     if is_single and len(distinct) == 1:
         return np.zeros(len(encoded.codes), dtype=np.int64)
@@ -133,7 +133,7 @@ def _owners(
             where=f"{path}, column {column!r}",
             remedy="give the rows of one alone, or the histories or queries as a table (--input)",
         )
-    numbers = Names.of(known).last_numbers_of(distinct)
+    numbers = known.last_numbers_of(distinct)
     unknown = list(distinct.take(np.flatnonzero(numbers < 0)))
     if len(unknown) == len(distinct):
         miss = near_miss(unknown, known)

@@ -61,6 +61,16 @@ class Texts(Sequence[str]):
             self._rows = row_of, rows_of(row_of, self.names)
         return self._rows[1]
 
+    def unknown(self, row_of: Mapping[str, int]) -> list[str]:
+        """The texts that a catalogue does not have.
+
+        Args:
+            row_of: Row of the catalogue of each item.
+        """
+        import numpy as np
+
+        return list(self.names.take(np.flatnonzero(self.rows(row_of) < 0)))
+
 
 class UserLists(Mapping[str, list[str]]):
     """A list of texts for each of U users: item ids, or what is said of each item.
