@@ -26,7 +26,7 @@ from gti_cli.decoding.hypothesis_caches import SharedPrefix, StoredPrefix
 from gti_cli.decoding.prompt_cache.kept_prompts import KeptPrompts
 from gti_cli.decoding.prompt_prior import ItemMasses, ModelPrior, PromptPrior
 from gti_cli.decoding.shared_parts import PartArrays, share_parts
-from gti_cli.tables.arrays.row_lists import RowLists
+from gti_cli.tables.arrays.row_lists import lengths_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,16 +68,9 @@ class SearchRequest:
         """Divide the prompts' numbers into parts; all prompts of a part have one beam width and similar lengths."""
         size = max(PROMPTS_PER_PART // batch_size, 1) * batch_size
         extra = np.asarray(self.extra, dtype=np.int64)
-        order = np.lexsort((prompt_lengths(self.prompts), extra))
+        order = np.lexsort((lengths_of(self.prompts), extra))
         groups = np.split(order, np.flatnonzero(np.diff(extra[order])) + 1)
         return [group[start : start + size].tolist() for group in groups for start in range(0, len(group), size)]
-
-
-def prompt_lengths(prompts: Sequence[Sequence[int]]) -> Ints:
-    """(P,) number of tokens of each prompt."""
-    if isinstance(prompts, RowLists):
-        return prompts.lengths
-    return np.fromiter(map(len, prompts), np.int64, len(prompts))
 
 
 @dataclass(frozen=True)
@@ -236,7 +229,7 @@ class ScoreRequest:
     def parts(self, batch_size: int) -> list[list[int]]:
         """Divide the numbers of the prompts that have candidates into parts of similar work."""
         size = max(PROMPTS_PER_PART // batch_size, 1) * batch_size
-        order = by_work(prompt_lengths(self.prompts), self.candidates.counts)
+        order = by_work(lengths_of(self.prompts), self.candidates.counts)
         return [order[start : start + size] for start in range(0, len(order), size)]
 
 

@@ -17,13 +17,13 @@ from gti_cli.decoding.beam import TrieTensors
 from gti_cli.decoding.hypothesis_caches import StoredPrefix, shared_prefix_length
 from gti_cli.decoding.prompt_cache.kept_prompts import KeptPrompts
 from gti_cli.decoding.prompt_prior import ItemMasses
-from gti_cli.decoding.search_parts import Searcher, prompt_lengths
+from gti_cli.decoding.search_parts import Searcher
 from gti_cli.decoding.trie import build_trie
 from gti_cli.errors import InputError
 from gti_cli.priors.stored_prior import load_prior
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, make_frame
 from gti_cli.prompts.query import encode_queries
-from gti_cli.tables.arrays.row_lists import RowLists
+from gti_cli.tables.arrays.row_lists import RowLists, lengths_of
 
 if TYPE_CHECKING:
     from gti_cli.recommender.files import RecommenderFiles
@@ -160,5 +160,5 @@ class LoadedModel:
         return self._prior.masses(prompts.shown) if self._prior is not None and prompts.shown is not None else None
 
     def _check_positions(self, ids: Sequence[Sequence[int]], remedy: str) -> None:
-        longest = int(prompt_lengths(ids).max()) + self._catalogue.levels - 1  # the last code is never read
+        longest = int(lengths_of(ids).max()) + self._catalogue.levels - 1  # the last code is never read
         check_positions(self.searcher.model.config, longest, self.checkpoint.path, remedy=remedy)

@@ -123,7 +123,9 @@ def _owners(
     if column == "query":
         encoded, known = encode_strings(table, column, path), Names.of(requests.query_texts())
     else:
-        encoded, known = encode_ids(table, column, path), Names.of(requests.names)
+        names = requests.names
+        encoded = encode_ids(table, column, path)
+        known = Names.of(names if isinstance(names, Names) else map(str, names))
     distinct = Names(encoded.texts)
     if is_single and len(distinct) == 1:
         return np.zeros(len(encoded.codes), dtype=np.int64)

@@ -30,7 +30,7 @@ class RowLists(Sequence[list[int]]):
 
         if isinstance(lists, RowLists):
             return lists
-        offsets = np.cumsum([0, *map(len, lists)], dtype=np.int64)
+        offsets = np.concatenate([[0], np.cumsum(lengths_of(lists))])
         return cls(np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1])), offsets)
 
     def __len__(self) -> int:
@@ -90,3 +90,10 @@ class RowLists(Sequence[list[int]]):
         if not 0 <= number < len(self):
             raise IndexError(number)
         return self.rows[self.offsets[number] : self.offsets[number + 1]].tolist()
+
+
+def lengths_of(lists: Sequence[Collection[int]]) -> npt.NDArray[np.int64]:
+    """(U,) length of each list, whether they are arrays or not."""
+    import numpy as np
+
+    return lists.lengths if isinstance(lists, RowLists) else np.fromiter(map(len, lists), np.int64, len(lists))
