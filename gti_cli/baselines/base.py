@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console
+from gti_cli.baselines.ranking.top_columns import top_columns
 from gti_cli.metrics.ranking import TargetRanks, join_ranks
+from gti_cli.tables.arrays.targets import History, Targets
 from gti_cli.tables.arrays.user_lists import UserLists
-from gti_cli.tables.histories import History
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -79,6 +80,21 @@ class ScoresInBlocks(Protocol):
         """The first row of a block of the catalogue, and the (U, n) scores of its items, for block after block."""
 
 
+@runtime_checkable
+class RanksItself(Protocol):
+    """A baseline that ranks items without a score for each of them: a list takes as long in a larger catalogue."""
+
+    def target_ranks(
+        self, histories: Sequence[Sequence[int]], targets: Sequence[int], *, filter_seen: bool
+    ) -> TargetRanks:
+        """The rank of each target, as `target_ranks` finds it from the scores of all items."""
+
+    def best_items(
+        self, histories: Sequence[Sequence[int]], *, filter_seen: bool, k: int, allowed: Mask | None = None
+    ) -> Ints:
+        """(U, k) the best items, as the function `best_items` finds them from the scores of all items."""
+
+
 def user_parts(
     histories: Sequence[Sequence[int]], candidates: Candidates, users: int = _USERS_AT_ONCE
 ) -> Iterator[tuple[Sequence[Sequence[int]], Candidates]]:
@@ -120,18 +136,20 @@ def rank_all_items(
         item, where equal scores are in the catalogue's order.
     """
     in_blocks = baseline if isinstance(baseline, ScoresInBlocks) else None
-    at_once = _USERS_FOR_BLOCKS if in_blocks else max(1, min(_USERS_AT_ONCE, _CELLS_AT_ONCE // len(row_of)))
+    at_once, all_targets = _users_at_once(baseline, len(row_of)), Targets.of(entries)
     ranks: list[TargetRanks] = []
     lists: list[Ints] = []
     with console.progress(f"Baseline {baseline.name}", len(entries), "users") as advance:
-        for start in range(0, len(entries), at_once):
-            part = entries[start : start + at_once]
-            histories = [[row_of[item] for item in entry.items] for entry in part]
-            targets = [row_of[entry.target] for entry in part]
+        for start in range(0, len(all_targets), at_once):
+            part = all_targets[start : start + at_once]
+            histories, targets = list(part.histories(row_of)), part.rows(row_of).tolist()
             if in_blocks is not None:
                 own = baseline.candidate_scores(histories, Candidates.from_lists([[row] for row in targets]))
                 blocks = in_blocks.score_blocks(histories)
                 of_part = rank_in_blocks(blocks, own, histories, targets, filter_seen=filter_seen, k=k)
+            elif isinstance(baseline, RanksItself):
+                of_targets = baseline.target_ranks(histories, targets, filter_seen=filter_seen)
+                of_part = of_targets, baseline.best_items(histories, filter_seen=filter_seen, k=k)
             else:
                 scores = baseline.scores(histories)
                 of_targets = target_ranks(scores, histories, targets, filter_seen=filter_seen)
@@ -165,7 +183,7 @@ def best_items(
         (U, k) catalogue rows, best first, with -1 after the last; equal scores are in the catalogue's order.
     """
     in_blocks = baseline if isinstance(baseline, ScoresInBlocks) else None
-    at_once = _USERS_FOR_BLOCKS if in_blocks else max(1, min(_USERS_AT_ONCE, _CELLS_AT_ONCE // items))
+    at_once = _users_at_once(baseline, items)
     lists = [np.zeros((0, k), dtype=np.int64)]
     with console.progress(f"Lists of {baseline.name}", len(histories), "users") as advance:
         for start in range(0, len(histories), at_once):
@@ -177,6 +195,8 @@ def best_items(
                     own[:] = -np.inf
                 blocks = _only_allowed(in_blocks.score_blocks(part), allowed)
                 lists.append(rank_in_blocks(blocks, own, part, [0] * len(part), filter_seen=filter_seen, k=k)[1])
+            elif isinstance(baseline, RanksItself):
+                lists.append(baseline.best_items(part, filter_seen=filter_seen, k=k, allowed=allowed))
             else:
                 scores = baseline.scores(part)
                 if filter_seen:
@@ -186,6 +206,14 @@ def best_items(
                 lists.append(top_columns(scores, k))
             advance(len(part))
     return np.concatenate(lists)
+
+
+def _users_at_once(baseline: Baseline, items: int) -> int:
+    """For how many users a baseline scores ``items`` items at a time."""
+    if isinstance(baseline, ScoresInBlocks):
+        return _USERS_FOR_BLOCKS
+    cells = 0 if isinstance(baseline, RanksItself) else items
+    return max(1, min(_USERS_AT_ONCE, _CELLS_AT_ONCE // max(cells, 1)))
 
 
 def _only_allowed(blocks: Iterator[tuple[int, Floats]], allowed: Mask | None) -> Iterator[tuple[int, Floats]]:
@@ -268,24 +296,3 @@ def target_ranks(
     is_recommended = np.isfinite(own[:, 0])
     ahead, ties = (scores > own).sum(1), (scores == own).sum(1)
     return TargetRanks(np.where(is_recommended, ahead, -1), np.where(is_recommended, ties, 1))
-
-
-def top_columns(scores: Floats, k: int) -> Ints:
-    """Find the columns of the largest finite scores of each row.
-
-    Args:
-        scores: (U, N).
-        k: How many to find.
-
-    Returns:
-        (U, k) columns, best first, with -1 after the last; equal scores in the order of columns.
-    """
-    most = min(k, scores.shape[1])
-    bound = np.partition(scores, scores.shape[1] - most, axis=1)[:, scores.shape[1] - most]
-    columns = np.full((len(scores), k), -1, dtype=np.int64)
-    for row, (values, least) in enumerate(zip(scores, bound, strict=True)):
-        # More than k where scores tie at the bound.
-        candidates = np.flatnonzero((values >= least) & np.isfinite(values))
-        best = candidates[np.argsort(-values[candidates], kind="stable")][:k]
-        columns[row, : len(best)] = best
-    return columns

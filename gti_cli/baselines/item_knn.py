@@ -16,10 +16,13 @@ import numpy.typing as npt
 from scipy import sparse
 
 from gti_cli.baselines.base import Candidates, user_parts
+from gti_cli.baselines.ranking.sparse_scores import sparse_target_ranks, sparse_top_columns, without_seen
+from gti_cli.metrics.ranking import TargetRanks
 from gti_cli.tables.arrays.user_lists import UserLists
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 _PAIRS_AT_ONCE = 1 << 22  # pairs of neighbours that are sorted at a time
 
@@ -117,6 +120,26 @@ class ItemKNN:
         # (U, N) weight of each item of the history. An item that occurs twice gets the sum of both weights.
         history_weights = sparse.csr_matrix((weights, (owners, list(itertools.chain(*recent)))), shape=shape)
         return history_weights @ self.similarity
+
+    def target_ranks(
+        self, histories: Sequence[Sequence[int]], targets: Sequence[int], *, filter_seen: bool
+    ) -> TargetRanks:
+        """See `gti_cli.baselines.base.RanksItself`."""
+        return sparse_target_ranks(self._listed(histories, filter_seen), np.asarray(targets, dtype=np.int64))
+
+    def best_items(
+        self, histories: Sequence[Sequence[int]], *, filter_seen: bool, k: int, allowed: Mask | None = None
+    ) -> Ints:
+        """See `gti_cli.baselines.base.RanksItself`."""
+        scores = self._listed(histories, filter_seen)
+        if allowed is not None:
+            scores.data *= allowed[scores.indices]
+        return sparse_top_columns(scores, k)
+
+    def _listed(self, histories: Sequence[Sequence[int]], filter_seen: bool) -> sparse.csr_matrix:
+        """(U, N) scores of the items that lists may have."""
+        scores = self.sparse_scores(histories)
+        return without_seen(scores, histories) if filter_seen else scores
 
 
 class Neighbours:

@@ -15,7 +15,7 @@ from scipy import sparse
 from gti_cli.baselines.base import spread_sample
 from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood, Neighbours, item_factors, scaled
 from gti_cli.baselines.setting_search import CUT_OFF, TuningOutcome, search_settings, settings_at_edge
-from gti_cli.metrics.ranking import TargetRanks, ndcg_at
+from gti_cli.metrics.ranking import ndcg_at
 from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History
 
@@ -109,8 +109,7 @@ class _Measure:
         for start in range(0, len(users), _USERS_AT_ONCE):
             part = users[start : start + _USERS_AT_ONCE]
             histories = [self._histories[user] for user in part.tolist()]
-            scores = model.sparse_scores(histories)
-            ranks = sparse_target_ranks(scores, histories, self._targets[part], self._filter_seen)
+            ranks = model.target_ranks(histories, self._targets[part].tolist(), filter_seen=self._filter_seen)
             gains[part] = ndcg_at(ranks, CUT_OFF)
         return float(gains.mean())
 
@@ -151,34 +150,3 @@ class _Measure:
                 for back, row in enumerate(rows)
             )
         return may
-
-
-def sparse_target_ranks(
-    scores: sparse.csr_matrix,
-    histories: Sequence[Sequence[int]],
-    targets: npt.NDArray[np.int64],
-    filter_seen: bool,
-) -> TargetRanks:
-    """Rank each target among the positive entries of its row, as `base.target_ranks` does with dense scores.
-
-    Args:
-        scores: (U, N) sparse scores; an item without an entry is not recommended.
-        histories: Catalogue rows of each user's history.
-        targets: (U,) catalogue rows.
-        filter_seen: Do not recommend the items of a user's own history.
-    """
-    if filter_seen:
-        lengths = [len(history) for history in histories]
-        cells = (np.repeat(np.arange(len(lengths)), lengths), np.concatenate(histories).astype(np.int64))
-        seen = sparse.csr_matrix((np.ones(len(cells[0])), cells), shape=scores.shape)
-        scores = (scores - scores.multiply(seen > 0)).tocsr()  # Seen items become 0, which is below every other score.
-    values = scores.data
-    owners = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
-    # Score of each user's target; 0 where it has no entry.
-    own = np.zeros(scores.shape[0])
-    is_target = scores.indices == targets[owners]
-    own[owners[is_target]] = values[is_target]
-    size = scores.shape[0]
-    ahead = np.bincount(owners[values > own[owners]], minlength=size)
-    ties = np.bincount(owners[(values == own[owners]) & (values > 0)], minlength=size)
-    return TargetRanks(np.where(own > 0, ahead, -1), np.maximum(ties, 1))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from gti_cli.baselines.base import Candidates, train_counts
+from gti_cli.baselines.ranking.common_scores import CommonOrder
+from gti_cli.metrics.ranking import TargetRanks
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 class Popularity:
@@ -36,3 +41,20 @@ class Popularity:
         """(M,) scores of the candidates."""
         scores: Floats = self._scores[candidates.rows]
         return scores
+
+    def target_ranks(
+        self, histories: Sequence[Sequence[int]], targets: Sequence[int], *, filter_seen: bool
+    ) -> TargetRanks:
+        """See `gti_cli.baselines.base.RanksItself`."""
+        return self._order.target_ranks(histories, targets, filter_seen=filter_seen)
+
+    def best_items(
+        self, histories: Sequence[Sequence[int]], *, filter_seen: bool, k: int, allowed: Mask | None = None
+    ) -> Ints:
+        """See `gti_cli.baselines.base.RanksItself`."""
+        order = self._order if allowed is None else CommonOrder(np.where(allowed, self._scores, -np.inf))
+        return order.lists(histories, filter_seen=filter_seen, k=k)
+
+    @cached_property
+    def _order(self) -> CommonOrder:
+        return CommonOrder(self._scores)

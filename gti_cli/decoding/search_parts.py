@@ -26,6 +26,7 @@ from gti_cli.decoding.hypothesis_caches import SharedPrefix, StoredPrefix
 from gti_cli.decoding.prompt_cache.kept_prompts import KeptPrompts
 from gti_cli.decoding.prompt_prior import ItemMasses, ModelPrior, PromptPrior
 from gti_cli.decoding.shared_parts import PartArrays, share_parts
+from gti_cli.tables.arrays.row_lists import lengths_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -66,12 +67,10 @@ class SearchRequest:
     def parts(self, batch_size: int) -> list[list[int]]:
         """Divide the prompts' numbers into parts; all prompts of a part have one beam width and similar lengths."""
         size = max(PROMPTS_PER_PART // batch_size, 1) * batch_size
-        parts = []
-        for width in sorted(set(self.extra)):
-            numbers = [number for number, extra in enumerate(self.extra) if extra == width]
-            numbers.sort(key=lambda number: len(self.prompts[number]))
-            parts += [numbers[start : start + size] for start in range(0, len(numbers), size)]
-        return parts
+        extra = np.asarray(self.extra, dtype=np.int64)
+        order = np.lexsort((lengths_of(self.prompts), extra))
+        groups = np.split(order, np.flatnonzero(np.diff(extra[order])) + 1)
+        return [group[start : start + size].tolist() for group in groups for start in range(0, len(group), size)]
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,7 @@ class ScoreRequest:
     def parts(self, batch_size: int) -> list[list[int]]:
         """Divide the numbers of the prompts that have candidates into parts of similar work."""
         size = max(PROMPTS_PER_PART // batch_size, 1) * batch_size
-        order = by_work(np.asarray([len(prompt) for prompt in self.prompts]), self.candidates.counts)
+        order = by_work(lengths_of(self.prompts), self.candidates.counts)
         return [order[start : start + size] for start in range(0, len(order), size)]
 
 

@@ -13,8 +13,11 @@ From a user's history to ``metrics.json``:
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from gti_cli import console, tables
 from gti_cli.blends.stored_blend import blend_name
@@ -32,7 +35,8 @@ from gti_cli.evaluation.plot import remove_pictures
 from gti_cli.evaluation.recommended_lists import recommend_items
 from gti_cli.evaluation.user_results import EvaluatedUsers, Surroundings, read_users, write_user_results
 from gti_cli.options import RunOptions, pick, refuse_unknown
-from gti_cli.prompts.next_item import cut_history, encode_items, make_frame
+from gti_cli.prompts.next_item import encode_items, make_frame
+from gti_cli.tables.arrays.row_lists import RowLists
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import StageRun, Workspace, processes
 from gti_cli.workspace.inputs import is_other_input
@@ -174,21 +178,32 @@ def _search(plan: EvaluationPlan, evaluated: EvaluatedUsers, trie: Trie, run: St
     tokenizer, searcher, prior = plan.load(trie)
     row_of, prompt_frame = plan.catalogue.row_of(), make_frame(tokenizer, plan.catalogue.tokens[0])
     item_ids = encode_items(tokenizer, plan.catalogue.tokens, plan.checkpoint.item_tokens())
-    shown = [cut_history(entry.items, plan.options.history)[0] for entry in entries]
-    # A behaviour prior has counted nothing after these items, so it looks at the others alone, if there are any.
-    counted = [[item for item in items if item not in evaluated.hidden] or items for items in shown]
+    shown = entries.histories(row_of, plan.options.history)
+    seen = entries.histories(row_of).distinct().tolist() if plan.options.filter_seen else [0] * len(entries)
     request = SearchRequest(
-        [prompt_frame.search_prompt(item_ids[[row_of[item] for item in items]].tolist()) for items in shown],
-        [extra_beams(len(set(entry.items)) if plan.options.filter_seen else 0) for entry in entries],
+        prompt_frame.search_prompts(shown, item_ids),
+        [extra_beams(count) for count in seen],
         list_length=plan.options.ks[-1],
         beams=int(plan.options.beams or 0),  # `make_plan` has put the default there; None is for the type alone
         exact=plan.options.search == "exact",
-        masses=prior.masses([[row_of[item] for item in items] for items in counted]) if prior else None,
+        masses=prior.masses(_counted(shown, evaluated.hidden, row_of)) if prior else None,
     )
     if prior:
         run.details["behaviour_prior"] = prior.items.name
     run.counts["widest_beam"] = request.beams + max(request.extra)
     return plan.search(searcher, request, run, "Evaluating", "users")
+
+
+def _counted(shown: RowLists, hidden: Collection[str], row_of: Mapping[str, int]) -> Sequence[Sequence[int]]:
+    """The items of each history that a behaviour prior looks at: it has counted nothing after hidden items.
+
+    Args:
+        shown: Catalogue rows of each history.
+        hidden: Ids of items that no method has learned about. A history of them alone stays as it is.
+        row_of: Row of the catalogue of each item.
+    """
+    rows = {row_of[item] for item in hidden if item in row_of}
+    return [[row for row in one if row not in rows] or one for one in shown] if rows else shown
 
 
 def _write_results(
@@ -212,7 +227,7 @@ def _write_results(
     run.counts.update(
         semantic_ids=trie.leaves,
         beams=options.beams,
-        interactions_not_shown=sum(cut_history(entry.items, options.history)[1] for entry in entries),
+        interactions_not_shown=int(np.maximum(entries.lengths - (options.history or entries.lengths), 0).sum()),
     )
     around = Surroundings(plan.space, plan.catalogue, options, plan.seed, plan.device)
     write_user_results(around, evaluated, lists, ranks, run, folder)

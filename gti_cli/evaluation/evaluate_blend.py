@@ -5,7 +5,6 @@ Beside the figures of the blend stand those of the same blend fitted without eac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from gti_cli.blends.candidate_table import best_of_each, rank_targets
 from gti_cli.blends.fit import Blend, MemberScores
 from gti_cli.blends.stored_blend import BlendSource, OpenBlend, find_blend
 from gti_cli.checkpoints.devices import choose_device, choose_dtype, describe, seed_everything
-from gti_cli.decoding.ranked_items import RankedItems
+from gti_cli.decoding.ranked_items import ItemLists
 from gti_cli.errors import InputError
 from gti_cli.evaluation.cold_start import find_held_out, recorded_split, unseen_detail
 from gti_cli.evaluation.options import EvaluateOptions
@@ -59,7 +58,7 @@ class _Outcome:
         found: Number of targets among the candidates.
     """
 
-    lists: list[RankedItems]
+    lists: ItemLists
     ranks: TargetRanks
     ranks_without: dict[str, TargetRanks]
     candidates: int
@@ -208,35 +207,30 @@ def _run(
 def _rank(opened: OpenBlend, around: Surroundings, evaluated: EvaluatedUsers, scratch: Path) -> _Outcome:
     """Rank every user's candidates by the blend, and by the blend without each member."""
     row_of, options = around.catalogue.row_of(), around.options
-    lists: list[RankedItems] = []
+    lists: list[ItemLists] = []
     ranks: list[TargetRanks] = []
     ranks_without: dict[str, list[TargetRanks]] = {member: [] for member in opened.stored.without}
     candidates = found = 0
     entries = evaluated.ranked
     for start in range(0, len(entries), USERS_AT_ONCE):
         part = entries[start : start + USERS_AT_ONCE]
-        histories = [[row_of[item] for item in entry.items] for entry in part]
-        targets = np.asarray([row_of[entry.target] for entry in part], dtype=np.int64)
+        histories, targets = list(part.histories(row_of)), part.rows(row_of)
         said = opened.ask(
             histories, filter_seen=options.filter_seen, k=options.ks[-1], folder=scratch / f"users-{start}"
         )
-        lists += _lists(opened.stored.blend, said, options.ks[-1])
+        lists.append(_lists(opened.stored.blend, said, options.ks[-1]))
         ranks.append(_ranks(opened.stored.blend, said, targets))
         for member, blend in opened.stored.without.items():
             ranks_without[member].append(_ranks(blend, said.of_members(blend.members), targets))
         candidates += len(said.candidates.rows)
         found += int((said.candidates.places_of(targets) >= 0).sum())
     joined = {member: join_ranks(parts) for member, parts in ranks_without.items()}
-    return _Outcome(lists, join_ranks(ranks), joined, candidates, found)
+    return _Outcome(ItemLists.joined(lists), join_ranks(ranks), joined, candidates, found)
 
 
 def _ranks(blend: Blend, said: MemberScores, targets: Ints) -> TargetRanks:
     return rank_targets(blend.scores(said), said.candidates, said.candidates.places_of(targets))
 
 
-def _lists(blend: Blend, said: MemberScores, k: int) -> Sequence[RankedItems]:
-    rows, scores = best_of_each(blend.scores(said), said.candidates, k)
-    return [
-        RankedItems(of_user[of_user >= 0].tolist(), values[of_user >= 0].tolist())
-        for of_user, values in zip(rows, scores, strict=True)
-    ]
+def _lists(blend: Blend, said: MemberScores, k: int) -> ItemLists:
+    return ItemLists.of_table(*best_of_each(blend.scores(said), said.candidates, k))

@@ -16,18 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console, tables
-from gti_cli.baselines.base import top_columns
 from gti_cli.baselines.bm25 import BM25
+from gti_cli.baselines.ranking.top_columns import top_columns
 from gti_cli.baselines.results import BaselineResult, write_baseline_tables
 from gti_cli.cards.trained_tasks import say_if_untrained
-from gti_cli.decoding.ranked_items import first_items, item_groups
+from gti_cli.decoding.ranked_items import ItemLists, first_items, item_groups
 from gti_cli.decoding.search_parts import SearchRequest, SearchResult
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, open_stage, output_name
 from gti_cli.evaluation.plot import remove_pictures
-from gti_cli.evaluation.recommended_lists import as_array, write_lists
+from gti_cli.evaluation.recommended_lists import write_lists
 from gti_cli.evaluation.sample import draw_sample
 from gti_cli.metrics.graded import as_columns, count_grades, query_metrics
 from gti_cli.metrics.intervals import bounds
@@ -120,13 +120,13 @@ def _write_results(
     grades = [{row_of[item]: grade for item, grade in query.relevance.items()} for query in evaluated]
     groups = [item_groups(result.ranking, trie, number) for number in range(len(evaluated))]
     values = _per_query([[rows for rows, _ in of_query] for of_query in groups], grades, ks)
-    lists = [first_items(of_query, ks[-1]) for of_query in groups]
+    lists = ItemLists.of([first_items(of_query, ks[-1]) for of_query in groups])
     counts = _count_good(queries.train, row_of)
     query_ids = [query.query_id for query in evaluated]
     baselines = _evaluate_baselines(plan, evaluated, grades, counts)
     slices = query_slices(evaluated, queries.train)
     run.metrics.update(
-        metrics={**averages(values), **list_metrics(as_array(lists, ks[-1]), ks, counts)},
+        metrics={**averages(values), **list_metrics(lists.table(ks[-1]), ks, counts)},
         baselines={name: baseline.metrics for name, baseline in baselines.items()},
         tuning={},
         intervals=bounds(values, query_ids),
@@ -140,7 +140,7 @@ def _write_results(
         catalogue=len(row_of),
         semantic_ids=trie.leaves,
         beams=plan.options.beams,
-        lists_shorter_than_k=sum(len(items.rows) < ks[-1] for items in lists),
+        lists_shorter_than_k=int((lists.lengths < ks[-1]).sum()),
     )
     folder.mkdir(parents=True)
     write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})

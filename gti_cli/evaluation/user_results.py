@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +19,17 @@ from gti_cli import console, tables
 from gti_cli.baselines.base import EMBEDDINGS, train_counts
 from gti_cli.baselines.results import BaselineResult, write_baseline_tables
 from gti_cli.baselines.run import BaselinesOutcome, Setting, evaluate_baselines
-from gti_cli.decoding.ranked_items import RankedItems
+from gti_cli.decoding.ranked_items import ItemLists
 from gti_cli.errors import InputError
 from gti_cli.evaluation.options import EvaluateOptions
-from gti_cli.evaluation.recommended_lists import as_array, write_lists
+from gti_cli.evaluation.recommended_lists import as_strings, write_lists
 from gti_cli.evaluation.sample import draw_sample
 from gti_cli.metrics.intervals import bounds
 from gti_cli.metrics.ranking import TargetRanks, averages, list_metrics, per_user
 from gti_cli.metrics.slices import slice_means, times_seen, user_slices
 from gti_cli.tables import SemanticIDs
-from gti_cli.tables.arrays.targets import with_targets
+from gti_cli.tables.arrays.names import Names
+from gti_cli.tables.arrays.targets import Targets, with_targets
 from gti_cli.tables.cold_start.cold_splits import describe_taken_out, split_by_items
 from gti_cli.tables.cold_start.held_out_items import HeldOutItems
 from gti_cli.tables.equal_times import InteractionOptions
@@ -62,15 +64,20 @@ class EvaluatedUsers:
     hidden: frozenset[str] = frozenset()
     held_out_counts: Mapping[str, int] = field(default_factory=dict)
 
-    @property
-    def users(self) -> list[str]:
-        """The user of each target."""
-        return [entry.user_id for entry in self.entries]
+    @cached_property
+    def targets(self) -> Targets:
+        """``entries`` as arrays."""
+        return Targets.of(self.entries)
 
-    @property
-    def ranked(self) -> list[History]:
+    @cached_property
+    def users(self) -> Names:
+        """The user of each target."""
+        return self.targets.users
+
+    @cached_property
+    def ranked(self) -> Targets:
         """All targets that are ranked: ``entries``, then ``others``."""
-        return [*self.entries, *self.others]
+        return Targets.joined(self.entries, self.others)
 
 
 def read_users(
@@ -153,7 +160,7 @@ class Surroundings:
 def write_user_results(
     around: Surroundings,
     evaluated: EvaluatedUsers,
-    lists: Sequence[RankedItems],
+    lists: ItemLists,
     ranks: TargetRanks,
     run: StageRun,
     folder: Path,
@@ -172,13 +179,13 @@ def write_user_results(
     ranks, other_ranks = divide_ranks(ranks, count)
     lists, values = lists[:count], per_user(ranks, options.ks)
     counted = train_counts(evaluated.splits.train, row_of)
-    coverage_and_novelty = list_metrics(as_array(lists, options.ks[-1]), options.ks, counted)
+    coverage_and_novelty = list_metrics(lists.table(options.ks[-1]), options.ks, counted)
     outcome = evaluate_baselines(options.baselines, _setting(around, evaluated))
     _add_metrics(run, evaluated, values, coverage_and_novelty, outcome)
     if evaluated.others:
-        others = [entry.user_id for entry in evaluated.others]
+        others = Targets.of(evaluated.others).users
         run.metrics["other_targets"] = _other_figures(per_user(other_ranks, options.ks), outcome.others, others)
-    slices = user_slices(evaluated.entries, evaluated.splits.train)
+    slices = user_slices(evaluated.targets, evaluated.splits.train)
     run.metrics["slices"] = slice_means(values, slices)
     run.metrics["baseline_slices"] = {name: slice_means(one.values, slices) for name, one in outcome.results.items()}
     run.details["baselines_left_out"] = outcome.left_out
@@ -188,9 +195,9 @@ def write_user_results(
         **({"other_targets": len(evaluated.others)} if evaluated.hidden else {}),
         evaluated=count,
         catalogue=len(row_of),
-        lists_shorter_than_k=sum(len(items.rows) < options.ks[-1] for items in lists),
+        lists_shorter_than_k=int((lists.lengths < options.ks[-1]).sum()),
         baselines_left_out=len(outcome.left_out),
-        targets_in_history=sum(entry.target in entry.items for entry in evaluated.entries),
+        targets_in_history=int(evaluated.targets.are_repeats().sum()),
     )
     folder.mkdir(parents=True)
     write_json(folder / "metrics.json", {**run.metrics, "counts": run.counts})
@@ -243,14 +250,14 @@ def _write_tables(
     baselines: Mapping[str, BaselineResult],
 ) -> None:
     """Write the values of each target, of the method and of the baselines."""
-    entries = evaluated.entries
+    targets = evaluated.targets
     # One row for each target. A user's several targets differ in the number of items before them.
     keys = {
-        "user_id": evaluated.users,
-        "target": [entry.target for entry in entries],
-        "history": np.asarray([len(entry.items) for entry in entries], dtype=np.int32),
+        "user_id": as_strings(evaluated.users),
+        "target": as_strings(targets.item_ids),
+        "history": targets.lengths.astype(np.int32),
     }
-    seen = times_seen(entries, evaluated.splits.train)
+    seen = times_seen(targets, evaluated.splits.train)
     rank_columns = {"items_ahead": ranks.ahead, "items_tied": ranks.ties}
     tables.write(folder / "per_user.parquet", {**keys, "target_training_interactions": seen, **rank_columns, **values})
     write_baseline_tables(folder, keys, baselines)

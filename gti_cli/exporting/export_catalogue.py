@@ -6,6 +6,7 @@ What an engine cannot take is refused before anything is written.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,7 +100,7 @@ def _read(space: Workspace, manifest: Manifest, located: Checkpoint | None) -> E
     return EngineCatalogue(ids.item_ids, ids.codes, sizes, _titles(space, ids.item_ids), tokens, vocabulary)
 
 
-def _titles(space: Workspace, item_ids: list[str]) -> list[str] | None:
+def _titles(space: Workspace, item_ids: Sequence[str]) -> list[str] | None:
     """Return the title of each item, or its whole text in a catalogue without titles; None where there are no texts."""
     path = space.path("items.parquet")
     if not path.is_file():

@@ -134,7 +134,7 @@ def write_static_index(path: Path, catalogue: EngineCatalogue) -> tuple[list[Wri
         "vocab_size": np.asarray(sum(sizes)),
         "d_dense": np.asarray(index.dense_levels),
         "semantic_ids": (catalogue.codes + first)[order].astype(np.int32),
-        "item_ids": np.asarray(catalogue.item_ids)[order],
+        "item_ids": np.asarray(list(catalogue.item_ids))[order],
     }
     if catalogue.token_ids is not None:
         arrays["token_ids"] = np.concatenate(list(catalogue.token_ids))

@@ -35,7 +35,7 @@ class ItemIndex:
     """
 
     codes: npt.NDArray[np.int32]
-    tokens: list[str]
+    tokens: Sequence[str]
     code_ids: list[npt.NDArray[np.int64]]
 
 

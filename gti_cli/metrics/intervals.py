@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gti_cli.tables.arrays.names import Names
+
 Floats = npt.NDArray[np.float64]
 
 RESAMPLES = 1000
@@ -106,10 +108,10 @@ def differences(
 
 def _by_user(values: dict[str, Floats], users: Sequence[str]) -> tuple[Floats, Floats]:
     """Sums over each user's targets (G, metrics), and the number of targets (G,)."""
-    number = {user: n for n, user in enumerate(dict.fromkeys(users))}
-    owner = np.fromiter((number[user] for user in users), dtype=np.int64, count=len(users))
-    columns = [np.bincount(owner, weights=column, minlength=len(number)) for column in values.values()]
-    return np.stack(columns, axis=1), np.bincount(owner, minlength=len(number)).astype(np.float64)
+    encoded = Names.of(users).array.dictionary_encode()
+    owner, count = np.asarray(encoded.indices, dtype=np.int64), len(encoded.dictionary)
+    columns = [np.bincount(owner, weights=column, minlength=count) for column in values.values()]
+    return np.stack(columns, axis=1), np.bincount(owner, minlength=count).astype(np.float64)
 
 
 def _resamples(users: int, count: int, seed: int) -> Iterator[Floats]:

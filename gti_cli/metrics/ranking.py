@@ -106,7 +106,9 @@ def list_metrics(lists: npt.NDArray[np.int64], ks: Sequence[int], counts: Floats
     for k in ks:
         first = lists[:, :k]
         is_item = first >= 0
-        metrics[f"coverage@{k}"] = len(np.unique(first[is_item])) / len(counts)
+        is_listed = np.zeros(len(counts), dtype=bool)
+        is_listed[first[is_item]] = True
+        metrics[f"coverage@{k}"] = int(is_listed.sum()) / len(counts)
         lengths = is_item.sum(1)
         # Users with an empty list have no mean and are left out.
         sums = np.where(is_item, bits[first], 0).sum(1)[lengths > 0]

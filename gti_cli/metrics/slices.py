@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from gti_cli.tables.arrays.targets import Targets
 from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History
 from gti_cli.tables.queries import Query
@@ -52,15 +53,19 @@ def user_slices(entries: Sequence[History], train: Mapping[str, Sequence[str]]) 
         A (U,) mask for each bin of the slices ``target_training_interactions`` (``0`` is cold start) and
         ``history_length`` (all items before the target). Bins without a target are left out.
     """
-    lengths = np.asarray([len(entry.items) for entry in entries])
-    return _divide({"target_training_interactions": times_seen(entries, train), "history_length": lengths})
+    targets = Targets.of(entries)
+    return _divide({"target_training_interactions": times_seen(targets, train), "history_length": targets.lengths})
 
 
 def times_seen(entries: Sequence[History], train: Mapping[str, Sequence[str]]) -> npt.NDArray[np.int32]:
     """(U,) number of training interactions of each target."""
-    lists = UserLists.of(train)
-    counts = dict(zip(lists.texts, np.bincount(lists.codes, minlength=len(lists.texts)).tolist(), strict=True))
-    return np.asarray([counts.get(entry.target, 0) for entry in entries], dtype=np.int32)
+    lists, targets = UserLists.of(train), Targets.of(entries)
+    counts = np.bincount(lists.codes, minlength=len(lists.texts)).astype(np.int32)
+    of_target = targets.lists.texts
+    if of_target is not lists.texts:
+        places = lists.texts.names.numbers_of(of_target.names)
+        counts = np.where(places >= 0, counts[places], 0) if len(counts) else np.zeros(len(of_target), dtype=np.int32)
+    return np.asarray(counts[targets.lists.codes[targets.places]], dtype=np.int32)
 
 
 def query_slices(queries: Sequence[Query], train: Sequence[Query]) -> dict[str, dict[str, Mask]]:

@@ -22,6 +22,7 @@ from gti_cli.priors.mixed_prior import MixedPrior, MixedTargetMasses
 from gti_cli.priors.packed_prior import Arrays, packed, unpacked
 from gti_cli.priors.prior_data import FittedPrior, PriorData
 from gti_cli.priors.sasrec_prior import CrossFitted, SasrecPrior
+from gti_cli.tables.arrays.item_rows import names_in_order
 from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.workspace.files import replacing
 
@@ -74,7 +75,7 @@ def read_fitted(path: Path, data: PriorData) -> FittedPrior:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    ids = sorted(data.row_of, key=data.row_of.__getitem__)
+    ids = names_in_order(data.row_of)
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping

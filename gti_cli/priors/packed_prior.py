@@ -23,6 +23,7 @@ from gti_cli.priors.item_knn_prior import ItemKnnPrior
 from gti_cli.priors.masses import Prior
 from gti_cli.priors.mixed_prior import MixedPrior
 from gti_cli.priors.sasrec_prior import SasrecPrior
+from gti_cli.tables.arrays.item_rows import rows_of
 
 Arrays = dict[str, npt.NDArray[Any]]
 Ints = npt.NDArray[np.int64]
@@ -127,8 +128,9 @@ def _item_knn(
     similarity = sparse.csr_matrix(
         (arrays["data"].astype(np.float64), arrays["indices"], arrays["indptr"]), shape=(len(ids), len(ids))
     )
-    kept = np.asarray([number for number, item_id in enumerate(ids) if item_id in row_of], dtype=np.int64)
-    rows = np.asarray([row_of[ids[number]] for number in kept], dtype=np.int64)
+    row_of_id = rows_of(row_of, ids)
+    kept = np.flatnonzero(row_of_id >= 0)
+    rows = row_of_id[kept]
     # (catalogue, stored): a 1 where both are the same item.
     placed = sparse.csr_matrix((np.ones(len(kept)), (rows, kept)), shape=(len(row_of), len(ids)))
     scale = np.ones(len(row_of))
@@ -144,10 +146,9 @@ def _sasrec(
 
     network = Network(len(ids), Size(**described["settings"]))
     network.load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()})
-    stored_row_of = {item_id: row for row, item_id in enumerate(ids)}
     known_row: Ints = np.full(len(row_of), -1, dtype=np.int64)
-    for item_id, row in row_of.items():
-        known_row[row] = stored_row_of.get(item_id, -1)
+    rows = rows_of(row_of, ids)
+    known_row[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
     temperature, most_items = float(described["temperature"]), int(described["most_items"])
     if not temperature > 0 or most_items < 1:
         raise ValueError(f"temperature {temperature}, {most_items} items")
@@ -161,7 +162,7 @@ def _content_knn(
     spread = Spread(arrays["mean"], arrays["variances"], arrays["directions"])
     if vectors.shape != (len(ids), len(spread.mean)):
         raise ValueError(f"embeddings of shape {vectors.shape} for {len(ids):,} items")
-    rows: Ints = np.asarray([row_of.get(item_id, -1) for item_id in ids], dtype=np.int64)
+    rows: Ints = rows_of(row_of, ids)
     temperature, most_items = float(described["temperature"]), int(described["most_items"])
     if not temperature > 0 or most_items < 1:
         raise ValueError(f"temperature {temperature}, {most_items} items")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from gti_cli.errors import InputError
 from gti_cli.prompts.chat import PLACEHOLDER, end_of_turn, render_conversation, split_prompt, template_options, turns
@@ -105,3 +105,33 @@ def rendered_otherwise(tokenizer: PreTrainedTokenizerBase, conversation: Convers
     if rendered != dated:
         return "the chat template writes the date of the day, and our prompts say 26 July 2024"
     return None
+
+
+class Made(Sequence[Conversation]):
+    """Conversations that are made when they are asked for: those of a million items would fill the memory."""
+
+    def __init__(self, count: int, make: Callable[[int], Conversation]) -> None:
+        """Prepare them.
+
+        Args:
+            count: Their number.
+            make: Makes the one with a number from 0.
+        """
+        self._count, self._make = count, make
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Conversation: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Conversation]: ...
+
+    def __getitem__(self, index: int | slice) -> Conversation | list[Conversation]:
+        if isinstance(index, slice):
+            return [self._make(number) for number in range(*index.indices(self._count))]
+        number = index + self._count if index < 0 else index
+        if not 0 <= number < self._count:
+            raise IndexError(index)
+        return self._make(number)

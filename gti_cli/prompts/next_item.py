@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from gti_cli.checkpoints.new_tokens import NewTokens
+    from gti_cli.tables.arrays.row_lists import RowLists
 
 DEFAULT_HISTORY = 20  # most recent items of a user that a prompt shows
 SYSTEM = "You recommend items. Every item is written as a short run of code tokens."
@@ -51,6 +52,32 @@ class Frame:
     def prompt(self, items: Sequence[Sequence[int]]) -> list[int]:
         """Return the prompt's token ids for a history, given the token ids of each item; equals `encode_history`."""
         return [*self.before, *(token for item in items for token in item), *self.behind]
+
+    def search_prompts(self, histories: RowLists, item_tokens: npt.NDArray[np.int64]) -> RowLists:
+        """Return `search_prompt` for many histories at once.
+
+        Args:
+            histories: Catalogue rows of each history.
+            item_tokens: (N, W) token ids of each row.
+
+        Returns:
+            The token ids of each prompt.
+        """
+        import numpy as np
+
+        from gti_cli.tables.arrays.row_lists import RowLists
+
+        width, end = item_tokens.shape[1], [*self.behind, *self.opening]
+        lengths = len(self.before) + histories.lengths * width + len(end)
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        ids = np.empty(int(offsets[-1]), dtype=np.int32)
+        ids[offsets[:-1, None] + np.arange(len(self.before))] = self.before
+        ids[offsets[1:, None] - len(end) + np.arange(len(end))] = end
+        # The items of a history stand behind each other; the prompts differ in what stands before the first of them.
+        before = np.repeat(offsets[:-1] + len(self.before) - histories.offsets[:-1] * width, histories.lengths)
+        starts = before + np.arange(len(histories.rows)) * width
+        ids[starts[:, None] + np.arange(width)] = item_tokens[histories.rows]
+        return RowLists(ids, offsets)
 
     def search_prompt(self, items: Sequence[Sequence[int]]) -> list[int]:
         """Return the prompt and the opening of the answer: the next token is an item's first code."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.prompts import lc_rec
-from gti_cli.prompts.conversations import Conversation
+from gti_cli.prompts.conversations import Conversation, Made
 from gti_cli.prompts.next_item import cut_history
 from gti_cli.prompts.pair_prompts import TO_TEXT, TO_TOKENS, cut_texts, forms_of
 from gti_cli.prompts.text_as_data import note_naming
@@ -63,36 +63,6 @@ class TextCatalogue:
         """The history task semantic IDs -> title; None where the target has no words. For arguments see above."""
         title = self.name(target)
         return lc_rec.items_to_title([self.tokens[row] for row in rows], title) if title else None
-
-
-class Made(Sequence[Conversation]):
-    """Conversations that are made when they are asked for: those of a million items would fill the memory."""
-
-    def __init__(self, count: int, make: Callable[[int], Conversation]) -> None:
-        """Prepare them.
-
-        Args:
-            count: Their number.
-            make: Makes the one with a number from 0.
-        """
-        self._count, self._make = count, make
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> Conversation: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Conversation]: ...
-
-    def __getitem__(self, index: int | slice) -> Conversation | list[Conversation]:
-        if isinstance(index, slice):
-            return [self._make(number) for number in range(*index.indices(self._count))]
-        number = index + self._count if index < 0 else index
-        if not 0 <= number < self._count:
-            raise IndexError(index)
-        return self._make(number)
 
 
 def training_conversations(

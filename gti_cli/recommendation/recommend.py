@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gti_cli import console, tables
+from gti_cli import tables
 from gti_cli.blends.stored_blend import blend_name
 from gti_cli.checkpoints.devices import seed_everything
-from gti_cli.decoding.ranked_items import RankedItems
 from gti_cli.options import check_seed, pick, refuse_unknown
 from gti_cli.recommendation.listing.allowed import allowed_mask
 from gti_cli.recommendation.listing.blended import check_blend_options, recommend_by_blend
 from gti_cli.recommendation.listing.by_checkpoint import lists_by_checkpoint
 from gti_cli.recommendation.listing.candidates import read_candidates
 from gti_cli.recommendation.listing.parts_folder import parts_folder
-from gti_cli.recommendation.listing.recommendations import Recommendations, as_recommendations
-from gti_cli.recommendation.requests import (
-    RecommendationRequests,
-    RecommendKeywords,
-    RecommendOptions,
-    read_requests,
-)
-from gti_cli.recommender.files import RecommenderFiles, read_workspace
+from gti_cli.recommendation.listing.recommendations import ListedItems, Recommendations
+from gti_cli.recommendation.requests import RecommendKeywords, RecommendOptions, read_requests
+from gti_cli.recommender.files import read_workspace
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import Workspace, processes
 
@@ -93,11 +87,12 @@ def recommend(
     return Recommendations() if shared and processes.rank() > 0 else whole
 
 
-def join_pieces(pieces: Iterator[Recommendations]) -> Recommendations:
+def join_pieces(pieces: Iterator[ListedItems]) -> Recommendations:
     """Put the pieces that `recommend_in_pieces` yields into one list."""
-    whole = next(pieces)
+    whole = Recommendations()
     for piece in pieces:
         whole += piece
+        whole.never_trained_on = piece.never_trained_on
     return whole
 
 
@@ -115,10 +110,8 @@ def recommend_in_pieces(
     columns: str | None = None,
     parts: Path | str | None = None,
     **keywords: Unpack[RecommendKeywords],
-) -> Iterator[Recommendations]:
+) -> Iterator[ListedItems]:
     """Recommend as `recommend` does, some thousand users at a time: the lists of all of them need not be in memory.
-
-    A blend, and candidates, are answered in one piece.
 
     Args:
         workspace: As for `recommend`; so are the others.
@@ -164,29 +157,11 @@ def recommend_in_pieces(
         folder = parts_folder(parts, files, listed_tables, {**chosen, "seed": seed, "device": device, "dtype": dtype})
     if files.blend is not None:
         choice = {"exclude": exclude, "only": only, "folder": folder}
-        yield _by_blend(files, requests, options, seed, device=device, dtype=dtype, **choice)
+        seed_everything(seed)
+        yield from recommend_by_blend(files, requests, options, device=device, dtype=dtype, **choice)  # type: ignore[arg-type]
         return
     candidates = None
     if listed is not None:
         candidates = read_candidates(listed, requests, row_of, names_are_given=table is not None)
     machine, allowed = {"device": device, "dtype": dtype, "seed": seed}, allowed_mask(row_of, exclude, only)
     yield from lists_by_checkpoint(space, files, requests, options, candidates, allowed, machine, folder)
-
-
-def _by_blend(
-    files: RecommenderFiles, requests: RecommendationRequests, options: RecommendOptions, seed: int, **given: Any
-) -> Recommendations:
-    """The lists of a blend; ``given`` are further keywords of `recommend_by_blend`."""
-    seed_everything(seed)
-    lists = recommend_by_blend(files, requests, options, **given)
-    if given["folder"] is not None and processes.rank() > 0:
-        return Recommendations()
-    _say_short(lists, options.k, requests)
-    return as_recommendations(requests.names, lists, [True] * len(lists), files.catalogue.item_ids, files.titles)
-
-
-def _say_short(lists: Sequence[RankedItems], k: int, requests: RecommendationRequests) -> None:
-    """Say for how many requests fewer items are left than were asked for."""
-    short = sum(len(items.rows) < k for items in lists)
-    if short:
-        console.warn(f"{short:,} of {len(lists):,} {requests.unit} have fewer than {k} items left to be recommended")

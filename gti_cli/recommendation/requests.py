@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from gti_cli import tables
 from gti_cli.errors import InputError
 from gti_cli.options import option
 from gti_cli.recommender.settings import ListSettings, check_history_items, strip_queries
+from gti_cli.tables.arrays.encoded import encode_ids, encode_strings
+from gti_cli.tables.arrays.item_texts import ItemTexts
+from gti_cli.tables.arrays.names import Names
+from gti_cli.tables.arrays.row_lists import RowLists
 from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.columns import name_unread
 from gti_cli.tables.equal_times import InteractionKeywords, InteractionOptions
@@ -98,23 +103,46 @@ class RecommendationRequests:
     """
 
     histories: Mapping[str, list[str]] | None
-    queries: dict[str, str] | None
+    queries: Mapping[str, str] | None
 
     def __len__(self) -> int:
         return len(self.histories if self.histories is not None else self.queries or {})
 
     def pieces(self) -> Iterator[RecommendationRequests]:
-        """The requests, at most `PIECE` at a time; queries all at once."""
-        if not isinstance(self.histories, UserLists) or len(self) <= PIECE:
+        """The requests, at most `PIECE` at a time; those that were not read from a table all at once."""
+        if len(self) <= PIECE or not isinstance(self.histories or self.queries, UserLists | ItemTexts):
             yield self
             return
         for start in range(0, len(self), PIECE):
-            yield RecommendationRequests(self.histories.part(start, start + PIECE), None)
+            if isinstance(self.histories, UserLists):
+                yield RecommendationRequests(self.histories.part(start, start + PIECE), None)
+            elif isinstance(self.queries, ItemTexts):
+                yield RecommendationRequests(None, self.queries.part(start, start + PIECE))
 
-    @property
-    def names(self) -> list[str]:
+    @cached_property
+    def names(self) -> Sequence[str]:
         """Ids of the users or queries."""
+        if isinstance(self.histories, UserLists):
+            return self.histories.users
+        if isinstance(self.queries, ItemTexts):
+            return self.queries.row_of.names
         return list(self.histories if self.histories is not None else self.queries or {})
+
+    def query_texts(self) -> list[str]:
+        """Words of each query, without white space at either end."""
+        queries = self.queries or {}
+        return [text.strip() for text in (queries.texts if isinstance(queries, ItemTexts) else queries.values())]
+
+    def rows(self, row_of: Mapping[str, int]) -> RowLists:
+        """Catalogue rows of each user's history.
+
+        Args:
+            row_of: Row of the catalogue of each item.
+        """
+        histories = self.histories or {}
+        if isinstance(histories, UserLists):
+            return histories.row_lists(row_of)
+        return RowLists.of([[row_of[item] for item in items] for items in histories.values()])
 
     @property
     def unit(self) -> str:
@@ -163,21 +191,29 @@ def read_requests(
     return RecommendationRequests(of_users, None)
 
 
-def _read_queries(path: Path | str) -> dict[str, str]:
+def _read_queries(path: Path | str) -> ItemTexts:
     """Words of each query; the table may repeat a query for each judged item, as that of `gti evaluate` does."""
+    import numpy as np
+
     table = tables.read(path, ["query"])
     name_unread(table, QUERY_COLUMNS, path)
-    texts = [text.strip() for text in tables.strings(table, "query", path)]
-    names = tables.ids(table, "query_id", path) if "query_id" in table.column_names else texts
-    queries: dict[str, str] = {}
-    for row, (name, text) in enumerate(zip(names, texts, strict=True), start=1):
-        if not text:
-            where = f"{path}, column 'query', row {row:,}"
+    texts = encode_strings(table, "query", path)
+    names = encode_ids(table, "query_id", path) if "query_id" in table.column_names else texts
+    all_texts = Names(texts.texts)
+    empty = texts.codes == int(all_texts.numbers_of([""])[0])
+    first_text = np.empty(len(names.texts), dtype=np.int32)
+    first_text[names.codes[::-1]] = texts.codes[::-1]  # the text of the first row of each query
+    faulty = np.flatnonzero(empty | (first_text[names.codes] != texts.codes))
+    if len(faulty):
+        row = int(faulty[0])
+        if empty[row]:
+            where = f"{path}, column 'query', row {row + 1:,}"
             raise InputError("the query is empty", where=where, remedy="fill it in or drop the row")
-        if queries.setdefault(name, text) != text:
-            raise InputError(
-                f"the query {name!r} reads {text!r} here and {queries[name]!r} before",
-                where=f"{path}, column 'query_id', row {row:,}",
-                remedy="give each query an id of its own",
-            )
-    return queries
+        name, text = Names(names.texts)[int(names.codes[row])], all_texts[int(texts.codes[row])]
+        before = all_texts[int(first_text[names.codes[row]])]
+        raise InputError(
+            f"the query {name!r} reads {text!r} here and {before!r} before",
+            where=f"{path}, column 'query_id', row {row + 1:,}",
+            remedy="give each query an id of its own",
+        )
+    return ItemTexts(Names(names.texts), all_texts.take(first_text))

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from gti_cli.errors import InputError
 from gti_cli.geometry.sampling import draw_at_most
 from gti_cli.prompts import query as search_prompts
-from gti_cli.prompts.conversations import USER, Conversation
+from gti_cli.prompts.conversations import USER, Conversation, Made
 from gti_cli.prompts.next_item import SYSTEM, WORDINGS, cut_history
 from gti_cli.prompts.pair_prompts import cut_texts
 from gti_cli.prompts.text_as_data import note_naming
 from gti_cli.recommendation.task_data import LC_REC, NEXT_ITEM, SEARCH, TaskData
+from gti_cli.tables.arrays.query_lists import GOOD, QueryLists
 from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History, Splits
-from gti_cli.tables.queries import Query
 from gti_cli.training.batches.history_arrays import HistoryExamples, cut_histories
 from gti_cli.training.batches.history_examples import HistoryExample, single_target_examples
 
@@ -141,38 +142,58 @@ def search_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: Tas
     """
     assert data.queries is not None
     queries, row_of = data.queries, data.catalogue.row_of()
-    train = _good_pairs(queries.train)
-    if not train:
+    train, valid = QueryLists.of(queries.train), QueryLists.of(queries.valid)
+    pairs = train.places()[train.table.grades[train.places()] >= GOOD]
+    if not len(pairs):
         raise InputError(
             "no training query has an item of relevance 2: there is nothing to learn from",
             where=queries.path,
             remedy="mark some pairs of query and item as good (2) and their query as train",
         )
-    valid = draw_at_most(_good_pairs(queries.valid), options.valid_sample, seed)
-    pairs = [*train, *valid]
-    texts = list(dict.fromkeys(query.text for query, _ in pairs))
+    good = valid.places()[valid.table.grades[valid.places()] >= GOOD]
+    good = good[draw_at_most(range(len(good)), options.valid_sample, seed)]
+    rows, target_rows = _rows(train, pairs, row_of), _rows(valid, good, row_of)
+    asked, asked_in_validation = train.owners(pairs), valid.owners(good)
+    texts = list(dict.fromkeys([*_texts(train, asked), *_texts(valid, asked_in_validation)]))
     shown = cut_texts(tokenizer, texts, search_prompts.MAX_QUERY_TOKENS)
     note_naming(shown.naming, len(texts), "queries")
     cut_text_of = dict(zip(texts, shown.texts, strict=True))
-    conversations = [
-        Conversation(
-            SEARCH,
-            search_prompts.SYSTEM,
-            search_prompts.question(cut_text_of[query.text]),
-            data.catalogue.tokens[row_of[item]],
-            USER,
-        )
-        for query, item in pairs
-    ]
+
+    def conversation(text: str, row: int) -> Conversation:
+        """What is asked, and the item that is the answer."""
+        question = search_prompts.question(cut_text_of[text])
+        return Conversation(SEARCH, search_prompts.SYSTEM, question, data.catalogue.tokens[row], USER)
+
+    train_texts, valid_texts = train.table.texts, valid.table.texts
     counts = {
-        "search_pairs": len(train),
-        "search_queries": len({query.query_id for query, _ in train}),
-        "search_valid_pairs_used": len(valid),
+        "search_pairs": len(pairs),
+        "search_queries": len(np.unique(asked)),
+        "search_valid_pairs_used": len(good),
         "search_queries_cut": shown.cut,
         "search_queries_naming_tokens": shown.naming,
     }
-    target_rows = [row_of[item] for _, item in valid]
-    return Task(SEARCH, conversations[: len(train)], conversations[len(train) :], target_rows, counts)
+    return Task(
+        SEARCH,
+        Made(len(pairs), lambda n: conversation(train_texts[int(asked[n])], int(rows[n]))),
+        [
+            conversation(valid_texts[number], row)
+            for number, row in zip(asked_in_validation.tolist(), target_rows.tolist(), strict=True)
+        ],
+        target_rows.tolist(),
+        counts,
+    )
+
+
+def _rows(queries: QueryLists, places: npt.NDArray[np.int64], row_of: Mapping[str, int]) -> npt.NDArray[np.int64]:
+    """The row of the catalogue of each of some graded items, given by their places."""
+    rows: npt.NDArray[np.int64] = queries.table.items.rows(row_of)[queries.table.codes[places]]
+    return rows
+
+
+def _texts(queries: QueryLists, numbers: npt.NDArray[np.int64]) -> Iterable[str]:
+    """The texts of some queries, given by their numbers; each query once."""
+    distinct, first = np.unique(numbers, return_index=True)
+    return queries.table.texts.take(distinct[np.argsort(first)])
 
 
 def task_conversations(task: Task, tokens: Sequence[str]) -> Iterable[Conversation]:
@@ -206,11 +227,6 @@ def _lc_rec_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, options: Ta
         raise InputError("no item has a text for --tasks lc-rec", remedy="give the items titles or drop the task")
     entries = draw_at_most(data.splits.valid, options.valid_sample // 2, seed) if data.splits is not None else []
     return Task(LC_REC, train, lc_rec.validation_conversations(catalogue, entries), [], counts)
-
-
-def _good_pairs(queries: Iterable[Query]) -> list[tuple[Query, str]]:
-    """Each query with each of its good items."""
-    return [(query, item) for query in queries for item in query.items()]
 
 
 def _validation_example(entry: History, row_of: Mapping[str, int], max_history: int) -> HistoryExample:

@@ -20,6 +20,8 @@ from gti_cli.checkpoints.configuration import CONFIG_FILE
 from gti_cli.checkpoints.finding import Checkpoint, find_checkpoint
 from gti_cli.errors import InputError
 from gti_cli.recommender.results import TrainedOn
+from gti_cli.tables.arrays.item_texts import ItemTexts
+from gti_cli.tables.arrays.name_columns import text_names, unique_names
 from gti_cli.workspace import CHECKPOINT_MANIFEST, Workspace
 from gti_cli.workspace.manifest import Manifest, canonical_digest, read_manifest
 from gti_cli.workspace.sealed import CARD
@@ -108,7 +110,7 @@ class ExportedFolder:
     folder: Path
     manifest: FolderManifest
     catalogue: tables.SemanticIDs
-    titles: dict[str, str]
+    titles: Mapping[str, str]
 
     @property
     def trained_on(self) -> TrainedOn:
@@ -188,7 +190,7 @@ def open_exported(folder: Path, given: str | None = None) -> ExportedFolder:
     _check_no_other_files(folder, manifest)
     path = folder / CATALOGUE
     table = tables.read(path, ["item_id", "title"])
-    titles = dict(zip(tables.ids(table, "item_id", path), tables.strings(table, "title", path), strict=True))
+    titles = ItemTexts(unique_names(table, "item_id", path), text_names(table, "title", path))
     return ExportedFolder(folder, manifest, tables.read_semantic_ids(path), titles)
 
 

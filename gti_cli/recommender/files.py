@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from gti_cli.recommender.exported_folder import exported_folder, open_exported
 from gti_cli.recommender.lookup import ItemLookup
 from gti_cli.recommender.results import TrainedOn
 from gti_cli.tables import SemanticIDs
+from gti_cli.tables.arrays.item_texts import ItemTexts
+from gti_cli.tables.arrays.name_columns import text_names, unique_names
 from gti_cli.workspace import Workspace
 
 
@@ -37,7 +39,7 @@ class RecommenderFiles:
     name: str
     catalogue: SemanticIDs = field(repr=False)
     sizes: Sequence[int]
-    titles: dict[str, str] = field(repr=False)
+    titles: Mapping[str, str] = field(repr=False)
     checkpoint: Checkpoint | None = None
     blend: BlendSource | None = None
     embeddings: Path | None = None
@@ -114,8 +116,8 @@ def read_lookup(space: Workspace) -> ItemLookup:
     return ItemLookup(catalogue, read_titles(space.path("items.parquet")), embeddings)
 
 
-def read_titles(path: Path) -> dict[str, str]:
+def read_titles(path: Path) -> ItemTexts:
     """Title of each item by its id (its whole text where the catalogue has no titles)."""
     table = tables.read(path, ["item_id"])
     column = "title" if "title" in table.column_names else "text"
-    return dict(zip(tables.ids(table, "item_id", path), tables.strings(table, column, path), strict=True))
+    return ItemTexts(unique_names(table, "item_id", path), text_names(table, column, path))

@@ -23,6 +23,7 @@ from gti_cli.errors import InputError
 from gti_cli.priors.stored_prior import load_prior
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, cut_history, encode_items, make_frame
 from gti_cli.prompts.query import encode_queries
+from gti_cli.tables.arrays.row_lists import RowLists, lengths_of
 
 if TYPE_CHECKING:
     from gti_cli.recommender.files import RecommenderFiles
@@ -42,9 +43,9 @@ class Prompts:
         queries_naming: Number of queries that hold the name of a token (see `gti_cli.prompts.text_as_data`).
     """
 
-    ids: list[list[int]]
-    shown: list[list[int]] | None = None
-    cut: list[int] = field(default_factory=list)
+    ids: Sequence[Sequence[int]]
+    shown: Sequence[Sequence[int]] | None = None
+    cut: Sequence[int] = field(default_factory=list)
     queries_cut: int = 0
     queries_naming: int = 0
 
@@ -129,6 +130,11 @@ class LoadedModel:
             InputError: When a prompt is longer than the model has positions.
         """
         most = max_history or self.trained_history
+        if isinstance(histories, RowLists):
+            last = histories.last(most)
+            prompts = self._frame.search_prompts(last, self._item_tokens)
+            self._check_positions(prompts, "use a smaller --max-history")
+            return Prompts(prompts, last, (histories.lengths - last.lengths).tolist())
         shown, cut = zip(*(cut_history(history, most) for history in histories), strict=True)
         ids = [self._frame.search_prompt(self._item_tokens[rows].tolist()) for rows in shown]
         self._check_positions(ids, "use a smaller --max-history")
@@ -154,5 +160,5 @@ class LoadedModel:
         return self._prior.masses(prompts.shown) if self._prior is not None and prompts.shown is not None else None
 
     def _check_positions(self, ids: Sequence[Sequence[int]], remedy: str) -> None:
-        longest = max(map(len, ids)) + self._catalogue.levels - 1  # the last code is never read
+        longest = int(lengths_of(ids).max()) + self._catalogue.levels - 1  # the last code is never read
         check_positions(self.searcher.model.config, longest, self.checkpoint.path, remedy=remedy)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
-from gti_cli.decoding.ranked_items import RankedItems, first_items, item_groups
+from gti_cli.decoding.ranked_items import RankedItems, first_of_each
 from gti_cli.decoding.search_parts import SearchRequest, beams_for, extra_beams, search_parts
 from gti_cli.recommender import settings as limits
 from gti_cli.recommender.loaded_model import LoadedModel, Prompts
 from gti_cli.recommender.settings import ListSettings
+from gti_cli.tables.arrays.row_lists import RowLists
 from gti_cli.workspace import processes
 
 
@@ -26,7 +27,7 @@ class FoundLists:
         missed: Semantic IDs that the beam alone would have missed, where the search was exact.
     """
 
-    lists: list[RankedItems]
+    lists: Sequence[RankedItems]
     proven: list[bool]
     is_exact: bool
     missed: int
@@ -60,9 +61,10 @@ def search_lists(
     searcher = model.searcher
     trie = searcher.trie.trie
     most = min(settings.k, len(trie.leaf_of_row))  # no list is longer than the catalogue, whatever somebody asks for
+    hidden_rows = RowLists.of(hidden)
     request = SearchRequest(
         prompts.ids,
-        [extra_beams(len(rows)) for rows in hidden],
+        [extra_beams(count) for count in hidden_rows.distinct().tolist()],
         list_length=most,
         beams=beams_for(settings.beams, most),
         exact=settings.is_exact(len(prompts.ids)),
@@ -76,9 +78,6 @@ def search_lists(
     if folder is not None and processes.rank() > 0:
         count = len(prompts.ids)
         return FoundLists([RankedItems([], [])] * count, [True] * count, request.exact, 0)
-    lists = []
-    for number, rows in enumerate(hidden):
-        choice = allowed.of(number) if allowed is not None else None
-        lists.append(first_items(item_groups(answer.ranking, trie, number, rows, choice), most))
+    lists = first_of_each(answer.ranking, trie, most, hidden_rows, allowed)
     missed = answer.exact_counts()["semantic_ids_the_beam_missed"]
     return FoundLists(lists, (~answer.unproven(request)).tolist(), request.exact, missed)

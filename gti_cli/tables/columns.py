@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError, first_line, list_some
+from gti_cli.tables.arrays.user_lists import Texts
 from gti_cli.tables.near_misses import near_miss
 from gti_cli.tables.text_types import id_texts, number_texts, readable_column
 from gti_cli.workspace.remarks import remark
@@ -211,7 +212,10 @@ def refuse_unknown_items(
         InputError: When an item is not in the catalogue.
     """
     members = catalogue if isinstance(catalogue, Set | Mapping) else set(catalogue)
-    unknown = list(dict.fromkeys(item for item in items if item not in members))
+    if isinstance(items, Texts) and isinstance(members, Mapping):
+        unknown = items.unknown(members)
+    else:
+        unknown = list(dict.fromkeys(item for item in items if item not in members))
     if unknown:
         miss = near_miss(unknown, members)
         first = items.index(unknown[0])

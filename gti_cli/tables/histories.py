@@ -130,7 +130,7 @@ def read_interactions(
     name_unread(table, (*COLUMNS, *texts), path)
     users, table = encode_ids(table, "user_id", path), table.drop_columns(["user_id"])  # a column is not held twice
     items, table = encode_ids(table, "item_id", path), table.drop_columns(["item_id"])
-    item_names = items.texts.to_pylist()
+    item_names = Texts(Names(items.texts))
     refuse_unknown_items(item_names, catalogue, path, "interactions", items.codes)
     labels = encode_strings(table, "split", path) if "split" in table.column_names else None
     if labels is not None:
@@ -152,15 +152,15 @@ def read_interactions(
     del table, times
     pa.default_memory_pool().release_unused()  # what the table took, which is more than all that is left
 
-    def by_user(column: EncodedColumn, of_codes: Sequence[str]) -> UserLists:
+    def by_user(column: EncodedColumn, of_codes: Texts | None = None) -> UserLists:
         """A column of the table, divided by users."""
-        return UserLists(names, offsets, column.codes[order], Texts(of_codes))
+        return UserLists(names, offsets, column.codes[order], of_codes or Texts(Names(column.texts)))
 
     return Interactions(
         by_user(items, item_names),
-        by_user(labels, labels.texts.to_pylist()) if labels is not None else None,
+        by_user(labels) if labels is not None else None,
         str(path),
-        {name: by_user(column, column.texts.to_pylist()) for name, column in columns.items()},
+        {name: by_user(column) for name, column in columns.items()},
         rows.undecided,
         rows.counts,
     )

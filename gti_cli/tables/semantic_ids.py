@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gti_cli.tables.columns import ids, strings
+from gti_cli.tables.arrays.item_rows import ItemRows
+from gti_cli.tables.arrays.name_columns import text_names, unique_names
+from gti_cli.tables.arrays.names import Names
 from gti_cli.tables.files import read
 from gti_cli.tables.vector_columns import vectors
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SemanticIDs:
-    """The semantic IDs of a catalogue.
+    """The semantic IDs of a catalogue. Lists of strings that it is made from become arrays.
 
     Attributes:
         item_ids: The N item ids, in the order of the catalogue.
@@ -26,22 +29,32 @@ class SemanticIDs:
         tokens: N strings such as ``"<a_12><b_3><c_7>"``: the new tokens of each item, in the order of generation.
     """
 
-    item_ids: list[str]
+    item_ids: Sequence[str]
     codes: npt.NDArray[np.int32]
-    tokens: list[str]
+    tokens: Sequence[str]
+
+    def __post_init__(self) -> None:
+        for name in ("item_ids", "tokens"):
+            object.__setattr__(self, name, Names.of(getattr(self, name)))
+
+    @property
+    def names(self) -> Names:
+        """The item ids, as an array."""
+        assert isinstance(self.item_ids, Names)
+        return self.item_ids
 
     @property
     def levels(self) -> int:
         """The number L of codes in a semantic ID."""
         return int(self.codes.shape[1])
 
-    def row_of(self) -> dict[str, int]:
-        """Return the row of each item id: one dictionary for all who ask, which nobody changes."""
+    def row_of(self) -> ItemRows:
+        """Return the row of each item id: one mapping for all who ask."""
         return self._row_of
 
     @cached_property
-    def _row_of(self) -> dict[str, int]:
-        return {item: row for row, item in enumerate(self.item_ids)}
+    def _row_of(self) -> ItemRows:
+        return ItemRows(self.names)
 
 
 def read_semantic_ids(path: Path | str) -> SemanticIDs:
@@ -54,4 +67,4 @@ def read_semantic_ids(path: Path | str) -> SemanticIDs:
 
     table = read(path, ["item_id", "codes", "tokens"])
     codes = vectors(table, "codes", path).astype(np.int32)
-    return SemanticIDs(ids(table, "item_id", path, unique=True), codes, strings(table, "tokens", path))
+    return SemanticIDs(unique_names(table, "item_id", path), codes, text_names(table, "tokens", path))

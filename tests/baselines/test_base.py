@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from gti_cli.baselines.base import (
     Baseline,
@@ -15,7 +14,6 @@ from gti_cli.baselines.base import (
     best_items,
     rank_all_items,
     spread_sample,
-    top_columns,
     train_counts,
 )
 from gti_cli.baselines.content_knn import ContentKNN, ContentNeighbourhood, ItemSpace
@@ -90,26 +88,14 @@ def test_a_part_of_candidates() -> None:
 
 def test_a_large_catalogue_is_scored_for_fewer_users_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [History("u", [f"i{n % ITEMS}"], f"i{n * 7 % ITEMS}") for n in range(20)]
-    baseline = ItemKNN(random_train(), ROW_OF)
+    baseline = SASRec(Network(ITEMS, SMALL))
     ranks, lists = rank_all_items(baseline, entries, ROW_OF, filter_seen=False, k=4)
     scored = []
-    monkeypatch.setattr(baseline, "scores", lambda some: scored.append(len(some)) or ItemKNN.scores(baseline, some))
+    monkeypatch.setattr(baseline, "scores", lambda some: scored.append(len(some)) or SASRec.scores(baseline, some))
     monkeypatch.setattr("gti_cli.baselines.base._CELLS_AT_ONCE", 3 * ITEMS + 1)
     again, lists_again = rank_all_items(baseline, entries, ROW_OF, filter_seen=False, k=4)
     assert max(scored) == 3
     assert again.ahead.tolist() == ranks.ahead.tolist() and lists_again.tolist() == lists.tolist()
-
-
-@given(
-    hnp.arrays(
-        np.float64, st.tuples(st.integers(1, 5), st.integers(1, 9)), elements=st.sampled_from([-np.inf, 0, 1, 2])
-    ),
-    st.integers(1, 12),
-)
-def test_top_columns_are_a_stable_sort(scores: np.ndarray, k: int) -> None:
-    for row, columns in zip(scores, top_columns(scores, k), strict=True):
-        order = [column for column in sorted(range(len(row)), key=lambda n: -row[n]) if np.isfinite(row[column])][:k]
-        assert columns.tolist() == order + [-1] * (k - len(order))
 
 
 @given(st.integers(1, 60), st.integers(1, 60))
@@ -128,11 +114,16 @@ def test_training_counts() -> None:
 
 @pytest.mark.parametrize("filter_seen", [False, True])
 def test_best_items_of_all_and_of_some(filter_seen: bool) -> None:
-    """A baseline with one pass over all items, and one that makes blocks, against a sort."""
+    """Baselines that rank items themselves, and one that makes blocks, against a sort."""
     vectors = item_vectors()
     histories = [[1, 4], [0], [2, 3, 2, 9]]
     allowed = np.arange(ITEMS) % 3 > 0
-    for baseline in (ItemKNN(random_train(), ROW_OF), ContentKNN(ItemSpace(vectors, None, centring=0, whitening=0))):
+    train = random_train()
+    for baseline in (
+        Popularity(train, ROW_OF),
+        ItemKNN(train, ROW_OF),
+        ContentKNN(ItemSpace(vectors, None, centring=0, whitening=0)),
+    ):
         scores = baseline.scores(histories)
         for mask in (None, allowed):
             found = best_items(baseline, histories, ITEMS, filter_seen=filter_seen, k=6, allowed=mask)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from gti_cli.baselines import content_knn
-from gti_cli.baselines.base import Candidates, rank_all_items, target_ranks, top_columns
+from gti_cli.baselines.base import Candidates, rank_all_items, target_ranks
 from gti_cli.baselines.content_knn import ContentKNN, ContentNeighbourhood, ItemSpace, Spread
+from gti_cli.baselines.ranking.top_columns import top_columns
 from gti_cli.tables.histories import History
 from gti_cli.tensors.vector_file import VectorFile, write_vectors
 from tests.support.baselines import ITEMS, ROW_OF, item_vectors

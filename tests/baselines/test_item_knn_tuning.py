@@ -7,23 +7,11 @@ import pytest
 
 from gti_cli.baselines.base import target_ranks
 from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood, Neighbours
-from gti_cli.baselines.item_knn_tuning import GRID, _Measure, sparse_target_ranks, tune
+from gti_cli.baselines.item_knn_tuning import GRID, _Measure, tune
 from gti_cli.metrics.ranking import ndcg_at
 from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History
-from tests.support.baselines import ITEMS, ROW_OF, random_train
-
-
-@pytest.mark.parametrize("filter_seen", [False, True])
-def test_sparse_ranks_equal_dense_ranks(filter_seen: bool) -> None:
-    rng = np.random.default_rng(4)
-    histories = [rng.integers(0, ITEMS, 1 + n % 6).tolist() for n in range(200)]
-    targets = rng.integers(0, ITEMS, 200)
-    model = ItemKNN(random_train(), ROW_OF)
-    found = sparse_target_ranks(model.sparse_scores(histories), histories, targets, filter_seen)
-    expected = target_ranks(model.scores(histories), histories, targets.tolist(), filter_seen=filter_seen)
-    assert (found.ahead == expected.ahead).all() and (found.ties == expected.ties).all()
-    assert (found.ahead < 0).any() and (found.ahead > 0).any() and (found.ties > 1).any()
+from tests.support.baselines import ITEMS, ROW_OF
 
 
 def steps_of_two(users: int) -> tuple[dict[str, list[str]], list[History]]:

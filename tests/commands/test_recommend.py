@@ -15,6 +15,7 @@ from gti_cli.errors import InputError
 from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
 from gti_cli.recommender.results import RecommendedItem, RecommendedList, SimilarItem, TrainedOn
 from tests.support.commands import RecordingStage
+from tests.support.listed_items import listed_items
 
 
 def answer(user: str, rank: int) -> Recommendation:
@@ -27,7 +28,7 @@ class RecordingPieces(RecordingStage):
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         result = super().__call__(*arguments, **keywords)
         for user in dict.fromkeys(line.user_id for line in result):
-            piece = Recommendations(line for line in result if line.user_id == user)
+            piece = listed_items([line for line in result if line.user_id == user])
             piece.never_trained_on = result.never_trained_on
             yield piece
 

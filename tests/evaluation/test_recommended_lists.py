@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gti_cli.decoding.beam import Ranking
-from gti_cli.decoding.ranked_items import RankedItems
+from gti_cli.decoding.ranked_items import ItemLists, RankedItems
 from gti_cli.decoding.trie import build_trie
-from gti_cli.evaluation.recommended_lists import as_array, recommend_items, write_lists
+from gti_cli.evaluation.recommended_lists import recommend_items, write_lists
 from gti_cli.tables.histories import History
 
 ITEMS = 12
@@ -54,13 +54,8 @@ def test_lists_and_target_ranks(seed: int, width: int, limit: int, filter_seen: 
         assert ranks.ties[user] == sum(place == own[0] for place, _ in ordered)
 
 
-def test_short_and_empty_lists_are_filled_up() -> None:
-    lists = [RankedItems([3, 1], [-0.5, -1.0]), RankedItems([], []), RankedItems([2, 0, 1], [-1.0, -2.0, -3.0])]
-    assert as_array(lists, 3).tolist() == [[3, 1, -1], [-1, -1, -1], [2, 0, 1]]
-
-
 def test_the_file_has_one_row_for_each_item(tmp_path: Path) -> None:
-    lists = [RankedItems([1, 0], [-0.5, -1.0]), RankedItems([], []), RankedItems([1], [-2.0])]
+    lists = ItemLists.of([RankedItems([1, 0], [-0.5, -1.0]), RankedItems([], []), RankedItems([1], [-2.0])])
     write_lists(tmp_path, "query_id", ["a", "b", "c"], lists, ["first", "second"])
     assert pq.read_table(tmp_path / "recommendations.parquet").to_pylist() == [
         {"query_id": "a", "rank": 1, "item_id": "second", "score": -0.5},

@@ -10,6 +10,7 @@ from gti_cli.checkpoints.new_tokens import NewTokens
 from gti_cli.checkpoints.token_names import all_names, parse_name, semantic_id, split_tokens
 from gti_cli.errors import InputError
 from gti_cli.prompts import next_item
+from gti_cli.tables.arrays.row_lists import RowLists
 from tests.support.models import make_tokenizer
 
 SIZES = (5, 4)
@@ -102,3 +103,10 @@ def test_many_items_are_not_tokenized_one_by_one(extended, monkeypatch):
 def test_items_of_other_tokens_are_named(extended, bad):
     with pytest.raises(InputError, match="does not know the semantic IDs " + repr(bad)):
         next_item.encode_items(extended, ["<a_1><b_0>", bad], new_tokens(extended))
+
+
+def test_prompts_of_many_histories_are_those_of_each():
+    frame = next_item.Frame([1, 2], [3], [4, 5])
+    tokens = np.asarray([[10, 11], [20, 21], [30, 31]])
+    found = frame.search_prompts(RowLists.of([[2, 0, 1], [1], [0, 0]]), tokens)
+    assert list(found) == [frame.search_prompt(tokens[rows].tolist()) for rows in ([2, 0, 1], [1], [0, 0])]

@@ -22,6 +22,7 @@ from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
 from gti_cli.baselines.popularity import Popularity
 from gti_cli.baselines.stored.known_items import OverKnownItems
 from gti_cli.errors import InputError
+from gti_cli.tables.arrays.item_rows import rows_of
 from gti_cli.tensors.vector_file import VectorFile
 from gti_cli.workspace.files import replacing
 
@@ -116,8 +117,8 @@ def read_baselines(
         if number != _FORMAT:
             raise ValueError(f"format {number}, and this version of gti reads {_FORMAT}")
         ids = json.loads(arrays["item_ids"].tobytes())
-        stored_row_of = {item_id: row for row, item_id in enumerate(ids)}
-        known_row = np.asarray([stored_row_of.get(item_id, -1) for item_id in row_of], dtype=np.int64)
+        known_row, rows = np.full(len(row_of), -1, dtype=np.int64), rows_of(row_of, ids)
+        known_row[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
         baselines: dict[str, Baseline] = {}
         for name, settings in all_settings.items():
             own = {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}

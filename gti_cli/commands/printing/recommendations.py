@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli import console
 
 if TYPE_CHECKING:
-    from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
+    from gti_cli.recommendation.listing.recommendations import ListedItems, Recommendation, Recommendations
 
 _COLUMNS = ("rank", "item_id", "title", "score")
 PROVEN = "proven"  # in files and JSON; on the screen a warning says it
 
 
-def _columns(recommendations: list[Recommendation]) -> tuple[str, ...]:
+def _columns(recommendations: Sequence[Recommendation]) -> tuple[str, ...]:
     """The columns of the lists; those scores that the candidates came with, if they did, among them."""
     with_scores = any(recommendation.retriever_score is not None for recommendation in recommendations)
     return (*_COLUMNS, *(["retriever_score"] if with_scores else []), PROVEN)
@@ -27,46 +27,45 @@ def _record(recommendation: Recommendation, id_column: str, columns: tuple[str, 
     return {id_column: recommendation.user_id, **values}
 
 
-def _kind_and_count(recommendations: Recommendations, id_column: str) -> tuple[str, int]:
+def _kind_and_count(recommendations: Sequence[Recommendation], id_column: str) -> tuple[str, int]:
     kind = "queries" if id_column == "query_id" else "users"
     return kind, len({recommendation.user_id for recommendation in recommendations})
 
 
-def _reservations(recommendations: Recommendations) -> dict[str, Any]:
+def _reservations(missing: int, asked: str | None) -> dict[str, Any]:
     """Return what a reader of the JSON has to know, since warnings and notes stand on stderr alone.
 
-    That is for how many users or queries the search may have missed more probable items, and what the checkpoint was
-    asked for although it never saw it in training.
+    Args:
+        missing: For how many users or queries the search may have missed more probable items.
+        asked: What the checkpoint was asked for although it never saw it in training; None: nothing.
     """
-    missing = len({recommendation.user_id for recommendation in recommendations if not recommendation.proven})
-    asked = recommendations.never_trained_on
     return {"may_be_missing_for": missing, **({"never_trained_on": asked} if asked is not None else {})}
 
 
-def write_lists(pieces: Iterator[Recommendations], id_column: str, output: Path) -> None:
+def write_lists(pieces: Iterator[ListedItems], id_column: str, output: Path) -> None:
     """Write all lists, of which some thousand are in memory at a time."""
     from gti_cli import tables
 
     lines = count = missing = 0
-    reservations: dict[str, Any] = {}
+    asked: str | None = None
     columns: tuple[str, ...] = ()
 
-    def parts() -> Iterator[dict[str, list[Any]]]:
+    def parts() -> Iterator[dict[str, Any]]:
         """The lists of each piece by column."""
-        nonlocal lines, count, missing, reservations, columns
+        nonlocal lines, count, missing, asked, columns
         for piece in pieces:
-            columns = columns or _columns(piece)
-            lines, count = lines + len(piece), count + _kind_and_count(piece, id_column)[1]
-            reservations = _reservations(piece)
-            missing += reservations["may_be_missing_for"]
-            records = [_record(recommendation, id_column, columns) for recommendation in piece]
-            yield {name: [record[name] for record in records] for name in (id_column, *columns)}
+            made = piece.columns()
+            columns = columns or (*_COLUMNS, *(["retriever_score"] if "retriever_score" in made else []), PROVEN)
+            has_items = piece.lists.lengths > 0
+            lines, count = lines + len(piece), count + int(has_items.sum())
+            missing += int((has_items & ~piece.proven).sum())
+            asked = piece.never_trained_on
+            yield {id_column: made["user_id"], **{name: made[name] for name in columns}}
 
     tables.write_parts(output, parts())
     kind = "queries" if id_column == "query_id" else "users"
     console.say(f"{output}  ({lines:,} lines, {count:,} {kind})")
-    reservations = {**reservations, "may_be_missing_for": missing}
-    console.result({"output": str(output), "lines": lines, kind: count, **reservations})
+    console.result({"output": str(output), "lines": lines, kind: count, **_reservations(missing, asked)})
 
 
 def print_lists(recommendations: Recommendations, id_column: str, title: str | None) -> None:
@@ -87,4 +86,6 @@ def print_lists(recommendations: Recommendations, id_column: str, title: str | N
         shown,
         [[record[name] for name in shown] for record in records],
     )
-    console.result({"recommendations": records, kind: count, **_reservations(recommendations)})
+    missing = len({recommendation.user_id for recommendation in recommendations if not recommendation.proven})
+    reservations = _reservations(missing, recommendations.never_trained_on)
+    console.result({"recommendations": records, kind: count, **reservations})

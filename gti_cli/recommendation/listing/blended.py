@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from gti_cli import console
 from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
-from gti_cli.decoding.ranked_items import RankedItems
+from gti_cli.decoding.ranked_items import ItemLists, RankedItems
 from gti_cli.decoding.shared_parts import PartArrays, share_parts
 from gti_cli.errors import InputError
 from gti_cli.recommendation.listing.allowed import allowed_mask
+from gti_cli.recommendation.listing.recommendations import ListedItems
 from gti_cli.recommendation.requests import RecommendationRequests, RecommendOptions
 from gti_cli.recommender.blended_lists import LoadedBlend, refuse_model_settings
 from gti_cli.recommender.files import RecommenderFiles
+from gti_cli.tables.arrays.item_texts import texts_in_order
+from gti_cli.tables.arrays.row_lists import RowLists
+from gti_cli.workspace import processes
 
 _PART = 512  # users whose lists are stored together
 
@@ -29,8 +35,8 @@ def recommend_by_blend(
     device: str,
     dtype: str,
     folder: Path | None = None,
-) -> list[RankedItems]:
-    """Recommend items by a blend.
+) -> Iterator[ListedItems]:
+    """Recommend items by a blend, some thousand users at a time.
 
     Args:
         files: The blend and the catalogue.
@@ -41,7 +47,10 @@ def recommend_by_blend(
         device: ``auto``, or a device.
         dtype: ``auto``, or a number format.
         folder: Where finished parts are stored and shared, as for `gti_cli.decoding.search_parts.search_parts`. None:
-            this process answers all at once.
+            this process answers all.
+
+    Yields:
+        The items of the next users. With a folder, on the first process alone: no items on other ranks.
 
     Raises:
         InputError: When the requests are queries, or the blend cannot be used.
@@ -51,8 +60,29 @@ def recommend_by_blend(
         raise InputError("a blend recommends to users, and cannot answer queries", remedy="name a checkpoint")
     row_of = files.catalogue.row_of()
     mask = allowed_mask(row_of, exclude, only)
-    histories = [[row_of[item] for item in items] for items in requests.histories.values()]
     blend = LoadedBlend(files.blend, device, dtype, options.batch_size)
+    names, titles = files.catalogue.names, texts_in_order(files.titles, files.catalogue.names)
+    short = 0
+    for number, piece in enumerate(requests.pieces()):
+        histories = piece.rows(row_of)
+        of_piece = folder / f"piece-{number:06d}" if folder is not None else None
+        lists = _lists_of_piece(blend, histories, options, mask, of_piece)
+        if folder is not None and processes.rank() > 0:
+            lists = ItemLists.of([RankedItems([], [])] * len(histories))
+        short += int((lists.lengths < options.k).sum())
+        yield ListedItems(piece.names, lists, np.ones(len(histories), dtype=bool), names, titles)
+    if short and (folder is None or processes.rank() == 0):
+        console.warn(f"{short:,} of {len(requests):,} users have fewer than {options.k} items left to be recommended")
+
+
+def _lists_of_piece(
+    blend: LoadedBlend,
+    histories: RowLists,
+    options: RecommendOptions,
+    mask: npt.NDArray[np.bool_] | None,
+    folder: Path | None,
+) -> ItemLists:
+    """The lists of some thousand users; see `recommend_by_blend`."""
 
     def lists(users: Sequence[int]) -> list[RankedItems]:
         """The lists of some users, given by their numbers."""
@@ -61,7 +91,7 @@ def recommend_by_blend(
         return blend.lists(asked, options.k, filter_seen=[options.filter_seen] * len(users), allowed=allowed)
 
     if folder is None:
-        return lists(range(len(histories)))
+        return ItemLists.of(lists(range(len(histories))))
     parts = [range(start, min(start + _PART, len(histories))) for start in range(0, len(histories), _PART)]
     results, _ = share_parts(
         parts,
@@ -72,11 +102,7 @@ def recommend_by_blend(
         description="Recommending",
         unit="users",
     )
-    found = [RankedItems([], [])] * len(histories)
-    for number, arrays in results.items():
-        for user, rows, scores in zip(parts[number], arrays["rows"], arrays["scores"], strict=True):
-            found[user] = RankedItems(rows[rows >= 0].tolist(), scores[rows >= 0].tolist())
-    return found
+    return ItemLists.joined([ItemLists.of_table(**results[number]) for number in sorted(results)])
 
 
 def _as_arrays(lists: Sequence[RankedItems], k: int) -> PartArrays:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from gti_cli.cards.trained_tasks import say_if_untrained
 from gti_cli.decoding.constraints.allowed_nodes import AllowedItems
-from gti_cli.decoding.ranked_items import RankedItems
+from gti_cli.decoding.ranked_items import ItemLists, RankedItems
 from gti_cli.decoding.search_parts import ScoreRequest
 from gti_cli.prompts.next_item import DEFAULT_HISTORY
-from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates
-from gti_cli.recommendation.listing.recommendations import Recommendations, as_recommendations
+from gti_cli.recommendation.listing.candidates import Candidates, leave_out, rank_candidates, say_longer
+from gti_cli.recommendation.listing.recommendations import ListedItems
 from gti_cli.recommendation.listing.remarks import Remarks
 from gti_cli.recommendation.requests import (
     RecommendationRequests,
@@ -23,11 +26,9 @@ from gti_cli.recommender.files import RecommenderFiles
 from gti_cli.recommender.loaded_model import LoadedModel, Prompts
 from gti_cli.recommender.recommender import Recommender
 from gti_cli.recommender.search import search_lists
+from gti_cli.tables.arrays.item_texts import texts_in_order
+from gti_cli.tables.arrays.row_lists import RowLists
 from gti_cli.workspace import Workspace, processes
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 
 def lists_by_checkpoint(
@@ -39,7 +40,7 @@ def lists_by_checkpoint(
     allowed: npt.NDArray[np.bool_] | None,
     machine: Mapping[str, Any],
     folder: Path | None,
-) -> Iterator[Recommendations]:
+) -> Iterator[ListedItems]:
     """The lists of a checkpoint: by a search, or of candidates where there are any.
 
     Args:
@@ -57,27 +58,33 @@ def lists_by_checkpoint(
     """
     assert files.checkpoint is not None
     untrained = say_if_untrained(space, files.checkpoint, "histories" if requests.histories is not None else "queries")
+    row_of = files.catalogue.row_of()
     if candidates is not None:
-        candidates = leave_out(
-            candidates, allowed, _hidden_rows(requests, options, files.catalogue.row_of()), requests.unit
-        )
+        candidates = leave_out(candidates, allowed, _hidden_rows(requests, options, row_of), requests.unit)
     recommender = Recommender(files, **machine)
     said = Remarks(options, requests)
     shown = _history_length(recommender, options) if requests.histories is not None else 0
-    for number, piece in enumerate(requests.pieces() if candidates is None else [requests]):
+    names, titles = files.catalogue.names, texts_in_order(files.titles, files.catalogue.names)
+    start = 0
+    for number, piece in enumerate(requests.pieces()):
         prompts = _prompts(recommender, piece, shown)
         said.prompts(prompts)
         of_piece = folder / f"piece-{number:06d}" if folder is not None else None
         if candidates is None:
             lists, proven = _search(recommender, piece, prompts, options, allowed, len(requests), said, of_piece)
+            listed = ListedItems(piece.names, ItemLists.of(lists), np.asarray(proven, dtype=bool), names, titles)
         else:
-            lists = _rank(recommender, requests, prompts, options, candidates, of_piece)
-            proven = [True] * len(lists)  # Every candidate is scored, so nothing is missing.
-        catalogue, titles = files.catalogue, files.titles
-        recommendations = as_recommendations(piece.names, lists, proven, catalogue.item_ids, titles, candidates)
-        recommendations.never_trained_on = untrained.get("never_trained_on")
-        yield recommendations
+            part = candidates.part(start, start + len(piece))
+            ranked, places = _rank(recommender, piece, prompts, options, part, of_piece)
+            is_proven = np.ones(len(piece), dtype=bool)  # Every candidate is scored, so nothing is missing.
+            scores = part.retriever_scores[places] if part.retriever_scores is not None else None
+            listed = ListedItems(piece.names, ranked, is_proven, names, titles, scores)
+        listed.never_trained_on = untrained.get("never_trained_on")
+        start += len(piece)
+        yield listed
     if folder is None or processes.rank() == 0:
+        if candidates is not None:
+            say_longer(candidates.lists, options.k, requests.unit)
         said.say(shown)
 
 
@@ -90,7 +97,7 @@ def _search(
     total: int,
     said: Remarks,
     folder: Path | None,
-) -> tuple[list[RankedItems], list[bool]]:
+) -> tuple[Sequence[RankedItems], list[bool]]:
     """The top ``k`` of the allowed items for each request of a piece, and whether that is proven.
 
     Args:
@@ -103,12 +110,12 @@ def _search(
         said: Gets what there is to say about the lists.
         folder: Where finished parts are stored and shared. None: in memory.
     """
-    given = options.settings()
+    given, hidden = options.settings(), _hidden_rows(piece, options, recommender.row_of)
     found = search_lists(
         recommender.model,
         prompts,
         given if given.is_exact(total) else replace(given, search="beam"),
-        hidden=_hidden_rows(piece, options, recommender.row_of),
+        hidden=hidden if hidden is not None else [()] * len(piece),
         allowed=AllowedItems.same_for_all(allowed, len(prompts.ids)) if allowed is not None else None,
         unit=piece.unit,
         folder=folder,
@@ -124,8 +131,8 @@ def _rank(
     options: RecommendOptions,
     candidates: Candidates,
     folder: Path | None,
-) -> list[RankedItems]:
-    """The candidates of each request, in the order of the language model."""
+) -> tuple[ItemLists, npt.NDArray[np.int64]]:
+    """The candidates of each request in the order of the language model, and their places among all candidates."""
     model = recommender.model
     request = ScoreRequest(prompts.ids, candidates.lists, model.masses(prompts))
     return rank_candidates(
@@ -135,21 +142,17 @@ def _rank(
 
 def _hidden_rows(
     requests: RecommendationRequests, options: RecommendOptions, row_of: Mapping[str, int]
-) -> list[set[int]]:
-    """The catalogue rows that each list must not have, since the user has seen them."""
-    if requests.histories is None or not options.filter_seen:
-        return [set() for _ in requests.names]
-    return [{row_of[item] for item in items} for items in requests.histories.values()]
+) -> RowLists | None:
+    """The catalogue rows that each list must not have, since the user has seen them; None where lists may have all."""
+    return requests.rows(row_of) if requests.histories is not None and options.filter_seen else None
 
 
 def _prompts(recommender: Recommender, requests: RecommendationRequests, shown: int) -> Prompts:
     """The prompt of each request; ``shown`` is the most items of a history that it shows."""
     model: LoadedModel = recommender.model
     if requests.queries is not None:
-        return model.prompts_of_queries(list(requests.queries.values()))
-    assert requests.histories is not None
-    histories = [[recommender.row_of[item] for item in items] for items in requests.histories.values()]
-    return model.prompts_of_histories(histories, shown)
+        return model.prompts_of_queries(requests.query_texts())
+    return model.prompts_of_histories(requests.rows(recommender.row_of), shown)
 
 
 def _history_length(recommender: Recommender, options: RecommendOptions) -> int:

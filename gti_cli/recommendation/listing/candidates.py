@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +15,14 @@ import numpy.typing as npt
 
 from gti_cli import console, tables
 from gti_cli.decoding.candidate_scores import CandidateLists
-from gti_cli.decoding.ranked_items import RankedItems
+from gti_cli.decoding.ranked_items import ItemLists
 from gti_cli.decoding.search_parts import ScoreRequest, Searcher, score_parts
 from gti_cli.errors import InputError, list_some
 from gti_cli.recommendation.requests import RecommendationRequests
+from gti_cli.tables.arrays.encoded import encode_ids, encode_strings
+from gti_cli.tables.arrays.item_rows import rows_of
+from gti_cli.tables.arrays.names import Names
+from gti_cli.tables.arrays.row_lists import RowLists
 from gti_cli.tables.columns import name_unread
 from gti_cli.tables.near_misses import near_miss
 from gti_cli.tables.text_types import readable_column
@@ -37,19 +40,19 @@ class Candidates:
 
     Attributes:
         lists: Catalogue rows, each once for a request.
-        retriever_scores: (C,) float64. The other recommender's scores, NaN where it gave none; None without the column.
+        retriever_scores: (C,) float64. The other recommender's scores, NaN where it gave none; None where it gave none
+            at all.
     """
 
     lists: CandidateLists
     retriever_scores: npt.NDArray[np.float64] | None
 
-    def retriever_score(self, request: int, row: int) -> float | None:
-        """What the other recommender's score of an item was."""
-        if self.retriever_scores is None:
-            return None
-        first, end = self.lists.offsets[request : request + 2]
-        score = float(self.retriever_scores[first + np.flatnonzero(self.lists.rows[first:end] == row)[0]])
-        return None if math.isnan(score) else score
+    def part(self, start: int, stop: int) -> Candidates:
+        """The candidates of the requests ``start`` to ``stop`` - 1."""
+        offsets = self.lists.offsets[start : stop + 1]
+        places = slice(offsets[0], offsets[-1])
+        scores = None if self.retriever_scores is None else self.retriever_scores[places]
+        return Candidates(CandidateLists(offsets - offsets[0], self.lists.rows[places]), scores)
 
     def only(self, kept: npt.NDArray[np.bool_]) -> Candidates:
         """Leave candidates out.
@@ -82,11 +85,13 @@ def read_candidates(
     """
     table = tables.read(path, ["item_id"])
     name_unread(table, _COLUMNS, path)
-    items = tables.ids(table, "item_id", path)
+    items, table = encode_ids(table, "item_id", path), table.drop_columns(["item_id"])
     scores = _read_scores(table, path) if "score" in table.column_names else None
     owner = _owners(table, path, requests, names_are_given)
-    row = np.asarray([row_of.get(item, -1) for item in items], dtype=np.int64)
-    _say_unknown(items, row_of, path)
+    del table
+    of_item = rows_of(row_of, Names(items.texts))
+    row = of_item[items.codes]
+    _say_unknown(Names(items.texts), of_item < 0, int((row < 0).sum()), row_of, path)
     usable = np.flatnonzero((owner >= 0) & (row >= 0))
     # Each item once for a request: the first row of it counts.
     _, first = np.unique(owner[usable] * len(row_of) + row[usable], return_index=True)
@@ -99,7 +104,8 @@ def read_candidates(
     if without:
         console.warn(f"{without:,} of {len(counts):,} {requests.unit} have no candidates: nothing is listed for them")
     lists = CandidateLists(np.append(0, counts.cumsum()), row[usable])
-    return Candidates(lists, None if scores is None else scores[usable])
+    scores = scores[usable] if scores is not None else np.full(len(usable), np.nan)
+    return Candidates(lists, None if np.isnan(scores).all() else scores)
 
 
 def _owners(
@@ -115,22 +121,24 @@ def _owners(
         tables.read(path, [wanted[0]])  # refuses the table, with the columns that it has
     assert column is not None
     if column == "query":
-        names, known = tables.strings(table, column, path), [text.strip() for text in (requests.queries or {}).values()]
+        encoded, known = encode_strings(table, column, path), Names.of(requests.query_texts())
     else:
-        names, known = tables.ids(table, column, path), requests.names
-    distinct = dict.fromkeys(names)
+        names = requests.names
+        encoded = encode_ids(table, column, path)
+        known = Names.of(names if isinstance(names, Names) else map(str, names))
+    distinct = Names(encoded.texts)
     if is_single and len(distinct) == 1:
-        return np.zeros(len(names), dtype=np.int64)
+        return np.zeros(len(encoded.codes), dtype=np.int64)
     if is_single:
         raise InputError(
             f"these are the candidates of {len(distinct):,} {requests.unit}, and one was asked for without an id",
             where=f"{path}, column {column!r}",
             remedy="give the rows of one alone, or the histories or queries as a table (--input)",
         )
-    number_of = {name: number for number, name in enumerate(known)}
-    unknown = [name for name in distinct if name not in number_of]
+    numbers = known.last_numbers_of(distinct)
+    unknown = list(distinct.take(np.flatnonzero(numbers < 0)))
     if len(unknown) == len(distinct):
-        miss = near_miss(unknown, number_of)
+        miss = near_miss(unknown, known)
         raise InputError(
             f"none of the {len(distinct):,} {requests.unit} is among those to recommend for: "
             f"{list_some(unknown)}{miss.problem if miss else ''}",
@@ -139,13 +147,19 @@ def _owners(
         )
     if unknown:
         console.note(f"{path}: {len(unknown):,} of {len(distinct):,} {requests.unit} are not asked for: not scored")
-    return np.asarray([number_of.get(name, -1) for name in names], dtype=np.int64)
+    return numbers[encoded.codes]
 
 
 def _read_scores(table: pa.Table, path: Path | str) -> npt.NDArray[np.float64]:
     """The column ``score``; NaN where it is missing. A CSV file has it as text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = readable_column(table, "score", path)
+    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        return np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), np.nan).to_numpy())
     scores = np.full(table.num_rows, np.nan)
-    for row, value in enumerate(readable_column(table, "score", path).to_pylist()):
+    for row, value in enumerate(column.to_pylist()):
         if value is None or value == "":
             continue
         try:
@@ -159,13 +173,23 @@ def _read_scores(table: pa.Table, path: Path | str) -> npt.NDArray[np.float64]:
     return scores
 
 
-def _say_unknown(items: Sequence[str], row_of: Mapping[str, int], path: Path | str) -> None:
-    """Say how many items the catalogue does not have; refuse a table in which no item is known."""
-    unknown = list(dict.fromkeys(item for item in items if item not in row_of))
+def _say_unknown(
+    items: Names, is_unknown: npt.NDArray[np.bool_], rows: int, row_of: Mapping[str, int], path: Path | str
+) -> None:
+    """Say how many items the catalogue does not have; refuse a table in which no item is known.
+
+    Args:
+        items: The different items of the table.
+        is_unknown: Which of them the catalogue does not have.
+        rows: Number of rows with these.
+        row_of: Row of the catalogue of each item.
+        path: The table, for what is said.
+    """
+    unknown = list(items.take(np.flatnonzero(is_unknown)))
     if not unknown:
         return
     miss = near_miss(unknown, row_of)
-    distinct = len(set(items))
+    distinct = len(items)
     problem = f"{len(unknown):,} of {distinct:,} candidate items are not in the catalogue: {list_some(unknown)}"
     if len(unknown) == distinct:
         raise InputError(
@@ -173,7 +197,6 @@ def _say_unknown(items: Sequence[str], row_of: Mapping[str, int], path: Path | s
             where=f"{path}, column 'item_id', row 1",
             remedy=miss.remedy if miss else "give item ids as the catalogue has them ('item_id')",
         )
-    rows = sum(item not in row_of for item in items)
     advice = f"{miss.problem}; {miss.remedy}" if miss else ""
     console.warn(f"{path}: {problem}{advice}; rows left out: {rows:,}")
 
@@ -186,7 +209,7 @@ def rank_candidates(
     batch_size: int,
     unit: str,
     folder: Path | None = None,
-) -> list[RankedItems]:
+) -> tuple[ItemLists, npt.NDArray[np.int64]]:
     """Put the candidates of each request in the order of the language model.
 
     Args:
@@ -199,33 +222,42 @@ def rank_candidates(
 
     Returns:
         Catalogue rows and exact scores, best first; at most ``k`` for a request. Items that share a semantic ID share a
-        score, and stand in the order of the file.
+        score, and stand in the order of the file. Then the place of each listed item among all candidates.
     """
     lists = request.candidates
     scores = score_parts(
         searcher, request, batch_size=batch_size, folder=folder, description="Scoring candidates", unit=unit
     )
-    ranked = []
-    for first, end in zip(lists.offsets[:-1], lists.offsets[1:], strict=True):
-        best = first + np.argsort(-scores[first:end], kind="stable")[:k]
-        ranked.append(RankedItems(lists.rows[best].tolist(), scores[best].tolist()))
+    owners = np.repeat(np.arange(len(lists.counts)), lists.counts)
+    order = np.lexsort((-scores, owners))  # stable
+    ranked = ItemLists.first(owners, order, scores[order], len(lists.counts), k)
+    places = ranked.rows.astype(np.int64)
+    return ItemLists(ranked.offsets, lists.rows[places], ranked.scores), places
+
+
+def say_longer(lists: CandidateLists, k: int, unit: str) -> None:
+    """Say for how many requests more candidates are ranked than listed.
+
+    Args:
+        lists: The candidates of all requests.
+        k: Most items of a list.
+        unit: ``users`` or ``queries``.
+    """
     most = int(lists.counts.max(initial=0))
     if most > k:
-        longer = int((lists.counts > k).sum())
-        of = f"{longer:,} of {len(request.prompts):,} {unit}"
+        of = f"{int((lists.counts > k).sum()):,} of {len(lists.counts):,} {unit}"
         console.note(f"the first {k} candidates are listed where there are more ({of}): -k {most} lists all")
-    return ranked
 
 
 def leave_out(
-    candidates: Candidates, allowed: npt.NDArray[np.bool_] | None, hidden_rows: Sequence[set[int]], unit: str
+    candidates: Candidates, allowed: npt.NDArray[np.bool_] | None, hidden: RowLists | None, unit: str
 ) -> Candidates:
     """Leave out what `--only`, `--exclude` and `--filter-seen` forbid, and say how much.
 
     Args:
         candidates: The candidates of each request.
         allowed: (N,) which rows of the catalogue may be recommended. None: all.
-        hidden_rows: For each request, rows that its list must not have.
+        hidden: For each request, rows that its list must not have. None: there are none.
         unit: ``users`` or ``queries``.
 
     Raises:
@@ -233,10 +265,8 @@ def leave_out(
     """
     lists = candidates.lists
     kept = np.ones(len(lists.rows), dtype=bool) if allowed is None else allowed[lists.rows]
-    for number, hidden in enumerate(hidden_rows):
-        part = slice(lists.offsets[number], lists.offsets[number + 1])
-        if hidden and part.start < part.stop:
-            kept[part] &= ~np.isin(lists.rows[part], list(hidden))
+    if hidden is not None:
+        kept &= ~hidden.has(np.repeat(np.arange(len(lists.counts)), lists.counts), lists.rows)
     if kept.all() and len(kept):
         return candidates
     if not kept.any():

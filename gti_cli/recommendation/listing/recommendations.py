@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, overload
 
-from gti_cli.decoding.ranked_items import RankedItems
-from gti_cli.recommendation.listing.candidates import Candidates
+import numpy as np
+import numpy.typing as npt
+
+from gti_cli.decoding.ranked_items import ItemLists
+from gti_cli.tables.arrays.names import Names
+
+_AT_ONCE = 1 << 14  # lines that are made into objects at a time
 
 
 @dataclass(frozen=True)
@@ -42,34 +49,80 @@ class Recommendations(list[Recommendation]):
     never_trained_on: str | None = None
 
 
-def as_recommendations(
-    names: Sequence[str],
-    lists: Sequence[RankedItems],
-    proven: Sequence[bool],
-    item_ids: Sequence[str],
-    titles: Mapping[str, str],
-    candidates: Candidates | None = None,
-) -> Recommendations:
-    """Give each item of each list its rank, its id and its title.
+@dataclass(eq=False)
+class ListedItems(Sequence[Recommendation]):
+    """The items of many lists as arrays; a `Recommendation` is made for whoever looks at one.
 
-    Args:
-        names: Ids of the users or queries.
+    Attributes:
+        users: Ids of P users or queries; `Names` where there are many.
         lists: The items of each, best first.
-        proven: Whether each list is proven to be the best.
+        proven: (P,) bool. Whether each list is proven to be the best.
         item_ids: Item id of each catalogue row.
-        titles: Title of each item by its id; an item without one gets "".
-        candidates: The candidates that were ranked, whose own scores are kept.
+        titles: Title of each catalogue row; "" where there is none.
+        retriever_scores: (M,) float64. The score that a table of candidates gave each item of the lists, NaN where it
+            gave none. None: it gives no scores.
+        never_trained_on: As in `Recommendations`.
     """
-    return Recommendations(
-        Recommendation(
-            name,
-            rank,
-            item_ids[row],
-            titles.get(item_ids[row], ""),
-            score,
-            is_proven,
-            None if candidates is None else candidates.retriever_score(number, row),
-        )
-        for number, (name, items, is_proven) in enumerate(zip(names, lists, proven, strict=True))
-        for rank, (row, score) in enumerate(zip(items.rows, items.scores, strict=True), start=1)
-    )
+
+    users: Sequence[str]
+    lists: ItemLists
+    proven: npt.NDArray[np.bool_]
+    item_ids: Names
+    titles: Names
+    retriever_scores: npt.NDArray[np.float64] | None = None
+    never_trained_on: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.lists.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Recommendation: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Recommendation]: ...
+
+    def __getitem__(self, index: int | slice) -> Recommendation | list[Recommendation]:
+        if isinstance(index, slice):
+            return self._lines(np.arange(len(self))[index])
+        return self._lines(np.arange(len(self))[[index]])[0]
+
+    def __iter__(self) -> Iterator[Recommendation]:
+        for start in range(0, len(self), _AT_ONCE):
+            yield from self[start : start + _AT_ONCE]
+
+    def _lines(self, places: npt.NDArray[np.int64]) -> list[Recommendation]:
+        """The lines at some places."""
+        values = [
+            column.tolist() if isinstance(column, np.ndarray) else list(column) for column in self._columns(places)
+        ]
+        if self.retriever_scores is not None:
+            values[-1] = [None if math.isnan(score) else score for score in values[-1]]
+        return [Recommendation(*line) for line in zip(*values, strict=True)]
+
+    def _columns(self, places: npt.NDArray[np.int64]) -> list[Any]:
+        """The fields of `Recommendation` for the lines at some places, in its order."""
+        owners, rows = self.lists.owners()[places], self.lists.rows[places]
+        columns: list[Any] = [
+            self.users.take(owners) if isinstance(self.users, Names) else [self.users[n] for n in owners.tolist()],
+            self.lists.places()[places] + 1,
+            self.item_ids.take(rows),
+            self.titles.take(rows),
+            self.lists.scores[places].astype(np.float64),
+            self.proven[owners],
+        ]
+        return columns if self.retriever_scores is None else [*columns, self.retriever_scores[places]]
+
+    def columns(self) -> dict[str, Any]:
+        """The fields of all lines, by name, as arrays for a file."""
+        import pyarrow as pa
+
+        columns = {}
+        for name, column in zip(_FIELDS, self._columns(np.arange(len(self))), strict=False):
+            if isinstance(column, Names):
+                columns[name] = column.array.cast(pa.string())
+            else:
+                columns[name] = pa.array(column, from_pandas=True)  # NaN: there is none
+        return columns
+
+
+_FIELDS = ("user_id", "rank", "item_id", "title", "score", "proven", "retriever_score")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gti_cli import console
+from gti_cli.decoding.ranked_items import ItemLists
 from gti_cli.prompts.text_as_data import note_naming
 from gti_cli.recommendation.requests import RecommendationRequests, RecommendOptions
 from gti_cli.recommender import settings
@@ -34,7 +35,7 @@ class Remarks:
     def lists(self, found: FoundLists) -> None:
         """Count what lists may lack."""
         self._searched += len(found.lists)
-        self._short += sum(len(items.rows) < self._options.k for items in found.lists)
+        self._short += int((ItemLists.of(found.lists).lengths < self._options.k).sum())
         self._unproven += found.proven.count(False)
         self._missed += found.missed
         self._is_exact = found.is_exact

@@ -27,6 +27,11 @@ class EncodedColumn:
     codes: npt.NDArray[np.int32]
     texts: pa.Array
 
+    def text_of_row(self, row: int) -> str:
+        """The text of a row, from 0."""
+        text: str = self.texts[int(self.codes[row])].as_py()
+        return text
+
     def first_row(self, code: int) -> int:
         """The first row with a text, from 1."""
         import numpy as np

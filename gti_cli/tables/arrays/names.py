@@ -64,6 +64,13 @@ class Names(Sequence[str]):
 
         return Names(self.array.take(pa.array(numbers)))
 
+    def last_numbers_of(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
+        """As `numbers_of`, but the last number where an id stands here twice."""
+        import numpy as np
+
+        numbers = self[::-1].numbers_of(names)
+        return np.where(numbers < 0, -1, len(self) - 1 - numbers)
+
     def numbers_of(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
         """The number of each of some ids, the first one where an id stands here twice; -1 for ids that are not here."""
         import numpy as np

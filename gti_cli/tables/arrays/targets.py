@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
 from gti_cli.tables.arrays.names import Names
-from gti_cli.tables.arrays.user_lists import UserLists
+from gti_cli.tables.arrays.row_lists import RowLists
+from gti_cli.tables.arrays.user_lists import Texts, UserLists
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,34 @@ class Targets(Sequence[History]):
     def __init__(self, lists: UserLists, owners: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> None:
         """Take the arrays; see the attributes."""
         self.lists, self.owners, self.places = lists, owners, places
+
+    @classmethod
+    def of(cls, entries: Sequence[History]) -> Targets:
+        """The targets themselves if they are arrays already, else copied into arrays."""
+        import numpy as np
+
+        if isinstance(entries, Targets):
+            return entries
+        code_of: dict[str, int] = {}
+        lists = [[*entry.items, entry.target] for entry in entries]
+        codes = [code_of.setdefault(item, len(code_of)) for items in lists for item in items]
+        offsets = np.cumsum([0, *map(len, lists)], dtype=np.int64)
+        users = Names.of([entry.user_id for entry in entries])
+        whole = UserLists(users, offsets, np.asarray(codes, dtype=np.int32), Texts(list(code_of)))
+        return cls(whole, np.arange(len(lists), dtype=np.int64), offsets[1:] - 1)
+
+    @classmethod
+    def joined(cls, first: Sequence[History], second: Sequence[History]) -> Targets:
+        """Some targets, and others behind them."""
+        import numpy as np
+
+        one, other = cls.of(first), cls.of(second)
+        if not len(other):
+            return one
+        if one.lists is not other.lists:
+            return cls.of([*first, *second])
+        owners, places = np.concatenate([one.owners, other.owners]), np.concatenate([one.places, other.places])
+        return cls(one.lists, owners, places)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -82,6 +111,34 @@ class Targets(Sequence[History]):
         """(T,) number of items before each target."""
         lengths: npt.NDArray[np.int64] = self.places - self.lists.offsets[self.owners]
         return lengths
+
+    @property
+    def item_ids(self) -> Names:
+        """The id of each target."""
+        return self.lists.texts.names.take(self.lists.codes[self.places])
+
+    def histories(self, row_of: Mapping[str, int], most: int | None = None) -> RowLists:
+        """Rows of the catalogue of the items before each target, oldest first.
+
+        Args:
+            row_of: Row of the catalogue of each item.
+            most: Number of last items that are wanted. None: all.
+        """
+        import numpy as np
+
+        kept = self.lengths if most is None else np.minimum(self.lengths, most)
+        places = np.repeat(self.places - np.cumsum(kept), kept) + np.arange(int(kept.sum()))
+        rows = self.lists.texts.rows(row_of)[self.lists.codes[places]].astype(np.int32)
+        return RowLists(rows, np.concatenate([[0], np.cumsum(kept, dtype=np.int64)]))
+
+    def are_repeats(self) -> npt.NDArray[np.bool_]:
+        """(T,) whether each target is among the items before it."""
+        import numpy as np
+
+        before = np.repeat(self.places - np.cumsum(self.lengths), self.lengths) + np.arange(int(self.lengths.sum()))
+        owners = np.repeat(np.arange(len(self)), self.lengths)
+        is_target = self.lists.codes[before] == self.lists.codes[self.places][owners]
+        return np.bincount(owners[is_target], minlength=len(self)) > 0
 
     def rows(self, row_of: Mapping[str, int]) -> npt.NDArray[np.int64]:
         """(T,) row of the catalogue of each target.

@@ -10,7 +10,9 @@ from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from gti_cli.tables.arrays.item_rows import rows_of
 from gti_cli.tables.arrays.names import Names
+from gti_cli.tables.arrays.row_lists import RowLists
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +22,11 @@ _AT_ONCE = 1 << 12  # users whose lists are made at a time
 
 
 class Texts(Sequence[str]):
-    """The different texts that codes stand for, and where each stands in a catalogue."""
+    """The different texts that codes stand for, and where each stands in a catalogue.
+
+    Attributes:
+        names: The texts as an array.
+    """
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Keep the texts.
@@ -28,17 +34,22 @@ class Texts(Sequence[str]):
         Args:
             texts: Text of each code.
         """
-        self._texts = list(texts)
+        self.names = Names.of(texts)
         self._rows: tuple[Mapping[str, int], npt.NDArray[np.int64]] | None = None
 
+    @cached_property
+    def _texts(self) -> list[str]:
+        """The texts as strings: made when somebody looks at one."""
+        return list(self.names)
+
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self.names)
 
     def __getitem__(self, index: Any) -> Any:
         return self._texts[index]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._texts)
+        return iter(self.names)
 
     def rows(self, row_of: Mapping[str, int]) -> npt.NDArray[np.int64]:
         """(n,) the row of the catalogue of each text; -1 for one that the catalogue does not have.
@@ -46,12 +57,19 @@ class Texts(Sequence[str]):
         Args:
             row_of: Row of the catalogue of each item.
         """
+        if self._rows is None or self._rows[0] is not row_of:
+            self._rows = row_of, rows_of(row_of, self.names)
+        return self._rows[1]
+
+    def unknown(self, row_of: Mapping[str, int]) -> list[str]:
+        """The texts that a catalogue does not have.
+
+        Args:
+            row_of: Row of the catalogue of each item.
+        """
         import numpy as np
 
-        if self._rows is None or self._rows[0] is not row_of:
-            rows = (row_of.get(text, -1) for text in self._texts)
-            self._rows = row_of, np.fromiter(rows, dtype=np.int64, count=len(self._texts))
-        return self._rows[1]
+        return list(self.names.take(np.flatnonzero(self.rows(row_of) < 0)))
 
 
 class UserLists(Mapping[str, list[str]]):
@@ -211,29 +229,6 @@ class UserLists(Mapping[str, list[str]]):
         offsets = np.concatenate([[0], np.cumsum(lengths[users], dtype=np.int64)])
         names = self.users if len(users) == len(self.users) else self.users.take(users)
         return UserLists(names, offsets, self.codes[kept], self.texts)
-
-
-class RowLists(Sequence[list[int]]):
-    """A list of catalogue rows for each of U users.
-
-    Attributes:
-        rows: (M,) int32, one user behind the other.
-        offsets: (U + 1,) int64. The list of user n is ``rows[offsets[n] : offsets[n + 1]]``.
-    """
-
-    def __init__(self, rows: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> None:
-        """Take the arrays; see the attributes."""
-        self.rows, self.offsets = rows, offsets
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, number: Any) -> Any:
-        if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        return self.rows[self.offsets[number] : self.offsets[number + 1]].tolist()
 
 
 class _Lists(ValuesView[list[str]]):

@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gti_cli.tables.arrays.query_lists import QueryLists
 from gti_cli.tables.arrays.targets import History, with_targets
 from gti_cli.tables.arrays.user_lists import Texts, UserLists
 from gti_cli.tables.cold_start.held_out_items import HeldOutItems
 from gti_cli.tables.histories import SPLITS, Interactions, Splits, split
-from gti_cli.tables.queries import Queries, Query
+from gti_cli.tables.queries import Queries
 
 
 def without_items(interactions: Interactions, items: Collection[str]) -> Interactions:
@@ -50,17 +51,16 @@ def without_pairs(queries: Queries, items: Collection[str]) -> tuple[Queries, in
     Returns:
         The queries, and the number of pairs that were taken out.
     """
-
-    def rest(part: Sequence[Query]) -> list[Query]:
-        """The queries without these pairs."""
-        return [
-            replace(query, relevance={item: grade for item, grade in query.relevance.items() if item not in items})
-            for query in part
-        ]
-
-    known = replace(queries, train=rest(queries.train), valid=rest(queries.valid))
-    pairs = [sum(len(query.relevance) for query in (*part.train, *part.valid)) for part in (queries, known)]
-    return known, pairs[0] - pairs[1]
+    known = replace(
+        queries,
+        train=QueryLists.of(queries.train).without(items),
+        valid=QueryLists.of(queries.valid).without(items),
+    )
+    before, after = (
+        sum(len(QueryLists.of(queries_of_part).places()) for queries_of_part in (part.train, part.valid))
+        for part in (queries, known)
+    )
+    return known, before - after
 
 
 @dataclass(frozen=True)

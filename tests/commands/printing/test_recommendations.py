@@ -9,6 +9,7 @@ import pytest
 from gti_cli import tables
 from gti_cli.commands.printing.recommendations import print_lists, write_lists
 from gti_cli.recommendation.listing.recommendations import Recommendation, Recommendations
+from tests.support.listed_items import listed_items
 
 
 def a_list(user: str, items: int, proven: bool = True) -> Recommendations:
@@ -20,7 +21,8 @@ def a_list(user: str, items: int, proven: bool = True) -> Recommendations:
 
 def test_pieces_become_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "lists.parquet"
-    write_lists(iter([a_list("a", 2), a_list("b", 0), a_list("c", 1, proven=False)]), "user_id", output)
+    pieces = [a_list("a", 2), a_list("b", 0), a_list("c", 1, proven=False)]
+    write_lists((listed_items(piece, users) for piece, users in zip(pieces, "abc", strict=True)), "user_id", output)
     table = tables.read(output, []).to_pydict()
     assert table["user_id"] == ["a", "a", "c"]
     assert table["item_id"] == ["i1", "i2", "i1"]

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gti_cli import tables
 from gti_cli.errors import InputError
-from gti_cli.recommendation.recommend import recommend
+from gti_cli.recommendation import requests
+from gti_cli.recommendation.recommend import recommend, recommend_in_pieces
 from tests.support.blends import Blended, member_scores, naive_blend, training_counts
 
 HISTORIES = {"a": [1, 4, 9], "b": [12], "c": [2, 2, 20, 21, 22, 8]}
@@ -45,6 +47,20 @@ def test_lists(blended: Blended, restriction: str, tmp_path: Path) -> None:
         mine = [entry for entry in found if entry.user_id == user]
         assert [(entry.rank, entry.item_id) for entry in mine] == [(n + 1, f"i{row}") for n, row in enumerate(order)]
         np.testing.assert_allclose([entry.score for entry in mine], [expected[row] for row in order], atol=1e-3)
+
+
+def test_lists_in_pieces(blended: Blended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(user, f"i{row}", n) for user, items in HISTORIES.items() for n, row in enumerate(items)]
+    columns = dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*rows, strict=True)), strict=True))
+    tables.write(tmp_path / "table.parquet", columns)
+    options: dict[str, Any] = {"checkpoint": "blend", "table": tmp_path / "table.parquet", "k": 6, "dtype": "float32"}
+    whole = recommend(blended.world.workspace, **options)
+    monkeypatch.setattr(requests, "PIECE", 2)
+    for parts in (None, tmp_path / "parts"):
+        found = list(recommend_in_pieces(blended.world.workspace, parts=parts, **options))
+        assert [list(piece.users) for piece in found] == [["a", "b"], ["c"]]
+        lines = [line for piece in found for line in piece]
+        assert [(line.user_id, line.item_id) for line in lines] == [(line.user_id, line.item_id) for line in whole]
 
 
 def test_refused(blended: Blended) -> None:

@@ -53,3 +53,36 @@ def test_what_is_said_counts_all_pieces_and_stands_once(
     said = re.sub(r"\s+", " ", capsys.readouterr().err)
     assert said.count("further back than the 3 that a prompt shows") == 1
     assert said.count("5 of 5 users have fewer than 1000 items left") == 1
+
+
+def test_queries_in_pieces(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "queries.parquet"
+    tables.write(table, {"query_id": ["1", "2", "1", "3"], "query": ["red hat", " blue", "red hat ", "coat"]})
+    options = {"table": table, "k": 3, "search": "exact", "device": "cpu"}
+    whole = recommend(world.workspace, **options)
+    monkeypatch.setattr(requests, "PIECE", 2)
+    found = list(recommend_in_pieces(world.workspace, **options))
+    assert [list(piece.users) for piece in found] == [["1", "2"], ["3"]]
+    lines = [line for piece in found for line in piece]
+    assert [(line.user_id, line.rank, line.item_id) for line in lines] == [
+        (line.user_id, line.rank, line.item_id) for line in whole
+    ]
+
+
+def test_candidates_in_pieces(
+    world: World, shoppers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = tmp_path / "candidates.parquet"
+    owners, items = list("eeaaabcc"), [f"i{row}" for row in (3, 1, 2, 9, 4, 7, 5, 6)]
+    tables.write(listed, {"user_id": owners, "item_id": items, "score": [float(n) for n in range(8)]})
+    options = {"table": shoppers, "candidates": listed, "k": 2, "filter_seen": True, "device": "cpu"}
+    whole = recommend(world.workspace, **options)
+    monkeypatch.setattr(requests, "PIECE", 2)
+    capsys.readouterr()
+    found = list(recommend_in_pieces(world.workspace, **options))
+    assert len(found) == 3 and {line.user_id for line in whole} <= set("abce")
+    lines = [line for piece in found for line in piece]
+    assert [(line.user_id, line.item_id, line.retriever_score) for line in lines] == [
+        (line.user_id, line.item_id, line.retriever_score) for line in whole
+    ]
+    assert capsys.readouterr().err.count("candidates are listed where there are more") <= 1

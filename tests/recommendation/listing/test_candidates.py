@@ -19,6 +19,7 @@ from gti_cli.errors import InputError
 from gti_cli.recommendation.listing.candidates import Candidates, leave_out, read_candidates
 from gti_cli.recommendation.recommend import recommend
 from gti_cli.recommendation.requests import RecommendationRequests
+from gti_cli.tables.arrays.row_lists import RowLists
 from tests.support.evaluation import World, item_scores, make_world, query_scores, write_interactions
 
 ROW_OF = {f"i{row}": row for row in range(10)}
@@ -40,6 +41,12 @@ def lists_of(candidates: Candidates) -> list[list[int]]:
     return [rows[first:end].tolist() for first, end in pairwise(offsets)]
 
 
+def scores_of(candidates: Candidates) -> list[list[float]]:
+    scores = candidates.retriever_scores
+    scores = np.full(len(candidates.lists.rows), np.nan) if scores is None else scores
+    return [scores[first:end].tolist() for first, end in pairwise(candidates.lists.offsets)]
+
+
 @settings(max_examples=20)
 @given(st.lists(st.tuples(st.sampled_from("abcxy"), st.integers(0, 14), st.floats(-9, 9)), min_size=1, max_size=20))
 def test_each_known_item_once_in_the_order_of_the_file(rows: list[tuple[str, int, float]]) -> None:
@@ -57,8 +64,9 @@ def test_each_known_item_once_in_the_order_of_the_file(rows: list[tuple[str, int
         patch.setattr(tables, "read", lambda *_: table)
         found = read_candidates("table.parquet", USERS, ROW_OF, names_are_given=True)
     assert lists_of(found) == [list(items) for items in expected.values()]
-    for number, items in enumerate(expected.values()):
-        assert [found.retriever_score(number, row) for row in items] == list(items.values())
+    assert scores_of(found) == [list(items.values()) for items in expected.values()]
+    part = found.part(1, 3)
+    assert lists_of(part) == lists_of(found)[1:] and scores_of(part) == scores_of(found)[1:]
 
 
 def test_what_is_wrong_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +78,7 @@ def test_what_is_wrong_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[
     )
     found = read_candidates(path, USERS, ROW_OF, names_are_given=True)
     assert lists_of(found) == [[5, 2], [1], []]
-    assert [found.retriever_score(0, 5), found.retriever_score(0, 2)] == [None, 4.0]
+    np.testing.assert_array_equal(scores_of(found)[0], [np.nan, 4.0])
     said = capsys.readouterr().err
     assert "1 of 4 candidate items are not in the catalogue: 'x1'; rows left out: 1" in said
     assert "rows that repeat a candidate: 1;" in said
@@ -81,11 +89,11 @@ def test_what_is_wrong_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_what_a_list_must_not_have_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path / "c.parquet", user_id=["a", "a", "b", "c"], item_id=["i1", "i2", "i1", "i3"])
     given_candidates = read_candidates(path, USERS, ROW_OF, names_are_given=True)
-    left = leave_out(given_candidates, np.isin(np.arange(10), [1, 2, 3]), [{2, 9}, {1}, set()], "users")
+    left = leave_out(given_candidates, np.isin(np.arange(10), [1, 2, 3]), RowLists.of([{2, 9}, {1}, set()]), "users")
     assert lists_of(left) == [[1], [], [3]]
     assert "2 of 4 candidates are left out" in capsys.readouterr().err
     with pytest.raises(InputError, match="no candidate is left"):
-        leave_out(given_candidates, np.arange(10) == 7, [set(), set(), set()], "users")
+        leave_out(given_candidates, np.arange(10) == 7, None, "users")
 
 
 ONE = RecommendationRequests({"1": ["i1"]}, None)

@@ -41,3 +41,15 @@ def test_they_are_read_like_a_list(lists: list[list[str]], chosen: list[bool], i
 def test_other_targets_are_not_equal() -> None:
     found, _ = made([["a", "b", "c", "b"]], [True] * 3)
     assert found[:1] != found[1:2] and found[:1] != found[:2] and found[:2] == found[:2]
+
+
+def test_targets_that_are_made_of_histories() -> None:
+    entries = [History("u", ["a", "b", "a"], "b"), History("v", ["c"], "a"), History("u", ["a", "b"], "c")]
+    row_of = {"a": 5, "b": 6, "c": 7}
+    found = Targets.of(entries)
+    assert list(found) == entries and list(found.item_ids) == ["b", "a", "c"] and list(found.users) == ["u", "v", "u"]
+    assert list(found.histories(row_of)) == [[5, 6, 5], [7], [5, 6]]
+    assert list(found.histories(row_of, 2)) == [[6, 5], [7], [5, 6]]
+    assert found.are_repeats().tolist() == [True, False, False]
+    assert Targets.joined(found, []) is found
+    assert list(Targets.joined(found[:1], found[1:])) == list(Targets.joined(entries[:1], entries[1:])) == entries
