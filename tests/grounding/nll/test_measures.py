@@ -107,6 +107,8 @@ def test_accuracies_count_the_codes_of_each_level(make_world: Any, monkeypatch: 
     assert built[0][5] == Path("not-needed") / "held-out-pairs.arrow"
     losses, seed = given.measures.losses, given.job.seed
     assert losses is not None
+    numbers = {"held_out_examples_to_tokens": 3, "held_out_examples_to_text": 3, "retrieval_pairs": 2}
+    assert given.run.counts == numbers
     drawn = draw_at_most(list(range(7)), 3, seed)
     assert losses.numbers == {TO_TOKENS: drawn, TO_TEXT: [7 + number for number in drawn]}
     assert given.measures.searched == draw_at_most(given.held_out, 2, seed)
@@ -182,9 +184,3 @@ def test_losses_are_computed_on_the_models_device(make_world: Any) -> None:
             job = replace(given.job, device=DEVICE)
             losses = module.HeldOutLosses(job, given.measures.losses.trained, corpus, pad)
             assert losses.numbers[TO_TOKENS] and losses.measure() == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_sample_of_the_held_out_examples_is_counted(make_world: Any) -> None:
-    world = make_world()
-    manifest = ground(world.workspace, held_out_sample=3, **STEPS)
-    assert (manifest.counts["held_out_examples_to_tokens"], manifest.counts["held_out_examples_to_text"]) == (3, 3)
