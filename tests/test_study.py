@@ -164,7 +164,7 @@ def test_solvers_are_set_side_by_side(
         if found is not None:  # the last one is not evaluated yet
             path = tmp_path / "evaluation" / f"tuned-{name}-s1-e3" / "per_user.parquet"
             path.parent.mkdir(parents=True)
-            pq.write_table(pa.table({metric: found for metric in ("recall@10", "recall@20", "ndcg@10")}), path)
+            pq.write_table(pa.table(dict.fromkeys(("recall@10", "recall@20", "ndcg@10"), found)), path)
     solvers.main(tmp_path)
     lines = capsys.readouterr().out.splitlines()
     expected = "| gradient-3 | 2 | 60 ±0 | 1024 ±0 | 4.50 ±0.71 | 0.000 ±0.000 | 0.300 ±0.141 | 3.50 5.50 |"
