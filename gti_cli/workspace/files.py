@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +41,15 @@ def write_json(path: Path, payload: Mapping[str, Any]) -> None:
     text = json.dumps(payload, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", "utf-8")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; an interruption meanwhile leaves none of those that were missing."""
+    absent = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except BaseException:
+        for folder in absent:
+            with suppress(OSError):  # another command has put something into it, or it was not made
+                folder.rmdir()
+        raise

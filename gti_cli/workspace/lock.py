@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gti_cli.errors import InputError
 from gti_cli.workspace.commit import finish_commits
-from gti_cli.workspace.files import write_json
+from gti_cli.workspace.files import make_folder, write_json
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -121,15 +121,9 @@ def _lock(root: Path, name: str) -> BaseFileLock:
     from filelock import FileLock
 
     path = root / ".gti" / name
-    absent = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except BaseException as cause:
-        for folder in absent:  # of an interrupted command no empty workspace stays
-            with suppress(OSError):
-                folder.rmdir()
-        if not isinstance(cause, OSError):
-            raise
+        make_folder(path.parent)
+    except OSError as cause:
         raise InputError(f"cannot write in the workspace: {cause.strerror}", where=str(root)) from cause
     return FileLock(path)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gti_cli.errors import InputError
-from gti_cli.workspace.files import replacing
+from gti_cli.workspace.files import make_folder, replacing
 
 T = TypeVar("T")
 
@@ -179,7 +179,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     """
     from filelock import FileLock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with FileLock(path.with_name(f".{path.name}.lock")):
         yield
 

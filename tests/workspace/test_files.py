@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gti_cli.workspace.files import replacing, write_json
+from gti_cli.workspace.files import make_folder, replacing, write_json
 
 
 def test_the_file_is_there_when_it_is_whole(tmp_path: Path) -> None:
@@ -47,3 +47,25 @@ def test_links_are_replaced_and_never_written_through(tmp_path: Path) -> None:
     write_json(path, {"a": 1})
     assert outside.read_text() == "the user's"
     assert not path.is_symlink() and json.loads(path.read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize("kept", ["", "a", "a/b/other"])
+def test_an_interruption_leaves_no_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str) -> None:
+    (tmp_path / kept).mkdir(parents=True, exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    plain = Path.mkdir
+
+    def interrupted(path: Path, *rest: int, **options: bool) -> None:
+        """Make the folder, and be interrupted."""
+        plain(path, *rest, **options)
+        if path.name == "c":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make_folder(tmp_path / "a/b/c")
+    assert sorted(tmp_path.rglob("*")) == before
+    make_folder(tmp_path / "a/b/c")
+    make_folder(tmp_path / "a/b/c")
+    assert (tmp_path / "a/b/c").is_dir()
