@@ -135,13 +135,15 @@ def kill_after(road: Road, step: Step, seconds: float, how: int) -> list[str]:
     running.wait_for_its_begin()
     time.sleep(seconds)
     os.kill(running.pid, how)  # its process waits for `wait`, even when it has ended
-    return _after_kill(road, step, case, running.wait(), how)
+    # Before its work begins and after it has ended, SIGTERM ends the process at once; a shell shows 143 for that, too.
+    return _after_kill(road, step, case, running.wait(), how, at_once=how == signal.SIGTERM)
 
 
-def _after_kill(road: Road, step: Step, case: Path, outcome: Outcome, how: int) -> list[str]:
+def _after_kill(road: Road, step: Step, case: Path, outcome: Outcome, how: int, at_once: bool = False) -> list[str]:
     tidy = how != signal.SIGKILL
     expected = 128 + how if tidy else -how
-    faults = [] if outcome.code in (0, expected) else [f"exit code {outcome.code}, not {expected}"]
+    allowed = (0, expected, -how) if at_once else (0, expected)
+    faults = [] if outcome.code in allowed else [f"exit code {outcome.code}, not {expected}"]
     if outcome.code == expected and tidy:
         faults += one_error_line(outcome)
     faults += untouched(road, step, case, tidy)
