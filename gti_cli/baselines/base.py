@@ -18,6 +18,7 @@ import numpy.typing as npt
 from gti_cli import console
 from gti_cli.baselines.ranking.top_columns import top_columns
 from gti_cli.metrics.ranking import TargetRanks, join_ranks
+from gti_cli.tables.arrays.ragged import owners_of
 from gti_cli.tables.arrays.targets import History, Targets
 from gti_cli.tables.arrays.user_lists import UserLists
 
@@ -52,7 +53,7 @@ class Candidates:
 
     def owners(self) -> Ints:
         """(M,) number of the user, from 0, whose candidate each row is."""
-        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+        return owners_of(np.diff(self.starts))
 
     def part(self, first: int, last: int) -> Candidates:
         """The candidates of the users ``first`` to ``last`` - 1."""

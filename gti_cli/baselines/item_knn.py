@@ -18,6 +18,7 @@ from scipy import sparse
 from gti_cli.baselines.base import Candidates, user_parts
 from gti_cli.baselines.ranking.sparse_scores import sparse_target_ranks, sparse_top_columns, without_seen
 from gti_cli.metrics.ranking import TargetRanks
+from gti_cli.tables.arrays.ragged import owners_of, places_from
 from gti_cli.tables.arrays.user_lists import UserLists
 
 Floats = npt.NDArray[np.float64]
@@ -206,9 +207,8 @@ class Neighbours:
     ) -> tuple[Ints, npt.NDArray[np.int32], Floats]:
         """The pairs of a few items: number of columns of each, then columns and weights, item after item."""
         counts = self.counts[items]
-        within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-        places = self._places[np.repeat(self._starts[items], counts) + within].astype(np.int64)
-        owners = np.repeat(np.arange(len(items), dtype=np.int64), counts) * self.size
+        places = self._places[places_from(self._starts[items], counts)].astype(np.int64)
+        owners = owners_of(counts) * self.size
         first, last = self._first[places], self._last[places]
         bits = len(steps).bit_length()
         keys = []

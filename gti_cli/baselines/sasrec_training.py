@@ -21,6 +21,7 @@ from gti_cli.baselines.base import target_ranks
 from gti_cli.baselines.catalogue_loss import catalogue_loss
 from gti_cli.baselines.sasrec import Network, SASRec, Size, batch_of
 from gti_cli.metrics.ranking import join_ranks, ndcg_at
+from gti_cli.tables.arrays.ragged import places_in_lists
 from gti_cli.tables.arrays.user_lists import UserLists
 
 CUT_OFF = 10
@@ -111,8 +112,7 @@ def training_sequences(train: Mapping[str, Sequence[str]], row_of: Mapping[str, 
     """
     lists = UserLists.of(train)
     counts = np.maximum(-(-(lists.lengths - 1) // length), 0)  # sequences of each user
-    first = np.repeat(np.cumsum(counts) - counts, counts)
-    starts = np.repeat(lists.offsets[:-1], counts) + (np.arange(len(first)) - first) * length
+    starts = np.repeat(lists.offsets[:-1], counts) + places_in_lists(counts) * length
     ends = np.minimum(starts + length + 1, np.repeat(lists.offsets[1:], counts))
     return CutSequences(lists.rows(row_of), starts, ends)
 

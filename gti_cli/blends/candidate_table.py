@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.metrics.ranking import TargetRanks
+from gti_cli.tables.arrays.ragged import offsets_of, places_from
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -59,9 +60,8 @@ class Candidates:
             Their candidates, and the entries of ``rows`` that they were.
         """
         sizes = np.diff(self.offsets)[users]
-        offsets = np.concatenate([[0], np.cumsum(sizes)])
-        entries = np.arange(offsets[-1]) + np.repeat(self.offsets[users] - offsets[:-1], sizes)
-        return Candidates(offsets, self.rows[entries]), entries
+        entries = places_from(self.offsets[users], sizes)
+        return Candidates(offsets_of(sizes), self.rows[entries]), entries
 
 
 def union(lists: list[Ints], histories: list[list[int]], *, filter_seen: bool) -> Candidates:
@@ -87,7 +87,7 @@ def union(lists: list[Ints], histories: list[list[int]], *, filter_seen: bool) -
         seen = seen_owners[inside] * width + seen_rows[inside]
         pairs = pairs[~np.isin(pairs[:, 0] * width + pairs[:, 1], seen)]
     counts = np.bincount(pairs[:, 0], minlength=users)
-    return Candidates(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), pairs[:, 1].astype(np.int64))
+    return Candidates(offsets_of(counts), pairs[:, 1].astype(np.int64))
 
 
 def sum_by_user(values: Floats, offsets: Ints) -> Floats:

@@ -17,6 +17,7 @@ from gti_cli.blends.candidate_table import Candidates
 from gti_cli.blends.choose import FORMS, Choice, choose
 from gti_cli.blends.mixing import Contexts, Mixing
 from gti_cli.blends.weight_search import HeldOut
+from gti_cli.tables.arrays.ragged import offsets_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -46,7 +47,7 @@ class MemberScores:
         chosen = np.asarray([self.members.index(name) for name in names])
         entries = np.flatnonzero(self.listed[chosen].any(axis=0))
         sizes = np.bincount(self.candidates.owners[entries], minlength=len(self.candidates.offsets) - 1)
-        candidates = Candidates(np.concatenate([[0], np.cumsum(sizes)]), self.candidates.rows[entries])
+        candidates = Candidates(offsets_of(sizes), self.candidates.rows[entries])
         return MemberScores(
             tuple(names),
             candidates,

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gti_cli.decoding.beam import Ranking
 from gti_cli.decoding.constraints.allowed_nodes import AllowedItems, ItemChoice
 from gti_cli.decoding.trie import Trie
+from gti_cli.tables.arrays.ragged import offsets_of, places_from, places_in_lists
 from gti_cli.tables.arrays.row_lists import RowLists
 
 Ints = npt.NDArray[np.int64]
@@ -109,8 +110,7 @@ class ItemLists(Sequence[RankedItems]):
     def of_table(cls, rows: npt.NDArray[np.integer[Any]], scores: npt.NDArray[np.floating[Any]]) -> ItemLists:
         """The lists of (P, k) tables of catalogue rows and scores; a row below 0 is no item."""
         is_item = rows >= 0
-        offsets = np.concatenate([[0], np.cumsum(is_item.sum(axis=1), dtype=np.int64)])
-        return cls(offsets, rows[is_item], scores[is_item])
+        return cls(offsets_of(is_item.sum(axis=1)), rows[is_item], scores[is_item])
 
     @classmethod
     def first(
@@ -126,10 +126,8 @@ class ItemLists(Sequence[RankedItems]):
             limit: Most items of a list.
         """
         lengths = np.bincount(owners, minlength=count)
-        place = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        kept = place < limit
-        offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, limit), dtype=np.int64)])
-        return cls(offsets, rows[kept], scores[kept])
+        kept = places_in_lists(lengths) < limit
+        return cls(offsets_of(np.minimum(lengths, limit)), rows[kept], scores[kept])
 
     @classmethod
     def joined(cls, parts: Sequence[ItemLists]) -> ItemLists:
@@ -210,8 +208,7 @@ def ranked_entries(
     leaves, scores = ranking.leaves[owners, places], ranking.scores[owners, places]
     first = trie.item_starts[leaves]
     counts = trie.item_starts[leaves + 1] - first
-    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    rows = trie.items[np.repeat(first, counts) + within]
+    rows = trie.items[places_from(first, counts)]
     owners, places, scores = np.repeat(owners, counts), np.repeat(places, counts), np.repeat(scores, counts)
     kept = np.ones(len(rows), dtype=bool)
     if hidden is not None:

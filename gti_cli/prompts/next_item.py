@@ -65,11 +65,12 @@ class Frame:
         """
         import numpy as np
 
+        from gti_cli.tables.arrays.ragged import offsets_of
         from gti_cli.tables.arrays.row_lists import RowLists
 
         width, end = item_tokens.shape[1], [*self.behind, *self.opening]
         lengths = len(self.before) + histories.lengths * width + len(end)
-        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        offsets = offsets_of(lengths)
         ids = np.empty(int(offsets[-1]), dtype=np.int32)
         ids[offsets[:-1, None] + np.arange(len(self.before))] = self.before
         ids[offsets[1:, None] - len(end) + np.arange(len(end))] = end

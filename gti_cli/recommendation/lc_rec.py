@@ -17,6 +17,7 @@ from gti_cli.prompts.next_item import cut_history
 from gti_cli.prompts.pair_prompts import TO_TEXT, TO_TOKENS, cut_texts, forms_of
 from gti_cli.prompts.text_as_data import note_naming
 from gti_cli.recommendation.task_data import INTENT, PREFERENCE, TaskData
+from gti_cli.tables.arrays.ragged import offsets_of
 from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import SPLITS, History
 from gti_cli.training.batches.stored_examples import PART, Concatenated, in_parts
@@ -171,7 +172,7 @@ def _drawn_histories(catalogue: TextCatalogue, train: UserLists, seed: int, coun
     starts = np.maximum(train.offsets[users], targets - catalogue.max_history)
     rows = train.rows(catalogue.row_of)
     is_named = np.asarray([bool(catalogue.name(row)) for row in range(len(catalogue.titles))], dtype=bool)
-    named_before = np.concatenate([[0], np.cumsum(is_named[rows], dtype=np.int64)])
+    named_before = offsets_of(is_named[rows])
     kinds = {
         lc_rec.TITLES_TO_ITEM: (catalogue.titles_to_item, named_before[targets] > named_before[starts]),
         lc_rec.ITEMS_TO_TITLE: (catalogue.items_to_title, is_named[rows[targets]]),

@@ -16,6 +16,7 @@ from gti_cli import console, tables
 from gti_cli.errors import InputError
 from gti_cli.tables.arrays.encoded import EncodedColumn, encode_ids, encode_strings
 from gti_cli.tables.arrays.names import Names
+from gti_cli.tables.arrays.ragged import offsets_of
 from gti_cli.tables.arrays.targets import History, Targets
 from gti_cli.tables.arrays.user_lists import Texts, UserLists
 from gti_cli.tables.columns import name_unread, refuse_unknown_items
@@ -147,7 +148,7 @@ def read_interactions(
     _report_rows(rows, len(users.codes), options)
     order = rows.order
     lengths = np.bincount(users.codes if len(order) == len(users.codes) else users.codes[order])
-    names, offsets = Names(users.texts), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    names, offsets = Names(users.texts), offsets_of(lengths)
     columns = {name: encode_strings(table, name, path) for name in texts if name in table.column_names}
     del table, times
     pa.default_memory_pool().release_unused()  # what the table took, which is more than all that is left

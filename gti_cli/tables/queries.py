@@ -19,6 +19,7 @@ from gti_cli.errors import InputError
 from gti_cli.tables.arrays.encoded import EncodedColumn, encode_ids, encode_strings
 from gti_cli.tables.arrays.names import Names
 from gti_cli.tables.arrays.query_lists import GOOD, MAYBE, NO, GradedItems, Query, QueryLists
+from gti_cli.tables.arrays.ragged import offsets_of
 from gti_cli.tables.arrays.user_lists import Texts
 from gti_cli.tables.columns import name_unread, refuse_unknown_items
 from gti_cli.tables.histories import SPLITS
@@ -225,7 +226,7 @@ class _Rows:
         return GradedItems(
             Names(self.names.texts),
             Names(self.texts.texts).take(self.texts.codes[self.first]),
-            np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
+            offsets_of(counts),
             self.items.codes[rows],
             self.grades[rows],
             Texts(Names(self.items.texts)),

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from gti_cli.metrics.ranking import TargetRanks
+from gti_cli.tables.arrays.ragged import places_in_lists
 
 Ints = npt.NDArray[np.int64]
 
@@ -60,7 +61,7 @@ def sparse_top_columns(scores: sparse.csr_matrix, k: int) -> Ints:
     columns, values = scores.indices[kept], scores.data[kept]
     order = np.lexsort((columns, -values, owners))
     counts = np.bincount(owners, minlength=scores.shape[0])
-    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = places_in_lists(counts)
     is_listed = place < k
     lists = np.full((scores.shape[0], k), -1, dtype=np.int64)
     lists[owners[order][is_listed], place[is_listed]] = columns[order][is_listed]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gti_cli.baselines.base import Baseline, Candidates
+from gti_cli.tables.arrays.ragged import offsets_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -62,8 +63,7 @@ class OverKnownItems:
         chosen = np.flatnonzero((rows >= 0) & has_history[owners])
         scores = np.full(len(rows), -np.inf)
         sizes = np.bincount(owners[chosen], minlength=len(histories))[users]
-        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        scores[chosen] = self._fitted.candidate_scores(known, Candidates(starts, rows[chosen]))
+        scores[chosen] = self._fitted.candidate_scores(known, Candidates(offsets_of(sizes), rows[chosen]))
         return scores
 
     def _known_histories(self, histories: Sequence[Sequence[int]]) -> tuple[Ints, list[list[int]]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
 from gti_cli.tables.arrays.names import Names
+from gti_cli.tables.arrays.ragged import offsets_of, places_from
 from gti_cli.tables.arrays.user_lists import Texts
 
 if TYPE_CHECKING:
@@ -118,12 +119,8 @@ class QueryLists(Sequence[Query]):
 
     def places(self) -> npt.NDArray[np.int64]:
         """The places of the graded items of these queries in the arrays of ``table``, one query behind the other."""
-        import numpy as np
-
-        counts = self.table.offsets[self.numbers + 1] - self.table.offsets[self.numbers]
-        before = np.repeat(self.table.offsets[self.numbers] - (np.cumsum(counts) - counts), counts)
-        places: npt.NDArray[np.int64] = before + np.arange(len(before))
-        return places
+        starts = self.table.offsets[self.numbers]
+        return places_from(starts, self.table.offsets[self.numbers + 1] - starts)
 
     def owners(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The number in ``table`` of the query of each graded item, given by its place."""
@@ -139,6 +136,6 @@ class QueryLists(Sequence[Query]):
         table = self.table
         is_taken = np.fromiter((item in items for item in table.items), dtype=bool, count=len(table.items))
         kept = ~is_taken[table.codes]
-        offsets = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])[table.offsets]
+        offsets = offsets_of(kept)[table.offsets]
         rest = GradedItems(table.names, table.texts, offsets, table.codes[kept], table.grades[kept], table.items)
         return QueryLists(rest, self.numbers)

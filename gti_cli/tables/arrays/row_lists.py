@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from gti_cli.tables.arrays.ragged import offsets_of, owners_of, places_from
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -30,7 +32,7 @@ class RowLists(Sequence[list[int]]):
 
         if isinstance(lists, RowLists):
             return lists
-        offsets = np.concatenate([[0], np.cumsum(lengths_of(lists))])
+        offsets = offsets_of(lengths_of(lists))
         return cls(np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1])), offsets)
 
     def __len__(self) -> int:
@@ -46,9 +48,7 @@ class RowLists(Sequence[list[int]]):
 
     def owners(self) -> npt.NDArray[np.int64]:
         """(M,) the number of the user of each entry."""
-        import numpy as np
-
-        return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
+        return owners_of(self.lengths)
 
     def has(self, users: npt.NDArray[np.int64], rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which of (n,) catalogue rows stand in the lists of (n,) users.
@@ -63,7 +63,7 @@ class RowLists(Sequence[list[int]]):
             return np.zeros(0, dtype=bool)
         first, last = int(users[0]), int(users[-1]) + 1
         listed = self.rows[self.offsets[first] : self.offsets[last]].astype(np.int64)
-        owners = np.repeat(np.arange(first, last), self.lengths[first:last])
+        owners = first + owners_of(self.lengths[first:last])
         width = 1 + max(int(rows.max()), int(listed.max(initial=0)))
         return np.isin(users * width + rows, owners * width + listed)
 
@@ -81,8 +81,7 @@ class RowLists(Sequence[list[int]]):
         if most is None or not len(self) or int(self.lengths.max()) <= most:
             return self
         kept = np.minimum(self.lengths, most)
-        places = np.repeat(self.offsets[1:] - np.cumsum(kept), kept) + np.arange(int(kept.sum()))
-        return RowLists(self.rows[places], np.concatenate([[0], np.cumsum(kept, dtype=np.int64)]))
+        return RowLists(self.rows[places_from(self.offsets[1:] - kept, kept)], offsets_of(kept))
 
     def __getitem__(self, number: Any) -> Any:
         if isinstance(number, slice):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
 from gti_cli.tables.arrays.names import Names
+from gti_cli.tables.arrays.ragged import offsets_of, owners_of, places_from
 from gti_cli.tables.arrays.row_lists import RowLists
 from gti_cli.tables.arrays.user_lists import Texts, UserLists
 
@@ -127,16 +128,14 @@ class Targets(Sequence[History]):
         import numpy as np
 
         kept = self.lengths if most is None else np.minimum(self.lengths, most)
-        places = np.repeat(self.places - np.cumsum(kept), kept) + np.arange(int(kept.sum()))
-        rows = self.lists.texts.rows(row_of)[self.lists.codes[places]].astype(np.int32)
-        return RowLists(rows, np.concatenate([[0], np.cumsum(kept, dtype=np.int64)]))
+        codes = self.lists.codes[places_from(self.places - kept, kept)]
+        return RowLists(self.lists.texts.rows(row_of)[codes].astype(np.int32), offsets_of(kept))
 
     def are_repeats(self) -> npt.NDArray[np.bool_]:
         """(T,) whether each target is among the items before it."""
         import numpy as np
 
-        before = np.repeat(self.places - np.cumsum(self.lengths), self.lengths) + np.arange(int(self.lengths.sum()))
-        owners = np.repeat(np.arange(len(self)), self.lengths)
+        before, owners = places_from(self.places - self.lengths, self.lengths), owners_of(self.lengths)
         is_target = self.lists.codes[before] == self.lists.codes[self.places][owners]
         return np.bincount(owners[is_target], minlength=len(self)) > 0
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gti_cli.tables.arrays.item_rows import rows_of
 from gti_cli.tables.arrays.names import Names
+from gti_cli.tables.arrays.ragged import offsets_of, owners_of
 from gti_cli.tables.arrays.row_lists import RowLists
 
 if TYPE_CHECKING:
@@ -164,9 +165,7 @@ class UserLists(Mapping[str, list[str]]):
 
     def owners(self) -> npt.NDArray[np.int64]:
         """(M,) the number of the user of each entry."""
-        import numpy as np
-
-        return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
+        return owners_of(self.lengths)
 
     def rows(self, row_of: Mapping[str, int]) -> npt.NDArray[np.int32]:
         """(M,) int32 row of the catalogue of each item, one user behind the other.
@@ -223,12 +222,10 @@ class UserLists(Mapping[str, list[str]]):
         """
         import numpy as np
 
-        before = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
-        lengths = np.diff(before[self.offsets])
+        lengths = np.diff(offsets_of(kept)[self.offsets])
         users = np.flatnonzero(lengths)
-        offsets = np.concatenate([[0], np.cumsum(lengths[users], dtype=np.int64)])
         names = self.users if len(users) == len(self.users) else self.users.take(users)
-        return UserLists(names, offsets, self.codes[kept], self.texts)
+        return UserLists(names, offsets_of(lengths[users]), self.codes[kept], self.texts)
 
 
 class _Lists(ValuesView[list[str]]):
