@@ -25,7 +25,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_PAIRS_AT_ONCE = 1 << 22  # pairs of neighbours that are sorted at a time
+_PAIRS_AT_ONCE = 1 << 21  # pairs of neighbours that are sorted at a time
+_SHORT_KEY = 32  # bits of a key of a pair, which is sorted in half the time of one of 64
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class Neighbours:
         is_first[1:] = users[1:] != users[:-1]
         starts = np.flatnonzero(is_first)
         self._lengths = np.diff(np.append(starts, len(rows)))
-        place_type = np.int32 if len(rows) < 1 << 31 else np.int64
+        place_type = np.int32 if len(rows) < 1 << 30 else np.int64  # with room for a step beyond the last place
         # The places of each sequence's first and last item, for each item.
         self._first = np.repeat(starts, self._lengths).astype(place_type)
         self._last = np.repeat(starts + self._lengths - 1, self._lengths).astype(place_type)
@@ -193,7 +194,10 @@ class Neighbours:
         weights = np.concatenate([weights, settings.backwards * weights])[: len(steps)]
         most = np.cumsum(self.counts[wanted] * len(steps))
         columns, values, lengths = [], [], np.zeros(self.size, dtype=np.int64)
-        for block in np.split(wanted, np.flatnonzero(np.diff(most // _PAIRS_AT_ONCE)) + 1):
+        # So few items in a block that short keys tell their pairs apart, if there are not too many columns.
+        items = max((1 << max(_SHORT_KEY - len(steps).bit_length(), 0)) // self.size, 1)
+        part = most // _PAIRS_AT_ONCE + np.arange(len(wanted)) // items
+        for block in np.split(wanted, np.flatnonzero(np.diff(part)) + 1):
             of_block, own_columns, own_values = self._count_block(block, steps, weights)
             lengths[block] = of_block
             columns.append(own_columns)
@@ -207,16 +211,17 @@ class Neighbours:
     ) -> tuple[Ints, npt.NDArray[np.int32], Floats]:
         """The pairs of a few items: number of columns of each, then columns and weights, item after item."""
         counts = self.counts[items]
-        places = self._places[places_from(self._starts[items], counts)].astype(np.int64)
-        owners = owners_of(counts) * self.size
-        first, last = self._first[places], self._last[places]
+        places = self._places[places_from(self._starts[items], counts)]
         bits = len(steps).bit_length()
+        key_type = np.uint32 if len(items) * self.size << bits <= 1 << _SHORT_KEY else np.int64
+        # The pair, and behind it in the last bits which step it is: sorted, equal pairs stand together.
+        before = (owners_of(counts) * self.size).astype(key_type) << bits
+        first, last = self._first[places], self._last[places]
         keys = []
         for number, step in enumerate(steps):
             beside = places + step
-            inside = beside <= last if step > 0 else beside >= first
-            # The pair, and behind it in the last bits which step it is: sorted, equal pairs stand together.
-            keys.append(((owners[inside] + self.rows[beside[inside]]) << bits) + number)
+            inside = np.flatnonzero(beside <= last if step > 0 else beside >= first)
+            keys.append(before[inside] + ((self.rows[beside[inside]].astype(key_type) << bits) + number))
         key = np.concatenate(keys)
         del keys
         key.sort()

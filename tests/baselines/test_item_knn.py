@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from gti_cli.baselines import item_knn
 from gti_cli.baselines.item_knn import ItemKNN, Neighbourhood
 from tests.support.baselines import ITEMS, ROW_OF, random_train
 
@@ -47,6 +48,20 @@ def test_scores(train: dict[str, list[str]], history: list[int], settings: Neigh
     found = ItemKNN(train, ROW_OF, settings).scores([history, [0]])[0]
     np.testing.assert_allclose(np.where(np.isneginf(found), 0, found), expected, atol=1e-12)
     assert (np.isneginf(found) == (expected == 0)).all()
+
+
+@pytest.mark.parametrize("pairs_at_once", [1, 7, 1 << 21])
+@pytest.mark.parametrize("short_key", [0, 8, 12, 32])
+def test_pairs_are_the_same_in_blocks_and_with_long_keys(
+    train: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, pairs_at_once: int, short_key: int
+) -> None:
+    whole = ItemKNN(train, ROW_OF, SETTINGS[0]).similarity
+    monkeypatch.setattr(item_knn, "_PAIRS_AT_ONCE", pairs_at_once)
+    monkeypatch.setattr(item_knn, "_SHORT_KEY", short_key)
+    in_blocks = ItemKNN(train, ROW_OF, SETTINGS[0]).similarity
+    assert whole.nnz > ITEMS
+    assert (in_blocks.indptr == whole.indptr).all() and (in_blocks.indices == whole.indices).all()
+    assert (in_blocks.data == whole.data).all()
 
 
 def test_nobody_has_two_items() -> None:
