@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-from gti_cli.checkpoints.devices import choose_device, choose_dtype, choose_training_dtype, describe, seed_everything
+from gti_cli.checkpoints.devices import (
+    _cpu_bfloat16_instructions,
+    choose_device,
+    choose_dtype,
+    choose_training_dtype,
+    describe,
+    seed_everything,
+)
 from gti_cli.errors import InputError
 
 
@@ -15,6 +25,39 @@ def test_devices() -> None:
     for name in ("tpu", "cuda:x"):
         with pytest.raises(InputError, match="unknown device"):
             choose_device(name)
+
+
+# Products of 200 shapes, as many batches have them; the megabytes that the process has grown by since the 20th.
+MANY_SHAPES = """
+import sys, torch
+from gti_cli.checkpoints.devices import choose_device
+if sys.argv[1] == "chosen":
+    choose_device("cpu")
+weights = [torch.ones(rows, columns, dtype=torch.bfloat16) for rows, columns in ((256, 256), (1024, 256), (256, 1024))]
+inputs = torch.ones(700, 1024, dtype=torch.bfloat16)
+for number in range(200):
+    for weight in weights:
+        torch.nn.functional.linear(inputs[: 500 + number, : weight.shape[1]].contiguous(), weight)
+    if number == 20:
+        before = int(open("/proc/self/statm").read().split()[1])
+print((int(open("/proc/self/statm").read().split()[1]) - before) * 4096 / 2**20)
+"""
+
+
+def grown(choice: str, environment: dict[str, str]) -> float:
+    """What a process of `MANY_SHAPES` has grown by, in MiB."""
+    line = [sys.executable, "-c", MANY_SHAPES, choice]
+    return float(subprocess.run(line, env=environment, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or _cpu_bfloat16_instructions() is None, reason="this CPU has no bfloat16 instructions"
+)
+def test_products_of_many_shapes_do_not_fill_the_memory() -> None:
+    clean = {name: text for name, text in os.environ.items() if "CACHE_CAPACITY" not in name}
+    assert grown("chosen", clean) < 60 < 2 * 60 < grown("not chosen", clean)
+    own = {**clean, "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024", "LRU_CACHE_CAPACITY": "1024"}
+    assert grown("chosen", own) > 2 * 60  # the user's own numbers count
 
 
 def test_absent_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
