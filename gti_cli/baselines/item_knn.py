@@ -26,6 +26,7 @@ Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _PAIRS_AT_ONCE = 1 << 21  # pairs of neighbours that are sorted at a time
+_PAIRS_TOGETHER = 1 << 25  # pairs whose counts make one array: a large one leaves no gap in memory when it is freed
 _SHORT_KEY = 32  # bits of a key of a pair, which is sorted in half the time of one of 64
 
 
@@ -194,14 +195,10 @@ class Neighbours:
         weights = np.concatenate([weights, settings.backwards * weights])[: len(steps)]
         most = np.cumsum(self.counts[wanted] * len(steps))
         columns, values, lengths = [], [], np.zeros(self.size, dtype=np.int64)
-        # So few items in a block that short keys tell their pairs apart, if there are not too many columns.
-        items = max((1 << max(_SHORT_KEY - len(steps).bit_length(), 0)) // self.size, 1)
-        part = most // _PAIRS_AT_ONCE + np.arange(len(wanted)) // items
-        for block in np.split(wanted, np.flatnonzero(np.diff(part)) + 1):
-            of_block, own_columns, own_values = self._count_block(block, steps, weights)
-            lengths[block] = of_block
-            columns.append(own_columns)
-            values.append(own_values)
+        for block in np.split(wanted, np.flatnonzero(np.diff(most // _PAIRS_TOGETHER)) + 1):
+            lengths[block], of_columns, of_values = self._count_block(block, steps, weights)
+            columns.append(of_columns)
+            values.append(of_values)
         indptr = np.append(0, np.cumsum(lengths))
         pairs = _joined(values), _joined(columns), indptr
         return sparse.csr_matrix(pairs, shape=(self.size, self.size))
@@ -209,7 +206,19 @@ class Neighbours:
     def _count_block(
         self, items: Ints, steps: Sequence[int], weights: Floats
     ) -> tuple[Ints, npt.NDArray[np.int32], Floats]:
-        """The pairs of a few items: number of columns of each, then columns and weights, item after item."""
+        """The pairs of some items: number of columns of each, then columns and weights, item after item."""
+        most = np.cumsum(self.counts[items] * len(steps))
+        # So few items at a time that short keys tell their pairs apart, if there are not too many columns.
+        few = max((1 << max(_SHORT_KEY - len(steps).bit_length(), 0)) // self.size, 1)
+        part = most // _PAIRS_AT_ONCE + np.arange(len(items)) // few
+        parts = np.split(items, np.flatnonzero(np.diff(part)) + 1)
+        lengths, columns, values = zip(*(self._count_few(own, steps, weights) for own in parts), strict=True)
+        return np.concatenate(lengths), np.concatenate(columns), np.concatenate(values)
+
+    def _count_few(
+        self, items: Ints, steps: Sequence[int], weights: Floats
+    ) -> tuple[Ints, npt.NDArray[np.int32], Floats]:
+        """`_count_block` for a few items."""
         counts = self.counts[items]
         places = self._places[places_from(self._starts[items], counts)]
         bits = len(steps).bit_length()

@@ -57,6 +57,7 @@ def test_pairs_are_the_same_in_blocks_and_with_long_keys(
 ) -> None:
     whole = ItemKNN(train, ROW_OF, SETTINGS[0]).similarity
     monkeypatch.setattr(item_knn, "_PAIRS_AT_ONCE", pairs_at_once)
+    monkeypatch.setattr(item_knn, "_PAIRS_TOGETHER", 5 * pairs_at_once)
     monkeypatch.setattr(item_knn, "_SHORT_KEY", short_key)
     in_blocks = ItemKNN(train, ROW_OF, SETTINGS[0]).similarity
     assert whole.nnz > ITEMS
