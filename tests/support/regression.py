@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from gti_cli.grounding.nll.corpus import divide_examples
 from gti_cli.grounding.nll.head_loss import LogitRule
+from gti_cli.grounding.nll.objective import GroundingModel
+from gti_cli.grounding.regression.kept_states import StateStore
+from gti_cli.grounding.regression.levels import PathOptions, fit_levels
 from gti_cli.grounding.regression.objective import Regression
 from gti_cli.grounding.regression.positions import Positions
+from gti_cli.grounding.regression.saved_levels import Progress, SavedLevels
+from gti_cli.grounding.regression.sources import Source
+from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.prompts.examples import Example
 from tests.support import grounding
 
@@ -90,3 +98,31 @@ def to_tokens(count: int, seed: int = 0) -> tuple[list[Example], list[int]]:
         examples.append(Example([*grounding.PREFIXES[template], *text, 3, 4], [*codes, 2]))
         templates.append(template)
     return examples, templates
+
+
+def fit_all_levels(
+    model: Any,
+    train: list[Example],
+    held_out: list[Example] | None,
+    strengths: Any = (1.0, 0.0),
+    tolerance: float = 2e-5,
+    saved: SavedLevels | None = None,
+    folder: Path | None = None,
+    **more: bool,
+) -> Progress:
+    """Fit all levels; no example is divided, for those of the first place alone cannot be. ``more``: ``resuming``."""
+    rows = NewRows(model, grounding.NEW_IDS)
+    with rows.attached():
+        sources: list[Source | None] = []
+        for examples, where in ((train, folder), (held_out, None)):
+            if examples is None:
+                sources.append(None)
+                continue
+            zeros = [0] * len(examples)
+            corpus = divide_examples(examples, zeros, zeros, set(grounding.NEW_IDS.tolist()), whole=True)
+            trained = GroundingModel(model, rows, corpus.prefixes)
+            store = StateStore(where, torch.device("cpu"))
+            sources.append(Source("pairs", trained, corpus, range(len(examples)), grounding.PAD, store))
+        first, second = sources
+        assert first is not None and first.model.rule is not None
+        return fit_levels(first, second, first.model.rule, PathOptions(strengths, tolerance), saved, **more)

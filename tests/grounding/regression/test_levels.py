@@ -6,57 +6,23 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from gti_cli.grounding.nll.corpus import divide_examples
-from gti_cli.grounding.nll.objective import GroundingModel
 from gti_cli.grounding.regression import levels, solver
-from gti_cli.grounding.regression.kept_states import StateStore
-from gti_cli.grounding.regression.levels import PathOptions, fit_levels
 from gti_cli.grounding.regression.objective import Regression
 from gti_cli.grounding.regression.problem import make_problem
-from gti_cli.grounding.regression.saved_levels import FittedLevel, Progress, SavedLevels
+from gti_cli.grounding.regression.saved_levels import FittedLevel
 from gti_cli.grounding.regression.solver import Coordinates, Solution
 from gti_cli.grounding.regression.sources import Source
-from gti_cli.grounding.trainable_rows import NewRows
 from gti_cli.prompts.examples import Example
-from tests.support.grounding import NEW_IDS, OLD, PAD, masked_loss, model_of
-from tests.support.regression import plain_ridge, to_tokens
+from tests.support.grounding import OLD, masked_loss, model_of
+from tests.support.regression import fit_all_levels, plain_ridge, to_tokens
 
 KINDS = [("qwen3", True), ("qwen3", False), ("phi", False), ("gemma2", True), ("cohere", True)]
-
-
-def fit(
-    model: Any,
-    train: list[Example],
-    held_out: list[Example] | None,
-    strengths: Any = (1.0, 0.0),
-    tolerance: float = 2e-5,
-    saved: SavedLevels | None = None,
-    folder: Path | None = None,
-    **more: bool,
-) -> Progress:
-    """Fit all levels; no example is divided, for those of the first place alone cannot be. ``more``: ``resuming``."""
-    rows = NewRows(model, NEW_IDS)
-    with rows.attached():
-        sources: list[Source | None] = []
-        for examples, where in ((train, folder), (held_out, None)):
-            if examples is None:
-                sources.append(None)
-                continue
-            zeros = [0] * len(examples)
-            corpus = divide_examples(examples, zeros, zeros, set(NEW_IDS.tolist()), whole=True)
-            trained = GroundingModel(model, rows, corpus.prefixes)
-            store = StateStore(where, torch.device("cpu"))
-            sources.append(Source("pairs", trained, corpus, range(len(examples)), PAD, store))
-        first, second = sources
-        assert first is not None and first.model.rule is not None
-        return fit_levels(first, second, first.model.rule, PathOptions(strengths, tolerance), saved, **more)
 
 
 def head_weights(model: Any) -> list[Any]:
@@ -90,7 +56,7 @@ def test_algorithm_1_has_nothing_left_to_do_at_level_0(kind: str, tied: bool) ->
     before = masked_gradients(model, first, level).norm()
     old = model.get_output_embeddings().weight[:OLD].clone()
     # Held-out examples that are those that are fitted: the last strength, no ridge, is the best one.
-    progress = fit(model, first, first, tolerance=5e-5)
+    progress = fit_all_levels(model, first, first, tolerance=5e-5)
     assert masked_gradients(model, first, level).norm() < 1e-4 * before
     assert torch.equal(model.get_output_embeddings().weight[:OLD], old)
     (found,) = progress.levels
@@ -119,7 +85,7 @@ def test_with_a_tied_head_every_level_stands_behind_the_final_rows_before_it() -
     model = model_of("qwen3")
     last = slice(OLD + 8, OLD + 12)
     start = rows_of(model, last)
-    progress = fit(model, codes, None, strengths=(1.0, 0.3), tolerance=1e-5)
+    progress = fit_all_levels(model, codes, None, strengths=(1.0, 0.3), tolerance=1e-5)
     assert_only_the_ridge_pulls(model, codes, last, start, progress.levels[-1])
     found = [(level.places, level.rows, level.positions) for level in progress.levels]
     assert found == [([0], 4, 120), ([1], 4, 120), ([2], 4, 120)]
@@ -131,7 +97,7 @@ def test_with_an_untied_head_all_rows_and_the_end_of_the_turn_are_one_problem() 
     new = slice(OLD, OLD + 12)
     start = rows_of(model, new)
     inputs = model.get_input_embeddings().weight.clone()
-    progress = fit(model, examples, examples, strengths=(0.3,), tolerance=1e-5)
+    progress = fit_all_levels(model, examples, examples, strengths=(0.3,), tolerance=1e-5)
     (level,) = progress.levels
     assert_only_the_ridge_pulls(model, examples, new, start, level)
     assert torch.equal(model.get_input_embeddings().weight, inputs)
@@ -144,7 +110,7 @@ def test_held_out_answers_choose_the_strength(tied: bool) -> None:
     train, held_out = examples[:20], examples[20:]
     model = model_of("qwen3", tied)
     before = float(masked_loss(model, held_out).detach())
-    progress = fit(model, train, held_out, (30.0, 10.0, 1e-2, 1e-4), 1e-2)
+    progress = fit_all_levels(model, train, held_out, (30.0, 10.0, 1e-2, 1e-4), 1e-2)
     assert len(progress.levels) == (3 if tied else 1)
     for level in progress.levels:
         # Texts and codes are random: fitting them closely is learning by heart, so the path ends before its end.
@@ -162,7 +128,7 @@ def test_a_start_that_nothing_makes_better_stays(capsys: pytest.CaptureFixture[s
     unlike = [Example(example.prompt, [3, 4, 5, 6]) for example in examples]  # answers without any new token
     model = model_of("qwen3")
     start = rows_of(model, slice(0, None))
-    progress = fit(model, examples, unlike, (0.1, 0.01), 1e-2)
+    progress = fit_all_levels(model, examples, unlike, (0.1, 0.01), 1e-2)
     assert [(level.strength, level.ridge, len(level.tried)) for level in progress.levels] == [(None, 0.0, 1)] * 3
     assert capsys.readouterr().err.count("no strength of the ridge lowers the held-out loss") == 3
     assert torch.equal(rows_of(model, slice(0, None)), start)
@@ -210,7 +176,7 @@ def test_each_strength_begins_where_the_stronger_one_ended(
     monkeypatch.setattr(levels.console, "progress", progress)
     examples = to_tokens(10)[0]
     held = ended(examples[:6], 2) if held_out else None  # no held-out answer has the third code
-    progress_found = fit(model_of("qwen3", tied), examples, held, (10.0, 3.0, 1.0), 0.05)
+    progress_found = fit_all_levels(model_of("qwen3", tied), examples, held, (10.0, 3.0, 1.0), 0.05)
     said = " ".join(capsys.readouterr().err.split())
     assert len(progress_found.levels) == (3 if tied else 1)
     assert spent[0].solver_seconds == 7 * len(progress_found.levels)
@@ -252,39 +218,12 @@ def test_each_strength_begins_where_the_stronger_one_ended(
     assert asked == [part for part in expected[: 5 if tied else 2] if held_out or part[0] == 10]
 
 
-def test_each_level_can_be_the_first_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    examples = to_tokens(10)[0]
-    given: dict[str, Any] = {"train": examples, "held_out": None, "strengths": (1.0,), "tolerance": 0.1}
-    kept: list[Progress] = []
-    keep = SavedLevels.keep
-    monkeypatch.setattr(SavedLevels, "keep", lambda self, progress: kept.append(progress) or keep(self, progress))
-    whole = model_of("qwen3")
-    fit(whole, **given, saved=SavedLevels(tmp_path))
-    assert [len(progress.levels) for progress in kept] == [1, 2, 3]
-    asked: list[list[int]] = []
-    original = Source.positions
-    monkeypatch.setattr(
-        Source, "positions", lambda self, places, *more: asked.append(list(places)) or original(self, places, *more)
-    )
-    # The places behind rows that were fitted are computed again, each behind the rows that it had.
-    for progress, expected in zip(kept[:], ([[0, 1, 2, 3], [1], [2]], [[0, 1, 2, 3], [1], [2]], []), strict=True):
-        keep(SavedLevels(tmp_path), progress)
-        model = model_of("qwen3")
-        asked.clear()
-        found = fit(model, **given, saved=SavedLevels(tmp_path), resuming=True)
-        assert asked == expected and found.levels == kept[2].levels
-        assert torch.equal(model.get_input_embeddings().weight, whole.get_input_embeddings().weight)
-    # What is kept is read only by a run that resumes.
-    fit(model_of("qwen3"), **given, saved=SavedLevels(tmp_path))
-    assert asked == [[0, 1, 2, 3], [1], [2]]
-
-
 def test_rows_that_change_nothing_are_not_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """A solver that stays where it begins, at a start without any gradient."""
     monkeypatch.setattr(levels, "solve", lambda _, begin, *more, **told: Solution(begin, 1.0, 0.0, 1, 1, True))
     monkeypatch.setattr(Regression, "value_and_gradient", lambda self, rows: (torch.zeros(()), torch.zeros_like(rows)))
     examples = to_tokens(10)[0]
-    (level,) = fit(model_of("qwen3", False), examples, examples, (3.0, 1.0), 0.1).levels
+    (level,) = fit_all_levels(model_of("qwen3", False), examples, examples, (3.0, 1.0), 0.1).levels
     assert (level.strength, len(level.tried), level.gradient) == (None, 1, 0.0)
     assert level.tried[0][1] == level.held_out_loss
 
@@ -292,39 +231,7 @@ def test_rows_that_change_nothing_are_not_better(monkeypatch: pytest.MonkeyPatch
 def test_strengths_that_are_not_given() -> None:
     examples = to_tokens(10)[0]
     model = model_of("qwen3", False)
-    unseen = fit(model, examples, None, None, 0.5)
+    unseen = fit_all_levels(model, examples, None, None, 0.5)
     assert [strength for strength, _ in unseen.levels[0].tried] == [10.0, 3.0]
-    tried = [strength for strength, _ in fit(model, examples, examples, None, 0.5).levels[0].tried]
+    tried = [strength for strength, _ in fit_all_levels(model, examples, examples, None, 0.5).levels[0].tried]
     assert tried == [10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3][: len(tried)] and len(tried) > 2
-
-
-@pytest.mark.parametrize(("tied", "in_files"), [(True, False), (True, True), (False, False)])
-def test_an_interrupted_fit_goes_on_to_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tied: bool, in_files: bool
-) -> None:
-    examples = [Example(example.prompt, [*example.answer[:2], 2]) for example in to_tokens(12)[0]]
-    folder = tmp_path / "states" if in_files else None
-    given: dict[str, Any] = {"train": examples, "held_out": examples, "strengths": (3.0, 1.0), "tolerance": 1e-2}
-    whole = model_of("qwen3", tied)
-    expected = fit(whole, **given)
-    count = 2 if tied else 1
-    keep, kept = SavedLevels.keep, []
-
-    def stop(self: SavedLevels, progress: Progress) -> None:
-        """Keep, and stop at each level's end once."""
-        keep(self, progress)
-        kept.append(len(progress.levels))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(SavedLevels, "keep", stop)
-    progress = None
-    while progress is None:
-        model = model_of("qwen3", tied)
-        try:
-            progress = fit(model, **given, saved=SavedLevels(tmp_path), folder=folder, resuming=True)
-        except KeyboardInterrupt:
-            continue
-    # The last attempt had nothing to do, and found the rows.
-    assert kept == [1, 2][:count] and progress.levels == expected.levels
-    for mine, theirs in zip(model.state_dict().values(), whole.state_dict().values(), strict=True):
-        assert torch.equal(mine, theirs)
