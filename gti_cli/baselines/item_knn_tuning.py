@@ -95,10 +95,9 @@ class _Measure:
     ) -> None:
         self._neighbours, self._histories, self._targets = neighbours, histories, targets
         self._filter_seen = filter_seen
-        last = int(max(GRID["last"]))
-        self._items = np.unique(np.concatenate([np.asarray(history[-last:], dtype=np.int64) for history in histories]))
-        # The pairs, and the same multiplied by factors, which several settings in a row have in common.
-        self._counted: tuple[tuple[float, ...], sparse.csr_matrix] | None = None
+        # The pairs, with how many last items of each history they are counted for, and the same multiplied by factors.
+        # Several settings in a row have them in common.
+        self._counted: tuple[tuple[float, ...], int, sparse.csr_matrix] | None = None
         self._scaled: tuple[tuple[float, ...], sparse.csr_matrix] | None = None
 
     def ndcg_of(self, settings: Neighbourhood) -> float:
@@ -114,18 +113,26 @@ class _Measure:
         return float(gains.mean())
 
     def _similarity(self, settings: Neighbourhood) -> sparse.csr_matrix:
-        """The similarities of the items that histories end with to all items."""
-        key = (settings.window, settings.falloff, settings.backwards)
-        if self._counted is None or self._counted[0] != key:
-            self._counted = self._scaled = None  # two counts at once would be most of the memory
-            self._counted = key, self._neighbours.count(settings, self._items)
+        """The similarities of the last items of all histories to all items."""
+        counted = self._count(settings)
         factors = (settings.normalisation, settings.shrinkage)
         if self._scaled is None or self._scaled[0] != factors:
             self._scaled = None
-            counted = self._counted[1]
             own = sparse.csr_matrix((counted.data.copy(), counted.indices, counted.indptr), shape=counted.shape)
             self._scaled = factors, scaled(own, item_factors(self._neighbours, settings))
         return self._scaled[1]
+
+    def _count(self, settings: Neighbourhood) -> sparse.csr_matrix:
+        """The pairs of the last items of all histories."""
+        key, last = (settings.window, settings.falloff, settings.backwards), settings.last
+        if self._counted is not None and self._counted[0] == key:
+            if last <= self._counted[1]:
+                return self._counted[2]
+            last = max(last, int(max(GRID["last"])))  # longer ends are being tried: count once for all of them
+        self._counted = self._scaled = None  # two counts at once would be most of the memory
+        ends = [np.asarray(history[-last:], dtype=np.int64) for history in self._histories]
+        self._counted = key, last, self._neighbours.count(settings, np.unique(np.concatenate(ends)))
+        return self._counted[2]
 
     def _may_be_first(self, model: ItemKNN) -> npt.NDArray[np.bool_]:
         """(U,) which targets may be among the first: nothing shows that ten items stand before them.
