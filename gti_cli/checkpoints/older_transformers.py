@@ -63,7 +63,7 @@ def write_older_config_keys(folder: Path) -> None:
     path.write_text(_as_text(config), "utf-8")
     added = config.keys() - as_written.keys()
     after, unchanged = _content(_load_config(folder), added), _content(before, added)
-    # Without its older key, version 5.3 reads another rotary share of GPT-NeoX than it has written.
+    # Without its older key, version 5.4 reads another rotary share of GPT-NeoX than it has written.
     if after != unchanged and after != {**unchanged, "rope_parameters": as_written.get("rope_parameters")}:
         path.write_text(text, "utf-8")
         _warn(path)
