@@ -33,7 +33,8 @@ class CodeTree:
         # How many tuples lie below any prefix of 0 … L codes.
         self._capacity = [math.prod(sizes[depth:]) for depth in range(len(sizes) + 1)]
         codes = np.empty((0, len(sizes)), dtype=np.int32) if codes is None else codes
-        self._sorted = codes[np.lexsort(codes.T[::-1])]  # by the first code, then by the second, …
+        # Sorted by the first code, then by the second, …; each level in one piece, so that a search copies nothing.
+        self._sorted = np.take(codes.T, np.lexsort(codes.T[::-1]), axis=1)
         self._added = 0
         self._added_below: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)  # next codes of added items
         self._children: dict[tuple[int, ...], Counts] = {}
@@ -52,20 +53,19 @@ class CodeTree:
         """How many items lie below each code that may follow ``prefix``: (K,)."""
         counts = self._children.get(prefix)
         if counts is None:
-            start, stop = 0, len(self._sorted)
+            start, stop = 0, self._sorted.shape[1]
             for level, code in enumerate(prefix):
-                run = self._sorted[start:stop, level]
-                start, stop = start + int(np.searchsorted(run, code)), start + int(np.searchsorted(run, code, "right"))
-            depth = len(prefix)
+                run, sought = self._sorted[level, start:stop], self._sorted.dtype.type(code)  # another type copies, too
+                start, stop = start + int(run.searchsorted(sought)), start + int(run.searchsorted(sought, "right"))
             following = np.concatenate(
-                [self._sorted[start:stop, depth], np.asarray(self._added_below.get(prefix, ()), dtype=np.int32)]
+                [self._sorted[len(prefix), start:stop], np.asarray(self._added_below.get(prefix, ()), dtype=np.int32)]
             )
-            counts = self._children[prefix] = np.bincount(following, minlength=self._sizes[depth])
+            counts = self._children[prefix] = np.bincount(following, minlength=self._sizes[len(prefix)])
         return counts
 
     def has_room(self, prefix: tuple[int, ...]) -> bool:
         """Whether a free tuple lies below ``prefix``."""
-        below = self.children(prefix[:-1])[prefix[-1]] if prefix else len(self._sorted) + self._added
+        below = self.children(prefix[:-1])[prefix[-1]] if prefix else self._sorted.shape[1] + self._added
         return int(below) < self._capacity[len(prefix)]
 
     def nearest_free(self, vector: Vectors, codes: npt.NDArray[np.int32], codebooks: Sequence[Vectors]) -> Codes:
