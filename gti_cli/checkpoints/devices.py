@@ -11,7 +11,7 @@ from gti_cli.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-# Where oneDNN, and torch above it, read how many prepared kernels they keep. A pass through a model needs about 25.
+# Where oneDNN, and torch above it, read how many prepared kernels they keep. A pass through a small LM made about 18.
 _KEPT_KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 
 
