@@ -7,7 +7,7 @@ its own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ from gti_cli.checkpoints.token_names import LC_REC, all_names, boundary_tokens, 
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.catalogue import Catalogue, string_columns
 from gti_cli.semantic_ids.quantizers.residual_codes import blocks
+from gti_cli.tables import BlockTable
 from gti_cli.tables.string_column import string_array
+from gti_cli.tables.text_types import text_column
 from gti_cli.tensors.vector_file import VectorFile, VectorRows, write_vectors
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ FILES = (IDS, CODEBOOKS, ITEMS, EMBEDDINGS)
 HISTORY = "rqvae_history.parquet"  # Written with --quantizer rq-vae.
 REUSE = "reuse.safetensors"  # What --reuse needs beyond the codebooks: the fitted LSA, the RQ-VAE's weights.
 SAME_AS = "same_as"
+_PART = 1 << 15  # rows of a table that are made and written at a time
 
 
 def write_ids(path: Path, item_ids: Sequence[str], codes: Codes, style: str = LC_REC) -> None:
@@ -50,15 +53,18 @@ def write_ids(path: Path, item_ids: Sequence[str], codes: Codes, style: str = LC
         codes: (N, L), N > 0.
         style: Style of the token names: ``lc-rec`` or ``onerec``.
     """
+    ids = string_array(item_ids)
+    parts = ({"item_id": ids[part], **_code_columns(codes[part], style)} for part in blocks(len(codes), _PART))
+    tables.write_parts(path, parts)
+
+
+def _code_columns(codes: Codes, style: str) -> dict[str, pa.Array]:
+    """The columns ``codes`` and ``tokens`` of some rows."""
     import pyarrow as pa
 
     offsets = np.arange(0, codes.size + 1, codes.shape[1], dtype=np.int32)
-    columns = {
-        "item_id": string_array(item_ids),
-        "codes": pa.ListArray.from_arrays(pa.array(offsets), pa.array(codes.reshape(-1), pa.int32())),
-        "tokens": _tokens(codes, style),
-    }
-    tables.write(path, columns)
+    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(codes.reshape(-1), pa.int32()))
+    return {"codes": lists, "tokens": _tokens(codes, style)}
 
 
 def _tokens(codes: Codes, style: str) -> pa.Array:
@@ -77,33 +83,56 @@ def _tokens(codes: Codes, style: str) -> pa.Array:
     return pc.binary_join_element_wise(*parts, pa.scalar(behind), "")
 
 
-def items_table(catalogue: Catalogue) -> pa.Table:
-    """The table ``items.parquet`` without ``same_as``: item_id, the encoded text, the text columns of the input."""
+def items_parts(catalogue: Catalogue) -> Iterator[pa.Table]:
+    """The table ``items.parquet`` without ``same_as``, in parts: item_id, the encoded text, text columns of the input.
+
+    Args:
+        catalogue: The items.
+    """
     import pyarrow as pa
 
-    return pa.table(
-        {
-            "item_id": string_array(catalogue.item_ids),
-            "text": string_array(catalogue.texts),
-            **string_columns(catalogue.table),
-        }
-    )
+    names, start = string_columns(catalogue.table), 0
+    for block in catalogue.table.blocks(["item_id", *names], _PART):
+        stop = start + len(block)
+        own = {"item_id": catalogue.item_ids.array(start, stop), "text": catalogue.texts.array(start, stop)}
+        yield pa.table({**own, **{name: text_column(block, name) for name in names}})
+        start = stop
 
 
-def with_same_as(items: pa.Table, first_equal: npt.NDArray[np.int64]) -> pa.Table:
+def with_same_as(
+    parts: Iterable[pa.Table], item_ids: pa.ChunkedArray, first_equal: npt.NDArray[np.int64]
+) -> Iterator[pa.Table]:
     """Add the column ``same_as``: the id of the first item with an identical embedding, null where there is none.
 
     Args:
-        items: Items table of N rows; an existing column ``same_as`` is replaced.
+        parts: An items table of N rows in parts; an existing column ``same_as`` is replaced.
+        item_ids: (N,) the ids of its items.
         first_equal: (N,) row numbers from `gti_cli.semantic_ids.groups.first_equal_rows`.
     """
     import pyarrow as pa
 
-    is_first = first_equal == np.arange(len(first_equal))
-    same_as = items.column("item_id").take(pa.array(first_equal, mask=is_first)).cast(pa.string()).combine_chunks()
-    if SAME_AS in items.column_names:
-        items = items.drop_columns([SAME_AS])
-    return items.append_column(SAME_AS, same_as)
+    start = 0
+    for part in parts:
+        rows = np.arange(start, start + len(part))
+        first = first_equal[start : start + len(part)]
+        same_as = item_ids.take(pa.array(first, mask=first == rows)).cast(pa.string()).combine_chunks()
+        kept = [name for name in part.column_names if name != SAME_AS]
+        yield part.select(kept).append_column(SAME_AS, same_as)
+        start += len(part)
+
+
+def write_items(path: Path, parts: Iterable[pa.Table]) -> BlockTable:
+    """Write ``items.parquet``.
+
+    Args:
+        path: The file.
+        parts: The table in parts, from `with_same_as`.
+
+    Returns:
+        The table as it is on disk, with ``same_as`` in memory.
+    """
+    tables.write_parts(path, parts)
+    return tables.read_in_blocks(path, resident=[SAME_AS])
 
 
 def write_codebooks(path: Path, codebooks: Sequence[Vectors]) -> None:
@@ -162,7 +191,8 @@ def identity(codebooks: Sequence[Vectors], codes: Codes, sizes: Sequence[int], s
     update: Callable[[bytes], None] = digest.update
     for codebook in codebooks:
         update(np.ascontiguousarray(codebook, dtype="<f4").tobytes())
-    update(np.ascontiguousarray(codes, dtype="<i4").tobytes())
+    for part in blocks(len(codes)):
+        update(np.ascontiguousarray(codes[part], dtype="<i4").tobytes())
     update("".join(all_names(sizes, style)).encode())
     return digest.hexdigest()
 

@@ -25,6 +25,7 @@ from gti_cli.semantic_ids.quality.plot import remove_pictures
 from gti_cli.semantic_ids.quantizers import residual_codes
 from gti_cli.semantic_ids.quantizers.quantizer import Codes, Quantizer, Vectors, train_quantizer
 from gti_cli.semantic_ids.reuse import add_items
+from gti_cli.tables import BlockTable
 from gti_cli.tensors.vector_file import VectorRows
 from gti_cli.workspace import StageRun, Workspace, processes
 from gti_cli.workspace.manifest import Manifest
@@ -83,9 +84,11 @@ def build_ids(
     items = tables.locate(items, run_options.columns)
     if options.reuse:
         return add_items(items, workspace, options, run_options, kmeans=kmeans, rqvae=rqvae, text_model=text_model)
-    plan = make_plan(items, options, kmeans=kmeans, rqvae=rqvae, text_model=text_model)
-    machine = _choose_machine(plan, run_options)
     space = Workspace(workspace)
+    plan = make_plan(
+        items, options, kmeans=kmeans, rqvae=rqvae, text_model=text_model, folder=_nearest_folder(space.root)
+    )
+    machine = _choose_machine(plan, run_options)
     # Without an earlier artifact, a picture of that name is the user's own file and must stay.
     replaces = space.manifest_path(artifact.NAME).exists()
     with space.stage(
@@ -121,15 +124,10 @@ def _build(run: StageRun, plan: BuildPlan, seed: int, machine: Machine) -> None:
     if processes.rank() > 0:
         return  # The processes share the encoding only; the first one does the rest.
     vectors = encoded.vectors
-    first_equal = first_equal_rows(vectors)
-    items = artifact.with_same_as(artifact.items_table(plan.catalogue), first_equal)
-    run.counts.update(report.count_items(items, vectors), **encoded.counts)
-    run.measured.update(encoded.measured)
-    run.details.update(encoded.details)
-    if plan.index is None:
-        distinct = int((first_equal == np.arange(len(first_equal))).sum())
-        check_enough(distinct, plan.sizes, "different embeddings")
+    items = _write_items(run, plan, encoded)
     quantizer = train_quantizer(plan, vectors, seed, machine.device, machine.training_dtype, run.scratch)
+    _write_state(run, encoded, quantizer)
+    del encoded  # A fitted LSA takes hundreds of megabytes.
     code_space = quantizer.to_code_space(vectors)
     codes = (
         plan.index.codes
@@ -148,10 +146,8 @@ def _build(run: StageRun, plan: BuildPlan, seed: int, machine: Machine) -> None:
         run.counts["index_entries_without_item"] = plan.index.extra
         console.warn(f"{plan.index.extra:,} entries of the index are for items that the catalogue lacks: left out")
     artifact.write_ids(run.path(artifact.IDS), plan.catalogue.item_ids, resolved.codes, plan.style)
-    tables.write(run.path(artifact.ITEMS), items)
     artifact.write_codebooks(run.path(artifact.CODEBOOKS), codebooks)
     artifact.write_embeddings(run.path(artifact.EMBEDDINGS), vectors)
-    _write_state(run, encoded, quantizer)
     run.details.update(
         levels=len(sizes),
         sizes=sizes,
@@ -162,6 +158,20 @@ def _build(run: StageRun, plan: BuildPlan, seed: int, machine: Machine) -> None:
         identity=artifact.identity(codebooks, resolved.codes, sizes, plan.style),
         batches=[],
     )
+
+
+def _write_items(run: StageRun, plan: BuildPlan, encoded: Encoded) -> BlockTable:
+    """Write the items table and count what is in it; refuse codebooks that have more codes than items differ."""
+    first_equal = first_equal_rows(encoded.vectors)
+    parts = artifact.with_same_as(artifact.items_parts(plan.catalogue), plan.catalogue.item_ids.column, first_equal)
+    items = artifact.write_items(run.path(artifact.ITEMS), parts)
+    run.counts.update(report.count_items(items, encoded.vectors), **encoded.counts)
+    run.measured.update(encoded.measured)
+    run.details.update(encoded.details)
+    if plan.index is None:
+        distinct = int((first_equal == np.arange(len(first_equal))).sum())
+        check_enough(distinct, plan.sizes, "different embeddings")
+    return items
 
 
 def _with_suffix_level(
@@ -192,6 +202,11 @@ def _write_state(run: StageRun, encoded: Encoded, quantizer: Quantizer) -> None:
     state = {**(encoded.state.arrays() if encoded.state else {}), **quantizer.state}
     if state:
         artifact.write_arrays(run.path(artifact.REUSE), state)
+
+
+def _nearest_folder(place: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists; nothing visible is written there."""
+    return next((folder for folder in (place, *place.parents) if folder.is_dir()), Path())
 
 
 def _choose_machine(plan: BuildPlan, options: RunOptions) -> Machine:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from gti_cli import tables
 from gti_cli.errors import InputError, list_names, list_some
-from gti_cli.tables import TableLocation
+from gti_cli.tables import BlockTable, TableLocation
 from gti_cli.tables.columns import name_unread
-from gti_cli.tables.string_column import StringColumn
+from gti_cli.tables.string_column import StringColumn, Strings, gather_strings
 from gti_cli.tables.text_types import is_text, readable_column, text_column
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ EMBEDDING = "embedding"
 # Columns that the stage itself writes to `items.parquet`; an input column of the same name is dropped.
 OWN_COLUMNS = ("item_id", "text", "same_as")
 _BLOCK = 1 << 13  # rows of embeddings in memory at a time
-_TEXTS_BLOCK = 1 << 17  # texts that are Python objects at a time
+_TEXTS_BLOCK = 1 << 14  # texts that are Python objects at a time
 _vectors = tables.in_terms_of_the_file(tables.vectors)
 
 
@@ -37,17 +37,17 @@ class Catalogue:
         path: The table.
         item_ids: N strings, all different; in Arrow's memory.
         texts: N strings, the chosen columns joined by line breaks; ``""`` where all of them are empty. In Arrow's
-            memory.
+            memory, or in a temporary file where they are large.
         text_columns: The columns of ``texts``, in order.
-        table: The table as read; embeddings in Parquet and Arrow files are left on disk.
+        table: The table without embeddings in Parquet and Arrow files; a large one stays on disk.
         has_embeddings: Whether there is an ``embedding`` column.
     """
 
     path: TableLocation
     item_ids: StringColumn
-    texts: StringColumn
+    texts: Strings
     text_columns: list[str]
-    table: pa.Table
+    table: BlockTable
     has_embeddings: bool
 
     def __len__(self) -> int:
@@ -76,8 +76,8 @@ class Catalogue:
             InputError: When the column is missing, ragged or not finite.
         """
         self.require_embeddings()
-        if EMBEDDING in self.table.column_names:
-            yield _vectors(self.table, EMBEDDING, self.path)
+        if EMBEDDING in self.table.schema.names:
+            yield _vectors(self.table.resident, EMBEDDING, self.path)
             return
         row, width = 1, None
         for part in tables.column_blocks(self.path, EMBEDDING, _BLOCK):
@@ -95,7 +95,7 @@ class Catalogue:
             raise InputError(
                 f"the table has none of the text columns {', '.join(TEXT_COLUMNS)}",
                 where=self.path,
-                remedy=f"name its text columns with --text-columns (columns: {list_names(self.table.column_names)})",
+                remedy=f"name its text columns with --text-columns (columns: {list_names(self.table.schema.names)})",
             )
         empty = [row for row, text in enumerate(self.texts) if not text]
         if empty:
@@ -108,24 +108,28 @@ class Catalogue:
 
 
 @tables.in_terms_of_the_file
-def read_catalogue(path: Path | str, text_columns: Sequence[str] | None = None) -> Catalogue:
+def read_catalogue(
+    path: Path | str, text_columns: Sequence[str] | None = None, folder: Path | None = None
+) -> Catalogue:
     """Read the items table.
 
     Args:
         path: A table, see `gti_cli.tables.locate`, with ``item_id`` and text columns, optionally ``embedding``.
         text_columns: Columns that make the text; None: those of `TEXT_COLUMNS` that the table has.
+        folder: Where large texts are put into a temporary file; None: where the system keeps such.
 
     Raises:
         InputError: When the file is broken, a column is missing, or an id is missing or occurs twice.
     """
     named = list(dict.fromkeys(text_columns or ()))
-    table = tables.read(path, ["item_id", *named], skip=[EMBEDDING])
-    item_ids = _item_ids(table, path)
-    chosen = named or [name for name in TEXT_COLUMNS if name in table.column_names]
-    texts = _texts(table, chosen, path)
-    has_embeddings = EMBEDDING in tables.column_names(path, table)
+    table = tables.read_in_blocks(path, ["item_id", *named], skip=[EMBEDDING], resident=["item_id"])
+    item_ids = _item_ids(table.resident, path)
+    chosen = named or [name for name in TEXT_COLUMNS if name in table.schema.names]
+    texts = gather_strings(_text_blocks(table, chosen, path), folder)
+    has_embeddings = EMBEDDING in tables.column_names(path, table.resident)
     if not named and not has_embeddings:  # else the columns were chosen, or no text is encoded
-        name_unread(table, (*chosen, *OWN_COLUMNS), path, "not in the items' texts (see --text-columns)")
+        shown = table.schema.empty_table()
+        name_unread(shown, (*chosen, *OWN_COLUMNS), path, "not in the items' texts (see --text-columns)")
     return Catalogue(tables.locate(path), item_ids, texts, chosen, table, has_embeddings)
 
 
@@ -137,27 +141,43 @@ def _item_ids(table: pa.Table, path: Path | str) -> StringColumn:
     values = readable_column(table, "item_id", path)
     if is_text(values.type) and not values.null_count:
         is_blank = pc.or_(pc.equal(values, ""), pc.utf8_is_space(values))
-        if not pc.any(is_blank).as_py() and pc.count_distinct(values).as_py() == len(values):
-            return StringColumn(pa.chunked_array([values.cast(pa.string()).combine_chunks()]))
+        found = StringColumn(pa.chunked_array([values.cast(pa.string()).combine_chunks()]))
+        if not pc.any(is_blank).as_py() and not _may_repeat(found):
+            return found
     return StringColumn(pa.chunked_array([pa.array(tables.ids(table, "item_id", path, unique=True), pa.string())]))
 
 
-def _texts(table: pa.Table, columns: Sequence[str], path: Path | str) -> StringColumn:
-    """The texts of all items; one block of them at a time is Python's."""
-    import pyarrow as pa
+def _may_repeat(texts: Strings) -> bool:
+    """Whether two texts have the same hash, as equal ones do; memory holds 8 bytes for each text."""
+    import numpy as np
 
-    for name in columns:
-        readable_column(table, name, path)  # names the row of the whole table where bytes are no text
-    chunks = []
-    for start in range(0, len(table), _TEXTS_BLOCK):
-        block = table.slice(start, _TEXTS_BLOCK)
-        parts = [tables.strings(block, name, path) for name in columns]
-        texts = ["\n".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(block)
-        chunks.append(pa.array(texts, pa.string()))
-    return StringColumn(pa.chunked_array(chunks, pa.string()))
+    hashes = np.sort(np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts)))
+    return bool((hashes[1:] == hashes[:-1]).any())
 
 
-def string_columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """The columns of texts and lists of texts of an items table, without `OWN_COLUMNS` and embeddings in text."""
-    columns = {name: text_column(table, name) for name in table.column_names if name not in (*OWN_COLUMNS, EMBEDDING)}
-    return {name: values for name, values in columns.items() if values is not None}
+def _text_blocks(table: BlockTable, columns: Sequence[str], path: Path | str) -> Iterator[list[str]]:
+    """The texts of all items, block by block."""
+    first_row = 1
+    for block in table.blocks(columns or ["item_id"], _TEXTS_BLOCK):
+        parts = [tables.strings(block, name, path, first_row=first_row) for name in columns]
+        yield ["\n".join(filter(None, row)) for row in zip(*parts, strict=True)] if parts else [""] * len(block)
+        first_row += len(block)
+
+
+def string_columns(table: BlockTable) -> list[str]:
+    """Name the columns of texts and lists of texts of an items table, without `OWN_COLUMNS` and embeddings in text.
+
+    Args:
+        table: The items table.
+    """
+    return [
+        field.name for field in table.schema if field.name not in (*OWN_COLUMNS, EMBEDDING) and _holds(table, field)
+    ]
+
+
+def _holds(table: BlockTable, field: pa.Field) -> bool:
+    """Whether a column holds texts; one of bytes does where all of them are texts."""
+    without_rows = text_column(table.schema.empty_table(), field.name)
+    if without_rows is None or without_rows.type == field.type:
+        return without_rows is not None
+    return all(text_column(block, field.name) is not None for block in table.blocks([field.name], _TEXTS_BLOCK))

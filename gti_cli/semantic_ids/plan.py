@@ -88,6 +88,7 @@ def make_plan(
     kmeans: KMeansOptions | None = None,
     rqvae: RQVAEOptions | None = None,
     text_model: EncoderOptions | None = None,
+    folder: Path | None = None,
 ) -> BuildPlan:
     """Read the items, check every option and fill in the defaults; see `gti_cli.semantic_ids.options`.
 
@@ -97,6 +98,7 @@ def make_plan(
         kmeans: Options of residual k-means; None: the defaults.
         rqvae: Options of the RQ-VAE; None: the defaults.
         text_model: Options of a text encoder that is a model; None: the defaults.
+        folder: Where large texts are put into a temporary file; None: where the system keeps such.
 
     Raises:
         InputError: When the table or an option is invalid, or an option would have no effect.
@@ -116,7 +118,7 @@ def make_plan(
     _refuse_unused(kmeans, "--quantizer rq-kmeans", used_by == "rq-kmeans")
     _refuse_unused(rqvae, "--quantizer rq-vae", used_by == "rq-vae")
     sizes = parse_sizes(options.codes, options.levels)
-    catalogue = read_catalogue(items, options.text_columns)
+    catalogue = read_catalogue(items, options.text_columns, folder)
     encoder = resolve_encoder(catalogue, options.encoder)
     _refuse_unused(text_model, "an --encoder that is a model", encoder not in (LSA, COLUMN))
     index = None

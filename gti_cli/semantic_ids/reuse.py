@@ -231,6 +231,8 @@ def _encode(catalogue: Catalogue, earlier: Earlier, run_options: RunOptions) -> 
 
 
 def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, run_options: RunOptions) -> None:
+    import pyarrow as pa
+
     encoded, run.device = _encode(catalogue, earlier, run_options)
     details, levels = earlier.manifest.details, earlier.quantized_levels
     style = str(details["token_style"])
@@ -243,8 +245,9 @@ def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, run_options: Run
     _check_suffixes(resolved.codes, list(details["sizes"]), earlier.policy)
     vectors = artifact.write_embeddings(run.path(artifact.EMBEDDINGS), earlier.vectors, encoded.vectors)
     codes = np.vstack([earlier.ids.codes, resolved.codes])
-    items = _join(earlier.items, artifact.items_table(catalogue))
-    items = artifact.with_same_as(items, first_equal_rows(vectors))
+    joined = _join(earlier.items, pa.concat_tables(artifact.items_parts(catalogue)))
+    parts = artifact.with_same_as([joined], joined.column("item_id"), first_equal_rows(vectors))
+    items = artifact.write_items(run.path(artifact.ITEMS), parts)
     # The codes of the first run before its collisions were resolved are not stored, so "before" has them resolved.
     before = np.vstack([earlier.ids.codes[:, :levels], new])
     run.counts.update(report.count_items(items, vectors), **encoded.counts)
@@ -253,7 +256,6 @@ def _add(run: StageRun, catalogue: Catalogue, earlier: Earlier, run_options: Run
         report.measure(items, vectors, quantizer, before, codes, list(details["sizes"]), earlier.manifest.seed, style)
     )
     artifact.write_ids(run.path(artifact.IDS), [*earlier.ids.item_ids, *catalogue.item_ids], codes, style)
-    tables.write(run.path(artifact.ITEMS), items)
     artifact.write_codebooks(run.path(artifact.CODEBOOKS), earlier.codebooks)
     if artifact.REUSE in earlier.manifest.outputs:
         artifact.write_arrays(run.path(artifact.REUSE), earlier.state)

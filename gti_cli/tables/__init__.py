@@ -1,5 +1,6 @@
 """Tables: input files read and checked, Parquet files written so that equal content gives equal bytes."""
 
+from gti_cli.tables.block_table import BlockTable, read_in_blocks
 from gti_cli.tables.columns import ids, integers, strings
 from gti_cli.tables.files import column_blocks, column_names, read, write, write_parts
 from gti_cli.tables.semantic_ids import SemanticIDs, read_semantic_ids
@@ -7,6 +8,7 @@ from gti_cli.tables.sources.location import TableLocation, in_terms_of_the_file,
 from gti_cli.tables.vector_columns import vectors
 
 __all__ = [
+    "BlockTable",
     "SemanticIDs",
     "TableLocation",
     "column_blocks",
@@ -17,6 +19,7 @@ __all__ = [
     "locate",
     "locate_all",
     "read",
+    "read_in_blocks",
     "read_semantic_ids",
     "strings",
     "vectors",

@@ -67,7 +67,7 @@ def ids(table: pa.Table, column: str, path: Path | str, *, unique: bool = False)
     return texts
 
 
-def strings(table: pa.Table, column: str, path: Path | str, *, strip: bool = True) -> list[str]:
+def strings(table: pa.Table, column: str, path: Path | str, *, strip: bool = True, first_row: int = 1) -> list[str]:
     """Return a column of text; missing values become ``""``.
 
     Lists of strings, also nested ones, are joined with ``" > "``; catalogues often store categories in this way.
@@ -78,13 +78,14 @@ def strings(table: pa.Table, column: str, path: Path | str, *, strip: bool = Tru
         column: The name of the column.
         path: The file that the table was read from.
         strip: Remove white space at either end of each text.
+        first_row: The number of the table's first row in the file, where the table is a part of it.
 
     Raises:
         InputError: When the column holds nested objects.
     """
     import pyarrow as pa
 
-    values = readable_column(table, column, path)
+    values = readable_column(table, column, path, first_row)
     kind = values.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return [" > ".join(map(str, _leaves(value))) for value in values.to_pylist()]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 
 def read(
-    path: Path | str, columns: Sequence[str] = (), *, skip: Sequence[str] = (), encoded: Sequence[str] = ()
+    path: Path | str,
+    columns: Sequence[str] = (),
+    *,
+    skip: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    encoded: Sequence[str] = (),
 ) -> pa.Table:
     """Read a table.
 
@@ -38,6 +43,7 @@ def read(
         path: A ``.parquet``, ``.csv``, ``.tsv``, ``.jsonl`` or ``.arrow`` file, or whatever else `locate` takes.
         columns: Columns that the table must have.
         skip: Columns that are not loaded, if the files are Parquet or Arrow.
+        only: The columns that are loaded, if the files are Parquet or Arrow, in place of ``skip``; None: all others.
         encoded: Columns that may come as dictionaries: their strings in Parquet files do, so that a text that many rows
             share is made once.
 
@@ -49,25 +55,47 @@ def read(
     quick_start.start_arrow()
     location = locate(path)
     ways = _Columns(*([location.theirs(name) for name in names] for names in (skip, encoded, NUMERIC)))
+    if only is not None:
+        kept = list(map(location.theirs, only))
+        ways = replace(ways, skip=[name for name in _stored_names(location) or () if name not in kept])
     table = _read_shards(location, ways)
     replaced: list[str] = []
     if location.renaming is not None:
         table, replaced = location.rename(table, _stored_names(location) or table.column_names)
-    missing = [name for name in columns if name not in table.column_names]
+    require_columns(location, table.column_names, columns)
+    if table.num_rows == 0:
+        raise InputError("the table has no rows", where=location, remedy="give a table with at least one row")
+    note_replaced(location, replaced)
+    return table
+
+
+def require_columns(location: TableLocation, names: Sequence[str], columns: Sequence[str]) -> None:
+    """Refuse a table that lacks a column.
+
+    Args:
+        location: The table.
+        names: The names of its columns, by our names.
+        columns: Columns that it must have.
+
+    Raises:
+        InputError: When it lacks one.
+    """
+    missing = [name for name in columns if name not in names]
     if missing:
         theirs = location.theirs(missing[0])
         named = f"column {theirs!r}, which --columns names for {missing[0]!r}," if theirs != missing[0] else ""
         raise InputError(
-            f"{named or f'column {list_some(missing)}'} is missing (the table has {list_names(table.column_names)})",
+            f"{named or f'column {list_some(missing)}'} is missing (the table has {list_names(names)})",
             where=location,
             remedy=f"add the column, or say which one it is: --columns {missing[0]}=NAME",
         )
-    if table.num_rows == 0:
-        raise InputError("the table has no rows", where=location, remedy="give a table with at least one row")
+
+
+def note_replaced(location: TableLocation, replaced: Sequence[str]) -> None:
+    """Say which columns of a table are not read, because ``--columns`` gives their names to others."""
     if replaced:
         listed = ", ".join(f"{name!r} ({location.theirs(name)!r} is read for it)" for name in replaced)
         console.note(f"{location}: columns that give way because of --columns: {listed}")
-    return table
 
 
 def column_names(path: Path | str, table: pa.Table) -> list[str]:
@@ -94,7 +122,7 @@ def column_blocks(path: Path | str, column: str, rows: int) -> Iterator[pa.Table
         Tables with that column alone, of which one is in memory at a time.
     """
     location = locate(path)
-    for block in blocks(location.selection().pieces(stored_rows), location.theirs(column), rows):
+    for block in blocks(location.selection().pieces(stored_rows), [location.theirs(column)], rows):
         yield block.rename_columns([column])
 
 

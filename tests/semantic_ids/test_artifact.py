@@ -24,23 +24,32 @@ def test_tokens_are_those_of_each_tuple_by_itself(n: int, levels: int, most: int
     assert artifact._tokens(codes, style).to_pylist() == [semantic_id(row, style) for row in codes.tolist()]
 
 
-def test_ids_come_back_from_their_file(tmp_path: Path) -> None:
-    codes = np.array([[0, 5, 2], [7, 1, 0]], dtype=np.int32)
-    artifact.write_ids(tmp_path / artifact.IDS, ["a", "b"], codes)
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_ids_come_back_from_their_file(tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact, "_PART", rows)
+    codes = np.array([[0, 5, 2], [7, 1, 0], [1, 1, 1]], dtype=np.int32)
+    artifact.write_ids(tmp_path / artifact.IDS, ["a", "b", "c"], codes)
     ids = tables.read_semantic_ids(tmp_path / artifact.IDS)
-    assert (ids.item_ids, ids.tokens) == (["a", "b"], ["<a_0><b_5><c_2>", "<a_7><b_1><c_0>"])
+    assert ids.item_ids == ["a", "b", "c"]
+    assert ids.tokens == ["<a_0><b_5><c_2>", "<a_7><b_1><c_0>", "<a_1><b_1><c_1>"]
     np.testing.assert_array_equal(ids.codes, codes)
 
 
-def test_items_with_the_first_item_of_the_same_embedding(tmp_path: Path) -> None:
-    items = artifact.items_table(make_catalogue(tmp_path, title=["x", "y", "z"], price=[1.0, 2.0, 3.0]))
-    assert items.column_names == ["item_id", "text", "title"]
-    items = artifact.with_same_as(items, np.array([0, 1, 0]))
+def test_items_with_the_first_item_of_the_same_embedding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact, "_PART", 2)
+    catalogue = make_catalogue(tmp_path, title=["x", "y", "z"], price=[1.0, 2.0, 3.0])
+    parts = list(artifact.items_parts(catalogue))
+    assert [len(part) for part in parts] == [2, 1] and parts[0].column_names == ["item_id", "text", "title"]
+    ids = catalogue.item_ids.column
+    items = pa.concat_tables(artifact.with_same_as(parts, ids, np.array([0, 1, 0])))
+    assert items.select(["item_id", "title"]).to_pydict() == {"item_id": ["i0", "i1", "i2"], "title": ["x", "y", "z"]}
     assert items.column("same_as").to_pylist() == [None, None, "i0"]
-    again = artifact.with_same_as(items, np.array([0, 1, 1]))  # of an artifact that gained items: replaced
+    (again,) = artifact.with_same_as([items], ids, np.array([0, 1, 1]))  # of an artifact that gained items: replaced
     assert again.column_names == [*items.column_names]
     assert again.column("same_as").to_pylist() == [None, None, "i1"]
     assert again.schema.field("same_as").type == pa.string()
+    written = artifact.write_items(tmp_path / "written.parquet", artifact.with_same_as(parts, ids, np.array([0, 1, 0])))
+    assert tables.read(tmp_path / "written.parquet").equals(items) and len(written) == 3
 
 
 def test_codebooks_come_back_from_their_file(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from gti_cli.checkpoints.token_names import semantic_id
 from gti_cli.errors import InputError
 from gti_cli.semantic_ids.artifact import FILES
 from gti_cli.semantic_ids.build import build_ids
+from gti_cli.semantic_ids.encoders import sampled_lsa
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.quantizers import residual_codes
-from tests.support.semantic_ids import chinese_titles, make_items
+from gti_cli.tables import block_table, string_column
+from tests.support.semantic_ids import chinese_titles, clouds, make_items
 
 
 def test_the_artifact(tmp_path: Path) -> None:
@@ -54,6 +56,24 @@ def test_same_seed_same_bytes(tmp_path: Path, quantizer: str) -> None:
     if quantizer == "rq-vae":
         assert load_file(tmp_path / "a" / "codebooks.safetensors")["level_0"].shape == (16, 4)
         assert made[0].metrics["rqvae"]["epochs"] == 4
+
+
+@pytest.mark.parametrize("encoder", ["column", "lsa"])
+def test_a_large_catalogue_that_stays_on_disk_gives_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str
+) -> None:
+    more = {"embedding": clouds(80, 6).tolist()} if encoder == "column" else {}
+    items = make_items(tmp_path, categories=[["a", "b"][: row % 3] for row in range(80)], price=[1.5] * 80, **more)
+    monkeypatch.setattr(sampled_lsa, "WHOLE", 10)
+    monkeypatch.setattr(sampled_lsa, "_BLOCK", 7)
+    small = build_ids(items, tmp_path / "small", levels=2, codes=16, encoder=encoder)
+    monkeypatch.setattr(block_table, "LARGE", 0)
+    monkeypatch.setattr(string_column, "MOST_IN_MEMORY", 100)
+    large = build_ids(items, tmp_path / "large", levels=2, codes=16, encoder=encoder)
+    assert (large.metrics, large.counts) == (small.metrics, small.counts)
+    for name in small.outputs:
+        assert (tmp_path / "large" / name).read_bytes() == (tmp_path / "small" / name).read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["items.parquet", "large", "small"]
 
 
 def test_done_already_and_refused_with_other_options(tmp_path: Path) -> None:

@@ -9,9 +9,36 @@ import pytest
 
 from gti_cli import tables
 from gti_cli.errors import InputError
+from gti_cli.semantic_ids import artifact
 from gti_cli.semantic_ids import catalogue as module
-from gti_cli.semantic_ids.catalogue import OWN_COLUMNS, read_catalogue, string_columns
+from gti_cli.semantic_ids.catalogue import OWN_COLUMNS, Catalogue, read_catalogue, string_columns
+from gti_cli.tables import block_table, string_column
+from gti_cli.tables.string_column import StringsOnDisk
 from tests.support.semantic_ids import make_catalogue
+
+
+@pytest.fixture(params=["in memory", "on disk"], autouse=True)
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test runs as for a small and as for a large catalogue."""
+    if request.param == "on disk":
+        monkeypatch.setattr(block_table, "LARGE", 0)
+        monkeypatch.setattr(string_column, "MOST_IN_MEMORY", 0)
+        monkeypatch.setattr(module, "_TEXTS_BLOCK", 2)
+    return str(request.param)
+
+
+def kept(made: Catalogue) -> dict[str, list[object]]:
+    """What `items.parquet` keeps of the table's columns."""
+    whole = pa.concat_tables(list(artifact.items_parts(made)))
+    return {name: whole.column(name).to_pylist() for name in whole.column_names if name not in ("item_id", "text")}
+
+
+def test_large_tables_and_texts_stay_on_disk(tmp_path: Path, place: str) -> None:
+    made = make_catalogue(tmp_path, title=["a", "b", "ü", "d", "e"], brand=["x", None, "y", "z", ""], price=[1] * 5)
+    assert isinstance(made.texts, StringsOnDisk) == (place == "on disk")
+    assert (made.table.resident.column_names == ["item_id"]) == (place == "on disk")
+    assert made.texts == ["a\nx", "b", "ü\ny", "d\nz", "e"] and len(made) == 5
+    assert kept(made) == {"title": ["a", "b", "ü", "d", "e"], "brand": ["x", None, "y", "z", ""]}
 
 
 def test_texts_join_the_chosen_columns(tmp_path: Path) -> None:
@@ -20,7 +47,8 @@ def test_texts_join_the_chosen_columns(tmp_path: Path) -> None:
     )
     assert made.text_columns == ["title", "brand", "categories"]
     assert made.texts == ["a\nx > y", "b\nB"]
-    assert list(string_columns(made.table)) == ["title", "brand", "categories"]
+    assert string_columns(made.table) == ["title", "brand", "categories"]
+    assert kept(made)["categories"] == [["x", "y"], None]
     assert make_catalogue(tmp_path, ["brand", "brand"], title=["a", "b"], brand=["c", "d"]).texts == ["c", "d"]
 
 
@@ -47,7 +75,7 @@ def test_embeddings_of_parquet_come_block_by_block(tmp_path: Path, monkeypatch: 
     path = tmp_path / "items.parquet"
     tables.write(path, {"item_id": [f"i{n}" for n in range(11)], "embedding": rows.tolist()})
     made = read_catalogue(path)
-    assert made.has_embeddings and "embedding" not in made.table.column_names
+    assert made.has_embeddings and "embedding" not in made.table.schema.names
     assert made.embedding_width() == 3 and max(len(block) for block in made.embedding_blocks()) == 4
     np.testing.assert_array_equal(np.concatenate(list(made.embedding_blocks())), rows)
     for bad, message in (
@@ -103,17 +131,17 @@ def test_texts_are_kept_as_strings(tmp_path: Path) -> None:
         tags=[[b"t"], []],
     )
     assert made.texts == ["a\nx", "b\ny"]
-    kept = string_columns(made.table)
-    assert {name: column.to_pylist() for name, column in kept.items()} == {
+    assert kept(made) == {
         "title": ["a", "b"],
         "brand": ["x", "y"],
         "tags": [["t"], []],
     }
 
 
-def test_columns_that_the_artifact_has_itself_are_dropped() -> None:
+def test_columns_that_the_artifact_has_itself_are_dropped(tmp_path: Path) -> None:
     table = pa.table({name: ["x"] for name in (*OWN_COLUMNS, "title")} | {"price": [1.0], "sizes": [[1, 2]]})
-    assert list(string_columns(table)) == ["title"]
+    tables.write(tmp_path / "items.parquet", table)
+    assert string_columns(read_catalogue(tmp_path / "items.parquet").table) == ["title"]
 
 
 def test_a_catalogue_without_embeddings_or_texts_says_so(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ class _CrowdedPrefix:
 def _crowded_prefixes(codes: Codes, earlier: Codes) -> Iterator[_CrowdedPrefix]:
     # This generator computes the labels once, before the caller changes any codes. They stay right while it runs: a
     # caller changes the last level only, so no item enters or leaves a prefix.
-    stacked = np.vstack([earlier, codes])
+    stacked = np.vstack([earlier, codes]) if len(earlier) else codes
     first_new = len(earlier)
     prefixes, collides = tuple_labels(stacked[:, :-1]), colliding(stacked)
     collides[:first_new] = False  # Earlier items stay; a new item with the tuple of an earlier one has to move.
@@ -231,7 +231,9 @@ def _move_to_other_prefixes(
     """Move each item of a full prefix to the nearest free tuple below the deepest ancestor that has room."""
     placed = np.ones(len(codes), dtype=bool)
     placed[leftover] = False
-    tree = CodeTree([len(codebook) for codebook in codebooks], np.vstack([earlier, codes[placed]]))
+    known = np.vstack([earlier, codes[placed]]) if len(earlier) else codes[placed]
+    tree = CodeTree([len(codebook) for codebook in codebooks], known)
+    del known
     # One after another, in catalogue order: each item that is placed takes a tuple from those after it.
     for row in leftover:
         codes[row] = tree.nearest_free(np.asarray(code_space[row]), codes[row], codebooks)

@@ -95,20 +95,21 @@ def purity(values: npt.NDArray[np.int64], codes: Codes, seed: int) -> list[dict[
         purity after the IDs are permuted at random, which is high where groups are small. Empty where no item has a
         label.
     """
-    rows = np.flatnonzero(values >= 0)
-    if not len(rows):
+    has_label = values >= 0
+    if not has_label.any():
         return []
-    labels = values[rows]
-    shuffled = np.random.default_rng(seed).permutation(len(rows))
+    if not has_label.all():
+        values, codes = values[has_label], codes[has_label]
+    shuffled = np.random.default_rng(seed).permutation(len(values))
     report: list[dict[str, float | int]] = []
     for depth in range(1, codes.shape[1] + 1):
-        groups = tuple_labels(codes[rows, :depth])
+        groups = tuple_labels(codes[:, :depth])
         report.append(
             {
                 "depth": depth,
-                "items": len(rows),
-                "purity": _purity(groups, labels),
-                "shuffled": _purity(groups[shuffled], labels),
+                "items": len(values),
+                "purity": _purity(groups, values),
+                "shuffled": _purity(groups[shuffled], values),
             }
         )
     return report
@@ -117,16 +118,20 @@ def purity(values: npt.NDArray[np.int64], codes: Codes, seed: int) -> list[dict[
 def _purity(groups: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> float:
     """The share of items that have the most common label of their group; groups and labels (n,) count from 0."""
     kinds = int(labels.max()) + 1  # fewer than items, as are groups: the product of both fits in 64 bits
-    pairs, counts = np.unique(groups * kinds + labels, return_counts=True)
-    most_common = np.zeros(int(groups.max()) + 1, dtype=np.int64)
-    np.maximum.at(most_common, pairs // kinds, counts)
-    return float(most_common.sum() / len(groups))
+    pairs = groups * kinds
+    pairs += labels
+    pairs.sort()
+    starts = np.flatnonzero(np.concatenate([[True], pairs[1:] != pairs[:-1]]))  # of the items of one group and label
+    counts = np.diff(starts, append=len(pairs))
+    group = pairs[starts] // kinds
+    first = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))  # where the runs of each group begin
+    return float(np.maximum.reduceat(counts, first).sum() / len(groups))
 
 
 def fullest_prefixes(
     codes: Codes,
     code_space: VectorRows,
-    title: Callable[[int], str],
+    titles_of: Callable[[list[int]], list[str]],
     style: str = LC_REC,
     depth: int = 1,
     most: int = FULLEST,
@@ -137,7 +142,7 @@ def fullest_prefixes(
     Args:
         codes: (N, L).
         code_space: (N, d_code) the vectors that the codebooks quantize.
-        title: Returns the title of a row; only those that are shown are asked for.
+        titles_of: Returns the titles of some rows; it is called once, for those that are shown.
         style: Style of the token names: ``lc-rec`` or ``onerec``.
         depth: The number of codes in a prefix.
         most: The number of prefixes to list.
@@ -149,18 +154,19 @@ def fullest_prefixes(
     """
     groups = members(tuple_labels(codes[:, :depth]))
     groups.sort(key=len, reverse=True)  # A stable sort: equally large groups stay in order of their codes.
-    report = []
-    for rows in groups[:most]:
-        typical = rows[np.argsort(_distances_to_mean(code_space, rows), kind="stable")[:shown]]
-        report.append(
-            {
-                "prefix": "".join(split_tokens(semantic_id(codes[rows[0], :depth].tolist(), style))),
-                "items": len(rows),
-                "share": len(rows) / len(codes),
-                "titles": [_short(title(int(row))) for row in typical],
-            }
-        )
-    return report
+    typical = [
+        rows[np.argsort(_distances_to_mean(code_space, rows), kind="stable")[:shown]].tolist() for rows in groups[:most]
+    ]
+    titles = iter(titles_of([row for rows in typical for row in rows]))
+    return [
+        {
+            "prefix": "".join(split_tokens(semantic_id(codes[rows[0], :depth].tolist(), style))),
+            "items": len(rows),
+            "share": len(rows) / len(codes),
+            "titles": [_short(next(titles)) for _ in chosen],
+        }
+        for rows, chosen in zip(groups, typical, strict=False)
+    ]
 
 
 def _distances_to_mean(code_space: VectorRows, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:

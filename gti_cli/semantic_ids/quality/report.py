@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,8 @@ from gti_cli.semantic_ids.artifact import ITEMS
 from gti_cli.semantic_ids.catalogue import CATEGORIES, TITLE
 from gti_cli.semantic_ids.quality import figures, prefixes
 from gti_cli.semantic_ids.quantizers.quantizer import Quantizer
+from gti_cli.tables import BlockTable
 from gti_cli.tensors.vector_file import VectorRows
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Vectors = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -26,10 +25,10 @@ Codes = npt.NDArray[np.int32]
 # are equal), catalogues with meaning 0.35 and more.
 _NEAR_CHANCE = 0.125
 _SHOWN = 3  # pairs of items in a warning
-_AT_ONCE = 1 << 16  # texts that are Python objects at a time
+_AT_ONCE = 1 << 14  # texts that are Python objects at a time
 
 
-def count_items(items: pa.Table, vectors: VectorRows) -> dict[str, int]:
+def count_items(items: BlockTable, vectors: VectorRows) -> dict[str, int]:
     """Count a catalogue's items and warn of items with identical embeddings.
 
     Args:
@@ -38,25 +37,44 @@ def count_items(items: pa.Table, vectors: VectorRows) -> dict[str, int]:
     """
     import pyarrow.compute as pc
 
-    alike = items.select(["item_id", "same_as"]).filter(pc.is_valid(items.column("same_as")))
+    alike = np.flatnonzero(pc.is_valid(items.resident.column("same_as")).to_numpy())
     if len(alike):
-        pairs = [f"{pair['item_id']} = {pair['same_as']}" for pair in alike.slice(0, _SHOWN).to_pylist()]
+        shown = items.rows(["item_id", "same_as"], alike[:_SHOWN].tolist())
+        pairs = [f"{pair['item_id']} = {pair['same_as']}" for pair in shown.to_pylist()]
         more = f" and {len(alike) - _SHOWN:,} more" if len(alike) > _SHOWN else ""
         console.warn(
             f"{len(alike):,} items have the same embedding as another ({list_some(pairs)}{more}); "
             f"all of them in {ITEMS}, column 'same_as'"
         )
-    texts = items.column("text").filter(pc.not_equal(items.column("text"), ""))
     return {
         "items": len(items),
         "width": int(vectors.shape[1]),
-        "repeated_texts": len(texts) - pc.count_distinct(texts).as_py(),
+        "repeated_texts": _repeated(items, "text"),
         "identical_embeddings": len(alike),
     }
 
 
+def _repeated(items: BlockTable, column: str) -> int:
+    """Count the texts that stand in an earlier row, too; empty ones are left out.
+
+    Each text is known by a digest of 128 bits, so that memory holds 16 bytes for it. Two of a billion different texts
+    have the same one with a probability below 1e-20.
+
+    Args:
+        items: The items table.
+        column: Name of a column of texts.
+    """
+    digests = bytearray()
+    for block in items.blocks([column], _AT_ONCE):
+        for text in filter(None, tables.strings(block, column, ITEMS, strip=False)):
+            digests += hashlib.blake2b(text.encode(), digest_size=16).digest()
+    halves = np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2)
+    ordered = halves[np.lexsort(halves.T)]
+    return int((ordered[1:] == ordered[:-1]).all(axis=1).sum())
+
+
 def measure(
-    items: pa.Table,
+    items: BlockTable,
     vectors: VectorRows,
     quantizer: Quantizer,
     before: Codes,
@@ -88,11 +106,11 @@ def measure(
         "explained_variance_before": before_resolving["explained_variance"],
         "neighbourhood": prefixes.neighbourhood_kept(vectors, after, seed),
         "fullest_prefixes": prefixes.fullest_prefixes(
-            after, quantizer.to_code_space(vectors), partial(_title, items), style
+            after, quantizer.to_code_space(vectors), partial(_titles, items), style
         ),
     }
     _warn_near_chance(report["neighbourhood"])
-    if CATEGORIES in items.column_names:
+    if CATEGORIES in items.schema.names:
         report["purity"] = {CATEGORIES: prefixes.purity(_labels(items, CATEGORIES), after, seed)}
     return report
 
@@ -117,14 +135,15 @@ def _warn_near_chance(neighbourhood: dict[str, Any]) -> None:
         )
 
 
-def _title(items: pa.Table, row: int) -> str:
-    """A line that describes an item to a person: its title, else its text, else its id."""
-    item = items.slice(row, 1)
-    title = tables.strings(item, TITLE, ITEMS)[0] if TITLE in items.column_names else ""
-    return title or tables.strings(item, "text", ITEMS)[0] or str(item.column("item_id")[0].as_py())
+def _titles(items: BlockTable, rows: list[int]) -> list[str]:
+    """A line that describes an item to a person, of some items: its title, else its text, else its id."""
+    named = [name for name in (TITLE, "text", "item_id") if name in items.schema.names]
+    shown = items.rows(named, rows)
+    columns = [tables.strings(shown, name, ITEMS) for name in named]
+    return [next(filter(None, texts), "") for texts in zip(*columns, strict=True)]
 
 
-def _labels(items: pa.Table, column: str) -> npt.NDArray[np.int64]:
+def _labels(items: BlockTable, column: str) -> npt.NDArray[np.int64]:
     """Number the different texts of a column, from 0; -1 for items with an empty or missing one.
 
     Args:
@@ -133,7 +152,9 @@ def _labels(items: pa.Table, column: str) -> npt.NDArray[np.int64]:
     """
     numbers: dict[str, int] = {"": -1}
     labels = np.empty(len(items), dtype=np.int64)
-    for start in range(0, len(items), _AT_ONCE):
-        texts = tables.strings(items.slice(start, _AT_ONCE), column, ITEMS)
+    start = 0
+    for block in items.blocks([column], _AT_ONCE):
+        texts = tables.strings(block, column, ITEMS)
         labels[start : start + len(texts)] = [numbers.setdefault(text, len(numbers) - 1) for text in texts]
+        start += len(texts)
     return labels

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files: counted and named from their metadata, and read by single columns and blocks of rows."""
+"""Parquet and Arrow files: counted and named from their metadata, and read by some columns and blocks of rows."""
 
 from __future__ import annotations
 
@@ -58,41 +58,42 @@ def stored_names(shard: Shard) -> list[str]:
     return [clean_name(name) for name in open_arrow(shard.path, shard.name).column_names]
 
 
-def blocks(pieces: Sequence[Piece], column: str, rows: int) -> Iterator[pa.Table]:
-    """Read one column of Parquet or Arrow files block by block.
+def blocks(pieces: Sequence[Piece], columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+    """Read some columns of Parquet or Arrow files block by block.
 
     Args:
         pieces: The rows of each file.
-        column: The column, as the files call it.
+        columns: At least one column, as the files call it.
         rows: The largest number of rows of a block.
 
     Yields:
-        Tables of that column alone. One block is in memory at a time.
+        Tables of these columns alone, in this order. One block is in memory at a time.
     """
     for piece in pieces:
         if piece.shard.ending in PARQUET:
-            yield from _parquet_blocks(piece, column, rows)
+            yield from _parquet_blocks(piece, columns, rows)
         else:
             table = open_arrow(piece.shard.path, piece.shard.name)
-            table = table.select([stored_name(table.column_names, column)])
+            table = table.select([stored_name(table.column_names, column) for column in columns])
             stop = table.num_rows if piece.stop is None else piece.stop
             for start in range(piece.start, stop, rows):
                 yield table.slice(start, min(rows, stop - start))
 
 
-def _parquet_blocks(piece: Piece, column: str, rows: int) -> Iterator[pa.Table]:
+def _parquet_blocks(piece: Piece, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     first = 0  # the number of the batch's first row
     # By default pyarrow loads a whole row group, which may be the whole file, at once; a buffered stream does not.
     with pq.ParquetFile(piece.shard.path, buffer_size=1 << 20, pre_buffer=False) as file:
-        stored = stored_name(file.schema_arrow.names, column)
-        for batch in file.iter_batches(rows, columns=[stored], use_threads=False):
+        stored = [stored_name(file.schema_arrow.names, column) for column in columns]
+        for batch in file.iter_batches(rows, columns=stored, use_threads=False):
             start = max(piece.start - first, 0)
             stop = len(batch) if piece.stop is None else min(piece.stop - first, len(batch))
             if start < stop:
-                yield pa.Table.from_batches([batch.slice(start, stop - start)])
+                # Asked for the column "a", pyarrow also reads "a.b".
+                yield pa.Table.from_batches([batch.slice(start, stop - start)]).select(stored)
             first += len(batch)
             if piece.stop is not None and first >= piece.stop:
                 return

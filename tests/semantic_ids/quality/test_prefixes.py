@@ -83,7 +83,9 @@ def test_purity_against_counters(n: int, levels: int, seed: int) -> None:
 def test_fullest_prefixes() -> None:
     codes = np.array([[2, 0], [1, 0], [2, 1], [2, 2], [0, 0], [1, 1]], dtype=np.int32)
     space = np.array([[0.0], [5], [1], [9], [7], [6]], dtype=np.float32)
-    report = fullest_prefixes(codes, space, ["a", "b", "c\nmore", "d" * 80, "e", "f"].__getitem__, most=2)
+    report = fullest_prefixes(
+        codes, space, lambda rows: [["a", "b", "c\nmore", "d" * 80, "e", "f"][row] for row in rows], most=2
+    )
     assert report[0] == {"prefix": "<a_2>", "items": 3, "share": 0.5, "titles": ["c", "a", "d" * 59 + "…"]}
     assert (report[1]["prefix"], report[1]["items"]) == ("<a_1>", 2)
 

@@ -4,14 +4,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from gti_cli import tables
 from gti_cli.semantic_ids.quality import figures, prefixes, report
 from gti_cli.semantic_ids.quantizers.quantizer import residual_quantizer
+from gti_cli.tables import BlockTable
 
 
-def items_table(**columns: list[str | None]) -> pa.Table:
+def items_table(**columns: list[str | None]) -> BlockTable:
     size = len(next(iter(columns.values())))
     defaults = {"item_id": [f"i{row}" for row in range(size)], "text": [""] * size, "same_as": [None] * size}
-    return pa.table({name: pa.array(values, pa.string()) for name, values in {**defaults, **columns}.items()})
+    table = pa.table({name: pa.array(values, pa.string()) for name, values in {**defaults, **columns}.items()})
+    return BlockTable(tables.locate("items.parquet"), table.schema, table)
 
 
 def test_counts_of_repeated_texts_and_embeddings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,7 +36,8 @@ def test_metrics_of_codes_with_a_suffix_level() -> None:
     quantizer = residual_quantizer([rng.standard_normal((4, 3)).astype(np.float32)])
     before = rng.integers(4, size=(40, 1)).astype(np.int32)
     after = np.hstack([before, np.arange(40, dtype=np.int32)[:, None]])
-    items = items_table(title=[f"t{row}" for row in range(40)], categories=["x", "y"] * 20)
+    titles = [f"t{row}" for row in range(40)]
+    items = items_table(title=titles, categories=["x", "y"] * 20)
     metrics = report.measure(items, vectors, quantizer, before, after, [4, 40], 7, "lc-rec")
     explained = figures.reconstruction(vectors, before, 1, quantizer.decode)[0]["explained_variance"]
     assert metrics["explained_variance"] == metrics["explained_variance_before"] == explained
@@ -43,15 +47,15 @@ def test_metrics_of_codes_with_a_suffix_level() -> None:
     assert metrics["collisions_after"]["items"] == 0
     assert metrics["purity"] == {"categories": prefixes.purity(np.tile([0, 1], 20), after, 7)}
     assert "purity" not in report.measure(
-        items.drop_columns("categories"), vectors, quantizer, before, after, [4, 40], 7, "lc-rec"
+        items_table(title=titles), vectors, quantizer, before, after, [4, 40], 7, "lc-rec"
     )
 
 
 def test_an_item_is_shown_by_its_title_else_its_text_else_its_id() -> None:
     titled = items_table(text=["a", "b", ""], title=["T", None, None])
-    assert [report._title(titled, row) for row in range(3)] == ["T", "b", "i2"]
+    assert report._titles(titled, [2, 0, 1, 0]) == ["i2", "T", "b", "T"]
     plain = items_table(text=["a", ""])
-    assert [report._title(plain, row) for row in range(2)] == ["a", "i1"]
+    assert report._titles(plain, [0, 1]) == ["a", "i1"]
 
 
 @pytest.mark.parametrize(("noise", "warned"), [(True, True), (False, False)])
