@@ -8,7 +8,7 @@ and grades into numbers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ from gti_cli.baselines.bm25 import BM25
 from gti_cli.baselines.ranking.top_columns import top_columns
 from gti_cli.baselines.results import BaselineResult, write_baseline_tables
 from gti_cli.cards.trained_tasks import say_if_untrained
-from gti_cli.decoding.ranked_items import ItemLists, first_items, item_groups
+from gti_cli.decoding.ranked_items import first_of_each, item_groups
 from gti_cli.decoding.search_parts import SearchRequest, SearchResult
 from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.errors import InputError
 from gti_cli.evaluation.options import EvaluateOptions
 from gti_cli.evaluation.plan import EvaluationPlan, open_stage, output_name
 from gti_cli.evaluation.plot import remove_pictures
-from gti_cli.evaluation.recommended_lists import write_lists
+from gti_cli.evaluation.recommended_lists import as_strings, write_lists
 from gti_cli.evaluation.sample import draw_sample
 from gti_cli.metrics.graded import as_columns, count_grades, query_metrics
 from gti_cli.metrics.intervals import bounds
@@ -37,6 +37,7 @@ from gti_cli.options import RunOptions
 from gti_cli.prompts.next_item import opening_ids
 from gti_cli.prompts.query import encode_queries
 from gti_cli.prompts.text_as_data import note_naming
+from gti_cli.tables.arrays.query_lists import QueryLists
 from gti_cli.tables.queries import GOOD, MAYBE, Queries, Query, read_queries
 from gti_cli.workspace import StageRun, processes, write_json
 from gti_cli.workspace.manifest import Manifest
@@ -65,11 +66,12 @@ def evaluate_queries(plan: EvaluationPlan, path: Path | str, name: str | None, r
     if plan.options.baselines != EvaluateOptions.baselines:
         raise InputError("--baselines are for users; queries have popularity and bm25", remedy="leave it out")
     queries = read_queries(path, plan.catalogue.row_of())
-    with_good = [query for query in queries.part(plan.options.split) if query.items(GOOD)]
-    if not with_good:
+    asked = QueryLists.of(queries.part(plan.options.split))
+    with_good = asked.take(np.flatnonzero(asked.counts(GOOD)))
+    if not len(with_good):
         raise InputError(f"no {plan.options.split} query has an item of relevance {GOOD}", where=str(path))
-    evaluated = draw_sample(with_good, lambda query: query.query_id, plan.options.sample, plan.seed)
-    without_good = len(queries.part(plan.options.split)) - len(with_good)
+    drawn = draw_sample(with_good, lambda query: query.query_id, plan.options.sample, plan.seed)
+    evaluated = QueryLists.of(drawn)
     artifact = output_name(plan, name, "-search")
     with open_stage(
         plan,
@@ -78,7 +80,7 @@ def evaluate_queries(plan: EvaluationPlan, path: Path | str, name: str | None, r
         options={},
         inputs={"queries": path},
         details=say_if_untrained(plan.space, plan.checkpoint, "queries"),
-        counts={"not_drawn": len(with_good) - len(evaluated), "left_out_without_good": without_good},
+        counts={"not_drawn": len(with_good) - len(evaluated), "left_out_without_good": len(asked) - len(with_good)},
     ) as run:
         if not run.done:
             trie = build_trie(plan.catalogue.codes)
@@ -89,7 +91,7 @@ def evaluate_queries(plan: EvaluationPlan, path: Path | str, name: str | None, r
     return run.result()
 
 
-def _search(plan: EvaluationPlan, queries: Sequence[Query], trie: Trie, run: StageRun) -> SearchResult:
+def _search(plan: EvaluationPlan, queries: QueryLists, trie: Trie, run: StageRun) -> SearchResult:
     """Make every query's prompt, and search for the best semantic IDs after it, in the order of ``queries``."""
     tokenizer, searcher, _ = plan.load(trie)  # A behaviour prior speaks of histories; a query has none.
     prompts, shown = encode_queries(tokenizer, [query.text for query in queries])
@@ -109,7 +111,7 @@ def _search(plan: EvaluationPlan, queries: Sequence[Query], trie: Trie, run: Sta
 def _write_results(
     plan: EvaluationPlan,
     queries: Queries,
-    evaluated: Sequence[Query],
+    evaluated: QueryLists,
     trie: Trie,
     result: SearchResult,
     run: StageRun,
@@ -117,13 +119,15 @@ def _write_results(
 ) -> None:
     """Compute all metrics from the search's result, and write ``metrics.json`` and the tables into ``folder``."""
     ks, row_of = plan.options.ks, plan.catalogue.row_of()
-    grades = [{row_of[item]: grade for item, grade in query.relevance.items()} for query in evaluated]
-    groups = [item_groups(result.ranking, trie, number) for number in range(len(evaluated))]
-    values = _per_query([[rows for rows, _ in of_query] for of_query in groups], grades, ks)
-    lists = ItemLists.of([first_items(of_query, ks[-1]) for of_query in groups])
+    parts = []
+    for part in _parts(len(evaluated)):
+        groups = [item_groups(result.ranking, trie, number) for number in range(part.start, part.stop)]
+        parts.append(_per_query([[rows for rows, _ in of_query] for of_query in groups], evaluated[part], row_of, ks))
+    values = _joined(parts)
+    lists = first_of_each(result.ranking, trie, ks[-1])
     counts = _count_good(queries.train, row_of)
-    query_ids = [query.query_id for query in evaluated]
-    baselines = _evaluate_baselines(plan, evaluated, grades, counts)
+    query_ids = evaluated.table.names.take(evaluated.numbers)
+    baselines = _evaluate_baselines(plan, evaluated, row_of, counts)
     slices = query_slices(evaluated, queries.train)
     run.metrics.update(
         metrics={**averages(values), **list_metrics(lists.table(ks[-1]), ks, counts)},
@@ -157,28 +161,41 @@ def _count_good(train: Sequence[Query], row_of: Mapping[str, int]) -> Floats:
     return np.bincount(np.asarray(rows, dtype=np.int64), minlength=len(row_of)).astype(np.float64)
 
 
+def _parts(count: int) -> Iterator[slice]:
+    """Some queries at a time: their groups and grades are Python objects."""
+    for start in range(0, count, _QUERIES_AT_ONCE):
+        yield slice(start, min(start + _QUERIES_AT_ONCE, count))
+
+
+def _joined(parts: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
+    """The values of each metric of all parts, one behind the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def _per_query(
-    rankings: Sequence[Sequence[Sequence[int]]], grades: Sequence[Mapping[int, int]], ks: Sequence[int]
+    rankings: Sequence[Sequence[Sequence[int]]], queries: Sequence[Query], row_of: Mapping[str, int], ks: Sequence[int]
 ) -> dict[str, Floats]:
-    """Compute every metric for every query.
+    """Compute every metric for some queries.
 
     Args:
         rankings: For each query, groups of catalogue rows, best first.
-        grades: For each query, the grade of each judged catalogue row.
+        queries: The Q queries.
+        row_of: Catalogue row of each item id.
         ks: Cut-offs.
 
     Returns:
         (Q,) values of each metric.
     """
     rows = []
-    for groups, grade_of in zip(rankings, grades, strict=True):
+    for groups, query in zip(rankings, queries, strict=True):
+        grade_of = {row_of[item]: grade for item, grade in query.relevance.items()}
         judged = list(grade_of.values())
         rows.append(query_metrics(count_grades(groups, grade_of), judged.count(GOOD), judged.count(MAYBE), ks))
     return as_columns(rows)
 
 
 def _evaluate_baselines(
-    plan: EvaluationPlan, evaluated: Sequence[Query], grades: Sequence[Mapping[int, int]], counts: Floats
+    plan: EvaluationPlan, evaluated: QueryLists, row_of: Mapping[str, int], counts: Floats
 ) -> dict[str, BaselineResult]:
     """Evaluate ``popularity`` (for how many training queries an item is good) and, if items have words, ``bm25``."""
     path = plan.space.path("items.parquet")
@@ -195,7 +212,7 @@ def _evaluate_baselines(
         console.warn(f"no item's text has a word: the baseline {BM25.name} is left out")
     results = {}
     for name, score in methods.items():
-        values, lists = _rank_by_baseline(name, score, evaluated, grades, plan.options.ks)
+        values, lists = _rank_by_baseline(name, score, evaluated, row_of, plan.options.ks)
         results[name] = BaselineResult({**averages(values), **list_metrics(lists, plan.options.ks, counts)}, values)
     return results
 
@@ -203,8 +220,8 @@ def _evaluate_baselines(
 def _rank_by_baseline(
     name: str,
     score: Callable[[Sequence[str]], Floats],
-    evaluated: Sequence[Query],
-    grades: Sequence[Mapping[int, int]],
+    evaluated: QueryLists,
+    row_of: Mapping[str, int],
     ks: Sequence[int],
 ) -> tuple[dict[str, Floats], npt.NDArray[np.int64]]:
     """Rank all items for every query by a baseline's scores.
@@ -213,22 +230,22 @@ def _rank_by_baseline(
         name: Name of the baseline, for the progress bar.
         score: Gives (Q, N) scores of all items for the texts of queries.
         evaluated: The Q queries that are evaluated.
-        grades: For each query, the grade of each judged catalogue row.
+        row_of: Catalogue row of each item id.
         ks: Cut-offs.
 
     Returns:
         (Q,) values of each metric, and (Q, k) catalogue rows of the lists, with -1 after the last.
     """
-    rankings: list[list[list[int]]] = []
+    parts: list[dict[str, Floats]] = []
     lists: list[npt.NDArray[np.int64]] = []
     with console.progress(f"Baseline {name}", len(evaluated), "queries") as advance:
-        for start in range(0, len(evaluated), _QUERIES_AT_ONCE):
-            part = evaluated[start : start + _QUERIES_AT_ONCE]
-            scores = score([query.text for query in part])
-            rankings += [tied_groups(row, ks[-1]) for row in scores]
+        for part in _parts(len(evaluated)):
+            queries = evaluated[part]
+            scores = score([query.text for query in queries])
+            parts.append(_per_query([tied_groups(row, ks[-1]) for row in scores], queries, row_of, ks))
             lists.append(top_columns(scores, ks[-1]))
-            advance(len(part))
-    return _per_query(rankings, grades, ks), np.concatenate(lists)
+            advance(len(queries))
+    return _joined(parts), np.concatenate(lists)
 
 
 def tied_groups(scores: Floats, k: int) -> list[list[int]]:
@@ -248,12 +265,11 @@ def tied_groups(scores: Floats, k: int) -> list[list[int]]:
     return [group.tolist() for group in np.split(ordered, starts)]
 
 
-def _key_columns(evaluated: Sequence[Query]) -> dict[str, Any]:
+def _key_columns(evaluated: QueryLists) -> dict[str, Any]:
     """The columns of ``per_query.parquet`` that describe the queries, one row a query."""
-    judged: list[list[int]] = [list(query.relevance.values()) for query in evaluated]
     return {
-        "query_id": [query.query_id for query in evaluated],
-        "query": [query.text for query in evaluated],
-        "good": np.asarray([grades.count(GOOD) for grades in judged], dtype=np.int32),
-        "maybe": np.asarray([grades.count(MAYBE) for grades in judged], dtype=np.int32),
+        "query_id": as_strings(evaluated.table.names.take(evaluated.numbers)),
+        "query": as_strings(evaluated.table.texts.take(evaluated.numbers)),
+        "good": evaluated.counts(GOOD).astype(np.int32),
+        "maybe": evaluated.counts(MAYBE).astype(np.int32),
     }

@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from gti_cli.tables.arrays.query_lists import QueryLists
 from gti_cli.tables.arrays.targets import Targets
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ def draw_sample(entries: Sequence[T], owner_of: Callable[[T], str], sample: int 
     All entries of a user are drawn together. With the same seed a larger sample contains every smaller one.
 
     Args:
-        entries: One for each target.
+        entries: One for each target, or query.
         owner_of: Gives the user or query of an entry.
         sample: Number of users or queries to draw. With None, or if there are no more than that, all are returned.
         seed: Seed of the draw.
@@ -28,6 +29,8 @@ def draw_sample(entries: Sequence[T], owner_of: Callable[[T], str], sample: int 
         return entries
     if isinstance(entries, Targets):
         numbers: npt.NDArray[np.int64] = entries.owners
+    elif isinstance(entries, QueryLists):
+        numbers = entries.numbers
     else:
         number_of: dict[str, int] = {}
         owners = (number_of.setdefault(owner_of(entry), len(number_of)) for entry in entries)
@@ -41,6 +44,6 @@ def draw_sample(entries: Sequence[T], owner_of: Callable[[T], str], sample: int 
     is_chosen = np.zeros(len(distinct), dtype=bool)
     is_chosen[np.argsort(first)[order[:sample]]] = True
     chosen = np.flatnonzero(is_chosen[numbers])
-    if isinstance(entries, Targets):
+    if isinstance(entries, Targets | QueryLists):
         return cast("Sequence[T]", entries.take(chosen))
     return [entries[number] for number in chosen.tolist()]

@@ -20,7 +20,7 @@ from gti_cli.errors import InputError
 from gti_cli.semantic_ids.catalogue import Catalogue, string_columns
 from gti_cli.semantic_ids.quantizers.residual_codes import blocks
 from gti_cli.tables import BlockTable
-from gti_cli.tables.string_column import string_array
+from gti_cli.tables.arrays.string_column import string_array
 from gti_cli.tables.text_types import text_column
 from gti_cli.tensors.vector_file import VectorFile, VectorRows, write_vectors
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from gti_cli import tables
 from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.tables import BlockTable, TableLocation
+from gti_cli.tables.arrays.string_column import StringColumn, Strings, gather_strings
 from gti_cli.tables.columns import name_unread
-from gti_cli.tables.string_column import StringColumn, Strings, gather_strings
 from gti_cli.tables.text_types import is_text, readable_column, text_column
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from sklearn.metrics import ndcg_score
 from gti_cli import tables
 from gti_cli.app import run
 from gti_cli.cards import trained_tasks
+from gti_cli.evaluation import evaluate_queries
 from gti_cli.evaluation.compare import compare
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.evaluation.evaluate_queries import tied_groups
@@ -52,7 +53,11 @@ def world(tmp_path: Path) -> World:
     return make_world(tmp_path)
 
 
-def test_equal_to_scoring_every_item(world: World, queries: Path) -> None:
+@pytest.mark.parametrize("at_once", [1, 3, 256])
+def test_equal_to_scoring_every_item(
+    world: World, queries: Path, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate_queries, "_QUERIES_AT_ONCE", at_once)
     manifest = evaluate(queries=queries, workspace=world.workspace, k=[3, 10], beams=40, batch_size=3, dtype="float32")
     assert manifest.name == "evaluation/finetuned-search"
     evaluated = [n for n in range(len(TEXTS)) if split_of(n) == "test" and 2 in graded(n).values()]

@@ -15,7 +15,8 @@ from gti_cli.semantic_ids.build import build_ids
 from gti_cli.semantic_ids.encoders import sampled_lsa
 from gti_cli.semantic_ids.options import RQVAEOptions
 from gti_cli.semantic_ids.quantizers import residual_codes
-from gti_cli.tables import block_table, string_column
+from gti_cli.tables import block_table
+from gti_cli.tables.arrays import string_column
 from tests.support.semantic_ids import chinese_titles, clouds, make_items
 
 

@@ -12,8 +12,9 @@ from gti_cli.errors import InputError
 from gti_cli.semantic_ids import artifact
 from gti_cli.semantic_ids import catalogue as module
 from gti_cli.semantic_ids.catalogue import OWN_COLUMNS, Catalogue, read_catalogue, string_columns
-from gti_cli.tables import block_table, string_column
-from gti_cli.tables.string_column import StringsOnDisk
+from gti_cli.tables import block_table
+from gti_cli.tables.arrays import string_column
+from gti_cli.tables.arrays.string_column import StringsOnDisk
 from tests.support.semantic_ids import make_catalogue
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from gti_cli.tables.arrays.names import Names
 from gti_cli.tables.arrays.ragged import offsets_of, places_from
@@ -128,6 +128,15 @@ class QueryLists(Sequence[Query]):
 
         owners: npt.NDArray[np.int64] = np.searchsorted(self.table.offsets, places, side="right") - 1
         return owners
+
+    def take(self, places: npt.NDArray[np.integer[Any]]) -> QueryLists:
+        """Some of these queries, by their places among them."""
+        return QueryLists(self.table, self.numbers[places])
+
+    def counts(self, grade: int) -> npt.NDArray[np.int64]:
+        """(n,) how many items of each query have this grade."""
+        before = offsets_of(self.table.grades == grade)[self.table.offsets]
+        return before[self.numbers + 1] - before[self.numbers]
 
     def without(self, items: Collection[str]) -> QueryLists:
         """These queries without the grades of some items, given by their ids."""

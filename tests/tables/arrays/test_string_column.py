@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gti_cli.tables import string_column
-from gti_cli.tables.string_column import StringColumn, StringsOnDisk, gather_strings, string_array
+from gti_cli.tables.arrays import string_column
+from gti_cli.tables.arrays.string_column import StringColumn, StringsOnDisk, gather_strings, string_array
 
 BOUND = st.none() | st.integers(-12, 12)
 
