@@ -234,7 +234,8 @@ def _move_to_other_prefixes(
     known = np.vstack([earlier, codes[placed]]) if len(earlier) else codes[placed]
     tree = CodeTree([len(codebook) for codebook in codebooks], known)
     del known
+    norms = [residual_codes.squared_norms(codebook) for codebook in codebooks]
     # One after another, in catalogue order: each item that is placed takes a tuple from those after it.
     for row in leftover:
-        codes[row] = tree.nearest_free(np.asarray(code_space[row]), codes[row], codebooks)
+        codes[row] = tree.nearest_free(np.asarray(code_space[row]), codes[row], codebooks, norms)
         tree.add(codes[row])

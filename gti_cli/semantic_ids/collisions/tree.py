@@ -33,7 +33,7 @@ class CodeTree:
         # How many tuples lie below any prefix of 0 … L codes.
         self._capacity = [math.prod(sizes[depth:]) for depth in range(len(sizes) + 1)]
         codes = np.empty((0, len(sizes)), dtype=np.int32) if codes is None else codes
-        # Sorted by the first code, then by the second, …; each level in one piece, so that a search copies nothing.
+        # Sorted by the first code, then by the second, …; each level in one piece.
         self._sorted = np.take(codes.T, np.lexsort(codes.T[::-1]), axis=1)
         self._added = 0
         self._added_below: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)  # next codes of added items
@@ -55,7 +55,7 @@ class CodeTree:
         if counts is None:
             start, stop = 0, self._sorted.shape[1]
             for level, code in enumerate(prefix):
-                run, sought = self._sorted[level, start:stop], self._sorted.dtype.type(code)  # another type copies, too
+                run, sought = self._sorted[level, start:stop], self._sorted.dtype.type(code)  # else the run is copied
                 start, stop = start + int(run.searchsorted(sought)), start + int(run.searchsorted(sought, "right"))
             following = np.concatenate(
                 [self._sorted[len(prefix), start:stop], np.asarray(self._added_below.get(prefix, ()), dtype=np.int32)]
@@ -68,7 +68,13 @@ class CodeTree:
         below = self.children(prefix[:-1])[prefix[-1]] if prefix else self._sorted.shape[1] + self._added
         return int(below) < self._capacity[len(prefix)]
 
-    def nearest_free(self, vector: Vectors, codes: npt.NDArray[np.int32], codebooks: Sequence[Vectors]) -> Codes:
+    def nearest_free(
+        self,
+        vector: Vectors,
+        codes: npt.NDArray[np.int32],
+        codebooks: Sequence[Vectors],
+        norms: Sequence[Vectors] | None = None,
+    ) -> Codes:
         """Find a free tuple near ``vector``: from the deepest ancestor of ``codes`` with room, greedily down.
 
         Each step down takes the code nearest to the residual among those with room below. There is always one, because
@@ -78,6 +84,7 @@ class CodeTree:
             vector: (d,).
             codes: (L,) a tuple that is not free; another one must be.
             codebooks: L arrays (K_l, d).
+            norms: L arrays (K_l,) of their squared norms; None: they are computed.
 
         Returns:
             (L,) int32; it is not counted yet.
@@ -89,7 +96,9 @@ class CodeTree:
         path = path[:depth]
         residual = vector - sum((codebooks[level][code] for level, code in enumerate(path)), np.zeros_like(vector))
         for level in range(depth, len(self._sizes)):
-            nearest = np.argsort(residual_codes.squared_distances(residual[None], codebooks[level])[0], kind="stable")
+            of_level = None if norms is None else norms[level]
+            distances = residual_codes.squared_distances(residual[None], codebooks[level], of_level)[0]
+            nearest = np.argsort(distances, kind="stable")
             has_room = self.children(tuple(path)) < self._capacity[level + 1]
             code = int(nearest[has_room[nearest]][0])
             path.append(code)

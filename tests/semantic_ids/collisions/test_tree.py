@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -40,6 +41,24 @@ def test_room_below_each_prefix_against_all_tuples(sizes: list[int], fill: float
                 assert tree.children(prefix).tolist() == one_by_one.children(prefix).tolist() == below
 
 
+def test_a_search_copies_no_level_of_all_items() -> None:
+    """With ten million items such a copy for each prefix was most of the time."""
+    items = 200_000
+    codes = np.random.default_rng(0).integers(0, [200, 200, 200], size=(items, 3)).astype(np.int32)
+    tree = CodeTree([256, 256, 256], codes)
+    tracemalloc.start()
+    try:
+        for prefix in ((3,), (3, 5), (190, 7)):
+            below = tree.children(prefix)
+            assert below.sum() == (codes[:, : len(prefix)] == prefix).all(axis=1).sum()
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        tree.children((100, 9))
+        assert tracemalloc.get_traced_memory()[1] - before < items / 10  # a level has four bytes for each item
+    finally:
+        tracemalloc.stop()
+
+
 def greedily_down(
     vector: np.ndarray, books: list[np.ndarray], free: set[tuple[int, ...]], prefix: tuple[int, ...]
 ) -> tuple[int, ...]:
@@ -66,6 +85,9 @@ def test_the_free_tuple_is_found_greedily_below_the_longest_prefix_possible(
     books = [rng.standard_normal((size, 2)).astype(np.float32) for size in sizes]
     vector = rng.standard_normal(2).astype(np.float32)
     chosen = make_tree(sizes, used).nearest_free(vector, np.array(wish, dtype=np.int32), books)
+    norms = [(book * book).sum(axis=1) for book in books]
+    again = make_tree(sizes, used).nearest_free(vector, np.array(wish, dtype=np.int32), books, norms)
+    assert again.tolist() == chosen.tolist()
     candidates = {tuple(code) for code in every} - used
     kept = max(shared_prefix(code, wish) for code in candidates)
     assert chosen.dtype == np.int32 and tuple(chosen.tolist()) == greedily_down(vector, books, candidates, wish[:kept])
