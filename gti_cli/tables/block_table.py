@@ -121,7 +121,7 @@ def read_in_blocks(
         return BlockTable(location, table.schema, table)
     stored = pq.read_schema(location.shards()[0].path).remove_metadata().empty_table()
     stored = stored.rename_columns([clean_name(name) for name in stored.column_names])
-    names = location.our_names(stored.column_names)
+    names = [name for name in location.our_names(stored.column_names) if name not in skip]
     require_columns(location, names, list(dict.fromkeys([*columns, *resident])))
     held = read(location, only=resident)
     renamed, replaced = location.rename(stored, stored.column_names)

@@ -88,11 +88,13 @@ def text_column(table: pa.Table, column: str) -> pa.ChunkedArray | None:
         column: The name of the column.
 
     Returns:
-        The column, with bytes and views turned into strings; None where it holds something else, or bytes that are no
-        text.
+        The column; bytes, views, and dictionaries inside of lists become strings (Arrow cannot read the last of these
+        back from a large file). None where it holds something else, or bytes that are no text.
     """
+    import pyarrow as pa
+
     kind = table.schema.field(column).type
-    if _holds_texts(kind):
+    if _holds_texts(kind) and (not pa.types.is_nested(kind) or plain_type(kind) == kind):
         return table.column(column)
     if not _holds_texts(plain_type(kind)):
         return None

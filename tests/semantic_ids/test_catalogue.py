@@ -53,6 +53,34 @@ def test_texts_join_the_chosen_columns(tmp_path: Path) -> None:
     assert make_catalogue(tmp_path, ["brand", "brand"], title=["a", "b"], brand=["c", "d"]).texts == ["c", "d"]
 
 
+def test_types_of_texts_in_several_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact, "_PART", 2)
+    letters = ["a", None, "c", "d", "e"]
+    columns = {
+        "encoded": pa.array(letters).dictionary_encode(),
+        "large": pa.array(letters, pa.large_string()),
+        "bytes": [None if letter is None else letter.encode() for letter in letters],
+        "lists": [[letter] if letter else [] for letter in letters],
+        "encoded_lists": pa.ListArray.from_arrays([0, 1, 1, 2, 3, 5], pa.array(list("acdef")).dictionary_encode()),
+        "picture": [b"a", b"b", b"c", b"d", b"\xff"],
+        "nothing": pa.nulls(5),
+    }
+    made = make_catalogue(tmp_path, ["encoded", "bytes", "nothing"], **columns)
+    assert made.texts == ["a\na", "", "c\nc", "d\nd", "e\ne"]
+    assert kept(made) == {
+        **dict.fromkeys(["encoded", "large", "bytes"], letters),
+        "lists": [["a"], [], ["c"], ["d"], ["e"]],
+        "encoded_lists": [["a"], [], ["c"], ["d"], ["e", "f"]],
+    }
+    tables.write_parts(tmp_path / "parts.parquet", artifact.items_parts(made))
+    assert len(tables.read(tmp_path / "parts.parquet")) == 5
+    bad = {"title": ["a", "b", "c"], "other": [b"a", b"b", b"\xff"]}
+    with pytest.raises(InputError, match=r"column 'other', row 3"):
+        make_catalogue(tmp_path, ["title", "other"], **bad)
+    with pytest.raises(InputError, match=r"column 'embedding' is missing"):
+        make_catalogue(tmp_path, ["embedding"], title=["a"], embedding=[[1.0]])
+
+
 def test_columns_outside_the_texts_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     columns = {"title": ["a", "b"], "brand": ["c", "d"], "genres": ["x", "y"], "price": [1.0, 2.0]}
     path = make_catalogue(tmp_path, **columns).path
