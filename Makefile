@@ -105,8 +105,8 @@ faults: install
 	$(QUIETLY) $(BIN)/python -m tests.faults $(ARGS)
 
 lint: install
-	$(BIN)/ruff check gti_cli tests sample_data
-	$(BIN)/ruff format --check gti_cli tests sample_data
+	$(BIN)/ruff check gti_cli tests sample_data .ci
+	$(BIN)/ruff format --check gti_cli tests sample_data .ci
 	$(BIN)/mypy
 
 # Where the tools cannot be installed (without a network), that is said, and nothing fails.
