@@ -125,15 +125,24 @@ def gather_strings(parts: Iterable[Sequence[str]], folder: Path | None = None) -
         if file is None and size > MOST_IN_MEMORY:
             file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed with the object that is returned
             for earlier in held:
-                file.write("".join(earlier.to_pylist()).encode())
+                _append(file, earlier.to_pylist(), folder)
             held = []
         if file is None:
             held.append(array)
         else:
-            file.write("".join(part).encode())
+            _append(file, part, folder)
     if file is None:
         return StringColumn(pa.chunked_array(held, pa.string()))
     return StringsOnDisk(file, np.concatenate(ends))
+
+
+def _append(file: IO[bytes], texts: Sequence[str], folder: Path | None) -> None:
+    """Write texts at the end of a file without a name; an error names its folder."""
+    try:
+        file.write("".join(texts).encode())
+        file.flush()
+    except OSError as cause:
+        raise OSError(cause.errno, cause.strerror, str(folder or tempfile.gettempdir())) from cause
 
 
 def string_array(values: Sequence[str]) -> Any:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import io
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -58,3 +61,15 @@ def test_the_temporary_file_is_in_the_folder_and_invisible(tmp_path: Path, monke
         gather_strings([["a"]], tmp_path / "absent")
     with pytest.raises(IndexError):
         gathered[3]
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(string_column, "MOST_IN_MEMORY", 0)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: Full())
+    with pytest.raises(OSError, match="No space left") as raised:
+        gather_strings([["a"]], tmp_path)
+    assert raised.value.errno == errno.ENOSPC and raised.value.filename == str(tmp_path)
