@@ -63,6 +63,7 @@ def fit(texts: Sequence[str], grams: tuple[int, int] | None, seed: int, width: i
     counts = counts[:, kept]
     tfidf = TfidfTransformer(sublinear_tf=True)
     weights = tfidf.fit_transform(counts)
+    del counts
     components = subspace(weights, width, seed)
     chosen = names.take(pa.array(kept)).to_pylist()
     return SampledFit(LsaState(chosen, np.float32(tfidf.idf_), components, grams), sampled, len(names))
@@ -127,8 +128,13 @@ def subspace(weights: Any, width: int, seed: int) -> npt.NDArray[np.float32]:
     with one_thread():  # One BLAS thread: the same seed gives the same bytes on any number of cores.
         space: Vectors = rng.standard_normal((weights.shape[1], width + _MORE), dtype=np.float32)
         for _ in range(_ITERATIONS + 1):
-            space = transposed @ (weights @ space)
+            # Each takes hundreds of megabytes: none is kept longer than it is needed.
+            image = weights @ space
+            del space
+            space = transposed @ image
+            del image
             space = space @ _orthonormalizer(space)
+        del transposed
         image = weights @ space
         ritz_vectors = np.linalg.eigh((image.T @ image).astype(np.float64))[1]  # by rising eigenvalue
         return np.ascontiguousarray((space @ np.float32(ritz_vectors[:, ::-1][:, :width])).T)
