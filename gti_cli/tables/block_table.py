@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gti_cli.errors import InputError, first_line
 from gti_cli.tables.files import note_replaced, read, require_columns
 from gti_cli.tables.headers import clean_name
@@ -81,6 +79,7 @@ class BlockTable:
         Returns:
             The rows in the order of ``numbers``.
         """
+        import numpy as np
         import pyarrow as pa
 
         wanted, places = np.unique(np.asarray(numbers, dtype=np.int64), return_inverse=True)
