@@ -6,6 +6,11 @@ DEMO   ?= demo
 # A test worker for each core, each with one thread.
 WORKERS ?= auto
 
+# What is installed is not compiled (--no-compile), and Python keeps what it compiles when it first imports it, also where the
+# environment forbids that, as images of containers often do: else each command would compile 4,000 modules of PyTorch and
+# Transformers again, which was more than half of its start.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Packages with which the tests also read checkpoints as transformers 4 does. They lie beside those of the environment.
 OLDER := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2
 
