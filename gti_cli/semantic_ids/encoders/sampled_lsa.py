@@ -137,7 +137,12 @@ def subspace(weights: Any, width: int, seed: int) -> npt.NDArray[np.float32]:
         del transposed
         image = weights @ space
         ritz_vectors = np.linalg.eigh((image.T @ image).astype(np.float64))[1]  # by rising eigenvalue
-        return np.ascontiguousarray((space @ np.float32(ritz_vectors[:, ::-1][:, :width])).T)
+        del image
+        rotation = np.float32(ritz_vectors[:, ::-1][:, :width])
+        vectors = np.empty((rotation.shape[1], len(space)), dtype=np.float32)
+        for part in blocks(len(space), _BLOCK):
+            vectors[:, part] = (space[part] @ rotation).T
+        return vectors
 
 
 def _orthonormalizer(space: Vectors) -> Vectors:
