@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -72,11 +74,26 @@ def test_the_count_is_the_same_again_and_no_less_than_the_models_layers_keep() -
     assert MicroBatch(PassLimit(targets=5)).recorded() == {"targets": 5}
 
 
+def test_nothing_of_the_batches_that_were_tried_stays_in_memory() -> None:
+    model = Stack()
+    results: list[weakref.ref[torch.Tensor]] = []
+
+    def watched(model: torch.nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        # The sigmoid keeps its own result for the backward pass.
+        result = torch.sigmoid(model.linear(model.table(batch["input_ids"])))
+        results.append(weakref.ref(result))
+        return result.sum(), torch.tensor(1)
+
+    choose_micro_batch(model, watched, COLLATOR, STEP, CPU)
+    gc.collect()
+    assert len(results) == 4 and [result() for result in results] == [None] * 4
+
+
 def test_the_budget_grows_with_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.nn.Linear(1000, 30, bias=False)
     assert memory_budget(model, CPU) == 96 * 2**20
     monkeypatch.setattr(micro_batch, "_LEAST", 1000)
-    assert memory_budget(model, CPU) == 1000 * 30 * 4 * 3 // 2
+    assert memory_budget(model, CPU) == 1000 * 30 * 4 * 6 // 10
     card = type("Card", (), {"total_memory": 80 * 2**30})
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
     assert memory_budget(model, torch.device("cuda")) == 20 * 2**30
