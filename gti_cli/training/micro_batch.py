@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 # Every pass reads and writes the gradient of all weights once more, so passes must not be too small. On a CPU the step
 # of a small model takes 1.5 % longer in three passes of this size than in one; in passes of two thirds of it, 6 %.
 _LEAST = 96 * 2**20  # bytes: the budget of a small model on a CPU
-_WEIGHTS = 0.6  # the budget of a larger model on a CPU, in sizes of its weights
+# The budget of a larger model on a CPU, in sizes of its weights. With 1.5, SmolLM2-135M takes a seventh less time, and
+# 4.5 GB instead of 3.7.
+_WEIGHTS = 0.6
 _SHARE_OF_GPU = 4  # a GPU is kept busy by large passes: a quarter of its memory
 
 
@@ -146,8 +148,8 @@ def _bytes_kept(model: nn.Module, loss: Loss, batch: dict[str, Any], device: tor
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        # Without its place in the graph: a result that the step which made it keeps would else keep that step, and be kept
-        # by it, for as long as the process runs.
+        # Without its place in the graph. An operation such as the sigmoid keeps its own result: the two would keep each
+        # other for as long as the process runs.
         return tensor.detach()
 
     training = model.training
