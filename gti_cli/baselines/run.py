@@ -201,15 +201,16 @@ def _own_key(name: str, setting: Setting) -> list[Any]:
         return [digest_input(setting.embeddings), content_knn_tuning.GRID]
     if name == ITEM_KNN:
         return [item_knn_tuning.GRID]
-    return [setting.seed, setting.device.type, *_sasrec_key()] if name == SASREC else []
+    return [setting.seed, *_sasrec_key(setting.device)] if name == SASREC else []
 
 
-def _sasrec_key() -> list[Any]:
+def _sasrec_key(device: torch.device) -> list[Any]:
     """The part of the cache key that covers the training of sasrec."""
     from gti_cli.baselines import sasrec_tuning
     from gti_cli.baselines.sasrec_training import Budget
 
-    return [asdict(sasrec_tuning.SEARCH), asdict(Budget()), sasrec_tuning.TARGETS]
+    formats = sasrec_tuning.number_formats(device)
+    return [*formats, asdict(sasrec_tuning.SEARCH), asdict(Budget()), sasrec_tuning.TARGETS]
 
 
 def _tuning_split(setting: Setting) -> tuple[Mapping[str, list[str]], Sequence[History]]:

@@ -99,10 +99,14 @@ class Network(nn.Module):
         Returns:
             (B, T, hidden) hidden states. Attention is causal, so padding on the right does not affect them.
         """
+        return self.states(self.items(rows), lengths)
+
+    def states(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The same from (B, T, hidden) item vectors instead of rows."""
         # Positions count from the end, as in a sequence padded on the left: the last item always has the last position.
-        step = torch.arange(rows.shape[1], device=rows.device)
+        step = torch.arange(vectors.shape[1], device=vectors.device)
         places = (self.size.length - lengths[:, None] + step).clamp(max=self.size.length - 1)
-        x = self.drop(self.items(rows) * self.size.hidden**0.5 + self.places(places))
+        x = self.drop(vectors * self.size.hidden**0.5 + self.places(places))
         for block in self.blocks:
             x = block(x)
         return self.norm(x)  # type: ignore[no-any-return]

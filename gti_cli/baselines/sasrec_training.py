@@ -20,6 +20,7 @@ from gti_cli import console
 from gti_cli.baselines.base import target_ranks
 from gti_cli.baselines.catalogue_loss import catalogue_loss
 from gti_cli.baselines.sasrec import Network, SASRec, Size, batch_of
+from gti_cli.checkpoints.devices import choose_training_dtype
 from gti_cli.metrics.ranking import join_ranks, ndcg_at
 from gti_cli.tables.arrays.ragged import places_in_lists
 from gti_cli.tables.arrays.user_lists import UserLists
@@ -117,6 +118,14 @@ def training_sequences(train: Mapping[str, Sequence[str]], row_of: Mapping[str, 
     return CutSequences(lists.rows(row_of), starts, ends)
 
 
+def loss_dtype(device: torch.device) -> torch.dtype:
+    """Number format of the products with the item vectors in the loss, the largest part of a step.
+
+    It is bfloat16 where the machine has instructions for it, otherwise float32; all else is float32 everywhere.
+    """
+    return choose_training_dtype("auto", device)[0]
+
+
 def train_network(
     sequences: Sequence[Sequence[int]],
     items: int,
@@ -144,7 +153,8 @@ def train_network(
     """
     torch.manual_seed(seed)
     network = Network(items, size).to(device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=budget.learning_rate, betas=(0.9, 0.98))
+    fused = device.type in ("cpu", "cuda")
+    optimizer = torch.optim.Adam(network.parameters(), lr=budget.learning_rate, betas=(0.9, 0.98), fused=fused)
     order = np.random.default_rng(seed)
     best: tuple[float, int, dict[str, torch.Tensor]] = (-1.0, 0, {})
     with console.progress(f"sasrec, width {size.hidden}, dropout {size.dropout}", budget.epochs, "epochs") as advance:
@@ -174,10 +184,12 @@ def _train_epoch(
     """Take a step on each batch of the sequences in some order."""
     network.train()
     device = network.items.weight.device
+    dtype = loss_dtype(device)
     for start in range(0, len(order), batch_size):
         batch = [sequences[number] for number in order[start : start + batch_size].tolist()]
         states, targets = states_and_targets(network, batch, device)
-        loss = catalogue_loss(states, network.items.weight, targets)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss = catalogue_loss(states, network.items.weight, targets)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -200,11 +212,19 @@ def states_and_targets(
         (m, hidden) states after every item but the last of each sequence, and (m,) int64 next items.
     """
     ordered = sorted(sequences, key=len)
-    states, targets = [], []
-    for start in range(0, len(ordered), _PADDED_TOGETHER):
-        rows, lengths = batch_of(ordered[start : start + _PADDED_TOGETHER], device)
+    batches = [
+        batch_of(ordered[start : start + _PADDED_TOGETHER], device)
+        for start in range(0, len(ordered), _PADDED_TOGETHER)
+    ]
+    # One look at the table for all: the gradient of each is a matrix as large as the table.
+    vectors = network.items(torch.cat([rows[:, :-1].reshape(-1) for rows, _ in batches]))
+    states, targets, start = [], [], 0
+    for rows, lengths in batches:
+        places = len(rows) * (rows.shape[1] - 1)
+        own = vectors[start : start + places].view(len(rows), -1, vectors.shape[1])
+        start += places
         # True where the item is followed by another one of its sequence, not by padding.
         has_next = torch.arange(rows.shape[1] - 1, device=device) < lengths[:, None] - 1
-        states.append(network(rows[:, :-1], lengths - 1)[has_next])
+        states.append(network.states(own, lengths - 1)[has_next])
         targets.append(rows[:, 1:][has_next])
     return torch.cat(states), torch.cat(targets)

@@ -2,7 +2,8 @@
 
 The search starts at one size and goes to larger and smaller values of each setting while that helps
 (`gti_cli.baselines.setting_search`). `gti_cli.baselines.sasrec_training` trains one network. The
-chosen network is stored, and used again with the same data and options.
+chosen network is stored, and used again with the same data and options. While the search goes on, so are the ones that
+it has tried: a search that was stopped trains none of them again.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from gti_cli.baselines.sasrec_training import (
     CUT_OFF,
     Budget,
     HeldOutTargets,
+    loss_dtype,
     train_network,
     training_sequences,
 )
 from gti_cli.baselines.setting_search import climb_settings, settings_at_edge
+from gti_cli.baselines.stored.unfinished_search import UnfinishedSearch
 from gti_cli.tables.arrays.digests import digest_json
 from gti_cli.tables.arrays.user_lists import UserLists
 from gti_cli.tables.histories import History
@@ -105,7 +108,7 @@ class SASRecInputs:
             ((entry.items, entry.target) for entry in self.held_out),
             self.filter_seen,
         ]
-        options = [self.seed, device.type, asdict(search), asdict(budget), TARGETS]
+        options = [self.seed, *number_formats(device), asdict(search), asdict(budget), TARGETS]
         return digest_json([data, options])
 
     def targets(self) -> HeldOutTargets:
@@ -113,6 +116,11 @@ class SASRecInputs:
         entries = spread_sample(self.held_out, TARGETS)
         histories = [[self.row_of[item] for item in entry.items] for entry in entries]
         return HeldOutTargets(histories, [self.row_of[entry.target] for entry in entries], self.filter_seen)
+
+
+def number_formats(device: torch.device) -> list[str]:
+    """Kind of device and number format of the loss, on which the weights depend, for the keys of caches."""
+    return [device.type, str(loss_dtype(device))]
 
 
 def tune_sasrec(
@@ -125,7 +133,7 @@ def tune_sasrec(
     """Search for the best network, or read it from the cache.
 
     Where ``inputs.tuning_train`` is less than ``inputs.train``, the chosen setting is trained once more on all of it,
-    for the number of epochs that was best.
+    for the number of epochs that was best. A search that was stopped goes on behind the last network that it trained.
 
     With several processes the first one searches, and the others wait.
 
@@ -140,7 +148,8 @@ def tune_sasrec(
         The model, and a report of the tuning for the manifest.
     """
     search, budget = search or SEARCH, budget or Budget()
-    path = folder / f"sasrec-{inputs.cache_key(device, search, budget)[:16]}.safetensors"
+    name = f"sasrec-{inputs.cache_key(device, search, budget)[:16]}"
+    path, unfinished = folder / f"{name}.safetensors", folder / f"{name}.unfinished"
 
     def load() -> tuple[Network, dict[str, Any]] | None:
         """The stored network and its report."""
@@ -151,8 +160,12 @@ def tune_sasrec(
 
     def train() -> tuple[Network, dict[str, Any]]:
         """The same, trained and stored."""
-        network, report = _search_sizes(inputs, device, search, budget)
+        so_far = UnfinishedSearch.read(unfinished, len(inputs.row_of))
+        if so_far.ndcg:
+            console.note(f"sasrec: going on with a search that was stopped ({len(so_far.ndcg)} networks trained)")
+        network, report = _search_sizes(inputs, device, search, budget, so_far)
         _store_network(path, network, report)
+        unfinished.unlink(missing_ok=True)
         return network, report
 
     network, report = processes.made_by_first(path, load, train)
@@ -185,7 +198,7 @@ def _load_network(path: Path, items: int) -> tuple[Network, dict[str, Any]] | No
 
 
 def _search_sizes(
-    inputs: SASRecInputs, device: torch.device, search: SizeSearch, budget: Budget
+    inputs: SASRecInputs, device: torch.device, search: SizeSearch, budget: Budget, so_far: UnfinishedSearch
 ) -> tuple[Network, dict[str, Any]]:
     """Train networks of several sizes, and the best one again if it has not seen all training items."""
     held_out, items = inputs.targets(), len(inputs.row_of)
@@ -193,21 +206,20 @@ def _search_sizes(
     search = search.within(longest)
     last = search.grid["length"][-1]
     ends = {**ENDS, "length": (last,) if last >= longest else ()}
-    epochs_of: dict[Size, int] = {}
-    kept: list[tuple[float, Network]] = []  # The network of the size that the search is at, and its NDCG.
 
     def ndcg_of(size: Size) -> float:
-        """NDCG of a network of this size after its best epoch; the network stays in memory if the search goes there."""
-        sequences = training_sequences(inputs.tuning_train, inputs.row_of, size.length)
-        network, epochs_of[size], ndcg = train_network(
-            sequences, items, size, budget, held_out=held_out, seed=inputs.seed, device=device
-        )
-        if not kept or ndcg > kept[0][0] * (1 + search.gain):
-            kept[:] = [(ndcg, network)]
-        return ndcg
+        """NDCG of a network of this size after its best epoch."""
+        if size not in so_far.ndcg:
+            sequences = training_sequences(inputs.tuning_train, inputs.row_of, size.length)
+            network, epochs, ndcg = train_network(
+                sequences, items, size, budget, held_out=held_out, seed=inputs.seed, device=device
+            )
+            so_far.add(size, epochs, ndcg, network, keep=ndcg > so_far.best() * (1 + search.gain))
+        return so_far.ndcg[size]
 
     chosen, measured, is_complete = climb_settings(search.start, search.grid, ndcg_of, search.trainings, search.gain)
-    network, epochs = kept[0][1], epochs_of[chosen]
+    assert so_far.network is not None
+    network, epochs = so_far.network, so_far.epochs[chosen]
     train_again = inputs.tuning_train != inputs.train
     if train_again:
         sequences = training_sequences(inputs.train, inputs.row_of, chosen.length)
@@ -219,9 +231,7 @@ def _search_sizes(
         "chosen": asdict(chosen),
         "epochs": epochs,
         f"ndcg@{CUT_OFF}": measured[chosen],
-        "settings_tried": [
-            {**asdict(size), "epochs": epochs_of[size], f"ndcg@{CUT_OFF}": value} for size, value in measured.items()
-        ],
+        "settings_tried": so_far.settings_tried(measured, f"ndcg@{CUT_OFF}"),
         "at_most_settings": search.trainings,
         "least_gain": search.gain,
         "grid": {name: list(values) for name, values in search.grid.items()},
@@ -231,6 +241,7 @@ def _search_sizes(
         "patience": budget.patience,
         "batch_size": budget.batch_size,
         "learning_rate": budget.learning_rate,
+        "loss_dtype": str(loss_dtype(device)).removeprefix("torch."),
         "held_out_targets": len(inputs.held_out),
         "held_out_targets_used": len(held_out.targets),
         "trained_again_on_all": train_again,

@@ -12,7 +12,7 @@ import torch
 from gti_cli import console
 from gti_cli.baselines.sasrec import Network, Size
 from gti_cli.baselines.sasrec_training import Budget, train_network, training_sequences
-from gti_cli.baselines.sasrec_tuning import SASRecInputs
+from gti_cli.baselines.sasrec_tuning import SASRecInputs, number_formats
 from gti_cli.errors import InputError
 from gti_cli.tables.arrays.digests import digest_json
 from gti_cli.tables.arrays.user_lists import UserLists
@@ -103,7 +103,7 @@ class FoldTraining:
         """SHA-256 of all that affects the trained networks."""
         inputs = self.inputs
         data = [iter(inputs.row_of), iter(inputs.train.values())]
-        options = [inputs.seed, self.device.type, asdict(self.size), self.epochs, asdict(Budget()), FOLDS]
+        options = [inputs.seed, *number_formats(self.device), asdict(self.size), self.epochs, asdict(Budget()), FOLDS]
         return digest_json([data, options])
 
     def _load(self, path: Path) -> list[Network] | None:

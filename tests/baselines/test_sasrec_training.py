@@ -63,6 +63,33 @@ def test_the_states_of_a_step_are_those_of_each_history_alone() -> None:
     assert len(found & expected) > 0.98 * len(expected)  # a figure at the edge of rounding may fall either way
 
 
+def test_a_step_looks_at_the_table_of_items_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = Network(SASREC_ITEMS, SMALL)
+    looked: list[int] = []
+    network.items.register_forward_hook(lambda *_: looked.append(1))
+    batch = [[1, 2, 3]] * (2 * sasrec_training._PADDED_TOGETHER + 1)
+    states_and_targets(network, batch, CPU)
+    assert len(looked) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_loss_alone_has_the_number_format_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    seen: list[tuple[bool, torch.dtype]] = []
+
+    def loss(states: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.is_autocast_enabled("cpu"), states.dtype))
+        return (states.sum(1) * items.sum()).sum()
+
+    monkeypatch.setattr(sasrec_training, "loss_dtype", lambda _: dtype)
+    monkeypatch.setattr(sasrec_training, "catalogue_loss", loss)
+    sequences = training_sequences(ordered_sequences(10)[0], SASREC_ROW_OF, 6)
+    train_network(sequences, SASREC_ITEMS, SMALL, Budget(epochs=1), held_out=None, seed=0, device=CPU)
+    assert seen and set(seen) == {(dtype == torch.bfloat16, torch.float32)}
+
+
 def test_ndcg_does_not_depend_on_how_many_users_are_scored_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     network = Network(SASREC_ITEMS, SMALL)

@@ -44,6 +44,7 @@ def test_it_learns_order_where_popularity_cannot(trained: tuple[SASRec, dict[str
     assert report["chosen"] == {"hidden": 32, "dropout": 0.0, "blocks": 2, "length": 6}
     assert [tried["hidden"] for tried in report["settings_tried"]] == [2, 32]  # type: ignore[attr-defined]
     assert report["at_edge"] == ["hidden"] and report["neighbours_all_tried"] is True
+    assert report["loss_dtype"] == str(sasrec_tuning.loss_dtype(CPU)).removeprefix("torch.")
 
 
 def test_it_is_not_trained_twice(
@@ -65,6 +66,34 @@ def test_it_is_not_trained_twice(
     stored.write_bytes(stored.read_bytes()[:50])
     tune_sasrec(sasrec_inputs(300), folder, CPU, SEARCH, BUDGET)
     assert len(calls) == 4  # a file that cannot be read is made again
+
+
+def test_a_search_that_was_stopped_trains_no_network_again_and_finds_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = SizeSearch(Size(2, 0.0, length=6), {"hidden": (2, 8, 16), "length": (6,)}, 3)
+    inputs = sasrec_inputs(60)
+    fewer = replace(inputs, tuning_train=dict(list(inputs.train.items())[:-1]))  # so a last training follows
+    expected, report = tune_sasrec(fewer, tmp_path / "whole", CPU, search, BUDGET)
+    trained, stop_before = [], [2]
+
+    def train(sequences: object, items: int, size: Size, *rest: object, **more: object) -> tuple[Network, int, float]:
+        trained.append(size.hidden)
+        if len(trained) == stop_before[0]:
+            raise KeyboardInterrupt
+        return train_network(sequences, items, size, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sasrec_tuning, "train_network", train)
+    for stop in (2, 5):  # in the second network, and in the last training
+        stop_before[0] = stop
+        with pytest.raises(KeyboardInterrupt):
+            tune_sasrec(fewer, tmp_path / "stopped", CPU, search, BUDGET)
+        assert list((tmp_path / "stopped").glob("*.unfinished"))
+    model, again = tune_sasrec(fewer, tmp_path / "stopped", CPU, search, BUDGET)
+    chosen = report["chosen"]["hidden"]
+    assert chosen > 2 and trained == [2, 8, 8, 16, chosen, chosen]
+    assert again == report and not list((tmp_path / "stopped").glob("*.unfinished"))
+    np.testing.assert_array_equal(model.scores([[1, 2, 3]]), expected.scores([[1, 2, 3]]))
 
 
 def test_it_is_trained_again_on_what_was_held_out(tmp_path: Path) -> None:
@@ -99,6 +128,10 @@ def test_the_cache_key_covers_every_input_and_option(monkeypatch: pytest.MonkeyP
     ]
     keys = [one.cache_key(CPU, SEARCH, BUDGET) for one in (inputs, *changed)]
     keys.append(inputs.cache_key(torch.device("cuda"), SEARCH, BUDGET))
+    with monkeypatch.context() as other_machine:
+        other = {torch.float32: torch.bfloat16, torch.bfloat16: torch.float32}[sasrec_tuning.loss_dtype(CPU)]
+        other_machine.setattr(sasrec_tuning, "loss_dtype", lambda _: other)
+        keys.append(inputs.cache_key(CPU, SEARCH, BUDGET))
     keys.append(inputs.cache_key(CPU, replace(SEARCH, trainings=1), BUDGET))
     keys.append(inputs.cache_key(CPU, SEARCH, Budget()))
     monkeypatch.setattr(sasrec_tuning, "TARGETS", 3)
