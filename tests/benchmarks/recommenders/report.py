@@ -34,6 +34,7 @@ SHOWN = {
     "without-lm": "blend without a language model",
     "blend": "blend with the LM, prior item-knn",
     "blend-trained": "blend with the LM, prior of all three",
+    "blend-seeds": "blend with that LM of several seeds",
 }
 RARE = {"0": "never", "1-4": "1 to 4 times"}
 

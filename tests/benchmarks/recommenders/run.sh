@@ -37,7 +37,7 @@ for seed in $SEEDS; do
 done
 
 # The same with all that is known of users and items in the prior.
-for seed in $BLENDS; do
+for seed in $SEEDS; do
   # shellcheck disable=SC2086
   gti finetune "${shop[@]}" --from gti --name "trained-prior-s$seed" --seed "$seed" --epochs "$EPOCHS" \
     --prior item-knn+sasrec+content-knn $FINETUNE -q
@@ -59,5 +59,8 @@ for seed in $BLENDS; do
   blend "blend-s$seed" "gti-s$seed,sasrec,item-knn,content-knn"
   blend "blend-trained-s$seed" "trained-prior-s$seed,sasrec,item-knn,content-knn"
 done
+# All seeds of a language model in one blend.
+members=$(for seed in $SEEDS; do printf 'trained-prior-s%s,' "$seed"; done)
+blend blend-seeds "${members}sasrec,item-knn,content-knn"
 
 python "$here/report.py" "$GTI_WORKSPACE"
