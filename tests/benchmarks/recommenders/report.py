@@ -31,11 +31,14 @@ SHOWN = {
     "text-lstsq": "LM, new rows start from texts, prior item-knn",
     "gti": "LM, grounded, prior item-knn",
     "trained-prior": "LM, grounded, prior of all three",
-    "without-lm": "blend without a language model",
-    "blend": "blend with the LM, prior item-knn",
-    "blend-trained": "blend with the LM, prior of all three",
-    "blend-seeds": "blend with that LM of several seeds",
+    "two-baselines": "blend of sasrec and item-knn",
+    "two-and-lm": "blend of sasrec, item-knn and the LM, prior item-knn",
+    "without-lm": "blend of all three baselines",
+    "blend": "blend of all three and the LM, prior item-knn",
+    "blend-trained": "blend of all three and the LM, prior of all three",
+    "blend-seeds": "the same with that LM of several seeds",
 }
+WITHOUT_LM = ("two-baselines", "without-lm")
 RARE = {"0": "never", "1-4": "1 to 4 times"}
 
 
@@ -157,7 +160,7 @@ def draw(lines: Sequence[Measured], path: Path) -> None:
                 values = line.by_user()
                 low, high = intervals(values, line.users)[metric]
                 mean = float(values[metric].mean())
-                known = line.name in BASELINES or line.name == SHOWN["without-lm"]
+                known = line.name in BASELINES or line.name in {SHOWN[name] for name in WITHOUT_LM}
                 colour = "#777777" if known else COLOURS[1] if line.name.startswith("blend") else COLOURS[0]
                 axis.plot([low, high], [place, place], color=colour, linewidth=2.2)
                 axis.plot([mean], [place], marker="s" if known else "o", markersize=7, color=colour)

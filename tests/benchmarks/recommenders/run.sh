@@ -49,18 +49,20 @@ for seed in $BLENDS; do
   gti evaluate "gti-s$seed" "${shop[@]}" --k 5,10,20 --baselines item-knn --name "gti-s$seed-seen-kept" -q
 done
 
-# The blend of what everybody has, then the blends with a language model. All are compared with the best single baseline.
-blend() { # NAME MEMBERS
+# The blends of what everybody has, then those with a language model.
+blend() { # NAME MEMBERS COMPARED-WITH
   gti blend --of "$2" "${shop[@]}" --filter-seen --list-length "$LIST" --name "$1" -q
-  gti evaluate "$1" "${shop[@]}" "${measured[@]}" --baselines "$known" --compare sasrec -q
+  gti evaluate "$1" "${shop[@]}" "${measured[@]}" --baselines "$known" --compare "$3" -q
 }
-blend without-lm "sasrec,item-knn,content-knn"
+blend two-baselines "sasrec,item-knn" sasrec
+blend without-lm "sasrec,item-knn,content-knn" sasrec
 for seed in $BLENDS; do
-  blend "blend-s$seed" "gti-s$seed,sasrec,item-knn,content-knn"
-  blend "blend-trained-s$seed" "trained-prior-s$seed,sasrec,item-knn,content-knn"
+  blend "two-and-lm-s$seed" "gti-s$seed,sasrec,item-knn" two-baselines
+  blend "blend-s$seed" "gti-s$seed,sasrec,item-knn,content-knn" without-lm
+  blend "blend-trained-s$seed" "trained-prior-s$seed,sasrec,item-knn,content-knn" without-lm
 done
 # All seeds of a language model in one blend.
 members=$(for seed in $SEEDS; do printf 'trained-prior-s%s,' "$seed"; done)
-blend blend-seeds "${members}sasrec,item-knn,content-knn"
+blend blend-seeds "${members}sasrec,item-knn,content-knn" without-lm
 
 python "$here/report.py" "$GTI_WORKSPACE"
