@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 RIDGE = 3.0  # In units of one target's log-likelihood.
 MOST_STEPS = 200
+SCALES = (0.01, 30.0)  # Between these lies the scale of a product's weights, which add up to 1.
 _HISTORY_BINS, _ITEM_BINS = len(HISTORY_ENDS) + 1, len(ITEM_ENDS) + 1
 
 
@@ -43,6 +44,46 @@ def fit_contextual(held_out: HeldOut, *, ridge: float = RIDGE) -> Mixing:
         options={"maxiter": MOST_STEPS},
     )
     return _unpack(outcome.x, members)
+
+
+def average_with_product(contextual: Mixing, product: Mixing, held_out: HeldOut) -> Mixing:
+    """The mean of the scores of a contextual product and of a product, which is a contextual product again.
+
+    The scale of a product's weights is arbitrary. For the mean it is the one under which the targets are most likely,
+    as it is for a contextual product.
+
+    Args:
+        contextual: From `fit_contextual`.
+        product: A product of the same members.
+        held_out: Candidates and targets of U users. Users whose target is no candidate do not count.
+    """
+    from scipy.optimize import minimize_scalar
+
+    part = held_out.of_users(np.flatnonzero(held_out.places >= 0))
+    scale = 1.0
+    if len(part.places):
+        scores = product.scores(part.log_probabilities, part.contexts)
+        # Convex in the scale.
+        scale = float(
+            minimize_scalar(
+                lambda factor: _negative_log_likelihood(factor * scores, part), bounds=SCALES, method="bounded"
+            ).x
+        )
+    return Mixing(
+        CONTEXTUAL,
+        (contextual.weights + scale * product.weights) / 2,
+        contextual.history_weights / 2,
+        contextual.item_weights / 2,
+        contextual.item_bias / 2,
+    )
+
+
+def _negative_log_likelihood(scores: Floats, part: HeldOut) -> float:
+    """The negative log-likelihood of all targets, which are candidates, under a softmax of scores."""
+    candidates = part.candidates
+    shifted = scores - max_by_user(scores, candidates.offsets)[candidates.owners]
+    totals = sum_by_user(np.exp(shifted), candidates.offsets)
+    return float((np.log(totals) - shifted[part.places]).sum())
 
 
 def _size(members: int) -> int:

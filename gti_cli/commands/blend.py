@@ -81,9 +81,9 @@ def print_blend(manifest: Manifest) -> None:
     forms = ", ".join(f"{form} {value:.4f}" for form, value in choice["forms"].items())
     console.say(
         f"By form: {forms} (cross-fitted: weights found on half of the users, measured on the other half; "
-        f"{choice['settings_tried']} settings tried)."
+        f"{choice['settings_tried']} settings tried). Taken is the first that is within the sampling error of the best."
     )
-    if choice["form"] == "contextual product":
+    if choice["form"] in ("averaged product", "contextual product"):
         console.say(
             "Its weights depend on the length of the history and on the item's interactions: shown are their means "
             "over all candidates."

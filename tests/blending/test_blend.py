@@ -42,7 +42,7 @@ def test_figures_by_a_loop_over_users(blended: Blended) -> None:
         assert metrics["members"][name]["ndcg@10"] == pytest.approx(np.mean(gains[name]), abs=1e-6)
     low, high = metrics["ndcg@10_interval"]
     assert low <= metrics["ndcg@10"] <= high
-    if metrics["choice"]["form"] != "contextual product":
+    if metrics["choice"]["form"] in ("mixture", "product"):
         assert [metrics["members"][name]["weight"] for name in MEMBERS] == metrics["choice"]["weights"]
     assert set(metrics["tuning"]) == {"item-knn", "content-knn"}
 

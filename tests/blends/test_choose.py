@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from gti_cli.blends.candidate_table import Candidates
-from gti_cli.blends.choose import choose
-from gti_cli.blends.mixing import CONTEXTUAL, PRODUCT, find_contexts
-from gti_cli.blends.weight_search import HeldOut
+from gti_cli.blends.choose import AVERAGED, FORMS, _preferred, choose
+from gti_cli.blends.contextual_fit import average_with_product, fit_contextual
+from gti_cli.blends.mixing import CONTEXTUAL, MIXTURE, PRODUCT, find_contexts
+from gti_cli.blends.weight_search import HeldOut, search_weights
 
 
 def noise(users: int = 60, size: int = 40) -> HeldOut:
@@ -27,12 +28,44 @@ def test_what_fits_by_chance_is_not_what_is_reported():
     assert by_chance > 0.2 > 0.16 > choice.cross_fitted.mean()
 
 
-def test_the_best_form_is_fitted_to_all_users_and_the_count_is_kept():
+def test_the_preferred_form_is_fitted_to_all_users_and_the_count_is_kept():
     held_out = noise()
     choice = choose(held_out)
-    assert choice.mixing.form == max(choice.by_form, key=choice.by_form.__getitem__)
-    assert choice.cross_fitted.mean() == choice.by_form[choice.mixing.form]
-    assert choice.report()["settings_tried"] == choice.tried > 3
+    assert list(choice.by_form) == list(FORMS) and choice.form == AVERAGED  # nothing tells the forms apart
+    assert choice.cross_fitted.mean() == choice.by_form[choice.form]
+    assert choice.report()["form"] == choice.form and choice.report()["settings_tried"] == choice.tried > 3
     again = choose(held_out)
     np.testing.assert_array_equal(again.mixing.weights, choice.mixing.weights)
     assert choose(held_out, forms=[PRODUCT]).mixing.form == PRODUCT
+    # The final weights are those of all users.
+    product = search_weights(held_out, PRODUCT).mixing
+    expected = average_with_product(fit_contextual(held_out), product, held_out)
+    np.testing.assert_array_equal(choice.mixing.weights, expected.weights)
+    assert choice.mixing.form == CONTEXTUAL
+
+
+def test_a_form_is_passed_over_for_more_than_its_sampling_error():
+    rng = np.random.default_rng(3)
+    best = rng.random(400)
+    noisy = best - 0.01 + rng.normal(size=400)  # a hundredth less, and a standard error of a twentieth
+    worse = best - 0.01 + rng.normal(size=400) / 100
+    assert _preferred({"noisy": noisy, "best": best}) == "noisy"
+    assert _preferred({"worse": worse, "best": best}) == "best"
+    assert _preferred({"best": best, "noisy": noisy}) == "best"
+    assert _preferred({"one": best, "same": best}) == "one"
+
+
+def test_a_mixture_is_taken_where_it_is_clearly_better():
+    rng = np.random.default_rng(5)
+    users, size = 600, 40
+    candidates = Candidates(np.arange(users + 1) * size, np.tile(np.arange(size), users))
+    targets = rng.integers(0, size, users)
+    # One of the two is sure of the target, to the other it is impossible, as many other items are to both.
+    log_probabilities = np.log(rng.choice([1e-9, 1e-3, 0.05], size=(2, users, size)))
+    knows = rng.integers(0, 2, users)
+    log_probabilities[knows, np.arange(users), targets] = np.log(0.9)
+    log_probabilities[1 - knows, np.arange(users), targets] = np.log(1e-9)
+    contexts = find_contexts(np.full(users * size, 3), np.full(users * size, 3))
+    held_out = HeldOut(candidates, log_probabilities.reshape(2, -1), contexts, targets + candidates.offsets[:-1])
+    choice = choose(held_out)
+    assert choice.form == MIXTURE and choice.by_form[MIXTURE] > choice.by_form[AVERAGED] + 0.1

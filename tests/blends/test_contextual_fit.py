@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from gti_cli.blends.candidate_table import Candidates
-from gti_cli.blends.contextual_fit import _loss_and_gradient, _size, fit_contextual
-from gti_cli.blends.mixing import find_contexts
+from gti_cli.blends.contextual_fit import (
+    _loss_and_gradient,
+    _negative_log_likelihood,
+    _size,
+    average_with_product,
+    fit_contextual,
+)
+from gti_cli.blends.mixing import PRODUCT, Mixing, find_contexts
 from gti_cli.blends.weight_search import HeldOut
 
 
@@ -46,3 +52,33 @@ def test_without_any_target_all_members_weigh_alike():
     part = held_out(users=4)
     nothing = HeldOut(part.candidates, part.log_probabilities, part.contexts, np.full(4, -1))
     assert fit_contextual(nothing).weights.tolist() == [0.5, 0.5]
+
+
+def test_the_average_orders_candidates_as_the_sum_of_both_scores_does():
+    part = held_out()
+    contextual, product = fit_contextual(part), Mixing.plain(PRODUCT, np.array([0.4, 0.6]))
+    average = average_with_product(contextual, product, part)
+    known = part.of_users(np.flatnonzero(part.places >= 0))
+    scores = product.scores(known.log_probabilities, known.contexts)
+    # The scale against a fine grid.
+    grid = np.linspace(0.5, 10, 1901)
+    scale = grid[np.argmin([_negative_log_likelihood(factor * scores, known) for factor in grid])]
+    assert 1 < scale < 9  # inside the grid
+    both = contextual.scores(part.log_probabilities, part.contexts) + scale * product.scores(
+        part.log_probabilities, part.contexts
+    )
+    np.testing.assert_allclose(average.scores(part.log_probabilities, part.contexts), both / 2, atol=0.02)
+
+
+def test_the_likelihood_is_that_of_a_softmax_for_each_user():
+    part = held_out(users=20)
+    part = part.of_users(np.flatnonzero(part.places >= 0))
+    scores = np.random.default_rng(4).normal(size=len(part.candidates.rows)) * 30
+    expected = 0.0
+    for user, place in enumerate(part.places):
+        own = scores[part.candidates.offsets[user] : part.candidates.offsets[user + 1]]
+        expected -= scores[place] - np.log(np.exp(own - own.max()).sum()) - own.max()
+    np.testing.assert_allclose(_negative_log_likelihood(scores, part), expected)
+    nothing = HeldOut(part.candidates, part.log_probabilities, part.contexts, np.full(len(part.places), -1))
+    equal = average_with_product(fit_contextual(nothing), Mixing.plain(PRODUCT, np.array([0.25, 0.75])), nothing)
+    assert equal.weights.tolist() == [0.375, 0.625]
