@@ -169,7 +169,7 @@ def draw(lines: Sequence[Measured], path: Path) -> None:
                 )
             axis.set(title=title, yticks=range(len(lines)), yticklabels=[line.name for line in reversed(lines)])
             axis.grid(axis="x", color=PRETRAINED, linewidth=0.5)
-            axis.margins(x=0.12)
+            axis.margins(x=0.22)
         page.supxlabel("bars: 95 % bootstrap interval over users; grey: without a language model", fontsize=9)
         page.savefig(path, dpi=150)
 
