@@ -184,11 +184,11 @@ def _train_epoch(
     """Take a step on each batch of the sequences in some order."""
     network.train()
     device = network.items.weight.device
-    dtype = loss_dtype(device)
+    rounds = loss_dtype(device) == torch.bfloat16
     for start in range(0, len(order), batch_size):
         batch = [sequences[number] for number in order[start : start + batch_size].tolist()]
         states, targets = states_and_targets(network, batch, device)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with torch.autocast(device.type, torch.bfloat16, enabled=rounds):
             loss = catalogue_loss(states, network.items.weight, targets)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

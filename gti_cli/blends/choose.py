@@ -3,8 +3,8 @@
 A form with more freedom fits held-out targets better by chance. So forms are compared by *cross-fitting*: the users are
 divided into folds, the weights for each fold are found on the other folds, and NDCG is measured on the fold.
 
-Some thousand targets seldom tell forms apart. So the best one in this way is not taken at once: the first form of
-`FORMS` is whose NDCG is not lower by more than its sampling error. It gets its final weights from all users.
+Some thousand targets seldom tell forms apart. So it is not simply the best form that is taken, but the first of `FORMS`
+whose NDCG is not lower than the best by more than the sampling error. It gets its final weights from all users.
 """
 
 from __future__ import annotations
