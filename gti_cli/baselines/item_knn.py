@@ -110,6 +110,7 @@ class ItemKNN:
         parts = [
             np.asarray(self.sparse_scores(part)[of_part.owners(), of_part.rows]).reshape(-1)
             for part, of_part in user_parts(histories, candidates)
+            if len(of_part.rows)  # scipy's answer to a question for no element is no array
         ]
         scores = np.concatenate(parts) if parts else np.zeros(0)
         return np.where(scores > 0, scores, -np.inf)

@@ -6,6 +6,7 @@ gives it (`gti_cli.decoding.candidate_scores`).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +37,7 @@ from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.priors.stored_prior import LoadedPrior, load_prior
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, encode_items, make_frame
 from gti_cli.tables import SemanticIDs
-from gti_cli.tables.cold_start.held_out_items import read_held_out
+from gti_cli.tables.arrays.digests import digest_json, digest_names
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +103,7 @@ class LanguageModel:
             list_length=k,
             beams=beams_for(None, k),
             exact=False,
-            masses=prior.masses(self._counted(shown)) if prior is not None else None,
+            masses=prior.masses(shown) if prior is not None else None,
             allowed=items,
         )
         ranking = search_parts(
@@ -131,7 +132,7 @@ class LanguageModel:
             ScoreRequest(
                 self._prompts(shown),
                 CandidateLists(candidates.offsets, candidates.rows),
-                prior.masses(self._counted(shown)) if prior is not None else None,
+                prior.masses(shown) if prior is not None else None,
             ),
             batch_size=self._setting.batch_size,
             folder=self._folder(folder, "scores"),
@@ -141,19 +142,20 @@ class LanguageModel:
         return scores.astype(np.float64)
 
     def _folder(self, folder: Path | None, kind: str) -> Path | None:
-        """Folder of finished parts; batch size and device are in its name, as they affect rounding."""
+        """Folder of finished parts.
+
+        Batch size and device are in its name, as they affect rounding; and the catalogue, as the leaves of lists are
+        numbered anew when `gti build-ids --reuse` adds items.
+        """
+        if folder is None:
+            return None
         setting = self._setting
-        return folder / f"{self.name}-{kind}-{setting.batch_size}-{setting.device.type}" if folder is not None else None
+        return folder / f"{self.name}-{kind}-{setting.batch_size}-{setting.device.type}-{self._catalogue_digest[:16]}"
 
     def _shown(self, histories: Sequence[Sequence[int]]) -> list[list[int]]:
         """The last items of each history, as many as in fine-tuning."""
         most = self._checkpoint.history_length(None, "--history", DEFAULT_HISTORY)
         return [list(history[-most:]) for history in histories]
-
-    def _counted(self, shown: Sequence[Sequence[int]]) -> list[list[int]]:
-        """The histories without items that a behaviour prior has not counted, where something is left."""
-        hidden = self._hidden
-        return [[row for row in rows if row not in hidden] or list(rows) for rows in shown]
 
     def _prompts(self, shown: Sequence[Sequence[int]]) -> list[list[int]]:
         """Token ids of each prompt, after a check that the model has positions for the longest."""
@@ -177,10 +179,10 @@ class LanguageModel:
         return Searcher(self._model, TrieTensors(trie, ids, setting.device), pad_id, of_model), prior
 
     @cached_property
-    def _hidden(self) -> frozenset[int]:
-        """Catalogue rows of the items that were held out of the checkpoint's training."""
-        held, row_of = read_held_out(self._checkpoint.path), self._setting.catalogue.row_of()
-        return frozenset(row_of[item] for item in held.all if item in row_of) if held is not None else frozenset()
+    def _catalogue_digest(self) -> str:
+        """Digest of all items and their codes."""
+        catalogue = self._setting.catalogue
+        return digest_json([digest_names(catalogue.item_ids), hashlib.sha256(catalogue.codes.tobytes()).hexdigest()])
 
     @cached_property
     def _trie(self) -> Trie:

@@ -13,7 +13,6 @@ From a user's history to ``metrics.json``:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,6 @@ from gti_cli.evaluation.recommended_lists import recommend_items
 from gti_cli.evaluation.user_results import EvaluatedUsers, Surroundings, read_users, write_user_results
 from gti_cli.options import RunOptions, pick, refuse_unknown
 from gti_cli.prompts.next_item import encode_items, make_frame
-from gti_cli.tables.arrays.row_lists import RowLists
 from gti_cli.tables.equal_times import InteractionOptions
 from gti_cli.workspace import StageRun, Workspace, processes
 from gti_cli.workspace.inputs import is_other_input
@@ -186,24 +184,12 @@ def _search(plan: EvaluationPlan, evaluated: EvaluatedUsers, trie: Trie, run: St
         list_length=plan.options.ks[-1],
         beams=int(plan.options.beams or 0),  # `make_plan` has put the default there; None is for the type alone
         exact=plan.options.search == "exact",
-        masses=prior.masses(_counted(shown, evaluated.hidden, row_of)) if prior else None,
+        masses=prior.masses(shown) if prior else None,
     )
     if prior:
         run.details["behaviour_prior"] = prior.items.name
     run.counts["widest_beam"] = request.beams + max(request.extra)
     return plan.search(searcher, request, run, "Evaluating", "users")
-
-
-def _counted(shown: RowLists, hidden: Collection[str], row_of: Mapping[str, int]) -> Sequence[Sequence[int]]:
-    """The items of each history that a behaviour prior looks at: it has counted nothing after hidden items.
-
-    Args:
-        shown: Catalogue rows of each history.
-        hidden: Ids of items that no method has learned about. A history of them alone stays as it is.
-        row_of: Row of the catalogue of each item.
-    """
-    rows = {row_of[item] for item in hidden if item in row_of}
-    return [[row for row in one if row not in rows] or one for one in shown] if rows else shown
 
 
 def _write_results(

@@ -108,7 +108,8 @@ def evaluate_blend(
             **recorded_split(held),
             **reading.recorded(),
         },
-        inputs={"interactions": interactions},
+        # The table of semantic IDs may grow (`gti build-ids --reuse`) without another identity.
+        inputs={"interactions": interactions, "semantic_ids": space.path("semantic_ids.parquet")},
         upstream={"semantic_ids": source.ids, blend: source.manifest},
         seed=run_options.seed,
         force=run_options.force,

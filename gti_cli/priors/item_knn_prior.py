@@ -57,7 +57,7 @@ class ItemKnnPrior:
         Items are still normalised by the counts of everybody.
 
         Args:
-            parts: The targets. All items of a user's part occur in the user's sequence.
+            parts: The targets. Items that do not occur in the user's sequence were not counted with the user.
             sequences: Catalogue rows of each user who was counted, oldest first.
 
         Returns:
@@ -125,9 +125,12 @@ class ItemKnnPrior:
         own = count_pairs(columns.reshape(-1), owners, len(keys), self.settings)
         factors = sparse.diags(self.scale[keys % width])
         targets, items, values = weights
-        counted = of_target[targets] >= 0
-        targets, items, values = targets[counted], items[counted], values[counted]
-        places = np.searchsorted(keys, of_target[targets] * width + items)
+        wanted = of_target[targets] * width + items
+        # An item of the history that is none of the user's training items, such as an earlier validation item, was not
+        # counted with the user: nothing is to be subtracted.
+        counted = (of_target[targets] >= 0) & np.isin(wanted, keys)
+        targets, values = targets[counted], values[counted]
+        places = np.searchsorted(keys, wanted[counted])
         shape = (len(of_target), len(keys))
         masses = (sparse.csr_matrix((values, (targets, places)), shape=shape) @ (factors @ own @ factors)).tocoo()
         return masses.row.astype(np.int64), keys[masses.col] % width, masses.data

@@ -29,6 +29,8 @@ from gti_cli.priors.channels import with_new_items
 from gti_cli.priors.item_knn_prior import ItemKnnPrior
 from gti_cli.priors.masses import HistoryMasses, Prior
 from gti_cli.priors.packed_prior import FORMATS, packed, unpacked
+from gti_cli.tables.cold_start.held_out_items import FILE as HELD_OUT_FILE
+from gti_cli.tables.cold_start.held_out_items import read_held_out
 from gti_cli.tensors.vector_file import VectorFile
 from gti_cli.workspace import StageRun
 from gti_cli.workspace.files import replacing
@@ -141,13 +143,21 @@ class LoadedPrior:
     Attributes:
         items: Gives the masses of items behind a history.
         model: Gives the biases of codes, with the learned weights.
+        hidden: Catalogue rows of the items that were held out of the training. The prior has counted nothing behind
+            them, so they take no place among the last items that it looks at.
     """
 
     items: Prior
     model: ModelPrior
+    hidden: frozenset[int] = frozenset()
 
     def masses(self, histories: Sequence[Sequence[int]]) -> HistoryMasses:
-        """The masses behind histories of catalogue rows, oldest first, for a search."""
+        """The masses behind histories of catalogue rows, oldest first, for a search.
+
+        A history of hidden items alone stays as it is.
+        """
+        if self.hidden:
+            histories = [[row for row in rows if row not in self.hidden] or list(rows) for rows in histories]
         return HistoryMasses(self.items, histories)
 
 
@@ -193,7 +203,15 @@ def load_prior(
     prior = stored.prior
     if embeddings is not None and embeddings.is_file():
         prior = with_new_items(prior, VectorFile(embeddings))
-    return LoadedPrior(prior, ModelPrior(ranges, weights, ids, stored.uniform_share, stored.floor))
+    model = ModelPrior(ranges, weights, ids, stored.uniform_share, stored.floor)
+    return LoadedPrior(prior, model, _hidden_rows(checkpoint, row_of))
+
+
+def _hidden_rows(checkpoint: Checkpoint, row_of: Mapping[str, int]) -> frozenset[int]:
+    """Catalogue rows of the items that were held out of a checkpoint's training."""
+    file = file_of_checkpoint(checkpoint.path, checkpoint.local, HELD_OUT_FILE)
+    held = read_held_out(file.parent) if file is not None else None
+    return frozenset(row_of[item] for item in held.all if item in row_of) if held is not None else frozenset()
 
 
 def keep_prior(checkpoint: Checkpoint, folder: Path, run: StageRun) -> None:

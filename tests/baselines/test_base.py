@@ -77,6 +77,10 @@ def test_candidates_have_the_scores_of_the_whole_catalogue(number: int, monkeypa
     expected = [whole[user, row] for user, rows in enumerate(lists) for row in rows]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert len(baseline.candidate_scores([], Candidates.from_lists([]))) == 0
+    # Nobody has a candidate: nobody at all, nobody among the users who are scored together.
+    assert len(baseline.candidate_scores(histories, Candidates.from_lists([[] for _ in histories]))) == 0
+    found = baseline.candidate_scores(histories, Candidates.from_lists([[], [], [], *lists[3:]]))
+    np.testing.assert_allclose(found, expected[-len(found) :], rtol=1e-5, atol=1e-6)
 
 
 def test_a_part_of_candidates() -> None:

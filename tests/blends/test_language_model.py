@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from gti_cli.baselines.item_knn import ItemKNN
 from gti_cli.blends.candidate_table import Candidates
 from gti_cli.blends.language_model import LanguageModel, ModelSetting
 from gti_cli.checkpoints.finding import find_checkpoint
+from gti_cli.checkpoints.token_names import semantic_id
 from gti_cli.evaluation.evaluate import evaluate
 from gti_cli.priors.item_knn_prior import ItemKnnPrior
 from gti_cli.priors.stored_prior import StoredPrior, write_prior
@@ -56,8 +59,32 @@ def test_lists_and_scores(blended: Blended, member: LanguageModel, tmp_path: Pat
     expected_scores = np.concatenate([dense[user][of_user] for user, of_user in enumerate(rows) if of_user])
     scores = member.scores(HISTORIES, candidates, folder=tmp_path)
     np.testing.assert_allclose(scores, expected_scores, atol=1e-4)
-    assert [path.name for path in tmp_path.iterdir()] == ["lm-scores-32-cpu"]  # finished parts, for a resumed run
+    (parts,) = tmp_path.iterdir()  # finished parts, for a resumed run
+    assert parts.name.startswith("lm-scores-32-cpu-")
     np.testing.assert_array_equal(member.scores(HISTORIES, candidates, folder=tmp_path), scores)
+
+
+def test_parts_of_an_interrupted_run_are_of_one_catalogue(
+    blended: Blended, member: LanguageModel, tmp_path: Path
+) -> None:
+    """`gti build-ids --reuse` numbers the leaves of the trie anew: old lists name other items then."""
+    space = Workspace(blended.world.workspace)
+    catalogue = tables.read_semantic_ids(space.path("semantic_ids.parquet"))
+    taken = {tuple(row) for row in catalogue.codes.tolist()}
+    free = next(row for row in itertools.product(*map(range, SIZES)) if row not in taken)
+    grown = replace(
+        catalogue,
+        item_ids=[*catalogue.item_ids, "new"],
+        codes=np.vstack([catalogue.codes, np.asarray([free], dtype=catalogue.codes.dtype)]),
+        tokens=[*catalogue.tokens, semantic_id(np.asarray(free))],
+    )
+    found = find_checkpoint(space, "finetuned", "finetuned", "gti finetune")
+    member_later = LanguageModel("lm", found, ModelSetting(grown, SIZES, torch.device("cpu"), torch.float32))
+    before = member.lists(HISTORIES, 8, filter_seen=False, folder=tmp_path)
+    fresh = member_later.lists(HISTORIES, 8, filter_seen=False)
+    np.testing.assert_array_equal(member_later.lists(HISTORIES, 8, filter_seen=False, folder=tmp_path), fresh)
+    np.testing.assert_array_equal(member.lists(HISTORIES, 8, filter_seen=False, folder=tmp_path), before)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_checkpoint_with_a_behaviour_prior(tmp_path: Path) -> None:

@@ -60,10 +60,12 @@ def test_without_its_own_pairs_a_user_has_not_been_counted(settings, in_float32)
         whole = Targets(items, list(range(1, len(items))), number)
         # A part of the sequence: what lies outside is subtracted all the same.
         part = Targets(items[1:3], [1], number)
+        # A second validation item, say: the first one stands in its history, and was not counted with the user.
+        behind = Targets([*items, *(set(range(12)) - set(items)), items[0]], [len(items) + 1, 12], number)
         # These items are of nobody who was counted.
         strange = Targets(items[:2], [1])
-        parts += [whole, part, strange]
-        expected += [without(user, train, prior, list(one.items), list(one.places)) for one in (whole, part)]
+        parts += [whole, part, behind, strange]
+        expected += [without(user, train, prior, list(one.items), list(one.places)) for one in (whole, part, behind)]
         expected.append(prior.masses([items[:1]]).toarray())
     assert len(parts) > 20
     actual = prior.masses_without_own(parts, rows)

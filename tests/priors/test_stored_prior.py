@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from gti_cli import tables
 from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.checkpoints.saving import PRIOR_FILE
 from gti_cli.decoding.prior_bias import UNIFORM_SHARE, code_bias
@@ -116,3 +117,16 @@ def test_new_items_keep_their_share_of_mass(tmp_path, stored):
     assert bias[0, 2].item() == pytest.approx(np.log(UNIFORM_SHARE / 5 * 3), abs=1e-6)
     # Behind a new item the prior knows nothing: every item has the same share.
     np.testing.assert_allclose(bias[1].numpy(), np.log(np.asarray([2, 2, 1]) / 5 * 3), atol=1e-6)
+
+
+def test_held_out_items_take_no_place_among_the_last_ones(tmp_path, stored):
+    """Wherever a checkpoint is asked, its prior sees histories as `gti evaluate --hold-out-items` does."""
+    checkpoint, codes = Checkpoint(str(tmp_path), True, None, None), np.asarray([[0, 0], [1, 0], [1, 1], [0, 1]])
+    tables.write(tmp_path / "gti_held_out_items.parquet", {"item_id": ["d", "gone"], "split": ["test", "valid"]})
+    hidden = ROW_OF["d"]
+    trie = build_trie(codes.astype(np.int32))
+    prior = load_prior(checkpoint, ROW_OF, trie, [np.arange(2), np.arange(2) + 2], torch.device("cpu"))
+    rest = [row for row in ROW_OF.values() if row != hidden]
+    asked = [[rest[0], *[hidden] * stored.settings.last], [hidden], rest, [hidden, *rest]]
+    found = prior.masses(asked)[list(range(len(asked)))].toarray()
+    np.testing.assert_allclose(found, stored.masses([rest[:1], [hidden], rest, rest]).toarray(), rtol=1e-6)
