@@ -25,7 +25,7 @@ from gti_cli.baselines.stored.files import StoredBaselines, write_baselines
 from gti_cli.blending.choose_members import ChosenMembers, choose_members
 from gti_cli.blending.options import ALL, BlendKeywords, BlendOptions
 from gti_cli.blending.shares import FittedBlends, fit_with_and_without
-from gti_cli.blending.targets import FittingData, choose_targets
+from gti_cli.blending.targets import FittingData, check_tuning, choose_targets
 from gti_cli.blends.fit import MemberScores
 from gti_cli.blends.language_model import LanguageModel, ModelSetting
 from gti_cli.blends.members import BaselineMember, Member, ask_members
@@ -152,6 +152,7 @@ def _read(
         )
     interactions = read_interactions(table, catalogue.row_of(), options=reading)
     data = choose_targets(interactions, members.held_out, options, table)
+    check_tuning(members.baselines, data)
     _warn_of_other_tables(members, table)
     device = choose_device(run_options.device)
     dtype = choose_dtype(run_options.dtype, device)

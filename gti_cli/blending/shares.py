@@ -80,7 +80,7 @@ def fit_with_and_without(
         seed: Seed of the folds.
         advance: Called after each fit.
     """
-    blend, choice = fit_blend(said, targets, seed=seed)
+    blend, choice = fit_blend(said, targets, users, seed=seed)
     advance()
     without: dict[str, Blend] = {}
     without_ndcg: dict[str, float] = {}
@@ -88,11 +88,11 @@ def fit_with_and_without(
     alone: dict[str, float] = {}
     for name in said.members:
         rest = [other for other in said.members if other != name]
-        without[name], chosen = fit_blend(said.of_members(rest), targets, seed=seed)
+        without[name], chosen = fit_blend(said.of_members(rest), targets, users, seed=seed)
         without_ndcg[name] = float(chosen.cross_fitted.mean())
         losses[name] = differences({METRIC: choice.cross_fitted}, {METRIC: chosen.cross_fitted}, users)[METRIC]
         # One weight of 1 keeps the member's own order.
-        single = fit_blend(said.of_members([name]), targets, forms=(PRODUCT,), seed=seed)[1]
+        single = fit_blend(said.of_members([name]), targets, users, forms=(PRODUCT,), seed=seed)[1]
         alone[name] = float(single.cross_fitted.mean())
         advance()
     interval = bounds({METRIC: choice.cross_fitted}, users)[METRIC]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gti_cli import console
 from gti_cli.baselines.base import spread_sample
+from gti_cli.baselines.run import ITEM_KNN, SASREC
 from gti_cli.blending.options import ALL, BALANCED, FEWEST_TARGETS, BlendOptions
 from gti_cli.errors import InputError
 from gti_cli.tables.arrays.targets import with_targets
@@ -84,6 +85,27 @@ def choose_targets(
         chosen = [*chosen, *spread_sample(others, len(chosen))]
     counts = {**divided.known.counts, **divided.counts, "valid_targets": len(chosen)}
     return FittingData(divided.known, _drawn(chosen, options, table), divided.cold_valid, held, counts)
+
+
+def check_tuning(baselines: Sequence[str], data: FittingData) -> None:
+    """Refuse or mention baselines that have no validation targets to be tuned on: all of these are held-out items.
+
+    Args:
+        baselines: Names of the members that are baselines.
+        data: The interactions.
+
+    Raises:
+        InputError: When one of them cannot be trained without.
+    """
+    if data.splits.valid:
+        return
+    if SASREC in baselines:
+        raise InputError(
+            "no validation target is an item that sasrec may learn, and its training ends by such targets",
+            remedy="leave sasrec out of --of, or hold out fewer items",
+        )
+    if ITEM_KNN in baselines:
+        console.warn("item-knn is not tuned: no validation target is an item that it may learn")
 
 
 def _drawn(targets: Sequence[History], options: BlendOptions, table: Path | str) -> Sequence[History]:

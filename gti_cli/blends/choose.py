@@ -21,6 +21,7 @@ from gti_cli.blends.mixing import CONTEXTUAL, MIXTURE, PRODUCT, Mixing
 from gti_cli.blends.weight_search import CUT_OFF, HeldOut, search_weights
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 FOLDS = 2
 # A contextual product whose weights are drawn halfway towards those of the product. The weights of the one make targets
@@ -62,17 +63,22 @@ class Choice:
         }
 
 
-def choose(held_out: HeldOut, *, forms: Sequence[str] = FORMS, seed: int = 0) -> Choice:
+def choose(
+    held_out: HeldOut, *, users: Sequence[str] | None = None, forms: Sequence[str] = FORMS, seed: int = 0
+) -> Choice:
     """Choose the form and the weights of a blend.
 
     Args:
-        held_out: Candidates and targets of at least `FOLDS` users.
+        held_out: Candidates of at least `FOLDS` targets.
+        users: (U,) user of each target; all of a user's targets are in one fold. None: each has a user of its own.
         forms: The forms to choose from, the preferred one first.
         seed: Seed of the division into folds.
     """
-    users = len(held_out.places)
-    fold_of = np.random.default_rng(seed).permutation(users) % FOLDS
-    measured: dict[str, Floats] = {form: np.zeros(users) for form in forms}
+    owners = _numbers(users) if users is not None else np.arange(len(held_out.places))
+    if len(np.unique(owners)) < FOLDS:  # One user alone cannot be divided, but the user's targets can.
+        owners = np.arange(len(held_out.places))
+    fold_of = (np.random.default_rng(seed).permutation(owners.max() + 1) % FOLDS)[owners]
+    measured: dict[str, Floats] = {form: np.zeros(len(owners)) for form in forms}
     fitted: list[_Fitted] = []
     for fold in range(FOLDS):
         inside = fold_of == fold
@@ -80,7 +86,7 @@ def choose(held_out: HeldOut, *, forms: Sequence[str] = FORMS, seed: int = 0) ->
         own = held_out.of_users(np.flatnonzero(inside))
         for form in forms:
             measured[form][inside] = own.ndcg(fitted[-1].mixings[form])
-    best = _preferred(measured)
+    best = _preferred(measured, owners)
     fitted.append(_fit(held_out, [best]))
     return Choice(
         best,
@@ -92,16 +98,25 @@ def choose(held_out: HeldOut, *, forms: Sequence[str] = FORMS, seed: int = 0) ->
     )
 
 
-def _preferred(measured: Mapping[str, Floats]) -> str:
+def _numbers(users: Sequence[str]) -> Ints:
+    """(U,) the number of each target's user; users are numbered as they come."""
+    _, first, of_target = np.unique(np.asarray(users, dtype=str), return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[of_target.reshape(-1)], dtype=np.int64)
+
+
+def _preferred(measured: Mapping[str, Floats], owners: Ints) -> str:
     """The first form that is as good as the best one, as far as its targets tell.
 
     Args:
         measured: (U,) NDCG of each target, by form.
+        owners: (U,) number of the user of each target: the sampling error is that of drawing users.
     """
     best = max(measured, key=lambda form: float(measured[form].mean()))
     for form, values in measured.items():
         lost = measured[best] - values
-        if lost.mean() <= STANDARD_ERRORS * lost.std(ddof=1) / np.sqrt(len(lost)):
+        of_user = np.bincount(owners, weights=lost - lost.mean())
+        error = np.sqrt((of_user**2).sum() * len(of_user) / max(len(of_user) - 1, 1)) / len(lost)
+        if lost.mean() <= STANDARD_ERRORS * error:
             return form
     return best
 

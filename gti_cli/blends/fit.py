@@ -106,13 +106,19 @@ def _comparable(said: MemberScores, calibrations: Sequence[Calibration]) -> Floa
 
 
 def fit_blend(
-    said: MemberScores, targets: Ints, *, forms: Sequence[str] = FORMS, seed: int = 0
+    said: MemberScores,
+    targets: Ints,
+    users: Sequence[str] | None = None,
+    *,
+    forms: Sequence[str] = FORMS,
+    seed: int = 0,
 ) -> tuple[Blend, Choice]:
     """Fit a blend of all members.
 
     Args:
-        said: What the members say of the candidates of U users.
+        said: What the members say of the candidates of U held-out targets.
         targets: (U,) catalogue row of each held-out target.
+        users: (U,) user of each target. None: each has a user of its own.
         forms: The forms to choose from.
         seed: Seed of the division of users into folds.
 
@@ -122,5 +128,5 @@ def fit_blend(
     places = said.candidates.places_of(targets)
     calibrations = tuple(calibrate(scores, said.candidates, places) for scores in said.scores)
     held_out = HeldOut(said.candidates, _comparable(said, calibrations), said.contexts, places)
-    choice = choose(held_out, forms=forms, seed=seed)
+    choice = choose(held_out, users=users, forms=forms, seed=seed)
     return Blend(said.members, calibrations, choice.mixing), choice

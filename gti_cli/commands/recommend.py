@@ -182,7 +182,7 @@ def _answer_stdin(recommender: Recommender, options: RecommendOptions) -> None:
     defaults = line_defaults(options, recommender.row_of)
     console.note(f"{recommender.name} is loaded: reading lines of JSON from stdin")
     for asked, is_trained in vars(recommender.trained_on).items():
-        if is_trained is False:
+        if is_trained is False and recommender.files.blend is None:  # a blend refuses queries
             console.note(f"it never saw {asked} in training: its answers to them may be as good as chance")
     answered = wrong = 0
     try:

@@ -97,7 +97,7 @@ def evaluate_blend(
     dtype = choose_dtype(run_options.dtype, device)
     held = find_held_out(space.path(blend), is_wanted=options.hold_out_items)
     evaluated = read_users(interactions, source.catalogue, options, reading, run_options.seed, held)
-    _warn(source, options, interactions)
+    _warn(source, options, interactions, reading)
     artifact = f"evaluation/{name or blend}"
     with space.stage(
         "evaluate",
@@ -157,7 +157,7 @@ def _refuse_search_options(options: EvaluateOptions) -> None:
         )
 
 
-def _warn(source: BlendSource, options: EvaluateOptions, interactions: Path | str) -> None:
+def _warn(source: BlendSource, options: EvaluateOptions, interactions: Path | str, reading: InteractionOptions) -> None:
     """Say where the figures are not those of a blend under the conditions that it was fitted for."""
     name = source.manifest.name
     if options.filter_seen != source.stored.filter_seen:
@@ -165,6 +165,13 @@ def _warn(source: BlendSource, options: EvaluateOptions, interactions: Path | st
         console.warn(f"{name} was fitted {fitted} --filter-seen: its weights may not be the best ones here")
     if options.split == "valid":
         console.warn(f"the weights of {name} were chosen on validation targets: these figures are too good")
+    if is_other_input(source.manifest, "interactions", interactions):
+        console.warn(
+            f"{name} was fitted to another table of interactions than {interactions}: its baselines may have been "
+            "trained on targets"
+        )
+    elif source.manifest.options.get("duplicates") != reading.recorded().get("duplicates"):
+        console.warn(f"{name} was fitted with another --duplicates: its baselines may have been trained on targets")
     for member, checkpoint in source.checkpoints.items():
         if is_other_input(checkpoint.known_manifest, "interactions", interactions):
             console.warn(

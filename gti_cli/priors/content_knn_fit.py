@@ -36,7 +36,17 @@ def read_embeddings(data: PriorData) -> Halves:
             where=str(path),
             remedy="run 'gti build-ids' again with --force",
         )
-    vectors: Halves = np.asarray(file[:], dtype=np.float16)
+    wide = np.asarray(file[:])
+    with np.errstate(over="ignore"):
+        vectors: Halves = wide.astype(np.float16)
+    if not np.isfinite(vectors).all() or not np.array_equal(vectors.any(axis=1), wide.any(axis=1)):
+        largest, smallest = np.abs(wide).max(), np.abs(wide).max(axis=1)[wide.any(axis=1)].min()
+        raise InputError(
+            f"the largest values of the embeddings lie between {smallest:.1e} and {largest:.1e}, and the prior holds "
+            "them in float16",
+            where=str(path),
+            remedy="give 'gti build-ids' embeddings of about unit length, or leave content-knn out",
+        )
     return vectors
 
 

@@ -10,7 +10,7 @@ import pytest
 from gti_cli.app import run
 from gti_cli.blending.blend import blend
 from gti_cli.blending.options import BlendOptions
-from gti_cli.blending.targets import choose_targets
+from gti_cli.blending.targets import check_tuning, choose_targets
 from gti_cli.errors import InputError
 from gti_cli.tables.cold_start.held_out_items import HeldOutItems, read_held_out
 from gti_cli.tables.histories import History, Interactions
@@ -40,6 +40,17 @@ def test_targets_of_a_split() -> None:
     assert [entry.target for entry in balanced.entries] == ["V", "V", "2", "2"]
     plain = choose_targets(table, None, BlendOptions(), "a table")
     assert plain.allowed(ROW_OF) is None and len(plain.entries) == 4 and not plain.cold_valid
+
+
+def test_baselines_without_a_target_to_be_tuned_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every validation item is held out: item-knn keeps its untuned settings, and sasrec cannot be trained."""
+    users = {"c": ["2", "3", "V", "1"], "d": ["2", "1", "V", "3"]}
+    data = choose_targets(Interactions(users, None, ""), HELD, BlendOptions(targets="new"), "a table")
+    check_tuning(["popularity", "item-knn"], data)
+    assert "item-knn is not tuned: no validation target is an item that it may learn" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"no validation target is an item that sasrec may learn.*Leave sasrec out"):
+        check_tuning(["sasrec"], data)
+    check_tuning(["sasrec", "item-knn"], choose_targets(Interactions(USERS, None, ""), HELD, BlendOptions(), ""))
 
 
 def test_too_few_new_targets(capsys: pytest.CaptureFixture[str]) -> None:

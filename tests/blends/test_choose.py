@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+import gti_cli.blends.choose as choose_module
 from gti_cli.blends.candidate_table import Candidates
 from gti_cli.blends.choose import AVERAGED, FORMS, _preferred, choose
 from gti_cli.blends.contextual_fit import average_with_product, fit_contextual
@@ -49,10 +50,34 @@ def test_a_form_is_passed_over_for_more_than_its_sampling_error():
     best = rng.random(400)
     noisy = best - 0.01 + rng.normal(size=400)  # a hundredth less, and a standard error of a twentieth
     worse = best - 0.01 + rng.normal(size=400) / 100
-    assert _preferred({"noisy": noisy, "best": best}) == "noisy"
-    assert _preferred({"worse": worse, "best": best}) == "best"
-    assert _preferred({"best": best, "noisy": noisy}) == "best"
-    assert _preferred({"one": best, "same": best}) == "one"
+    own = np.arange(400)
+    assert _preferred({"noisy": noisy, "best": best}, own) == "noisy"
+    assert _preferred({"worse": worse, "best": best}, own) == "best"
+    assert _preferred({"best": best, "noisy": noisy}, own) == "best"
+    assert _preferred({"one": best, "same": best}, own) == "one"
+    # Two hundred targets each of two users, who differ: the same losses, and users hardly tell.
+    ordered = best - np.sort(best - worse)
+    assert _preferred({"worse": ordered, "best": best}, own) == "best"
+    assert _preferred({"worse": ordered, "best": best}, own // 200) == "worse"
+
+
+def test_all_targets_of_a_user_are_in_one_fold(monkeypatch):
+    held_out, seen = noise(), []
+    users = [f"user {number // 3}" for number in range(60)]
+    fit = choose_module._fit
+    monkeypatch.setattr(choose_module, "_fit", lambda held, forms: seen.append(held) or fit(held, forms))
+    choice = choose(held_out, users=users, forms=[PRODUCT])
+    every = [[tuple(held.log_probabilities[0][held.candidates.offsets[n] :][:3]) for n in range(len(held.places))]
+             for held in seen]  # fmt: skip
+    number_of = {start: number for number, start in enumerate(every[2])}
+    folds = [{users[number_of[start]] for start in starts} for starts in every[:2]]
+    assert not folds[0] & folds[1] and len(folds[0] | folds[1]) == 20 and len(folds[0]) == 10
+    # Users of one target each are divided as before; and one user alone is divided by targets.
+    alone = choose(held_out, users=[str(number) for number in range(60)], forms=[PRODUCT])
+    np.testing.assert_array_equal(alone.cross_fitted, choose(held_out, forms=[PRODUCT]).cross_fitted)
+    one = choose(held_out, users=["one"] * 60, forms=[PRODUCT])
+    np.testing.assert_array_equal(one.cross_fitted, alone.cross_fitted)
+    assert not np.array_equal(choice.cross_fitted, alone.cross_fitted)
 
 
 def test_a_mixture_is_taken_where_it_is_clearly_better():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -64,6 +66,28 @@ def test_equal_to_blending_every_item(
     # The table grows by `gti build-ids --reuse`, under the same identity: then this evaluation is out of date.
     assert set(manifest.inputs) == {"interactions", "semantic_ids"}
     assert set(written["baselines"]) == {"popularity"} and (folder / "baselines/popularity.parquet").is_file()
+
+
+def test_another_table_than_that_of_the_fit(
+    blended: Blended, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = blended.world
+    blend(["popularity", "item-knn"], world.interactions, world.workspace, name="counts", list_length=10)
+    other = tmp_path / "other.parquet"
+    table = pq.read_table(world.interactions)
+    pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), other)
+    options: dict[str, Any] = {"k": [5], "baselines": ("popularity",), "sample": 5}
+    for number, (path, more, said) in enumerate(
+        [
+            (world.interactions, {}, ""),
+            (other, {}, "counts was fitted to another table of interactions than"),
+            (world.interactions, {"duplicates": "drop"}, "counts was fitted with another --duplicates"),
+        ]
+    ):
+        capsys.readouterr()
+        evaluate(path, world.workspace, checkpoint="counts", name=f"fit-{number}", **options, **more)
+        printed = capsys.readouterr().err
+        assert said in printed and ("was fitted" in printed) == bool(said)
 
 
 def test_several_blends(blended: Blended) -> None:

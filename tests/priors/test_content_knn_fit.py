@@ -14,7 +14,7 @@ from gti_cli.priors.calibration import COSINE_TEMPERATURES, calibrate
 from gti_cli.priors.content_knn_fit import fit_content_knn, read_embeddings
 from gti_cli.priors.prior_data import PriorData
 from gti_cli.tables.histories import History
-from gti_cli.tensors.vector_file import write_vectors
+from gti_cli.tensors.vector_file import VectorFile, write_vectors
 
 ITEMS = 12
 
@@ -50,3 +50,15 @@ def test_missing_embeddings_and_those_of_other_items_are_refused(data: PriorData
         read_embeddings(replace(data, embeddings=None))
     with pytest.raises(InputError, match="12 embeddings, but 2 items"):
         read_embeddings(replace(data, row_of={"a": 0, "b": 1}))
+
+
+@pytest.mark.parametrize("scale", [1e6, 1e-8])
+def test_embeddings_that_float16_cannot_hold_are_refused(data: PriorData, scale: float) -> None:
+    path = data.embeddings
+    assert path is not None
+    kept = read_embeddings(data)
+    assert np.isfinite(kept).all() and kept.any(axis=1).all()
+    vectors = VectorFile(path)[:] * np.float32(scale)
+    write_vectors(path.with_name("scaled.safetensors"), vectors.shape, [vectors])
+    with pytest.raises(InputError, match=r"the prior holds them in float16.*of about unit length"):
+        read_embeddings(replace(data, embeddings=path.with_name("scaled.safetensors")))

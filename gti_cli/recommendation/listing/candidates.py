@@ -86,7 +86,7 @@ def read_candidates(
     table = tables.read(path, ["item_id"])
     name_unread(table, _COLUMNS, path)
     items, table = encode_ids(table, "item_id", path), table.drop_columns(["item_id"])
-    scores = _read_scores(table, path) if "score" in table.column_names else None
+    scores = _finite_scores(table, path) if "score" in table.column_names else None
     owner = _owners(table, path, requests, names_are_given)
     del table
     of_item = rows_of(row_of, Names(items.texts))
@@ -148,6 +148,15 @@ def _owners(
     if unknown:
         console.note(f"{path}: {len(unknown):,} of {len(distinct):,} {requests.unit} are not asked for: not scored")
     return numbers[encoded.codes]
+
+
+def _finite_scores(table: pa.Table, path: Path | str) -> npt.NDArray[np.float64]:
+    """The column ``score``; NaN where it is missing, or infinite: so retrievers mark what they rule out."""
+    scores = _read_scores(table, path)
+    is_infinite = np.isinf(scores)
+    if is_infinite.any():
+        console.note(f"{path}: {int(is_infinite.sum()):,} scores are infinite: not shown, as if they were missing")
+    return np.where(is_infinite, np.nan, scores)
 
 
 def _read_scores(table: pa.Table, path: Path | str) -> npt.NDArray[np.float64]:

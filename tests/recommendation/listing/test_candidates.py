@@ -86,6 +86,16 @@ def test_what_is_wrong_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "1 of 3 users are not asked for" in said
 
 
+def test_infinite_scores_are_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A retriever marks what it rules out so; JSON has no such number."""
+    scores = [-np.inf, 2.0, np.inf]
+    path = written(tmp_path / "c.parquet", user_id=["a", "a", "b"], item_id=["i1", "i2", "i3"], score=scores)
+    found = read_candidates(path, USERS, ROW_OF, names_are_given=True)
+    assert lists_of(found)[:2] == [[1, 2], [3]]
+    np.testing.assert_array_equal(np.concatenate(scores_of(found)), [np.nan, 2.0, np.nan])
+    assert "2 scores are infinite: not shown, as if they were missing" in capsys.readouterr().err
+
+
 def test_what_a_list_must_not_have_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path / "c.parquet", user_id=["a", "a", "b", "c"], item_id=["i1", "i2", "i1", "i3"])
     given_candidates = read_candidates(path, USERS, ROW_OF, names_are_given=True)
