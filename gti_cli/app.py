@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -71,6 +72,7 @@ app.command("export")(export.export)
 app.command("status")(status.status)
 
 
+_MAY_BE_EMPTY = ("--prompt",)  # of `gti build-ids`: no text before an item's text
 _INTERRUPTED = "interrupted; run the same command again to continue"
 
 
@@ -91,6 +93,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     console.configure()
     console.set_muted(processes.rank() > 0)  # with several processes, only the first one prints
     try:
+        _refuse_empty(sys.argv[1:] if arguments is None else arguments)
         outcome = app(args=list(arguments) if arguments is not None else None, prog_name="gti", standalone_mode=False)
     except InputError as error:
         console.error(str(error))
@@ -107,6 +110,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument: most come from a shell variable that is not set, and an empty path is this folder.
+
+    Raises:
+        InputError: When an argument is empty, where that has no meaning.
+    """
+    for before, argument in pairwise(["", *arguments]):
+        option, is_assigned, value = argument.partition("=")
+        if not argument and before not in _MAY_BE_EMPTY:
+            what = before if before.startswith("-") else f"the argument behind {before!r}"
+        elif option.startswith("--") and is_assigned and not value and option not in _MAY_BE_EMPTY:
+            what = option
+        else:
+            continue
+        raise InputError(f"{what} is empty", remedy="give a value, or leave it out (is a shell variable not set?)")
+
+
 def _exit_code(error: Exception) -> int:
     """Print one line for an error other than `InputError`, and return the exit code."""
     from importlib import import_module
@@ -117,7 +137,8 @@ def _exit_code(error: Exception) -> int:
         return 2  # the help was printed when the exception was made
     if isinstance(error, exceptions.UsageError):
         hint = f" Try 'gti {error.ctx.info_name} --help'." if error.ctx and error.ctx.info_name != "gti" else ""
-        console.error(error.format_message() + hint)
+        message = error.format_message()
+        console.error(message + ("" if message.endswith((".", "?", "!")) or not hint else ".") + hint)
         return 2
     if isinstance(error, typer.Abort):
         console.error(_INTERRUPTED)

@@ -7,7 +7,7 @@ TypedDict with the same names, from which type checkers and editors know the key
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypedDict, TypeVar
 
@@ -114,3 +114,20 @@ class RunKeywords(TypedDict, total=False):
     force: bool
     resume: bool
     columns: str | None
+
+
+def refuse_without(options: Any, switch: str, names: Sequence[str]) -> None:
+    """Refuse options that have an effect beside another one alone: a caller who gives one expects an effect.
+
+    Args:
+        options: A dataclass of options.
+        switch: The option that the others need; it is off where its value is false.
+        names: The others.
+
+    Raises:
+        InputError: When one of them is not its default, and the switch is off.
+    """
+    for name in names:
+        if not getattr(options, switch) and getattr(options, name) != getattr(type(options), name):
+            flag, needed = (f"--{one.replace('_', '-')}" for one in (name, switch))
+            raise InputError(f"{flag} has no effect without {needed}", remedy=f"add {needed}, or leave it out")

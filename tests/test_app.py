@@ -59,7 +59,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["status", "--no-such-option"], "No such option"),
         (["status", "-w", "absent-folder"], "no such workspace"),
         (["build-ids"], "Missing argument"),
-        (["extend", "--model", "absent", "--name", "../escaped"], "cannot be used"),
+        (["extend", "--model", "absent", "--name", "../escaped"], "is no plain folder name"),
     ],
 )
 def test_usage_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +68,26 @@ def test_usage_errors_are_one_line(arguments: list[str], message: str, capsys: p
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
     assert message in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["status", "-w", ""], "-w is empty"),
+        (["status", "--workspace="], "--workspace is empty"),
+        (["build-ids", ""], "the argument behind 'build-ids' is empty"),
+        (["build-ids", "absent.parquet", "--prompt", "", "--text-columns", ""], "--text-columns is empty"),
+    ],
+)
+def test_an_empty_argument_is_not_this_folder(
+    arguments: list[str], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Most come from a shell variable that is not set."""
+    monkeypatch.chdir(tmp_path)
+    assert app.run(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"error: {what}. Give a value") and not list(tmp_path.iterdir())
+    monkeypatch.setattr(app.sys, "argv", ["gti", *arguments])
+    assert app.run() == 2 and what in capsys.readouterr().err
 
 
 def test_interrupt_and_bug_have_their_own_exit_codes(

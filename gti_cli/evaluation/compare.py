@@ -17,7 +17,7 @@ from gti_cli import console, tables
 from gti_cli.baselines.base import EMBEDDINGS
 from gti_cli.baselines.results import Floats, baseline_table_path, file_stem
 from gti_cli.baselines.run import CONTENT_KNN
-from gti_cli.errors import InputError
+from gti_cli.errors import InputError, list_names
 from gti_cli.evaluation.options import BASELINES
 from gti_cli.metrics.intervals import LEVEL, PERMUTATIONS, RESAMPLES, differences
 from gti_cli.options import check_seed
@@ -36,6 +36,13 @@ def find_evaluation(space: Workspace, name: str) -> Manifest:
         InputError: When there is no such evaluation, or its files were edited.
     """
     short_name = name.removeprefix("evaluation/")
+    if space.manifest(f"evaluation/{short_name}") is None:
+        there = [made.removeprefix("evaluation/") for made in space.manifests() if made.startswith("evaluation/")]
+        baselines = ", ".join(BASELINES)
+        raise InputError(
+            f"there is no evaluation called {short_name!r} in {space.root}",
+            remedy=f"evaluations: {list_names(there) or 'none'}; baselines, where --baselines names them: {baselines}",
+        )
     return space.require(f"evaluation/{short_name}", f"gti evaluate --name {short_name}")
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gti_cli.errors import InputError
-from gti_cli.options import RunKeywords, option
+from gti_cli.options import RunKeywords, option, refuse_without
 
 NLL, DISTIL = "nll", "distil"  # objectives
 GRADIENT, REGRESSION = "gradient", "regression"  # solvers
@@ -164,6 +164,8 @@ class GroundOptions(PairsOptions, RowsOptions, FurtherOptions, ObjectiveOptions)
         choices = (BOTH_WAYS, TO_TOKENS_ONLY, TO_TEXT_ONLY)
         if self.directions not in (None, *choices):
             raise InputError(f"--directions is {self.directions!r}", remedy=f"use one of {', '.join(choices)}")
+        refuse_without(self, "lora", ("lora_r", "lora_alpha", "lora_dropout", "lora_learning_rate"))
+        refuse_without(self, "unfreeze_steps", ("unfreeze_learning_rate",))
         self._check_objective()
         self._check_solver()
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gti_cli.errors import InputError
-from gti_cli.options import RunKeywords, option
+from gti_cli.options import RunKeywords, option, refuse_without
 from gti_cli.tables.equal_times import InteractionKeywords
 from gti_cli.workspace import processes
 
@@ -135,6 +135,12 @@ class LoRAOptions:
 class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
     """All options that decide the result of a fine-tuning run, besides its inputs and seed."""
 
+    def __post_init__(self) -> None:
+        # The members of a prior have one order, so that one prior has one name; they may be given in any.
+        members = set(self.prior.split("+"))
+        if "+" in self.prior and members <= set(PRIOR_MEMBERS) and len(members) == self.prior.count("+") + 1:
+            object.__setattr__(self, "prior", "+".join(name for name in PRIOR_MEMBERS if name in members))
+
     def check(self) -> None:
         """Check the values.
 
@@ -156,12 +162,14 @@ class FinetuneOptions(TaskOptions, TrainingOptions, LoRAOptions):
             known = ", ".join(PRIOR_MEMBERS)
             raise InputError(
                 f"--prior is {self.prior!r}",
-                remedy=f"use none, or one or more of {known}, in this order with + between them",
+                remedy=f"use none, or one or more of {known}, with + between them",
             )
         if self.validations is not None and self.validations < 0:
             raise InputError(f"--validations is {self.validations}", remedy="give 0 or more")
-        if self.patience is not None and not self.validations:
+        by_default = self.validations is None and self.max_steps is None and self.epochs > MAX_UNVALIDATED_EPOCHS
+        if self.patience is not None and not (self.validations or by_default):
             raise InputError("--patience has no effect without validations", remedy="add --validations 10")
+        refuse_without(self, "lora", ("lora_r", "lora_alpha", "lora_dropout"))
         if self.batch_size % processes.world():
             raise InputError(
                 f"--batch-size {self.batch_size} cannot be divided among {processes.world()} processes",

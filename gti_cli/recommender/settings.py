@@ -45,8 +45,9 @@ class ListSettings:
             is_number = isinstance(value, Integral) and not isinstance(value, bool)
             if name != "search" and value is not None and not is_number:
                 raise InputError(f"{name} {quote(value)} is no whole number", remedy=f"write {name}=10")
-        if self.k < 1 or self.batch_size < 1:
-            raise InputError("-k and --batch-size must be positive", remedy="use 1 or more")
+        for flag, number in (("-k", self.k), ("--batch-size", self.batch_size)):
+            if number < 1:
+                raise InputError(f"{flag} is {number}", remedy="use 1 or more")
         if self.search not in SEARCHES:
             raise InputError(f"--search {self.search!r} is not known", remedy="use auto, beam or exact")
         if self.beams is not None and self.beams < self.k:
@@ -205,6 +206,6 @@ def known_rows(listed: Sequence[str], row_of: Mapping[str, int], path: object = 
         raise InputError(
             f"items that the catalogue does not have: {list_some(unknown)}{miss.problem if miss else ''}",
             where=f"{path}, column 'item_id', row {listed.index(unknown[0]) + 1:,}" if path is not None else None,
-            remedy=miss.remedy if miss else "drop them from the list",
+            remedy=miss.remedy if miss else "give item ids of the catalogue ('item_id'), or drop these",
         )
     return [row_of[item] for item in listed]

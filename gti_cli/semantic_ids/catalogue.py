@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gti_cli import tables
+from gti_cli import console, tables
 from gti_cli.errors import InputError, list_names, list_some
 from gti_cli.tables import BlockTable, TableLocation
 from gti_cli.tables.arrays.string_column import StringColumn, Strings, gather_strings
@@ -127,6 +127,10 @@ def read_catalogue(
     chosen = named or [name for name in TEXT_COLUMNS if name in table.schema.names]
     texts = gather_strings(_text_blocks(table, chosen, path), folder)
     has_embeddings = EMBEDDING in tables.column_names(path, table.resident)
+    if TITLE not in table.schema.names:
+        console.note(
+            f"{path}: no column 'title', which names items in lists and pages (--columns title=NAME says which)"
+        )
     if not named and not has_embeddings:  # else the columns were chosen, or no text is encoded
         shown = table.schema.empty_table()
         name_unread(shown, (*chosen, *OWN_COLUMNS), path, "not in the items' texts (see --text-columns)")

@@ -182,9 +182,10 @@ def check_enough(n: int, sizes: Sequence[int], what: str) -> None:
     """
     if n < max(sizes):
         level = max(range(len(sizes)), key=lambda index: sizes[index])
+        fewer = min(n, 256) // 4
         raise InputError(
-            f"{n:,} {what} are fewer than the {sizes[level]:,} codes of level {level}",
-            remedy=f"use --codes {max(1, min(n, 256) // 4)} or so, or give more items",
+            f"the number of {what}, {n:,}, is below that of the codes of level {level}, {sizes[level]:,}",
+            remedy=f"use --codes {fewer} or so, or give more items" if fewer > 1 else "give more items",
         )
 
 

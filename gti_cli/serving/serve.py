@@ -60,7 +60,7 @@ def serve(
     if missing:
         raise InputError(
             f"the server needs packages that are not installed: {list_names(missing)}",
-            remedy='install them: pip install "gti-cli[serve]"',
+            remedy="install them, from a clone of gti: pip install '.[serve]'",
         )
     source: dict[str, Any] = {"workspace": str(workspace), "checkpoint": checkpoint, "base": base}
     source.update(device=device, dtype=dtype, seed=seed, cache_bytes=options.prefix_cache << 20)

@@ -38,7 +38,7 @@ def check_file(path: Path) -> None:
         raise InputError(
             "reading GGUF needs the package gguf, which is not installed",
             where=str(path),
-            remedy="pip install 'gti-cli[gguf]', or give the model as a Hugging Face folder",
+            remedy="pip install gguf, or give the model as a Hugging Face folder",
         )
 
 

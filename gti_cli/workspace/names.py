@@ -25,7 +25,12 @@ def check_output_name(name: str, *, default: str, start: str | None = None, opti
         InputError: When the name is ``start``.
     """
     plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name)
-    if not plain or (name in _RESERVED and name != default):
-        raise InputError(f"{option} {name!r} cannot be used", remedy=f"give a plain folder name such as {default}")
+    if not plain:
+        raise InputError(
+            f"{option} {name!r} is no plain folder name",
+            remedy=f"use letters, digits, '.', '_' and '-', as in {default}; no '.' or '-' at the start",
+        )
+    if name in _RESERVED and name != default:
+        raise InputError(f"{option} {name!r} is what gti calls another file or folder", remedy="give another name")
     if name == start:
         raise InputError(f"{option} {name!r} is the checkpoint to start from", remedy="give the output another name")

@@ -98,7 +98,7 @@ NAN = float("nan")
         ({**GOOD, "title": ["red", "", "grey"]}, [], "row 2: 1 of 3 items have no text (item_id 'b')"),
         ({**GOOD, "embedding": [[1.0, 2.0], [NAN, 1.0], [0.0, 1.0]]}, [], "row 2: the vector holds NaN or infinity"),
         ({**GOOD, "embedding": [[1.0, 2.0], [1.0], [0.0, 1.0]]}, [], "row 2: 1 numbers where the first row has 2"),
-        (GOOD, ["--codes", "256"], "3 items are fewer than the 256 codes of level 0"),
+        (GOOD, ["--codes", "256"], "items, 3, is below that of the codes of level 0, 256"),
         (GOOD, ["--dropout", "2"], "--dropout must be at least 0"),
         (GOOD, ["--sample", "0"], "--sample must be at least 1"),
         (GOOD, ["--pooling", "max"], "unknown --pooling 'max'"),

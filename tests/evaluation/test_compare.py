@@ -47,7 +47,7 @@ def test_differences_of_the_tables(world: World) -> None:
 def test_what_cannot_be_compared(world: World) -> None:
     with pytest.raises(InputError, match="itself"):
         compare(world.workspace, "finetuned", "evaluation/finetuned")
-    with pytest.raises(InputError, match="gti evaluate --name nothing"):
+    with pytest.raises(InputError, match=r"no evaluation called 'nothing'.*: finetuned, another; baselines, where"):
         compare(world.workspace, "finetuned", "nothing")
     evaluate(world.interactions, world.workspace, k=[5], split="valid", name="v")
     with pytest.raises(InputError, match=r"split 'test'.*'valid'"):
@@ -130,7 +130,7 @@ def test_an_evaluation_goes_before_a_baseline_of_its_name(world: World) -> None:
 
 
 def test_a_baseline_that_was_not_asked_for(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InputError, match="gti evaluate --name sasrec"):
+    with pytest.raises(InputError, match=r"no evaluation called 'sasrec'.*where --baselines names them: popularity"):
         compare(world.workspace, "finetuned", "sasrec")
     arguments = ["evaluate", "-w", str(world.workspace), "--interactions", str(world.interactions), "--k", "5,10", "-q"]
     assert run([*arguments, "--compare", "sasrec"]) == 2  # before anything is searched

@@ -59,8 +59,8 @@ def test_tokens_that_are_no_codes(make_world: Any, tmp_path: Path) -> None:
 
 BAD = {
     "an option": ({"max_steps": 0}, "--max-steps is 0"),
-    "name": ({"name": "../out"}, "cannot be used"),
-    "reserved": ({"name": "extended"}, "cannot be used"),
+    "name": ({"name": "../out"}, "is no plain folder name"),
+    "reserved": ({"name": "extended"}, "is what gti calls another"),
     "pairs": ({"pairs": "nowhere.csv"}, "no such file"),
     "device": ({"device": "tpu"}, "unknown device"),
     "dtype": ({"dtype": "int8"}, "unknown dtype"),

@@ -38,6 +38,9 @@ def test_numbers_that_must_be_positive(name: str, value: float) -> None:
         ({"retrieval_sample": -1}, "--retrieval-sample is -1"),
         ({"unfreeze_steps": -1}, "--unfreeze-steps is -1"),
         ({"lora_dropout": 1.0}, "--lora-dropout is 1"),
+        ({"lora_alpha": 3.0}, "--lora-alpha has no effect without --lora. Add --lora, or leave it out"),
+        ({"lora_learning_rate": 1e-3}, "--lora-learning-rate has no effect without --lora"),
+        ({"unfreeze_learning_rate": 1e-3}, "--unfreeze-learning-rate has no effect without --unfreeze-steps"),
         ({"lora_dropout": -0.1}, "--lora-dropout is -0.1"),
         ({"held_out": 1.0}, "--held-out is 1"),
         ({"held_out": -0.5}, "--held-out is -0.5"),
@@ -67,7 +70,7 @@ def test_values_that_are_refused(options: dict[str, Any], message: str) -> None:
     "options",
     [
         {},
-        {"held_out": 0.0, "retrieval_sample": 0, "unfreeze_steps": 0, "lora_dropout": 0.0},
+        {"held_out": 0.0, "retrieval_sample": 0, "unfreeze_steps": 0, "lora": True, "lora_dropout": 0.0},
         {"directions": "to-text", "lora": True, "unfreeze_steps": 2, "patience": 1},
         {"solver": "regression", "directions": "to-tokens", "max_steps": 0, "unfreeze_steps": 2},
         {"solver": "regression", "epochs": 0.0},

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from gti_cli.errors import InputError
-from gti_cli.recommendation.options import FinetuneOptions
+from gti_cli.recommendation.options import PRIORS, FinetuneOptions
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,12 @@ from gti_cli.recommendation.options import FinetuneOptions
         ({"valid_sample": 0}, "--valid-sample is 0"),
         ({"validations": -1}, "--validations is -1"),
         ({"patience": 3}, "--patience has no effect without validations"),
+        ({"patience": 3, "epochs": 9, "max_steps": 9}, "--patience has no effect without validations"),
+        ({"lora_r": 4}, "--lora-r has no effect without --lora. Add --lora, or leave it out"),
+        ({"lora_dropout": 0.0}, "--lora-dropout has no effect without --lora"),
+        ({"prior": "item-knn+item-knn"}, "--prior is 'item-knn"),
+        ({"prior": "item-knn+"}, "--prior is 'item-knn+'"),
+        ({"prior": "none+sasrec"}, "--prior is 'none"),
         ({"patience": 3, "validations": 0}, "--patience has no effect without validations"),
     ],
 )
@@ -39,7 +46,8 @@ def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -
 
 def test_values_at_the_edge_are_accepted() -> None:
     FinetuneOptions().check()
-    FinetuneOptions(epochs=0.1, wordings=1, lora_dropout=0.0, validations=0, batch_size=1).check()
+    FinetuneOptions(epochs=0.1, wordings=1, lora=True, lora_dropout=0.0, validations=0, batch_size=1).check()
+    FinetuneOptions(epochs=4, patience=2).check()  # more than three epochs are validated by default
     FinetuneOptions(validations=1, patience=1, max_steps=1, history=1).check()
 
 
@@ -94,3 +102,14 @@ def test_a_run_without_a_prior_is_recorded_as_before_there_were_priors() -> None
     tasks = dict.fromkeys(["next-item"])
     assert "prior" not in FinetuneOptions().resolved(tasks)
     assert FinetuneOptions(prior="item-knn").resolved(tasks)["prior"] == "item-knn"
+
+
+@pytest.mark.parametrize("given", list(itertools.permutations(["item-knn", "sasrec", "content-knn"])))
+def test_members_of_a_prior_may_be_given_in_any_order(given: tuple[str, ...]) -> None:
+    """One prior has one name, by which a finished run is recognised."""
+    options = FinetuneOptions(prior="+".join(given))
+    options.check()
+    assert options.prior == "item-knn+sasrec+content-knn"
+    two = FinetuneOptions(prior="+".join(given[:2]))
+    two.check()
+    assert set(two.prior.split("+")) == set(given[:2]) and two.prior in PRIORS

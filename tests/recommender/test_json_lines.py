@@ -76,7 +76,7 @@ def test_every_line_is_answered_by_itself(recommender: Recommender) -> None:
         ({"query": 3}, "query is no text"),
         ({"history": ["i1"], "k": "3"}, "k is no whole number"),
         ({"history": ["i1"], "k": True}, "k is no whole number"),
-        ({"history": ["i1"], "k": 0}, "must be positive"),
+        ({"history": ["i1"], "k": 0}, "-k is 0"),
         ({"history": ["i1"], "filter_seen": 1}, "filter_seen is neither true nor false"),
         ({"history": ["i1"], "only": ["i22"]}, "leave no item"),
         ({"history": ["i1"], "exclude": ["i99"]}, "does not have: 'i99'"),

@@ -132,7 +132,7 @@ def test_threads_get_their_own_answers(recommender: Recommender) -> None:
         ({"histories": [["i1"]], "exclude": ["i99"]}, "items that the catalogue does not have: 'i99'"),
         ({"histories": [["i1"]], "only": ["i2"], "exclude": ["i2"]}, "leave no item to recommend"),
         ({"histories": [["i1"]], "filter_seen": [True, False]}, "filter_seen has 2 values for 1 requests"),
-        ({"histories": [["i1"]], "k": 0}, "must be positive"),
+        ({"histories": [["i1"]], "k": 0}, "-k is 0"),
     ],
 )
 def test_bad_requests(recommender: Recommender, asked: dict[str, Any], said: str) -> None:

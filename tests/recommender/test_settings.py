@@ -24,8 +24,8 @@ ROW_OF = {"007": 0, "A": 1}
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"k": 0}, "must be positive"),
-        ({"batch_size": 0}, "must be positive"),
+        ({"k": 0}, "-k is 0"),
+        ({"batch_size": 0}, "--batch-size is 0"),
         ({"search": "best"}, "--search 'best' is not known"),
         ({"k": 5, "beams": 4}, "--beams 4 is fewer than the 5 items"),
         ({"max_history": 0}, "--max-history 0 shows no item"),
@@ -59,7 +59,8 @@ def test_items_are_known_or_named() -> None:
     with pytest.raises(InputError) as caught:
         known_rows(["A", "B"], ROW_OF, "out.csv")
     assert str(caught.value) == (
-        "out.csv, column 'item_id', row 2: items that the catalogue does not have: 'B'. Drop them from the list."
+        "out.csv, column 'item_id', row 2: items that the catalogue does not have: 'B'. "
+        "Give item ids of the catalogue ('item_id'), or drop these."
     )
     for asked in (([["A"], "A"], None), (["A"], None), (None, "red")):
         with pytest.raises(InputError, match="one request is given in the place of a list"):

@@ -134,7 +134,7 @@ def test_import_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_fewer_different_embeddings_than_codes(tmp_path: Path) -> None:
     items = make_items(tmp_path, embedding=[[float(row % 5), 1.0] for row in range(80)])
-    with pytest.raises(InputError, match="5 different embeddings are fewer than the 16 codes of level 0"):
+    with pytest.raises(InputError, match="different embeddings, 5, is below that of the codes of level 0, 16"):
         build_ids(items, tmp_path / "ws", levels=2, codes=16)
     assert not list((tmp_path / "ws").glob("[!.]*"))  # the hidden lock stays
 

@@ -92,6 +92,13 @@ def test_columns_outside_the_texts_are_named_once(tmp_path: Path, capsys: pytest
         assert "not in the items' texts" not in capsys.readouterr().err
 
 
+def test_a_table_without_titles_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_catalogue(tmp_path, titel=["a", "b"], description=["c", "d"])
+    assert "no column 'title', which names items in lists and pages" in " ".join(capsys.readouterr().err.split())
+    make_catalogue(tmp_path, title=["a", "b"])
+    assert "no column 'title'" not in capsys.readouterr().err
+
+
 def test_dictionary_columns_are_text(tmp_path: Path) -> None:
     made = make_catalogue(tmp_path, title=["a", "b"], brand=pa.array(["x", "x"]).dictionary_encode())
     assert made.texts == ["a\nx", "b\nx"]

@@ -34,8 +34,8 @@ def test_options_without_effect_are_refused(tmp_path: Path, options: dict[str, A
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"levels": 2, "codes": 100}, "80 items are fewer than the 100 codes of level 0"),
-        ({"levels": 2, "codes": "8,100"}, "80 items are fewer than the 100 codes of level 1"),
+        ({"levels": 2, "codes": 100}, "the number of items, 80, is below that of the codes of level 0, 100"),
+        ({"levels": 2, "codes": "8,100"}, "80, is below that of the codes of level 1, 100"),
         ({"levels": 2, "codes": 8}, "80 items cannot all have their own of 8 x 8 = 64 tuples"),
         ({"codes": "a"}, "--codes 'a' must be whole numbers"),
         ({"codes": "0"}, "must be whole numbers"),
@@ -73,7 +73,7 @@ def test_one_size_for_all_levels() -> None:
 
 def test_as_many_vectors_as_codes_are_enough() -> None:
     check_enough(16, [4, 16], "items")
-    with pytest.raises(InputError, match=r"15 items are fewer than the 16 codes of level 1.*--codes 3 or so"):
+    with pytest.raises(InputError, match=r"items, 15, is below that of the codes of level 1, 16.*--codes 3 or so"):
         check_enough(15, [4, 16], "items")
 
 

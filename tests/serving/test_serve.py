@@ -84,4 +84,4 @@ def test_missing_packages_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError) as refused:
         serve()
     assert "uvicorn" in str(refused.value)
-    assert 'pip install "gti-cli[serve]"' in str(refused.value)
+    assert "pip install '.[serve]'" in str(refused.value)

@@ -185,7 +185,7 @@ def _load(name: str, options: EncoderOptions, device: torch.device | None, dtype
     except ImportError as cause:
         raise InputError(
             f"--encoder {name} needs the package sentence-transformers",
-            remedy="pip install 'gti-cli[encoders]', or use --encoder lsa",
+            remedy="pip install sentence-transformers, or use --encoder lsa",
         ) from cause
     from transformers.utils import logging as hf_logging
 

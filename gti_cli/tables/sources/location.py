@@ -197,10 +197,12 @@ def locate(table: Path | str, columns: str | None = None) -> TableLocation:
         columns: What the columns are called: ``"item_id=asin,title=name"``; None means as ours.
 
     Raises:
-        InputError: When ``columns`` has another form.
+        InputError: When ``columns`` has another form, or the name of the table is empty.
     """
     if isinstance(table, TableLocation):
         return table
+    if not os.fspath(table):
+        raise InputError("the name of a table is empty", remedy="give a file, a folder or an address")
     location = TableLocation(_SCHEME.sub(r"\1://", os.fspath(table), count=1) if isinstance(table, Path) else table)
     location.renaming = Renaming(columns) if columns is not None else None
     return location
