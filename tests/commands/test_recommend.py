@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -135,6 +136,7 @@ class Lookup:
 
     name, row_of, similarity_source = "tuned", {"i1": 0}, "embeddings"
     trained_on = TrainedOn(histories=True, queries=False)
+    files = SimpleNamespace(blend=None)
 
     def check(self, histories: Any = None, queries: Any = None, **_: Any) -> None:
         if histories and histories[0] != ["i1"]:
@@ -183,6 +185,9 @@ def test_lines_of_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert run([*command, "-q"]) == 0
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 1 and captured.err == ""
+    monkeypatch.setattr(Lookup, "files", SimpleNamespace(blend=object()))  # which refuses queries
+    monkeypatch.setattr("sys.stdin", Stdin(lines[:1]))
+    assert run(command) == 0 and "never saw" not in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", Stdin(lines))
 
     def closed(*_: Any, **__: Any) -> None:
@@ -214,7 +219,7 @@ def test_similar_items(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         (["--input", "-", "-o", "lists.parquet"], "-o has no meaning with --input -"),
         (["--input", "-", "--candidates", "c.csv"], "--candidates has no meaning with --input -"),
         (["--input", "-", "--ties", "refuse"], "--ties is about a table of interactions"),
-        (["--input", "-", "-k", "0"], "-k and --batch-size must be positive"),
+        (["--input", "-", "-k", "0"], "-k is 0"),
         (["--similar-to", "i1", "--query", "hat"], "--query has no meaning with --similar-to"),
     ],
 )

@@ -126,7 +126,7 @@ def test_without_sentence_transformers_the_extra_is_named(tmp_path: Path, monkey
     monkeypatch.setattr(builtins, "__import__", fake)
     with pytest.raises(InputError, match="needs the package sentence-transformers") as caught:
         encoders.encode(make_catalogue(tmp_path, title=["a"]), "some/model", 0)
-    assert "pip install sentence-transformers" in str(caught.value)
+    assert "Pip install sentence-transformers" in str(caught.value)
 
 
 @given(lengths=st.lists(st.integers(1, 40), max_size=60), budget=st.integers(1, 100))
