@@ -41,7 +41,7 @@ def _ground(
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option("--prompts", help="Your own wordings of the prompts (a JSON file; see prompts/templates.py)."),
+        typer.Option("--prompts", help="Your own wordings of the prompts (a JSON file: system, text->tokens, tokens->text)."),
     ] = None,
     from_: Annotated[
         str | None,
