@@ -41,7 +41,9 @@ def _ground(
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option("--prompts", help="Your own wordings of the prompts (a JSON file: system, text->tokens, tokens->text)."),
+        typer.Option(
+            "--prompts", help="Your own wordings of the prompts (a JSON file: system, text->tokens, tokens->text)."
+        ),
     ] = None,
     from_: Annotated[
         str | None,

@@ -23,6 +23,7 @@ from gti_cli.decoding.hypothesis_caches import SharedPrefix
 from gti_cli.decoding.prompt_prior import PromptPrior
 from gti_cli.decoding.runner import Runner
 from gti_cli.decoding.trie import Trie
+from gti_cli.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -223,10 +224,19 @@ def stable_topk(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tenso
 
     Returns:
         Values and columns, both (B, min(k, C)).
+
+    Raises:
+        InputError: When a score is no number.
     """
     k = min(k, scores.shape[1])
     # Everything above the k-th value is taken. The places that remain go to the first columns that equal it.
-    bound = scores.topk(k, dim=1).values[:, -1:]
+    top = scores.topk(k, dim=1).values
+    if bool(top[:, 0].isnan().any()):  # topk puts what is no number first
+        raise InputError(
+            "the model gives scores that are no numbers: its weights, or what it computes of them, are not finite",
+            remedy="use the checkpoint before, train with a lower --learning-rate, or compute with --dtype float32",
+        )
+    bound = top[:, -1:]
     above, equal = scores > bound, scores == bound
     chosen = above | (equal & (equal.cumsum(1) <= k - above.sum(1, keepdim=True)))
     columns = chosen.nonzero()[:, 1].view(-1, k)

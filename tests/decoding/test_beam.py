@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gti_cli.decoding.beam import TrieTensors, beam_search, stable_topk
 from gti_cli.decoding.trie import Trie, build_trie
+from gti_cli.errors import InputError
 from tests.support.decoding import CPU, PAD, VOCAB, case, every_score, prefix_scores, token_ids
 from tests.support.models import make_model
 from tests.support.two_devices import DEVICE, TwoDevices
@@ -199,3 +200,15 @@ def test_the_largest_values_in_a_stable_order(rows: list[list[float]]) -> None:
             order = sorted(range(6), key=lambda column: -of_row[column])[:k]
             assert columns[row].tolist() == order
             assert values[row].tolist() == [of_row[column] for column in order]
+
+
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_a_model_that_computes_no_numbers_is_refused(prompts: int) -> None:
+    codes, asked = case(1, items=25, levels=3, prompts=prompts)
+    model, trie = make_model(vocab_size=VOCAB, seed=3), build_trie(codes)
+    with torch.no_grad():
+        model.model.norm.weight.fill_(torch.nan)
+    with pytest.raises(InputError, match="scores that are no numbers"):
+        beam_search(model, asked, TrieTensors(trie, token_ids(3), CPU), 5, PAD)
+    with pytest.raises(InputError, match="scores that are no numbers"):  # among others that are numbers
+        stable_topk(torch.tensor([[1.0, 2.0, 3.0], [1.0, torch.nan, 3.0]]), 2)

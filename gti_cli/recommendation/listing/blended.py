@@ -106,7 +106,8 @@ def _lists_of_piece(
 
 
 def _as_arrays(lists: Sequence[RankedItems], k: int) -> PartArrays:
-    """Rows and scores of lists as arrays (lists, ``k``), filled up with -1."""
+    """Rows and scores of lists as arrays (lists, at most ``k``), filled up with -1."""
+    k = min(k, max((len(items.rows) for items in lists), default=0))  # a catalogue may have fewer items
     rows, scores = np.full((len(lists), k), -1, dtype=np.int64), np.full((len(lists), k), -1, dtype=np.float64)
     for place, items in enumerate(lists):
         rows[place, : len(items.rows)], scores[place, : len(items.rows)] = items.rows, items.scores
