@@ -49,7 +49,7 @@ def choose_members(space: Workspace, given: Sequence[str], ids: Manifest) -> Cho
     Raises:
         InputError: When there are fewer than two, one is unknown or given twice, or a checkpoint does not fit.
     """
-    names = [name if name in BASELINES else Path(name).name for name in given]
+    names = [name if name in BASELINES else Path(name).absolute().name for name in given]
     repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if repeated:
         raise InputError(f"--of names {list_some(repeated)} twice", remedy="give each member once, by its own name")

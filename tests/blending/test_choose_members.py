@@ -10,7 +10,7 @@ from gti_cli.workspace import Workspace
 from tests.support.blends import Blended
 
 
-def test_names_and_paths(blended: Blended) -> None:
+def test_names_and_paths(blended: Blended, monkeypatch: pytest.MonkeyPatch) -> None:
     space = Workspace(blended.world.workspace)
     ids = space.require("semantic_ids", "gti build-ids")
     by_name = choose_members(space, ["sasrec", "finetuned", "item-knn"], ids)
@@ -18,6 +18,8 @@ def test_names_and_paths(blended: Blended) -> None:
     by_path = choose_members(space, [str(space.path("finetuned")), "item-knn"], ids)
     assert by_path.names == ("finetuned", "item-knn")
     assert by_path.checkpoints["finetuned"].manifest == by_name.checkpoints["finetuned"].manifest
+    monkeypatch.chdir(space.path("finetuned"))
+    assert choose_members(Workspace(space.root.absolute()), [".", "item-knn"], ids).names == by_path.names
 
 
 @pytest.mark.parametrize(
