@@ -106,5 +106,5 @@ def test_files_of_a_finished_evaluation_are_removed_with_it(tmp_path: Path) -> N
 
 
 def test_an_evaluation_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="gti evaluate --name absent"):
+    with pytest.raises(InputError, match="no evaluation called"):
         plot_accuracy(tmp_path, "absent")
