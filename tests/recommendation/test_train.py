@@ -68,7 +68,8 @@ def test_resumed_run_equals_an_unbroken_one(make_world: Any, resumed: Any, lora:
     world = make_world()
     other = world.workspace.with_name("unbroken")
     shutil.copytree(world.workspace, other)
-    options = {**FEW, "max_steps": 20, "lora": lora, "lora_dropout": 0.2, "rows_learning_rate": 1e-2, "validations": 5}
+    options = {**FEW, "max_steps": 20, "lora": lora, "rows_learning_rate": 1e-2, "validations": 5}
+    options |= {"lora_dropout": 0.2} if lora else {}
     whole = finetune(world.interactions, other, **options)
     result = world.workspace / "finetuned"
     found = resumed(lambda: finetune(world.interactions, world.workspace, **options), result)
@@ -164,7 +165,7 @@ def test_bfloat16_trains_like_float32(make_world: Any) -> None:
 @pytest.mark.parametrize("lora", [False, True])
 def test_gradient_checkpointing_changes_no_result(make_world: Any, lora: bool) -> None:
     world = make_world()
-    options = {**FEW, "max_steps": 2, "lora": lora, "lora_dropout": 0.0}
+    options = {**FEW, "max_steps": 2, "lora": lora, **({"lora_dropout": 0.0} if lora else {})}
     plain = finetune(world.interactions, world.workspace, name="plain", **options)
     less = finetune(world.interactions, world.workspace, name="less", gradient_checkpointing=True, **options)
     assert less.metrics["valid_loss"] == pytest.approx(plain.metrics["valid_loss"], rel=1e-5)
