@@ -185,7 +185,9 @@ def check_enough(n: int, sizes: Sequence[int], what: str) -> None:
         fewer = min(n, 256) // 4
         raise InputError(
             f"the number of {what}, {n:,}, is below that of the codes of level {level}, {sizes[level]:,}",
-            remedy=f"use --codes {fewer} or so, or give more items" if fewer > 1 else "give more items",
+            remedy=f"use --codes {fewer} or so, or give more items"
+            if fewer > 1
+            else "use fewer --codes, or give more items",
         )
 
 

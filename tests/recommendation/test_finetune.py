@@ -18,9 +18,9 @@ from gti_cli.workspace.manifest import digest_path
 
 BAD = {
     "option": ({"max_steps": 0}, "--max-steps is 0"),
-    "name": ({"name": "../out"}, "cannot be used"),
+    "name": ({"name": "../out"}, "is no plain folder name"),
     "own source": ({"name": "grounded"}, "is the checkpoint to start from"),
-    "reserved": ({"name": "semantic_ids"}, "cannot be used"),
+    "reserved": ({"name": "semantic_ids"}, "is what gti calls another"),
     "source": ({"from_": "nowhere/at/all"}, "no such folder"),
     "device": ({"device": "tpu"}, "unknown device"),
 }

@@ -81,8 +81,8 @@ def test_a_table_of_queries_is_known_by_its_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"k": 0}, "-k and --batch-size"),
-        ({"batch_size": 0}, "-k and --batch-size"),
+        ({"k": 0}, "-k is 0"),
+        ({"batch_size": 0}, "--batch-size is 0"),
         ({"search": "best"}, "--search 'best'"),
         ({"k": 5, "beams": 4}, "--beams 4 is fewer than the 5 items"),
         ({"max_history": 0}, "--max-history 0"),
