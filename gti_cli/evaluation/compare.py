@@ -37,7 +37,11 @@ def find_evaluation(space: Workspace, name: str) -> Manifest:
     """
     short_name = name.removeprefix("evaluation/")
     if space.manifest(f"evaluation/{short_name}") is None:
-        there = [made.removeprefix("evaluation/") for made in space.manifests() if made.startswith("evaluation/")]
+        evaluated = {made: manifest for made, manifest in space.manifests().items() if manifest.command == "evaluate"}
+        # Comparisons of two evaluations lie beside them.
+        there = [
+            m.removeprefix("evaluation/") for m, manifest in evaluated.items() if "compare" not in manifest.options
+        ]
         baselines = ", ".join(BASELINES)
         raise InputError(
             f"there is no evaluation called {short_name!r} in {space.root}",
