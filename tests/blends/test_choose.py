@@ -67,8 +67,9 @@ def test_all_targets_of_a_user_are_in_one_fold(monkeypatch):
     fit = choose_module._fit
     monkeypatch.setattr(choose_module, "_fit", lambda held, forms: seen.append(held) or fit(held, forms))
     choice = choose(held_out, users=users, forms=[PRODUCT])
-    every = [[tuple(held.log_probabilities[0][held.candidates.offsets[n] :][:3]) for n in range(len(held.places))]
-             for held in seen]  # fmt: skip
+    every = [
+        [tuple(held.log_probabilities[0][first : first + 3]) for first in held.candidates.offsets[:-1]] for held in seen
+    ]
     number_of = {start: number for number, start in enumerate(every[2])}
     folds = [{users[number_of[start]] for start in starts} for starts in every[:2]]
     assert not folds[0] & folds[1] and len(folds[0] | folds[1]) == 20 and len(folds[0]) == 10
