@@ -6,7 +6,6 @@ gives it (`gti_cli.decoding.candidate_scores`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,7 +36,7 @@ from gti_cli.decoding.trie import Trie, build_trie
 from gti_cli.priors.stored_prior import LoadedPrior, load_prior
 from gti_cli.prompts.next_item import DEFAULT_HISTORY, encode_items, make_frame
 from gti_cli.tables import SemanticIDs
-from gti_cli.tables.arrays.digests import digest_json, digest_names
+from gti_cli.workspace.manifest import canonical_digest
 
 if TYPE_CHECKING:
     import torch
@@ -150,7 +149,8 @@ class LanguageModel:
         if folder is None:
             return None
         setting = self._setting
-        return folder / f"{self.name}-{kind}-{setting.batch_size}-{setting.device.type}-{self._catalogue_digest[:16]}"
+        catalogue = canonical_digest(setting.catalogue.digests)[:16]
+        return folder / f"{self.name}-{kind}-{setting.batch_size}-{setting.device.type}-{catalogue}"
 
     def _shown(self, histories: Sequence[Sequence[int]]) -> list[list[int]]:
         """The last items of each history, as many as in fine-tuning."""
@@ -177,12 +177,6 @@ class LanguageModel:
         of_model = prior.model if prior is not None else None
         pad_id = int(self._tokenizer.pad_token_id)
         return Searcher(self._model, TrieTensors(trie, ids, setting.device), pad_id, of_model), prior
-
-    @cached_property
-    def _catalogue_digest(self) -> str:
-        """Digest of all items and their codes."""
-        catalogue = self._setting.catalogue
-        return digest_json([digest_names(catalogue.item_ids), hashlib.sha256(catalogue.codes.tobytes()).hexdigest()])
 
     @cached_property
     def _trie(self) -> Trie:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gti_cli.tables.arrays.digests import digest_names
 from gti_cli.tables.arrays.item_rows import ItemRows
 from gti_cli.tables.arrays.name_columns import text_names, unique_names
 from gti_cli.tables.arrays.names import Names
@@ -47,6 +49,11 @@ class SemanticIDs:
     def levels(self) -> int:
         """The number L of codes in a semantic ID."""
         return int(self.codes.shape[1])
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """SHA-256 of the item ids, and of the codes: they tell this catalogue from any other."""
+        return [digest_names(self.item_ids), hashlib.sha256(self.codes.tobytes()).hexdigest()]
 
     def row_of(self) -> ItemRows:
         """Return the row of each item id: one mapping for all who ask."""

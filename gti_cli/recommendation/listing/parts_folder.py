@@ -6,14 +6,12 @@ a file system that they share is enough, on one machine or several. An interrupt
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gti_cli.checkpoints.finding import Checkpoint
 from gti_cli.recommender.files import RecommenderFiles
-from gti_cli.tables.arrays.digests import digest_names
 from gti_cli.workspace.inputs import digest_input
 from gti_cli.workspace.manifest import canonical_digest, digest_path
 
@@ -36,7 +34,7 @@ def parts_folder(
     """
     request = {
         "format": _FORMAT,
-        "items": [digest_names(files.catalogue.item_ids), hashlib.sha256(files.catalogue.codes.tobytes()).hexdigest()],
+        "items": files.catalogue.digests,
         "model": [_digest_checkpoint(files.checkpoint), files.blend.manifest.identity if files.blend else None],
         "embeddings": digest_path(files.embeddings) if files.embeddings is not None else None,
         "tables": {name: digest_input(table) for name, table in tables.items() if table is not None},
